@@ -1,0 +1,33 @@
+"""Factorised residual adapters (CP, Tucker, Tensor-Train, Tensor-Ring) for frozen pre-trained BERT models.
+
+>>> from tensorized_adapters import AdapterConfig, add_adapters, save_adapter, load_adapter
+>>> add_adapters(model, AdapterConfig(adapter_projection_type="cp", tensorized_layer_rank=4))
+>>> save_adapter(model, "adapter")
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# Resolved on first use: `run_glue_tensorized.py --help` must not pay for torch, tltorch or Trainer.
+_HOME = {
+    "AdapterConfig": "config",
+    "UsageError": "errors",
+    "RunFailed": "errors",
+    "add_adapters": "methods",
+    "remove_adapters": "surgery",
+    "parameter_groups": "methods",
+    "save_adapter": "checkpoint",
+    "load_adapter": "checkpoint",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,96 @@
+"""The two residual adapters of the paper ("Tensorized Adapters", 2022): bottleneck and one matrix."""
+
+import math
+from typing import Iterator, Optional
+
+import torch
+from torch import Tensor, nn
+
+from .config import AdapterConfig
+from .factorizations import _ThinPair, new_weight, pair_is_cheaper, weight_shapes
+from .initialization import ONE_MATRIX_GAIN, calibrated_start_, published_start_
+
+
+class TensorizedAdapter(nn.Module):
+    """What both adapters share: their weights' learning-rate scales."""
+
+    def weights(self) -> list[_ThinPair]:
+        raise NotImplementedError
+
+    def learning_rate_scales(self) -> Iterator[tuple[nn.Parameter, float]]:
+        """Each parameter with the factor by which its rate differs from ``--learning_rate``."""
+        for weight in self.weights():
+            parameters = list(weight.parameters())
+            yield from zip(parameters, weight.learning_rate_scales or [1.0] * len(parameters))
+
+    def set_learning_rate_scales(self, scales: Iterator[float]) -> None:
+        """Take back the scales that were computed at the start of training, in parameter order."""
+        for weight in self.weights():
+            weight.learning_rate_scales = [next(scales) for _ in weight.parameters()]
+
+
+class BottleneckAdapter(TensorizedAdapter):
+    """h -> h + relu(h D) U with factorised D (hidden x m) and U (m x hidden); no biases, as published."""
+
+    def __init__(self, config: AdapterConfig, hidden_size: int):
+        super().__init__()
+        self.hidden_size, self.bottleneck, self.init = hidden_size, config.adapter_size, config.adapter_init
+        kind, rank = config.adapter_projection_type, config.tensorized_layer_rank
+        down, up = weight_shapes(kind, hidden_size, config.adapter_size)
+        self.down = new_weight(kind, *down, rank)
+        self.up = new_weight(kind, *up, rank)
+        self.reset_parameters()
+
+    def weights(self) -> list[_ThinPair]:
+        return [self.down, self.up]
+
+    def reset_parameters(self) -> None:
+        """Calibrated: the identity, bit for bit, since the last factor of U is zero. Published: all factors uniform."""
+        if self.init == "published":
+            published_start_(self.down)
+            published_start_(self.up)
+        else:
+            calibrated_start_(self.down, std=1 / math.sqrt(self.hidden_size))
+            calibrated_start_(self.up, std=1 / math.sqrt(self.bottleneck), last_factor_gain=0.0)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden: (..., hidden_size); returns the same shape."""
+        return add_projection(hidden, torch.relu(self.down.project(hidden)), self.up)
+
+
+class OneMatrixAdapter(TensorizedAdapter):
+    """h -> h + relu(h W) with a factorised square W (hidden x hidden), applied from the right as published."""
+
+    def __init__(self, config: AdapterConfig, hidden_size: int):
+        super().__init__()
+        self.hidden_size, self.init = hidden_size, config.adapter_init
+        kind, rank = config.adapter_projection_type, config.tensorized_layer_rank
+        (square,) = weight_shapes(kind, hidden_size, bottleneck=None)
+        self.weight = new_weight(kind, *square, rank)
+        self.reset_parameters()
+
+    def weights(self) -> list[_ThinPair]:
+        return [self.weight]
+
+    def reset_parameters(self) -> None:
+        if self.init == "published":
+            published_start_(self.weight)
+        else:  # the ReLU passes half of the energy, hence sqrt(2)
+            calibrated_start_(self.weight, 1 / math.sqrt(self.hidden_size), math.sqrt(2) * ONE_MATRIX_GAIN)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden: (..., hidden_size); returns the same shape."""
+        return hidden + torch.relu(self.weight.project(hidden))
+
+
+def add_projection(residual: Tensor, x: Tensor, weight: _ThinPair) -> Tensor:
+    """``residual + x @ W``, the sum fused into the last product: one pass less over the hidden state."""
+    a, b = weight.thin_pair()
+    x, b = (x @ a, b) if pair_is_cheaper(a, b) else (x, a @ b)
+    return torch.addmm(residual.flatten(0, -2), x.flatten(0, -2), b).view_as(residual)
+
+
+def new_adapter(config: AdapterConfig, hidden_size: int, device: Optional[torch.device] = None) -> TensorizedAdapter:
+    """The adapter that ``config`` describes, for one site of a model of the given hidden size."""
+    kind = BottleneckAdapter if config.if_adapter_like else OneMatrixAdapter
+    return kind(config, hidden_size).to(device)

@@ -1,0 +1,226 @@
+"""The adapter folder: every trained tensor and nothing else, with what is needed to refuse the wrong base model.
+
+adapter_config.json         settings, labels, fingerprint of the frozen base, checksums
+adapter_model.safetensors   adapters, LayerNorms, head, by the model's own parameter names
+README.md                   a model card
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Iterable, Optional
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from .config import AdapterConfig
+from .errors import RunFailed, UsageError
+from .files import write_aside
+from .methods import add_adapters, parameter_groups, trained_parameters
+from .surgery import adapters_of, base_prefix, layer_norm_names
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+CARD_FILE = "README.md"
+
+
+def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dict[str, Any]] = None) -> None:
+    """Write what was trained of ``model`` into ``folder``, file by file aside and renamed, the config last.
+
+    Args:
+        model: a model that went through :func:`add_adapters` or :func:`load_adapter`.
+        folder: made if missing; other files in it stay.
+        notes: shown in the card and kept in the config, for example the task and its metrics.
+
+    Raises:
+        UsageError: if the model has no adapters.
+        RunFailed: if a trained tensor is not finite; nothing is written then.
+    """
+    config: Optional[AdapterConfig] = getattr(model, "adapter_config", None)
+    if config is None:
+        raise UsageError("the model is not adapted; add_adapters(model, config) first")
+    tensors = {name: p.detach().cpu().contiguous() for name, p in trained_parameters(model).items()}
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise RunFailed(f"{name} holds NaN or infinity; the checkpoint was not written")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    record = {
+        "format_version": FORMAT_VERSION,
+        "adapter": config.to_dict(),
+        "num_labels": model.config.num_labels,
+        "id2label": {str(key): value for key, value in model.config.id2label.items()},
+        "problem_type": model.config.problem_type,
+        "base_model": {
+            "name": model.config._name_or_path,
+            "revision": getattr(model.config, "_commit_hash", None),
+            "model_type": model.config.model_type,
+            "fingerprint": base_fingerprint(model, tensors),
+        },
+        "learning_rate_scales": [s for _, adapter in adapters_of(model) for _, s in adapter.learning_rate_scales()],
+        "notes": notes or {},
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    record["config_sha256"] = _config_checksum(record)
+    write_aside(folder / WEIGHTS_FILE, weights)
+    write_aside(folder / CARD_FILE, _card(model, config, notes or {}).encode())
+    write_aside(folder / CONFIG_FILE, json.dumps(record, indent=1).encode())
+
+
+def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
+    """Adapt ``model`` as the folder says and load every trained tensor. In place; strict.
+
+    Args:
+        model: the base model with a head for the same number of labels; adapted already with the same settings, or not.
+        folder: what :func:`save_adapter` wrote, or a checkpoint folder that holds one as ``adapter/``.
+
+    Returns:
+        The same model, with ``config.id2label``, ``label2id`` and ``problem_type`` of the adapter.
+
+    Raises:
+        UsageError: missing, truncated or altered files, another base model, other labels, tensors that do not fit.
+    """
+    record, tensors = read_adapter(folder)
+    config = AdapterConfig.from_dict(record["adapter"])
+    if model.config.num_labels != record["num_labels"]:
+        raise UsageError(
+            f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
+        )
+    if base_fingerprint(model, tensors) != record["base_model"]["fingerprint"]:
+        raise UsageError(
+            f"{folder} was trained on another base model: the frozen weights of "
+            f"{model.config._name_or_path or 'this model'!r} are not those of {record['base_model']['name']!r}"
+        )
+    if getattr(model, "adapter_config", None) is None:
+        layer_norms = set(layer_norm_names(model)) if config.trains_layer_norm else set()
+        add_adapters(model, config, newly_initialized=set(tensors) - layer_norms)
+    elif model.adapter_config.to_dict() != config.to_dict():
+        raise UsageError(
+            f"{folder} holds {config.describe()} adapters, the model was adapted with {model.adapter_config.describe()}"
+        )
+    _copy_tensors(model, tensors, folder)
+    scales = iter(record["learning_rate_scales"])
+    for _, adapter in adapters_of(model):
+        adapter.set_learning_rate_scales(scales)
+    model.config.id2label = {int(key): value for key, value in record["id2label"].items()}
+    model.config.label2id = {value: key for key, value in model.config.id2label.items()}
+    model.config.problem_type = record["problem_type"]
+    return model
+
+
+def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The verified config record and tensors of an adapter folder; nothing is unpickled.
+
+    Raises:
+        UsageError: missing, truncated or altered files, an unknown format version.
+    """
+    folder = adapter_folder(folder)
+    record = read_config(folder)
+    try:
+        weights = (folder / WEIGHTS_FILE).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{folder / WEIGHTS_FILE} cannot be read: {error.strerror}") from None
+    if hashlib.sha256(weights).hexdigest() != record["weights_sha256"]:
+        raise UsageError(f"{folder / WEIGHTS_FILE} is truncated or was altered: its sha256 is not the recorded one")
+    return record, safetensors.torch.load(weights)
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The verified ``adapter_config.json`` alone.
+
+    Raises:
+        UsageError: as :func:`read_adapter`.
+    """
+    path = adapter_folder(folder) / CONFIG_FILE
+    try:
+        record = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}; --adapter_path takes an adapter/ folder") from None
+    except ValueError:
+        raise UsageError(f"{path} is truncated or was altered: it is not JSON") from None
+    if not isinstance(record, dict) or "format_version" not in record:
+        raise UsageError(f"{path} is not an adapter of this program")
+    if record["format_version"] != FORMAT_VERSION:
+        raise UsageError(f"{path} has format version {record['format_version']}, this program reads {FORMAT_VERSION}")
+    if record.get("config_sha256") != _config_checksum(record):
+        raise UsageError(f"{path} was altered: its checksum is not the recorded one")
+    return record
+
+
+def adapter_folder(folder: str | Path) -> Path:
+    """``folder`` itself, or its ``adapter/`` if that is where the config is (run folders and checkpoints)."""
+    folder = Path(folder)
+    return folder / "adapter" if (folder / "adapter" / CONFIG_FILE).is_file() else folder
+
+
+def base_fingerprint(model: PreTrainedModel, trained: Iterable[str]) -> str:
+    """sha256 over names, types, shapes and contents of the base model's parameters that are not in ``trained``.
+
+    A moved or renamed base has the same fingerprint, a same-shaped other one has not. Computed once per model, since
+    what is frozen does not change.
+    """
+    prefix, trained = base_prefix(model), frozenset(trained)
+    known = getattr(model, "_base_fingerprint", None)
+    if known is not None and known[0] == trained:
+        return known[1]
+    adapters = tuple(f"{name}." for name, _ in adapters_of(model))
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if not name.startswith(prefix) or name in trained or name.startswith(adapters):
+            continue
+        values = parameter.detach().cpu().contiguous()
+        digest.update(f"{name.removeprefix(prefix)} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.view(torch.uint8).numpy())
+    model._base_fingerprint = (trained, digest.hexdigest())
+    return digest.hexdigest()
+
+
+def _copy_tensors(model: PreTrainedModel, tensors: dict[str, Tensor], folder: str | Path) -> None:
+    parameters = trained_parameters(model)
+    odd = sorted(set(parameters) ^ set(tensors))
+    if odd:
+        raise UsageError(
+            f"{folder} does not fit its own settings: {len(odd)} tensors missing or foreign, {odd[0]} first"
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != parameters[name].shape:
+            raise UsageError(
+                f"{folder} does not fit: {name} is {tuple(tensor.shape)}, expected {tuple(parameters[name].shape)}"
+            )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            parameters[name].copy_(tensor)
+
+
+def _config_checksum(record: dict[str, Any]) -> str:
+    content = {key: value for key, value in record.items() if key != "config_sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _card(model: PreTrainedModel, config: AdapterConfig, notes: dict[str, Any]) -> str:
+    counts = parameter_groups(model)
+    base = model.config._name_or_path or model.config.model_type
+    facts = "".join(f"- {key}: {value}\n" for key, value in notes.items())
+    return f"""---
+library_name: tensorized-adapters
+tags: [tensorized-adapters, text-classification]
+---
+# {config.describe()} for {Path(base).name}
+
+{counts["trained"]:,} trained parameters ({100 * counts["trained"] / counts["model"]:.4f} % of the model): adapters
+{counts["adapters"]:,}, LayerNorms {counts["layer_norm"]:,}, head {counts["head"]:,}. The base model stays as it is.
+
+{facts}
+```python
+from transformers import AutoModelForSequenceClassification
+from tensorized_adapters import load_adapter
+
+model = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={model.config.num_labels})
+load_adapter(model, "path/to/this/folder")
+```
+"""

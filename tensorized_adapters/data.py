@@ -1,0 +1,173 @@
+"""Raw data: from the hub, a local folder of the same layout, or CSV, TSV and JSON-lines files; checked, then tokenised."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from datasets import ClassLabel, Dataset, Features, Value, disable_progress_bars, load_dataset
+from datasets.utils.logging import set_verbosity_error
+from transformers import PreTrainedTokenizerBase
+
+from .arguments import DataTrainingArguments
+from .errors import UsageError
+from .labels import check_labels, encode_labels, label_names, saved_label_names
+from .tasks import TASKS, Task, other_task
+
+# Columns that number the examples; never taken for text.
+INDEX_COLUMNS = ("idx", "id", "index")
+
+
+@dataclass
+class Data:
+    """Checked examples: text columns as strings, ``label`` as class id or float (absent where a test set has none)."""
+
+    task: Task
+    train: Optional[Dataset]
+    evaluation: dict[str, Dataset]  # by suffix of the metric names
+    prediction: dict[str, Dataset]  # by name of the submission file
+
+
+def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optional[dict[str, Any]] = None) -> Data:
+    """Load and check what is ``wanted`` of "train", "evaluation" and "prediction".
+
+    Args:
+        arguments: where the data is; truncation by ``max_*_samples`` happens after all checks.
+        wanted: the parts that this run uses.
+        saved: the config record of a saved adapter, to whose labels the data must keep.
+
+    Raises:
+        UsageError: data that is missing, empty, unlabelled, one-sided or inconsistent, naming the file or flag.
+    """
+    disable_progress_bars()
+    set_verbosity_error()  # its errors reach the user through ours
+    named = TASKS.get(arguments.task_name or "")
+    raw, sources = _load_raw(arguments, named, wanted)
+    first = raw.get("train", next(iter(raw.values())))
+    texts = named.texts if named else _text_columns(first, sources[next(iter(raw))])
+    for split, examples in raw.items():
+        _check_columns(examples, texts, sources[split], needs_label=not split.startswith("test"))
+    raw = {
+        # GLUE's test labels are not public; those of a file are left to whoever scores the predictions.
+        split: examples.remove_columns("label")
+        if split.startswith("test") and "label" in examples.column_names
+        else examples
+        for split, examples in raw.items()
+    }
+    labelled = {split: examples for split, examples in raw.items() if not split.startswith("test")}
+    task = named or other_task(texts, label_names(labelled or raw, sources, saved))
+    if named and saved and saved_label_names(saved) != named.labels:
+        raise UsageError(
+            f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name {arguments.task_name} has "
+            f"{named.labels}"
+        )
+    raw |= {split: encode_labels(examples, task, sources[split]) for split, examples in labelled.items()}
+    check_labels(raw, task, sources)
+    limits = {
+        "train": arguments.max_train_samples,
+        "validation": arguments.max_eval_samples,
+        "test": arguments.max_predict_samples,
+    }
+    for split, examples in raw.items():
+        limit = limits[split.split("_")[0]]
+        raw[split] = examples if limit is None else examples.select(range(min(limit, len(examples))))
+    return Data(
+        task,
+        raw.get("train"),
+        {suffix: raw[split] for suffix, split in task.evaluation if split in raw},
+        {name: raw[split] for name, split in task.prediction if split in raw},
+    )
+
+
+def tokenize(examples: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, arguments, length: int) -> Dataset:
+    """Token ids and ``label``; results are cached by datasets, keyed by content, tokenizer and length."""
+
+    def encode(batch: dict) -> dict:
+        texts = [["" if text is None else str(text) for text in batch[name]] for name in task.texts]
+        padding = "max_length" if arguments.pad_to_max_length else False
+        return tokenizer(*texts, padding=padding, max_length=length, truncation=True)
+
+    remove = [name for name in examples.column_names if name != "label"]
+    return examples.map(
+        encode, batched=True, remove_columns=remove, load_from_cache_file=not arguments.overwrite_cache
+    )
+
+
+def _load_raw(
+    arguments: DataTrainingArguments, named: Optional[Task], wanted: set[str]
+) -> tuple[dict[str, Dataset], dict[str, str]]:
+    """Splits by name, and for messages the flag and place each came from."""
+    files = {"train": arguments.train_file, "validation": arguments.validation_file, "test": arguments.test_file}
+    flags = {"train": "--train_file", "validation": "--validation_file", "test": "--test_file"}
+    part = {"train": "train", "validation": "evaluation", "test": "prediction"}
+    if any(files.values()):
+        used = {split: path for split, path in files.items() if path and part[split] in wanted}
+        sources = {split: f"{flags[split]} {path}" for split, path in used.items()}
+        # Both MNLI sets come from the hub only; a file is one set, under the first split's name.
+        names = {"train": "train", "validation": (named or TASKS["mrpc"]).evaluation[0][1], "test": "test"}
+        if named:
+            names["test"] = named.prediction[0][1]
+        raw = {names[split]: _read_file(path, sources[split]) for split, path in used.items()}
+        return raw, {names[split]: source for split, source in sources.items()}
+    place, config, flag = (
+        (arguments.glue_path, arguments.task_name, "--glue_path")
+        if named
+        else (arguments.dataset_name, arguments.dataset_config_name, "--dataset_name")
+    )
+    source = f"{flag} {place}" + (f" ({config})" if config else "")
+    if Path(place).exists() and not any(Path(place).iterdir()):
+        raise UsageError(f"{source} is an empty folder")
+    try:
+        found = load_dataset(place, config)
+    except Exception as error:  # datasets raises a dozen types; each means that the place or its content is at fault
+        raise UsageError(f"{source} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    task = named or TASKS["mrpc"]
+    needed = ["train"] if "train" in wanted else []
+    needed += [split for _, split in task.evaluation] if "evaluation" in wanted else []
+    needed += [split for _, split in task.prediction] if "prediction" in wanted else []
+    missing = [split for split in needed if split not in found]
+    if missing:
+        raise UsageError(f"{source} has no split {missing[0]!r}; it has {', '.join(found)}")
+    return {split: found[split] for split in needed}, {split: f"{source}, split {split}" for split in needed}
+
+
+def _read_file(path: str, source: str) -> Dataset:
+    """One file as strings (CSV, TSV) or as it is typed (JSON lines). TSV is unquoted, as GLUE's own files are."""
+    suffix = Path(path).suffix
+    try:
+        if suffix in (".json", ".jsonl"):
+            examples = load_dataset("json", data_files=path, split="train")
+        else:
+            dialect = {"sep": "\t", "quoting": csv.QUOTE_NONE} if suffix == ".tsv" else {}
+            with open(path, newline="", encoding="utf-8-sig") as file:
+                reader = csv.reader(file, **({"delimiter": "\t", "quoting": csv.QUOTE_NONE} if dialect else {}))
+                header = next(reader)
+            # Everything as text: the word "None" is a word, and "007" keeps its zeros.
+            features = Features({name: Value("string") for name in header})
+            examples = load_dataset(
+                "csv", data_files=path, split="train", features=features, keep_default_na=False, **dialect
+            )
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise UsageError(f"{source} cannot be parsed: {' '.join(str(cause).split())[:300]}") from None
+    if len(examples) == 0:
+        raise UsageError(f"{source} has no rows")
+    return examples
+
+
+def _text_columns(examples: Dataset, source: str) -> tuple[str, ...]:
+    """sentence1 and sentence2 where they exist, else the first one or two columns that are neither label nor index."""
+    names = [name for name in examples.column_names if name != "label" and name not in INDEX_COLUMNS]
+    if "sentence1" in names and "sentence2" in names:
+        return "sentence1", "sentence2"
+    if not names:
+        raise UsageError(f"{source} has no text column beside {', '.join(examples.column_names)}")
+    return tuple(names[:2])
+
+
+def _check_columns(examples: Dataset, texts: tuple[str, ...], source: str, needs_label: bool) -> None:
+    missing = [name for name in (*texts, *(["label"] if needs_label else [])) if name not in examples.column_names]
+    if missing:
+        raise UsageError(f"{source} has no column {missing[0]!r}; it has {', '.join(examples.column_names)}")
+    if needs_label and not isinstance(examples.features["label"], (Value, ClassLabel)):
+        raise UsageError(f"{source}: the column 'label' must hold one value a row")

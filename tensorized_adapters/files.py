@@ -1,0 +1,26 @@
+"""Writing so that a reader never sees half a file, and hashing."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Write ``content`` beside ``path`` and rename it into place: a kill leaves the old file or the new one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    with open(aside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_aside(path, (json.dumps(value, indent=2, default=str) + "\n").encode())
+
+
+def sha256_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,148 @@
+"""The pre-trained model, its tokenizer, and both put to work on checked data."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from datasets import Dataset
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from .arguments import Arguments, DataTrainingArguments, ModelArguments
+from .checkpoint import load_adapter
+from .config import AdapterConfig
+from .data import Data, tokenize
+from .errors import UsageError
+from .methods import add_adapters
+from .surgery import base_prefix
+
+
+@dataclass
+class EncodedData:
+    """Token ids and labels, split as in :class:`Data`."""
+
+    train: Optional[Dataset]
+    evaluation: dict[str, Dataset]
+    prediction: dict[str, Dataset]
+
+
+def load_config(arguments: ModelArguments) -> PretrainedConfig:
+    """Raises UsageError if the model's folder or hub id gives no configuration."""
+    name = arguments.config_name or arguments.model_name_or_path
+    return _loaded(AutoConfig, name, "config_name" if arguments.config_name else "model_name_or_path", arguments)
+
+
+def load_tokenizer(arguments: ModelArguments, config: PretrainedConfig) -> PreTrainedTokenizerBase:
+    """Raises UsageError if there is none, or if it knows more tokens than the model."""
+    name = arguments.tokenizer_name or arguments.model_name_or_path
+    flag = "tokenizer_name" if arguments.tokenizer_name else "model_name_or_path"
+    tokenizer = _loaded(AutoTokenizer, name, flag, arguments, use_fast=arguments.use_fast_tokenizer)
+    if len(tokenizer) > config.vocab_size:
+        raise UsageError(f"--{flag} {name}: its {len(tokenizer)} tokens are more than the model's {config.vocab_size}")
+    return tokenizer
+
+
+def build_model(
+    arguments: Arguments, model_config: PretrainedConfig, config: AdapterConfig, data: Data, head_start: str
+) -> PreTrainedModel:
+    """The pre-trained model, adapted: freshly as ``config`` says, or with what ``--adapter_path`` holds.
+
+    Raises:
+        UsageError: if weights are missing or do not fit, or the saved adapter is of another base model.
+    """
+    task, model_arguments = data.task, arguments.model
+    names = task.labels or ("score",)
+    model_config.num_labels = len(names)
+    model_config.id2label = dict(enumerate(names))
+    model_config.label2id = {name: i for i, name in enumerate(names)}
+    model_config.problem_type = "regression" if task.labels is None else "single_label_classification"
+    model, info = _loaded(
+        AutoModelForSequenceClassification,
+        model_arguments.model_name_or_path,
+        "model_name_or_path",
+        model_arguments,
+        config=model_config,
+        ignore_mismatched_sizes=model_arguments.ignore_mismatched_sizes,
+        output_loading_info=True,
+        dtype=torch.float32,
+    )
+    if arguments.run.adapter_path:
+        return load_adapter(model, arguments.run.adapter_path)
+    new = {*info["missing_keys"], *(key for key, *_ in info.get("mismatched_keys", ()))}
+    _refuse_untrained_base(model, new, model_arguments.model_name_or_path)
+    add_adapters(model, config, newly_initialized=new)
+    if head_start == "label_prior":
+        set_label_prior_(model, data.train["label"])
+    return model
+
+
+@torch.no_grad()
+def set_label_prior_(model: PreTrainedModel, labels: list) -> None:
+    """Start the classifier's bias at the labels' mean (regression) or at their log frequency (classes).
+
+    Without it the first steps of a regression are spent on the mean, and throw the hidden states far enough that some
+    formats do not come back. A class without an example gets half a one.
+    """
+    linears = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        and module.out_features == model.config.num_labels
+        and module.bias is not None
+        and not name.startswith(base_prefix(model))
+    ]
+    if model.config.problem_type == "regression":
+        prior = [sum(labels) / len(labels)]
+    else:
+        counts = Counter(labels)
+        prior = [math.log(counts.get(i, 0.5) / len(labels)) for i in range(model.config.num_labels)]
+    linears[-1].bias.copy_(torch.tensor(prior))
+
+
+def encoded(
+    data: Data, tokenizer: PreTrainedTokenizerBase, model_config: PretrainedConfig, arguments: DataTrainingArguments
+) -> EncodedData:
+    """Tokenise everything, to at most ``--max_seq_length`` and what tokenizer and model can take."""
+    # RoBERTa's positions start after the padding index: two of its 514 are never used.
+    offset = model_config.pad_token_id + 1 if model_config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    limit = min(tokenizer.model_max_length, model_config.max_position_embeddings - offset)
+    if arguments.max_seq_length > limit:
+        print(f"note: --max_seq_length {arguments.max_seq_length} is more than the model takes; using {limit}")
+
+    def encode(examples: Dataset) -> Dataset:
+        return tokenize(examples, data.task, tokenizer, arguments, min(arguments.max_seq_length, limit))
+
+    return EncodedData(
+        encode(data.train) if data.train is not None else None,
+        {suffix: encode(examples) for suffix, examples in data.evaluation.items()},
+        {name: encode(examples) for name, examples in data.prediction.items()},
+    )
+
+
+def _refuse_untrained_base(model: PreTrainedModel, new: set[str], name: str) -> None:
+    """A base whose encoder was not in the checkpoint would be frozen at random numbers."""
+    drawn = sorted(key for key in new if key.startswith(f"{base_prefix(model)}encoder.") or ".embeddings." in key)
+    if drawn:
+        raise UsageError(f"--model_name_or_path {name} lacks {len(drawn)} weights of the encoder, {drawn[0]} first")
+
+
+def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:
+    """``kind.from_pretrained`` with the user's options; whatever it raises becomes one line."""
+    if Path(name).is_file():
+        raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")
+    try:
+        return kind.from_pretrained(
+            name,
+            cache_dir=arguments.cache_dir,
+            revision=arguments.model_revision,
+            token=arguments.token,
+            trust_remote_code=arguments.trust_remote_code,
+            **options,
+        )
+    except (
+        Exception
+    ) as error:  # OSError, ValueError, RuntimeError, SafetensorError, ...: all mean a wrong or broken place
+        raise UsageError(f"--{flag} {name} cannot be loaded: {' '.join(str(error).split())[:300]}") from None

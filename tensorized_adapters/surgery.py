@@ -1,0 +1,126 @@
+"""Where adapters go in each architecture: a table, and the two verbs insert and remove."""
+
+import re
+from dataclasses import dataclass
+from typing import Iterator
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from .adapter import TensorizedAdapter, new_adapter
+from .config import AdapterConfig
+from .errors import UsageError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Module-name patterns, relative to the base model, of what the method touches.
+
+    Each site is the dropout that stands between ``dense`` and the residual sum; it is replaced by (dropout, adapter),
+    which is the paper's position without a copied forward, and leaves the backbone's parameter names alone.
+    """
+
+    attention: str = r"encoder\.layer\.\d+\.attention\.output\.dropout"
+    ffn: str = r"encoder\.layer\.\d+\.output\.dropout"
+    layer_norm: tuple[str, ...] = ("LayerNorm",)  # class names
+
+
+BERT = Architecture()
+ARCHITECTURES: dict[str, Architecture] = {
+    "bert": BERT,
+    "roberta": BERT,
+    "xlm-roberta": BERT,
+    "camembert": BERT,
+    "electra": BERT,
+    "ernie": BERT,
+    "deberta": Architecture(layer_norm=("LayerNorm", "DebertaLayerNorm")),
+    "deberta-v2": BERT,
+}
+
+
+def architecture_of(model_type: str) -> Architecture:
+    """The surgery table's row for a ``config.model_type``.
+
+    Raises:
+        UsageError: for an architecture outside the table, with the list of what is supported.
+    """
+    if model_type not in ARCHITECTURES:
+        raise UsageError(
+            f"--model_name_or_path is a {model_type!r} model, which is not supported; supported architectures: "
+            f"{', '.join(sorted(ARCHITECTURES))} (DeBERTa-v3 is deberta-v2)"
+        )
+    return ARCHITECTURES[model_type]
+
+
+def site_names(model: PreTrainedModel, sites: str) -> list[str]:
+    """Names, relative to the base model, of the modules after which adapters go; ``sites`` as in AdapterConfig.
+
+    Raises:
+        UsageError: for an unsupported architecture, or one whose modules the table does not find.
+    """
+    architecture = architecture_of(model.config.model_type)
+    patterns = [getattr(architecture, site) for site in (("attention", "ffn") if sites == "both" else (sites,))]
+    names = [
+        name
+        for name, _ in model.base_model.named_modules()
+        if any(re.fullmatch(pattern, name) for pattern in patterns)
+    ]
+    if len(names) != len(patterns) * model.config.num_hidden_layers:
+        raise UsageError(
+            f"{type(model).__name__} has {len(names)} adapter sites where {len(patterns)} in each of its "
+            f"{model.config.num_hidden_layers} layers were expected"
+        )
+    return names
+
+
+def layer_norm_names(model: PreTrainedModel) -> list[str]:
+    """Names of the parameters of all LayerNorms of the base model.
+
+    Raises:
+        UsageError: if there are none, which would silently train less than the method says.
+    """
+    classes = architecture_of(model.config.model_type).layer_norm
+    prefix = base_prefix(model)
+    names = [
+        f"{prefix}{module_name}.{name}"
+        for module_name, module in model.base_model.named_modules()
+        if type(module).__name__ in classes
+        for name, _ in module.named_parameters(recurse=False)
+    ]
+    if not names:
+        raise UsageError(f"no LayerNorm found in {type(model).__name__}")
+    return names
+
+
+def base_prefix(model: PreTrainedModel) -> str:
+    """``"bert."`` for a BertForSequenceClassification; empty for a bare base model."""
+    return "" if model.base_model is model else f"{model.base_model_prefix}."
+
+
+def insert_adapters(model: PreTrainedModel, config: AdapterConfig) -> None:
+    """Replace the module at every site by (module, then a new adapter)."""
+    if any(True for _ in adapters_of(model)):
+        raise UsageError("the model already has adapters; remove_adapters(model) first")
+    for name in site_names(model, config.adapter_sites):
+        parent_name, _, child_name = name.rpartition(".")
+        parent = model.base_model.get_submodule(parent_name)
+        site = getattr(parent, child_name)
+        device, dtype = next(parent.parameters()).device, next(parent.parameters()).dtype
+        adapter = new_adapter(config, model.config.hidden_size, device).to(dtype)
+        setattr(parent, child_name, nn.Sequential())
+        getattr(parent, child_name).add_module("dropout", site)
+        getattr(parent, child_name).add_module("adapter", adapter)
+
+
+def remove_adapters(model: PreTrainedModel) -> None:
+    """Put the original modules back. What was trained beside the adapters (LayerNorms, head) keeps its values."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.Sequential) and isinstance(getattr(module, "adapter", None), TensorizedAdapter):
+            model.set_submodule(name, module.dropout)
+
+
+def adapters_of(model: nn.Module) -> Iterator[tuple[str, TensorizedAdapter]]:
+    """(name, adapter) of every adapter, from the first layer to the last."""
+    for name, module in model.named_modules():
+        if isinstance(module, TensorizedAdapter):
+            yield name, module

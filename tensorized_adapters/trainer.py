@@ -1,0 +1,205 @@
+"""Hugging Face's Trainer, with checkpoints that hold what was trained, per-factor learning rates and a fixed data order."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, Iterator, Optional
+
+import torch
+from torch.utils.data import Sampler, SequentialSampler
+from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import default_data_collator
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+
+from .arguments import DataTrainingArguments
+from .checkpoint import load_adapter, save_adapter
+from .errors import RunFailed
+from .files import write_json
+from .measure import metric_function
+from .pretrained import EncodedData
+from .run_folder import ADAPTER_FOLDER, STEP_LOSSES_FILE, seal_checkpoint
+from .surgery import adapters_of
+from .tasks import Task
+
+
+class EpochSampler(Sampler[int]):
+    """A shuffle that depends on (seed, epoch) alone, so that a resumed run sees the same order in any epoch.
+
+    With ``lengths``, indices are shuffled, cut into runs of 50 batches, and sorted by length within each run: batches of
+    similar lengths in random composition, the batch of the longest examples first so that memory runs out at once or
+    not at all.
+    """
+
+    def __init__(self, size: int, seed: int, batch_size: int, lengths: Optional[list[int]] = None):
+        self.size, self.seed, self.batch_size, self.lengths = size, seed, batch_size, lengths
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.size, generator=generator).tolist()
+        if self.lengths is None:
+            return iter(order)
+        window = 50 * self.batch_size
+        runs = [sorted(order[i : i + window], key=lambda n: -self.lengths[n]) for i in range(0, self.size, window)]
+        batches = [run[i : i + self.batch_size] for run in runs for i in range(0, len(run), self.batch_size)]
+        full = [batch for batch in batches if len(batch) == self.batch_size]
+        rest = [batch for batch in batches if len(batch) < self.batch_size]  # one at most, and it stays last
+        shuffled = [full[i] for i in torch.randperm(len(full), generator=generator).tolist()]
+        if shuffled:
+            longest = max(range(len(shuffled)), key=lambda i: self.lengths[shuffled[i][0]])
+            shuffled[0], shuffled[longest] = shuffled[longest], shuffled[0]
+        return (index for batch in shuffled + rest for index in batch)
+
+
+class AdapterTrainer(Trainer):
+    """Trains an adapted model.
+
+    Args:
+        rates: learning rate of each parameter group ("adapters", "layer_norm", "head"); that of an adapter's factor
+            is multiplied by the scale that its start gave it.
+        notes: kept in every saved adapter (task, seed).
+    """
+
+    def __init__(self, *args, rates: dict[str, float], notes: dict[str, Any], **kwargs):
+        # The models take **kwargs but leave `num_items_in_batch` unused, which Trainer reads as a loss that is already
+        # averaged over accumulation steps.
+        kwargs["model"].accepts_loss_kwargs = False
+        super().__init__(*args, **kwargs)
+        self.rates, self.notes = rates, notes
+        self.step_losses: list[float] = []
+        self._step_loss: Optional[torch.Tensor] = None
+        self._sampler: Optional[EpochSampler] = None
+        self.args.logging_nan_inf_filter = False  # would hide what training_step reports
+
+    # Learning rates
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """One parameter group for each distinct (rate, weight decay)."""
+        if self.optimizer is None:
+            decayed = set(self.get_decay_parameter_names(self.model))
+            scales = {
+                id(p): scale for _, adapter in adapters_of(self.model) for p, scale in adapter.learning_rate_scales()
+            }
+            group_of = {name: group for group, names in self.model.trained_groups.items() for name in names}
+            groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    rate = self.rates[group_of[name]] * scales.get(id(parameter), 1.0)
+                    decay = self.args.weight_decay if name in decayed else 0.0
+                    groups.setdefault((rate, decay), []).append(parameter)
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = kind(
+                [{"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in groups.items()], **options
+            )
+        return self.optimizer
+
+    def _get_learning_rate(self) -> float:
+        """What is logged: ``--learning_rate`` as the schedule has it now, whatever the groups' own rates."""
+        group = next((g for g in self.optimizer.param_groups if g["initial_lr"]), None)
+        return self.args.learning_rate * (group["lr"] / group["initial_lr"]) if group else 0.0
+
+    # Data order
+
+    def _get_train_sampler(self, train_dataset=None) -> Optional[Sampler]:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy == "sequential":
+            return SequentialSampler(dataset)
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        lengths = [len(ids) for ids in dataset["input_ids"]] if grouped else None
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        self._sampler = EpochSampler(len(dataset), seed, self.args.train_batch_size, lengths)
+        return self._sampler
+
+    def _get_eval_sampler(self, eval_dataset) -> Optional[Sampler]:
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None  # predictions stay in file order
+
+    def _run_epoch(self, *args, epoch: int, **kwargs):
+        if self._sampler is not None:
+            self._sampler.set_epoch(epoch)
+        return super()._run_epoch(*args, epoch=epoch, **kwargs)
+
+    # Losses
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            raise RunFailed(f"the loss is {loss.item()} at step {self.state.global_step + 1}; {self._advice()}")
+        self._step_loss = loss if self._step_loss is None else self._step_loss + loss
+        if self.accelerator.sync_gradients:
+            self.step_losses.append(self._step_loss.item())
+            self._step_loss = None
+        return loss
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if norm is not None and self.accelerator.scaler is None and not math.isfinite(norm):
+            raise RunFailed(f"the gradient is {float(norm)} at step {self.state.global_step + 1}; {self._advice()}")
+        return norm
+
+    def _advice(self) -> str:
+        return "try a lower --learning_rate; the checkpoints in --output_dir are from before it"
+
+    # Checkpoints
+
+    def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
+        if self.args.should_save:
+            save_adapter(self.model, Path(output_dir) / ADAPTER_FOLDER, self.notes)
+            write_json(Path(output_dir) / STEP_LOSSES_FILE, self.step_losses)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """Write, seal, and only then remove old ones: at every moment one whole checkpoint exists."""
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.should_save:
+            seal_checkpoint(Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            rotate_checkpoints(
+                output_dir=self.args.output_dir,
+                save_total_limit=limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=True,
+            )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        load_adapter(self.model, os.path.join(resume_from_checkpoint, ADAPTER_FOLDER))
+        self.step_losses = json.loads((Path(resume_from_checkpoint) / STEP_LOSSES_FILE).read_text())
+
+    def _load_best_model(self) -> None:
+        load_adapter(self.model, os.path.join(self.state.best_model_checkpoint, ADAPTER_FOLDER))
+
+
+def new_trainer(
+    model: PreTrainedModel,
+    training: TrainingArguments,
+    data: DataTrainingArguments,
+    tokenizer: PreTrainedTokenizerBase,
+    sets: EncodedData,
+    task: Task,
+    rates: dict[str, float],
+    notes: dict[str, Any],
+) -> AdapterTrainer:
+    """The Trainer for one run: padding to each batch's longest example unless asked otherwise, the task's metrics."""
+    if data.pad_to_max_length:
+        collator = default_data_collator
+    else:
+        collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 or training.bf16 else None)
+    return AdapterTrainer(
+        model=model,
+        args=training,
+        train_dataset=sets.train,
+        eval_dataset=next(iter(sets.evaluation.values()), None),
+        compute_metrics=metric_function(task),
+        data_collator=collator,
+        processing_class=tokenizer,
+        rates=rates,
+        notes=notes,
+    )
