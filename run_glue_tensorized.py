@@ -1,6 +1,7 @@
 """Fine-tune a frozen pre-trained BERT on a GLUE task with CP, Tucker, Tensor-Train or Tensor-Ring adapters.
 
-Flags are those of Hugging Face's run_glue and TrainingArguments, plus ours. A JSON file of the same names can stand first.
+Flags are those of Hugging Face's run_glue and TrainingArguments, plus ours. A JSON file of the same names can come
+first; flags after it win.
 """
 
 import os
@@ -167,13 +168,13 @@ class Job:
     def _train_and_measure(self, folder, record: dict, checkpoint) -> None:
         from transformers import set_seed
 
-        from tensorized_adapters.measure import evaluate_all, predict_all, train_metrics
         from tensorized_adapters.checkpoint import save_adapter
+        from tensorized_adapters.files import write_json
+        from tensorized_adapters.measure import evaluate_all, predict_all, train_metrics
         from tensorized_adapters.methods import parameter_groups
         from tensorized_adapters.pretrained import build_model, encoded
         from tensorized_adapters.results import best_of, console, history_of, parameter_table, peak_memory
         from tensorized_adapters.run_folder import ADAPTER_FOLDER, RESULTS_FILE
-        from tensorized_adapters.files import write_json
         from tensorized_adapters.surgery import adapters_of
         from tensorized_adapters.trainer import new_trainer
 

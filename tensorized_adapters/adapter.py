@@ -1,7 +1,8 @@
 """The two residual adapters of the paper ("Tensorized Adapters", 2022): bottleneck and one matrix."""
 
 import math
-from typing import Iterator, Optional
+from collections.abc import Iterator
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class BottleneckAdapter(TensorizedAdapter):
         return [self.down, self.up]
 
     def reset_parameters(self) -> None:
-        """Calibrated: the identity, bit for bit, since the last factor of U is zero. Published: all factors uniform."""
+        """Calibrated: the identity, bit for bit, as U's last factor is zero. Published: all factors uniform."""
         if self.init == "published":
             published_start_(self.down)
             published_start_(self.up)

@@ -1,4 +1,4 @@
-"""The command line: Hugging Face's run_glue flags and ours, what is a default of ours, and what is refused at the door.
+"""The command line: Hugging Face's run_glue flags and ours, our defaults, and what is refused at the door.
 
 Only argparse-level work is done here, so that ``--help`` and a typo answer quickly.
 """
@@ -230,6 +230,8 @@ def _training_defaults(given: dict[str, Any], adapter: Optional[AdapterConfig]) 
     defaults: dict[str, Any] = {"dataloader_pin_memory": torch.cuda.is_available()}  # else torch warns at every loader
     if given.get("do_eval") and given.get("do_train"):
         defaults["eval_strategy"] = "epoch"
+    if given.get("bf16") and not torch.cuda.is_available():
+        defaults["use_cpu"] = True  # TrainingArguments refuses bf16 on CPU unless it is asked for in so many words
     if adapter is not None and not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}
     return {name: value for name, value in defaults.items() if name not in given}

@@ -7,8 +7,9 @@ README.md                   a model card
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Iterable, Optional
+from typing import Any, Optional
 
 import safetensors
 import safetensors.torch
@@ -76,7 +77,7 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     """Adapt ``model`` as the folder says and load every trained tensor. In place; strict.
 
     Args:
-        model: the base model with a head for the same number of labels; adapted already with the same settings, or not.
+        model: the base model with a head for the same number of labels; adapted already with equal settings, or not.
         folder: what :func:`save_adapter` wrote, or a checkpoint folder that holds one as ``adapter/``.
 
     Returns:
@@ -101,7 +102,7 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
         add_adapters(model, config, newly_initialized=set(tensors) - layer_norms)
     elif model.adapter_config.to_dict() != config.to_dict():
         raise UsageError(
-            f"{folder} holds {config.describe()} adapters, the model was adapted with {model.adapter_config.describe()}"
+            f"{folder} holds {config.describe()}, the model was adapted with {model.adapter_config.describe()}"
         )
     _copy_tensors(model, tensors, folder)
     scales = iter(record["learning_rate_scales"])

@@ -39,8 +39,8 @@ class AdapterConfig:
     method: Optional[Literal["tensorized", "layer_norm", "head"]] = field(
         default=None,
         metadata={
-            "help": "What is trained: 'tensorized' (factorised adapters, LayerNorms, head; the default when a projection "
-            "type is given), 'layer_norm' (LayerNorms and head) or 'head' (a linear probe)."
+            "help": "What is trained: 'tensorized' (factorised adapters, LayerNorms, head; the default when a "
+            "projection type is given), 'layer_norm' (LayerNorms and head) or 'head' (a linear probe)."
         },
     )
     adapter_projection_type: Optional[Literal["cp", "tucker", "tt", "tr", "matrix"]] = field(
@@ -76,8 +76,8 @@ class AdapterConfig:
         if self.method is None:
             if self.adapter_projection_type is None:
                 raise UsageError(
-                    f"no method chosen: give --adapter_projection_type {{{','.join(PROJECTION_TYPES)}}} for tensorized "
-                    f"adapters, or --method {{{','.join(METHODS[1:])}}} for a baseline"
+                    f"no method chosen: give --adapter_projection_type {{{','.join(PROJECTION_TYPES)}}} for "
+                    f"tensorized adapters, or --method {{{','.join(METHODS[1:])}}} for a baseline"
                 )
             object.__setattr__(self, "method", "tensorized")
         _require_choice("method", self.method, METHODS)

@@ -1,4 +1,4 @@
-"""Raw data: from the hub, a local folder of the same layout, or CSV, TSV and JSON-lines files; checked, then tokenised."""
+"""Raw data: from the hub, a local folder of its layout, or CSV, TSV and JSON-lines files; checked, then tokenised."""
 
 import csv
 from dataclasses import dataclass
@@ -58,8 +58,8 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
     task = named or other_task(texts, label_names(labelled or raw, sources, saved))
     if named and saved and saved_label_names(saved) != named.labels:
         raise UsageError(
-            f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name {arguments.task_name} has "
-            f"{named.labels}"
+            f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name "
+            f"{arguments.task_name} has {named.labels}"
         )
     raw |= {split: encode_labels(examples, task, sources[split]) for split, examples in labelled.items()}
     check_labels(raw, task, sources)

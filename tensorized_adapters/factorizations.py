@@ -5,7 +5,7 @@ to ``out``; ``cut`` is the number of leading modes. Across the cut every format 
 matrices, W = A B with A (in x k) and B (k x out), so that a projection is ``(x @ A) @ B`` and W is never assembled.
 
 Storage is tltorch's (Kossaifi et al.); the formats are those of Kolda & Bader, "Tensor Decompositions and
-Applications" (2009), Oseledets, "Tensor-Train Decomposition" (2011), and Zhao et al., "Tensor Ring Decomposition" (2016).
+Applications" (2009), Oseledets, "Tensor-Train Decomposition" (2011), Zhao et al., "Tensor Ring Decomposition" (2016).
 """
 
 import math

@@ -1,7 +1,8 @@
 """Evaluation and prediction after training, with the files that hold what was predicted."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from datasets import Dataset
 from transformers import EvalPrediction, Trainer

@@ -1,6 +1,6 @@
 """What each method trains: adapters, LayerNorms, head; everything else is frozen."""
 
-from typing import Iterable
+from collections.abc import Iterable
 
 from torch import nn
 from transformers import PreTrainedModel

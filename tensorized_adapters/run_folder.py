@@ -30,7 +30,7 @@ MANIFEST_FILE = "manifest.json"
 STEP_LOSSES_FILE = "step_losses.json"
 EVALUATION_FILE = "eval_predictions{suffix}.tsv"
 
-# Every name that this program writes into a run folder, and within a checkpoint: what --overwrite_output_dir may remove.
+# Every name that this program writes into a run folder and a checkpoint: what --overwrite_output_dir may remove.
 _SUBMISSIONS = {f"{name}.tsv" for task in TASKS.values() for name, _ in task.prediction} | {"predictions.tsv"}
 _EVALUATIONS = {EVALUATION_FILE.format(suffix=suffix) for suffix in ("", "_mm")}
 _RESULTS = {RECORD_FILE, RESULTS_FILE} | _SUBMISSIONS | _EVALUATIONS
@@ -42,9 +42,9 @@ _ASIDE = re.compile(r"\..+\.aside")
 
 # Arguments that cannot change the result: a second start may differ in them. Prefixes end in "_".
 _WITHOUT_EFFECT = (
-    "output_dir overwrite_output_dir resume_from_checkpoint cache_dir token overwrite_cache report_to run_name project "
-    "disable_tqdm debug skip_memory_metrics do_predict max_predict_samples test_file log_ logging_ trackio_ hub_ "
-    "push_to_hub dataloader_ ddp_ save_on_each_node local_rank _n_gpu cpu_threads"
+    "output_dir overwrite_output_dir resume_from_checkpoint cache_dir token overwrite_cache report_to "
+    "run_name project disable_tqdm debug skip_memory_metrics do_predict max_predict_samples test_file "
+    "log_ logging_ trackio_ hub_ push_to_hub dataloader_ ddp_ save_on_each_node local_rank _n_gpu cpu_threads"
 ).split()
 
 

@@ -1,8 +1,8 @@
 """Where adapters go in each architecture: a table, and the two verbs insert and remove."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -117,6 +117,7 @@ def remove_adapters(model: PreTrainedModel) -> None:
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Sequential) and isinstance(getattr(module, "adapter", None), TensorizedAdapter):
             model.set_submodule(name, module.dropout)
+    model.adapter_config = model.trained_groups = None
 
 
 def adapters_of(model: nn.Module) -> Iterator[tuple[str, TensorizedAdapter]]:

@@ -9,7 +9,7 @@ class Task:
     """What distinguishes one task from another.
 
     ``labels`` is None for regression. ``primary`` is the metric that tables give and by which the best epoch is named.
-    ``evaluation`` and ``prediction`` map a suffix of metric names to a split of the data set, or of a file name to one.
+    ``evaluation`` and ``prediction`` map a suffix of metric names, or a file name, to a split of the data set.
     """
 
     texts: tuple[str, ...]

@@ -1,15 +1,22 @@
-"""Hugging Face's Trainer, with checkpoints that hold what was trained, per-factor learning rates and a fixed data order."""
+"""Hugging Face's Trainer, with checkpoints of what was trained, per-factor learning rates and a fixed data order."""
 
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator, Optional
+from typing import Any, Optional
 
 import torch
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
-from transformers import default_data_collator
+from transformers import (
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+    default_data_collator,
+)
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from .arguments import DataTrainingArguments
@@ -26,9 +33,9 @@ from .tasks import Task
 class EpochSampler(Sampler[int]):
     """A shuffle that depends on (seed, epoch) alone, so that a resumed run sees the same order in any epoch.
 
-    With ``lengths``, indices are shuffled, cut into runs of 50 batches, and sorted by length within each run: batches of
-    similar lengths in random composition, the batch of the longest examples first so that memory runs out at once or
-    not at all.
+    With ``lengths``, indices are shuffled, cut into runs of 50 batches, and sorted by length within each run: batches
+    of similar lengths in random composition, the batch of the longest examples first so that memory runs out at once
+    or not at all.
     """
 
     def __init__(self, size: int, seed: int, batch_size: int, lengths: Optional[list[int]] = None):
