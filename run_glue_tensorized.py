@@ -47,7 +47,7 @@ def run(arguments: Arguments, argv: list[str]) -> int:
     from tensorized_adapters.checkpoint import read_adapter
     from tensorized_adapters.config import AdapterConfig
     from tensorized_adapters.files import sha256_of
-    from tensorized_adapters.run_folder import RunFolder, inspect_folder
+    from tensorized_adapters.run_folder import RunFolder, flaw_of_checkpoint, inspect_folder
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()  # of loading weights; training keeps its own
@@ -80,26 +80,27 @@ def run(arguments: Arguments, argv: list[str]) -> int:
         print(f"{path} holds this run, finished; nothing to do")
         _print_results(start.record, path)
         return 0
+    explicit = training.resume_from_checkpoint
+    if explicit and explicit.lower() != "true" and (flaw := flaw_of_checkpoint(Path(explicit))):
+        raise UsageError(f"--resume_from_checkpoint {explicit} is not a whole checkpoint: {flaw}")
     threads = run_arguments.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
     torch.set_num_threads(threads)  # equal bits need equal counts: a resumed run takes that of the start
 
     signal.signal(signal.SIGTERM, _raise_terminated)
-    folder = RunFolder(path)
-    try:
+    with RunFolder(path) as folder:
         job = Job(arguments, config, saved, resolved)
-    except BaseException:
-        folder.give_up()
-        raise
-    return job.execute(folder, start, argv, threads)
+        return job.execute(folder, start, argv, threads)
 
 
 class Job:
-    """One accepted run. Building it checks configuration and data; nothing is written or trained before execute()."""
+    """One accepted run. Building it checks configuration, data and weights; nothing is written before execute()."""
 
     def __init__(self, arguments: Arguments, config, saved, resolved):
+        from transformers import set_seed
+
         from tensorized_adapters.data import load_data
         from tensorized_adapters.methods import check_model_config
-        from tensorized_adapters.pretrained import load_config, load_tokenizer
+        from tensorized_adapters.pretrained import build_model, load_config, load_tokenizer
 
         self.arguments, self.config, self.saved, self.resolved = arguments, config, saved, resolved
         self.model_config = load_config(arguments.model)
@@ -108,6 +109,8 @@ class Job:
         training = arguments.training
         parts = {"train": training.do_train, "evaluation": training.do_eval, "prediction": training.do_predict}
         self.data = load_data(arguments.data, {part for part, wanted in parts.items() if wanted}, saved)
+        set_seed(training.seed)
+        self.model = build_model(arguments, self.model_config, config, self.data, resolved["head_start"])
 
     def execute(self, folder, start, argv: list[str], threads: int) -> int:
         from tensorized_adapters.results import new_record
@@ -147,17 +150,10 @@ class Job:
 
     def _checkpoint(self, folder, start):
         """The checkpoint to go on from, or None."""
-        from tensorized_adapters.run_folder import flaw_of_checkpoint
-
         explicit = self.arguments.training.resume_from_checkpoint
-        if not self.arguments.training.do_train:
-            return None
         if explicit and explicit.lower() != "true":
-            flaw = flaw_of_checkpoint(Path(explicit))
-            if flaw:
-                raise UsageError(f"--resume_from_checkpoint {explicit} is not a whole checkpoint: {flaw}")
             return Path(explicit)
-        if start.kind != "resume":
+        if start.kind != "resume" or not self.arguments.training.do_train:
             return None
         checkpoint, notes = folder.newest_whole_checkpoint()
         for note in notes:
@@ -166,21 +162,17 @@ class Job:
         return checkpoint
 
     def _train_and_measure(self, folder, record: dict, checkpoint) -> None:
-        from transformers import set_seed
-
         from tensorized_adapters.checkpoint import save_adapter
         from tensorized_adapters.files import write_json
         from tensorized_adapters.measure import evaluate_all, predict_all, train_metrics
         from tensorized_adapters.methods import parameter_groups
-        from tensorized_adapters.pretrained import build_model, encoded
+        from tensorized_adapters.pretrained import encoded
         from tensorized_adapters.results import best_of, console, history_of, parameter_table, peak_memory
         from tensorized_adapters.run_folder import ADAPTER_FOLDER, RESULTS_FILE
         from tensorized_adapters.surgery import adapters_of
         from tensorized_adapters.trainer import new_trainer
 
-        training, task = self.arguments.training, self.data.task
-        set_seed(training.seed)
-        model = build_model(self.arguments, self.model_config, self.config, self.data, self.resolved["head_start"])
+        training, task, model = self.arguments.training, self.data.task, self.model
         record["parameters"] = parameter_groups(model)
         record["learning_rates"] = self.resolved["learning_rates"]
         record["learning_rate_scales"] = [s for _, a in adapters_of(model) for _, s in a.learning_rate_scales()]

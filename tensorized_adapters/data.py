@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from datasets import ClassLabel, Dataset, Features, Value, disable_progress_bars, load_dataset
-from datasets.utils.logging import set_verbosity_error
+from datasets.utils.logging import CRITICAL, set_verbosity
 from transformers import PreTrainedTokenizerBase
 
 from .arguments import DataTrainingArguments
@@ -40,7 +40,7 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
         UsageError: data that is missing, empty, unlabelled, one-sided or inconsistent, naming the file or flag.
     """
     disable_progress_bars()
-    set_verbosity_error()  # its errors reach the user through ours
+    set_verbosity(CRITICAL)  # its errors reach the user through ours
     named = TASKS.get(arguments.task_name or "")
     raw, sources = _load_raw(arguments, named, wanted)
     first = raw.get("train", next(iter(raw.values())))
@@ -148,6 +148,8 @@ def _read_file(path: str, source: str) -> Dataset:
                 "csv", data_files=path, split="train", features=features, keep_default_na=False, **dialect
             )
     except Exception as error:
+        if "no data" in str(error):  # a header and nothing below it
+            raise UsageError(f"{source} has no rows") from None
         cause = error.__cause__ or error
         raise UsageError(f"{source} cannot be parsed: {' '.join(str(cause).split())[:300]}") from None
     if len(examples) == 0:

@@ -104,7 +104,7 @@ class RunFolder:
     """A folder that this process holds: locked, writable, with its record."""
 
     def __init__(self, path: Path):
-        """Make the folder and lock it; see :meth:`give_up` for a refusal that comes later.
+        """Make the folder and lock it; to be used in a ``with`` statement, which unlocks it.
 
         Raises:
             UsageError: if it cannot be made or written, or another run holds it.
@@ -124,8 +124,11 @@ class RunFolder:
             os.close(self._lock)
             raise UsageError(f"--output_dir {path} is in use by another run; wait for it or name another") from None
 
-    def give_up(self) -> None:
-        """Unlock, and remove the folder again if this process made it and it is still empty."""
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Unlock, and remove the folder again if this process made it and it is still empty: input was refused."""
         os.close(self._lock)
         self._remove_made()
 

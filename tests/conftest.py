@@ -12,7 +12,9 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, B
 
 torch.set_num_threads(1)
 
-WORDS = "the a cat dog bird man woman child saw heard chased found red blue old new house tree river road and not".split()
+WORDS = (
+    "the a cat dog bird man woman child saw heard chased found red blue old new house tree river road and not".split()
+)
 
 
 def tiny_config(**changes) -> BertConfig:

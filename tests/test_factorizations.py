@@ -86,7 +86,9 @@ def test_closed_form_counts_what_is_built(kind, shape, cut, rank):
     assert FORMATS[kind].parameter_count(shape, rank) == sum(p.numel() for p in weight.parameters())
 
 
-@pytest.mark.parametrize("size, split", [(768, (24, 32)), (384, (16, 24)), (1024, (32, 32)), (128, (8, 16)), (312, (13, 24))])
+@pytest.mark.parametrize(
+    "size, split", [(768, (24, 32)), (384, (16, 24)), (1024, (32, 32)), (128, (8, 16)), (312, (13, 24))]
+)
 def test_balanced_split(size, split):
     assert balanced_split(size) == split
 

@@ -66,14 +66,14 @@ def test_counts_of_the_published_table(bert_base, kind, if_adapter_like):
 @pytest.mark.parametrize("kind", COUNTS[True])
 def test_the_published_forward_pass(mode, kind):
     published = np.load(PUBLISHED)
-    config = AdapterConfig(
-        adapter_projection_type=kind, tensorized_layer_rank=2, if_adapter_like=mode == "bottleneck"
-    )
+    config = AdapterConfig(adapter_projection_type=kind, tensorized_layer_rank=2, if_adapter_like=mode == "bottleneck")
     adapter = new_adapter(config, 768).double()
     names = {"down_project": "down", "up_project": "up"} if mode == "bottleneck" else {"tensorized_layer": "weight"}
     for theirs, ours in names.items():
         weight = getattr(adapter, ours)
-        values = {name.split(".", 1)[1]: published[name] for name in published if name.startswith(f"{mode}/{kind}/{theirs}.")}
+        values = {
+            name.split(".", 1)[1]: published[name] for name in published if name.startswith(f"{mode}/{kind}/{theirs}.")
+        }
         for name, parameter in weight.named_parameters():
             key = "weights" if name in ("weights", "core") else name.replace("factors.factor_", "factors.")
             parameter.data.copy_(torch.from_numpy(values[key]))

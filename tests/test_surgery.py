@@ -103,7 +103,9 @@ def test_sites(sites, expected):
         (AdapterConfig(method="layer_norm"), {"classifier", "LayerNorm"}),
         (CONFIG, {"classifier", "LayerNorm", "adapter"}),
         (
-            AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8, train_layer_norm=False),
+            AdapterConfig(
+                adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8, train_layer_norm=False
+            ),
             {"classifier", "adapter"},
         ),
     ],
