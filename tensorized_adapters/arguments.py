@@ -6,6 +6,7 @@ Only argparse-level work is done here, so that ``--help`` and a typo answer quic
 import argparse
 import difflib
 import json
+import os
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -277,6 +278,14 @@ def _check_together(arguments: Arguments) -> None:
         raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
     if not training.do_train and not arguments.run.adapter_path:
         raise UsageError("evaluating an untrained adapter tells nothing: give --do_train, or --adapter_path FOLDER")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UsageError("one run is one process: start it without torchrun, and several runs side by side instead")
+    if training.report_to:
+        from transformers.integrations import get_available_reporting_integrations
+
+        absent = sorted(set(training.report_to) - set(get_available_reporting_integrations()))
+        if absent:
+            raise UsageError(f"--report_to {absent[0]} is not installed here; install it or leave the flag out")
     data.task_name = data.task_name and data.task_name.lower()
     if data.task_name and data.dataset_name:
         raise UsageError("--task_name and --dataset_name exclude each other")

@@ -81,31 +81,31 @@ def build_model(
     _refuse_untrained_base(model, new, model_arguments.model_name_or_path)
     add_adapters(model, config, newly_initialized=new)
     if head_start == "label_prior":
-        set_label_prior_(model, data.train["label"])
+        set_label_prior_(model, data.train["label"], new)
     return model
 
 
 @torch.no_grad()
-def set_label_prior_(model: PreTrainedModel, labels: list) -> None:
+def set_label_prior_(model: PreTrainedModel, labels: list, new: set[str]) -> None:
     """Start the classifier's bias at the labels' mean (regression) or at their log frequency (classes).
+
+    Only if it is among the ``new`` parameters: a head that came trained with the checkpoint keeps its bias.
 
     Without it the first steps of a regression are spent on the mean, and throw the hidden states far enough that some
     formats do not come back. A class without an example gets half a one.
     """
-    linears = [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear)
-        and module.out_features == model.config.num_labels
-        and module.bias is not None
-        and not name.startswith(base_prefix(model))
+    biases = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if name in new and name.endswith(".bias") and parameter.shape == (model.config.num_labels,)
     ]
     if model.config.problem_type == "regression":
         prior = [sum(labels) / len(labels)]
     else:
         counts = Counter(labels)
         prior = [math.log(counts.get(i, 0.5) / len(labels)) for i in range(model.config.num_labels)]
-    linears[-1].bias.copy_(torch.tensor(prior))
+    for bias in biases[-1:]:  # the output layer's; a hidden size of num_labels would come before it
+        bias.copy_(torch.tensor(prior))
 
 
 def encoded(

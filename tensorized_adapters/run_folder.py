@@ -43,8 +43,9 @@ _ASIDE = re.compile(r"\..+\.aside")
 # Arguments that cannot change the result: a second start may differ in them. Prefixes end in "_".
 _WITHOUT_EFFECT = (
     "output_dir overwrite_output_dir resume_from_checkpoint cache_dir token overwrite_cache report_to "
-    "run_name project disable_tqdm debug skip_memory_metrics do_predict max_predict_samples test_file "
-    "log_ logging_ trackio_ hub_ push_to_hub dataloader_ ddp_ save_on_each_node local_rank _n_gpu cpu_threads"
+    "run_name project disable_tqdm debug skip_memory_metrics log_ logging_ trackio_ hub_ push_to_hub "
+    "dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor ddp_ "
+    "save_on_each_node local_rank _n_gpu cpu_threads"
 ).split()
 
 

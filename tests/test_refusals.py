@@ -179,3 +179,12 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(capsys, flags, mon
     assert json.loads((out / "run.json").read_text())["status"] == "failed"
     assert flaw_of_checkpoint(out / "checkpoint-6") is None
     assert not (out / "adapter").exists()
+
+
+def test_a_tracker_that_is_not_installed(capsys, flags):
+    assert "--report_to comet_ml is not installed" in refused(capsys, argv(flags, report_to="comet_ml"))
+
+
+def test_torchrun_is_refused(capsys, flags, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "one run is one process" in refused(capsys, argv(flags))
