@@ -1,4 +1,4 @@
-"""The command line: Hugging Face's run_glue flags and ours, our defaults, and what is refused at the door.
+"""The command line: parsed, completed with our defaults, and refused at the door where it must be.
 
 Only argparse-level work is done here, so that ``--help`` and a typo answer quickly.
 """
@@ -8,143 +8,25 @@ import difflib
 import json
 import os
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any, Optional
 
 import torch
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import HfArgumentParser
 
 from .config import METHOD_FIELDS, AdapterConfig
 from .errors import UsageError
+from .flags import (
+    LAYER_NORM_AND_HEAD_RATIO,
+    PUBLISHED_LEARNING_RATE,
+    DataTrainingArguments,
+    GlueTrainingArguments,
+    ModelArguments,
+    RunArguments,
+)
 from .legacy_flags import translate_legacy_flags
 from .tasks import TASKS
-
-# Defaults of ours, where the flag is not given. One rate serves all formats, for it is in the units of a dense layer
-# (initialization.py).
-ADAPTER_LEARNING_RATE = 2e-3
-PUBLISHED_LEARNING_RATE = 2e-4
-LAYER_NORM_AND_HEAD_RATIO = 2.5
-WARMUP_FRACTION = 0.1
-
-
-@dataclass
-class ModelArguments:
-    """Which pre-trained model, config and tokenizer."""
-
-    _argument_group_name = "model arguments"
-
-    model_name_or_path: Optional[str] = field(
-        default=None, metadata={"help": "Folder of a pre-trained model, or its id on the Hugging Face hub."}
-    )
-    config_name: Optional[str] = field(default=None, metadata={"help": "Config, if it is not the model's own."})
-    tokenizer_name: Optional[str] = field(default=None, metadata={"help": "Tokenizer, if it is not the model's own."})
-    cache_dir: Optional[str] = field(default=None, metadata={"help": "Where downloads are kept."})
-    use_fast_tokenizer: bool = field(default=True, metadata={"help": "Use a Rust tokenizer where there is one."})
-    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit id of the model."})
-    token: Optional[str] = field(default=None, metadata={"help": "Bearer token for private models on the hub."})
-    trust_remote_code: bool = field(
-        default=False,
-        metadata={"help": "Run the model repository's own code. Unsupported architectures stay refused."},
-    )
-    ignore_mismatched_sizes: bool = field(
-        default=False, metadata={"help": "Draw a new head where the checkpoint's has another number of labels."}
-    )
-
-
-@dataclass
-class DataTrainingArguments:
-    """Which data, and how it is tokenised."""
-
-    _argument_group_name = "data arguments"
-
-    task_name: Optional[str] = field(default=None, metadata={"help": f"GLUE task: {', '.join(TASKS)}."})
-    glue_path: str = field(
-        default="nyu-mll/glue", metadata={"help": "Hub id of GLUE, or a local folder of the same layout."}
-    )
-    dataset_name: Optional[str] = field(default=None, metadata={"help": "Any other data set: hub id or local folder."})
-    dataset_config_name: Optional[str] = field(default=None, metadata={"help": "Configuration of --dataset_name."})
-    max_seq_length: int = field(
-        default=128, metadata={"help": "Longer inputs are truncated, shorter ones padded to their batch's longest."}
-    )
-    overwrite_cache: bool = field(default=False, metadata={"help": "Tokenise anew instead of taking cached results."})
-    pad_to_max_length: bool = field(
-        default=False, metadata={"help": "Pad everything to --max_seq_length, as the published code does."}
-    )
-    max_train_samples: Optional[int] = field(default=None, metadata={"help": "Truncate the training set."})
-    max_eval_samples: Optional[int] = field(default=None, metadata={"help": "Truncate the evaluation set."})
-    max_predict_samples: Optional[int] = field(default=None, metadata={"help": "Truncate the prediction set."})
-    train_file: Optional[str] = field(
-        default=None,
-        metadata={"help": "CSV, TSV or JSON lines with the columns of --task_name, or text columns and 'label'."},
-    )
-    validation_file: Optional[str] = field(default=None, metadata={"help": "Likewise, for --do_eval."})
-    test_file: Optional[str] = field(default=None, metadata={"help": "Likewise, for --do_predict; labels optional."})
-
-
-@dataclass
-class RunArguments:
-    """What Hugging Face's run_glue has no flag for."""
-
-    _argument_group_name = "run arguments"
-
-    adapter_path: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "A saved adapter/ folder to evaluate, predict with or train further; settings come from it."
-        },
-    )
-    head_start: Optional[Literal["label_prior", "random"]] = field(
-        default=None,
-        metadata={
-            "help": "Classifier bias at the labels' mean or log frequency ('label_prior', the default), or 'random' "
-            "as published (the default with --adapter_init published)."
-        },
-    )
-    layer_norm_learning_rate: Optional[float] = field(
-        default=None,
-        metadata={"help": "Default: 2.5 x --learning_rate; with --adapter_init published 1 x."},
-    )
-    head_learning_rate: Optional[float] = field(
-        default=None,
-        metadata={"help": "Default: 2.5 x --learning_rate; with --adapter_init published 1 x."},
-    )
-    overwrite_output_dir: bool = field(
-        default=False,
-        metadata={"help": "Start anew: remove what this program wrote to --output_dir before, and nothing else."},
-    )
-    cpu_threads: Optional[int] = field(
-        default=None,
-        metadata={"help": "Threads of the arithmetic on CPU (default: all cores). Equal counts give equal bits."},
-    )
-
-
-@dataclass
-class GlueTrainingArguments(TrainingArguments):
-    """TrainingArguments with this program's defaults; see the README for the list."""
-
-    _argument_group_name = "training arguments"
-
-    learning_rate: float = field(
-        default=ADAPTER_LEARNING_RATE,
-        metadata={
-            "help": "Rate of the adapters in the units of a dense layer: the same value serves every format and rank. "
-            f"With --adapter_init published it is everything's rate, {PUBLISHED_LEARNING_RATE:g} if not given."
-        },
-    )
-    warmup_steps: float = field(
-        default=WARMUP_FRACTION,
-        metadata={"help": "Steps of linear warm-up, or a fraction below 1. With --adapter_init published 0."},
-    )
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size of evaluation and prediction."})
-    eval_strategy: str = field(
-        default="no", metadata={"help": "When to evaluate: no, steps or epoch; 'epoch' if --do_eval and not given."}
-    )
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
-    save_total_limit: Optional[int] = field(
-        default=2, metadata={"help": "Checkpoints to keep, the best one always among them if it is to be loaded."}
-    )
-
 
 GROUPS = (ModelArguments, DataTrainingArguments, AdapterConfig, RunArguments, GlueTrainingArguments)
 

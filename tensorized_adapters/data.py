@@ -9,8 +9,8 @@ from datasets import ClassLabel, Dataset, Features, Value, disable_progress_bars
 from datasets.utils.logging import CRITICAL, set_verbosity
 from transformers import PreTrainedTokenizerBase
 
-from .arguments import DataTrainingArguments
 from .errors import UsageError
+from .flags import DataTrainingArguments
 from .labels import check_labels, encode_labels, label_names, saved_label_names
 from .tasks import TASKS, Task, other_task
 

@@ -7,3 +7,7 @@ class UsageError(ValueError):
 
 class RunFailed(RuntimeError):
     """A run that was accepted and went wrong (NaN loss, out of memory). The message says what is kept; exit code 1."""
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception, so that files are closed and the record says so; exit code 143."""

@@ -17,11 +17,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from .arguments import Arguments, DataTrainingArguments, ModelArguments
+from .arguments import Arguments
 from .checkpoint import load_adapter
 from .config import AdapterConfig
 from .data import Data, tokenize
 from .errors import UsageError
+from .flags import DataTrainingArguments, ModelArguments
 from .methods import add_adapters
 from .surgery import base_prefix
 

@@ -33,7 +33,7 @@ def new_record(argv: list[str], arguments: dict[str, Any], given: dict[str, Any]
         "program": PROGRAM,
         "version": __version__,
         "status": "running",
-        "command": shlex.join(["python", *argv]),
+        "command": shlex.join(["python", *_without_secrets(argv)]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seed": seed,
         "given": sorted(given),
@@ -124,6 +124,17 @@ def results_table(record: dict[str, Any]) -> Table:
 def console(stderr: bool = False) -> Console:
     """Rich's console, wide enough that a table prints in full when piped."""
     return Console(stderr=stderr, width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=True)
+
+
+def _without_secrets(argv: list[str]) -> list[str]:
+    """The words of a command, access tokens masked."""
+    words, hide = [], False
+    for word in argv:
+        name, equals, _ = word.partition("=")
+        secret = name.lstrip("-").replace("-", "_") in ("token", "hub_token", "use_auth_token", "push_to_hub_token")
+        words.append("***" if hide else f"{name}=***" if secret and equals else word)
+        hide = secret and not equals
+    return words
 
 
 def _share(count: int, total: int) -> tuple[str, str]:

@@ -19,10 +19,10 @@ from transformers import (
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-from .arguments import DataTrainingArguments
 from .checkpoint import load_adapter, save_adapter
 from .errors import RunFailed
 from .files import write_json
+from .flags import DataTrainingArguments
 from .measure import metric_function
 from .pretrained import EncodedData
 from .run_folder import ADAPTER_FOLDER, STEP_LOSSES_FILE, seal_checkpoint

@@ -10,8 +10,8 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from run_glue_tensorized import main
 from tensorized_adapters import UsageError
-from tensorized_adapters.arguments import DataTrainingArguments
 from tensorized_adapters.data import load_data
+from tensorized_adapters.flags import DataTrainingArguments
 from tensorized_adapters.metrics import GlueMetric
 from tensorized_adapters.results import write_predictions
 from tensorized_adapters.tasks import TASKS

@@ -270,3 +270,9 @@ def test_gradient_accumulation_gives_the_loss_of_the_whole_batch(flags, tmp_path
     ours, theirs = record_of(one)["step_losses"], record_of(two)["step_losses"]
     assert len(ours) == len(theirs)
     assert theirs[0] == pytest.approx(ours[0], rel=0.05)
+
+
+def test_access_tokens_are_not_recorded(flags):
+    assert main(argv(flags, token="hf_secret", num_train_epochs=1)) == 0
+    out = flags["output_dir"]
+    assert all(b"hf_secret" not in path.read_bytes() for path in out.rglob("*") if path.is_file())
