@@ -115,8 +115,8 @@ def _load_raw(
         else (arguments.dataset_name, arguments.dataset_config_name, "--dataset_name")
     )
     source = f"{flag} {place}" + (f" ({config})" if config else "")
-    if Path(place).exists() and not any(Path(place).iterdir()):
-        raise UsageError(f"{source} is an empty folder")
+    if Path(place).is_file() or (Path(place).is_dir() and not any(Path(place).iterdir())):
+        raise UsageError(f"{source} is a file or an empty folder; name a data set's folder or hub id")
     try:
         found = load_dataset(place, config)
     except Exception as error:  # datasets raises a dozen types; each means that the place or its content is at fault
