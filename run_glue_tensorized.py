@@ -11,28 +11,30 @@ from pathlib import Path
 # Before the libraries that read it. Tokenisation is short and cached; its threads would only make forks warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from tensorized_adapters.arguments import parse_arguments  # noqa: E402
 from tensorized_adapters.errors import RunFailed, Terminated, UsageError  # noqa: E402
 
 
 def main(argv: list[str]) -> int:
     """Run the job; returns the exit code."""
     try:
+        # Imported step by step: a typo in a flag does not wait for Trainer, datasets and evaluate.
+        from tensorized_adapters.arguments import parse_arguments
+
         arguments = parse_arguments(argv)
-        for note in arguments.notes:
-            print(f"note: {note}", file=sys.stderr)
-        from tensorized_adapters.job import run  # Trainer, datasets, evaluate: a typo in a flag does not wait for them
+        from tensorized_adapters.job import run
 
         run(arguments, [Path(__file__).name, *argv])
         return 0
     except UsageError as error:
         return _say("error", error, 2)
+    except OSError as error:  # of a path that cannot even be looked at; those of a run are RunFailed
+        return _say("error", f"{error.filename}: {error.strerror}", 2)
     except RunFailed as error:
         return _say("failed", error, 1)
     except KeyboardInterrupt:
-        return _say("interrupted", "the same command goes on from the newest checkpoint", 130)
+        return _say("interrupted", "the same command goes on from the newest checkpoint, if there is one", 130)
     except Terminated:
-        return _say("terminated", "the same command goes on from the newest checkpoint", 143)
+        return _say("terminated", "the same command goes on from the newest checkpoint, if there is one", 143)
 
 
 def _say(what: str, message: object, code: int) -> int:

@@ -6,7 +6,6 @@ Only argparse-level work is done here, so that ``--help`` and a typo answer quic
 import argparse
 import difflib
 import json
-import os
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Optional
 import torch
 from transformers import HfArgumentParser
 
+from .argument_checks import check_together, check_values
 from .config import METHOD_FIELDS, AdapterConfig
 from .errors import UsageError
 from .flags import (
@@ -26,18 +26,18 @@ from .flags import (
     RunArguments,
 )
 from .legacy_flags import translate_legacy_flags
-from .tasks import TASKS
 
 GROUPS = (ModelArguments, DataTrainingArguments, AdapterConfig, RunArguments, GlueTrainingArguments)
 
 
 @dataclass
 class Arguments:
-    """All argument groups, validated together. ``adapter`` is None where it comes from ``run.adapter_path``."""
+    """All argument groups, validated together."""
 
     model: ModelArguments
     data: DataTrainingArguments
-    adapter: Optional[AdapterConfig]
+    adapter: AdapterConfig
+    saved: Optional[dict[str, Any]]  # the config record of ``run.adapter_path``
     run: RunArguments
     training: GlueTrainingArguments
     given: dict[str, Any]  # what was on the command line or in the JSON file, as opposed to a default
@@ -70,14 +70,21 @@ def parse_arguments(argv: list[str]) -> Arguments:
     if unknown:
         raise UsageError(_unknown_flag(unknown[0], parser))
     given = vars(namespace)
-    _check_values(given)
+    check_values(given)
     run = _build(RunArguments, given)
-    adapter = None if run.adapter_path else _adapter_config(given)
+    adapter, saved = _adapter_config(given, run)
     training = _build(GlueTrainingArguments, given | _training_defaults(given, adapter))
     arguments = Arguments(
-        _build(ModelArguments, given), _build(DataTrainingArguments, given), adapter, run, training, given, notes
+        _build(ModelArguments, given),
+        _build(DataTrainingArguments, given),
+        adapter,
+        saved,
+        run,
+        training,
+        given,
+        notes,
     )
-    _check_together(arguments)
+    check_together(arguments)
     return arguments
 
 
@@ -103,19 +110,34 @@ def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, floa
     return {group: ratio * rate if value is None else value for group, value in rates.items()}
 
 
-def _adapter_config(given: dict[str, Any]) -> AdapterConfig:
-    config = _build(AdapterConfig, given)
+def _adapter_config(given: dict[str, Any], run: RunArguments) -> tuple[AdapterConfig, Optional[dict[str, Any]]]:
+    """The method's settings: from the flags, or from ``--adapter_path``, whose config record comes second."""
+    if "adapter_path" not in given:
+        config = _build(AdapterConfig, given)
+        check_owned(given, config)
+        return config, None
+    if not run.adapter_path:
+        raise UsageError("--adapter_path is empty; name an adapter/ folder or leave it out")
+    if "head_start" in given:
+        raise UsageError("--head_start contradicts --adapter_path, which holds a trained head; leave one of them out")
+    from .checkpoint import read_config  # with torch and transformers' models, which a plain command line spares
+
+    saved = read_config(run.adapter_path)
+    config = AdapterConfig.from_dict(saved["adapter"])
     check_owned(given, config)
-    return config
+    for name, value in config.to_dict().items():
+        if given.get(name, value) != value:
+            raise UsageError(f"--{name} {given[name]} contradicts --adapter_path, which has {value}")
+    return config, saved
 
 
-def _training_defaults(given: dict[str, Any], adapter: Optional[AdapterConfig]) -> dict[str, Any]:
+def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[str, Any]:
     defaults: dict[str, Any] = {"dataloader_pin_memory": torch.cuda.is_available()}  # else torch warns at every loader
     if given.get("do_eval") and given.get("do_train"):
         defaults["eval_strategy"] = "epoch"
     if given.get("bf16") and not torch.cuda.is_available():
         defaults["use_cpu"] = True  # TrainingArguments refuses bf16 on CPU unless it is asked for in so many words
-    if adapter is not None and not adapter.calibrated:
+    if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}
     return {name: value for name, value in defaults.items() if name not in given}
 
@@ -130,77 +152,10 @@ def _build(kind: type, given: dict[str, Any]) -> Any:
         raise UsageError(str(error).strip().splitlines()[0].removeprefix("--")) from None
 
 
-def _check_values(given: dict[str, Any]) -> None:
-    positive = (
-        "max_seq_length max_train_samples max_eval_samples max_predict_samples per_device_train_batch_size "
-        "per_device_eval_batch_size gradient_accumulation_steps num_train_epochs cpu_threads save_total_limit "
-        "save_steps eval_steps logging_steps"
-    ).split()
-    for name in positive:
-        if given.get(name) is not None and not given[name] > 0:
-            raise UsageError(f"--{name} must be above 0, got {given[name]}")
-    for name in ("learning_rate", "layer_norm_learning_rate", "head_learning_rate", "weight_decay", "warmup_steps"):
-        if given.get(name) is not None and not 0 <= given[name] < float("inf"):
-            raise UsageError(f"--{name} must be a finite number of at least 0, got {given[name]}")
-    for name in ("deepspeed", "fsdp"):
-        if given.get(name):
-            raise UsageError(f"--{name} is not supported: the trained part fits on one device; leave it out")
-    task = given.get("task_name")
-    if task is not None and task.lower() not in TASKS:
-        near = difflib.get_close_matches(task.lower(), TASKS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"--task_name {task!r} is unknown; the tasks are {', '.join(TASKS)}{hint}")
-
-
-def _check_together(arguments: Arguments) -> None:
-    data, training = arguments.data, arguments.training
-    if not arguments.model.model_name_or_path:
-        raise UsageError("--model_name_or_path is missing: a model folder or hub id, for example bert-base-cased")
-    if not (training.do_train or training.do_eval or training.do_predict):
-        raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
-    if not training.do_train and not arguments.run.adapter_path:
-        raise UsageError("evaluating an untrained adapter tells nothing: give --do_train, or --adapter_path FOLDER")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise UsageError("one run is one process: start it without torchrun, and several runs side by side instead")
-    if training.report_to:
-        from transformers.integrations import get_available_reporting_integrations
-
-        absent = sorted(set(training.report_to) - set(get_available_reporting_integrations()))
-        if absent:
-            raise UsageError(f"--report_to {absent[0]} is not installed here; install it or leave the flag out")
-    data.task_name = data.task_name and data.task_name.lower()
-    if data.task_name and data.dataset_name:
-        raise UsageError("--task_name and --dataset_name exclude each other")
-    files = {"do_train": "train_file", "do_eval": "validation_file", "do_predict": "test_file"}
-    if any(getattr(data, name) for name in files.values()):
-        if data.dataset_name:
-            raise UsageError("--dataset_name and data files exclude each other")
-        for action, name in files.items():
-            if getattr(training, action) and not getattr(data, name):
-                raise UsageError(f"--{action} needs --{name} when data comes from files")
-            if getattr(data, name):
-                _check_file(name, getattr(data, name))
-    elif not (data.task_name or data.dataset_name):
-        raise UsageError("no data: give --task_name, --dataset_name, or --train_file and --validation_file")
-
-
-def _check_file(name: str, value: str) -> None:
-    path = Path(value)
-    if path.suffix not in (".csv", ".tsv", ".json", ".jsonl"):
-        raise UsageError(f"--{name} {value} must end in .csv, .tsv, .json or .jsonl")
-    try:
-        with open(path, "rb") as file:
-            empty = not file.read(4096).strip()
-    except OSError as error:
-        raise UsageError(f"--{name} {value} cannot be read: {error.strerror}") from None
-    if empty:
-        raise UsageError(f"--{name} {value} is empty")
-
-
 def _flags_of_json(path: str) -> list[str]:
     """``{"task_name": "mrpc", "do_train": true}`` as the flags it stands for."""
     try:
-        values = json.loads(Path(path).read_text())
+        values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
@@ -209,9 +164,10 @@ def _flags_of_json(path: str) -> list[str]:
         raise UsageError(f"{path} must hold one JSON object of flag names and values")
     argv = []
     for name, value in values.items():
-        if value is not None:
-            items = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-            argv += [f"--{name}", *map(str, items)]
+        if isinstance(value, list):
+            argv += [f"--{name}", *map(str, value)] if value else []
+        elif value is not None:  # with "=", since a value may start with a dash
+            argv.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
     return argv
 
 

@@ -7,7 +7,6 @@ README.md                   a model card
 
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -20,8 +19,9 @@ from transformers import PreTrainedModel
 from .config import AdapterConfig
 from .errors import RunFailed, UsageError
 from .files import write_aside
+from .fingerprint import base_fingerprint
 from .methods import add_adapters, parameter_groups, trained_parameters
-from .surgery import adapters_of, base_prefix, layer_norm_names
+from .surgery import adapters_of, layer_norm_names, remove_adapters
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "adapter_config.json"
@@ -47,7 +47,7 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
     tensors = {name: p.detach().cpu().contiguous() for name, p in trained_parameters(model).items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
-            raise RunFailed(f"{name} holds NaN or infinity; the checkpoint was not written")
+            raise RunFailed(f"{name} holds NaN or infinity; nothing was written to {folder}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = safetensors.torch.save(tensors, metadata={"format": "pt"})
@@ -87,6 +87,50 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
         UsageError: missing, truncated or altered files, another base model, other labels, tensors that do not fit.
     """
     record, tensors = read_adapter(folder)
+    config = check_adapter_fits(model, record, tensors, folder)
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    fresh = getattr(model, "adapter_config", None) is None
+    if fresh:
+        layer_norms = set(layer_norm_names(model)) if config.trains_layer_norm else set()
+        add_adapters(model, config, newly_initialized=set(tensors) - layer_norms)
+    try:
+        _check_tensors(model, tensors, folder)
+        _check_scales(model, record, folder)
+    except UsageError:
+        if fresh:  # leave the model as it was
+            remove_adapters(model)
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad = before[name]
+        raise
+    with torch.no_grad():
+        for name, parameter in trained_parameters(model).items():
+            parameter.copy_(tensors[name])
+    scales = iter(record["learning_rate_scales"])
+    for _, adapter in adapters_of(model):
+        adapter.set_learning_rate_scales(scales)
+    model.config.id2label = {int(key): value for key, value in record["id2label"].items()}
+    model.config.label2id = {value: key for key, value in model.config.id2label.items()}
+    model.config.problem_type = record["problem_type"]
+    return model
+
+
+def check_adapter_fits(
+    model: PreTrainedModel,
+    record: dict[str, Any],
+    tensors: dict[str, Tensor],
+    folder: str | Path,
+    same_labels: bool = False,
+) -> AdapterConfig:
+    """Compare a read adapter with a model, adapted or not, without touching the model.
+
+    With ``same_labels``, the label map must be the model's too: a checkpoint to go on from is of the same task.
+
+    Returns:
+        The adapter's settings.
+
+    Raises:
+        UsageError: another number of labels, another base model, other settings than the model was adapted with.
+    """
     config = AdapterConfig.from_dict(record["adapter"])
     if model.config.num_labels != record["num_labels"]:
         raise UsageError(
@@ -97,21 +141,13 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
             f"{folder} was trained on another base model: the frozen weights of "
             f"{model.config._name_or_path or 'this model'!r} are not those of {record['base_model']['name']!r}"
         )
-    if getattr(model, "adapter_config", None) is None:
-        layer_norms = set(layer_norm_names(model)) if config.trains_layer_norm else set()
-        add_adapters(model, config, newly_initialized=set(tensors) - layer_norms)
-    elif model.adapter_config.to_dict() != config.to_dict():
-        raise UsageError(
-            f"{folder} holds {config.describe()}, the model was adapted with {model.adapter_config.describe()}"
-        )
-    _copy_tensors(model, tensors, folder)
-    scales = iter(record["learning_rate_scales"])
-    for _, adapter in adapters_of(model):
-        adapter.set_learning_rate_scales(scales)
-    model.config.id2label = {int(key): value for key, value in record["id2label"].items()}
-    model.config.label2id = {value: key for key, value in model.config.id2label.items()}
-    model.config.problem_type = record["problem_type"]
-    return model
+    labels = {str(key): value for key, value in model.config.id2label.items()}
+    if same_labels and (record["id2label"], record["problem_type"]) != (labels, model.config.problem_type):
+        raise UsageError(f"{folder} is of another task: its labels are {list(record['id2label'].values())}")
+    adapted = getattr(model, "adapter_config", None)
+    if adapted is not None and adapted.to_dict() != config.to_dict():
+        raise UsageError(f"{folder} holds {config.describe()}, the model was adapted with {adapted.describe()}")
+    return config
 
 
 def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -128,7 +164,14 @@ def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]
         raise UsageError(f"{folder / WEIGHTS_FILE} cannot be read: {error.strerror}") from None
     if hashlib.sha256(weights).hexdigest() != record["weights_sha256"]:
         raise UsageError(f"{folder / WEIGHTS_FILE} is truncated or was altered: its sha256 is not the recorded one")
-    return record, safetensors.torch.load(weights)
+    try:
+        tensors = safetensors.torch.load(weights)
+    except safetensors.SafetensorError as error:
+        raise UsageError(f"{folder / WEIGHTS_FILE} is not a safetensors file: {error}") from None
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+            raise UsageError(f"{folder / WEIGHTS_FILE}: {name} holds something else than finite numbers")
+    return record, tensors
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -141,7 +184,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; --adapter_path takes an adapter/ folder") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}; an adapter is a folder with that file") from None
     except ValueError:
         raise UsageError(f"{path} is truncated or was altered: it is not JSON") from None
     if not isinstance(record, dict) or "format_version" not in record:
@@ -150,6 +193,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path} has format version {record['format_version']}, this program reads {FORMAT_VERSION}")
     if record.get("config_sha256") != _config_checksum(record):
         raise UsageError(f"{path} was altered: its checksum is not the recorded one")
+    _check_schema(record, path)
     return record
 
 
@@ -159,29 +203,22 @@ def adapter_folder(folder: str | Path) -> Path:
     return folder / "adapter" if (folder / "adapter" / CONFIG_FILE).is_file() else folder
 
 
-def base_fingerprint(model: PreTrainedModel, trained: Iterable[str]) -> str:
-    """sha256 over names, types, shapes and contents of the base model's parameters that are not in ``trained``.
-
-    A moved or renamed base has the same fingerprint, a same-shaped other one has not. Computed once per model, since
-    what is frozen does not change.
-    """
-    prefix, trained = base_prefix(model), frozenset(trained)
-    known = getattr(model, "_base_fingerprint", None)
-    if known is not None and known[0] == trained:
-        return known[1]
-    adapters = tuple(f"{name}." for name, _ in adapters_of(model))
-    digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        if not name.startswith(prefix) or name in trained or name.startswith(adapters):
-            continue
-        values = parameter.detach().cpu().contiguous()
-        digest.update(f"{name.removeprefix(prefix)} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.view(torch.uint8).numpy())
-    model._base_fingerprint = (trained, digest.hexdigest())
-    return digest.hexdigest()
+def _check_schema(record: dict[str, Any], path: Path) -> None:
+    """What a checksum cannot tell: a record that was written by hand."""
+    kinds = {"adapter": dict, "num_labels": int, "id2label": dict, "base_model": dict, "weights_sha256": str}
+    kinds |= {"learning_rate_scales": list, "notes": dict}
+    for name, kind in kinds.items():
+        if not isinstance(record.get(name), kind):
+            raise UsageError(f"{path} is not an adapter of this program: {name!r} is missing or of another type")
+    if set(record["id2label"]) != {str(i) for i in range(record["num_labels"])}:
+        raise UsageError(f"{path} is not an adapter of this program: 'id2label' does not name the labels")
+    if not all(isinstance(s, (int, float)) and 0 < s < float("inf") for s in record["learning_rate_scales"]):
+        raise UsageError(f"{path} is not an adapter of this program: 'learning_rate_scales' must be positive numbers")
+    if not isinstance(record["base_model"].get("fingerprint"), str):
+        raise UsageError(f"{path} is not an adapter of this program: it does not name its base model")
 
 
-def _copy_tensors(model: PreTrainedModel, tensors: dict[str, Tensor], folder: str | Path) -> None:
+def _check_tensors(model: PreTrainedModel, tensors: dict[str, Tensor], folder: str | Path) -> None:
     parameters = trained_parameters(model)
     odd = sorted(set(parameters) ^ set(tensors))
     if odd:
@@ -193,14 +230,17 @@ def _copy_tensors(model: PreTrainedModel, tensors: dict[str, Tensor], folder: st
             raise UsageError(
                 f"{folder} does not fit: {name} is {tuple(tensor.shape)}, expected {tuple(parameters[name].shape)}"
             )
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            parameters[name].copy_(tensor)
 
 
 def _config_checksum(record: dict[str, Any]) -> str:
     content = {key: value for key, value in record.items() if key != "config_sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_scales(model: PreTrainedModel, record: dict[str, Any], folder: str | Path) -> None:
+    expected = sum(1 for _, adapter in adapters_of(model) for _ in adapter.parameters())
+    if len(record["learning_rate_scales"]) != expected:
+        raise UsageError(f"{folder} does not fit its own settings: {expected} learning-rate scales expected")
 
 
 def _card(model: PreTrainedModel, config: AdapterConfig, notes: dict[str, Any]) -> str:
@@ -221,7 +261,7 @@ tags: [tensorized-adapters, text-classification]
 from transformers import AutoModelForSequenceClassification
 from tensorized_adapters import load_adapter
 
-model = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={model.config.num_labels})
+model = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={model.config.num_labels}
 load_adapter(model, "path/to/this/folder")
 ```
 """

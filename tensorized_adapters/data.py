@@ -1,17 +1,19 @@
 """Raw data: from the hub, a local folder of its layout, or CSV, TSV and JSON-lines files; checked, then tokenised."""
 
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from datasets import ClassLabel, Dataset, Features, Value, disable_progress_bars, load_dataset
+import pyarrow
+from datasets import ClassLabel, Dataset, Value, disable_progress_bars, load_dataset
 from datasets.utils.logging import CRITICAL, set_verbosity
 from transformers import PreTrainedTokenizerBase
 
 from .errors import UsageError
 from .flags import DataTrainingArguments
-from .labels import check_labels, encode_labels, label_names, saved_label_names
+from .labels import check_labels, check_variety, encode_labels, label_names, saved_label_names
 from .tasks import TASKS, Task, other_task
 
 # Columns that number the examples; never taken for text.
@@ -44,7 +46,8 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
     named = TASKS.get(arguments.task_name or "")
     raw, sources = _load_raw(arguments, named, wanted)
     first = raw.get("train", next(iter(raw.values())))
-    texts = named.texts if named else _text_columns(first, sources[next(iter(raw))])
+    kept = (saved or {}).get("notes", {}).get("texts")  # a saved adapter says which columns it was trained on
+    texts = named.texts if named else tuple(kept) if kept else _text_columns(first, sources[next(iter(raw))])
     for split, examples in raw.items():
         _check_columns(examples, texts, sources[split], needs_label=not split.startswith("test"))
     raw = {
@@ -71,6 +74,9 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
     for split, examples in raw.items():
         limit = limits[split.split("_")[0]]
         raw[split] = examples if limit is None else examples.select(range(min(limit, len(examples))))
+    if arguments.max_train_samples:
+        check_variety(raw, task, {"train": f"{sources.get('train')}, cut by --max_train_samples,"})
+    _note_empty_texts(raw, texts, sources)
     return Data(
         task,
         raw.get("train"),
@@ -132,29 +138,56 @@ def _load_raw(
 
 
 def _read_file(path: str, source: str) -> Dataset:
-    """One file as strings (CSV, TSV) or as it is typed (JSON lines). TSV is unquoted, as GLUE's own files are."""
-    suffix = Path(path).suffix
+    """One file as strings (CSV, TSV) or as it is typed (JSON). TSV is unquoted, as GLUE's own files are.
+
+    Read by the standard library: pandas would take the word "None" for a missing value, and a row with one field too
+    many for a row with an index.
+    """
     try:
-        if suffix in (".json", ".jsonl"):
-            examples = load_dataset("json", data_files=path, split="train")
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            if Path(path).suffix in (".json", ".jsonl"):
+                rows = _json_rows(file.read(), source)
+            else:
+                dialect = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.endswith(".tsv") else {"strict": True}
+                rows = _table_rows(csv.reader(file, **dialect), source)
+        if not rows:
+            raise UsageError(f"{source} has no rows")
+        names = dict.fromkeys(name for row in rows for name in row)
+        return Dataset.from_dict({name: [row.get(name) for row in rows] for name in names})
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except (csv.Error, pyarrow.ArrowException) as error:
+        raise UsageError(f"{source} cannot be parsed: {error}") from None
+
+
+def _table_rows(reader, source: str) -> list[dict[str, str]]:
+    header: list[str] = []
+    rows = []
+    for fields in reader:
+        if not any(fields):
+            continue
+        if not header:
+            header = [name.strip() for name in fields]
+            twice = sorted({name for name in header if header.count(name) > 1})
+            if twice:
+                raise UsageError(f"{source} has the column {twice[0]!r} twice")
+        elif len(fields) != len(header):
+            raise UsageError(f"{source}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
         else:
-            dialect = {"sep": "\t", "quoting": csv.QUOTE_NONE} if suffix == ".tsv" else {}
-            with open(path, newline="", encoding="utf-8-sig") as file:
-                reader = csv.reader(file, **({"delimiter": "\t", "quoting": csv.QUOTE_NONE} if dialect else {}))
-                header = next(reader)
-            # Everything as text: the word "None" is a word, and "007" keeps its zeros.
-            features = Features({name: Value("string") for name in header})
-            examples = load_dataset(
-                "csv", data_files=path, split="train", features=features, keep_default_na=False, **dialect
-            )
-    except Exception as error:
-        if "no data" in str(error):  # a header and nothing below it
-            raise UsageError(f"{source} has no rows") from None
-        cause = error.__cause__ or error
-        raise UsageError(f"{source} cannot be parsed: {' '.join(str(cause).split())[:300]}") from None
-    if len(examples) == 0:
-        raise UsageError(f"{source} has no rows")
-    return examples
+            rows.append(dict(zip(header, fields)))
+    return rows
+
+
+def _json_rows(text: str, source: str) -> list[dict]:
+    """JSON lines, or one list of objects."""
+    try:
+        lines = [line for line in text.split("\n") if line.strip()]
+        rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise UsageError(f"{source} cannot be parsed: {error}") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"{source} must hold one JSON object a line")
+    return rows
 
 
 def _text_columns(examples: Dataset, source: str) -> tuple[str, ...]:
@@ -165,6 +198,14 @@ def _text_columns(examples: Dataset, source: str) -> tuple[str, ...]:
     if not names:
         raise UsageError(f"{source} has no text column beside {', '.join(examples.column_names)}")
     return tuple(names[:2])
+
+
+def _note_empty_texts(raw: dict[str, Dataset], texts: tuple[str, ...], sources: dict[str, str]) -> None:
+    for split, examples in raw.items():
+        for name in texts:
+            empty = sum(1 for text in examples[name] if text is None or not str(text).strip())
+            if empty:
+                print(f"note: {sources[split]}: {empty} of {len(examples)} rows have an empty {name!r}")
 
 
 def _check_columns(examples: Dataset, texts: tuple[str, ...], source: str, needs_label: bool) -> None:

@@ -191,6 +191,8 @@ def balanced_split(size: int) -> tuple[int, int]:
     Raises:
         UsageError: if the pair is so uneven (a prime, twice a prime) that factorising would save next to nothing.
     """
+    if size < 1:
+        raise UsageError(f"hidden size {size} is not a size")
     small = next(n for n in range(math.isqrt(size), 0, -1) if size % n == 0)
     if small == 1 or size // small > MAX_SPLIT_RATIO * small:
         raise UsageError(

@@ -15,6 +15,9 @@ LAYER_NORM_AND_HEAD_RATIO = 2.5
 WARMUP_FRACTION = 0.1
 
 
+FILE_FLAGS = ("train_file", "validation_file", "test_file")
+
+
 @dataclass
 class ModelArguments:
     """Which pre-trained model, config and tokenizer."""
@@ -112,6 +115,10 @@ class GlueTrainingArguments(TrainingArguments):
 
     _argument_group_name = "training arguments"
 
+    output_dir: Optional[str] = field(
+        default="trainer_output",
+        metadata={"help": "Where the run writes; the same command again goes on there, or finds itself done."},
+    )
     learning_rate: float = field(
         default=ADAPTER_LEARNING_RATE,
         metadata={
@@ -125,7 +132,8 @@ class GlueTrainingArguments(TrainingArguments):
     )
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size of evaluation and prediction."})
     eval_strategy: str = field(
-        default="no", metadata={"help": "When to evaluate: no, steps or epoch; 'epoch' if --do_eval and not given."}
+        default="no",
+        metadata={"help": "When to evaluate: no, steps or epoch; 'epoch' with --do_train --do_eval, if not given."},
     )
     save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
     save_total_limit: Optional[int] = field(

@@ -1,5 +1,6 @@
 """One run from checked arguments to results: the order of Hugging Face's run_glue, and what may start where."""
 
+import contextlib
 import signal
 import sys
 import time
@@ -8,22 +9,23 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
-from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
-from .arguments import Arguments, check_owned, resolve_rates
-from .checkpoint import read_adapter, save_adapter
-from .config import AdapterConfig
-from .data import Data, load_data
+from .arguments import Arguments, resolve_rates
+from .checkpoint import check_adapter_fits, read_adapter, save_adapter
+from .checkpoint_folders import ADAPTER_FILES, ADAPTER_FOLDER, flaw_of_checkpoint, newest_whole_checkpoint
+from .data import Data
 from .errors import RunFailed, Terminated, UsageError
 from .files import sha256_of, write_json
-from .measure import evaluate_all, predict_all, train_metrics
-from .methods import check_model_config, parameter_groups
-from .pretrained import EncodedData, build_model, encoded, load_config, load_tokenizer
+from .flags import FILE_FLAGS
+from .measure import evaluate_all, predict_all, prediction_files, train_metrics
+from .methods import parameter_groups
+from .prepare import check_inputs_survive, prepare
+from .pretrained import EncodedData
 from .results import best_of, console, history_of, new_record, parameter_table, peak_memory, results_table
-from .run_folder import ADAPTER_FOLDER, RECORD_FILE, RESULTS_FILE, RunFolder, Start, flaw_of_checkpoint, inspect_folder
+from .run_folder import RECORD_FILE, RESULTS_FILE, RunFolder, Start, inspect_folder
 from .surgery import adapters_of
-from .trainer import AdapterTrainer, new_trainer
+from .trainer import AdapterTrainer
 
 
 def run(arguments: Arguments, argv: list[str]) -> None:
@@ -31,101 +33,96 @@ def run(arguments: Arguments, argv: list[str]) -> None:
 
     Raises:
         UsageError: refused, before anything is written or trained.
-        RunFailed: NaN, or out of memory.
+        RunFailed: NaN, out of memory, a full disk.
         Terminated: on SIGTERM.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()  # of loading weights; training keeps its own
-    training = arguments.training
-    config, saved = _settings(arguments)
-    resolved = _resolved(arguments, config, saved)
-
-    path, explicit = Path(training.output_dir), training.resume_from_checkpoint
-    start = inspect_folder(path, resolved, arguments.run.overwrite_output_dir, explicit is not None)
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    if arguments.saved:
+        read_adapter(arguments.run.adapter_path)  # all of it whole, before anything is loaded
+    resolved = _resolved(arguments)
+    path = Path(arguments.training.output_dir)
+    start = _start(path, resolved, arguments)
     if start.kind == "finished":
         print(f"{path} holds this run, finished; nothing to do")
         _print_results(start.record, path)
         return
-    if explicit and explicit.lower() != "true" and (flaw := flaw_of_checkpoint(Path(explicit))):
-        raise UsageError(f"--resume_from_checkpoint {explicit} is not a whole checkpoint: {flaw}")
-    # Equal bits need equal counts of threads: a resumed run takes that of the start.
-    threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
-    torch.set_num_threads(threads)
-
-    signal.signal(signal.SIGTERM, _raise_terminated)
     with RunFolder(path) as folder:
-        model_config = load_config(arguments.model)
-        check_model_config(config, model_config)
-        tokenizer = load_tokenizer(arguments.model, model_config)
-        actions = {"train": training.do_train, "evaluation": training.do_eval, "prediction": training.do_predict}
-        data = load_data(arguments.data, {part for part, wanted in actions.items() if wanted}, saved)
-        set_seed(training.seed)
-        model = build_model(arguments, model_config, config, data, resolved["head_start"])
+        start = _start(path, resolved, arguments)  # again: it may have changed until it was locked
+        check_inputs_survive(path, arguments)
+        # Equal bits need equal counts of threads: a resumed run takes that of the start.
+        threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            trainer, sets, data = prepare(arguments, resolved)
+            checkpoint = _checkpoint(folder, start, arguments)
+            if checkpoint:
+                saved, tensors = read_adapter(checkpoint / ADAPTER_FOLDER)
+                check_adapter_fits(trainer.model, saved, tensors, checkpoint, same_labels=True)
+        except (MemoryError, RuntimeError) as error:
+            raise _as_failure(error) from error
 
         # Nothing was written up to here, and nothing is refused from here on.
         if arguments.run.overwrite_output_dir:
-            folder.clear()
-        checkpoint = _checkpoint(folder, start, arguments)
-        record = new_record(argv, resolved, arguments.given, training.seed) | {
+            folder.clear(start.record)
+        folder.remove_asides()
+        record = new_record(argv, resolved, arguments.given, arguments.training.seed) | {
             "threads": threads,
-            "method": config.describe(),
-            "task": arguments.data.task_name or arguments.data.dataset_name or arguments.data.train_file,
+            "method": arguments.adapter.describe(),
+            "task": trainer.notes["task"],
             "primary_metric": data.task.primary,
             "resumed_from": str(checkpoint) if checkpoint else None,
-            "parameters": parameter_groups(model),
+            "parameters": parameter_groups(trainer.model),
             "learning_rates": resolved["learning_rates"],
-            "learning_rate_scales": [
-                s for _, adapter in adapters_of(model) for _, s in adapter.learning_rate_scales()
-            ],
+            "learning_rate_scales": [s for _, a in adapters_of(trainer.model) for _, s in a.learning_rate_scales()],
+            "files": prediction_files(data),
         }
         folder.write_record(record)
-        console().print(parameter_table(record["parameters"], record["learning_rates"], config.describe()))
+        for note in arguments.notes:
+            print(f"note: {note}")
+        console().print(parameter_table(record["parameters"], record["learning_rates"], record["method"]))
         began = time.time()
         try:
-            sets = encoded(data, tokenizer, model_config, arguments.data)
-            notes = {"task": record["task"], "seed": training.seed}
-            rates = resolved["learning_rates"]
-            trainer = new_trainer(model, training, arguments.data, tokenizer, sets, data.task, rates, notes)
             _train_and_measure(trainer, sets, data, folder.path, record, checkpoint)
+            record |= {"seconds": round(time.time() - began, 3), "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+            record["status"] = "finished"
+            folder.write_record(record)
         except BaseException as error:
             record["status"] = "interrupted" if isinstance(error, (KeyboardInterrupt, Terminated)) else "failed"
             record["reason"] = " ".join(str(error).split())[:500] or type(error).__name__
-            folder.write_record(record)
-            if _out_of_memory(error):
-                advice = "try a smaller --per_device_train_batch_size or --max_seq_length"
-                raise RunFailed(f"out of memory: {advice}; the checkpoints are kept") from None
-            raise
-        record["seconds"] = round(time.time() - began, 3)
-        record["ended"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        record["status"] = "finished"
-        folder.write_record(record)
+            with contextlib.suppress(OSError):  # of a full disk
+                folder.write_record(record)
+            failure = _as_failure(error)
+            if failure is error:
+                raise
+            raise failure from error
         _print_results(record, path)
 
 
-def _settings(arguments: Arguments) -> tuple[AdapterConfig, Optional[dict[str, Any]]]:
-    """The method's settings: from the flags, or from ``--adapter_path``, whose verified record comes second."""
-    if not arguments.run.adapter_path:
-        return arguments.adapter, None
-    saved, _ = read_adapter(arguments.run.adapter_path)
-    config = AdapterConfig.from_dict(saved["adapter"])
-    check_owned(arguments.given, config)
-    for name, value in config.to_dict().items():
-        if arguments.given.get(name, value) != value:
-            raise UsageError(f"--{name} {arguments.given[name]} contradicts --adapter_path, which has {value}")
-    return config, saved
+def _start(path: Path, resolved: dict[str, Any], arguments: Arguments) -> Start:
+    explicit = arguments.training.resume_from_checkpoint
+    start = inspect_folder(path, resolved, arguments.run.overwrite_output_dir, explicit is not None)
+    if explicit and explicit.lower() != "true" and (flaw := flaw_of_checkpoint(Path(explicit))):
+        raise UsageError(f"--resume_from_checkpoint {explicit} is not a whole checkpoint: {flaw}")
+    return start
 
 
-def _resolved(arguments: Arguments, config: AdapterConfig, saved: Optional[dict[str, Any]]) -> dict[str, Any]:
+def _resolved(arguments: Arguments) -> dict[str, Any]:
     """Every argument with its value, flat, for the record; two runs are the same if these agree."""
-    data, training = arguments.data, arguments.training
+    data, training, config = arguments.data, arguments.training, arguments.adapter
     groups = (asdict(arguments.model), asdict(data), config.to_dict(), asdict(arguments.run), training.to_dict())
     resolved = {name: value for group in groups for name, value in group.items() if "token" not in name.split("_")}
     resolved["head_start"] = arguments.run.head_start or ("label_prior" if config.calibrated else "random")
     resolved["learning_rates"] = resolve_rates(arguments, config)
-    files = [data.train_file, data.validation_file, data.test_file if training.do_predict else None]
-    resolved["input_sha256"] = {path: sha256_of(Path(path)) for path in files if path}
-    if saved:
-        resolved["adapter_sha256"] = saved["weights_sha256"]
+    files = [getattr(data, name) for name in FILE_FLAGS if getattr(data, name)]
+    resolved["input_sha256"] = {Path(path).name: sha256_of(Path(path)) for path in files}
+    if arguments.saved:
+        resolved["adapter_sha256"] = arguments.saved["weights_sha256"]
+    # One place has several spellings; hub ids, which are no paths, stay as they are.
+    for name in ("model_name_or_path", "glue_path", "dataset_name", "adapter_path", *FILE_FLAGS):
+        if resolved.get(name) and Path(resolved[name]).exists():
+            resolved[name] = str(Path(resolved[name]).resolve())
     return resolved
 
 
@@ -136,7 +133,7 @@ def _checkpoint(folder: RunFolder, start: Start, arguments: Arguments) -> Option
         return Path(explicit)
     if start.kind != "resume" or not arguments.training.do_train:
         return None
-    checkpoint, notes = folder.newest_whole_checkpoint()
+    checkpoint, notes = newest_whole_checkpoint(folder.path)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"going on from {checkpoint}" if checkpoint else "no whole checkpoint yet: starting from zero")
@@ -165,7 +162,7 @@ def _train_and_measure(
         metrics |= train_metrics(trainer, sets.train, task)
         record["history"] = history_of(trainer.state.log_history)
         record["best_epoch"] = best_of(record["history"], task)
-        record["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER_FOLDER).iterdir())
+        record["adapter_bytes"] = sum((folder / ADAPTER_FOLDER / name).stat().st_size for name in ADAPTER_FILES)
     if training.do_eval:
         metrics |= evaluate_all(trainer, sets.evaluation, task, folder)
     if training.do_predict:
@@ -180,9 +177,16 @@ def _print_results(record: dict[str, Any], path: Path) -> None:
     print(f"record: {path / RECORD_FILE}")
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+def _as_failure(error: BaseException) -> BaseException:
+    """One line for what a run can die of through no fault of the program; anything else as it is."""
+    text = str(error)
+    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
+        return RunFailed("out of memory: try a smaller --per_device_train_batch_size or --max_seq_length")
+    if isinstance(error, OSError):
+        return RunFailed(f"{error.filename or 'a file'} cannot be written: {error.strerror or error}")
+    if "file write failed" in text or "unexpected pos" in text:  # torch.save on a full disk
+        return RunFailed(f"a checkpoint cannot be written: {text.splitlines()[0]}")
+    return error
 
 
 def _raise_terminated(*_) -> None:

@@ -74,19 +74,25 @@ def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -
     """
     if "train" not in raw:
         return
-    seen = set(raw["train"]["label"])
-    if len(seen) < 2:
-        name = "score" if task.labels is None else "class"
-        only = task.labels[next(iter(seen))] if task.labels else next(iter(seen))
-        raise UsageError(f"{sources['train']} has only one {name} ({only}); training needs at least two")
+    check_variety(raw, task, sources)
     if task.labels is None:
         return
+    seen = set(raw["train"]["label"])
     for split, examples in raw.items():
         if split.startswith("validation"):
             lacking = set(examples["label"]) - seen
             if lacking:
                 name = task.labels[min(lacking)]
                 raise UsageError(f"{sources[split]} has the label {name!r}, which {sources['train']} lacks")
+
+
+def check_variety(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
+    """Raises UsageError if the training set has a single class or score."""
+    seen = set(raw["train"]["label"]) if "train" in raw else ()
+    if len(seen) == 1:
+        name = "score" if task.labels is None else "class"
+        only = task.labels[next(iter(seen))] if task.labels else next(iter(seen))
+        raise UsageError(f"{sources['train']} has only one {name} ({only}); training needs at least two")
 
 
 def _encode(value: Any, feature: Any, names: Optional[tuple[str, ...]], ids: dict[Any, int]) -> Optional[float]:
@@ -105,10 +111,15 @@ def _encode(value: Any, feature: Any, names: Optional[tuple[str, ...]], ids: dic
 
 
 def _number(value: Any) -> Optional[float]:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
+    """An int where it is written as one, which floats of that size could not tell apart; None for nan and words."""
+    for kind in (int, float):
+        try:
+            if isinstance(value, float) and kind is int:
+                continue
+            return kind(value) if math.isfinite(float(value)) else None
+        except (TypeError, ValueError, OverflowError):
+            continue
+    return None
 
 
 def _written_as_float(value: Any) -> bool:

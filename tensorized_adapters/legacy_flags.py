@@ -1,17 +1,14 @@
 """Flags that transformers 5 dropped: accepted with their old meaning, with a line that names the new spelling."""
 
 import os
-import re
 
 from .errors import UsageError
 
 RENAMED = {
     "evaluation_strategy": "eval_strategy",
-    "warmup_ratio": "warmup_steps",  # a value below 1 is a fraction there
     "no_cuda": "use_cpu",
     "per_gpu_train_batch_size": "per_device_train_batch_size",
     "per_gpu_eval_batch_size": "per_device_eval_batch_size",
-    "use_auth_token": "token",
     "push_to_hub_token": "hub_token",
     "push_to_hub_model_id": "hub_model_id",
     "include_tokens_per_second": "include_num_input_tokens_seen",
@@ -24,15 +21,13 @@ SWITCHES = {
     "save_safetensors": [],  # always
     "use_mps_device": [],  # found by itself
 }
-# Flags with a value whose effect is gone with the backends they chose among.
-WITHOUT_EFFECT = {
-    "fp16_backend",
-    "half_precision_backend",
-    "fp16_opt_level",
-    "tpu_num_cores",
-    "past_index",
-    "ray_scope",
-}
+# Flags whose effect is gone with the backends they chose among.
+WITHOUT_EFFECT = set(
+    "fp16_backend half_precision_backend fp16_opt_level tpu_num_cores tpu_metrics_debug past_index ray_scope "
+    "jit_mode_eval use_ipex torchdynamo mp_parameters use_legacy_prediction_loop push_to_hub_organization "
+    "fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap sharded_ddp xpu_backend".split()
+)
+SPECIAL = {"warmup_ratio", "logging_dir", "use_auth_token"}
 TRUE, FALSE = {"true", "1", "yes", "y", "t"}, {"false", "0", "no", "n", "f"}
 
 
@@ -46,33 +41,59 @@ def translate_legacy_flags(argv: list[str]) -> tuple[list[str], list[str]]:
         UsageError: for an old flag whose meaning cannot be kept.
     """
     result: list[str] = []
+    last: list[str] = []
     notes: list[str] = []
-    words = [part for word in argv for part in (word.split("=", 1) if re.match(r"--[\w-]+=", word) else [word])]
     position = 0
-    while position < len(words):
-        word = words[position]
-        name = word[2:].replace("-", "_") if word.startswith("--") else ""
-        following = words[position + 1] if position + 1 < len(words) else ""
-        value = "" if following.startswith("--") else following
+    while position < len(argv):
+        word = argv[position]
         position += 1
-        if name in RENAMED:
-            result.append(f"--{RENAMED[name]}")
-            notes.append(f"--{name} is now --{RENAMED[name]}")
-        elif name in SWITCHES:
-            if value.lower() in TRUE | FALSE:
-                position += 1
-            on = value.lower() not in FALSE
-            if name == "save_safetensors" and not on:
-                raise UsageError("--save_safetensors False is gone: everything is saved as safetensors; leave it out")
-            result += SWITCHES[name] if on else []
-            notes.append(f"--{name} is now {' '.join(SWITCHES[name]) or 'always on'}")
-        elif name == "logging_dir":
-            position += bool(value)
-            os.environ["TENSORBOARD_LOGGING_DIR"] = value
-            notes.append("--logging_dir is now the environment variable TENSORBOARD_LOGGING_DIR")
-        elif name in WITHOUT_EFFECT:
-            position += bool(value)
-            notes.append(f"--{name} has no effect any more; leave it out")
-        else:
+        name, equals, value = word.partition("=")
+        name = name[2:].replace("-", "_") if name.startswith("--") else ""
+        if name not in RENAMED.keys() | SWITCHES.keys() | WITHOUT_EFFECT | SPECIAL:
             result.append(word)
-    return result, notes
+            continue
+        given = [value] if equals else []
+        if not equals and position < len(argv) and not argv[position].startswith("--"):
+            given = [argv[position]]
+            position += 1
+        new, note = _translate(name, given, argv)
+        # Last, so that it wins over a --warmup_steps 0 that stands behind it.
+        last += new if name == "warmup_ratio" else []
+        result += [] if name == "warmup_ratio" else new
+        notes.append(f"--{name} {note}")
+    return result + last, notes
+
+
+def _translate(name: str, given: list[str], argv: list[str]) -> tuple[list[str], str]:
+    """Today's words for one dropped flag with its value, if it has one, and what to tell about it."""
+    value = given[0] if given else ""
+    if name in RENAMED:
+        return [f"--{RENAMED[name]}", *given], f"is now --{RENAMED[name]}"
+    if name in SWITCHES:
+        on = value.lower() not in FALSE
+        if name == "save_safetensors" and not on:
+            raise UsageError("--save_safetensors False is gone: everything is saved as safetensors; leave it out")
+        return SWITCHES[name] if on else [], f"is now {' '.join(SWITCHES[name]) or 'always on'}"
+    if name == "warmup_ratio":
+        return _warmup(value, argv), "is now --warmup_steps, which takes a fraction below 1"
+    if name == "logging_dir":
+        os.environ["TENSORBOARD_LOGGING_DIR"] = value
+        return [], "is now the environment variable TENSORBOARD_LOGGING_DIR"
+    if name == "use_auth_token":  # a switch for the stored token, which is used anyway, or a token
+        token = [] if value.lower() in TRUE | FALSE | {""} else ["--token", value]
+        return token, "is now --token"
+    return [], "has no effect any more; leave it out"
+
+
+def _warmup(value: str, argv: list[str]) -> list[str]:
+    """A number of steps above 0 wins over the ratio, wherever it stands, as it always did."""
+    try:
+        ratio = float(value)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise UsageError(f"--warmup_ratio must be between 0 and 1, got {value!r}")
+    steps = [argv[i + 1] for i, word in enumerate(argv[:-1]) if word in ("--warmup_steps", "--warmup-steps")]
+    if steps and steps[-1] not in ("0", "0.0"):
+        return []
+    return ["--warmup_steps", str(min(ratio, 1 - 1e-9))]

@@ -7,6 +7,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import EvalPrediction, Trainer
 
+from .data import Data
 from .metrics import GlueMetric, predictions_of
 from .results import write_evaluation, write_predictions
 from .run_folder import EVALUATION_FILE
@@ -47,6 +48,12 @@ def predict_all(trainer: Trainer, sets: dict[str, Dataset], task: Task, folder: 
         output = trainer.predict(examples, metric_key_prefix="predict")
         write_predictions(folder / f"{name}.tsv", predictions_of(_logits(output), task), task)
     return {"predict_samples": sum(len(examples) for examples in sets.values())}
+
+
+def prediction_files(data: Data) -> list[str]:
+    """The names of the files that these functions write for ``data``."""
+    evaluated = [EVALUATION_FILE.format(suffix=suffix) for suffix in data.evaluation]
+    return evaluated + [f"{name}.tsv" for name in data.prediction]
 
 
 def _names(task: Task) -> tuple[str, ...]:

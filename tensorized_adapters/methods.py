@@ -63,7 +63,8 @@ def add_adapters(
 
 def trained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """Every trained parameter by its name, in the model's order."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+    names = set().union(*model.trained_groups.values())
+    return {name: p for name, p in model.named_parameters() if name in names}
 
 
 def parameter_groups(model: PreTrainedModel) -> dict[str, int]:

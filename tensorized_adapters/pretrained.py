@@ -109,6 +109,27 @@ def set_label_prior_(model: PreTrainedModel, labels: list, new: set[str]) -> Non
         bias.copy_(torch.tensor(prior))
 
 
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: DataTrainingArguments) -> None:
+    """Refuse a tokenizer that does not know the language, and a length in which no text is left.
+
+    A folder without tokenizer files gives a tokenizer without words rather than an error.
+
+    Raises:
+        UsageError: naming the flag.
+    """
+    task = data.task
+    least = tokenizer.num_special_tokens_to_add(pair=len(task.texts) == 2) + len(task.texts)
+    if arguments.max_seq_length < least:
+        raise UsageError(f"--max_seq_length {arguments.max_seq_length} leaves no room for text; at least {least}")
+    examples = data.train or next(iter([*data.evaluation.values(), *data.prediction.values()]))
+    texts = [str(text) for name in task.texts for text in examples[name][:100]]
+    ids = [i for text in texts for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+    unknown = sum(1 for i in ids if i == tokenizer.unk_token_id)
+    if ids and unknown > 0.9 * len(ids):
+        share = f"{100 * unknown / len(ids):.0f} %"
+        raise UsageError(f"--model_name_or_path has no usable tokenizer: {share} of the words are unknown to it")
+
+
 def encoded(
     data: Data, tokenizer: PreTrainedTokenizerBase, model_config: PretrainedConfig, arguments: DataTrainingArguments
 ) -> EncodedData:
@@ -138,9 +159,9 @@ def _refuse_untrained_base(model: PreTrainedModel, new: set[str], name: str) -> 
 
 def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:
     """``kind.from_pretrained`` with the user's options; whatever it raises becomes one line."""
-    if Path(name).is_file():
-        raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")
     try:
+        if Path(name).is_file():
+            raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")
         return kind.from_pretrained(
             name,
             cache_dir=arguments.cache_dir,
@@ -149,7 +170,10 @@ def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **option
             trust_remote_code=arguments.trust_remote_code,
             **options,
         )
-    except (
-        Exception
-    ) as error:  # OSError, ValueError, RuntimeError, SafetensorError, ...: all mean a wrong or broken place
-        raise UsageError(f"--{flag} {name} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    except (UsageError, MemoryError):
+        raise
+    except Exception as error:  # of a dozen types; each means a wrong or broken place
+        text = " ".join(str(error).split())
+        if "ignore_mismatched_sizes" in text:
+            text = "its head has another number of labels; --ignore_mismatched_sizes draws a new one"
+        raise UsageError(f"--{flag} {name} cannot be loaded: {text[:300]}") from None

@@ -16,16 +16,24 @@ from transformers import (
     Trainer,
     TrainingArguments,
     default_data_collator,
+    get_scheduler,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.trainer_pt_utils import safe_globals
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from .checkpoint import load_adapter, save_adapter
+from .checkpoint_folders import (
+    ADAPTER_FOLDER,
+    STEP_LOSSES_FILE,
+    flaw_of_checkpoint,
+    rotate_checkpoints,
+    seal_checkpoint,
+)
 from .errors import RunFailed
 from .files import write_json
 from .flags import DataTrainingArguments
 from .measure import metric_function
 from .pretrained import EncodedData
-from .run_folder import ADAPTER_FOLDER, STEP_LOSSES_FILE, seal_checkpoint
 from .surgery import adapters_of
 from .tasks import Task
 
@@ -84,6 +92,8 @@ class AdapterTrainer(Trainer):
         self._step_loss: Optional[torch.Tensor] = None
         self._sampler: Optional[EpochSampler] = None
         self.args.logging_nan_inf_filter = False  # would hide what training_step reports
+        # Old checkpoints are removed by us, after the new one is sealed; the Trainer would remove whole folders.
+        self._save_total_limit, self.args.save_total_limit = self.args.save_total_limit, None
 
     # Learning rates
 
@@ -107,6 +117,13 @@ class AdapterTrainer(Trainer):
             )
         return self.optimizer
 
+    def check_optimizer_and_schedule(self) -> None:
+        """Build both as training will, so that what they refuse is refused before anything is written."""
+        self.create_optimizer()
+        throwaway = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        options = self.args.lr_scheduler_kwargs
+        get_scheduler(self.args.lr_scheduler_type, throwaway, 1, 10, scheduler_specific_kwargs=options)
+
     def _get_learning_rate(self) -> float:
         """What is logged: ``--learning_rate`` as the schedule has it now, whatever the groups' own rates."""
         group = next((g for g in self.optimizer.param_groups if g["initial_lr"]), None)
@@ -126,6 +143,15 @@ class AdapterTrainer(Trainer):
 
     def _get_eval_sampler(self, eval_dataset) -> Optional[Sampler]:
         return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None  # predictions stay in file order
+
+    def _get_dataloader(self, dataset, description, batch_size, sampler_fn=None, is_training=False, **kwargs):
+        """``--dataloader_drop_last`` is about training: every example is evaluated and predicted."""
+        drop_last = self.args.dataloader_drop_last
+        self.args.dataloader_drop_last = drop_last and is_training
+        try:
+            return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, **kwargs)
+        finally:
+            self.args.dataloader_drop_last = drop_last
 
     def _run_epoch(self, *args, epoch: int, **kwargs):
         if self._sampler is not None:
@@ -151,7 +177,7 @@ class AdapterTrainer(Trainer):
         return norm
 
     def _advice(self) -> str:
-        return "try a lower --learning_rate; the checkpoints in --output_dir are from before it"
+        return "try a lower --learning_rate; checkpoints that were saved before are kept"
 
     # Checkpoints
 
@@ -162,19 +188,31 @@ class AdapterTrainer(Trainer):
 
     def _save_checkpoint(self, model, trial) -> None:
         """Write, seal, and only then remove old ones: at every moment one whole checkpoint exists."""
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self.args.save_total_limit = limit
+        super()._save_checkpoint(model, trial)
         if self.args.should_save:
-            seal_checkpoint(Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
-            rotate_checkpoints(
-                output_dir=self.args.output_dir,
-                save_total_limit=limit,
-                best_model_checkpoint=self.state.best_model_checkpoint,
-                use_mtime=True,
-            )
+            folder = Path(self.args.output_dir)
+            seal_checkpoint(folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            rotate_checkpoints(folder, self._save_total_limit, self.state.best_model_checkpoint)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """As plain numbers where NumPy's state is an array, so that ``torch.load(weights_only=True)`` reads it."""
+        super()._save_rng_state(output_dir)
+        path = os.path.join(output_dir, "rng_state.pth")
+        with safe_globals():
+            states = torch.load(path, weights_only=True)
+        name, keys, *rest = states["numpy"]
+        torch.save(states | {"numpy": (name, [int(key) for key in keys], *rest)}, path)
+
+    def _init_training_state(self, *args, **kwargs):
+        """A resumed run's best checkpoint is found in its folder, also after the folder was moved."""
+        result = super()._init_training_state(*args, **kwargs)
+        if self.state.best_global_step and self.args.load_best_model_at_end:
+            best = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+            flaw = flaw_of_checkpoint(best)
+            if flaw:
+                raise RunFailed(f"the best checkpoint so far, {best}, is not whole ({flaw}); start the run anew")
+            self.state.best_model_checkpoint = str(best)
+        return result
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         load_adapter(self.model, os.path.join(resume_from_checkpoint, ADAPTER_FOLDER))

@@ -159,7 +159,7 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(capsys, flags, mon
     """A loss that turns NaN in the second epoch: exit code 1, one line, the first epoch's checkpoint whole."""
     from transformers import BertForSequenceClassification
 
-    from tensorized_adapters.run_folder import flaw_of_checkpoint
+    from tensorized_adapters.checkpoint_folders import flaw_of_checkpoint
 
     forward, calls = BertForSequenceClassification.forward, []
 

@@ -16,7 +16,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score
 
 from run_glue_tensorized import main
-from tensorized_adapters.run_folder import flaw_of_checkpoint
+from tensorized_adapters.checkpoint_folders import flaw_of_checkpoint
 
 SCRIPT = Path(__file__).parent.parent / "run_glue_tensorized.py"
 

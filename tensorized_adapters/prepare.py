@@ -1,0 +1,75 @@
+"""From checked flags to a Trainer that is ready: everything that can be refused is refused here, in one line."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+
+from .arguments import Arguments
+from .data import Data, load_data
+from .errors import UsageError
+from .flags import FILE_FLAGS
+from .methods import check_model_config
+from .pretrained import EncodedData, build_model, check_tokenizer, encoded, load_config, load_tokenizer
+from .run_folder import is_ours
+from .trainer import AdapterTrainer, new_trainer
+
+
+def prepare(arguments: Arguments, resolved: dict[str, Any]) -> tuple[AdapterTrainer, EncodedData, Data]:
+    """Configuration, tokenizer, data, weights and Trainer, the cheap ones first.
+
+    Raises:
+        UsageError: for whatever one of them refuses.
+    """
+    config, training = arguments.adapter, arguments.training
+    model_config = load_config(arguments.model)
+    check_model_config(config, model_config)
+    tokenizer = load_tokenizer(arguments.model, model_config)
+    actions = {"train": training.do_train, "evaluation": training.do_eval, "prediction": training.do_predict}
+    data = load_data(arguments.data, {part for part, wanted in actions.items() if wanted}, arguments.saved)
+    check_tokenizer(tokenizer, data, arguments.data)
+    _check_training(arguments, data)
+    set_seed(training.seed)
+    model = build_model(arguments, model_config, config, data, resolved["head_start"])
+    sets = encoded(data, tokenizer, model_config, arguments.data)
+    name = arguments.data.task_name or arguments.data.dataset_name or arguments.data.train_file or "files"
+    notes = {"task": name, "texts": list(data.task.texts), "seed": training.seed}
+    rates = resolved["learning_rates"]
+    try:
+        trainer = new_trainer(model, training, arguments.data, tokenizer, sets, data.task, rates, notes)
+        if training.do_train:
+            trainer.check_optimizer_and_schedule()
+    except (ValueError, TypeError, KeyError, ImportError, AttributeError, OSError) as error:
+        raise UsageError(f"refused by the Trainer: {str(error) or type(error).__name__}") from None
+    return trainer, sets, data
+
+
+def check_inputs_survive(folder: Path, arguments: Arguments) -> None:
+    """``--overwrite_output_dir`` must not remove what this very run starts from; raises UsageError."""
+    if not arguments.run.overwrite_output_dir:
+        return
+    inputs = {
+        "resume_from_checkpoint": arguments.training.resume_from_checkpoint,
+        "adapter_path": arguments.run.adapter_path,
+        "model_name_or_path": arguments.model.model_name_or_path,
+        **{name: getattr(arguments.data, name) for name in FILE_FLAGS},
+    }
+    root = folder.resolve()
+    for name, value in inputs.items():
+        place = Path(value).resolve() if value else root
+        below = place.relative_to(root).parts if place.is_relative_to(root) else ()
+        if (below and is_ours(below[0])) or (name == "adapter_path" and value and place == root):
+            raise UsageError(f"--overwrite_output_dir would remove --{name} {value}; name another --output_dir")
+
+
+def _check_training(arguments: Arguments, data: Data) -> None:
+    """What the Trainer would find out about the data only after an epoch."""
+    training, task = arguments.training, data.task
+    metrics = {"loss", *task.metrics, *(("combined_score",) if len(task.metrics) > 1 else ())}
+    metric = training.metric_for_best_model
+    if metric is not None and metric.removeprefix("eval_") not in metrics:
+        raise UsageError(f"--metric_for_best_model {metric} is unknown here; known: {', '.join(sorted(metrics))}")
+    if task.labels is None and training.label_smoothing_factor:
+        raise UsageError("--label_smoothing_factor is for classes, and these labels are scores; leave it out")
+    if training.dataloader_drop_last and data.train and len(data.train) < training.train_batch_size:
+        raise UsageError("--dataloader_drop_last leaves no batch: the training set is smaller than one")
