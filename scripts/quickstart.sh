@@ -11,7 +11,7 @@ echo "Fine-tuning a frozen MiniLM with CP adapters of rank 4 on data/paraphrases
 .venv/bin/python run_glue_tensorized.py \
     --model_name_or_path "$model" --task_name mrpc \
     --train_file data/paraphrases/train.csv --validation_file data/paraphrases/validation.csv \
-    --do_train --do_eval --per_device_train_batch_size 32 --num_train_epochs 6 --group_by_length \
+    --do_train --do_eval --per_device_train_batch_size 32 --num_train_epochs 3 --group_by_length \
     --adapter_projection_type cp --tensorized_layer_rank 4 --output_dir runs/quickstart "$@"
 
 cat <<'EOF'

@@ -55,16 +55,14 @@ def flaw_of_checkpoint(path: Path) -> Optional[str]:
 def newest_whole_checkpoint(folder: Path) -> tuple[Optional[Path], list[str]]:
     """The checkpoint to go on from, or None, and a line about each newer one that is not whole.
 
-    Such a one is removed if it holds nothing but our files, so that it does not stand where the next is written.
+    Such a one is removed as far as it is ours, so that it does not stand where the next is written.
     """
     notes = []
     for path in checkpoints_in(folder):
         flaw = flaw_of_checkpoint(path)
         if flaw is None:
             return path, notes
-        files = [p for p in path.rglob("*") if p.is_symlink() or not p.is_dir()]
-        if all((p.name in _OURS or is_aside(p, _OURS)) and not p.is_symlink() for p in files):
-            clear_checkpoint(path)
+        clear_checkpoint(path)
         notes.append(f"{path} is not whole ({flaw}) and is passed over")
     return None, notes
 
@@ -82,7 +80,14 @@ def rotate_checkpoints(folder: Path, limit: Optional[int], best: Optional[str]) 
 
 
 def clear_checkpoint(folder: Path) -> None:
-    """Remove our files; the manifest goes first, so that what a kill leaves on the way is not whole."""
+    """Remove our files from a checkpoint of ours: one that we sealed, or that holds nothing but files of our names.
+
+    The manifest goes first, so that what a kill leaves on the way is not whole.
+    """
+    files = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]
+    ours = all((p.name in _OURS or is_aside(p, _OURS)) and not p.is_symlink() for p in files)
+    if not ours and not (folder / MANIFEST_FILE).is_file():
+        return
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
     clear_folder(folder / ADAPTER_FOLDER, ADAPTER_FILES)
     clear_folder(folder, _OURS)

@@ -55,6 +55,20 @@ def test_dropped_flags_keep_their_meaning_and_name_the_new_spelling(old, new):
     assert len(notes) == 1 and old[0].split("=")[0] in notes[0]
 
 
+@pytest.mark.parametrize(
+    "words, steps",
+    [
+        ("--warmup_ratio 0.1 --warmup_steps 0", 0.1),
+        ("--warmup_steps 4 --warmup_ratio 0.1", 4),
+        ("--warmup_ratio 0.1 --warmup_steps 4", 4),
+        ("--warmup_ratio 1", pytest.approx(1)),
+        ("--use_auth_token --mp_parameters  --jit_mode_eval", 0.1),
+    ],
+)
+def test_dropped_flags_beside_todays(flags, words, steps):
+    assert parse_arguments([*argv(flags), *words.split(" ")]).training.warmup_steps == steps
+
+
 def test_dropped_flags_reach_the_arguments(flags, monkeypatch):
     words = "--evaluation_strategy no --warmup_ratio 0.2 --no_cuda --group_by_length --logging_dir logs".split()
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)

@@ -61,6 +61,59 @@ def test_a_moved_base_is_accepted_and_a_same_shaped_other_one_is_not(tmp_path, b
         load_adapter(AutoModelForSequenceClassification.from_pretrained(other_base), tmp_path / "adapter")
 
 
+def test_a_base_stored_in_half_precision_is_the_same_base_however_it_is_loaded(tmp_path, base):
+    half = AutoModelForSequenceClassification.from_pretrained(base).half()
+    half.base_model.save_pretrained(tmp_path / "half")
+    trained_on = AutoModelForSequenceClassification.from_pretrained(tmp_path / "half", dtype=torch.float32)
+    save_adapter(add_adapters(trained_on, CONFIG), tmp_path / "adapter")
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "half", dtype=dtype)
+        load_adapter(model, tmp_path / "adapter")
+
+
+def test_a_base_that_changed_after_a_save_has_another_fingerprint(tmp_path, base):
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG)
+    save_adapter(model, tmp_path / "one")
+    with torch.no_grad():
+        model.bert.encoder.layer[0].attention.self.query.weight.mul_(2)
+    save_adapter(model, tmp_path / "two")
+    load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "one")
+    with pytest.raises(UsageError, match="another base model"):
+        load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "two")
+
+
+def test_saving_does_not_depend_on_requires_grad(tmp_path, base):
+    model = trained(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG))
+    save_adapter(model.requires_grad_(False), tmp_path)
+    again = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path)
+    assert torch.equal(logits(again), logits(model))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate_scales": []},
+        {"learning_rate_scales": ["a"]},
+        {"id2label": {"0": "no"}},
+        {"adapter": None},
+        {"adapter": {"method": "tensorized"}},
+        {"base_model": {}},
+    ],
+)
+def test_a_record_written_by_hand_is_refused_and_leaves_the_model_alone(tmp_path, base, change):
+    from tensorized_adapters.checkpoint import _config_checksum
+
+    save_adapter(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG), tmp_path)
+    path = tmp_path / "adapter_config.json"
+    record = json.loads(path.read_text()) | change
+    path.write_text(json.dumps(record | {"config_sha256": _config_checksum(record)}))
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    names = list(model.state_dict())
+    with pytest.raises(UsageError):
+        load_adapter(model, tmp_path)
+    assert list(model.state_dict()) == names and all(p.requires_grad for p in model.parameters())
+
+
 def test_another_number_of_labels_is_refused(tmp_path, base):
     save_adapter(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG), tmp_path)
     with pytest.raises(UsageError, match="trained for 2 labels, the model's head has 3"):

@@ -67,7 +67,9 @@ def test_csv_tsv_and_json_lines_hold_the_same(tmp_path):
     header = ("sentence1", "sentence2", "label", "idx")
     (tmp_path / "a.tsv").write_text("\n".join("\t".join(map(str, row)) for row in (header, *rows)) + "\n")
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(dict(zip(header, row))) for row in rows) + "\n")
-    paths += [tmp_path / "a.tsv", tmp_path / "a.jsonl"]
+    (tmp_path / "a.json").write_text(json.dumps([dict(zip(header, row)) for row in rows]))
+    (tmp_path / "odd.csv").write_bytes(b"\xef\xbb\xbf\r\n" + paths[0].read_bytes().replace(b",", b", ", 3))
+    paths += [tmp_path / name for name in ("a.tsv", "a.jsonl", "a.json", "odd.csv")]
     for path in paths:
         data = load_data(DataTrainingArguments(task_name="mrpc", train_file=str(path)), {"train"})
         assert data.train["sentence1"][:] == [row[0] for row in rows], path
@@ -81,6 +83,8 @@ def test_csv_tsv_and_json_lines_hold_the_same(tmp_path):
         (["b", "a"], ("a", "b")),
         ([3, 10, 2], ("2", "3", "10")),
         (["0.5", "1.5"], None),
+        (["nan", "inf"], ("inf", "nan")),
+        ([9007199254740992, 9007199254740993], ("9007199254740992", "9007199254740993")),
     ],
 )
 def test_labels_of_other_data(tmp_path, labels, names):

@@ -58,6 +58,23 @@ def refused(capsys, words, out=None) -> str:
         ({"deepspeed": "config.json"}, "--deepspeed is not supported"),
         ({"adapter_path": "nowhere", "adapter_projection_type": None}, "nowhere"),
         ({"save_safetensors": False}, "--save_safetensors False is gone"),
+        ({"save_only_model": True}, "--save_only_model is not supported"),
+        ({"ignore_data_skip": True}, "--ignore_data_skip is not supported"),
+        ({"prediction_loss_only": True}, "--prediction_loss_only is not supported"),
+        ({"push_to_hub": True}, "--push_to_hub is not supported"),
+        ({"load_best_model_at_end": True, "metric_for_best_model": "acuracy"}, "acuracy is unknown here"),
+        ({"save_strategy": "best"}, "--save_strategy best needs"),
+        ({"optim": "adamw_bnb_8bit"}, "refused by the Trainer"),
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, "refused by the Trainer"),
+        ({"adam_beta1": 2}, "refused by the Trainer"),
+        ({"seed": -1}, "--seed must be at least 0"),
+        ({"num_train_epochs": "inf"}, "--num_train_epochs must be"),
+        ({"max_seq_length": 4}, "--max_seq_length 4 leaves no room for text; at least 5"),
+        ({"adapter_path": "", "adapter_projection_type": None}, "--adapter_path is empty"),
+        ({"warmup_ratio": 1.5}, "--warmup_ratio must be between 0 and 1"),
+        ({"output_dir": "x" * 300}, "File name too long"),
+        ({"glue_path": __file__, "train_file": None, "validation_file": None}, "is a file or an empty folder"),
+        ({"max_train_samples": 1}, "cut by --max_train_samples, has only one class"),
         ({"resume_from_checkpoint": "nowhere"}, "--resume_from_checkpoint nowhere is not a whole checkpoint"),
     ],
 )
@@ -95,6 +112,29 @@ def test_a_label_in_validation_that_training_lacks(capsys, flags, tmp_path):
         capsys, argv(flags, task_name=None, train_file=train, validation_file=validation), flags["output_dir"]
     )
     assert "v.csv" in error and "'sad'" in error and "calm, glad" in error
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("sentence1,sentence2,label\na,b,0,9\n", "line 2 has 4 fields, the header 3"),
+        ("sentence1,sentence2,label\na,b\n", "line 2 has 2 fields, the header 3"),
+        ("sentence1,sentence2,label,label\na,b,0,1\n", "has the column 'label' twice"),
+        ('sentence1,sentence2,label\n"a,b,0\n', "cannot be parsed"),
+        ("caf\u00e9".encode("latin-1"), "is not UTF-8 text"),
+    ],
+)
+def test_tables_that_pandas_would_take(capsys, flags, tmp_path, text, message):
+    path = tmp_path / "bad.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert message in refused(capsys, argv(flags, train_file=path), flags["output_dir"])
+
+
+def test_a_base_without_a_tokenizer(capsys, flags, tmp_path):
+    folder = save_base(tmp_path / "bare")
+    for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)
+    assert "tokenizer" in refused(capsys, argv(flags, model_name_or_path=folder), flags["output_dir"])
 
 
 def test_a_ragged_file(capsys, flags, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from run_glue_tensorized import main
 from tensorized_adapters.checkpoint_folders import flaw_of_checkpoint
 
+OWN = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size")
 SCRIPT = Path(__file__).parent.parent / "run_glue_tensorized.py"
 
 
@@ -218,6 +220,81 @@ def test_a_checkpoint_that_is_not_whole_is_never_resumed_from(flags, tmp_path, c
     assert "checkpoint-12 is not whole" in captured.err
     assert "going on from" in captured.out and "checkpoint-6" in captured.out
     assert all(torch.equal(reference[name], value) for name, value in tensors_of(out).items())
+
+
+def test_overwriting_what_the_run_starts_from_is_refused(flags, capsys):
+    out = flags["output_dir"]
+    assert main(argv(flags)) == 0
+    before = sorted(out.rglob("*"))
+    for changes in (
+        {"resume_from_checkpoint": out / "checkpoint-6"},
+        {"adapter_path": out / "adapter", **dict.fromkeys(OWN)},
+    ):
+        assert main(argv(flags, overwrite_output_dir=True, **changes)) == 2
+        assert "--overwrite_output_dir would remove" in capsys.readouterr().err
+    assert sorted(out.rglob("*")) == before
+
+
+def test_a_checkpoint_of_another_task_is_refused_before_anything_is_written(flags, tmp_path, capsys):
+    assert main(argv(flags)) == 0
+    checkpoint, new = flags["output_dir"] / "checkpoint-6", tmp_path / "new"
+    for changes in ({"task_name": "rte"}, {"tensorized_layer_rank": 3}):
+        assert main(argv(flags, resume_from_checkpoint=checkpoint, output_dir=new, **changes)) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        assert not new.exists()
+
+
+def test_foreign_files_survive_rotation_resuming_and_links(flags, tmp_path):
+    out, elsewhere = flags["output_dir"], tmp_path / "elsewhere"
+    assert main(argv(flags)) == 0
+    elsewhere.mkdir()
+    mine = [out / "checkpoint-6" / "notes.txt", elsewhere / "optimizer.pt", out / "checkpoint-7", out / ".notes.aside"]
+    for path in mine:
+        path.write_text("mine")
+    foreign = out / "checkpoint-500"
+    foreign.mkdir()
+    for name in ("optimizer.pt", "pytorch_model.bin"):
+        (foreign / name).write_text("mine")
+        mine.append(foreign / name)
+    (out / "checkpoint-99").symlink_to(elsewhere)
+    (out / "run.json").write_text(json.dumps(record_of(out) | {"status": "running"}))
+    assert main(argv(flags)) == 0  # resumes
+    assert main(argv(flags, num_train_epochs=4, overwrite_output_dir=True)) == 0  # clears, then rotates
+    assert all(path.read_text() == "mine" for path in mine)
+    assert not (out / "checkpoint-6" / "optimizer.pt").exists() and (out / "checkpoint-24").is_dir()
+
+
+def test_a_moved_run_goes_on_to_the_same_best_model(flags, tmp_path):
+    flags |= {"load_best_model_at_end": True, "learning_rate": 5e-2, "num_train_epochs": 3}
+    out, moved = flags["output_dir"], tmp_path / "moved"
+    assert main(argv(flags)) == 0
+    reference = tensors_of(out)
+    shutil.rmtree(out / "adapter")
+    (out / "run.json").write_text(json.dumps(record_of(out) | {"status": "running"}))
+    out.rename(moved)
+    assert main(argv(flags, output_dir=moved)) == 0
+    assert all(torch.equal(reference[name], value) for name, value in tensors_of(moved).items())
+
+
+def test_drop_last_is_about_training_alone(flags):
+    changes = {"dataloader_drop_last": True, "per_device_eval_batch_size": 10, "per_device_train_batch_size": 20}
+    assert main(argv(flags, **changes)) == 0
+    assert len(record_of(flags["output_dir"])["step_losses"]) == 4
+    assert len((flags["output_dir"] / "eval_predictions.tsv").read_text().splitlines()) == 17
+
+
+def test_a_published_adapter_trains_further_at_its_one_rate(flags, tmp_path):
+    assert main(argv(flags, adapter_init="published", num_train_epochs=1)) == 0
+    changes = dict.fromkeys(OWN) | {"adapter_path": flags["output_dir"], "output_dir": tmp_path / "further"}
+    assert main(argv(flags, **changes)) == 0
+    record = record_of(tmp_path / "further")
+    assert set(record["learning_rates"].values()) == {2e-4} and record["arguments"]["warmup_steps"] == 0
+
+
+def test_everything_in_a_checkpoint_loads_without_unpickling(flags):
+    assert main(argv(flags)) == 0
+    for path in (flags["output_dir"] / "checkpoint-12").glob("*.pt*"):
+        torch.load(path, weights_only=True)
 
 
 def test_load_best_model_at_end(flags):
