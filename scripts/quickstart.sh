@@ -6,13 +6,15 @@ source "$(dirname "$0")/setup.sh"
 install_requirements requirements.txt requirements-embedded.txt
 
 export HF_HUB_OFFLINE=1
+method=(--adapter_projection_type cp --tensorized_layer_rank 4)
+case " $* " in *" --method "*) method=() ;; esac # a baseline takes no flags of the adapters
 model=$(.venv/bin/python -m tensorized_adapters.embedded)
-echo "Fine-tuning a frozen MiniLM with CP adapters of rank 4 on data/paraphrases"
+echo "Fine-tuning a frozen MiniLM on data/paraphrases"
 .venv/bin/python run_glue_tensorized.py \
     --model_name_or_path "$model" --task_name mrpc \
     --train_file data/paraphrases/train.csv --validation_file data/paraphrases/validation.csv \
     --do_train --do_eval --per_device_train_batch_size 32 --num_train_epochs 3 --group_by_length \
-    --adapter_projection_type cp --tensorized_layer_rank 4 --output_dir runs/quickstart "$@"
+    --output_dir runs/quickstart "${method[@]}" "$@"
 
 cat <<'EOF'
 

@@ -86,7 +86,8 @@ def write_evaluation(path: Path, predictions: np.ndarray, references: np.ndarray
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
     """How many parameters each group has, in numbers and percent of the model, and its learning rate."""
-    table = Table(title=title, title_justify="left")
+    caption = "% of the model without adapters"
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for name, justify in (("parameters", "left"), ("count", "right"), ("%", "right"), ("learning rate", "right")):
         table.add_column(name, justify=justify)
     for group in ("adapters", "layer_norm", "head"):
