@@ -45,11 +45,11 @@ def run(arguments: Arguments, argv: list[str]) -> None:
     path = Path(arguments.training.output_dir)
     start = _start(path, resolved, arguments)
     if start.kind == "finished":
-        print(f"{path} holds this run, finished; nothing to do")
-        _print_results(start.record, path)
-        return
+        return _say_finished(start, path)
     with RunFolder(path) as folder:
         start = _start(path, resolved, arguments)  # again: it may have changed until it was locked
+        if start.kind == "finished":
+            return _say_finished(start, path)
         check_inputs_survive(path, arguments)
         # Equal bits need equal counts of threads: a resumed run takes that of the start.
         threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
@@ -61,7 +61,9 @@ def run(arguments: Arguments, argv: list[str]) -> None:
                 saved, tensors = read_adapter(checkpoint / ADAPTER_FOLDER)
                 check_adapter_fits(trainer.model, saved, tensors, checkpoint, same_labels=True)
         except (MemoryError, RuntimeError) as error:
-            raise _as_failure(error) from error
+            if (failure := _as_failure(error)) is error:
+                raise
+            raise failure from error
 
         # Nothing was written up to here, and nothing is refused from here on.
         if arguments.run.overwrite_output_dir:
@@ -93,8 +95,7 @@ def run(arguments: Arguments, argv: list[str]) -> None:
             record["reason"] = " ".join(str(error).split())[:500] or type(error).__name__
             with contextlib.suppress(OSError):  # of a full disk
                 folder.write_record(record)
-            failure = _as_failure(error)
-            if failure is error:
+            if (failure := _as_failure(error)) is error:
                 raise
             raise failure from error
         _print_results(record, path)
@@ -170,6 +171,11 @@ def _train_and_measure(
     record["metrics"] = metrics
     record["peak_memory_bytes"] = peak_memory()
     write_json(folder / RESULTS_FILE, metrics)
+
+
+def _say_finished(start: Start, path: Path) -> None:
+    print(f"{path} holds this run, finished; nothing to do")
+    _print_results(start.record, path)
 
 
 def _print_results(record: dict[str, Any], path: Path) -> None:

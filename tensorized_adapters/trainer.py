@@ -176,6 +176,12 @@ class AdapterTrainer(Trainer):
             raise RunFailed(f"the gradient is {float(norm)} at step {self.state.global_step + 1}; {self._advice()}")
         return norm
 
+    def log(self, logs: dict[str, float], *args, **kwargs) -> None:
+        """The closing line's ``train_loss`` is ours: the mean over all steps, those before a resume included."""
+        if "train_loss" in logs and self.step_losses:
+            logs["train_loss"] = sum(self.step_losses) / len(self.step_losses)
+        super().log(logs, *args, **kwargs)
+
     def _advice(self) -> str:
         return "try a lower --learning_rate; checkpoints that were saved before are kept"
 
