@@ -3,13 +3,11 @@
 import difflib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import UsageError
+from .flags import Arguments
 from .tasks import TASKS
-
-if TYPE_CHECKING:
-    from .arguments import Arguments
 
 _ONE_DEVICE = "the trained part fits on one device"
 _WHOLE = "metrics need all predictions of an evaluation"
@@ -66,7 +64,7 @@ def check_values(given: dict[str, Any]) -> None:
         raise UsageError(f"--task_name {task!r} is unknown; the tasks are {', '.join(TASKS)}{hint}")
 
 
-def check_together(arguments: "Arguments") -> None:
+def check_together(arguments: Arguments) -> None:
     """What only shows between flags, and the data files; raises UsageError."""
     data, training = arguments.data, arguments.training
     if not arguments.model.model_name_or_path:

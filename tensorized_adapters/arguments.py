@@ -7,7 +7,7 @@ import argparse
 import difflib
 import json
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Optional
 
@@ -20,6 +20,7 @@ from .errors import UsageError
 from .flags import (
     LAYER_NORM_AND_HEAD_RATIO,
     PUBLISHED_LEARNING_RATE,
+    Arguments,
     DataTrainingArguments,
     GlueTrainingArguments,
     ModelArguments,
@@ -28,20 +29,6 @@ from .flags import (
 from .legacy_flags import translate_legacy_flags
 
 GROUPS = (ModelArguments, DataTrainingArguments, AdapterConfig, RunArguments, GlueTrainingArguments)
-
-
-@dataclass
-class Arguments:
-    """All argument groups, validated together."""
-
-    model: ModelArguments
-    data: DataTrainingArguments
-    adapter: AdapterConfig
-    saved: Optional[dict[str, Any]]  # the config record of ``run.adapter_path``
-    run: RunArguments
-    training: GlueTrainingArguments
-    given: dict[str, Any]  # what was on the command line or in the JSON file, as opposed to a default
-    notes: list[str]  # lines for the user about flags in an old spelling
 
 
 class _Parser(HfArgumentParser):

@@ -20,7 +20,8 @@ from .config import AdapterConfig
 from .errors import RunFailed, UsageError
 from .files import write_aside
 from .fingerprint import base_fingerprint
-from .methods import add_adapters, parameter_groups, trained_parameters
+from .methods import add_adapters, trained_parameters
+from .model_card import model_card
 from .surgery import adapters_of, layer_norm_names, remove_adapters
 
 FORMAT_VERSION = 1
@@ -69,7 +70,7 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
     }
     record["config_sha256"] = _config_checksum(record)
     write_aside(folder / WEIGHTS_FILE, weights)
-    write_aside(folder / CARD_FILE, _card(model, config, notes or {}).encode())
+    write_aside(folder / CARD_FILE, model_card(model, config, notes or {}).encode())
     write_aside(folder / CONFIG_FILE, json.dumps(record, indent=1).encode())
 
 
@@ -241,27 +242,3 @@ def _check_scales(model: PreTrainedModel, record: dict[str, Any], folder: str | 
     expected = sum(1 for _, adapter in adapters_of(model) for _ in adapter.parameters())
     if len(record["learning_rate_scales"]) != expected:
         raise UsageError(f"{folder} does not fit its own settings: {expected} learning-rate scales expected")
-
-
-def _card(model: PreTrainedModel, config: AdapterConfig, notes: dict[str, Any]) -> str:
-    counts = parameter_groups(model)
-    base = model.config._name_or_path or model.config.model_type
-    facts = "".join(f"- {key}: {value}\n" for key, value in notes.items())
-    return f"""---
-library_name: tensorized-adapters
-tags: [tensorized-adapters, text-classification]
----
-# {config.describe()} for {Path(base).name}
-
-{counts["trained"]:,} trained parameters ({100 * counts["trained"] / counts["model"]:.4f} % of the model): adapters
-{counts["adapters"]:,}, LayerNorms {counts["layer_norm"]:,}, head {counts["head"]:,}. The base model stays as it is.
-
-{facts}
-```python
-from transformers import AutoModelForSequenceClassification
-from tensorized_adapters import load_adapter
-
-model = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={model.config.num_labels}
-load_adapter(model, "path/to/this/folder")
-```
-"""

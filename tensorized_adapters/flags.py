@@ -1,10 +1,11 @@
 """The flags, in groups: Hugging Face's run_glue and TrainingArguments, and what they have no flag for."""
 
 from dataclasses import dataclass, field
-from typing import Literal, Optional
+from typing import Any, Literal, Optional
 
 from transformers import TrainingArguments
 
+from .config import AdapterConfig
 from .tasks import TASKS
 
 # Defaults of ours, where the flag is not given. One rate serves all formats, for it is in the units of a dense layer
@@ -139,3 +140,17 @@ class GlueTrainingArguments(TrainingArguments):
     save_total_limit: Optional[int] = field(
         default=2, metadata={"help": "Checkpoints to keep, the best one always among them if it is to be loaded."}
     )
+
+
+@dataclass
+class Arguments:
+    """All argument groups, validated together."""
+
+    model: ModelArguments
+    data: DataTrainingArguments
+    adapter: AdapterConfig
+    saved: Optional[dict[str, Any]]  # the config record of ``run.adapter_path``
+    run: RunArguments
+    training: GlueTrainingArguments
+    given: dict[str, Any]  # what was on the command line or in the JSON file, as opposed to a default
+    notes: list[str]  # lines for the user about flags in an old spelling

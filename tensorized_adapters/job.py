@@ -11,13 +11,13 @@ from typing import Any, Optional
 import torch
 from transformers.utils import logging as transformers_logging
 
-from .arguments import Arguments, resolve_rates
+from .arguments import resolve_rates
 from .checkpoint import check_adapter_fits, read_adapter, save_adapter
 from .checkpoint_folders import ADAPTER_FILES, ADAPTER_FOLDER, flaw_of_checkpoint, newest_whole_checkpoint
 from .data import Data
 from .errors import RunFailed, Terminated, UsageError
 from .files import sha256_of, write_json
-from .flags import FILE_FLAGS
+from .flags import FILE_FLAGS, Arguments
 from .measure import evaluate_all, predict_all, prediction_files, train_metrics
 from .methods import parameter_groups
 from .prepare import check_inputs_survive, prepare

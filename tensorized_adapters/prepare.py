@@ -3,16 +3,24 @@
 from pathlib import Path
 from typing import Any
 
-from transformers import set_seed
+from transformers import (
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainingArguments,
+    default_data_collator,
+    set_seed,
+)
 
-from .arguments import Arguments
 from .data import Data, load_data
 from .errors import UsageError
-from .flags import FILE_FLAGS
+from .flags import FILE_FLAGS, Arguments, DataTrainingArguments
+from .measure import metric_function
 from .methods import check_model_config
 from .pretrained import EncodedData, build_model, check_tokenizer, encoded, load_config, load_tokenizer
 from .run_folder import is_ours
-from .trainer import AdapterTrainer, new_trainer
+from .tasks import Task
+from .trainer import AdapterTrainer
 
 
 def prepare(arguments: Arguments, resolved: dict[str, Any]) -> tuple[AdapterTrainer, EncodedData, Data]:
@@ -42,6 +50,34 @@ def prepare(arguments: Arguments, resolved: dict[str, Any]) -> tuple[AdapterTrai
     except (ValueError, TypeError, KeyError, ImportError, AttributeError, OSError) as error:
         raise UsageError(f"refused by the Trainer: {str(error) or type(error).__name__}") from None
     return trainer, sets, data
+
+
+def new_trainer(
+    model: PreTrainedModel,
+    training: TrainingArguments,
+    data: DataTrainingArguments,
+    tokenizer: PreTrainedTokenizerBase,
+    sets: EncodedData,
+    task: Task,
+    rates: dict[str, float],
+    notes: dict[str, Any],
+) -> AdapterTrainer:
+    """The Trainer for one run: padding to each batch's longest example unless asked otherwise, the task's metrics."""
+    if data.pad_to_max_length:
+        collator = default_data_collator
+    else:
+        collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 or training.bf16 else None)
+    return AdapterTrainer(
+        model=model,
+        args=training,
+        train_dataset=sets.train,
+        eval_dataset=next(iter(sets.evaluation.values()), None),
+        compute_metrics=metric_function(task),
+        data_collator=collator,
+        processing_class=tokenizer,
+        rates=rates,
+        notes=notes,
+    )
 
 
 def check_inputs_survive(folder: Path, arguments: Arguments) -> None:

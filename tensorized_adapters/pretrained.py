@@ -17,12 +17,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from .arguments import Arguments
 from .checkpoint import load_adapter
 from .config import AdapterConfig
 from .data import Data, tokenize
 from .errors import UsageError
-from .flags import DataTrainingArguments, ModelArguments
+from .flags import Arguments, DataTrainingArguments, ModelArguments
 from .methods import add_adapters
 from .surgery import base_prefix
 

@@ -10,12 +10,7 @@ from typing import Any, Optional
 import torch
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import (
-    DataCollatorWithPadding,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
     Trainer,
-    TrainingArguments,
-    default_data_collator,
     get_scheduler,
 )
 from transformers.trainer_pt_utils import safe_globals
@@ -31,11 +26,7 @@ from .checkpoint_folders import (
 )
 from .errors import RunFailed
 from .files import write_json
-from .flags import DataTrainingArguments
-from .measure import metric_function
-from .pretrained import EncodedData
 from .surgery import adapters_of
-from .tasks import Task
 
 
 class EpochSampler(Sampler[int]):
@@ -226,31 +217,3 @@ class AdapterTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         load_adapter(self.model, os.path.join(self.state.best_model_checkpoint, ADAPTER_FOLDER))
-
-
-def new_trainer(
-    model: PreTrainedModel,
-    training: TrainingArguments,
-    data: DataTrainingArguments,
-    tokenizer: PreTrainedTokenizerBase,
-    sets: EncodedData,
-    task: Task,
-    rates: dict[str, float],
-    notes: dict[str, Any],
-) -> AdapterTrainer:
-    """The Trainer for one run: padding to each batch's longest example unless asked otherwise, the task's metrics."""
-    if data.pad_to_max_length:
-        collator = default_data_collator
-    else:
-        collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 or training.bf16 else None)
-    return AdapterTrainer(
-        model=model,
-        args=training,
-        train_dataset=sets.train,
-        eval_dataset=next(iter(sets.evaluation.values()), None),
-        compute_metrics=metric_function(task),
-        data_collator=collator,
-        processing_class=tokenizer,
-        rates=rates,
-        notes=notes,
-    )
