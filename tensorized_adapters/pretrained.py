@@ -123,10 +123,8 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: D
     examples = data.train or next(iter([*data.evaluation.values(), *data.prediction.values()]))
     texts = [str(text) for name in task.texts for text in examples[name][:100]]
     ids = [i for text in texts for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
-    unknown = sum(1 for i in ids if i == tokenizer.unk_token_id)
-    if ids and unknown > 0.9 * len(ids):
-        share = f"{100 * unknown / len(ids):.0f} %"
-        raise UsageError(f"--model_name_or_path has no usable tokenizer: {share} of the words are unknown to it")
+    if ids and set(ids) == {tokenizer.unk_token_id}:
+        raise UsageError("--model_name_or_path has no usable tokenizer: every word is unknown to it")
 
 
 def encoded(
