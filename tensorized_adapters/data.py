@@ -86,7 +86,7 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
 
 
 def tokenize(examples: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, arguments, length: int) -> Dataset:
-    """Token ids and ``label``; results are cached by datasets, keyed by content, tokenizer and length."""
+    """Token ids and ``label``; of data from the hub or a folder, datasets caches the result by content and length."""
 
     def encode(batch: dict) -> dict:
         texts = [["" if text is None else str(text) for text in batch[name]] for name in task.texts]

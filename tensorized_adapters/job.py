@@ -102,11 +102,18 @@ def run(arguments: Arguments, argv: list[str]) -> None:
 
 
 def _start(path: Path, resolved: dict[str, Any], arguments: Arguments) -> Start:
-    explicit = arguments.training.resume_from_checkpoint
-    start = inspect_folder(path, resolved, arguments.run.overwrite_output_dir, explicit is not None)
-    if explicit and explicit.lower() != "true" and (flaw := flaw_of_checkpoint(Path(explicit))):
+    resume = arguments.training.resume_from_checkpoint is not None
+    start = inspect_folder(path, resolved, arguments.run.overwrite_output_dir, resume)
+    explicit = _named_checkpoint(arguments)
+    if explicit and (flaw := flaw_of_checkpoint(explicit)):
         raise UsageError(f"--resume_from_checkpoint {explicit} is not a whole checkpoint: {flaw}")
     return start
+
+
+def _named_checkpoint(arguments: Arguments) -> Optional[Path]:
+    """What ``--resume_from_checkpoint`` names; "True" names none, it asks for the newest."""
+    value = arguments.training.resume_from_checkpoint
+    return Path(value) if value and value.lower() != "true" else None
 
 
 def _resolved(arguments: Arguments) -> dict[str, Any]:
@@ -129,9 +136,8 @@ def _resolved(arguments: Arguments) -> dict[str, Any]:
 
 def _checkpoint(folder: RunFolder, start: Start, arguments: Arguments) -> Optional[Path]:
     """The checkpoint to go on from, or None."""
-    explicit = arguments.training.resume_from_checkpoint
-    if explicit and explicit.lower() != "true":
-        return Path(explicit)
+    if explicit := _named_checkpoint(arguments):
+        return explicit
     if start.kind != "resume" or not arguments.training.do_train:
         return None
     checkpoint, notes = newest_whole_checkpoint(folder.path)
@@ -155,7 +161,7 @@ def _train_and_measure(
         save_adapter(trainer.model, folder / ADAPTER_FOLDER, trainer.notes)
         metrics |= {
             "epoch": trainer.state.epoch,
-            "train_loss": sum(trainer.step_losses) / len(trainer.step_losses),
+            "train_loss": trainer.train_loss,
             "train_samples": len(sets.train),
             "train_runtime": output.metrics["train_runtime"],
             "train_samples_per_second": output.metrics["train_samples_per_second"],

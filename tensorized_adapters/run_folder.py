@@ -72,9 +72,7 @@ def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, exp
         raise UsageError(f"--output_dir {folder} cannot be read: {error.strerror}") from None
     record = _read_record(folder)
     if record is None:
-        taken = sorted(
-            name for name in entries if name in _RESULTS | {ADAPTER_FOLDER} or CHECKPOINT_NAME.fullmatch(name)
-        )
+        taken = sorted(name for name in entries if is_ours(name))
         if taken and overwrite:
             raise UsageError(
                 f"--output_dir {folder} holds {taken[0]}, which is not of a run of this program; move it away"

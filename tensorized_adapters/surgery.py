@@ -1,6 +1,7 @@
 """Where adapters go in each architecture: a table, and the two verbs insert and remove."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -107,9 +108,7 @@ def insert_adapters(model: PreTrainedModel, config: AdapterConfig) -> None:
         site = getattr(parent, child_name)
         device, dtype = next(parent.parameters()).device, next(parent.parameters()).dtype
         adapter = new_adapter(config, model.config.hidden_size, device).to(dtype)
-        setattr(parent, child_name, nn.Sequential())
-        getattr(parent, child_name).add_module("dropout", site)
-        getattr(parent, child_name).add_module("adapter", adapter)
+        setattr(parent, child_name, nn.Sequential(OrderedDict(dropout=site, adapter=adapter)))
 
 
 def remove_adapters(model: PreTrainedModel) -> None:

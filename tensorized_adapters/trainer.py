@@ -9,10 +9,7 @@ from typing import Any, Optional
 
 import torch
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import (
-    Trainer,
-    get_scheduler,
-)
+from transformers import Trainer, get_scheduler
 from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -170,8 +167,13 @@ class AdapterTrainer(Trainer):
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         """The closing line's ``train_loss`` is ours: the mean over all steps, those before a resume included."""
         if "train_loss" in logs and self.step_losses:
-            logs["train_loss"] = sum(self.step_losses) / len(self.step_losses)
+            logs["train_loss"] = self.train_loss
         super().log(logs, *args, **kwargs)
+
+    @property
+    def train_loss(self) -> float:
+        """The mean of the per-step losses, over the whole run."""
+        return sum(self.step_losses) / len(self.step_losses)
 
     def _advice(self) -> str:
         return "try a lower --learning_rate; checkpoints that were saved before are kept"

@@ -171,6 +171,9 @@ def test_a_folder_that_holds_something_else(capsys, flags):
     (out / "run.json").write_text('{"program": "another"}')
     assert "is not a record of this program" in refused(capsys, argv(flags, overwrite_output_dir=True), out)
     (out / "run.json").unlink()
+    (out / "MRPC.tsv").write_text("my submission")
+    assert "holds MRPC.tsv" in refused(capsys, argv(flags, overwrite_output_dir=True), out)
+    (out / "MRPC.tsv").unlink()
     (out / "checkpoint-100").mkdir()
     assert "holds checkpoint-100" in refused(capsys, argv(flags, overwrite_output_dir=True), out)
 
