@@ -2,6 +2,7 @@
 
 import atexit
 import csv
+import json
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast  # noqa: E402
 
 torch.set_num_threads(1)
@@ -115,3 +117,11 @@ def flags(base, files, tmp_path):
 def argv(flags: dict, **changes) -> list[str]:
     """Flags as words; a value of None leaves a flag out."""
     return [str(w) for k, v in (flags | changes).items() if v is not None for w in (f"--{k}", v)]
+
+
+def record_of(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+def tensors_of(folder):
+    return load_file(folder / "adapter" / "adapter_model.safetensors")

@@ -1,47 +1,20 @@
-"""The main job through its public door: what it writes, what a second start does, and that a kill costs nothing."""
+"""The main job through its public door: what it writes, measures and refuses."""
 
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from conftest import argv, pairs, write_rows
-from safetensors.torch import load_file
+from conftest import argv, pairs, record_of, tensors_of, write_rows
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score
 
 from run_glue_tensorized import main
-from tensorized_adapters.checkpoint_folders import flaw_of_checkpoint
 
 OWN = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size")
 SCRIPT = Path(__file__).parent.parent / "run_glue_tensorized.py"
-
-
-def record_of(folder):
-    return json.loads((folder / "run.json").read_text())
-
-
-def tensors_of(folder):
-    return load_file(folder / "adapter" / "adapter_model.safetensors")
-
-
-def assert_equal_runs(one, other):
-    """Adapter tensors, metrics and per-step loss, bit for bit; times are not compared."""
-    ours, theirs = tensors_of(one), tensors_of(other)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    records = record_of(one), record_of(other)
-    for key in ("step_losses", "history", "best_epoch"):
-        assert records[0][key] == records[1][key]
-    timed = ("_runtime", "_per_second")
-    metrics = [{k: v for k, v in r["metrics"].items() if not k.endswith(timed)} for r in records]
-    assert metrics[0] == metrics[1]
 
 
 @pytest.mark.parametrize("kind", ["cp", "tucker", "tt", "tr", "matrix"])
@@ -156,126 +129,6 @@ def test_adapters_that_do_not_fit_are_refused(flags, other_base, tmp_path, capsy
     assert "is not JSON" in error()
 
 
-def test_second_starts(flags, capsys):
-    out = flags["output_dir"]
-    assert main(argv(flags)) == 0
-    stamps = {path: path.stat().st_mtime_ns for path in (out, *out.rglob("*"))}
-    assert main(argv(flags, logging_steps=1)) == 0  # what cannot change the result does not count
-    assert "finished; nothing to do" in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in (out, *out.rglob("*"))} == stamps
-    assert main(argv(flags, seed=7)) == 2
-    assert "--seed 42 there, 7 now" in capsys.readouterr().err
-    (out / "notes.txt").write_text("mine")
-    (out / "checkpoint-12" / "notes.txt").write_text("mine")
-    assert main(argv(flags, seed=7, overwrite_output_dir=True)) == 0
-    assert (out / "notes.txt").read_text() == (out / "checkpoint-12" / "notes.txt").read_text() == "mine"
-    assert record_of(out)["seed"] == 7
-
-
-@pytest.mark.parametrize("saving", [{}, {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 1}])
-def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_path, saving):
-    """Killed right after a checkpoint was sealed, once at the end of an epoch and once within one."""
-    flags |= {"num_train_epochs": 3} | saving
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert main(argv(flags, output_dir=whole)) == 0
-    killer = (
-        "import os, signal, sys\n"
-        "import run_glue_tensorized, tensorized_adapters.trainer as trainer\n"
-        "seal, sealed = trainer.seal_checkpoint, []\n"
-        "def killing(path):\n"
-        "    seal(path); sealed.append(path)\n"
-        "    if len(sealed) == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "trainer.seal_checkpoint = killing\n"
-        "run_glue_tensorized.main(sys.argv[1:])\n"
-    )
-    words = argv(flags, output_dir=killed)
-    env = os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
-    ended = subprocess.run([sys.executable, "-c", killer, *words], env=env, capture_output=True)
-    assert ended.returncode == -signal.SIGKILL
-    assert record_of(killed)["status"] == "running"
-    assert main(words) == 0
-    assert record_of(killed)["resumed_from"]
-    assert_equal_runs(whole, killed)
-
-
-@pytest.mark.parametrize("damage", ["truncate", "flip", "unsealed"])
-def test_a_checkpoint_that_is_not_whole_is_never_resumed_from(flags, tmp_path, capsys, damage):
-    out = flags["output_dir"]
-    assert main(argv(flags)) == 0
-    record = record_of(out) | {"status": "running"}
-    (out / "run.json").write_text(json.dumps(record))
-    reference = tensors_of(out)
-    victim = out / "checkpoint-12" / ("manifest.json" if damage == "unsealed" else "optimizer.pt")
-    content = victim.read_bytes()
-    if damage == "truncate":
-        victim.write_bytes(content[:-10])
-    elif damage == "flip":
-        victim.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
-    else:
-        victim.unlink()
-    assert flaw_of_checkpoint(out / "checkpoint-12")
-    capsys.readouterr()
-    assert main(argv(flags)) == 0
-    captured = capsys.readouterr()
-    assert "checkpoint-12 is not whole" in captured.err
-    assert "going on from" in captured.out and "checkpoint-6" in captured.out
-    assert all(torch.equal(reference[name], value) for name, value in tensors_of(out).items())
-
-
-def test_overwriting_what_the_run_starts_from_is_refused(flags, capsys):
-    out = flags["output_dir"]
-    assert main(argv(flags)) == 0
-    before = sorted(out.rglob("*"))
-    for changes in (
-        {"resume_from_checkpoint": out / "checkpoint-6"},
-        {"adapter_path": out / "adapter", **dict.fromkeys(OWN)},
-    ):
-        assert main(argv(flags, overwrite_output_dir=True, **changes)) == 2
-        assert "--overwrite_output_dir would remove" in capsys.readouterr().err
-    assert sorted(out.rglob("*")) == before
-
-
-def test_a_checkpoint_of_another_task_is_refused_before_anything_is_written(flags, tmp_path, capsys):
-    assert main(argv(flags)) == 0
-    checkpoint, new = flags["output_dir"] / "checkpoint-6", tmp_path / "new"
-    for changes in ({"task_name": "rte"}, {"tensorized_layer_rank": 3}):
-        assert main(argv(flags, resume_from_checkpoint=checkpoint, output_dir=new, **changes)) == 2
-        assert capsys.readouterr().err.count("\n") == 1
-        assert not new.exists()
-
-
-def test_foreign_files_survive_rotation_resuming_and_links(flags, tmp_path):
-    out, elsewhere = flags["output_dir"], tmp_path / "elsewhere"
-    assert main(argv(flags)) == 0
-    elsewhere.mkdir()
-    mine = [out / "checkpoint-6" / "notes.txt", elsewhere / "optimizer.pt", out / "checkpoint-7", out / ".notes.aside"]
-    for path in mine:
-        path.write_text("mine")
-    foreign = out / "checkpoint-500"
-    foreign.mkdir()
-    for name in ("optimizer.pt", "pytorch_model.bin"):
-        (foreign / name).write_text("mine")
-        mine.append(foreign / name)
-    (out / "checkpoint-99").symlink_to(elsewhere)
-    (out / "run.json").write_text(json.dumps(record_of(out) | {"status": "running"}))
-    assert main(argv(flags)) == 0  # resumes
-    assert main(argv(flags, num_train_epochs=4, overwrite_output_dir=True)) == 0  # clears, then rotates
-    assert all(path.read_text() == "mine" for path in mine)
-    assert not (out / "checkpoint-6" / "optimizer.pt").exists() and (out / "checkpoint-24").is_dir()
-
-
-def test_a_moved_run_goes_on_to_the_same_best_model(flags, tmp_path):
-    flags |= {"load_best_model_at_end": True, "learning_rate": 5e-2, "num_train_epochs": 3}
-    out, moved = flags["output_dir"], tmp_path / "moved"
-    assert main(argv(flags)) == 0
-    reference = tensors_of(out)
-    shutil.rmtree(out / "adapter")
-    (out / "run.json").write_text(json.dumps(record_of(out) | {"status": "running"}))
-    out.rename(moved)
-    assert main(argv(flags, output_dir=moved)) == 0
-    assert all(torch.equal(reference[name], value) for name, value in tensors_of(moved).items())
-
-
 def test_drop_last_is_about_training_alone(flags):
     changes = {"dataloader_drop_last": True, "per_device_eval_batch_size": 10, "per_device_train_batch_size": 20}
     assert main(argv(flags, **changes)) == 0
@@ -291,12 +144,6 @@ def test_a_published_adapter_trains_further_at_its_one_rate(flags, tmp_path):
     assert set(record["learning_rates"].values()) == {2e-4} and record["arguments"]["warmup_steps"] == 0
 
 
-def test_everything_in_a_checkpoint_loads_without_unpickling(flags):
-    assert main(argv(flags)) == 0
-    for path in (flags["output_dir"] / "checkpoint-12").glob("*.pt*"):
-        torch.load(path, weights_only=True)
-
-
 def test_load_best_model_at_end(flags):
     out = flags["output_dir"]
     changes = {"load_best_model_at_end": True, "metric_for_best_model": "accuracy", "num_train_epochs": 3}
@@ -304,23 +151,6 @@ def test_load_best_model_at_end(flags):
     record = record_of(out)
     best = max(entry["eval_accuracy"] for entry in record["history"])
     assert record["metrics"]["eval_accuracy"] == best
-
-
-def test_sigterm_ends_with_143_and_a_record(flags, tmp_path):
-    terminator = (
-        "import os, signal, sys\n"
-        "import run_glue_tensorized, tensorized_adapters.trainer as trainer\n"
-        "seal = trainer.seal_checkpoint\n"
-        "def stopping(path):\n"
-        "    seal(path); os.kill(os.getpid(), signal.SIGTERM)\n"
-        "trainer.seal_checkpoint = stopping\n"
-        "sys.exit(run_glue_tensorized.main(sys.argv[1:]))\n"
-    )
-    env = os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
-    ended = subprocess.run([sys.executable, "-c", terminator, *argv(flags)], env=env, capture_output=True, text=True)
-    assert ended.returncode == 143
-    assert ended.stderr.splitlines()[-1].startswith("terminated: the same command goes on")
-    assert record_of(flags["output_dir"])["status"] == "interrupted"
 
 
 def test_published_command_line(flags, tmp_path):
