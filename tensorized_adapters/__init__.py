@@ -15,7 +15,7 @@ _HOME = {
     "UsageError": "errors",
     "RunFailed": "errors",
     "add_adapters": "methods",
-    "remove_adapters": "surgery",
+    "remove_adapters": "methods",
     "parameter_groups": "methods",
     "save_adapter": "checkpoint",
     "load_adapter": "checkpoint",

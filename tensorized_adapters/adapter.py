@@ -1,36 +1,17 @@
 """The two residual adapters of the paper ("Tensorized Adapters", 2022): bottleneck and one matrix."""
 
 import math
-from collections.abc import Iterator
-from typing import Optional
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from .adapter_base import Adapter, add_projection
 from .config import AdapterConfig
-from .factorizations import _ThinPair, new_weight, pair_is_cheaper, weight_shapes
+from .factorizations import _ThinPair, new_weight, weight_shapes
 from .initialization import ONE_MATRIX_GAIN, calibrated_start_, published_start_
 
 
-class TensorizedAdapter(nn.Module):
-    """What both adapters share: their weights' learning-rate scales."""
-
-    def weights(self) -> list[_ThinPair]:
-        raise NotImplementedError
-
-    def learning_rate_scales(self) -> Iterator[tuple[nn.Parameter, float]]:
-        """Each parameter with the factor by which its rate differs from ``--learning_rate``."""
-        for weight in self.weights():
-            parameters = list(weight.parameters())
-            yield from zip(parameters, weight.learning_rate_scales or [1.0] * len(parameters))
-
-    def set_learning_rate_scales(self, scales: Iterator[float]) -> None:
-        """Take back the scales that were computed at the start of training, in parameter order."""
-        for weight in self.weights():
-            weight.learning_rate_scales = [next(scales) for _ in weight.parameters()]
-
-
-class BottleneckAdapter(TensorizedAdapter):
+class BottleneckAdapter(Adapter):
     """h -> h + relu(h D) U with factorised D (hidden x m) and U (m x hidden); no biases, as published."""
 
     def __init__(self, config: AdapterConfig, hidden_size: int):
@@ -59,7 +40,7 @@ class BottleneckAdapter(TensorizedAdapter):
         return add_projection(hidden, torch.relu(self.down.project(hidden)), self.up)
 
 
-class OneMatrixAdapter(TensorizedAdapter):
+class OneMatrixAdapter(Adapter):
     """h -> h + relu(h W) with a factorised square W (hidden x hidden), applied from the right as published."""
 
     def __init__(self, config: AdapterConfig, hidden_size: int):
@@ -84,14 +65,7 @@ class OneMatrixAdapter(TensorizedAdapter):
         return hidden + torch.relu(self.weight.project(hidden))
 
 
-def add_projection(residual: Tensor, x: Tensor, weight: _ThinPair) -> Tensor:
-    """``residual + x @ W``, the sum fused into the last product: one pass less over the hidden state."""
-    a, b = weight.thin_pair()
-    x, b = (x @ a, b) if pair_is_cheaper(a, b) else (x, a @ b)
-    return torch.addmm(residual.flatten(0, -2), x.flatten(0, -2), b).view_as(residual)
-
-
-def new_adapter(config: AdapterConfig, hidden_size: int, device: Optional[torch.device] = None) -> TensorizedAdapter:
-    """The adapter that ``config`` describes, for one site of a model of the given hidden size."""
+def new_adapter(config: AdapterConfig, hidden_size: int) -> Adapter:
+    """The tensorized adapter that ``config`` describes, for one site of a model of the given hidden size."""
     kind = BottleneckAdapter if config.if_adapter_like else OneMatrixAdapter
-    return kind(config, hidden_size).to(device)
+    return kind(config, hidden_size)

@@ -31,7 +31,7 @@ def check_values(given: dict[str, Any]) -> None:
     positive = (
         "max_seq_length max_train_samples max_eval_samples max_predict_samples per_device_train_batch_size "
         "per_device_eval_batch_size gradient_accumulation_steps num_train_epochs cpu_threads save_total_limit "
-        "save_steps eval_steps logging_steps"
+        "save_steps eval_steps logging_steps target_params"
     ).split()
     for name in positive:
         if given.get(name) is not None and not given[name] > 0:

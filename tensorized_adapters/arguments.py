@@ -19,6 +19,7 @@ from .config import METHOD_FIELDS, AdapterConfig
 from .errors import UsageError
 from .flags import (
     LAYER_NORM_AND_HEAD_RATIO,
+    LEARNING_RATES,
     PUBLISHED_LEARNING_RATE,
     Arguments,
     DataTrainingArguments,
@@ -85,6 +86,8 @@ def check_owned(given: dict[str, Any], config: AdapterConfig) -> None:
     foreign = (every - set(METHOD_FIELDS[config.method])) & set(given)
     if not config.trains_layer_norm and "layer_norm_learning_rate" in given:
         foreign.add("layer_norm_learning_rate")
+    if config.method != "tensorized" and "target_params" in given:
+        foreign.add("target_params")
     if foreign:
         raise UsageError(f"--{sorted(foreign)[0]} does not belong to --method {config.method}; leave one of them out")
 
@@ -94,6 +97,8 @@ def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, floa
     ratio = LAYER_NORM_AND_HEAD_RATIO if config.calibrated else 1.0
     rate, run = arguments.training.learning_rate, arguments.run
     rates = {"adapters": rate, "layer_norm": run.layer_norm_learning_rate, "head": run.head_learning_rate}
+    if config.method in ("bitfit", "diff_pruning", "full"):
+        rates["backbone"] = rate
     return {group: ratio * rate if value is None else value for group, value in rates.items()}
 
 
@@ -102,6 +107,8 @@ def _adapter_config(given: dict[str, Any], run: RunArguments) -> tuple[AdapterCo
     if "adapter_path" not in given:
         config = _build(AdapterConfig, given)
         check_owned(given, config)
+        if "target_params" in given and "tensorized_layer_rank" in given:
+            raise UsageError("--target_params and --tensorized_layer_rank exclude each other; leave one of them out")
         return config, None
     if not run.adapter_path:
         raise UsageError("--adapter_path is empty; name an adapter/ folder or leave it out")
@@ -112,6 +119,8 @@ def _adapter_config(given: dict[str, Any], run: RunArguments) -> tuple[AdapterCo
     saved = read_config(run.adapter_path)
     config = AdapterConfig.from_dict(saved["adapter"])
     check_owned(given, config)
+    if "target_params" in given:
+        raise UsageError("--target_params contradicts --adapter_path, whose rank is settled; leave one of them out")
     for name, value in config.to_dict().items():
         if given.get(name, value) != value:
             raise UsageError(f"--{name} {given[name]} contradicts --adapter_path, which has {value}")
@@ -124,6 +133,7 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
         defaults["eval_strategy"] = "epoch"
     if given.get("bf16") and not torch.cuda.is_available():
         defaults["use_cpu"] = True  # TrainingArguments refuses bf16 on CPU unless it is asked for in so many words
+    defaults["learning_rate"] = LEARNING_RATES[adapter.method]
     if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}
     return {name: value for name, value in defaults.items() if name not in given}

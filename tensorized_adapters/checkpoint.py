@@ -3,6 +3,9 @@
 adapter_config.json         settings, labels, fingerprint of the frozen base, checksums
 adapter_model.safetensors   adapters, LayerNorms, head, by the model's own parameter names
 README.md                   a model card
+
+A LoRA adapter's folder is also one of peft: its adapter_config.json and tensor names are peft's, and what would
+otherwise stand in adapter_config.json stands in tensorized_adapters.json.
 """
 
 import hashlib
@@ -20,14 +23,17 @@ from .config import AdapterConfig
 from .errors import RunFailed, UsageError
 from .files import write_aside
 from .fingerprint import base_fingerprint
-from .methods import add_adapters, trained_parameters
+from .lora import peft_file
+from .methods import add_adapters, remove_adapters
 from .model_card import model_card
-from .surgery import adapters_of, layer_norm_names, remove_adapters
+from .storage import check_tensors, file_names, names_of_file, put_tensors, tensors_to_store
+from .surgery import adapters_of, base_prefix, layer_norm_names
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 CARD_FILE = "README.md"
+BESIDE_PEFT_FILE = "tensorized_adapters.json"  # the config, where CONFIG_FILE is peft's
 
 
 def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dict[str, Any]] = None) -> None:
@@ -45,13 +51,15 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
     config: Optional[AdapterConfig] = getattr(model, "adapter_config", None)
     if config is None:
         raise UsageError("the model is not adapted; add_adapters(model, config) first")
-    tensors = {name: p.detach().cpu().contiguous() for name, p in trained_parameters(model).items()}
+    tensors = tensors_to_store(model)
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise RunFailed(f"{name} holds NaN or infinity; nothing was written to {folder}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    weights = safetensors.torch.save(file_names(config.method, tensors), metadata={"format": "pt"})
+    head = model.trained_in_place["head"]
+    prefix = base_prefix(model)
     record = {
         "format_version": FORMAT_VERSION,
         "adapter": config.to_dict(),
@@ -64,6 +72,7 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
             "model_type": model.config.model_type,
             "fingerprint": base_fingerprint(model, tensors),
         },
+        "newly_initialized": sorted(name for name in head if name.startswith(prefix)),
         "learning_rate_scales": [s for _, adapter in adapters_of(model) for _, s in adapter.learning_rate_scales()],
         "notes": notes or {},
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -71,7 +80,13 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
     record["config_sha256"] = _config_checksum(record)
     write_aside(folder / WEIGHTS_FILE, weights)
     write_aside(folder / CARD_FILE, model_card(model, config, notes or {}).encode())
-    write_aside(folder / CONFIG_FILE, json.dumps(record, indent=1).encode())
+    content = json.dumps(record, indent=1).encode()
+    if config.method == "lora":
+        write_aside(folder / BESIDE_PEFT_FILE, content)
+        write_aside(folder / CONFIG_FILE, peft_file(model, head))
+    else:
+        (folder / BESIDE_PEFT_FILE).unlink(missing_ok=True)
+        write_aside(folder / CONFIG_FILE, content)
 
 
 def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
@@ -92,10 +107,12 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     before = {name: p.requires_grad for name, p in model.named_parameters()}
     fresh = getattr(model, "adapter_config", None) is None
     if fresh:
-        layer_norms = set(layer_norm_names(model)) if config.trains_layer_norm else set()
-        add_adapters(model, config, newly_initialized=set(tensors) - layer_norms)
+        new = record.get("newly_initialized")
+        if new is None:  # by a version whose methods trained nothing else of the base in place than LayerNorms
+            new = set(tensors) - (set(layer_norm_names(model)) if config.trains_layer_norm else set())
+        add_adapters(model, config, newly_initialized=new)
     try:
-        _check_tensors(model, tensors, folder)
+        check_tensors(model, tensors, folder)
         _check_scales(model, record, folder)
     except UsageError:
         if fresh:  # leave the model as it was
@@ -103,9 +120,7 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
             for name, parameter in model.named_parameters():
                 parameter.requires_grad = before[name]
         raise
-    with torch.no_grad():
-        for name, parameter in trained_parameters(model).items():
-            parameter.copy_(tensors[name])
+    put_tensors(model, tensors)
     scales = iter(record["learning_rate_scales"])
     for _, adapter in adapters_of(model):
         adapter.set_learning_rate_scales(scales)
@@ -169,19 +184,22 @@ def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]
         tensors = safetensors.torch.load(weights)
     except safetensors.SafetensorError as error:
         raise UsageError(f"{folder / WEIGHTS_FILE} is not a safetensors file: {error}") from None
+    positions = record["adapter"].get("method") == "diff_pruning"
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+        numbers = tensor.is_floating_point() or (positions and tensor.dtype == torch.int32)
+        if not numbers or not torch.isfinite(tensor).all():
             raise UsageError(f"{folder / WEIGHTS_FILE}: {name} holds something else than finite numbers")
-    return record, tensors
+    return record, names_of_file(record["adapter"].get("method"), tensors)
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The verified ``adapter_config.json`` alone.
+    """The verified ``adapter_config.json`` (of LoRA ``tensorized_adapters.json``) alone.
 
     Raises:
         UsageError: as :func:`read_adapter`.
     """
-    path = adapter_folder(folder) / CONFIG_FILE
+    path = adapter_folder(folder) / BESIDE_PEFT_FILE
+    path = path if path.is_file() else path.with_name(CONFIG_FILE)
     try:
         record = json.loads(path.read_bytes())
     except OSError as error:
@@ -215,22 +233,10 @@ def _check_schema(record: dict[str, Any], path: Path) -> None:
         raise UsageError(f"{path} is not an adapter of this program: 'id2label' does not name the labels")
     if not all(isinstance(s, (int, float)) and 0 < s < float("inf") for s in record["learning_rate_scales"]):
         raise UsageError(f"{path} is not an adapter of this program: 'learning_rate_scales' must be positive numbers")
+    if not isinstance(record.get("newly_initialized", []), list):
+        raise UsageError(f"{path} is not an adapter of this program: 'newly_initialized' must be names")
     if not isinstance(record["base_model"].get("fingerprint"), str):
         raise UsageError(f"{path} is not an adapter of this program: it does not name its base model")
-
-
-def _check_tensors(model: PreTrainedModel, tensors: dict[str, Tensor], folder: str | Path) -> None:
-    parameters = trained_parameters(model)
-    odd = sorted(set(parameters) ^ set(tensors))
-    if odd:
-        raise UsageError(
-            f"{folder} does not fit its own settings: {len(odd)} tensors missing or foreign, {odd[0]} first"
-        )
-    for name, tensor in tensors.items():
-        if tensor.shape != parameters[name].shape:
-            raise UsageError(
-                f"{folder} does not fit: {name} is {tuple(tensor.shape)}, expected {tuple(parameters[name].shape)}"
-            )
 
 
 def _config_checksum(record: dict[str, Any]) -> str:

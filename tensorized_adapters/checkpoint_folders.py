@@ -6,17 +6,18 @@ import re
 from pathlib import Path
 from typing import Optional
 
-from .checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from .checkpoint import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .files import sha256_of, write_json
 
 ADAPTER_FOLDER = "adapter"
-ADAPTER_FILES = {CONFIG_FILE, WEIGHTS_FILE, CARD_FILE}
+ADAPTER_FILES = {CONFIG_FILE, BESIDE_PEFT_FILE, WEIGHTS_FILE, CARD_FILE}
 MANIFEST_FILE = "manifest.json"
 STEP_LOSSES_FILE = "step_losses.json"
+SEARCH_STATE_FILE = "difference_search.safetensors"  # of diff pruning, until it has pruned
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
 _ESSENTIAL = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", STEP_LOSSES_FILE}
-_OURS = _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", MANIFEST_FILE}
+_OURS = _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", SEARCH_STATE_FILE, MANIFEST_FILE}
 _ASIDE = re.compile(r"\.(.+)\.\d+\.aside")
 
 

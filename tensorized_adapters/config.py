@@ -5,10 +5,11 @@ from typing import Literal, Optional
 
 from .errors import UsageError
 
-METHODS = ("tensorized", "layer_norm", "head")
+METHODS = ("tensorized", "dense", "compacter", "bitfit", "layer_norm", "head", "lora", "diff_pruning", "full")
 PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")
 INITS = ("calibrated", "published")
 SITES = ("both", "attention", "ffn")
+BITFIT_TERMS = ("all", "query_and_intermediate")
 
 # Which method owns which field. A field that is given although the method does not own it is refused.
 METHOD_FIELDS: dict[str, tuple[str, ...]] = {
@@ -21,8 +22,29 @@ METHOD_FIELDS: dict[str, tuple[str, ...]] = {
         "adapter_sites",
         "train_layer_norm",
     ),
+    "dense": ("adapter_size", "adapter_sites", "train_layer_norm"),
+    "compacter": ("adapter_size", "phm_dim", "adapter_sites", "train_layer_norm"),
+    "bitfit": ("bitfit_terms",),
     "layer_norm": (),
     "head": (),
+    "lora": ("lora_r", "lora_alpha", "lora_dropout", "lora_targets"),
+    "diff_pruning": (
+        "diff_sparsity",
+        "diff_structured",
+        "diff_l0_penalty",
+        "diff_gate_learning_rate",
+        "diff_final_fraction",
+    ),
+    "full": (),
+}
+
+# Field -> lowest value, bound above, whether the lowest belongs to the range.
+_RANGES = {
+    "lora_dropout": (0, 1, True),
+    "diff_sparsity": (0, 1, False),
+    "diff_final_fraction": (0, 1, False),
+    "diff_l0_penalty": (0, float("inf"), True),
+    "diff_gate_learning_rate": (0, float("inf"), True),
 }
 
 
@@ -36,11 +58,15 @@ class AdapterConfig:
 
     _argument_group_name = "adapter arguments"
 
-    method: Optional[Literal["tensorized", "layer_norm", "head"]] = field(
+    method: Optional[
+        Literal["tensorized", "dense", "compacter", "bitfit", "layer_norm", "head", "lora", "diff_pruning", "full"]
+    ] = field(
         default=None,
         metadata={
-            "help": "What is trained: 'tensorized' (factorised adapters, LayerNorms, head; the default when a "
-            "projection type is given), 'layer_norm' (LayerNorms and head) or 'head' (a linear probe)."
+            "help": "What is trained, always with the head: 'tensorized' (factorised adapters and LayerNorms; the "
+            "default when a projection type is given), 'dense' (Houlsby adapters and LayerNorms), 'compacter' (PHM "
+            "adapters and LayerNorms), 'bitfit' (biases), 'layer_norm' (LayerNorms), 'head' (nothing else: a linear "
+            "probe), 'lora' (through peft), 'diff_pruning' (a sparse difference), 'full' (everything)."
         },
     )
     adapter_projection_type: Optional[Literal["cp", "tucker", "tt", "tr", "matrix"]] = field(
@@ -71,6 +97,36 @@ class AdapterConfig:
         default="both", metadata={"help": "After which sublayers adapters are injected."}
     )
     train_layer_norm: bool = field(default=True, metadata={"help": "Train all LayerNorms beside the adapters."})
+    phm_dim: int = field(
+        default=4, metadata={"help": "compacter: number n of Kronecker products; divides hidden and adapter size."}
+    )
+    bitfit_terms: Literal["all", "query_and_intermediate"] = field(
+        default="all", metadata={"help": "bitfit: all biases, or those of the queries and of the first FFN layers."}
+    )
+    lora_r: int = field(default=8, metadata={"help": "lora: rank of the update."})
+    lora_alpha: int = field(default=16, metadata={"help": "lora: the update is scaled by alpha / r."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "lora: dropout before the update."})
+    lora_targets: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "lora: names of the linear layers that are updated, such as query,value,intermediate.dense "
+            "(default: the projections of queries and values)."
+        },
+    )
+    diff_sparsity: float = field(
+        default=0.005, metadata={"help": "diff_pruning: share of the pre-trained numbers that end up changed."}
+    )
+    diff_structured: bool = field(
+        default=True, metadata={"help": "diff_pruning: gates by module on top of those by number."}
+    )
+    diff_l0_penalty: float = field(
+        default=1.25e-7, metadata={"help": "diff_pruning: weight of the expected number of changed numbers."}
+    )
+    diff_gate_learning_rate: float = field(default=0.1, metadata={"help": "diff_pruning: the gates' learning rate."})
+    diff_final_fraction: float = field(
+        default=0.5,
+        metadata={"help": "diff_pruning: share of the steps that come after pruning and train what was kept."},
+    )
 
     def __post_init__(self) -> None:
         if self.method is None:
@@ -91,19 +147,38 @@ class AdapterConfig:
             raise UsageError(
                 f"--adapter_projection_type does not belong to --method {self.method}; leave one of them out"
             )
-        _require_choice("adapter_init", self.adapter_init, INITS)
-        _require_choice("adapter_sites", self.adapter_sites, SITES)
-        for name in ("tensorized_layer_rank", "adapter_size"):
+        for name, choices in (("adapter_init", INITS), ("adapter_sites", SITES), ("bitfit_terms", BITFIT_TERMS)):
+            _require_choice(name, getattr(self, name), choices)
+        for name in ("tensorized_layer_rank", "adapter_size", "phm_dim", "lora_r", "lora_alpha"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(f"--{name} must be a whole number of at least 1, got {value!r}")
-        for name in ("if_adapter_like", "train_layer_norm"):
+        for name in ("if_adapter_like", "train_layer_norm", "diff_structured"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"--{name} must be True or False, got {getattr(self, name)!r}")
+        for name, (low, high, includes_low) in _RANGES.items():
+            value = getattr(self, name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not (low <= value if includes_low else low < value) or not value < high:
+                least = f"{'at least' if includes_low else 'above'} {low} and below {high:g}"
+                raise UsageError(f"--{name} must be a number {least}, got {value!r}")
+        targets = self.lora_targets
+        if targets is not None and not (isinstance(targets, str) and all(self.lora_target_names)):
+            raise UsageError(
+                f"--lora_targets {self.lora_targets!r} must be names of linear layers, such as query,value"
+            )
 
     @property
     def trains_layer_norm(self) -> bool:
-        return self.method == "layer_norm" or (self.method == "tensorized" and self.train_layer_norm)
+        """Whether all LayerNorms are trained as a group of their own (bitfit and full train them otherwise)."""
+        if self.method == "layer_norm":
+            return True
+        return "train_layer_norm" in METHOD_FIELDS[self.method] and self.train_layer_norm
+
+    @property
+    def lora_target_names(self) -> tuple[str, ...]:
+        """``--lora_targets`` as names; empty for the architecture's own default."""
+        return tuple(name.strip() for name in self.lora_targets.split(",")) if self.lora_targets is not None else ()
 
     @property
     def calibrated(self) -> bool:
@@ -112,10 +187,20 @@ class AdapterConfig:
 
     def describe(self) -> str:
         """A short name such as ``cp-4``, as the paper's tables have it."""
-        if self.method != "tensorized":
-            return self.method
-        mode = "" if self.if_adapter_like else " (one matrix)"
-        return f"{self.adapter_projection_type}-{self.tensorized_layer_rank}{mode}"
+        if self.method == "tensorized":
+            mode = "" if self.if_adapter_like else " (one matrix)"
+            return f"{self.adapter_projection_type}-{self.tensorized_layer_rank}{mode}"
+        if self.method == "bitfit" and self.bitfit_terms != "all":
+            return "bitfit (query and intermediate)"
+        plus = "++" if self.method == "compacter" and self.adapter_sites == "ffn" else ""  # as its authors call it
+        sizes = {
+            "dense": "adapter_size",
+            "compacter": "adapter_size",
+            "lora": "lora_r",
+            "diff_pruning": "diff_sparsity",
+        }
+        size = f"-{getattr(self, sizes[self.method]):g}" if self.method in sizes else ""
+        return f"{self.method}{plus}{size}"
 
     def to_dict(self) -> dict:
         """The method and the fields it owns: what is written to ``adapter_config.json``."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 import torch
 from transformers import PreTrainedModel
 
-from .surgery import adapters_of, base_prefix
+from .backbone import backbone_parameters
+from .surgery import base_prefix
 
 
 def base_fingerprint(model: PreTrainedModel, trained: Iterable[str]) -> str:
@@ -16,12 +17,7 @@ def base_fingerprint(model: PreTrainedModel, trained: Iterable[str]) -> str:
     same-shaped other one has not. Kept with the model until a frozen parameter changes.
     """
     prefix, trained = base_prefix(model), frozenset(trained)
-    adapters = tuple(f"{name}." for name, _ in adapters_of(model))
-    frozen = sorted(
-        (name, p)
-        for name, p in model.named_parameters()
-        if name.startswith(prefix) and name not in trained and not (adapters and name.startswith(adapters))
-    )
+    frozen = sorted((name, p) for name, p in backbone_parameters(model).items() if name not in trained)
     state = [(name, p.data_ptr(), p._version) for name, p in frozen]
     known = getattr(model, "_base_fingerprint", None)
     if known is not None and known[0] == state:

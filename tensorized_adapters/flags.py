@@ -9,8 +9,19 @@ from .config import AdapterConfig
 from .tasks import TASKS
 
 # Defaults of ours, where the flag is not given. One rate serves all formats, for it is in the units of a dense layer
-# (initialization.py).
+# (initialization.py); each other method has one that suits it.
 ADAPTER_LEARNING_RATE = 2e-3
+LEARNING_RATES = {
+    "tensorized": ADAPTER_LEARNING_RATE,
+    "dense": 1e-3,
+    "compacter": 2e-3,
+    "bitfit": 2e-3,
+    "layer_norm": 2e-3,
+    "head": 2e-3,
+    "lora": 2e-3,
+    "diff_pruning": 2e-4,
+    "full": 5e-5,
+}
 PUBLISHED_LEARNING_RATE = 2e-4
 LAYER_NORM_AND_HEAD_RATIO = 2.5
 WARMUP_FRACTION = 0.1
@@ -100,6 +111,13 @@ class RunArguments:
         default=None,
         metadata={"help": "Default: 2.5 x --learning_rate; with --adapter_init published 1 x."},
     )
+    target_params: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "Instead of --tensorized_layer_rank: take the largest rank whose adapters have at most this many "
+            "parameters."
+        },
+    )
     overwrite_output_dir: bool = field(
         default=False,
         metadata={"help": "Start anew: remove what this program wrote to --output_dir before, and nothing else."},
@@ -124,7 +142,8 @@ class GlueTrainingArguments(TrainingArguments):
         default=ADAPTER_LEARNING_RATE,
         metadata={
             "help": "Rate of the adapters in the units of a dense layer: the same value serves every format and rank. "
-            f"With --adapter_init published it is everything's rate, {PUBLISHED_LEARNING_RATE:g} if not given."
+            f"With --adapter_init published it is everything's rate, {PUBLISHED_LEARNING_RATE:g} if not given. "
+            "Defaults by method: " + ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items()) + "."
         },
     )
     warmup_steps: float = field(

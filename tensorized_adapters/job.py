@@ -20,7 +20,7 @@ from .files import sha256_of, write_json
 from .flags import FILE_FLAGS, Arguments
 from .measure import evaluate_all, predict_all, prediction_files, train_metrics
 from .methods import parameter_groups
-from .prepare import check_inputs_survive, prepare
+from .prepare import check_inputs_survive, prepare, settle_rank
 from .pretrained import EncodedData
 from .results import best_of, console, history_of, new_record, parameter_table, peak_memory, results_table
 from .run_folder import RECORD_FILE, RESULTS_FILE, RunFolder, Start, inspect_folder
@@ -41,6 +41,7 @@ def run(arguments: Arguments, argv: list[str]) -> None:
     signal.signal(signal.SIGTERM, _raise_terminated)
     if arguments.saved:
         read_adapter(arguments.run.adapter_path)  # all of it whole, before anything is loaded
+    settle_rank(arguments)
     resolved = _resolved(arguments)
     path = Path(arguments.training.output_dir)
     start = _start(path, resolved, arguments)
@@ -169,7 +170,7 @@ def _train_and_measure(
         metrics |= train_metrics(trainer, sets.train, task)
         record["history"] = history_of(trainer.state.log_history)
         record["best_epoch"] = best_of(record["history"], task)
-        record["adapter_bytes"] = sum((folder / ADAPTER_FOLDER / name).stat().st_size for name in ADAPTER_FILES)
+        record["adapter_bytes"] = _size_of(folder / ADAPTER_FOLDER)
     if training.do_eval:
         metrics |= evaluate_all(trainer, sets.evaluation, task, folder)
     if training.do_predict:
@@ -177,6 +178,10 @@ def _train_and_measure(
     record["metrics"] = metrics
     record["peak_memory_bytes"] = peak_memory()
     write_json(folder / RESULTS_FILE, metrics)
+
+
+def _size_of(adapter: Path) -> int:
+    return sum((adapter / name).stat().st_size for name in ADAPTER_FILES if (adapter / name).is_file())
 
 
 def _say_finished(start: Start, path: Path) -> None:

@@ -1,28 +1,54 @@
-"""What each method trains: adapters, LayerNorms, head; everything else is frozen."""
+"""What each method trains: adapters, parts of the backbone, LayerNorms, head; everything else is frozen."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import nn
 from transformers import PreTrainedModel
 
+from .backbone import added_parameters, backbone_parameters, pretrained_parameters
+from .compacter import check_phm_dim
 from .config import AdapterConfig
+from .diff_pruning import insert_difference, take_out_difference
 from .errors import UsageError
 from .factorizations import check_rank
-from .surgery import adapters_of, architecture_of, base_prefix, insert_adapters, layer_norm_names
+from .lora import insert_lora, lora_layers, take_out_lora
+from .surgery import (
+    adapters_of,
+    architecture_of,
+    bias_names,
+    insert_adapters,
+    layer_norm_names,
+    skeleton,
+    take_out_adapters,
+)
 
-GROUPS = ("adapters", "layer_norm", "head")
+# adapters: parameters that the method adds. backbone: pre-trained ones that it trains in place, or their difference.
+GROUPS = ("adapters", "backbone", "layer_norm", "head")
+
+_INSERT: dict[str, Callable[[PreTrainedModel, AdapterConfig, set[str]], None]] = {
+    "tensorized": lambda model, config, head: insert_adapters(model, config),
+    "dense": lambda model, config, head: insert_adapters(model, config),
+    "compacter": lambda model, config, head: insert_adapters(model, config),
+    "lora": lambda model, config, head: insert_lora(model, config),
+    "diff_pruning": insert_difference,
+}
 
 
 def check_model_config(config: AdapterConfig, model_config) -> None:
     """Refuse, from the model's configuration alone, what could not be built: before any weight is downloaded.
 
     Raises:
-        UsageError: unsupported architecture, hidden size without a split, rank above what the format can use.
+        UsageError: unsupported architecture, hidden size without a split, rank above what the format can use, a
+            ``--phm_dim`` that does not divide, a ``--lora_targets`` that names nothing.
     """
     architecture_of(model_config.model_type)
     if config.method == "tensorized":
         bottleneck = config.adapter_size if config.if_adapter_like else None
         check_rank(config.adapter_projection_type, config.tensorized_layer_rank, model_config.hidden_size, bottleneck)
+    elif config.method == "compacter":
+        check_phm_dim(config.phm_dim, model_config.hidden_size, config.adapter_size)
+    elif config.method == "lora":
+        lora_layers(skeleton(model_config), config)
 
 
 def add_adapters(
@@ -45,34 +71,72 @@ def add_adapters(
         UsageError: if the model is adapted already or :func:`check_model_config` refuses it.
     """
     check_model_config(config, model.config)
-    if getattr(model, "adapter_config", None) is not None:
-        raise UsageError(f"the model is adapted already ({model.adapter_config.describe()}); load a fresh one")
-    prefix = base_prefix(model)
-    new = set(newly_initialized)
-    head = {name for name, _ in model.named_parameters() if not name.startswith(prefix) or name in new}
-    layer_norm = set(layer_norm_names(model)) - head if config.trains_layer_norm else set()
-    if config.method == "tensorized":
-        insert_adapters(model, config)
-    adapters = {f"{name}.{p}" for name, adapter in adapters_of(model) for p, _ in adapter.named_parameters()}
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = name in head or name in layer_norm or name in adapters
-    model.adapter_config = config
-    model.trained_groups = {"adapters": adapters, "layer_norm": layer_norm, "head": head}
+    if getattr(model, "adapter_config", None) is not None or any(True for _ in adapters_of(model)):
+        raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
+    plain, backbone = pretrained_parameters(model), set(backbone_parameters(model))
+    head = (set(plain) - backbone) | (set(newly_initialized) & backbone)
+    in_place = {
+        "backbone": _trained_in_place(model, config) - head,
+        "layer_norm": (set(layer_norm_names(model)) if config.trains_layer_norm else set()) - head,
+        "head": head,
+    }
+    if config.method in _INSERT:
+        _INSERT[config.method](model, config, head)
+    trained = set().union(*in_place.values())
+    for name, parameter in plain.items():
+        parameter.requires_grad = name in trained
+    for parameter in added_parameters(model).values():
+        parameter.requires_grad = True
+    model.adapter_config, model.trained_in_place = config, in_place
     return model
+
+
+def remove_adapters(model: PreTrainedModel) -> None:
+    """Take out what a method added. What it trained in place (LayerNorms, biases, head) keeps its values."""
+    take_out_adapters(model)
+    take_out_lora(model)
+    take_out_difference(model)
+    model.adapter_config = model.trained_in_place = None
+
+
+def trained_groups(model: PreTrainedModel) -> dict[str, dict[str, nn.Parameter]]:
+    """Every trained parameter by its group and its name, in the model's order."""
+    plain = pretrained_parameters(model)
+    groups = {
+        group: {name: p for name, p in plain.items() if name in names}
+        for group, names in model.trained_in_place.items()
+    }
+    added = "backbone" if model.adapter_config.method == "diff_pruning" else "adapters"
+    groups[added] = added_parameters(model)
+    return {group: groups.get(group, {}) for group in GROUPS}
 
 
 def trained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """Every trained parameter by its name, in the model's order."""
-    names = set().union(*model.trained_groups.values())
-    return {name: p for name, p in model.named_parameters() if name in names}
+    trained = {name: p for group in trained_groups(model).values() for name, p in group.items()}
+    return {name: p for name, p in model.named_parameters() if name in trained}
 
 
 def parameter_groups(model: PreTrainedModel) -> dict[str, int]:
-    """Counts: adapters, layer_norm, head, trained, frozen, and ``model``: the backbone with its head, no adapters.
+    """Counts: adapters, backbone, layer_norm, head, trained, frozen, and ``model``: the backbone with its head.
 
-    ``trained / model`` is the percentage that the paper's tables give (108.31 M for bert-base-cased).
+    ``trained / model`` is the percentage that the paper's tables give (108.31 M for bert-base-cased). Diff pruning
+    counts its budget, which is what it ends with.
     """
-    sizes = {name: p.numel() for name, p in model.named_parameters()}
-    counts = {group: sum(sizes[name] for name in model.trained_groups[group]) for group in GROUPS}
-    trained, total = sum(counts.values()), sum(sizes.values())
-    return counts | {"trained": trained, "frozen": total - trained, "model": total - counts["adapters"]}
+    counts = {group: sum(p.numel() for p in ps.values()) for group, ps in trained_groups(model).items()}
+    if model.adapter_config.method == "diff_pruning":
+        counts["backbone"] = model.difference.budget
+    total = sum(p.numel() for p in pretrained_parameters(model).values())
+    return with_totals(counts, total)
+
+
+def with_totals(counts: dict[str, int], model: int) -> dict[str, int]:
+    """The groups' counts with their sum, what stays as it was pre-trained, and the size of the model."""
+    trained = sum(counts.values())
+    return counts | {"trained": trained, "frozen": model - (trained - counts["adapters"]), "model": model}
+
+
+def _trained_in_place(model: PreTrainedModel, config: AdapterConfig) -> set[str]:
+    if config.method == "bitfit":
+        return set(bias_names(model, config.bitfit_terms))
+    return set(backbone_parameters(model)) if config.method == "full" else set()

@@ -6,13 +6,22 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from .config import AdapterConfig
-from .methods import parameter_groups
+from .methods import GROUPS, parameter_groups
+
+_BACKBONE = {"bitfit": "biases", "diff_pruning": "changed numbers", "full": "backbone"}
 
 
 def model_card(model: PreTrainedModel, config: AdapterConfig, notes: dict[str, Any]) -> str:
     """Markdown with what was trained, the notes, and the code that loads it."""
     counts = parameter_groups(model)
     base = model.config._name_or_path or model.config.model_type
+    names = {
+        "adapters": "adapters",
+        "backbone": _BACKBONE.get(config.method),
+        "layer_norm": "LayerNorms",
+        "head": "head",
+    }
+    parts = ", ".join(f"{names[group]} {counts[group]:,}" for group in GROUPS if counts[group])
     facts = "".join(f"- {key}: {value}\n" for key, value in notes.items())
     return f"""---
 library_name: tensorized-adapters
@@ -20,8 +29,7 @@ tags: [tensorized-adapters, text-classification]
 ---
 # {config.describe()} for {Path(base).name}
 
-{counts["trained"]:,} trained parameters ({100 * counts["trained"] / counts["model"]:.4f} % of the model): adapters
-{counts["adapters"]:,}, LayerNorms {counts["layer_norm"]:,}, head {counts["head"]:,}. The base model stays as it is.
+{counts["trained"]:,} trained parameters ({100 * counts["trained"] / counts["model"]:.4f} % of the model): {parts}.
 
 {facts}
 ```python

@@ -1,5 +1,6 @@
 """From checked flags to a Trainer that is ready: everything that can be refused is refused here, in one line."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from transformers import (
     set_seed,
 )
 
+from .counts import rank_within
 from .data import Data, load_data
+from .diff_trainer import DiffPruningTrainer
 from .errors import UsageError
 from .flags import FILE_FLAGS, Arguments, DataTrainingArguments
 from .measure import metric_function
@@ -21,6 +24,19 @@ from .pretrained import EncodedData, build_model, check_tokenizer, encoded, load
 from .run_folder import is_ours
 from .tasks import Task
 from .trainer import AdapterTrainer
+
+
+def settle_rank(arguments: Arguments) -> None:
+    """Turn ``--target_params`` into a rank, in place, and add a note on it; without the flag, do nothing.
+
+    Raises:
+        UsageError: if no rank is small enough, or the model's configuration cannot be loaded.
+    """
+    if arguments.run.target_params is not None:
+        model_config = load_config(arguments.model)
+        rank, note = rank_within(arguments.adapter, model_config, arguments.run.target_params)
+        arguments.adapter = replace(arguments.adapter, tensorized_layer_rank=rank)
+        arguments.notes.append(note)
 
 
 def prepare(arguments: Arguments, resolved: dict[str, Any]) -> tuple[AdapterTrainer, EncodedData, Data]:
@@ -67,7 +83,8 @@ def new_trainer(
         collator = default_data_collator
     else:
         collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 or training.bf16 else None)
-    return AdapterTrainer(
+    kind = DiffPruningTrainer if model.adapter_config.method == "diff_pruning" else AdapterTrainer
+    return kind(
         model=model,
         args=training,
         train_dataset=sets.train,

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from . import __version__
 from .files import write_aside
+from .methods import GROUPS
 from .run_folder import PROGRAM
 from .tasks import Task
 
@@ -90,8 +91,8 @@ def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str)
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for name, justify in (("parameters", "left"), ("count", "right"), ("%", "right"), ("learning rate", "right")):
         table.add_column(name, justify=justify)
-    for group in ("adapters", "layer_norm", "head"):
-        if counts[group]:
+    for group in GROUPS:
+        if counts.get(group):  # records of the first version have no backbone group
             table.add_row(group, *_share(counts[group], counts["model"]), f"{rates[group]:g}")
     table.add_section()
     table.add_row("trained", *_share(counts["trained"], counts["model"]), "")

@@ -1,15 +1,19 @@
-"""Where adapters go in each architecture: a table, and the two verbs insert and remove."""
+"""Where adapters go in each architecture, and what its parts are called: a table, and the two verbs insert, remove."""
 
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
-from .adapter import TensorizedAdapter, new_adapter
+from .adapter import new_adapter
+from .adapter_base import Adapter
+from .compacter import CompacterAdapter
 from .config import AdapterConfig
+from .dense import DenseAdapter
 from .errors import UsageError
 
 
@@ -24,6 +28,8 @@ class Architecture:
     attention: str = r"encoder\.layer\.\d+\.attention\.output\.dropout"
     ffn: str = r"encoder\.layer\.\d+\.output\.dropout"
     layer_norm: tuple[str, ...] = ("LayerNorm",)  # class names
+    query_and_intermediate_bias: str = r".*\.attention\.self\.query\.bias|.*\.intermediate\.dense\.bias"
+    query_and_value: tuple[str, ...] = ("query", "value")  # linear layers, by the ends of their names
 
 
 BERT = Architecture()
@@ -34,8 +40,15 @@ ARCHITECTURES: dict[str, Architecture] = {
     "camembert": BERT,
     "electra": BERT,
     "ernie": BERT,
-    "deberta": Architecture(layer_norm=("LayerNorm", "DebertaLayerNorm")),
-    "deberta-v2": BERT,
+    "deberta": Architecture(  # queries, keys and values in one layer, whose biases stand beside it
+        layer_norm=("LayerNorm", "DebertaLayerNorm"),
+        query_and_intermediate_bias=r".*\.attention\.self\.q_bias|.*\.intermediate\.dense\.bias",
+        query_and_value=("in_proj",),
+    ),
+    "deberta-v2": Architecture(
+        query_and_intermediate_bias=r".*\.attention\.self\.query_proj\.bias|.*\.intermediate\.dense\.bias",
+        query_and_value=("query_proj", "value_proj"),
+    ),
 }
 
 
@@ -93,34 +106,53 @@ def layer_norm_names(model: PreTrainedModel) -> list[str]:
     return names
 
 
+def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
+    """The model of a configuration without its weights: names and shapes alone, in no time and memory."""
+    with torch.device("meta"):
+        return AutoModelForSequenceClassification.from_config(model_config)
+
+
 def base_prefix(model: PreTrainedModel) -> str:
     """``"bert."`` for a BertForSequenceClassification; empty for a bare base model."""
     return "" if model.base_model is model else f"{model.base_model_prefix}."
 
 
+def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
+    """Names of the base model's biases: "all", or those of queries and first FFN layers ("query_and_intermediate")."""
+    architecture, prefix = architecture_of(model.config.model_type), base_prefix(model)
+    pattern = r".*bias" if terms == "all" else architecture.query_and_intermediate_bias
+    return [f"{prefix}{name}" for name, _ in model.base_model.named_parameters() if re.fullmatch(pattern, name)]
+
+
 def insert_adapters(model: PreTrainedModel, config: AdapterConfig) -> None:
     """Replace the module at every site by (module, then a new adapter)."""
-    if any(True for _ in adapters_of(model)):
-        raise UsageError("the model already has adapters; remove_adapters(model) first")
+    rule = None
     for name in site_names(model, config.adapter_sites):
         parent_name, _, child_name = name.rpartition(".")
         parent = model.base_model.get_submodule(parent_name)
         site = getattr(parent, child_name)
-        device, dtype = next(parent.parameters()).device, next(parent.parameters()).dtype
-        adapter = new_adapter(config, model.config.hidden_size, device).to(dtype)
+        if config.method == "compacter":
+            adapter = CompacterAdapter(config, model.config.hidden_size, rule)
+            rule = adapter.rule
+        else:
+            kind = DenseAdapter if config.method == "dense" else new_adapter
+            adapter = kind(config, model.config.hidden_size)
         setattr(parent, child_name, nn.Sequential(OrderedDict(dropout=site, adapter=adapter)))
+    # Afterwards, so that the parameters that adapters share are drawn, and stay shared, in one place.
+    like = next(model.base_model.parameters())
+    for _, adapter in adapters_of(model):
+        adapter.to(like.device, like.dtype)
 
 
-def remove_adapters(model: PreTrainedModel) -> None:
-    """Put the original modules back. What was trained beside the adapters (LayerNorms, head) keeps its values."""
+def take_out_adapters(model: PreTrainedModel) -> None:
+    """Put the original modules back."""
     for name, module in list(model.named_modules()):
-        if isinstance(module, nn.Sequential) and isinstance(getattr(module, "adapter", None), TensorizedAdapter):
+        if isinstance(module, nn.Sequential) and isinstance(getattr(module, "adapter", None), Adapter):
             model.set_submodule(name, module.dropout)
-    model.adapter_config = model.trained_groups = None
 
 
-def adapters_of(model: nn.Module) -> Iterator[tuple[str, TensorizedAdapter]]:
+def adapters_of(model: nn.Module) -> Iterator[tuple[str, Adapter]]:
     """(name, adapter) of every adapter, from the first layer to the last."""
     for name, module in model.named_modules():
-        if isinstance(module, TensorizedAdapter):
+        if isinstance(module, Adapter):
             yield name, module

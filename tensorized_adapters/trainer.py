@@ -23,6 +23,7 @@ from .checkpoint_folders import (
 )
 from .errors import RunFailed
 from .files import write_json
+from .methods import trained_groups
 from .surgery import adapters_of
 
 
@@ -65,7 +66,7 @@ class AdapterTrainer(Trainer):
     """Trains an adapted model.
 
     Args:
-        rates: learning rate of each parameter group ("adapters", "layer_norm", "head"); that of an adapter's factor
+        rates: learning rate of each parameter group (methods.GROUPS); that of an adapter's factor
             is multiplied by the scale that its start gave it.
         notes: kept in every saved adapter (task, seed).
     """
@@ -92,7 +93,7 @@ class AdapterTrainer(Trainer):
             scales = {
                 id(p): scale for _, adapter in adapters_of(self.model) for p, scale in adapter.learning_rate_scales()
             }
-            group_of = {name: group for group, names in self.model.trained_groups.items() for name in names}
+            group_of = {name: group for group, ps in trained_groups(self.model).items() for name in ps}
             groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, parameter in self.model.named_parameters():
                 if parameter.requires_grad:

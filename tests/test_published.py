@@ -9,9 +9,9 @@ from conftest import tiny_model
 from test_factorizations import reconstruction
 from transformers import BertConfig, BertForSequenceClassification
 
-from tensorized_adapters import AdapterConfig, add_adapters, parameter_groups
+from tensorized_adapters import AdapterConfig, add_adapters, parameter_groups, remove_adapters
 from tensorized_adapters.adapter import new_adapter
-from tensorized_adapters.surgery import adapters_of, remove_adapters
+from tensorized_adapters.surgery import adapters_of
 
 PUBLISHED = Path(__file__).parent / "data" / "published_forward.npz"
 # Adapters at ranks 2, 4, 8, and for the bottleneck the published percentages at 2 and 4.

@@ -1,0 +1,211 @@
+"""Diff pruning: Guo, Rush and Kim, "Parameter-Efficient Transfer Learning with Diff Pruning" (2021).
+
+The task's model is the pre-trained one plus a sparse difference. While it is searched for, a number's difference is
+z w, with z from a hard-concrete distribution (Louizos et al., 2018) whose expected count of non-zeros is penalised
+(section 3.1); with structured gates z is the product of the number's own and its module's (section 3.2). Then the
+largest differences are kept, exactly as many as the budget allows, and trained on (section 3.3).
+
+While searching, evaluation and saving already see the difference pruned to its budget.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from .config import AdapterConfig
+from .errors import UsageError
+from .surgery import base_prefix
+
+# The stretch of the hard-concrete distribution and the gates' start, as in the authors' code; its temperature is 1.
+LOW, HIGH, GATE_START = -1.5, 1.5, 5.0
+
+Kept = tuple[Tensor, Tensor]  # positions in the flattened parameter, and the differences there
+
+
+class Difference(nn.Module):
+    """The parametrization of one pre-trained parameter: it plus its difference.
+
+    Searching, it has the parameters ``value`` and ``gate`` of the original's shape, and, if structured, a scalar
+    ``module_gate``; fixed, the parameter ``kept_values`` and the buffer ``kept_indices``.
+    """
+
+    def __init__(self, original: Tensor, structured: bool):
+        super().__init__()
+        self.pruned: Optional[Kept] = None
+        self.search(
+            torch.zeros_like(original),
+            torch.full_like(original, GATE_START),
+            original.new_tensor(GATE_START) if structured else None,
+        )
+
+    @property
+    def searching(self) -> bool:
+        return hasattr(self, "value")
+
+    def search(self, value: Tensor, gate: Tensor, module_gate: Optional[Tensor]) -> None:
+        """Be in search of the entries to keep, from these values."""
+        for name in ("kept_values", "kept_indices"):
+            if hasattr(self, name):
+                delattr(self, name)
+        self.value, self.gate = nn.Parameter(value), nn.Parameter(gate)
+        self.module_gate = None if module_gate is None else nn.Parameter(module_gate)
+
+    def fix(self, kept: Kept) -> None:
+        """From here on only ``kept`` differs from the pre-trained parameter."""
+        for name in ("value", "gate", "module_gate"):
+            if hasattr(self, name):
+                delattr(self, name)
+        self.register_buffer("kept_indices", kept[0], persistent=False)
+        self.kept_values = nn.Parameter(kept[1])
+        self.pruned = None
+
+    def forward(self, original: Tensor) -> Tensor:
+        if self.searching and self.training:
+            return original + self._sampled()
+        indices, values = self.kept()
+        if not len(indices):
+            return original
+        return original.flatten().index_add(0, indices, values).view_as(original)
+
+    def kept(self) -> Kept:
+        """What differs now: the trained entries, or while searching those that pruning would keep."""
+        if not self.searching:
+            return self.kept_indices, self.kept_values
+        if self.pruned is None:  # before the first pruning nothing differs
+            return torch.empty(0, dtype=torch.int64, device=self.value.device), self.value.new_empty(0)
+        return self.pruned
+
+    @torch.no_grad()
+    def expected(self) -> Tensor:
+        """The difference with every gate at its mean noise: what is ranked and kept."""
+        difference = self.value * _hard_concrete(self.gate)
+        return difference if self.module_gate is None else difference * _hard_concrete(self.module_gate)
+
+    def expected_count(self) -> Tensor:
+        """The expected number of open gates, equation 4 of the paper; the L0 penalty."""
+        count = torch.sigmoid(self.gate).sum()  # log(-LOW / HIGH) = 0
+        return count if self.module_gate is None else count * torch.sigmoid(self.module_gate)
+
+    def _sampled(self) -> Tensor:
+        difference = self.value * _hard_concrete(self.gate, noisy=True)
+        return difference if self.module_gate is None else difference * _hard_concrete(self.module_gate, noisy=True)
+
+
+class SparseDifference:
+    """The differences of all parameters of a model, and their common budget.
+
+    Args:
+        parts: each parametrized parameter's plain name with its :class:`Difference`.
+        budget: how many entries are kept in all.
+    """
+
+    def __init__(self, parts: dict[str, Difference], budget: int):
+        self.parts, self.budget = parts, budget
+        self.hook: Optional[RemovableHandle] = None
+        self._pruned_at: Optional[list[int]] = None
+
+    @property
+    def searching(self) -> bool:
+        return any(part.searching for part in self.parts.values())
+
+    def expected_count(self) -> Tensor:
+        return sum(part.expected_count() for part in self.parts.values())
+
+    @torch.no_grad()
+    def prune(self) -> dict[str, Kept]:
+        """The largest ``budget`` entries of the expected difference (all that is kept, once fixed); cached."""
+        if not self.searching:
+            return {name: part.kept() for name, part in self.parts.items()}
+        versions = [p._version for part in self.parts.values() for p in part.parameters()]
+        if versions != self._pruned_at:
+            expected = [part.expected().flatten() for part in self.parts.values()]
+            largest = torch.cat([e.abs() for e in expected]).topk(self.budget, sorted=False).indices.sort().values
+            start = 0
+            for part, difference in zip(self.parts.values(), expected):
+                end = start + difference.numel()
+                low, high = torch.searchsorted(largest, torch.tensor([start, end], device=largest.device)).tolist()
+                indices = largest[low:high] - start
+                part.pruned = (indices, difference[indices])
+                start = end
+            self._pruned_at = versions
+        return {name: part.pruned for name, part in self.parts.items()}
+
+    def fix(self, kept: Optional[dict[str, Kept]] = None) -> None:
+        """End the search with ``kept``, by default with what pruning keeps now."""
+        kept = self.prune() if kept is None else kept
+        for name, part in self.parts.items():
+            part.fix(kept[name])
+
+    def search_state(self) -> dict[str, Tensor]:
+        """The dense values and gates, while searching: what a checkpoint needs to go on."""
+        return {f"{name}/{kind}": p for name, part in self.parts.items() for kind, p in part.named_parameters()}
+
+    def search_from(self, state: dict[str, Tensor]) -> None:
+        """Go on with a search from :meth:`search_state`."""
+        for name, part in self.parts.items():
+            part.search(state[f"{name}/value"], state[f"{name}/gate"], state.get(f"{name}/module_gate"))
+        self._pruned_at = None
+
+    def trained(self) -> Iterator[tuple[str, str, nn.Parameter]]:
+        """(plain name of the original, kind, parameter) of everything that is trained now."""
+        for name, part in self.parts.items():
+            for kind, parameter in part.named_parameters():
+                yield name, kind, parameter
+
+
+def budget_of(config: AdapterConfig, size: int) -> int:
+    """How many of ``size`` pre-trained numbers a difference may change: ``--diff_sparsity`` of them, rounded down.
+
+    Raises:
+        UsageError: if that is none.
+    """
+    budget = int(Fraction(str(config.diff_sparsity)) * size)  # 0.29 of 100 are 29
+    if budget < 1:
+        raise UsageError(
+            f"--diff_sparsity {config.diff_sparsity:g} of {size:,} numbers is not one; choose a larger one"
+        )
+    return budget
+
+
+def insert_difference(model: PreTrainedModel, config: AdapterConfig, head: set[str]) -> None:
+    """Parametrize every parameter of the base model that is not ``head``, in place; starts as the identity."""
+    prefix, parts, size = base_prefix(model), {}, 0
+    for name, parameter in list(model.named_parameters()):
+        if name.startswith(prefix) and name not in head:
+            owner_name, _, parameter_name = name.rpartition(".")
+            owner = model.get_submodule(owner_name)
+            parts[name] = Difference(parameter, config.diff_structured).train(owner.training)
+            size += parameter.numel()
+            parametrize.register_parametrization(owner, parameter_name, parts[name])
+    model.difference = SparseDifference(parts, budget_of(config, size))
+    model.difference.hook = model.register_forward_pre_hook(_prune_for_evaluation)
+
+
+def take_out_difference(model: PreTrainedModel) -> None:
+    """Put the pre-trained parameters back as they were."""
+    if not hasattr(model, "difference"):
+        return
+    for name in model.difference.parts:
+        owner_name, _, parameter_name = name.rpartition(".")
+        parametrize.remove_parametrizations(model.get_submodule(owner_name), parameter_name, leave_parametrized=False)
+    model.difference.hook.remove()
+    del model.difference
+
+
+def _prune_for_evaluation(model: PreTrainedModel, _) -> None:
+    if not model.training and hasattr(model, "difference"):
+        model.difference.prune()
+
+
+def _hard_concrete(gate: Tensor, noisy: bool = False) -> Tensor:
+    """A stretched sigmoid of (gate + logistic noise), clamped to [0, 1]."""
+    if noisy:
+        tiny = torch.finfo(gate.dtype).eps
+        gate = gate + torch.empty_like(gate).uniform_(tiny, 1 - tiny).logit_()
+    return (torch.sigmoid(gate) * (HIGH - LOW) + LOW).clamp(0, 1)

@@ -1,0 +1,91 @@
+"""Training in two phases: the search for the entries of a sparse difference, then what was kept."""
+
+from pathlib import Path
+from typing import Optional
+
+import safetensors.torch
+import torch
+
+from .checkpoint_folders import SEARCH_STATE_FILE
+from .files import write_aside
+from .methods import trained_groups
+from .trainer import AdapterTrainer
+
+
+class DiffPruningTrainer(AdapterTrainer):
+    """Trains a model with a :class:`SparseDifference`; its settings are ``model.adapter_config``'s.
+
+    The first ``1 - diff_final_fraction`` of the steps search, with the L0 penalty in the gradient (the reported loss
+    is the task's alone); then the difference is pruned to its budget and the other steps train what was kept.
+    """
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """Three groups in either phase, so that schedule and checkpoints fit both: difference, head, gates."""
+        if self.optimizer is None:
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            gate_rate = self.model.adapter_config.diff_gate_learning_rate
+            rates = {"difference": self.rates["backbone"], "head": self.rates["head"], "gates": gate_rate}
+            # Differences and gates are not decayed: the penalty and the budget are about their size.
+            decay = {"difference": 0.0, "head": self.args.weight_decay, "gates": 0.0}
+            self.optimizer = kind(
+                [
+                    {"params": parameters, "lr": rates[name], "weight_decay": decay[name]}
+                    for name, parameters in self._parameters_by_group().items()
+                ],
+                **options,
+            )
+        return self.optimizer
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        if self.model.difference.searching and self.state.global_step >= self._search_steps():
+            self._end_search()
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        """The task's loss; while searching its gradient is that of the loss and the penalty."""
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        if model.training and self.model.difference.searching:
+            penalty = self.model.adapter_config.diff_l0_penalty * self.model.difference.expected_count()
+            loss = loss + (penalty - penalty.detach())
+        return (loss, outputs) if return_outputs else loss
+
+    def train(self, *args, **kwargs):
+        output = super().train(*args, **kwargs)
+        self.model.difference.fix()  # if a callback ended training before the search was over
+        return output
+
+    def _search_steps(self) -> int:
+        return max(1, round(self.state.max_steps * (1 - self.model.adapter_config.diff_final_fraction)))
+
+    def _end_search(self) -> None:
+        """Prune, and let the optimizer go on with what was kept: new entries in the old groups."""
+        self.model.difference.fix()
+        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)  # accelerate's wrapper
+        for group, parameters in zip(optimizer.param_groups, self._parameters_by_group().values()):
+            for gone in set(group["params"]) - set(parameters):
+                optimizer.state.pop(gone, None)
+            group["params"] = parameters
+
+    def _parameters_by_group(self) -> dict[str, list[torch.nn.Parameter]]:
+        groups: dict[str, list[torch.nn.Parameter]] = {"difference": [], "head": [], "gates": []}
+        for _, kind, parameter in self.model.difference.trained():
+            if parameter.numel():
+                groups["gates" if kind.endswith("gate") else "difference"].append(parameter)
+        groups["head"] = list(trained_groups(self.model)["head"].values())
+        return groups
+
+    # Checkpoints: while searching, the dense values and gates are training state, as the optimizer's moments are.
+
+    def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save and self.model.difference.searching:
+            state = {name: p.detach().cpu().contiguous() for name, p in self.model.difference.search_state().items()}
+            write_aside(Path(output_dir) / SEARCH_STATE_FILE, safetensors.torch.save(state))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        path = Path(resume_from_checkpoint) / SEARCH_STATE_FILE
+        if path.is_file():
+            device = next(self.model.parameters()).device
+            self.model.difference.search_from(safetensors.torch.load_file(path, device=str(device)))
+        self.optimizer = None  # was built for a search from zero
