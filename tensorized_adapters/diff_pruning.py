@@ -15,7 +15,6 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from .config import AdapterConfig
@@ -37,7 +36,8 @@ class Difference(nn.Module):
 
     def __init__(self, original: Tensor, structured: bool):
         super().__init__()
-        self.pruned: Optional[Kept] = None
+        self.whole: Optional[SparseDifference] = None  # of which this is a part
+        self.pruned: Optional[Kept] = None  # while searching: what pruning would keep, until something changes
         self.search(
             torch.zeros_like(original),
             torch.full_like(original, GATE_START),
@@ -55,6 +55,7 @@ class Difference(nn.Module):
                 delattr(self, name)
         self.value, self.gate = nn.Parameter(value), nn.Parameter(gate)
         self.module_gate = None if module_gate is None else nn.Parameter(module_gate)
+        self.pruned = None
 
     def fix(self, kept: Kept) -> None:
         """From here on only ``kept`` differs from the pre-trained parameter."""
@@ -67,6 +68,7 @@ class Difference(nn.Module):
 
     def forward(self, original: Tensor) -> Tensor:
         if self.searching and self.training:
+            self.pruned = None  # an optimizer's step may follow, and a fused one leaves no trace in version counters
             return original + self._sampled()
         indices, values = self.kept()
         if not len(indices):
@@ -77,9 +79,17 @@ class Difference(nn.Module):
         """What differs now: the trained entries, or while searching those that pruning would keep."""
         if not self.searching:
             return self.kept_indices, self.kept_values
-        if self.pruned is None:  # before the first pruning nothing differs
+        if self.whole is None:  # being inserted
             return torch.empty(0, dtype=torch.int64, device=self.value.device), self.value.new_empty(0)
+        if self.pruned is None or self._pruned_at != self._versions():
+            self.whole.rank()
         return self.pruned
+
+    def set_pruned(self, kept: Kept) -> None:
+        self.pruned, self._pruned_at = kept, self._versions()
+
+    def _versions(self) -> list[int]:
+        return [parameter._version for parameter in self.parameters()]
 
     @torch.no_grad()
     def expected(self) -> Tensor:
@@ -107,8 +117,8 @@ class SparseDifference:
 
     def __init__(self, parts: dict[str, Difference], budget: int):
         self.parts, self.budget = parts, budget
-        self.hook: Optional[RemovableHandle] = None
-        self._pruned_at: Optional[list[int]] = None
+        for part in parts.values():
+            part.whole = self
 
     @property
     def searching(self) -> bool:
@@ -117,24 +127,22 @@ class SparseDifference:
     def expected_count(self) -> Tensor:
         return sum(part.expected_count() for part in self.parts.values())
 
-    @torch.no_grad()
     def prune(self) -> dict[str, Kept]:
-        """The largest ``budget`` entries of the expected difference (all that is kept, once fixed); cached."""
-        if not self.searching:
-            return {name: part.kept() for name, part in self.parts.items()}
-        versions = [p._version for part in self.parts.values() for p in part.parameters()]
-        if versions != self._pruned_at:
-            expected = [part.expected().flatten() for part in self.parts.values()]
-            largest = torch.cat([e.abs() for e in expected]).topk(self.budget, sorted=False).indices.sort().values
-            start = 0
-            for part, difference in zip(self.parts.values(), expected):
-                end = start + difference.numel()
-                low, high = torch.searchsorted(largest, torch.tensor([start, end], device=largest.device)).tolist()
-                indices = largest[low:high] - start
-                part.pruned = (indices, difference[indices])
-                start = end
-            self._pruned_at = versions
-        return {name: part.pruned for name, part in self.parts.items()}
+        """The largest ``budget`` entries of the expected difference; all that is kept, once fixed."""
+        return {name: part.kept() for name, part in self.parts.items()}
+
+    @torch.no_grad()
+    def rank(self) -> None:
+        """Tell every part which of its entries are among the largest ``budget`` of all."""
+        expected = [part.expected().flatten() for part in self.parts.values()]
+        largest = torch.cat([e.abs() for e in expected]).topk(self.budget, sorted=False).indices.sort().values
+        start = 0
+        for part, difference in zip(self.parts.values(), expected):
+            end = start + difference.numel()
+            low, high = torch.searchsorted(largest, torch.tensor([start, end], device=largest.device)).tolist()
+            indices = largest[low:high] - start
+            part.set_pruned((indices, difference[indices]))
+            start = end
 
     def fix(self, kept: Optional[dict[str, Kept]] = None) -> None:
         """End the search with ``kept``, by default with what pruning keeps now."""
@@ -150,7 +158,6 @@ class SparseDifference:
         """Go on with a search from :meth:`search_state`."""
         for name, part in self.parts.items():
             part.search(state[f"{name}/value"], state[f"{name}/gate"], state.get(f"{name}/module_gate"))
-        self._pruned_at = None
 
     def trained(self) -> Iterator[tuple[str, str, nn.Parameter]]:
         """(plain name of the original, kind, parameter) of everything that is trained now."""
@@ -167,9 +174,7 @@ def budget_of(config: AdapterConfig, size: int) -> int:
     """
     budget = int(Fraction(str(config.diff_sparsity)) * size)  # 0.29 of 100 are 29
     if budget < 1:
-        raise UsageError(
-            f"--diff_sparsity {config.diff_sparsity:g} of {size:,} numbers is not one; choose a larger one"
-        )
+        raise UsageError(f"--diff_sparsity {config.diff_sparsity:g} of {size:,} numbers is less than one of them")
     return budget
 
 
@@ -184,7 +189,6 @@ def insert_difference(model: PreTrainedModel, config: AdapterConfig, head: set[s
             size += parameter.numel()
             parametrize.register_parametrization(owner, parameter_name, parts[name])
     model.difference = SparseDifference(parts, budget_of(config, size))
-    model.difference.hook = model.register_forward_pre_hook(_prune_for_evaluation)
 
 
 def take_out_difference(model: PreTrainedModel) -> None:
@@ -194,13 +198,7 @@ def take_out_difference(model: PreTrainedModel) -> None:
     for name in model.difference.parts:
         owner_name, _, parameter_name = name.rpartition(".")
         parametrize.remove_parametrizations(model.get_submodule(owner_name), parameter_name, leave_parametrized=False)
-    model.difference.hook.remove()
     del model.difference
-
-
-def _prune_for_evaluation(model: PreTrainedModel, _) -> None:
-    if not model.training and hasattr(model, "difference"):
-        model.difference.prune()
 
 
 def _hard_concrete(gate: Tensor, noisy: bool = False) -> Tensor:

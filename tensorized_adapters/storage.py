@@ -82,7 +82,8 @@ def _check_difference(model: PreTrainedModel, tensors: dict[str, Tensor], folder
         if name not in model.difference.parts or indices is None or values is None:
             raise UsageError(f"{folder} does not fit: it changes {name}, which this model does not have whole")
         whole = indices.dtype == torch.int32 and indices.ndim == 1 and indices.shape == values.shape
-        if not whole or not (indices.diff() > 0).all() or indices.min() < 0 or indices.max() >= backbone[name].numel():
+        ascending = whole and len(indices) > 0 and bool((indices.diff() > 0).all())
+        if not ascending or indices[0] < 0 or indices[-1] >= backbone[name].numel():
             raise UsageError(f"{folder} does not fit: the positions that it changes in {name} are not positions")
         count += len(indices)
     if count != model.difference.budget:

@@ -9,6 +9,7 @@ from conftest import save_base, tiny_model
 from transformers import AutoModelForSequenceClassification
 
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError, add_adapters, load_adapter, save_adapter
+from tensorized_adapters.checkpoint import _config_checksum
 
 CONFIG = AdapterConfig(adapter_projection_type="tr", tensorized_layer_rank=2, adapter_size=8)
 
@@ -18,6 +19,12 @@ def trained(model):
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter)
     return model
+
+
+def rewrite(path, change):
+    """Change a config record as someone would who also mends its checksum."""
+    record = json.loads(path.read_text()) | change
+    path.write_text(json.dumps(record | {"config_sha256": _config_checksum(record)}))
 
 
 def logits(model):
@@ -98,15 +105,12 @@ def test_saving_does_not_depend_on_requires_grad(tmp_path, base):
         {"adapter": None},
         {"adapter": {"method": "tensorized"}},
         {"base_model": {}},
+        {"newly_initialized": "bert.pooler.dense.weight"},
     ],
 )
 def test_a_record_written_by_hand_is_refused_and_leaves_the_model_alone(tmp_path, base, change):
-    from tensorized_adapters.checkpoint import _config_checksum
-
     save_adapter(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG), tmp_path)
-    path = tmp_path / "adapter_config.json"
-    record = json.loads(path.read_text()) | change
-    path.write_text(json.dumps(record | {"config_sha256": _config_checksum(record)}))
+    rewrite(tmp_path / "adapter_config.json", change)
     model = AutoModelForSequenceClassification.from_pretrained(base)
     names = list(model.state_dict())
     with pytest.raises(UsageError):
