@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from .factorizations import _ThinPair, pair_is_cheaper
+from .factorizations import _ThinPair, pair_is_cheaper, times
 
 
 class Adapter(nn.Module):
@@ -35,5 +35,5 @@ class Adapter(nn.Module):
 def add_projection(residual: Tensor, x: Tensor, weight: _ThinPair) -> Tensor:
     """``residual + x @ W``, the sum fused into the last product: one pass less over the hidden state."""
     a, b = weight.thin_pair()
-    x, b = (x @ a, b) if pair_is_cheaper(a, b) else (x, a @ b)
+    x, b = (times(x, a), b) if pair_is_cheaper(a, b) else (x, a @ b)
     return torch.addmm(residual.flatten(0, -2), x.flatten(0, -2), b).view_as(residual)

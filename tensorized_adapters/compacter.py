@@ -30,12 +30,14 @@ class PHMWeight(nn.Module, _ThinPair):
         self.left = nn.Parameter(torch.empty(n, n_in // n))
         self.right = nn.Parameter(torch.empty(n, n_out // n))
 
-    def thin_pair(self, cut: Optional[int] = None) -> tuple[Tensor, Tensor]:
+    @staticmethod
+    def pair_of(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
         """(in x n^2) and (n^2 x out), by (A kron s t^T) = (I kron s)(A kron t^T)."""
-        n = self.rule.shape[0]
-        identity = torch.eye(n, dtype=self.left.dtype, device=self.left.device)
-        a = torch.einsum("ab,ip->apib", identity, self.left).reshape(self.in_features, n * n)
-        b = torch.einsum("ibc,iq->ibcq", self.rule, self.right).reshape(n * n, self.out_features)
+        rule, left, right = parts
+        n = rule.shape[-1]
+        identity = torch.eye(n, dtype=left.dtype, device=left.device)
+        a = torch.einsum("ab,...ip->...apib", identity, left).flatten(-4, -3).flatten(-2)
+        b = torch.einsum("...ibc,...iq->...ibcq", rule, right).flatten(-4, -3).flatten(-2)
         return a, b
 
 

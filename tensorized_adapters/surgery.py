@@ -15,6 +15,7 @@ from .compacter import CompacterAdapter
 from .config import AdapterConfig
 from .dense import DenseAdapter
 from .errors import UsageError
+from .pairs import MergedPairs
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,15 @@ def insert_adapters(model: PreTrainedModel, config: AdapterConfig) -> None:
     like = next(model.base_model.parameters())
     for _, adapter in adapters_of(model):
         adapter.to(like.device, like.dtype)
+    model.merged_pairs = MergedPairs(model)
 
 
 def take_out_adapters(model: PreTrainedModel) -> None:
     """Put the original modules back."""
+    if not hasattr(model, "merged_pairs"):
+        return
+    model.merged_pairs.remove()
+    del model.merged_pairs
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Sequential) and isinstance(getattr(module, "adapter", None), Adapter):
             model.set_submodule(name, module.dropout)

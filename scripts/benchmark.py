@@ -1,0 +1,266 @@
+"""What a method costs on top of its floor: the same frozen model with LayerNorms and head trained and no adapters.
+
+One process takes the methods in alternating rounds, each between two runs of the floor, and prints medians and spread
+of the ratios: of a training step (forward, backward, AdamW), of an evaluation step, and of the peak memory, which is
+taken in one process a method. A JSON record goes to --output.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch  # noqa: E402
+from benchmark_models import FLOOR, build, config_of  # noqa: E402
+from rich.table import Table  # noqa: E402
+from transformers import (  # noqa: E402
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    PreTrainedModel,
+    TrainingArguments,
+)
+
+from tensorized_adapters import UsageError  # noqa: E402
+from tensorized_adapters.files import write_json  # noqa: E402
+from tensorized_adapters.methods import parameter_groups  # noqa: E402
+from tensorized_adapters.results import console, peak_memory  # noqa: E402
+from tensorized_adapters.trainer import AdapterTrainer  # noqa: E402
+
+FORMATS = ("cp", "tucker", "tt", "tr")
+DEFAULT = [f"{kind}-4" for kind in FORMATS] + [f"{kind}-4-assembled" for kind in FORMATS] + ["dense", "lora", "full"]
+ALL = [
+    *(f"{kind}-{rank}" for kind in FORMATS for rank in (2, 4, 8)),
+    *(f"{kind}-{rank}-one-matrix" for kind in FORMATS for rank in (2, 4, 8)),
+    *(f"{kind}-{rank}-assembled" for kind in FORMATS for rank in (2, 4, 8)),
+    *(f"{kind}-{rank}-one-matrix-assembled" for kind in FORMATS for rank in (2, 4, 8)),
+    "dense",
+    "lora",
+    "full",
+]
+RATES = {"adapters": 1e-3, "backbone": 1e-5, "layer_norm": 1e-3, "head": 1e-3}
+
+
+def main(argv: list[str]) -> int:
+    try:
+        arguments = _parser().parse_args(argv)
+        _check(arguments)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.memory_of:
+        print(json.dumps(_peak(arguments)))
+        return 0
+    record = {
+        "command": ["python", "scripts/benchmark.py", *argv],
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": torch.get_num_threads()}
+        | {"gpu": torch.cuda.get_device_name() if arguments.device == "cuda" else None},
+        "torch": torch.__version__,
+        "settings": {key: getattr(arguments, key) for key in ("model", "device", "dtype", "compile", "rounds")},
+        "shapes": {shape: _measure(arguments, shape) for shape in arguments.shapes},
+    }
+    for shape, rows in record["shapes"].items():
+        console().print(_table(arguments, shape, rows))
+    if arguments.output:
+        write_json(arguments.output, record)
+        print(f"record: {arguments.output}")
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise UsageError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    words = {"type": lambda text: text.split(",")}
+    parser.add_argument("--methods", **words, default=DEFAULT, help=f"'all', or of {','.join(ALL)}")
+    parser.add_argument("--model", default="bert-base", help="bert-base (random weights), or a model folder")
+    parser.add_argument("--shapes", **words, default=["8x128", "32x128"], help="examples x tokens, comma-separated")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="bfloat16 is autocast")
+    parser.add_argument("--compile", action="store_true", help="torch.compile(fullgraph=True) every model")
+    parser.add_argument("--gradient_checkpointing", action="store_true")
+    parser.add_argument("--rounds", type=int, default=9, help="measured rounds, after two that are not")
+    parser.add_argument("--threads", type=int, help="threads of the arithmetic on CPU")
+    parser.add_argument("--no_memory", action="store_true", help="leave peak memory out")
+    parser.add_argument("--output", type=Path, help="JSON record")
+    parser.add_argument("--memory_of", help=argparse.SUPPRESS)  # one method, in a process of its own
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    arguments.methods = ALL if arguments.methods == ["all"] else arguments.methods
+    for name in arguments.methods:
+        config_of(name)
+    for shape in arguments.shapes:
+        sizes = shape.split("x")
+        if len(sizes) != 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
+            raise UsageError(f"--shapes: {shape!r} is not like 8x128")
+    if arguments.rounds < 1:
+        raise UsageError(f"--rounds must be at least 1, got {arguments.rounds}")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: there is no GPU here")
+    if arguments.output and not arguments.output.resolve().parent.is_dir():
+        raise UsageError(f"--output {arguments.output}: its folder does not exist")
+    if arguments.model != "bert-base" and not (Path(arguments.model) / "config.json").is_file():
+        raise UsageError(f"--model {arguments.model} is neither bert-base nor a model folder")
+
+
+def _backbone(arguments: argparse.Namespace) -> PreTrainedModel:
+    torch.manual_seed(0)
+    if arguments.model == "bert-base":
+        model = AutoModelForSequenceClassification.from_config(BertConfig(vocab_size=28996))
+    else:
+        config = AutoConfig.from_pretrained(arguments.model)
+        model = AutoModelForSequenceClassification.from_pretrained(arguments.model, config=config)
+    return model.to(arguments.device)
+
+
+class Bench:
+    """One method's model, optimizer and batch."""
+
+    def __init__(self, name: str, backbone: PreTrainedModel, arguments: argparse.Namespace, shape: str):
+        self.model = build(name, backbone, backbone.config).to(arguments.device)
+        self.counts = parameter_groups(self.model)
+        if arguments.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        # The job's own optimizer and its groups, on the Trainer's default, fused AdamW.
+        training = TrainingArguments(output_dir="unused", report_to="none", use_cpu=arguments.device == "cpu")
+        self.optimizer = AdapterTrainer(model=self.model, args=training, rates=RATES, notes={}).create_optimizer()
+        examples, tokens = map(int, shape.split("x"))
+        generator = torch.Generator().manual_seed(1)
+        ids = torch.randint(1000, self.model.config.vocab_size, (examples, tokens), generator=generator)
+        labels = torch.randint(2, (examples,), generator=generator)
+        self.batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+        self.batch = {key: value.to(arguments.device) for key, value in self.batch.items()}
+        self.autocast = (arguments.device, torch.bfloat16, arguments.dtype == "bfloat16")
+        self.forward = torch.compile(self.model, fullgraph=True) if arguments.compile else self.model
+
+    def train(self) -> None:
+        self.model.train()
+        with torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
+            loss = self.forward(**self.batch).loss
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def evaluate(self) -> None:
+        self.model.eval()
+        with torch.no_grad(), torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
+            self.forward(**self.batch)
+
+
+def _seconds(step: Callable[[], None], device: str) -> float:
+    if device == "cpu":
+        began = time.perf_counter()
+        step()
+        return time.perf_counter() - began
+    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    began.record()
+    step()
+    ended.record()
+    torch.cuda.synchronize()
+    return began.elapsed_time(ended) / 1000
+
+
+def _measure(arguments: argparse.Namespace, shape: str) -> dict[str, dict[str, Any]]:
+    """Ratio of each method to the floor that was run right before and right after it, in alternating rounds."""
+    backbone = _backbone(arguments)
+    names = [name for name in arguments.methods if name != FLOOR]
+    benches = {name: Bench(name, backbone, arguments, shape) for name in (FLOOR, *names)}
+    times: dict[str, dict[str, list[float]]] = {n: {"train": [], "evaluate": []} for n in benches}
+    ratios: dict[str, dict[str, list[float]]] = {n: {"train": [], "evaluate": []} for n in benches}
+    for round_ in range(-2, arguments.rounds):
+        for kind in ("train", "evaluate"):
+            before = _seconds(getattr(benches[FLOOR], kind), arguments.device)
+            for name in names if round_ % 2 else reversed(names):
+                seconds = _seconds(getattr(benches[name], kind), arguments.device)
+                after = _seconds(getattr(benches[FLOOR], kind), arguments.device)
+                if round_ >= 0:
+                    times[name][kind].append(seconds)
+                    times[FLOOR][kind].append(after)
+                    ratios[name][kind].append(2 * seconds / (before + after))
+                before = after
+        print(f"{shape}: round {round_ + 3} of {arguments.rounds + 2}", file=sys.stderr)
+    examples, tokens = map(int, shape.split("x"))
+    rows = {}
+    for name, bench in benches.items():
+        rows[name] = {"trained": bench.counts["trained"]}
+        for kind in ("train", "evaluate"):
+            if not times[name][kind]:
+                continue
+            seconds = statistics.median(times[name][kind])
+            rows[name][kind] = {"seconds": seconds, "tokens_per_second": examples * tokens / seconds}
+            rows[name][kind]["ratio"] = statistics.median(ratios[name][kind] or [1.0])
+            rows[name][kind]["quartiles"] = _quartiles(ratios[name][kind] or [1.0])
+    del benches, backbone
+    if not arguments.no_memory:
+        for name in rows:
+            rows[name]["peak_bytes"] = _peak_in_its_own_process(arguments, shape, name)
+    return rows
+
+
+def _quartiles(values: list[float]) -> tuple[float, float]:
+    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
+    return low, high
+
+
+def _peak(arguments: argparse.Namespace) -> int:
+    """Bytes above the loaded model's, at the peak of three training steps."""
+    bench = Bench(arguments.memory_of, _backbone(arguments), arguments, arguments.shapes[0])
+    for _ in range(3):
+        bench.train()
+    return peak_memory()["gpu" if arguments.device == "cuda" else "resident"]
+
+
+def _peak_in_its_own_process(arguments: argparse.Namespace, shape: str, name: str) -> int:
+    words = ["--memory_of", name, "--shapes", shape, "--model", arguments.model, "--device", arguments.device]
+    words += ["--dtype", arguments.dtype, "--threads", str(torch.get_num_threads())]
+    words += ["--compile"] * arguments.compile + ["--gradient_checkpointing"] * arguments.gradient_checkpointing
+    ended = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True)
+    return int(ended.stdout.splitlines()[-1])
+
+
+def _table(arguments: argparse.Namespace, shape: str, rows: dict[str, dict[str, Any]]) -> Table:
+    title = f"{arguments.model}, {shape} tokens, {arguments.device}, {arguments.dtype}: ratio to the floor"
+    table = Table(title=title, title_justify="left")
+    for column in (
+        "method",
+        "trained",
+        "train",
+        "quartiles",
+        "evaluate",
+        "quartiles",
+        "peak",
+        "ms a step",
+        "tokens/s",
+    ):
+        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
+    for name, row in rows.items():
+        cells = [name, f"{row['trained']:,}"]
+        for kind in ("train", "evaluate"):
+            cells += [f"{row[kind]['ratio']:.3f}", "{:.3f}-{:.3f}".format(*row[kind]["quartiles"])]
+        peak = row.get("peak_bytes")
+        cells.append(f"{peak / rows[FLOOR]['peak_bytes']:.3f}" if peak else "")
+        train = row["train"]
+        table.add_row(*cells, f"{1000 * train['seconds']:.1f}", f"{train['tokens_per_second']:,.0f}")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

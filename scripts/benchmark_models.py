@@ -1,0 +1,87 @@
+"""The models that scripts/benchmark.py compares: one frozen backbone, shared, under each method."""
+
+import re
+from collections.abc import Callable
+
+import tensorly
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+
+from tensorized_adapters import AdapterConfig, UsageError, add_adapters
+from tensorized_adapters.config import METHODS
+from tensorized_adapters.factorizations import CP, TR, Tucker, _ThinPair
+from tensorized_adapters.methods import trained_parameters
+from tensorized_adapters.surgery import adapters_of
+
+# The same trained parameters as the floor's, and the adapters on top of them.
+FLOOR = "floor"
+_TENSORIZED = re.compile(r"(cp|tucker|tt|tr|matrix)-(\d+)(-one-matrix)?(-assembled)?")
+
+
+def config_of(name: str) -> AdapterConfig:
+    """The settings behind a name of the benchmark: ``floor``, ``tt-4``, ``cp-2-one-matrix``, ``tr-4-assembled``, or a
+    method of ``--method`` with its defaults. Raises UsageError for anything else."""
+    if name == FLOOR:
+        return AdapterConfig(method="layer_norm")
+    if match := _TENSORIZED.fullmatch(name):
+        return AdapterConfig(
+            adapter_projection_type=match[1], tensorized_layer_rank=int(match[2]), if_adapter_like=not match[3]
+        )
+    if name not in METHODS[1:]:
+        raise UsageError(
+            f"--methods: {name!r} is neither {FLOOR}, nor like cp-4, tt-2-one-matrix or tr-4-assembled, nor one of "
+            f"{', '.join(METHODS[1:])}"
+        )
+    return AdapterConfig(method=name)
+
+
+def build(name: str, backbone: PreTrainedModel, model_config: PretrainedConfig) -> PreTrainedModel:
+    """A model under the named method; its frozen parameters are ``backbone``'s own, what it trains is its own copy."""
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(model_config)
+    model.load_state_dict(backbone.state_dict(keep_vars=True), assign=True)
+    for key, buffer in backbone.named_buffers():  # those that no state dict holds
+        owner, _, attribute = key.rpartition(".")
+        setattr(model.get_submodule(owner), attribute, buffer)
+    for parameter_name, parameter in list(model.named_parameters()):
+        owner, _, attribute = parameter_name.rpartition(".")
+        shared = torch.nn.Parameter(parameter.data, requires_grad=False)  # other flags, the same memory
+        setattr(model.get_submodule(owner), attribute, shared)
+    add_adapters(model, config_of(name))
+    for parameter in trained_parameters(model).values():
+        parameter.data = parameter.data.clone()
+    if name.endswith("-assembled"):
+        _assemble_on_every_pass(model)
+    return model
+
+
+def _assemble_on_every_pass(model: PreTrainedModel) -> None:
+    """The published algorithm: tensorly assembles each weight in each forward pass, and it is used as a matrix."""
+    model.merged_pairs.remove()
+    for _, adapter in adapters_of(model):
+        weights = adapter.weights()
+        adapter.forward = _bottleneck(*weights) if len(weights) == 2 else _one_matrix(*weights)
+
+
+def _bottleneck(down: _ThinPair, up: _ThinPair) -> Callable[[Tensor], Tensor]:
+    return lambda hidden: hidden + torch.relu(hidden @ assembled(down)) @ assembled(up)
+
+
+def _one_matrix(weight: _ThinPair) -> Callable[[Tensor], Tensor]:
+    return lambda hidden: hidden + torch.relu(hidden @ assembled(weight))
+
+
+def assembled(weight: _ThinPair) -> Tensor:
+    """The matrix of a factorised weight by tensorly's own reconstruction."""
+    parts = list(weight.parameters())
+    with tensorly.backend_context("pytorch", local_threadsafe=True):
+        if isinstance(weight, CP):
+            tensor = tensorly.cp_tensor.cp_to_tensor((parts[0], parts[1:]))
+        elif isinstance(weight, Tucker):
+            tensor = tensorly.tucker_tensor.tucker_to_tensor((parts[0], parts[1:]))
+        elif isinstance(weight, TR):
+            tensor = tensorly.tr_tensor.tr_to_tensor(parts)
+        else:
+            tensor = tensorly.tt_tensor.tt_to_tensor(parts)
+    return tensor.reshape(weight.in_features, weight.out_features)
