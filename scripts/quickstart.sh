@@ -13,7 +13,7 @@ echo "Fine-tuning a frozen MiniLM on data/paraphrases"
 .venv/bin/python run_glue_tensorized.py \
     --model_name_or_path "$model" --task_name mrpc \
     --train_file data/paraphrases/train.csv --validation_file data/paraphrases/validation.csv \
-    --do_train --do_eval --per_device_train_batch_size 32 --num_train_epochs 3 --train_sampling_strategy group_by_length \
+    --do_train --do_eval --per_device_train_batch_size 32 --num_train_epochs 3 \
     --output_dir runs/quickstart "${method[@]}" "$@"
 
 cat <<'EOF'

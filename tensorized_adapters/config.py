@@ -1,5 +1,6 @@
 """What an adapter is: one frozen dataclass that is the flags, the Python interface and the file format at once."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal, Optional
 
@@ -20,12 +21,13 @@ METHOD_FIELDS: dict[str, tuple[str, ...]] = {
         "if_adapter_like",
         "adapter_init",
         "adapter_sites",
+        "adapter_layers",
         "train_layer_norm",
     ),
-    "dense": ("adapter_size", "adapter_sites", "train_layer_norm"),
-    "compacter": ("adapter_size", "phm_dim", "adapter_sites", "train_layer_norm"),
+    "dense": ("adapter_size", "adapter_sites", "adapter_layers", "train_layer_norm"),
+    "compacter": ("adapter_size", "phm_dim", "adapter_sites", "adapter_layers", "train_layer_norm"),
     "bitfit": ("bitfit_terms",),
-    "layer_norm": (),
+    "layer_norm": ("adapter_layers",),
     "head": (),
     "lora": ("lora_r", "lora_alpha", "lora_dropout", "lora_targets"),
     "diff_pruning": (
@@ -96,6 +98,13 @@ class AdapterConfig:
     adapter_sites: Literal["both", "attention", "ffn"] = field(
         default="both", metadata={"help": "After which sublayers adapters are injected."}
     )
+    adapter_layers: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "Layers that get adapters and trained LayerNorms, such as 6-11 or 0,2,8-11 (default: all, and the "
+            "LayerNorm of the embeddings). Nothing below the lowest of them is differentiated."
+        },
+    )
     train_layer_norm: bool = field(default=True, metadata={"help": "Train all LayerNorms beside the adapters."})
     phm_dim: int = field(
         default=4, metadata={"help": "compacter: number n of Kronecker products; divides hidden and adapter size."}
@@ -162,6 +171,7 @@ class AdapterConfig:
             if not number or not (low <= value if includes_low else low < value) or not value < high:
                 least = f"{'at least' if includes_low else 'above'} {low} and below {high:g}"
                 raise UsageError(f"--{name} must be a number {least}, got {value!r}")
+        self.layers  # noqa: B018 - refuses what it cannot read
         targets = self.lora_targets
         if targets is not None and not (isinstance(targets, str) and all(self.lora_target_names)):
             raise UsageError(
@@ -179,6 +189,23 @@ class AdapterConfig:
     def lora_target_names(self) -> tuple[str, ...]:
         """``--lora_targets`` as names; empty for the architecture's own default."""
         return tuple(name.strip() for name in self.lora_targets.split(",")) if self.lora_targets is not None else ()
+
+    @property
+    def layers(self) -> Optional[tuple[int, ...]]:
+        """``--adapter_layers`` as ascending indices from 0; None for all.
+
+        Raises:
+            UsageError: if it is not like 6-11 or 0,2,8-11.
+        """
+        if self.adapter_layers is None:
+            return None
+        found: set[int] = set()
+        for part in str(self.adapter_layers).split(","):
+            match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", part)
+            if not match or int(match[2] or match[1]) < int(match[1]):
+                raise UsageError(f"--adapter_layers {self.adapter_layers!r} is not like 6-11 or 0,2,8-11")
+            found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+        return tuple(sorted(found))
 
     @property
     def calibrated(self) -> bool:
@@ -217,6 +244,8 @@ class AdapterConfig:
         if method not in METHOD_FIELDS:
             raise UsageError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
         expected = {"method", *METHOD_FIELDS[method]}
+        if method in METHOD_FIELDS and "adapter_layers" in expected:
+            values = {"adapter_layers": None} | values  # written before there was a choice of layers
         if set(values) != expected:
             odd = sorted(expected ^ set(values))
             raise UsageError(

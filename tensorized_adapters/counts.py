@@ -45,7 +45,9 @@ def count_parameters(config: AdapterConfig, model: PreTrainedModel) -> dict[str,
     counts = {
         "adapters": added_count(config, model),
         "backbone": backbone,
-        "layer_norm": sum(sizes[name] for name in layer_norm_names(model)) if config.trains_layer_norm else 0,
+        "layer_norm": sum(sizes[name] for name in layer_norm_names(model, config.layers))
+        if config.trains_layer_norm
+        else 0,
         "head": sum(sizes.values()) - sum(sizes[name] for name in base),
     }
     return with_totals(counts, sum(sizes.values()))
@@ -58,7 +60,7 @@ def added_count(config: AdapterConfig, model: PreTrainedModel) -> int:
         return parameter_count(lora_layers(model, config), config.lora_r)
     if config.method not in ("tensorized", "dense", "compacter"):
         return 0
-    sites = len(site_names(model, config.adapter_sites))
+    sites = len(site_names(model, config))
     if config.method == "dense":
         return sites * DenseAdapter.parameter_count(hidden, config.adapter_size)
     if config.method == "compacter":
@@ -89,7 +91,7 @@ def rank_within(config: AdapterConfig, model_config: PretrainedConfig, target: i
     """
     model, hidden = skeleton(model_config), model_config.hidden_size
     check_model_config(replace(config, tensorized_layer_rank=1), model_config)
-    sites, kind = len(site_names(model, config.adapter_sites)), config.adapter_projection_type
+    sites, kind = len(site_names(model, config)), config.adapter_projection_type
     largest = min(max_rank(kind, shape, cut) for shape, cut in _shapes(config, hidden))
     costs = {rank: sites * tensorized_count(config, hidden, rank) for rank in range(1, largest + 1)}
     within = [rank for rank, cost in costs.items() if cost <= target]

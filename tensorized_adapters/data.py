@@ -8,6 +8,8 @@ from typing import Any, Optional
 
 import pyarrow
 from datasets import ClassLabel, Dataset, Value, disable_progress_bars, load_dataset
+from datasets import config as datasets_config
+from datasets.fingerprint import Hasher
 from datasets.utils.logging import CRITICAL, set_verbosity
 from transformers import PreTrainedTokenizerBase
 
@@ -86,7 +88,7 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
 
 
 def tokenize(examples: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, arguments, length: int) -> Dataset:
-    """Token ids and ``label``; of data from the hub or a folder, datasets caches the result by content and length."""
+    """Token ids and ``label``; kept in the cache of datasets, by content, tokenizer and length."""
 
     def encode(batch: dict) -> dict:
         texts = [["" if text is None else str(text) for text in batch[name]] for name in task.texts]
@@ -94,9 +96,15 @@ def tokenize(examples: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, 
         return tokenizer(*texts, padding=padding, max_length=length, truncation=True)
 
     remove = [name for name in examples.column_names if name != "label"]
-    return examples.map(
-        encode, batched=True, remove_columns=remove, load_from_cache_file=not arguments.overwrite_cache
-    )
+    options = {"batched": True, "remove_columns": remove, "load_from_cache_file": not arguments.overwrite_cache}
+    if not examples.cache_files:  # read from a file of the user's: datasets would not keep the result
+        columns = [examples[name] for name in (*task.texts, *(["label"] if "label" in examples.column_names else []))]
+        settings = (tokenizer.name_or_path, tokenizer.get_vocab(), tokenizer.init_kwargs, length)
+        key = Hasher.hash((columns, settings, arguments.pad_to_max_length))
+        folder = Path(datasets_config.HF_DATASETS_CACHE) / "tensorized_adapters"
+        folder.mkdir(parents=True, exist_ok=True)
+        options["cache_file_name"] = str(folder / f"{key}.arrow")
+    return examples.map(encode, **options)
 
 
 def _load_raw(

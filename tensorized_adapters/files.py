@@ -1,8 +1,10 @@
 """Writing so that a reader never sees half a file, and hashing."""
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,17 @@ def write_aside(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)
+
+
+@contextlib.contextmanager
+def rename_into_place(path: Path) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to; it is renamed at the end, and removed if writing fails."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

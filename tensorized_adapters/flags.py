@@ -118,6 +118,16 @@ class RunArguments:
             "parameters."
         },
     )
+    cache_frozen_prefix: bool = field(
+        default=False,
+        metadata={
+            "help": "Compute the layers below the lowest trained one once per example, without dropout, and read "
+            "their output from a file in every epoch and later run. Needs --adapter_layers."
+        },
+    )
+    prefix_cache_dir: str = field(
+        default="~/.cache/tensorized_adapters", metadata={"help": "Where --cache_frozen_prefix keeps its files."}
+    )
     overwrite_output_dir: bool = field(
         default=False,
         metadata={"help": "Start anew: remove what this program wrote to --output_dir before, and nothing else."},
@@ -151,6 +161,13 @@ class GlueTrainingArguments(TrainingArguments):
         metadata={"help": "Steps of linear warm-up, or a fraction below 1. With --adapter_init published 0."},
     )
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size of evaluation and prediction."})
+    train_sampling_strategy: str = field(
+        default="group_by_length",
+        metadata={
+            "help": "Order of the training examples: group_by_length (random batches of similar lengths), random, or "
+            "sequential. It depends on the seed and the epoch alone."
+        },
+    )
     eval_strategy: str = field(
         default="no",
         metadata={"help": "When to evaluate: no, steps or epoch; 'epoch' with --do_train --do_eval, if not given."},

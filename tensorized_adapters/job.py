@@ -154,6 +154,9 @@ def _train_and_measure(
     """Train, save the adapter, measure those very weights; everything lands in ``record`` and the results file."""
     training, task = trainer.args, data.task
     metrics: dict[str, Any] = {}
+    if trainer.prefix is not None:
+        sets = sets.mapped(trainer.with_hidden_states)
+        trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
     if training.do_train:
         began = time.time()
         output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -13,7 +13,7 @@ RENAMED = {
     "push_to_hub_model_id": "hub_model_id",
     "include_tokens_per_second": "include_num_input_tokens_seen",
 }
-# A switch, and the flags that say the same today. Off, each is the default and needs none.
+# A switch, and the flags that say the same today. Off, each is the default and needs none, or has those below.
 SWITCHES = {
     "group_by_length": ["--train_sampling_strategy", "group_by_length"],
     "adafactor": ["--optim", "adafactor"],
@@ -21,6 +21,7 @@ SWITCHES = {
     "save_safetensors": [],  # always
     "use_mps_device": [],  # found by itself
 }
+SWITCHED_OFF = {"group_by_length": ["--train_sampling_strategy", "random"]}
 # Flags whose effect is gone with the backends they chose among.
 WITHOUT_EFFECT = set(
     "fp16_backend half_precision_backend fp16_opt_level tpu_num_cores tpu_metrics_debug past_index ray_scope "
@@ -73,7 +74,8 @@ def _translate(name: str, given: list[str], argv: list[str]) -> tuple[list[str],
         on = value.lower() not in FALSE
         if name == "save_safetensors" and not on:
             raise UsageError("--save_safetensors False is gone: everything is saved as safetensors; leave it out")
-        return SWITCHES[name] if on else [], f"is now {' '.join(SWITCHES[name]) or 'always on'}"
+        new = SWITCHES[name] if on else SWITCHED_OFF.get(name, [])
+        return new, f"is now {' '.join(new or SWITCHES[name]) or 'always on'}"
     if name == "warmup_ratio":
         return _warmup(value, argv), "is now --warmup_steps, which takes a fraction below 1"
     if name == "logging_dir":

@@ -16,6 +16,7 @@ from .surgery import (
     adapters_of,
     architecture_of,
     bias_names,
+    check_layers,
     insert_adapters,
     layer_norm_names,
     skeleton,
@@ -42,6 +43,7 @@ def check_model_config(config: AdapterConfig, model_config) -> None:
             ``--phm_dim`` that does not divide, a ``--lora_targets`` that names nothing.
     """
     architecture_of(model_config.model_type)
+    check_layers(config, model_config)
     if config.method == "tensorized":
         bottleneck = config.adapter_size if config.if_adapter_like else None
         check_rank(config.adapter_projection_type, config.tensorized_layer_rank, model_config.hidden_size, bottleneck)
@@ -77,7 +79,7 @@ def add_adapters(
     head = (set(plain) - backbone) | (set(newly_initialized) & backbone)
     in_place = {
         "backbone": _trained_in_place(model, config) - head,
-        "layer_norm": (set(layer_norm_names(model)) if config.trains_layer_norm else set()) - head,
+        "layer_norm": (set(layer_norm_names(model, config.layers)) if config.trains_layer_norm else set()) - head,
         "head": head,
     }
     if config.method in _INSERT:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import (
     DataCollatorWithPadding,
     PreTrainedModel,
@@ -20,6 +21,7 @@ from .errors import UsageError
 from .flags import FILE_FLAGS, Arguments, DataTrainingArguments
 from .measure import metric_function
 from .methods import check_model_config
+from .prefix import FrozenPrefix
 from .pretrained import EncodedData, build_model, check_tokenizer, encoded, load_config, load_tokenizer
 from .run_folder import is_ours
 from .tasks import Task
@@ -61,6 +63,9 @@ def prepare(arguments: Arguments, resolved: dict[str, Any]) -> tuple[AdapterTrai
     rates = resolved["learning_rates"]
     try:
         trainer = new_trainer(model, training, arguments.data, tokenizer, sets, data.task, rates, notes)
+        if arguments.run.cache_frozen_prefix:
+            autocast = torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else None
+            trainer.use_prefix(FrozenPrefix(model, Path(arguments.run.prefix_cache_dir).expanduser(), autocast))
         if training.do_train:
             trainer.check_optimizer_and_schedule()
     except (ValueError, TypeError, KeyError, ImportError, AttributeError, OSError) as error:

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -33,6 +34,14 @@ class EncodedData:
     train: Optional[Dataset]
     evaluation: dict[str, Dataset]
     prediction: dict[str, Dataset]
+
+    def mapped(self, change: Callable[[Dataset], Any]) -> "EncodedData":
+        """Every set changed by ``change``."""
+        return EncodedData(
+            None if self.train is None else change(self.train),
+            {name: change(examples) for name, examples in self.evaluation.items()},
+            {name: change(examples) for name, examples in self.prediction.items()},
+        )
 
 
 def load_config(arguments: ModelArguments) -> PretrainedConfig:
@@ -140,11 +149,7 @@ def encoded(
     def encode(examples: Dataset) -> Dataset:
         return tokenize(examples, data.task, tokenizer, arguments, min(arguments.max_seq_length, limit))
 
-    return EncodedData(
-        encode(data.train) if data.train is not None else None,
-        {suffix: encode(examples) for suffix, examples in data.evaluation.items()},
-        {name: encode(examples) for name, examples in data.prediction.items()},
-    )
+    return EncodedData(data.train, data.evaluation, data.prediction).mapped(encode)
 
 
 def _refuse_untrained_base(model: PreTrainedModel, new: set[str], name: str) -> None:

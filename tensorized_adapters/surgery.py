@@ -4,6 +4,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Optional
 
 import torch
 from torch import nn
@@ -67,13 +68,28 @@ def architecture_of(model_type: str) -> Architecture:
     return ARCHITECTURES[model_type]
 
 
-def site_names(model: PreTrainedModel, sites: str) -> list[str]:
-    """Names, relative to the base model, of the modules after which adapters go; ``sites`` as in AdapterConfig.
+def layer_of(name: str) -> Optional[int]:
+    """The index of the encoder layer that a module or parameter belongs to; None outside of the layers."""
+    match = re.match(r"(?:.*\.)?encoder\.layer\.(\d+)\.", f"{name}.")
+    return int(match[1]) if match else None
+
+
+def check_layers(config: AdapterConfig, model_config: PretrainedConfig) -> None:
+    """Refuse ``--adapter_layers`` that the model does not have; raises UsageError."""
+    if config.layers is not None and config.layers[-1] >= model_config.num_hidden_layers:
+        raise UsageError(
+            f"--adapter_layers {config.adapter_layers} is beyond the model's last layer, "
+            f"{model_config.num_hidden_layers - 1}"
+        )
+
+
+def site_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
+    """Names, relative to the base model, of the modules after which adapters go.
 
     Raises:
         UsageError: for an unsupported architecture, or one whose modules the table does not find.
     """
-    architecture = architecture_of(model.config.model_type)
+    architecture, sites = architecture_of(model.config.model_type), config.adapter_sites
     patterns = [getattr(architecture, site) for site in (("attention", "ffn") if sites == "both" else (sites,))]
     names = [
         name
@@ -85,11 +101,11 @@ def site_names(model: PreTrainedModel, sites: str) -> list[str]:
             f"{type(model).__name__} has {len(names)} adapter sites where {len(patterns)} in each of its "
             f"{model.config.num_hidden_layers} layers were expected"
         )
-    return names
+    return [name for name in names if config.layers is None or layer_of(name) in config.layers]
 
 
-def layer_norm_names(model: PreTrainedModel) -> list[str]:
-    """Names of the parameters of all LayerNorms of the base model.
+def layer_norm_names(model: PreTrainedModel, layers: Optional[tuple[int, ...]] = None) -> list[str]:
+    """Names of the parameters of all LayerNorms of the base model, or of those in some of its layers.
 
     Raises:
         UsageError: if there are none, which would silently train less than the method says.
@@ -104,7 +120,7 @@ def layer_norm_names(model: PreTrainedModel) -> list[str]:
     ]
     if not names:
         raise UsageError(f"no LayerNorm found in {type(model).__name__}")
-    return names
+    return [name for name in names if layers is None or layer_of(name) in layers]
 
 
 def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
@@ -128,7 +144,7 @@ def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
 def insert_adapters(model: PreTrainedModel, config: AdapterConfig) -> None:
     """Replace the module at every site by (module, then a new adapter)."""
     rule = None
-    for name in site_names(model, config.adapter_sites):
+    for name in site_names(model, config):
         parent_name, _, child_name = name.rpartition(".")
         parent = model.base_model.get_submodule(parent_name)
         site = getattr(parent, child_name)

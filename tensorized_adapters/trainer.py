@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
+from datasets import Dataset
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer, get_scheduler
 from transformers.trainer_pt_utils import safe_globals
@@ -24,6 +25,7 @@ from .checkpoint_folders import (
 from .errors import RunFailed
 from .files import write_json
 from .methods import trained_groups
+from .prefix import PREFIX_KEY, FrozenPrefix, PrefixedExamples, with_prefix
 from .surgery import adapters_of
 
 
@@ -77,12 +79,34 @@ class AdapterTrainer(Trainer):
         kwargs["model"].accepts_loss_kwargs = False
         super().__init__(*args, **kwargs)
         self.rates, self.notes = rates, notes
+        self.prefix: Optional[FrozenPrefix] = None
         self.step_losses: list[float] = []
         self._step_loss: Optional[torch.Tensor] = None
         self._sampler: Optional[EpochSampler] = None
         self.args.logging_nan_inf_filter = False  # would hide what training_step reports
         # Old checkpoints are removed by us, after the new one is sealed; the Trainer would remove whole folders.
         self._save_total_limit, self.args.save_total_limit = self.args.save_total_limit, None
+
+    # Frozen layers below the lowest trained one, from a file
+
+    def use_prefix(self, prefix: FrozenPrefix) -> None:
+        """From here on batches of :meth:`with_hidden_states` skip the layers below."""
+        self.prefix = prefix
+        self.data_collator = with_prefix(self.data_collator)
+
+    def with_hidden_states(self, examples: Dataset) -> Dataset | PrefixedExamples:
+        """``examples`` with what enters the lowest trained layer; as they are, where no prefix is used."""
+        if self.prefix is None:
+            return examples
+        return self.prefix.of(examples, self._without_unused_columns, self.args.eval_batch_size)
+
+    def _without_unused_columns(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        return self._get_collator_with_removed_columns(self.data_collator)(features)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if self.prefix is not None and PREFIX_KEY not in self._signature_columns:
+            self._signature_columns = [*self._signature_columns, PREFIX_KEY]
 
     # Learning rates
 

@@ -44,7 +44,7 @@ def test_an_explicit_flag_always_wins(flags):
             ["--group_by_length", "True", "--seed", "1"],
             ["--train_sampling_strategy", "group_by_length", "--seed", "1"],
         ),
-        (["--group_by_length", "False"], []),
+        (["--group_by_length", "False"], ["--train_sampling_strategy", "random"]),
         (["--save_safetensors"], []),
         (["--per_gpu_train_batch_size", "4"], ["--per_device_train_batch_size", "4"]),
     ],
