@@ -7,8 +7,9 @@ from torch import Tensor
 
 from .adapter_base import Adapter, add_projection
 from .config import AdapterConfig
-from .factorizations import _ThinPair, new_weight, weight_shapes
+from .factorizations import _ThinPair, new_weight
 from .initialization import ONE_MATRIX_GAIN, calibrated_start_, published_start_
+from .shapes import weight_shapes
 
 
 class BottleneckAdapter(Adapter):

@@ -1,10 +1,10 @@
 """What an adapter is: one frozen dataclass that is the flags, the Python interface and the file format at once."""
 
-import re
 from dataclasses import dataclass, field
 from typing import Literal, Optional
 
 from .errors import UsageError
+from .layers import parse_layers
 
 METHODS = ("tensorized", "dense", "compacter", "bitfit", "layer_norm", "head", "lora", "diff_pruning", "full")
 PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")
@@ -192,20 +192,8 @@ class AdapterConfig:
 
     @property
     def layers(self) -> Optional[tuple[int, ...]]:
-        """``--adapter_layers`` as ascending indices from 0; None for all.
-
-        Raises:
-            UsageError: if it is not like 6-11 or 0,2,8-11.
-        """
-        if self.adapter_layers is None:
-            return None
-        found: set[int] = set()
-        for part in str(self.adapter_layers).split(","):
-            match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", part)
-            if not match or int(match[2] or match[1]) < int(match[1]):
-                raise UsageError(f"--adapter_layers {self.adapter_layers!r} is not like 6-11 or 0,2,8-11")
-            found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
-        return tuple(sorted(found))
+        """``--adapter_layers`` as ascending indices from 0; None for all."""
+        return None if self.adapter_layers is None else parse_layers(self.adapter_layers)
 
     @property
     def calibrated(self) -> bool:

@@ -13,9 +13,10 @@ from .config import AdapterConfig
 from .dense import DenseAdapter
 from .diff_pruning import budget_of
 from .errors import UsageError
-from .factorizations import FORMATS, max_rank, weight_shapes
+from .factorizations import FORMATS
 from .lora import lora_layers, parameter_count
 from .methods import check_model_config, with_totals
+from .shapes import max_rank, weight_shapes
 from .surgery import base_prefix, bias_names, layer_norm_names, site_names, skeleton
 
 

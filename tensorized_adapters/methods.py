@@ -10,8 +10,8 @@ from .compacter import check_phm_dim
 from .config import AdapterConfig
 from .diff_pruning import insert_difference, take_out_difference
 from .errors import UsageError
-from .factorizations import check_rank
 from .lora import insert_lora, lora_layers, take_out_lora
+from .shapes import check_rank
 from .surgery import (
     adapters_of,
     architecture_of,

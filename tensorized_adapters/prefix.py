@@ -21,8 +21,9 @@ from .backbone import backbone_parameters
 from .errors import RunFailed, UsageError
 from .files import rename_into_place
 from .fingerprint import base_fingerprint
+from .layers import layer_of
 from .methods import trained_parameters
-from .surgery import base_prefix, layer_of
+from .surgery import base_prefix
 
 PREFIX_KEY = "prefix_hidden_states"  # of a batch: (examples, tokens, hidden)
 

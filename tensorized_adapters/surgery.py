@@ -16,6 +16,7 @@ from .compacter import CompacterAdapter
 from .config import AdapterConfig
 from .dense import DenseAdapter
 from .errors import UsageError
+from .layers import layer_of
 from .pairs import MergedPairs
 
 
@@ -66,12 +67,6 @@ def architecture_of(model_type: str) -> Architecture:
             f"{', '.join(sorted(ARCHITECTURES))} (DeBERTa-v3 is deberta-v2)"
         )
     return ARCHITECTURES[model_type]
-
-
-def layer_of(name: str) -> Optional[int]:
-    """The index of the encoder layer that a module or parameter belongs to; None outside of the layers."""
-    match = re.match(r"(?:.*\.)?encoder\.layer\.(\d+)\.", f"{name}.")
-    return int(match[1]) if match else None
 
 
 def check_layers(config: AdapterConfig, model_config: PretrainedConfig) -> None:

@@ -7,7 +7,8 @@ import tensorly
 import torch
 
 from tensorized_adapters import UsageError
-from tensorized_adapters.factorizations import FORMATS, balanced_split, check_rank, max_rank, new_weight, weight_shapes
+from tensorized_adapters.factorizations import FORMATS, new_weight
+from tensorized_adapters.shapes import balanced_split, check_rank, max_rank, weight_shapes
 
 PAPER_FORMATS = ("cp", "tucker", "tt", "tr")
 

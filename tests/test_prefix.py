@@ -15,8 +15,9 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
 from run_glue_tensorized import main
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, load_adapter, parameter_groups, save_adapter
+from tensorized_adapters.layers import layer_of
 from tensorized_adapters.prefix import PREFIX_KEY, FrozenPrefix, lowest_trained_layer, with_prefix
-from tensorized_adapters.surgery import adapters_of, layer_of
+from tensorized_adapters.surgery import adapters_of
 
 FOUR = {"num_hidden_layers": 4}
 

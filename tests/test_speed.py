@@ -1,0 +1,144 @@
+"""What the fast paths must not change: merged and kept pairs, torch.compile, gradient checkpointing, autocast."""
+
+import pytest
+import torch
+from conftest import tiny_model
+
+from tensorized_adapters import AdapterConfig, add_adapters
+from tensorized_adapters.surgery import adapters_of
+
+CONFIGS = [
+    AdapterConfig(adapter_projection_type=kind, tensorized_layer_rank=2, adapter_size=8, if_adapter_like=mode)
+    for kind in ("cp", "tucker", "tt", "tr", "matrix")
+    for mode in (True, False)
+] + [AdapterConfig(method="compacter", adapter_size=8)]
+
+
+def name(config):
+    return config.describe()
+
+
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    return {"input_ids": torch.randint(5, 20, (3, 9), generator=generator), "labels": torch.tensor([0, 1, 1])}
+
+
+def model_of(config):
+    """An adapted model whose every trained number is away from its start, without dropout."""
+    model = add_adapters(tiny_model(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), config).double()
+    torch.manual_seed(2)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def gradients(model, forward=None, **options):
+    model.train().zero_grad()
+    output = (model if forward is None else forward)(**batch(), **options)
+    output.loss.backward()
+    return output.logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same(one, other):
+    torch.testing.assert_close(one[0], other[0], rtol=1e-10, atol=1e-12)
+    assert one[1].keys() == other[1].keys()
+    for key, gradient in one[1].items():
+        torch.testing.assert_close(gradient, other[1][key], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_merged_pairs_give_the_numbers_of_single_ones(config):
+    model = model_of(config)
+    merged = gradients(model)
+    assert all(weight.merged is None for _, adapter in adapters_of(model) for weight in adapter.weights())
+    model.merged_pairs.remove()
+    assert_same(gradients(model), merged)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_gradient_checkpointing_gives_the_same_numbers(config):
+    model = model_of(config)
+    plain = gradients(model)
+    for reentrant in (False, True):
+        model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        model.enable_input_require_grads()
+        assert_same(gradients(model), plain)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_the_whole_model_compiles_and_gives_the_same_numbers(config):
+    model = model_of(config)
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    assert_same(gradients(model, compiled), gradients(model))
+    model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(**batch()).logits, model(**batch()).logits, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("change", ["optimizer", "in place", "loaded", "data"])
+def test_kept_pairs_follow_every_change_of_a_parameter(change, fused):
+    model = model_of(CONFIGS[0])
+
+    def logits():
+        with torch.no_grad():
+            return model.eval()(input_ids=batch()["input_ids"]).logits
+
+    before = logits()
+    assert torch.equal(before, logits()) and model.merged_pairs._kept is not None
+    parameters = [p for _, adapter in adapters_of(model) for p in adapter.parameters()]
+    if change == "optimizer":
+        optimizer = torch.optim.AdamW(parameters, lr=0.1, fused=fused)
+        model.train()(**batch()).loss.backward()
+        assert torch.equal(before, logits())  # between the gradient and the step, too
+        optimizer.step()
+    elif change == "in place":
+        with torch.no_grad():
+            parameters[0].mul_(2)
+    elif change == "loaded":
+        model.load_state_dict({key: 2 * value for key, value in model.state_dict().items()})
+    else:
+        parameters[0].data = 2 * parameters[0].data
+    changed = logits()
+    assert not torch.equal(before, changed)
+    model.merged_pairs.remove()
+    torch.testing.assert_close(logits(), changed, rtol=1e-10, atol=1e-12)
+
+
+def test_kept_pairs_are_computed_once(monkeypatch):
+    from tensorized_adapters.factorizations import CP
+
+    model, calls, pair_of = model_of(CONFIGS[0]).eval(), [], CP.pair_of
+    monkeypatch.setattr(CP, "pair_of", staticmethod(lambda *args: calls.append(1) or pair_of(*args)))
+    with torch.no_grad():
+        for _ in range(3):
+            model(input_ids=batch()["input_ids"])
+    assert len(calls) == 2  # down and up, of all sites together
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_autocast_gives_bfloat16_outputs_and_float32_gradients(config):
+    model = model_of(config).float()
+    adapter = next(adapters_of(model))[1]
+    hidden = torch.randn(2, 5, 32, dtype=torch.bfloat16, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = adapter(hidden)
+    assert output.dtype is torch.bfloat16
+    output.float().sum().backward()
+    assert all(p.grad.dtype is torch.float32 for p in adapter.parameters() if p.grad is not None)
+    reference = adapter(hidden.detach().float())
+    assert (output.float() - reference).norm() < 0.03 * reference.norm()
+
+
+def test_a_call_of_one_adapter_alone_uses_its_own_factors():
+    model = model_of(CONFIGS[0])
+    _, adapter = next(adapters_of(model))
+    x = torch.randn(2, 3, 32, dtype=torch.float64)
+    with torch.no_grad():
+        model.eval()(input_ids=batch()["input_ids"])
+        before = adapter(x)
+        for parameter in adapter.parameters():
+            parameter.data = 2 * parameter.data
+        assert not torch.equal(adapter(x), before)
