@@ -38,6 +38,8 @@ def main(argv: list[str]) -> int:
         model_config = _model_config(arguments)
         model = skeleton(model_config)
         rows = list(_rows(arguments, model))
+        if not rows:
+            raise UsageError("nothing to count: no format can use these --ranks")
         paper = arguments.model == "bert-base-cased" and arguments.num_labels == 2
         text = _written(rows, arguments, model_config, with_published=paper)
         if paper and arguments.format != "csv":

@@ -16,7 +16,7 @@ KNOWN = {
     "bert-large-cased": {"vocab_size": 28996} | _LARGE,
     "bert-large-uncased": {"vocab_size": 30522} | _LARGE,
 }
-# Percent, as published; those of the first three baselines are not of this model (see _notes).
+# Percent, as published; those of the first three baselines are not of this model (see notes).
 PUBLISHED = {
     "cp-2": 0.048,
     "cp-4": 0.058,

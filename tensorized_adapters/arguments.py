@@ -161,6 +161,8 @@ def _flags_of_json(path: str) -> list[str]:
         raise UsageError(f"{path} must hold one JSON object of flag names and values")
     argv = []
     for name, value in values.items():
+        if name in ("lora_targets", "adapter_layers") and isinstance(value, list):
+            value = ",".join(map(str, value))
         if isinstance(value, list):
             argv += [f"--{name}", *map(str, value)] if value else []
         elif value is not None:  # with "=", since a value may start with a dash

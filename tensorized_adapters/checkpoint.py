@@ -1,7 +1,7 @@
 """The adapter folder: every trained tensor and nothing else, with what is needed to refuse the wrong base model.
 
 adapter_config.json         settings, labels, fingerprint of the frozen base, checksums
-adapter_model.safetensors   adapters, LayerNorms, head, by the model's own parameter names
+adapter_model.safetensors   all that was trained, by the model's own parameter names (storage.py)
 README.md                   a model card
 
 A LoRA adapter's folder is also one of peft: its adapter_config.json and tensor names are peft's, and what would
@@ -10,6 +10,7 @@ otherwise stand in adapter_config.json stands in tensorized_adapters.json.
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -70,7 +71,7 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
             "name": model.config._name_or_path,
             "revision": getattr(model.config, "_commit_hash", None),
             "model_type": model.config.model_type,
-            "fingerprint": base_fingerprint(model, tensors),
+            "fingerprint": _fingerprint(model, config, tensors, head),
         },
         "newly_initialized": sorted(name for name in head if name.startswith(prefix)),
         "learning_rate_scales": [s for _, adapter in adapters_of(model) for _, s in adapter.learning_rate_scales()],
@@ -152,7 +153,8 @@ def check_adapter_fits(
         raise UsageError(
             f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
         )
-    if base_fingerprint(model, tensors) != record["base_model"]["fingerprint"]:
+    new = record.get("newly_initialized", [])
+    if _fingerprint(model, config, tensors, new) != record["base_model"]["fingerprint"]:
         raise UsageError(
             f"{folder} was trained on another base model: the frozen weights of "
             f"{model.config._name_or_path or 'this model'!r} are not those of {record['base_model']['name']!r}"
@@ -162,7 +164,12 @@ def check_adapter_fits(
         raise UsageError(f"{folder} is of another task: its labels are {list(record['id2label'].values())}")
     adapted = getattr(model, "adapter_config", None)
     if adapted is not None and adapted.to_dict() != config.to_dict():
-        raise UsageError(f"{folder} holds {config.describe()}, the model was adapted with {adapted.describe()}")
+        theirs, ours = config.to_dict(), adapted.to_dict()
+        odd = sorted(name for name in theirs.keys() & ours.keys() if theirs[name] != ours[name])
+        changes = ", ".join(f"{name} {theirs[name]} there, {ours[name]} here" for name in odd)
+        raise UsageError(
+            f"{folder} holds {config.describe()}, the model was adapted with {adapted.describe()} ({changes})"
+        )
     return config
 
 
@@ -237,6 +244,13 @@ def _check_schema(record: dict[str, Any], path: Path) -> None:
         raise UsageError(f"{path} is not an adapter of this program: 'newly_initialized' must be names")
     if not isinstance(record["base_model"].get("fingerprint"), str):
         raise UsageError(f"{path} is not an adapter of this program: it does not name its base model")
+
+
+def _fingerprint(model: PreTrainedModel, config: AdapterConfig, tensors: Iterable[str], new: Iterable[str]) -> str:
+    """Of what stays frozen; of the base as it was pre-trained, where nothing does."""
+    if config.method != "full":
+        return base_fingerprint(model, tensors)
+    return getattr(model, "pretrained_fingerprint", None) or base_fingerprint(model, new)
 
 
 def _config_checksum(record: dict[str, Any]) -> str:

@@ -69,8 +69,9 @@ class CompacterAdapter(Adapter):
         """D with a dense layer's standard deviation, U's t_i zero: the identity, bit for bit. The rule stays."""
         _calibrated_start_(self.down, std=1 / math.sqrt(self.down.in_features))
         _calibrated_start_(self.up, std=1 / math.sqrt(self.up.in_features))
-        # Of the rule's two rates, that of the up weight: both weights share the rule, and this one is the smaller.
-        self.down.learning_rate_scales[0] = self.up.learning_rate_scales[0]
+        # Both weights share the rule: of its two rates the smaller one.
+        shared = min(weight.learning_rate_scales[0] for weight in (self.down, self.up))
+        self.down.learning_rate_scales[0] = self.up.learning_rate_scales[0] = shared
         with torch.no_grad():
             rms = [p.square().mean().sqrt().item() for p in (self.rule, self.up.left)]
             self.up.right.zero_()

@@ -160,8 +160,8 @@ class AdapterConfig:
             _require_choice(name, getattr(self, name), choices)
         for name in ("tensorized_layer_rank", "adapter_size", "phm_dim", "lora_r", "lora_alpha"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(f"--{name} must be a whole number of at least 1, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6:
+                raise UsageError(f"--{name} must be a whole number of at least 1 and at most 10**6, got {value!r}")
         for name in ("if_adapter_like", "train_layer_norm", "diff_structured"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"--{name} must be True or False, got {getattr(self, name)!r}")
@@ -215,7 +215,8 @@ class AdapterConfig:
             "diff_pruning": "diff_sparsity",
         }
         size = f"-{getattr(self, sizes[self.method]):g}" if self.method in sizes else ""
-        return f"{self.method}{plus}{size}"
+        n = f" (n={self.phm_dim})" if self.method == "compacter" and self.phm_dim != 4 else ""
+        return f"{self.method}{plus}{size}{n}"
 
     def to_dict(self) -> dict:
         """The method and the fields it owns: what is written to ``adapter_config.json``."""

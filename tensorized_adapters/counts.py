@@ -21,7 +21,9 @@ from .surgery import base_prefix, bias_names, layer_norm_names, site_names, skel
 
 
 def count_parameters(config: AdapterConfig, model: PreTrainedModel) -> dict[str, int]:
-    """What :func:`methods.parameter_groups` will say of ``model`` once it is adapted.
+    """What :func:`methods.parameter_groups` will say of ``model`` once it is adapted, if its checkpoint is whole.
+
+    What a checkpoint lacks of the base (some have no pooler) is drawn anew and counts as head.
 
     Args:
         config: the method and its settings.

@@ -15,6 +15,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from .config import AdapterConfig
@@ -38,6 +39,7 @@ class Difference(nn.Module):
         super().__init__()
         self.whole: Optional[SparseDifference] = None  # of which this is a part
         self.pruned: Optional[Kept] = None  # while searching: what pruning would keep, until something changes
+        self.noise: Optional[tuple[Tensor, Tensor]] = None  # of this forward pass: for the gate and the module's
         self.search(
             torch.zeros_like(original),
             torch.full_like(original, GATE_START),
@@ -62,6 +64,7 @@ class Difference(nn.Module):
         for name in ("value", "gate", "module_gate"):
             if hasattr(self, name):
                 delattr(self, name)
+        self.noise = None
         self.register_buffer("kept_indices", kept[0], persistent=False)
         self.kept_values = nn.Parameter(kept[1])
         self.pruned = None
@@ -102,9 +105,20 @@ class Difference(nn.Module):
         count = torch.sigmoid(self.gate).sum()  # log(-LOW / HIGH) = 0
         return count if self.module_gate is None else count * torch.sigmoid(self.module_gate)
 
+    @torch.no_grad()
+    def draw(self) -> None:
+        """Logistic noise for one forward pass, in which a parameter may be used more than once."""
+        tiny = torch.finfo(self.gate.dtype).eps
+        gates = (self.gate, self.gate.new_empty(())) if self.module_gate is None else (self.gate, self.module_gate)
+        self.noise = tuple(torch.empty_like(gate).uniform_(tiny, 1 - tiny).logit_() for gate in gates)
+
     def _sampled(self) -> Tensor:
-        difference = self.value * _hard_concrete(self.gate, noisy=True)
-        return difference if self.module_gate is None else difference * _hard_concrete(self.module_gate, noisy=True)
+        if self.noise is None:
+            self.draw()
+        difference = self.value * _hard_concrete(self.gate + self.noise[0])
+        if self.module_gate is None:
+            return difference
+        return difference * _hard_concrete(self.module_gate + self.noise[1])
 
 
 class SparseDifference:
@@ -117,12 +131,19 @@ class SparseDifference:
 
     def __init__(self, parts: dict[str, Difference], budget: int):
         self.parts, self.budget = parts, budget
+        self.hook: Optional[RemovableHandle] = None
         for part in parts.values():
             part.whole = self
 
     @property
     def searching(self) -> bool:
         return any(part.searching for part in self.parts.values())
+
+    def draw(self) -> None:
+        """Noise for one forward pass, while searching."""
+        for part in self.parts.values():
+            if part.searching:
+                part.draw()
 
     def expected_count(self) -> Tensor:
         return sum(part.expected_count() for part in self.parts.values())
@@ -189,6 +210,7 @@ def insert_difference(model: PreTrainedModel, config: AdapterConfig, head: set[s
             size += parameter.numel()
             parametrize.register_parametrization(owner, parameter_name, parts[name])
     model.difference = SparseDifference(parts, budget_of(config, size))
+    model.difference.hook = model.register_forward_pre_hook(_draw_noise)
 
 
 def take_out_difference(model: PreTrainedModel) -> None:
@@ -198,12 +220,16 @@ def take_out_difference(model: PreTrainedModel) -> None:
     for name in model.difference.parts:
         owner_name, _, parameter_name = name.rpartition(".")
         parametrize.remove_parametrizations(model.get_submodule(owner_name), parameter_name, leave_parametrized=False)
+    model.difference.hook.remove()
     del model.difference
 
 
-def _hard_concrete(gate: Tensor, noisy: bool = False) -> Tensor:
-    """A stretched sigmoid of (gate + logistic noise), clamped to [0, 1]."""
-    if noisy:
-        tiny = torch.finfo(gate.dtype).eps
-        gate = gate + torch.empty_like(gate).uniform_(tiny, 1 - tiny).logit_()
+def _draw_noise(model: PreTrainedModel, _) -> None:
+    """Before the pass, so that recomputed activations find the same noise and leave the random state alone."""
+    if model.training:
+        model.difference.draw()
+
+
+def _hard_concrete(gate: Tensor) -> Tensor:
+    """A stretched sigmoid, clamped to [0, 1]."""
     return (torch.sigmoid(gate) * (HIGH - LOW) + LOW).clamp(0, 1)

@@ -20,17 +20,16 @@ class DiffPruningTrainer(AdapterTrainer):
     """
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """Three groups in either phase, so that schedule and checkpoints fit both: difference, head, gates."""
+        """The same groups in either phase, so that schedule and checkpoints fit both."""
         if self.optimizer is None:
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            gate_rate = self.model.adapter_config.diff_gate_learning_rate
-            rates = {"difference": self.rates["backbone"], "head": self.rates["head"], "gates": gate_rate}
+            rates = {"difference": self.rates["backbone"], "gates": self.model.adapter_config.diff_gate_learning_rate}
             # Differences and gates are not decayed: the penalty and the budget are about their size.
-            decay = {"difference": 0.0, "head": self.args.weight_decay, "gates": 0.0}
+            decay = {"decayed head": self.args.weight_decay}
             self.optimizer = kind(
                 [
-                    {"params": parameters, "lr": rates[name], "weight_decay": decay[name]}
-                    for name, parameters in self._parameters_by_group().items()
+                    {"params": ps, "lr": rates.get(name, self.rates["head"]), "weight_decay": decay.get(name, 0.0)}
+                    for name, ps in self._parameters_by_group().items()
                 ],
                 **options,
             )
@@ -55,7 +54,9 @@ class DiffPruningTrainer(AdapterTrainer):
         return output
 
     def _search_steps(self) -> int:
-        return max(1, round(self.state.max_steps * (1 - self.model.adapter_config.diff_final_fraction)))
+        """Of at least two steps each phase has one at least."""
+        steps = round(self.state.max_steps * (1 - self.model.adapter_config.diff_final_fraction))
+        return max(1, min(steps, self.state.max_steps - 1))
 
     def _end_search(self) -> None:
         """Prune, and let the optimizer go on with what was kept: new entries in the old groups."""
@@ -67,11 +68,14 @@ class DiffPruningTrainer(AdapterTrainer):
             group["params"] = parameters
 
     def _parameters_by_group(self) -> dict[str, list[torch.nn.Parameter]]:
-        groups: dict[str, list[torch.nn.Parameter]] = {"difference": [], "head": [], "gates": []}
+        names = ("difference", "decayed head", "head", "gates")
+        groups: dict[str, list[torch.nn.Parameter]] = {name: [] for name in names}
         for _, kind, parameter in self.model.difference.trained():
             if parameter.numel():
                 groups["gates" if kind.endswith("gate") else "difference"].append(parameter)
-        groups["head"] = list(trained_groups(self.model)["head"].values())
+        decayed = set(self.get_decay_parameter_names(self.model))
+        for name, parameter in trained_groups(self.model)["head"].items():
+            groups["decayed head" if name in decayed else "head"].append(parameter)
         return groups
 
     # Checkpoints: while searching, the dense values and gates are training state, as the optimizer's moments are.

@@ -28,30 +28,36 @@ def lora_layers(model: PreTrainedModel, config: AdapterConfig) -> dict[str, nn.L
     return {layer: module for layer, module in linear.items() if any(_ends_in(layer, name) for name in names)}
 
 
+def check_lora(config: AdapterConfig, model: PreTrainedModel) -> None:
+    """Refuse unknown ``--lora_targets``, and an r that stores more than the matrix it updates; raises UsageError."""
+    for name, layer in lora_layers(model, config).items():
+        largest = layer.in_features * layer.out_features // (layer.in_features + layer.out_features)
+        if config.lora_r > largest:
+            raise UsageError(f"--lora_r {config.lora_r} stores more than {name} itself; the largest is {largest}")
+
+
 def parameter_count(layers: dict[str, nn.Linear], r: int) -> int:
     """r (in + out) for each updated layer."""
     return sum(r * (layer.in_features + layer.out_features) for layer in layers.values())
 
 
-def peft_config(model: PreTrainedModel, config: AdapterConfig):
-    """The :class:`peft.LoraConfig` of ``config``, targets by their full names."""
-    from peft import LoraConfig  # a second of imports that no other method needs
+def insert_lora(model: PreTrainedModel, config: AdapterConfig, head: set[str]) -> None:
+    """Let peft wrap the updated layers, in place. Its initialisation: A uniform (Kaiming), B zero.
 
-    return LoraConfig(
+    A layer whose weight is ``head``, for it was newly initialised, is trained whole and gets no update.
+    """
+    from peft import LoraConfig, inject_adapter_in_model  # a second of imports that no other method needs
+
+    layers = lora_layers(model, config)
+    peft_config = LoraConfig(
         task_type="SEQ_CLS",
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
-        target_modules=sorted(lora_layers(model, config)),
+        target_modules=sorted(layer for layer in layers if f"{layer}.weight" not in head),
         base_model_name_or_path=model.config._name_or_path,
     )
-
-
-def insert_lora(model: PreTrainedModel, config: AdapterConfig) -> None:
-    """Let peft wrap the updated layers, in place. Its initialisation: A uniform (Kaiming), B zero."""
-    from peft import inject_adapter_in_model
-
-    inject_adapter_in_model(peft_config(model, config), model)
+    inject_adapter_in_model(peft_config, model)
 
 
 def take_out_lora(model: PreTrainedModel) -> None:

@@ -10,7 +10,8 @@ from .compacter import check_phm_dim
 from .config import AdapterConfig
 from .diff_pruning import insert_difference, take_out_difference
 from .errors import UsageError
-from .lora import insert_lora, lora_layers, take_out_lora
+from .fingerprint import base_fingerprint
+from .lora import check_lora, insert_lora, take_out_lora
 from .shapes import check_rank
 from .surgery import (
     adapters_of,
@@ -30,7 +31,7 @@ _INSERT: dict[str, Callable[[PreTrainedModel, AdapterConfig, set[str]], None]] =
     "tensorized": lambda model, config, head: insert_adapters(model, config),
     "dense": lambda model, config, head: insert_adapters(model, config),
     "compacter": lambda model, config, head: insert_adapters(model, config),
-    "lora": lambda model, config, head: insert_lora(model, config),
+    "lora": insert_lora,
     "diff_pruning": insert_difference,
 }
 
@@ -50,7 +51,7 @@ def check_model_config(config: AdapterConfig, model_config) -> None:
     elif config.method == "compacter":
         check_phm_dim(config.phm_dim, model_config.hidden_size, config.adapter_size)
     elif config.method == "lora":
-        lora_layers(skeleton(model_config), config)
+        check_lora(config, skeleton(model_config))
 
 
 def add_adapters(
@@ -73,7 +74,8 @@ def add_adapters(
         UsageError: if the model is adapted already or :func:`check_model_config` refuses it.
     """
     check_model_config(config, model.config)
-    if getattr(model, "adapter_config", None) is not None or any(True for _ in adapters_of(model)):
+    adapted = getattr(model, "adapter_config", None) is not None or hasattr(model, "peft_config")
+    if adapted or any(True for _ in adapters_of(model)):
         raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
     plain, backbone = pretrained_parameters(model), set(backbone_parameters(model))
     head = (set(plain) - backbone) | (set(newly_initialized) & backbone)
@@ -82,6 +84,8 @@ def add_adapters(
         "layer_norm": (set(layer_norm_names(model, config.layers)) if config.trains_layer_norm else set()) - head,
         "head": head,
     }
+    # Full fine-tuning leaves nothing frozen by which the base could be told later.
+    model.pretrained_fingerprint = base_fingerprint(model, head) if config.method == "full" else None
     if config.method in _INSERT:
         _INSERT[config.method](model, config, head)
     trained = set().union(*in_place.values())
@@ -98,7 +102,7 @@ def remove_adapters(model: PreTrainedModel) -> None:
     take_out_adapters(model)
     take_out_lora(model)
     take_out_difference(model)
-    model.adapter_config = model.trained_in_place = None
+    model.adapter_config = model.trained_in_place = model.pretrained_fingerprint = None
 
 
 def trained_groups(model: PreTrainedModel) -> dict[str, dict[str, nn.Parameter]]:

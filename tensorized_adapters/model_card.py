@@ -36,7 +36,7 @@ tags: [tensorized-adapters, text-classification]
 from transformers import AutoModelForSequenceClassification
 from tensorized_adapters import load_adapter
 
-model = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={model.config.num_labels}
+model = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={model.config.num_labels})
 load_adapter(model, "path/to/this/folder")
 ```
 """

@@ -44,7 +44,7 @@ class MergedPairs:
         if torch.is_grad_enabled():
             self._kept = None
             # Recomputed activations would find the pairs taken back.
-            if getattr(model, "is_gradient_checkpointing", False) and model.training:
+            if getattr(model, "is_activation_checkpointing", False) and model.training:
                 return
             pairs = [_pairs_of(group) for group in self._groups]
         else:

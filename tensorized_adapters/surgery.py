@@ -119,9 +119,17 @@ def layer_norm_names(model: PreTrainedModel, layers: Optional[tuple[int, ...]] =
 
 
 def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
-    """The model of a configuration without its weights: names and shapes alone, in no time and memory."""
-    with torch.device("meta"):
-        return AutoModelForSequenceClassification.from_config(model_config)
+    """The model of a configuration without its weights: names and shapes alone, in no time and memory.
+
+    Raises:
+        UsageError: for an unsupported architecture, or a configuration that makes no model.
+    """
+    architecture_of(model_config.model_type)
+    try:
+        with torch.device("meta"):
+            return AutoModelForSequenceClassification.from_config(model_config)
+    except (ValueError, TypeError, KeyError, RuntimeError, ZeroDivisionError) as error:
+        raise UsageError(f"--model_name_or_path: its configuration makes no model: {error}") from None
 
 
 def base_prefix(model: PreTrainedModel) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Optional
 import torch
 from datasets import Dataset
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import Trainer, get_scheduler
+from transformers import Trainer, TrainerCallback, get_scheduler
 from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -64,6 +64,21 @@ class EpochSampler(Sampler[int]):
         return (index for batch in shuffled + rest for index in batch)
 
 
+class SaveAfterEvaluation(TrainerCallback):
+    """Moves a save at the last step of an epoch behind the evaluation that follows it, as a resumed run skips both."""
+
+    waiting = False
+
+    def on_step_end(self, args, state, control, train_dataloader=None, **kwargs) -> None:
+        steps = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
+        if control.should_save and (state.global_step % steps == 0 or state.global_step >= state.max_steps):
+            control.should_save, self.waiting = False, True
+
+    def on_epoch_end(self, args, state, control, **kwargs) -> None:
+        control.should_save = control.should_save or self.waiting
+        self.waiting = False
+
+
 class AdapterTrainer(Trainer):
     """Trains an adapted model.
 
@@ -84,6 +99,7 @@ class AdapterTrainer(Trainer):
         self._step_loss: Optional[torch.Tensor] = None
         self._sampler: Optional[EpochSampler] = None
         self.args.logging_nan_inf_filter = False  # would hide what training_step reports
+        self.add_callback(SaveAfterEvaluation())
         # Old checkpoints are removed by us, after the new one is sealed; the Trainer would remove whole folders.
         self._save_total_limit, self.args.save_total_limit = self.args.save_total_limit, None
 
@@ -117,11 +133,11 @@ class AdapterTrainer(Trainer):
             scales = {
                 id(p): scale for _, adapter in adapters_of(self.model) for p, scale in adapter.learning_rate_scales()
             }
-            group_of = {name: group for group, ps in trained_groups(self.model).items() for name in ps}
+            group_of = {id(p): group for group, ps in trained_groups(self.model).items() for p in ps.values()}
             groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, parameter in self.model.named_parameters():
                 if parameter.requires_grad:
-                    rate = self.rates[group_of[name]] * scales.get(id(parameter), 1.0)
+                    rate = self.rates[group_of[id(parameter)]] * scales.get(id(parameter), 1.0)
                     decay = self.args.weight_decay if name in decayed else 0.0
                     groups.setdefault((rate, decay), []).append(parameter)
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
@@ -139,6 +155,8 @@ class AdapterTrainer(Trainer):
 
     def _get_learning_rate(self) -> float:
         """What is logged: ``--learning_rate`` as the schedule has it now, whatever the groups' own rates."""
+        if "initial_lr" not in self.optimizer.param_groups[0]:  # a schedule by plateaus
+            return super()._get_learning_rate()
         group = next((g for g in self.optimizer.param_groups if g["initial_lr"]), None)
         return self.args.learning_rate * (group["lr"] / group["initial_lr"]) if group else 0.0
 
@@ -241,6 +259,16 @@ class AdapterTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         load_adapter(self.model, os.path.join(resume_from_checkpoint, ADAPTER_FOLDER))
         self.step_losses = json.loads((Path(resume_from_checkpoint) / STEP_LOSSES_FILE).read_text())
+
+    def _load_optimizer_and_scheduler(self, checkpoint: Optional[str]) -> None:
+        options = [set(group) for group in self.optimizer.param_groups]
+        other = f"{checkpoint} was saved with another --optim; use that one, or start from it with --adapter_path"
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except (KeyError, ValueError):
+            raise RunFailed(other) from None
+        if checkpoint and any(before - set(g) for before, g in zip(options, self.optimizer.param_groups)):
+            raise RunFailed(other)
 
     def _load_best_model(self) -> None:
         load_adapter(self.model, os.path.join(self.state.best_model_checkpoint, ADAPTER_FOLDER))

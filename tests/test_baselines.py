@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from test_methods import logits, tokens, trained_a_little
 from transformers import AutoModelForSequenceClassification
 
-from tensorized_adapters import AdapterConfig, UsageError, add_adapters, save_adapter
+from tensorized_adapters import AdapterConfig, UsageError, add_adapters, load_adapter, save_adapter
 from tensorized_adapters.compacter import CompacterAdapter, PHMWeight
 from tensorized_adapters.dense import DenseAdapter
 from tensorized_adapters.surgery import adapters_of
@@ -126,15 +126,11 @@ def test_peft_loads_a_saved_lora_folder(base, tmp_path, new):
     assert json.loads((tmp_path / "adapter_config.json").read_text())["peft_type"] == "LORA"
     assert json.loads((tmp_path / "tensorized_adapters.json").read_text())["adapter"]["lora_r"] == 2
     (tmp_path / "tensorized_adapters.json").unlink()
-    from tensorized_adapters import load_adapter
-
     with pytest.raises(UsageError, match="is not an adapter of this program"):
         load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path)
 
 
 def test_a_folder_that_held_lora_holds_what_was_saved_last(base, tmp_path):
-    from tensorized_adapters import load_adapter
-
     for config in (AdapterConfig(method="lora", lora_r=2), AdapterConfig(method="head")):
         save_adapter(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), config), tmp_path)
         again = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path)
@@ -155,3 +151,21 @@ def test_lora_reaches_every_layer_it_names():
     before = logits(model)
     model(input_ids=tokens(), labels=torch.tensor([0, 1])).loss.backward()
     assert torch.equal(before, logits(model))
+
+
+def test_a_lora_target_that_is_new_is_trained_whole(base, tmp_path):
+    new = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"]
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    config = AdapterConfig(method="lora", lora_r=2, lora_targets="query,pooler.dense")
+    trained_a_little(add_adapters(model, config, newly_initialized=new))
+    assert not any("pooler" in name and "lora" in name for name, _ in model.named_parameters())
+    save_adapter(model, tmp_path)
+    fresh = AutoModelForSequenceClassification.from_pretrained(base)
+    torch.nn.init.zeros_(fresh.bert.pooler.dense.weight)
+    assert torch.equal(logits(load_adapter(fresh, tmp_path)), logits(model))
+
+
+def test_an_r_that_stores_more_than_the_matrix_is_refused():
+    with pytest.raises(UsageError, match="--lora_r 17 stores more than .*the largest is 16"):
+        add_adapters(tiny_model(), AdapterConfig(method="lora", lora_r=17))
+    add_adapters(tiny_model(), AdapterConfig(method="lora", lora_r=16))

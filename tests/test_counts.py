@@ -202,9 +202,19 @@ def test_the_script_as_markdown(count_script):
         ("--rank 2", "--rank"),
         ("--methods lora --lora_targets quarry", "no linear layer is called so"),
         ("--methods head --output /no/such/folder/x.csv", "--output /no/such/folder/x.csv cannot be written"),
+        ("--ranks 100000 --methods tensorized", "nothing to count"),
         ("--diff_sparsity 2 --methods diff_pruning", "--diff_sparsity must be a number above 0 and below 1"),
     ],
 )
 def test_the_script_refuses_in_one_line(words, message, count_script):
     ended = count_script(*words.split(), code=2)
-    assert message in ended.err and ended.err.count("\n") == 1 and not ended.out
+    refusal = [line for line in ended.err.splitlines() if not line.startswith("skipped: ")]
+    assert len(refusal) == 1 and message in refusal[0] and not ended.out
+
+
+def test_the_script_refuses_an_unsupported_architecture(tmp_path, count_script):
+    from transformers import DistilBertConfig
+
+    DistilBertConfig().save_pretrained(tmp_path)
+    ended = count_script("--model", str(tmp_path), code=2)
+    assert "'distilbert'" in ended.err and ended.err.count("\n") == 1

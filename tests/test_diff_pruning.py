@@ -204,3 +204,51 @@ def test_no_gate_has_left_a_trace_in_the_record_of_a_finished_run(diff_flags):
     settings = json.loads((out / "adapter" / "adapter_config.json").read_text())["adapter"]
     assert settings["diff_sparsity"] == 0.01
     assert not any("gate" in name for name in tensors_of(out))
+
+
+def test_a_parameter_that_is_used_twice_has_one_noise_a_pass():
+    """DeBERTa-v2 with shared projections reads its query weight twice in a forward pass."""
+    from test_surgery import build
+
+    model, _ = build("deberta-v2")
+    add_adapters(model, CONFIG).train()
+    layer = model.deberta.encoder.layer[0].attention.self.query_proj
+    with torch.no_grad():
+        layer.parametrizations.weight[0].value.fill_(1.0)
+        layer.parametrizations.weight[0].gate.zero_()
+    model(input_ids=tokens())
+    one, again = layer.weight, layer.weight
+    assert torch.equal(one, again)
+    model(input_ids=tokens())
+    assert not torch.equal(one, layer.weight)
+
+
+def test_the_heads_bias_is_not_decayed(diff_flags):
+    from test_trainer import optimizer_of
+
+    rates = {"adapters": 1.0, "backbone": 1e-4, "layer_norm": 1.0, "head": 1e-3}
+    model = add_adapters(tiny_model(), CONFIG)
+    groups = optimizer_of(model, rates, diff_flags["output_dir"], weight_decay=0.1).param_groups
+    rate_of = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert rate_of[id(model.classifier.weight)] == (1e-3, 0.1)
+    assert rate_of[id(model.classifier.bias)] == (1e-3, 0.0)
+    part = next(iter(model.difference.parts.values()))
+    assert rate_of[id(part.value)] == (1e-4, 0.0) and rate_of[id(part.gate)] == (0.1, 0.0)
+
+
+@pytest.mark.parametrize("steps", [2, 3, 10])
+@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])
+def test_each_phase_has_a_step(diff_flags, steps, fraction, monkeypatch):
+    from tensorized_adapters.diff_trainer import DiffPruningTrainer
+
+    seen = []
+    step = DiffPruningTrainer.training_step
+
+    def watching(self, *args, **kwargs):
+        loss = step(self, *args, **kwargs)
+        seen.append(self.model.difference.searching)
+        return loss
+
+    monkeypatch.setattr(DiffPruningTrainer, "training_step", watching)
+    assert main(argv(diff_flags, max_steps=steps, diff_final_fraction=fraction)) == 0
+    assert seen[0] and not seen[-1] and len(seen) == steps

@@ -127,16 +127,12 @@ def test_round_trip_holds_what_was_trained_and_leaves_the_rest_alone(tmp_path, b
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_another_base_is_refused_unless_nothing_of_it_stays(tmp_path, base, other_base, config):
-    save_adapter(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), config), tmp_path)
-    other = AutoModelForSequenceClassification.from_pretrained(other_base)
-    if config.method == "full":
-        load_adapter(other, tmp_path)
-        same = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), config)
-        assert torch.equal(other.bert.pooler.dense.weight, same.bert.pooler.dense.weight)
-    else:
-        with pytest.raises(UsageError, match="trained on another base model"):
-            load_adapter(other, tmp_path)
+def test_another_base_is_refused(tmp_path, base, other_base, config):
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), config)
+    save_adapter(trained_a_little(model), tmp_path)
+    with pytest.raises(UsageError, match="trained on another base model"):
+        load_adapter(AutoModelForSequenceClassification.from_pretrained(other_base), tmp_path)
+    load_adapter(model, tmp_path)  # the same model, trained since
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -181,3 +177,31 @@ def test_a_new_pooler_is_head_for_every_method_and_comes_back(tmp_path, base, co
     again = load_adapter(fresh, tmp_path)
     assert torch.equal(logits(again), logits(model))
     assert parameter_groups(again) == parameter_groups(model)
+
+
+def test_a_peft_model_is_adapted_already():
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(tiny_model(), LoraConfig(task_type="SEQ_CLS", target_modules=["query"]))
+    with pytest.raises(UsageError, match="adapted already"):
+        add_adapters(model, CONFIGS["head"])
+
+
+def test_a_refusal_names_what_differs(tmp_path, base):
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIGS["lora"])
+    save_adapter(model, tmp_path)
+    other = add_adapters(
+        AutoModelForSequenceClassification.from_pretrained(base), AdapterConfig(method="lora", lora_r=2, lora_alpha=3)
+    )
+    with pytest.raises(UsageError, match="lora_alpha 16 there, 3 here"):
+        load_adapter(other, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tensorized", "lora", "full"])
+def test_the_model_cards_code_runs_as_it_stands(tmp_path, base, name):
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIGS[name])
+    save_adapter(trained_a_little(model), tmp_path)
+    code = (tmp_path / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    space = {}
+    exec(code.replace("path/to/this/folder", str(tmp_path)), space)
+    assert torch.equal(logits(space["model"]), logits(model))

@@ -173,3 +173,46 @@ def test_sigterm_ends_with_143_and_a_record(flags, tmp_path):
     assert ended.returncode == 143
     assert ended.stderr.splitlines()[-1].startswith("terminated: the same command goes on")
     assert record_of(flags["output_dir"])["status"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    "killed_at", [1, 2, 4]
+)  # of saves every 3 of 6 steps: within an epoch, at its end, at the end
+def test_kill_9_at_the_end_of_an_epoch_that_is_still_to_be_evaluated(flags, tmp_path, killed_at):
+    saving = {"save_strategy": "steps", "save_steps": 3}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert main(argv(flags, output_dir=whole, **saving)) == 0
+    words = argv(flags, output_dir=killed, **saving)
+    child = os.fork()
+    if not child:
+        from tensorized_adapters import trainer
+
+        seal, sealed = trainer.seal_checkpoint, []
+
+        def killing(path):
+            seal(path)
+            sealed.append(path)
+            if len(sealed) == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        trainer.seal_checkpoint = killing
+        main(words)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert main(words) == 0
+    assert record_of(killed)["resumed_from"].endswith(f"checkpoint-{3 * killed_at}")
+    assert_equal_runs(whole, killed)
+
+
+def test_a_resume_with_another_optimizer_is_one_line(flags, tmp_path, capsys):
+    assert main(argv(flags)) == 0
+    checkpoint = flags["output_dir"] / "checkpoint-6"
+    words = argv(flags, resume_from_checkpoint=checkpoint, optim="adafactor", output_dir=tmp_path / "new")
+    capsys.readouterr()
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert "was saved with another --optim" in error and error.count("\n") == 1
+
+
+def test_a_schedule_by_plateaus(flags):
+    assert main(argv(flags, lr_scheduler_type="reduce_lr_on_plateau", logging_steps=2)) == 0

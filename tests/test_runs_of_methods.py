@@ -88,8 +88,9 @@ def test_flags_of_other_methods_are_refused(flags, capsys, method):
     own = {"method": method} | ({"adapter_projection_type": "cp"} if method == "tensorized" else {})
     foreign = {name for names in METHOD_FIELDS.values() for name in names} - set(METHOD_FIELDS[method])
     assert foreign
-    for name in sorted(foreign - {"adapter_projection_type", "lora_targets"}):
-        changes = dict.fromkeys(OWN) | own | {name: getattr(default, name)}
+    for name in sorted(foreign - {"adapter_projection_type"}):
+        value = {"lora_targets": "query", "adapter_layers": "0"}.get(name, getattr(default, name))
+        changes = dict.fromkeys(OWN) | own | {name: value}
         error = refused(capsys, argv(flags, **changes), flags["output_dir"])
         assert f"--{name} does not belong to --method {method}" in error
     if method not in ("tensorized", "dense", "compacter", "layer_norm"):
@@ -125,3 +126,28 @@ def test_flags_of_other_methods_are_refused(flags, capsys, method):
 )
 def test_settings_out_of_range(flags, capsys, changes, message):
     assert message in refused(capsys, argv(flags | dict.fromkeys(OWN), **changes), flags["output_dir"])
+
+
+def test_a_json_file_may_list_targets_and_layers(flags, tmp_path):
+    path = tmp_path / "job.json"
+    values = {key: str(value) for key, value in (flags | {"method": "lora"}).items() if key not in OWN}
+    path.write_text(json.dumps(values | {"lora_targets": ["query", "key"], "num_train_epochs": 1}))
+    assert main([str(path)]) == 0
+    assert record_of(flags["output_dir"])["arguments"]["lora_targets"] == "query,key"
+
+
+@pytest.mark.parametrize("changes", [{"method": "lora"}, {"adapter_projection_type": "cp", "target_params": 5000}])
+def test_configurations_that_make_no_model(flags, tmp_path, capsys, changes):
+    import shutil
+
+    from transformers import ViTConfig
+
+    odd = tmp_path / "odd"
+    shutil.copytree(flags["model_name_or_path"], odd)
+    config = json.loads((odd / "config.json").read_text())
+    (odd / "config.json").write_text(json.dumps(config | {"num_attention_heads": 5}))
+    words = argv(flags | dict.fromkeys(OWN), model_name_or_path=odd, **changes)
+    assert "its configuration makes no model" in refused(capsys, words, flags["output_dir"])
+    ViTConfig().save_pretrained(tmp_path / "vit")
+    words = argv(flags | dict.fromkeys(OWN), model_name_or_path=tmp_path / "vit", **changes)
+    assert "is a 'vit' model" in refused(capsys, words, flags["output_dir"])

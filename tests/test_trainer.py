@@ -31,21 +31,30 @@ def test_length_grouping_covers_everything_once_and_pads_less():
     assert order(grouped, 0) != order(grouped, 1)
 
 
+def optimizer_of(model, rates, folder, **options):
+    """The optimizer that a run would use."""
+    from transformers import TrainingArguments
+
+    from tensorized_adapters.diff_trainer import DiffPruningTrainer
+    from tensorized_adapters.trainer import AdapterTrainer
+
+    kind = DiffPruningTrainer if model.adapter_config.method == "diff_pruning" else AdapterTrainer
+    arguments = TrainingArguments(output_dir=str(folder), use_cpu=True, **options)
+    return kind(model=model, args=arguments, rates=rates, notes={}).create_optimizer()
+
+
 def test_each_factor_trains_at_its_own_rate(flags):
     """The optimizer's groups: rate x scale for factors, the given rates for LayerNorms and head."""
     import torch
     from conftest import tiny_model
-    from transformers import TrainingArguments
 
     from tensorized_adapters import AdapterConfig, add_adapters
     from tensorized_adapters.surgery import adapters_of
-    from tensorized_adapters.trainer import AdapterTrainer
 
     config = AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8)
     model = add_adapters(tiny_model(), config)
     rates = {"adapters": 1e-3, "layer_norm": 2e-3, "head": 3e-3}
-    arguments = TrainingArguments(output_dir=str(flags["output_dir"]), use_cpu=True, weight_decay=0.1)
-    optimizer = AdapterTrainer(model=model, args=arguments, rates=rates, notes={}).create_optimizer()
+    optimizer = optimizer_of(model, rates, flags["output_dir"], weight_decay=0.1)
     rate_of = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
     for _, adapter in adapters_of(model):
         for parameter, scale in adapter.learning_rate_scales():
