@@ -1,5 +1,5 @@
-"""Fine-tune a frozen pre-trained BERT on a GLUE task with CP, Tucker, Tensor-Train or Tensor-Ring adapters, or with one
-of the methods that they are compared with (--method).
+"""Fine-tune a frozen pre-trained BERT on a GLUE task with CP, Tucker, Tensor-Train or Tensor-Ring adapters, or with
+one of the methods that they are compared with (--method).
 
 Flags are those of Hugging Face's run_glue and TrainingArguments, plus ours. A JSON file of the same names can come
 first; flags after it win. Exit codes: 0 done, 2 refused input, 1 failed, 130 and 143 interrupted.

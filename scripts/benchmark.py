@@ -21,21 +21,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
-from benchmark_models import FLOOR, build, config_of  # noqa: E402
+from benchmark_models import FLOOR, Bench, config_of  # noqa: E402
 from rich.table import Table  # noqa: E402
 from transformers import (  # noqa: E402
     AutoConfig,
     AutoModelForSequenceClassification,
     BertConfig,
     PreTrainedModel,
-    TrainingArguments,
 )
 
 from tensorized_adapters import UsageError  # noqa: E402
 from tensorized_adapters.files import write_json  # noqa: E402
-from tensorized_adapters.methods import parameter_groups  # noqa: E402
 from tensorized_adapters.results import console, peak_memory  # noqa: E402
-from tensorized_adapters.trainer import AdapterTrainer  # noqa: E402
 
 FORMATS = ("cp", "tucker", "tt", "tr")
 DEFAULT = [f"{kind}-4" for kind in FORMATS] + [f"{kind}-4-assembled" for kind in FORMATS] + ["dense", "lora", "full"]
@@ -48,7 +45,6 @@ ALL = [
     "lora",
     "full",
 ]
-RATES = {"adapters": 1e-3, "backbone": 1e-5, "layer_norm": 1e-3, "head": 1e-3}
 
 
 def main(argv: list[str]) -> int:
@@ -128,40 +124,6 @@ def _backbone(arguments: argparse.Namespace) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(arguments.model)
         model = AutoModelForSequenceClassification.from_pretrained(arguments.model, config=config)
     return model.to(arguments.device)
-
-
-class Bench:
-    """One method's model, optimizer and batch."""
-
-    def __init__(self, name: str, backbone: PreTrainedModel, arguments: argparse.Namespace, shape: str):
-        self.model = build(name, backbone, backbone.config).to(arguments.device)
-        self.counts = parameter_groups(self.model)
-        if arguments.gradient_checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
-        # The job's own optimizer and its groups, on the Trainer's default, fused AdamW.
-        training = TrainingArguments(output_dir="unused", report_to="none", use_cpu=arguments.device == "cpu")
-        self.optimizer = AdapterTrainer(model=self.model, args=training, rates=RATES, notes={}).create_optimizer()
-        examples, tokens = map(int, shape.split("x"))
-        generator = torch.Generator().manual_seed(1)
-        ids = torch.randint(1000, self.model.config.vocab_size, (examples, tokens), generator=generator)
-        labels = torch.randint(2, (examples,), generator=generator)
-        self.batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
-        self.batch = {key: value.to(arguments.device) for key, value in self.batch.items()}
-        self.autocast = (arguments.device, torch.bfloat16, arguments.dtype == "bfloat16")
-        self.forward = torch.compile(self.model, fullgraph=True) if arguments.compile else self.model
-
-    def train(self) -> None:
-        self.model.train()
-        with torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
-            loss = self.forward(**self.batch).loss
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
-    def evaluate(self) -> None:
-        self.model.eval()
-        with torch.no_grad(), torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
-            self.forward(**self.batch)
 
 
 def _seconds(step: Callable[[], None], device: str) -> float:

@@ -1,22 +1,26 @@
 """The models that scripts/benchmark.py compares: one frozen backbone, shared, under each method."""
 
+import argparse
 import re
 from collections.abc import Callable
 
 import tensorly
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel, TrainingArguments
 
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters
 from tensorized_adapters.config import METHODS
 from tensorized_adapters.factorizations import CP, TR, Tucker, _ThinPair
-from tensorized_adapters.methods import trained_parameters
+from tensorized_adapters.methods import parameter_groups, trained_parameters
 from tensorized_adapters.surgery import adapters_of
+from tensorized_adapters.trainer import AdapterTrainer
 
 # The same trained parameters as the floor's, and the adapters on top of them.
 FLOOR = "floor"
 _TENSORIZED = re.compile(r"(cp|tucker|tt|tr|matrix)-(\d+)(-one-matrix)?(-assembled)?")
+
+RATES = {"adapters": 1e-3, "backbone": 1e-5, "layer_norm": 1e-3, "head": 1e-3}
 
 
 def config_of(name: str) -> AdapterConfig:
@@ -54,6 +58,40 @@ def build(name: str, backbone: PreTrainedModel, model_config: PretrainedConfig) 
     if name.endswith("-assembled"):
         _assemble_on_every_pass(model)
     return model
+
+
+class Bench:
+    """One method's model, optimizer and batch."""
+
+    def __init__(self, name: str, backbone: PreTrainedModel, arguments: argparse.Namespace, shape: str):
+        self.model = build(name, backbone, backbone.config).to(arguments.device)
+        self.counts = parameter_groups(self.model)
+        if arguments.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        # The job's own optimizer and its groups, on the Trainer's default, fused AdamW.
+        training = TrainingArguments(output_dir="unused", report_to="none", use_cpu=arguments.device == "cpu")
+        self.optimizer = AdapterTrainer(model=self.model, args=training, rates=RATES, notes={}).create_optimizer()
+        examples, tokens = map(int, shape.split("x"))
+        generator = torch.Generator().manual_seed(1)
+        ids = torch.randint(1000, self.model.config.vocab_size, (examples, tokens), generator=generator)
+        labels = torch.randint(2, (examples,), generator=generator)
+        self.batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+        self.batch = {key: value.to(arguments.device) for key, value in self.batch.items()}
+        self.autocast = (arguments.device, torch.bfloat16, arguments.dtype == "bfloat16")
+        self.forward = torch.compile(self.model, fullgraph=True) if arguments.compile else self.model
+
+    def train(self) -> None:
+        self.model.train()
+        with torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
+            loss = self.forward(**self.batch).loss
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def evaluate(self) -> None:
+        self.model.eval()
+        with torch.no_grad(), torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
+            self.forward(**self.batch)
 
 
 def _assemble_on_every_pass(model: PreTrainedModel) -> None:

@@ -114,7 +114,7 @@ def _adapter_config(given: dict[str, Any], run: RunArguments) -> tuple[AdapterCo
         raise UsageError("--adapter_path is empty; name an adapter/ folder or leave it out")
     if "head_start" in given:
         raise UsageError("--head_start contradicts --adapter_path, which holds a trained head; leave one of them out")
-    from .checkpoint import read_config  # with torch and transformers' models, which a plain command line spares
+    from .adapter_files import read_config  # with torch and transformers' models, which a plain command line spares
 
     saved = read_config(run.adapter_path)
     config = AdapterConfig.from_dict(saved["adapter"])

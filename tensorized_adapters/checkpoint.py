@@ -20,6 +20,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from .adapter_files import (
+    BESIDE_PEFT_FILE,
+    CARD_FILE,
+    CONFIG_FILE,
+    FORMAT_VERSION,
+    WEIGHTS_FILE,
+    config_checksum,
+    read_adapter,
+)
 from .config import AdapterConfig
 from .errors import RunFailed, UsageError
 from .files import write_aside
@@ -27,14 +36,8 @@ from .fingerprint import base_fingerprint
 from .lora import peft_file
 from .methods import add_adapters, remove_adapters
 from .model_card import model_card
-from .storage import check_tensors, file_names, names_of_file, put_tensors, tensors_to_store
+from .storage import check_tensors, file_names, put_tensors, tensors_to_store
 from .surgery import adapters_of, base_prefix, layer_norm_names
-
-FORMAT_VERSION = 1
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
-CARD_FILE = "README.md"
-BESIDE_PEFT_FILE = "tensorized_adapters.json"  # the config, where CONFIG_FILE is peft's
 
 
 def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dict[str, Any]] = None) -> None:
@@ -78,7 +81,7 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
         "notes": notes or {},
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    record["config_sha256"] = _config_checksum(record)
+    record["config_sha256"] = config_checksum(record)
     write_aside(folder / WEIGHTS_FILE, weights)
     write_aside(folder / CARD_FILE, model_card(model, config, notes or {}).encode())
     content = json.dumps(record, indent=1).encode()
@@ -173,89 +176,11 @@ def check_adapter_fits(
     return config
 
 
-def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The verified config record and tensors of an adapter folder; nothing is unpickled.
-
-    Raises:
-        UsageError: missing, truncated or altered files, an unknown format version.
-    """
-    folder = adapter_folder(folder)
-    record = read_config(folder)
-    try:
-        weights = (folder / WEIGHTS_FILE).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{folder / WEIGHTS_FILE} cannot be read: {error.strerror}") from None
-    if hashlib.sha256(weights).hexdigest() != record["weights_sha256"]:
-        raise UsageError(f"{folder / WEIGHTS_FILE} is truncated or was altered: its sha256 is not the recorded one")
-    try:
-        tensors = safetensors.torch.load(weights)
-    except safetensors.SafetensorError as error:
-        raise UsageError(f"{folder / WEIGHTS_FILE} is not a safetensors file: {error}") from None
-    positions = record["adapter"].get("method") == "diff_pruning"
-    for name, tensor in tensors.items():
-        numbers = tensor.is_floating_point() or (positions and tensor.dtype == torch.int32)
-        if not numbers or not torch.isfinite(tensor).all():
-            raise UsageError(f"{folder / WEIGHTS_FILE}: {name} holds something else than finite numbers")
-    return record, names_of_file(record["adapter"].get("method"), tensors)
-
-
-def read_config(folder: str | Path) -> dict[str, Any]:
-    """The verified ``adapter_config.json`` (of LoRA ``tensorized_adapters.json``) alone.
-
-    Raises:
-        UsageError: as :func:`read_adapter`.
-    """
-    path = adapter_folder(folder) / BESIDE_PEFT_FILE
-    path = path if path.is_file() else path.with_name(CONFIG_FILE)
-    try:
-        record = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; an adapter is a folder with that file") from None
-    except ValueError:
-        raise UsageError(f"{path} is truncated or was altered: it is not JSON") from None
-    if not isinstance(record, dict) or "format_version" not in record:
-        raise UsageError(f"{path} is not an adapter of this program")
-    if record["format_version"] != FORMAT_VERSION:
-        raise UsageError(f"{path} has format version {record['format_version']}, this program reads {FORMAT_VERSION}")
-    if record.get("config_sha256") != _config_checksum(record):
-        raise UsageError(f"{path} was altered: its checksum is not the recorded one")
-    _check_schema(record, path)
-    return record
-
-
-def adapter_folder(folder: str | Path) -> Path:
-    """``folder`` itself, or its ``adapter/`` if that is where the config is (run folders and checkpoints)."""
-    folder = Path(folder)
-    return folder / "adapter" if (folder / "adapter" / CONFIG_FILE).is_file() else folder
-
-
-def _check_schema(record: dict[str, Any], path: Path) -> None:
-    """What a checksum cannot tell: a record that was written by hand."""
-    kinds = {"adapter": dict, "num_labels": int, "id2label": dict, "base_model": dict, "weights_sha256": str}
-    kinds |= {"learning_rate_scales": list, "notes": dict}
-    for name, kind in kinds.items():
-        if not isinstance(record.get(name), kind):
-            raise UsageError(f"{path} is not an adapter of this program: {name!r} is missing or of another type")
-    if set(record["id2label"]) != {str(i) for i in range(record["num_labels"])}:
-        raise UsageError(f"{path} is not an adapter of this program: 'id2label' does not name the labels")
-    if not all(isinstance(s, (int, float)) and 0 < s < float("inf") for s in record["learning_rate_scales"]):
-        raise UsageError(f"{path} is not an adapter of this program: 'learning_rate_scales' must be positive numbers")
-    if not isinstance(record.get("newly_initialized", []), list):
-        raise UsageError(f"{path} is not an adapter of this program: 'newly_initialized' must be names")
-    if not isinstance(record["base_model"].get("fingerprint"), str):
-        raise UsageError(f"{path} is not an adapter of this program: it does not name its base model")
-
-
 def _fingerprint(model: PreTrainedModel, config: AdapterConfig, tensors: Iterable[str], new: Iterable[str]) -> str:
     """Of what stays frozen; of the base as it was pre-trained, where nothing does."""
     if config.method != "full":
         return base_fingerprint(model, tensors)
     return getattr(model, "pretrained_fingerprint", None) or base_fingerprint(model, new)
-
-
-def _config_checksum(record: dict[str, Any]) -> str:
-    content = {key: value for key, value in record.items() if key != "config_sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _check_scales(model: PreTrainedModel, record: dict[str, Any], folder: str | Path) -> None:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Optional
 
-from .checkpoint import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from .adapter_files import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .files import sha256_of, write_json
 
 ADAPTER_FOLDER = "adapter"

@@ -11,8 +11,9 @@ from typing import Any, Optional
 import torch
 from transformers.utils import logging as transformers_logging
 
+from .adapter_files import read_adapter
 from .arguments import resolve_rates
-from .checkpoint import check_adapter_fits, read_adapter, save_adapter
+from .checkpoint import check_adapter_fits, save_adapter
 from .checkpoint_folders import ADAPTER_FILES, ADAPTER_FOLDER, flaw_of_checkpoint, newest_whole_checkpoint
 from .data import Data
 from .errors import RunFailed, Terminated, UsageError

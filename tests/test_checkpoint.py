@@ -9,7 +9,7 @@ from conftest import save_base, tiny_model
 from transformers import AutoModelForSequenceClassification
 
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError, add_adapters, load_adapter, save_adapter
-from tensorized_adapters.checkpoint import _config_checksum
+from tensorized_adapters.adapter_files import config_checksum
 
 CONFIG = AdapterConfig(adapter_projection_type="tr", tensorized_layer_rank=2, adapter_size=8)
 
@@ -24,7 +24,7 @@ def trained(model):
 def rewrite(path, change):
     """Change a config record as someone would who also mends its checksum."""
     record = json.loads(path.read_text()) | change
-    path.write_text(json.dumps(record | {"config_sha256": _config_checksum(record)}))
+    path.write_text(json.dumps(record | {"config_sha256": config_checksum(record)}))
 
 
 def logits(model):

@@ -1,6 +1,6 @@
 """Data order and learning rates of the Trainer."""
 
-from tensorized_adapters.trainer import EpochSampler
+from tensorized_adapters.sampler import EpochSampler
 
 
 def order(sampler, epoch):
