@@ -36,6 +36,7 @@ METHOD_FIELDS: dict[str, tuple[str, ...]] = {
         "diff_l0_penalty",
         "diff_gate_learning_rate",
         "diff_final_fraction",
+        "diff_final_learning_rate",
     ),
     "full": (),
 }
@@ -47,6 +48,7 @@ _RANGES = {
     "diff_final_fraction": (0, 1, False),
     "diff_l0_penalty": (0, float("inf"), True),
     "diff_gate_learning_rate": (0, float("inf"), True),
+    "diff_final_learning_rate": (0, float("inf"), True),
 }
 
 
@@ -135,6 +137,9 @@ class AdapterConfig:
     diff_final_fraction: float = field(
         default=0.5,
         metadata={"help": "diff_pruning: share of the steps that come after pruning and train what was kept."},
+    )
+    diff_final_learning_rate: float = field(
+        default=1e-3, metadata={"help": "diff_pruning: learning rate of what was kept, on the same schedule."}
     )
 
     def __post_init__(self) -> None:

@@ -23,7 +23,9 @@ class DiffPruningTrainer(AdapterTrainer):
         """The same groups in either phase, so that schedule and checkpoints fit both."""
         if self.optimizer is None:
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            rates = {"difference": self.rates["backbone"], "gates": self.model.adapter_config.diff_gate_learning_rate}
+            config, searching = self.model.adapter_config, self.model.difference.searching
+            rate = self.rates["backbone"] if searching else config.diff_final_learning_rate
+            rates = {"difference": rate, "gates": config.diff_gate_learning_rate}
             # Differences and gates are not decayed: the penalty and the budget are about their size.
             decay = {"decayed head": self.args.weight_decay}
             self.optimizer = kind(
@@ -59,9 +61,16 @@ class DiffPruningTrainer(AdapterTrainer):
         return max(1, min(steps, self.state.max_steps - 1))
 
     def _end_search(self) -> None:
-        """Prune, and let the optimizer go on with what was kept: new entries in the old groups."""
+        """Prune, and let the optimizer go on with what was kept, at its own rate: new entries in the old groups."""
         self.model.difference.fix()
-        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)  # accelerate's wrapper
+        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)  # accelerate's wrappers
+        schedule = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)
+        difference, rate = optimizer.param_groups[0], self.model.adapter_config.diff_final_learning_rate
+        if initial := difference.get("initial_lr"):
+            difference["lr"] *= rate / initial
+            difference["initial_lr"] = schedule.base_lrs[0] = rate
+        else:  # a schedule by plateaus, or a search at rate zero
+            difference["lr"] = rate
         for group, parameters in zip(optimizer.param_groups, self._parameters_by_group().values()):
             for gone in set(group["params"]) - set(parameters):
                 optimizer.state.pop(gone, None)

@@ -1,10 +1,36 @@
-"""The order of the training examples."""
+"""The order of the examples, in training and in evaluation."""
 
 from collections.abc import Iterator
 from typing import Optional
 
+import pyarrow.compute
 import torch
+from datasets import Dataset
 from torch.utils.data import Sampler
+
+
+def lengths_of(examples: Dataset) -> list[int]:
+    """The number of token ids of each example, without making Python lists of them."""
+    return pyarrow.compute.list_value_length(examples.with_format("arrow")[:]["input_ids"]).to_pylist()
+
+
+def longest_first(examples: Dataset) -> list[int]:
+    """Indices by falling length: batches of evaluation that need next to no padding."""
+    lengths = lengths_of(examples)
+    return sorted(range(len(lengths)), key=lambda i: -lengths[i])
+
+
+class FixedSampler(Sampler[int]):
+    """The given indices, in their order."""
+
+    def __init__(self, order: list[int]):
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order)
 
 
 class EpochSampler(Sampler[int]):

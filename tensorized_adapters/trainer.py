@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, get_scheduler
 from transformers.trainer_pt_utils import safe_globals
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
 from .checkpoint import load_adapter, save_adapter
 from .checkpoint_folders import (
@@ -25,7 +26,7 @@ from .errors import RunFailed
 from .files import write_json
 from .methods import trained_groups
 from .prefix import PREFIX_KEY, FrozenPrefix, PrefixedExamples, with_prefix
-from .sampler import EpochSampler
+from .sampler import EpochSampler, FixedSampler, lengths_of, longest_first
 from .surgery import adapters_of
 
 
@@ -42,6 +43,10 @@ class SaveAfterEvaluation(TrainerCallback):
     def on_epoch_end(self, args, state, control, **kwargs) -> None:
         control.should_save = control.should_save or self.waiting
         self.waiting = False
+
+
+def _tokens(examples: Dataset | PrefixedExamples) -> Dataset:
+    return examples.examples if isinstance(examples, PrefixedExamples) else examples
 
 
 class AdapterTrainer(Trainer):
@@ -132,13 +137,26 @@ class AdapterTrainer(Trainer):
         if self.args.train_sampling_strategy == "sequential":
             return SequentialSampler(dataset)
         grouped = self.args.train_sampling_strategy == "group_by_length"
-        lengths = [len(ids) for ids in dataset["input_ids"]] if grouped else None
+        lengths = lengths_of(_tokens(dataset)) if grouped else None
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         self._sampler = EpochSampler(len(dataset), seed, self.args.train_batch_size, lengths)
         return self._sampler
 
     def _get_eval_sampler(self, eval_dataset) -> Optional[Sampler]:
-        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None  # predictions stay in file order
+        """By length, to save padding; :meth:`evaluation_loop` puts the outputs back into file order."""
+        return FixedSampler(longest_first(_tokens(eval_dataset)))
+
+    def evaluation_loop(self, dataloader, *args, **kwargs) -> EvalLoopOutput:
+        output = super().evaluation_loop(dataloader, *args, **kwargs)
+        place = np.argsort(longest_first(_tokens(dataloader.dataset)))
+
+        def in_file_order(values):
+            return tuple(map(in_file_order, values)) if isinstance(values, tuple) else values[place]
+
+        return output._replace(
+            predictions=in_file_order(output.predictions),
+            label_ids=None if output.label_ids is None else in_file_order(output.label_ids),
+        )
 
     def _get_dataloader(self, dataset, description, batch_size, sampler_fn=None, is_training=False, **kwargs):
         """``--dataloader_drop_last`` is about training: every example is evaluated and predicted."""

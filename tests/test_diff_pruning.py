@@ -236,6 +236,24 @@ def test_the_heads_bias_is_not_decayed(diff_flags):
     assert rate_of[id(part.value)] == (1e-4, 0.0) and rate_of[id(part.gate)] == (0.1, 0.0)
 
 
+def test_what_was_kept_trains_at_its_own_rate(diff_flags, monkeypatch):
+    from tensorized_adapters.diff_trainer import DiffPruningTrainer
+
+    seen = []
+    step = DiffPruningTrainer.training_step
+
+    def watching(self, *args, **kwargs):
+        loss = step(self, *args, **kwargs)
+        seen.append([group["lr"] for group in self.optimizer.param_groups])
+        return loss
+
+    monkeypatch.setattr(DiffPruningTrainer, "training_step", watching)
+    changes = {"diff_final_learning_rate": 0.03, "lr_scheduler_type": "constant", "warmup_steps": 0}
+    assert main(argv(diff_flags, **changes)) == 0
+    difference, head = [rates[0] for rates in seen], [rates[1] for rates in seen]
+    assert difference == [0.01] * 6 + [0.03] * 6 and set(head) == {0.025}
+
+
 @pytest.mark.parametrize("steps", [2, 3, 10])
 @pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])
 def test_each_phase_has_a_step(diff_flags, steps, fraction, monkeypatch):
