@@ -7,7 +7,8 @@ from torch import Tensor
 
 from .adapter_base import Adapter, add_projection
 from .config import AdapterConfig
-from .factorizations import _ThinPair, new_weight
+from .factorizations import _ThinPair, new_weight, pair_is_cheaper, project
+from .fused import FusedBottleneck, can_fuse
 from .initialization import ONE_MATRIX_GAIN, calibrated_start_, published_start_
 from .shapes import weight_shapes
 
@@ -38,7 +39,10 @@ class BottleneckAdapter(Adapter):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden: (..., hidden_size); returns the same shape."""
-        return add_projection(hidden, torch.relu(self.down.project(hidden)), self.up)
+        down, up = self.down.thin_pair(), self.up.thin_pair()
+        if can_fuse(hidden) and pair_is_cheaper(*down) and pair_is_cheaper(*up):
+            return FusedBottleneck.apply(hidden, *down, *up)
+        return add_projection(hidden, torch.relu(project(hidden, down)), up)
 
 
 class OneMatrixAdapter(Adapter):
@@ -63,7 +67,7 @@ class OneMatrixAdapter(Adapter):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden: (..., hidden_size); returns the same shape."""
-        return hidden + torch.relu(self.weight.project(hidden))
+        return hidden + torch.relu(project(hidden, self.weight.thin_pair()))
 
 
 def new_adapter(config: AdapterConfig, hidden_size: int) -> Adapter:

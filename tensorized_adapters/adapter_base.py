@@ -32,8 +32,8 @@ class Adapter(nn.Module):
             weight.learning_rate_scales = [known[id(parameter)] for parameter in weight.parameters()]
 
 
-def add_projection(residual: Tensor, x: Tensor, weight: _ThinPair) -> Tensor:
-    """``residual + x @ W``, the sum fused into the last product: one pass less over the hidden state."""
-    a, b = weight.thin_pair()
+def add_projection(residual: Tensor, x: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:
+    """``residual + x @ A @ B``, the sum fused into the last product: one pass less over the hidden state."""
+    a, b = pair
     x, b = (times(x, a), b) if pair_is_cheaper(a, b) else (x, a @ b)
     return torch.addmm(residual.flatten(0, -2), x.flatten(0, -2), b).view_as(residual)

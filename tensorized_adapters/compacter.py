@@ -82,7 +82,7 @@ class CompacterAdapter(Adapter):
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden: (..., hidden_size); returns the same shape."""
         inner = torch.relu(self.down.project(hidden) + self.down_bias)
-        return add_projection(hidden + self.up_bias, inner, self.up)
+        return add_projection(hidden + self.up_bias, inner, self.up.thin_pair())
 
 
 def check_phm_dim(phm_dim: int, hidden_size: int, adapter_size: int) -> None:

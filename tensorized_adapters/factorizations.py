@@ -66,9 +66,14 @@ class _ThinPair:
         return a @ b
 
     def project(self, x: Tensor) -> Tensor:
-        """``x @ W`` for x (..., in_features), by whichever of the pair and the matrix takes fewer multiply-adds."""
-        a, b = self.thin_pair()
-        return times(x, a) @ b if pair_is_cheaper(a, b) else times(x, a @ b)
+        """``x @ W`` for x (..., in_features)."""
+        return project(x, self.thin_pair())
+
+
+def project(x: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:
+    """``x @ A @ B``, by whichever of the pair and its product takes fewer multiply-adds."""
+    a, b = pair
+    return times(x, a) @ b if pair_is_cheaper(a, b) else times(x, a @ b)
 
 
 def pair_is_cheaper(a: Tensor, b: Tensor) -> bool:

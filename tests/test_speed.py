@@ -57,6 +57,28 @@ def test_merged_pairs_give_the_numbers_of_single_ones(config):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
+@pytest.mark.parametrize("input_grad", [True, False])
+def test_the_fused_step_gives_autograds_numbers(config, input_grad, monkeypatch):
+    from tensorized_adapters import adapter as module
+
+    adapter = next(adapters_of(model_of(config)))[1]
+    x = torch.randn(2, 5, 32, dtype=torch.float64, requires_grad=input_grad)
+    target = torch.randn(2, 5, 32, dtype=torch.float64)
+
+    def run():
+        adapter.zero_grad()
+        x.grad = None
+        output = adapter(x)
+        (output * target).sum().backward()
+        grads = {n: p.grad.clone() for n, p in adapter.named_parameters()}
+        return output.detach(), grads | ({"x": x.grad.clone()} if input_grad else {})
+
+    fused = run()
+    monkeypatch.setattr(module, "can_fuse", lambda hidden: False)
+    assert_same(run(), fused)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
 def test_gradient_checkpointing_gives_the_same_numbers(config):
     model = model_of(config)
     plain = gradients(model)
