@@ -15,6 +15,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,11 +31,13 @@ from transformers import (  # noqa: E402
     AutoConfig,
     AutoModelForSequenceClassification,
     BertConfig,
+    PretrainedConfig,
     PreTrainedModel,
 )
 
 from tensorized_adapters import UsageError  # noqa: E402
 from tensorized_adapters.files import write_json  # noqa: E402
+from tensorized_adapters.methods import check_model_config  # noqa: E402
 from tensorized_adapters.results import console, peak_memory  # noqa: E402
 
 FORMATS = ("cp", "tucker", "tt", "tr")
@@ -54,8 +57,8 @@ def main(argv: list[str]) -> int:
     try:
         arguments = _parser().parse_args(argv)
         _check(arguments)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UsageError, OSError, ValueError) as error:
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -103,29 +106,46 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(arguments: argparse.Namespace) -> None:
     arguments.methods = ALL if arguments.methods == ["all"] else arguments.methods
-    for name in arguments.methods:
-        config_of(name)
+    if arguments.model != "bert-base" and not (Path(arguments.model) / "config.json").is_file():
+        raise UsageError(f"--model {arguments.model} is neither bert-base nor a model folder")
+    model_config = _model_config(arguments)
+    for name in (*arguments.methods, *([arguments.memory_of] if arguments.memory_of else [])):
+        check_model_config(config_of(name), model_config)
+    if not arguments.memory_of and set(arguments.methods) <= {FLOOR}:
+        raise UsageError(f"--methods: name one to compare with the {FLOOR}")
     for shape in arguments.shapes:
         sizes = shape.split("x")
         if len(sizes) != 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
             raise UsageError(f"--shapes: {shape!r} is not like 8x128")
+        if int(sizes[1]) > model_config.max_position_embeddings:
+            raise UsageError(
+                f"--shapes: {shape} has more tokens than the model's {model_config.max_position_embeddings}"
+            )
     if arguments.rounds < 1:
         raise UsageError(f"--rounds must be at least 1, got {arguments.rounds}")
+    if arguments.threads is not None and arguments.threads < 1:
+        raise UsageError(f"--threads must be at least 1, got {arguments.threads}")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: there is no GPU here")
-    if arguments.output and not arguments.output.resolve().parent.is_dir():
-        raise UsageError(f"--output {arguments.output}: its folder does not exist")
-    if arguments.model != "bert-base" and not (Path(arguments.model) / "config.json").is_file():
-        raise UsageError(f"--model {arguments.model} is neither bert-base nor a model folder")
+    if arguments.output and arguments.output.is_dir():
+        raise UsageError(f"--output {arguments.output} is a folder; name a file")
+    if arguments.output:  # now rather than after the measurement
+        with tempfile.TemporaryFile(dir=arguments.output.resolve().parent):
+            pass
+
+
+def _model_config(arguments: argparse.Namespace) -> PretrainedConfig:
+    return (
+        BertConfig(vocab_size=28996) if arguments.model == "bert-base" else AutoConfig.from_pretrained(arguments.model)
+    )
 
 
 def _backbone(arguments: argparse.Namespace) -> PreTrainedModel:
     torch.manual_seed(0)
     if arguments.model == "bert-base":
-        model = AutoModelForSequenceClassification.from_config(BertConfig(vocab_size=28996))
+        model = AutoModelForSequenceClassification.from_config(_model_config(arguments))
     else:
-        config = AutoConfig.from_pretrained(arguments.model)
-        model = AutoModelForSequenceClassification.from_pretrained(arguments.model, config=config)
+        model = AutoModelForSequenceClassification.from_pretrained(arguments.model)
     return model.to(arguments.device)
 
 

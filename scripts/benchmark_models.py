@@ -73,7 +73,9 @@ class Bench:
         self.optimizer = AdapterTrainer(model=self.model, args=training, rates=RATES, notes={}).create_optimizer()
         examples, tokens = map(int, shape.split("x"))
         generator = torch.Generator().manual_seed(1)
-        ids = torch.randint(1000, self.model.config.vocab_size, (examples, tokens), generator=generator)
+        ids = torch.randint(
+            self.model.config.vocab_size // 2, self.model.config.vocab_size, (examples, tokens), generator=generator
+        )
         labels = torch.randint(2, (examples,), generator=generator)
         self.batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
         self.batch = {key: value.to(arguments.device) for key, value in self.batch.items()}

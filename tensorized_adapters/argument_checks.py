@@ -85,6 +85,10 @@ def check_together(arguments: Arguments) -> None:
         raise UsageError("--save_strategy best needs --metric_for_best_model")
     if not training.eval_do_concat_batches:
         raise UsageError(f"--eval_do_concat_batches False is not supported: {_WHOLE}; leave it out")
+    if "prefix_cache_dir" in arguments.given and not (
+        arguments.run.cache_frozen_prefix and arguments.run.prefix_cache_dir
+    ):
+        raise UsageError("--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither")
     data.task_name = data.task_name and data.task_name.lower()
     if data.task_name and data.dataset_name:
         raise UsageError("--task_name and --dataset_name exclude each other")

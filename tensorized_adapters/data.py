@@ -99,12 +99,17 @@ def tokenize(examples: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, 
     options = {"batched": True, "remove_columns": remove, "load_from_cache_file": not arguments.overwrite_cache}
     if not examples.cache_files:  # read from a file of the user's: datasets would not keep the result
         columns = [examples[name] for name in (*task.texts, *(["label"] if "label" in examples.column_names else []))]
-        settings = (tokenizer.name_or_path, tokenizer.get_vocab(), tokenizer.init_kwargs, length)
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        rules = backend.to_str() if backend is not None else (tokenizer.get_vocab(), tokenizer.init_kwargs)
+        settings = (type(tokenizer).__name__, rules, length)
         key = Hasher.hash((columns, settings, arguments.pad_to_max_length))
         folder = Path(datasets_config.HF_DATASETS_CACHE) / "tensorized_adapters"
         folder.mkdir(parents=True, exist_ok=True)
         options["cache_file_name"] = str(folder / f"{key}.arrow")
-    return examples.map(encode, **options)
+    try:
+        return examples.map(encode, **options)
+    except pyarrow.ArrowInvalid:  # a file of the cache that is not whole
+        return examples.map(encode, **(options | {"load_from_cache_file": False}))
 
 
 def _load_raw(

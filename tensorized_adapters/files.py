@@ -22,6 +22,9 @@ def write_aside(path: Path, content: bytes) -> None:
 @contextlib.contextmanager
 def rename_into_place(path: Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; it is renamed at the end, and removed if writing fails."""
+    for left in path.parent.glob(f".{path.name}.*.aside"):  # by a process that was killed
+        if not Path(f"/proc/{left.name.split('.')[-2]}").exists():
+            left.unlink(missing_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
     try:
         yield aside

@@ -6,6 +6,7 @@ them; here both are one product. Of the hidden state's size only the input itsel
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class FusedBottleneck(torch.autograd.Function):
@@ -22,6 +23,7 @@ class FusedBottleneck(torch.autograd.Function):
         return torch.addmm(x, outer, d).view_as(hidden)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor):
         x, inner, active, outer, a_rows, b, c_rows, d = ctx.saved_tensors
         g = gradient.flatten(0, -2)

@@ -27,7 +27,7 @@ class MergedPairs:
                 shapes = tuple(p.shape for p in weight.parameters())
                 groups[type(weight), weight.cut, shapes].append(weight)
         self._groups = list(groups.values())
-        self._kept: Optional[tuple[list[tuple[int, int]], list[Pairs]]] = None
+        self._kept: Optional[tuple[list[list[Tensor]], list[Pairs]]] = None
         self._handles: list[RemovableHandle] = [
             model.register_forward_pre_hook(self._give),
             model.register_forward_hook(self._take_back, always_call=True),
@@ -42,11 +42,10 @@ class MergedPairs:
         if torch.compiler.is_compiling():
             return  # the compiler merges what it wants to
         if torch.is_grad_enabled():
-            self._kept = None
             # Recomputed activations would find the pairs taken back.
             if getattr(model, "is_activation_checkpointing", False) and model.training:
                 return
-            pairs = [_pairs_of(group) for group in self._groups]
+            pairs = [_pairs_of(group, _stacked(group)) for group in self._groups]
         else:
             pairs = self._pairs_without_gradients()
         for group, group_pairs in zip(self._groups, pairs):
@@ -59,20 +58,32 @@ class MergedPairs:
                 weight.merged = None
 
     def _pairs_without_gradients(self) -> list[Pairs]:
-        parameters = [p for group in self._groups for weight in group for p in weight.parameters()]
-        state = [(p._version, p.data_ptr()) for p in parameters]
-        if self._kept is not None and self._kept[0] == state:
+        """Kept as long as the factors have the same contents: version counters miss fused optimizers and ``.data``.
+
+        On a GPU a comparison would wait for it, which costs more than the few products.
+        """
+        stacked = [_stacked(group) for group in self._groups]
+        if stacked and stacked[0][0].is_cuda:
+            return [_pairs_of(group, parts) for group, parts in zip(self._groups, stacked)]
+        if self._kept is not None and all(
+            a.dtype == b.dtype and torch.equal(a, b)
+            for ours, theirs in zip(self._kept[0], stacked)
+            for a, b in zip(ours, theirs)
+        ):
             return self._kept[1]
-        pairs = [_pairs_of(group) for group in self._groups]
-        # With gradients pending an optimizer's step may follow, and a fused one leaves no trace in version counters.
-        pending = any(p.grad is not None for p in parameters)
-        self._kept = None if pending else (state, pairs)
+        pairs = [_pairs_of(group, parts) for group, parts in zip(self._groups, stacked)]
+        self._kept = (stacked, pairs)
         return pairs
 
 
-def _pairs_of(weights: list[_ThinPair]) -> Pairs:
-    """The thin pair of each weight; all of one format, shape and rank."""
-    parts = [torch.stack(part) for part in zip(*(weight.parameters() for weight in weights))]
-    a, b = weights[0].pair_of(parts, weights[0].cut)
-    a = a.mT.contiguous().mT  # columns behind each other, as factorizations.times wants them
-    return list(zip(a.unbind(), b.contiguous().unbind()))
+def _stacked(weights: list[_ThinPair]) -> list[Tensor]:
+    """The factors of weights of one format, shape and rank, each kind in one tensor."""
+    return [torch.stack(part) for part in zip(*(weight.parameters() for weight in weights))]
+
+
+def _pairs_of(weights: list[_ThinPair], parts: list[Tensor]) -> Pairs:
+    """The thin pair of each weight, in the factors' own precision also under autocast."""
+    with torch.autocast(parts[0].device.type, enabled=False):
+        a, b = weights[0].pair_of(parts, weights[0].cut)
+        a = a.mT.contiguous().mT  # columns behind each other, as factorizations.times wants them
+        return list(zip(a.unbind(), b.contiguous().unbind()))

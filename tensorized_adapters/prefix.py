@@ -124,7 +124,7 @@ class FrozenPrefix:
                         self.model(**batch)
                     except _Reached:
                         pass
-                hidden = reached.pop().cpu().numpy().astype(self.dtype, copy=False)
+                hidden = reached.pop().cpu().to(getattr(torch, self.dtype.name)).numpy()
                 for row, of_row in zip(rows, hidden):
                     states[starts[row] : starts[row] + lengths[row]] = of_row[: lengths[row]]
         finally:
@@ -154,8 +154,13 @@ class FrozenPrefix:
 
         return skip_or_run
 
-    def _enter(self, _, args):
-        return None if self._hidden is None else (self._hidden, *args[1:])
+    def _enter(self, layer, args):
+        if self._hidden is None:
+            return None
+        hidden = self._hidden.to(next(layer.parameters()).dtype)  # which a full evaluation in bfloat16 changes
+        if self.model.training and self.model.is_activation_checkpointing:
+            hidden.requires_grad_()  # reentrant checkpointing differentiates only what its input leads to
+        return (hidden, *args[1:])
 
     def _take(self, _, args, kwargs):
         self._hidden = kwargs.pop(PREFIX_KEY, None)

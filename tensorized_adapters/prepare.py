@@ -64,6 +64,8 @@ def prepare(arguments: Arguments, resolved: dict[str, Any]) -> tuple[AdapterTrai
     try:
         trainer = new_trainer(model, training, arguments.data, tokenizer, sets, data.task, rates, notes)
         if arguments.run.cache_frozen_prefix:
+            if tokenizer.padding_side != "right":  # positions, and so the states, would depend on the batch
+                raise UsageError("--cache_frozen_prefix needs a tokenizer that pads on the right")
             autocast = torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else None
             trainer.use_prefix(FrozenPrefix(model, Path(arguments.run.prefix_cache_dir).expanduser(), autocast))
         if training.do_train:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import Trainer, TrainerCallback, get_scheduler
+from transformers import Trainer, get_scheduler
 from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
+from .callbacks import SaveAfterEvaluation
 from .checkpoint import load_adapter, save_adapter
 from .checkpoint_folders import (
     ADAPTER_FOLDER,
@@ -28,21 +29,6 @@ from .methods import trained_groups
 from .prefix import PREFIX_KEY, FrozenPrefix, PrefixedExamples, with_prefix
 from .sampler import EpochSampler, FixedSampler, lengths_of, longest_first
 from .surgery import adapters_of
-
-
-class SaveAfterEvaluation(TrainerCallback):
-    """Moves a save at the last step of an epoch behind the evaluation that follows it, as a resumed run skips both."""
-
-    waiting = False
-
-    def on_step_end(self, args, state, control, train_dataloader=None, **kwargs) -> None:
-        steps = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
-        if control.should_save and (state.global_step % steps == 0 or state.global_step >= state.max_steps):
-            control.should_save, self.waiting = False, True
-
-    def on_epoch_end(self, args, state, control, **kwargs) -> None:
-        control.should_save = control.should_save or self.waiting
-        self.waiting = False
 
 
 def _tokens(examples: Dataset | PrefixedExamples) -> Dataset:

@@ -1,6 +1,7 @@
 """Loading from folders and files, labels, and metrics against scikit-learn and SciPy."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,3 +162,16 @@ def test_an_undefined_correlation_is_0_with_a_warning(task, names):
 def test_submission_files(tmp_path, task, values, lines):
     write_predictions(tmp_path / "out.tsv", np.array(values), TASKS[task])
     assert (tmp_path / "out.tsv").read_text().splitlines() == ["index\tprediction", *lines]
+
+
+def test_a_tokenised_file_of_the_cache_that_is_not_whole_is_made_again(flags, tmp_path):
+    import datasets
+    from conftest import argv, record_of
+
+    from run_glue_tensorized import main
+
+    assert main(argv(flags)) == 0
+    for path in Path(datasets.config.HF_DATASETS_CACHE, "tensorized_adapters").glob("*.arrow"):
+        path.write_bytes(path.read_bytes()[:100])
+    assert main(argv(flags, output_dir=tmp_path / "again")) == 0
+    assert record_of(tmp_path / "again")["step_losses"] == record_of(flags["output_dir"])["step_losses"]

@@ -144,7 +144,7 @@ def test_a_run_with_a_cached_prefix(prefix_flags, tmp_path, capsys):
     cached = record_of(prefix_flags["output_dir"])
     own = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "num_train_epochs", "adapter_layers")
     words = prefix_flags | dict.fromkeys((*own, "do_train", "train_file"))
-    words |= {"adapter_path": prefix_flags["output_dir"], "output_dir": tmp_path / "plain"}
+    words |= {"adapter_path": prefix_flags["output_dir"], "output_dir": tmp_path / "plain", "prefix_cache_dir": None}
     assert main(argv(words)) == 0
     plain = record_of(tmp_path / "plain")["metrics"]
     assert plain["eval_loss"] == pytest.approx(cached["metrics"]["eval_loss"], rel=1e-5)
@@ -208,3 +208,49 @@ def test_rows_of_other_shapes_do_not_change_the_states(tmp_path):
     one, three = prefix.of(data, collate, 1), FrozenPrefix(adapted("2-3"), tmp_path / "b", None).of(data, collate, 3)
     for i in range(len(data)):
         np.testing.assert_allclose(one[i][PREFIX_KEY], three[i][PREFIX_KEY], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_gradient_checkpointing_with_a_cached_prefix(tmp_path, reentrant):
+    config = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    layers = AdapterConfig(adapter_projection_type="cp", adapter_size=8, tensorized_layer_rank=2, adapter_layers="2-3")
+    model = add_adapters(tiny_model(**FOUR, **config), layers).train()
+    collate, data = with_prefix(_Collate()), examples(4)
+    prefixed = FrozenPrefix(model, tmp_path, None).of(data, collate, 4)
+    batch = collate([prefixed[i] for i in range(4)]) | {"labels": torch.tensor([0, 1, 1, 0])}
+
+    def gradients():
+        model.zero_grad()
+        model(**batch).loss.backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    plain = gradients()
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    again = gradients()
+    assert plain.keys() == again.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(again[name], gradient)
+
+
+def test_full_evaluation_in_bfloat16_with_a_cached_prefix(prefix_flags):
+    assert main(argv(prefix_flags, cache_frozen_prefix=True, bf16_full_eval=True, use_cpu=True)) == 0
+
+
+def test_a_killed_process_leaves_nothing_for_long(prefix_flags, tmp_path):
+    flags = prefix_flags | {"cache_frozen_prefix": True}
+    assert main(argv(flags)) == 0
+    path = next((tmp_path / "cache").iterdir())
+    left = path.with_name(f".{path.name}.99999999.aside")
+    path.rename(left)
+    assert main(argv(flags, output_dir=tmp_path / "again")) == 0
+    assert path.exists() and not left.exists()
+
+
+def test_left_padding_and_a_folder_without_use_are_refused(prefix_flags, capsys):
+    import json
+
+    assert "give both or neither" in refused(capsys, argv(prefix_flags), prefix_flags["output_dir"])
+    path = prefix_flags["model_name_or_path"] / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"padding_side": "left"}))
+    words = argv(prefix_flags, cache_frozen_prefix=True)
+    assert "pads on the right" in refused(capsys, words, prefix_flags["output_dir"])

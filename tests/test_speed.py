@@ -100,7 +100,7 @@ def test_the_whole_model_compiles_and_gives_the_same_numbers(config):
 
 
 @pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize("change", ["optimizer", "in place", "loaded", "data"])
+@pytest.mark.parametrize("change", ["optimizer", "in place", "loaded", "data", "trained under a compiler"])
 def test_kept_pairs_follow_every_change_of_a_parameter(change, fused):
     model = model_of(CONFIGS[0])
 
@@ -121,8 +121,13 @@ def test_kept_pairs_follow_every_change_of_a_parameter(change, fused):
             parameters[0].mul_(2)
     elif change == "loaded":
         model.load_state_dict({key: 2 * value for key, value in model.state_dict().items()})
+    elif change == "trained under a compiler":
+        optimizer = torch.optim.AdamW(parameters, lr=0.1, fused=fused)
+        torch.compile(model.train(), backend="eager")(**batch()).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
     else:
-        parameters[0].data = 2 * parameters[0].data
+        parameters[0].data.mul_(2)
     changed = logits()
     assert not torch.equal(before, changed)
     model.merged_pairs.remove()
@@ -164,3 +169,22 @@ def test_a_call_of_one_adapter_alone_uses_its_own_factors():
         for parameter in adapter.parameters():
             parameter.data = 2 * parameter.data
         assert not torch.equal(adapter(x), before)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_kept_pairs_serve_with_and_without_autocast(config):
+    model = model_of(config).float().eval()
+    with torch.no_grad():
+        plain = model(**batch()).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            half = model(**batch()).logits
+        assert torch.equal(model(**batch()).logits, plain)
+    assert (half.float() - plain).norm() < 0.1 * plain.norm()
+
+
+def test_second_derivatives_of_the_fused_step_are_refused_rather_than_wrong():
+    adapter = next(adapters_of(model_of(CONFIGS[0])))[1]
+    x = torch.randn(2, 3, 32, dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(adapter(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
