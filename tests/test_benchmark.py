@@ -65,7 +65,7 @@ def test_assembled_weights_give_the_same_model(kind, mode):
     ],
 )
 def test_bad_input_is_one_line(model_folder, capsys, words, message):
-    words = words.split() if "--methods" in words else ["--methods", "cp-1", *words.split()]
-    assert benchmark.main(["--model", model_folder, *words]) == 2
+    defaults = ["--model", model_folder, "--methods", "cp-1", "--shapes", "2x8"]
+    assert benchmark.main([*defaults, *words.split()]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
