@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
 from benchmark_models import FLOOR, Bench, config_of  # noqa: E402
+from command_line import ScriptParser  # noqa: E402
 from rich.table import Table  # noqa: E402
 from transformers import (  # noqa: E402
     AutoConfig,
@@ -81,13 +82,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UsageError(message)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = ScriptParser(__doc__)
     words = {"type": lambda text: text.split(",")}
     parser.add_argument("--methods", **words, default=DEFAULT, help=f"'all', or of {','.join(ALL)}")
     parser.add_argument("--model", default="bert-base", help="bert-base (random weights), or a model folder")
@@ -187,8 +183,6 @@ def _measure(arguments: argparse.Namespace, shape: str) -> dict[str, dict[str, A
     for name, bench in benches.items():
         rows[name] = {"trained": bench.counts["trained"]}
         for kind in ("train", "evaluate"):
-            if not times[name][kind]:
-                continue
             seconds = statistics.median(times[name][kind])
             rows[name][kind] = {"seconds": seconds, "tokens_per_second": examples * tokens / seconds}
             rows[name][kind]["ratio"] = statistics.median(ratios[name][kind] or [1.0])

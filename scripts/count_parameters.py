@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from command_line import ScriptParser  # noqa: E402
 from published_table import KNOWN, PUBLISHED, notes  # noqa: E402
 from rich import box  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -35,13 +36,12 @@ BYTES = ("bytes_float32", "bytes_float16")
 def main(argv: list[str]) -> int:
     try:
         arguments = _parser().parse_args(argv)
-        model_config = _model_config(arguments)
-        model = skeleton(model_config)
+        model = skeleton(_model_config(arguments))
         rows = list(_rows(arguments, model))
         if not rows:
             raise UsageError("nothing to count: no format can use these --ranks")
         paper = arguments.model == "bert-base-cased" and arguments.num_labels == 2
-        text = _written(rows, arguments, model_config, with_published=paper)
+        text = _written(rows, arguments, with_published=paper)
         if paper and arguments.format != "csv":
             text += "\n" + notes()
         if arguments.output:
@@ -54,13 +54,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UsageError(message)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = ScriptParser(__doc__)
     parser.add_argument(
         "--model",
         default="bert-base-cased",
@@ -182,9 +177,7 @@ def _rows(arguments: argparse.Namespace, model) -> Iterator[dict[str, Any]]:
         )
 
 
-def _written(
-    rows: list[dict[str, Any]], arguments: argparse.Namespace, model_config: PretrainedConfig, with_published: bool
-) -> str:
+def _written(rows: list[dict[str, Any]], arguments: argparse.Namespace, with_published: bool) -> str:
     columns = [*COLUMNS, *(("published",) if with_published else ()), *BYTES]
     cells = [[_cell(row, column, arguments.format) for column in columns] for row in rows]
     buffer = io.StringIO()
@@ -192,8 +185,8 @@ def _written(
         csv.writer(buffer, lineterminator="\n").writerows([columns, *cells])
         return buffer.getvalue()
     markdown = arguments.format == "markdown"
-    title = f"Trained parameters, {arguments.model}"
-    title += f" ({rows[0]['model']:,} parameters, {arguments.num_labels} labels)" if rows else ""
+    size = f"{rows[0]['model']:,} parameters, {arguments.num_labels} labels"
+    title = f"Trained parameters, {arguments.model} ({size})"
     table = Table(
         title=None if markdown else title, title_justify="left", box=box.MARKDOWN if markdown else box.SIMPLE
     )

@@ -16,7 +16,7 @@ from transformers import HfArgumentParser
 
 from .argument_checks import check_together, check_values
 from .config import METHOD_FIELDS, AdapterConfig
-from .errors import UsageError
+from .errors import RaisesUsageErrors, UsageError
 from .flags import (
     LAYER_NORM_AND_HEAD_RATIO,
     LEARNING_RATES,
@@ -32,9 +32,8 @@ from .legacy_flags import translate_legacy_flags
 GROUPS = (ModelArguments, DataTrainingArguments, AdapterConfig, RunArguments, GlueTrainingArguments)
 
 
-class _Parser(HfArgumentParser):
-    def error(self, message: str):
-        raise UsageError(message)
+class _Parser(RaisesUsageErrors, HfArgumentParser):
+    pass
 
 
 def parse_arguments(argv: list[str]) -> Arguments:

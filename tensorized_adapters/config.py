@@ -201,6 +201,11 @@ class AdapterConfig:
         return None if self.adapter_layers is None else parse_layers(self.adapter_layers)
 
     @property
+    def bottleneck(self) -> Optional[int]:
+        """The bottleneck dimension of tensorized adapters; None in one-matrix mode."""
+        return self.adapter_size if self.if_adapter_like else None
+
+    @property
     def calibrated(self) -> bool:
         """Whether the calibrated start, its learning rates per factor and its head start apply."""
         return self.adapter_init == "calibrated"
@@ -238,7 +243,7 @@ class AdapterConfig:
         if method not in METHOD_FIELDS:
             raise UsageError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
         expected = {"method", *METHOD_FIELDS[method]}
-        if method in METHOD_FIELDS and "adapter_layers" in expected:
+        if "adapter_layers" in expected:
             values = {"adapter_layers": None} | values  # written before there was a choice of layers
         if set(values) != expected:
             odd = sorted(expected ^ set(values))

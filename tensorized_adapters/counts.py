@@ -4,7 +4,6 @@ What a method adds is a formula of its settings and the model's sizes; what it t
 """
 
 from dataclasses import replace
-from typing import Optional
 
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -16,7 +15,7 @@ from .errors import UsageError
 from .factorizations import FORMATS
 from .lora import lora_layers, parameter_count
 from .methods import check_model_config, with_totals
-from .shapes import max_rank, weight_shapes
+from .shapes import largest_rank, weight_shapes
 from .surgery import base_prefix, bias_names, layer_norm_names, site_names, skeleton
 
 
@@ -74,7 +73,8 @@ def added_count(config: AdapterConfig, model: PreTrainedModel) -> int:
 def tensorized_count(config: AdapterConfig, hidden_size: int, rank: int) -> int:
     """The parameters of one tensorized adapter at a rank."""
     kind = config.adapter_projection_type
-    return sum(FORMATS[kind].parameter_count(shape, rank) for shape, _ in _shapes(config, hidden_size))
+    shapes = weight_shapes(kind, hidden_size, config.bottleneck)
+    return sum(FORMATS[kind].parameter_count(shape, rank) for shape, _ in shapes)
 
 
 def stored_bytes(config: AdapterConfig, counts: dict[str, int], bytes_per_number: int) -> int:
@@ -95,7 +95,7 @@ def rank_within(config: AdapterConfig, model_config: PretrainedConfig, target: i
     model, hidden = skeleton(model_config), model_config.hidden_size
     check_model_config(replace(config, tensorized_layer_rank=1), model_config)
     sites, kind = len(site_names(model, config)), config.adapter_projection_type
-    largest = min(max_rank(kind, shape, cut) for shape, cut in _shapes(config, hidden))
+    largest = largest_rank(kind, hidden, config.bottleneck)
     costs = {rank: sites * tensorized_count(config, hidden, rank) for rank in range(1, largest + 1)}
     within = [rank for rank, cost in costs.items() if cost <= target]
     if not within:
@@ -107,8 +107,3 @@ def rank_within(config: AdapterConfig, model_config: PretrainedConfig, target: i
     if rank == 1:
         neighbours.insert(0, "there is no smaller one")
     return rank, f"--target_params {target}: {kind} at rank {rank} has {costs[rank]:,} ({'; '.join(neighbours)})"
-
-
-def _shapes(config: AdapterConfig, hidden_size: int) -> list[tuple[tuple[int, ...], int]]:
-    bottleneck: Optional[int] = config.adapter_size if config.if_adapter_like else None
-    return weight_shapes(config.adapter_projection_type, hidden_size, bottleneck)

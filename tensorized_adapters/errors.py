@@ -1,4 +1,4 @@
-"""The two ways in which a run ends other than well, each told to the user in one line."""
+"""The ways in which a run ends other than well, each told to the user in one line."""
 
 
 class UsageError(ValueError):
@@ -11,3 +11,10 @@ class RunFailed(RuntimeError):
 
 class Terminated(BaseException):
     """SIGTERM, as an exception, so that files are closed and the record says so; exit code 143."""
+
+
+class RaisesUsageErrors:
+    """Mixed into an argparse parser: what it refuses is raised, rather than printed under a usage dump."""
+
+    def error(self, message: str):
+        raise UsageError(message)

@@ -46,8 +46,8 @@ def check_model_config(config: AdapterConfig, model_config) -> None:
     architecture_of(model_config.model_type)
     check_layers(config, model_config)
     if config.method == "tensorized":
-        bottleneck = config.adapter_size if config.if_adapter_like else None
-        check_rank(config.adapter_projection_type, config.tensorized_layer_rank, model_config.hidden_size, bottleneck)
+        kind, rank = config.adapter_projection_type, config.tensorized_layer_rank
+        check_rank(kind, rank, model_config.hidden_size, config.bottleneck)
     elif config.method == "compacter":
         check_phm_dim(config.phm_dim, model_config.hidden_size, config.adapter_size)
     elif config.method == "lora":

@@ -46,14 +46,19 @@ def max_rank(projection_type: str, shape: tuple[int, ...], cut: int) -> int:
     return rank
 
 
+def largest_rank(projection_type: str, hidden_size: int, bottleneck: Optional[int]) -> int:
+    """The largest rank that the format can use in every weight of an adapter."""
+    shapes = weight_shapes(projection_type, hidden_size, bottleneck)
+    return min(max_rank(projection_type, shape, cut) for shape, cut in shapes)
+
+
 def check_rank(projection_type: str, rank: int, hidden_size: int, bottleneck: Optional[int]) -> None:
     """Refuse a rank that the format cannot use.
 
     Raises:
         UsageError: naming the largest allowed rank; also for a hidden size without a useful split.
     """
-    shapes = weight_shapes(projection_type, hidden_size, bottleneck)
-    largest = min(max_rank(projection_type, shape, cut) for shape, cut in shapes)
+    largest = largest_rank(projection_type, hidden_size, bottleneck)
     if rank > largest:
         n_out = bottleneck or hidden_size
         raise UsageError(

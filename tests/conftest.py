@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -117,6 +118,29 @@ def flags(base, files, tmp_path):
 def argv(flags: dict, **changes) -> list[str]:
     """Flags as words; a value of None leaves a flag out."""
     return [str(w) for k, v in (flags | changes).items() if v is not None for w in (f"--{k}", v)]
+
+
+def kill_9_after_checkpoint(words: list[str], number: int) -> None:
+    """Run ``words`` in a process of its own, killed right after its ``number``-th checkpoint was sealed."""
+    child = os.fork()
+    if not child:
+        try:
+            from run_glue_tensorized import main
+            from tensorized_adapters import trainer
+
+            seal, sealed = trainer.seal_checkpoint, []
+
+            def killing(path):
+                seal(path)
+                sealed.append(path)
+                if len(sealed) == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            trainer.seal_checkpoint = killing
+            main(words)
+        finally:
+            os._exit(1)  # never back into the parent's tests
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
 def record_of(folder):

@@ -1,17 +1,13 @@
 """Diff pruning: its gates, its budget, what it leaves alone, and both phases through kills and resumes."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 
 import pytest
 import safetensors.torch
 import torch
-from conftest import argv, record_of, tensors_of, tiny_model
+from conftest import argv, kill_9_after_checkpoint, record_of, tensors_of, tiny_model
 from test_methods import logits, tokens, trained_a_little
-from test_restarts import OWN, SCRIPT, assert_equal_runs
+from test_restarts import OWN, assert_equal_runs
 from transformers import AutoModelForSequenceClassification
 
 from run_glue_tensorized import main
@@ -119,20 +115,8 @@ def test_kill_9_in_either_phase_then_the_same_command(diff_flags, tmp_path, kill
     flags = diff_flags | {"num_train_epochs": 3, "save_total_limit": 1}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main(argv(flags, output_dir=whole)) == 0
-    killer = (
-        "import os, signal, sys\n"
-        "import run_glue_tensorized, tensorized_adapters.trainer as trainer\n"
-        "seal, sealed = trainer.seal_checkpoint, []\n"
-        "def killing(path):\n"
-        "    seal(path); sealed.append(path)\n"
-        f"    if len(sealed) == {killed_at}: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "trainer.seal_checkpoint = killing\n"
-        "run_glue_tensorized.main(sys.argv[1:])\n"
-    )
     words = argv(flags, output_dir=killed)
-    env = os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
-    ended = subprocess.run([sys.executable, "-c", killer, *words], env=env, capture_output=True)
-    assert ended.returncode == -signal.SIGKILL
+    kill_9_after_checkpoint(words, killed_at)
     searching = (killed / f"checkpoint-{6 * killed_at}" / "difference_search.safetensors").exists()
     assert searching == (killed_at == 1)
     assert main(words) == 0

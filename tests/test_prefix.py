@@ -1,12 +1,9 @@
 """Adapters in some layers only, and the frozen layers below read from a file."""
 
-import os
-import signal
-
 import numpy as np
 import pytest
 import torch
-from conftest import argv, pairs, record_of, save_base, tensors_of, tiny_config, tiny_model
+from conftest import argv, kill_9_after_checkpoint, pairs, record_of, save_base, tensors_of, tiny_config, tiny_model
 from datasets import Dataset
 from test_refusals import refused
 from test_restarts import assert_equal_runs
@@ -169,15 +166,7 @@ def test_kill_9_with_a_cached_prefix_then_the_same_command(prefix_flags, tmp_pat
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main(argv(flags, output_dir=whole)) == 0
     words = argv(flags, output_dir=killed, prefix_cache_dir=tmp_path / "elsewhere")
-    child = os.fork()
-    if not child:
-        from tensorized_adapters import trainer
-
-        seal = trainer.seal_checkpoint
-        trainer.seal_checkpoint = lambda path: (seal(path), os.kill(os.getpid(), signal.SIGKILL))
-        main(words)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    kill_9_after_checkpoint(words, 1)
     assert main(words) == 0
     assert_equal_runs(whole, killed)
 

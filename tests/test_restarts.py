@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import argv, record_of, tensors_of
+from conftest import argv, kill_9_after_checkpoint, record_of, tensors_of
 
 from run_glue_tensorized import main
 from tensorized_adapters.checkpoint_folders import flaw_of_checkpoint
@@ -54,20 +53,8 @@ def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_pat
     flags |= {"num_train_epochs": 3} | saving
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main(argv(flags, output_dir=whole)) == 0
-    killer = (
-        "import os, signal, sys\n"
-        "import run_glue_tensorized, tensorized_adapters.trainer as trainer\n"
-        "seal, sealed = trainer.seal_checkpoint, []\n"
-        "def killing(path):\n"
-        "    seal(path); sealed.append(path)\n"
-        "    if len(sealed) == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "trainer.seal_checkpoint = killing\n"
-        "run_glue_tensorized.main(sys.argv[1:])\n"
-    )
     words = argv(flags, output_dir=killed)
-    env = os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
-    ended = subprocess.run([sys.executable, "-c", killer, *words], env=env, capture_output=True)
-    assert ended.returncode == -signal.SIGKILL
+    kill_9_after_checkpoint(words, 2)
     assert record_of(killed)["status"] == "running"
     assert main(words) == 0
     assert record_of(killed)["resumed_from"]
@@ -175,30 +162,14 @@ def test_sigterm_ends_with_143_and_a_record(flags, tmp_path):
     assert record_of(flags["output_dir"])["status"] == "interrupted"
 
 
-@pytest.mark.parametrize(
-    "killed_at", [1, 2, 4]
-)  # of saves every 3 of 6 steps: within an epoch, at its end, at the end
+@pytest.mark.parametrize("killed_at", [1, 2, 4])
 def test_kill_9_at_the_end_of_an_epoch_that_is_still_to_be_evaluated(flags, tmp_path, killed_at):
+    """With a save every 3 of 6 steps: killed within an epoch, at its end, and at the end of the run."""
     saving = {"save_strategy": "steps", "save_steps": 3}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main(argv(flags, output_dir=whole, **saving)) == 0
     words = argv(flags, output_dir=killed, **saving)
-    child = os.fork()
-    if not child:
-        from tensorized_adapters import trainer
-
-        seal, sealed = trainer.seal_checkpoint, []
-
-        def killing(path):
-            seal(path)
-            sealed.append(path)
-            if len(sealed) == killed_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        trainer.seal_checkpoint = killing
-        main(words)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    kill_9_after_checkpoint(words, killed_at)
     assert main(words) == 0
     assert record_of(killed)["resumed_from"].endswith(f"checkpoint-{3 * killed_at}")
     assert_equal_runs(whole, killed)

@@ -2,12 +2,11 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
 import pytest
-from conftest import argv, record_of
+from conftest import argv, kill_9_after_checkpoint, record_of
 from test_methods import CONFIGS
 from test_refusals import refused
 from test_restarts import OWN, SCRIPT, assert_equal_runs
@@ -52,22 +51,7 @@ def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_pat
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main(words_of(flags, name, output_dir=whole, **saving)) == 0
     words = words_of(flags, name, output_dir=killed, **saving)
-    child = os.fork()
-    if not child:
-        from tensorized_adapters import trainer
-
-        seal, sealed = trainer.seal_checkpoint, []
-
-        def killing(path):
-            seal(path)
-            sealed.append(path)
-            if len(sealed) == 2:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        trainer.seal_checkpoint = killing
-        main(words)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    kill_9_after_checkpoint(words, 2)
     assert main(words) == 0
     assert record_of(killed)["resumed_from"].endswith("checkpoint-8")
     assert_equal_runs(whole, killed)
