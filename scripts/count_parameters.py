@@ -8,13 +8,13 @@ import argparse
 import csv
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from command_line import ScriptParser  # noqa: E402
+from command_line import ScriptParser, count, counts, names_of  # noqa: E402
 from published_table import KNOWN, PUBLISHED, notes  # noqa: E402
 from rich import box  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         default="bert-base-cased",
         help=f"folder or hub id of a model; {', '.join(KNOWN)} are known without a hub (default: %(default)s)",
     )
-    parser.add_argument("--num_labels", type=_count, default=2, help="labels of the head (default: %(default)s)")
+    parser.add_argument("--num_labels", type=count, default=2, help="labels of the head (default: %(default)s)")
     lists = {
         "methods": (METHODS, METHODS, "methods"),
         "projection_types": (PROJECTION_TYPES[:4], PROJECTION_TYPES, "formats of the tensorized adapters"),
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, (default, choices, text) in lists.items():
         parser.add_argument(
             f"--{name}",
-            type=_names(choices),
+            type=names_of(choices),
             default=default,
             metavar="NAME,...",
             help=f"{text}, of {', '.join(choices)} (default: {','.join(default)})",
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     }
     for name, (default, text) in numbers.items():
         parser.add_argument(
-            f"--{name}", type=_numbers, default=default, metavar="N,...", help=f"{text} (default: {default})"
+            f"--{name}", type=counts, default=default, metavar="N,...", help=f"{text} (default: {default})"
         )
     parser.add_argument("--lora_targets", help="linear layers that LoRA updates (default: queries and values)")
     parser.add_argument("--diff_sparsity", type=float, default=0.005, help="share that diff pruning changes")
@@ -92,26 +92,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=("text", "markdown", "csv"), default="text", help="of the table")
     parser.add_argument("--output", type=Path, help="write to this file instead of the terminal")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(_count(word) for word in text.split(","))
-
-
-def _names(choices: Iterable[str]):
-    def parse(text: str) -> tuple[str, ...]:
-        for name in text.split(","):
-            if name not in choices:
-                raise argparse.ArgumentTypeError(f"{name!r} must be one of {', '.join(choices)}")
-        return tuple(text.split(","))
-
-    return parse
 
 
 def _model_config(arguments: argparse.Namespace) -> PretrainedConfig:

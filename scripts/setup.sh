@@ -23,3 +23,25 @@ install_requirements() { # install_requirements FILE...: one stamp for each set 
         cp "$file" "$stamp"
     done
 }
+
+use_python() { # use_python FILE...: sets $python to $PYTHON, else the active environment's, else that of .venv, made here
+    if [ -z "${PYTHON:-}" ] && [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
+        install_requirements requirements.txt requirements-embedded.txt "$@"
+        python=$PWD/.venv/bin/python
+        return
+    fi
+    python=${PYTHON:-${VIRTUAL_ENV:-$CONDA_PREFIX}/bin/python}
+    python=$(command -v "$python") || { echo "error: PYTHON=$PYTHON is not there" >&2; exit 2; }
+    if ! "$python" -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("torch") and u.find_spec("peft")))'; then
+        echo "error: $python lacks the packages: $python -m pip install -r $PWD/requirements.txt" >&2
+        exit 2
+    fi
+}
+
+use_python_with_ray() {
+    use_python requirements-sweeps.txt
+    if ! "$python" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("ray") is None)'; then
+        echo "Installing requirements-sweeps.txt with $python"
+        "$python" -m pip install --quiet --disable-pip-version-check -r requirements-sweeps.txt
+    fi
+}

@@ -7,7 +7,7 @@ import argparse
 import difflib
 import json
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Optional
 
@@ -17,7 +17,9 @@ from transformers import HfArgumentParser
 from .argument_checks import check_together, check_values
 from .config import METHOD_FIELDS, AdapterConfig
 from .errors import RaisesUsageErrors, UsageError
+from .files import sha256_of
 from .flags import (
+    FILE_FLAGS,
     LAYER_NORM_AND_HEAD_RATIO,
     LEARNING_RATES,
     PUBLISHED_LEARNING_RATE,
@@ -99,6 +101,24 @@ def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, floa
     if config.method in ("bitfit", "diff_pruning", "full"):
         rates["backbone"] = rate
     return {group: ratio * rate if value is None else value for group, value in rates.items()}
+
+
+def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
+    """Every argument with its value, flat, for the record; ``run_folder`` says which make two runs the same."""
+    data, training, config = arguments.data, arguments.training, arguments.adapter
+    groups = (asdict(arguments.model), asdict(data), config.to_dict(), asdict(arguments.run), training.to_dict())
+    resolved = {name: value for group in groups for name, value in group.items() if "token" not in name.split("_")}
+    resolved["head_start"] = arguments.run.head_start or ("label_prior" if config.calibrated else "random")
+    resolved["learning_rates"] = resolve_rates(arguments, config)
+    files = [getattr(data, name) for name in FILE_FLAGS if getattr(data, name)]
+    resolved["input_sha256"] = {Path(path).name: sha256_of(Path(path)) for path in files}
+    if arguments.saved:
+        resolved["adapter_sha256"] = arguments.saved["weights_sha256"]
+    # One place has several spellings; hub ids, which are no paths, stay as they are.
+    for name in ("model_name_or_path", "glue_path", "dataset_name", "adapter_path", *FILE_FLAGS):
+        if resolved.get(name) and Path(resolved[name]).exists():
+            resolved[name] = str(Path(resolved[name]).resolve())
+    return resolved
 
 
 def _adapter_config(given: dict[str, Any], run: RunArguments) -> tuple[AdapterConfig, Optional[dict[str, Any]]]:

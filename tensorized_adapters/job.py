@@ -4,7 +4,6 @@ import contextlib
 import signal
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Optional
 
@@ -12,13 +11,13 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from .adapter_files import read_adapter
-from .arguments import resolve_rates
+from .arguments import resolved_arguments
 from .checkpoint import check_adapter_fits, save_adapter
 from .checkpoint_folders import ADAPTER_FILES, ADAPTER_FOLDER, flaw_of_checkpoint, newest_whole_checkpoint
 from .data import Data
 from .errors import RunFailed, Terminated, UsageError
-from .files import sha256_of, write_json
-from .flags import FILE_FLAGS, Arguments
+from .files import write_json
+from .flags import Arguments
 from .measure import evaluate_all, predict_all, prediction_files, train_metrics
 from .methods import parameter_groups
 from .prepare import check_inputs_survive, prepare, settle_rank
@@ -43,7 +42,7 @@ def run(arguments: Arguments, argv: list[str]) -> None:
     if arguments.saved:
         read_adapter(arguments.run.adapter_path)  # all of it whole, before anything is loaded
     settle_rank(arguments)
-    resolved = _resolved(arguments)
+    resolved = resolved_arguments(arguments)
     path = Path(arguments.training.output_dir)
     start = _start(path, resolved, arguments)
     if start.kind == "finished":
@@ -116,24 +115,6 @@ def _named_checkpoint(arguments: Arguments) -> Optional[Path]:
     """What ``--resume_from_checkpoint`` names; "True" names none, it asks for the newest."""
     value = arguments.training.resume_from_checkpoint
     return Path(value) if value and value.lower() != "true" else None
-
-
-def _resolved(arguments: Arguments) -> dict[str, Any]:
-    """Every argument with its value, flat, for the record; two runs are the same if these agree."""
-    data, training, config = arguments.data, arguments.training, arguments.adapter
-    groups = (asdict(arguments.model), asdict(data), config.to_dict(), asdict(arguments.run), training.to_dict())
-    resolved = {name: value for group in groups for name, value in group.items() if "token" not in name.split("_")}
-    resolved["head_start"] = arguments.run.head_start or ("label_prior" if config.calibrated else "random")
-    resolved["learning_rates"] = resolve_rates(arguments, config)
-    files = [getattr(data, name) for name in FILE_FLAGS if getattr(data, name)]
-    resolved["input_sha256"] = {Path(path).name: sha256_of(Path(path)) for path in files}
-    if arguments.saved:
-        resolved["adapter_sha256"] = arguments.saved["weights_sha256"]
-    # One place has several spellings; hub ids, which are no paths, stay as they are.
-    for name in ("model_name_or_path", "glue_path", "dataset_name", "adapter_path", *FILE_FLAGS):
-        if resolved.get(name) and Path(resolved[name]).exists():
-            resolved[name] = str(Path(resolved[name]).resolve())
-    return resolved
 
 
 def _checkpoint(folder: RunFolder, start: Start, arguments: Arguments) -> Optional[Path]:

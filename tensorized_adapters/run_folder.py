@@ -88,7 +88,7 @@ def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, exp
         return Start("new", record)
     if explicit_resume:
         return Start("resume", record)
-    before, now = _effective(record["arguments"]), _effective(arguments)
+    before, now = effective_arguments(record["arguments"]), effective_arguments(arguments)
     odd = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if odd:
         changes = ", ".join(f"--{name} {before.get(name)} there, {now.get(name)} now" for name in odd[:4])
@@ -197,7 +197,8 @@ def _read_record(folder: Path) -> Optional[dict[str, Any]]:
     return record
 
 
-def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
+def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those of a record's or a start's arguments that can change the result."""
     plain = json.loads(json.dumps(arguments, default=str))
     return {
         name: value

@@ -1,0 +1,204 @@
+"""A grid of runs of run_glue_tensorized.py on Ray Tune: methods, ranks, sizes, tasks, learning rates and seeds.
+
+  python scripts/sweep.py [GRID.yaml] --projection_types cp,tt --ranks 2,4 --methods dense,bitfit --tasks mrpc,rte \\
+      --seeds 1,2,3 --output_dir runs/sweep [any flag of run_glue_tensorized.py]
+
+Each trial is a run of the main job in a process of its own, below OUTPUT_DIR/trials; a flag that belongs to some
+methods goes to their trials alone. The same command again goes on: finished trials are left alone, interrupted ones
+resume from their checkpoint, failed ones get another chance. Without model and data, the embedded MiniLM and
+data/paraphrases are used. A YAML file holds the same names without dashes, lists as lists; flags after it win. At the
+end OUTPUT_DIR/report holds tables and figures (scripts/report.py).
+
+Exit codes: 0 all trials done, 1 some failed, 2 refused input, 130 and 143 interrupted.
+"""
+
+import argparse
+import importlib.util
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from command_line import ScriptParser, count, counts, names_of  # noqa: E402
+
+from tensorized_adapters.config import METHODS, PROJECTION_TYPES  # noqa: E402
+from tensorized_adapters.errors import Terminated, UsageError  # noqa: E402
+from tensorized_adapters.tasks import TASKS  # noqa: E402
+
+
+def main(argv: list[str]) -> int:
+    began = time.time()
+    try:
+        if argv and argv[0].endswith((".yaml", ".yml")):
+            argv = _flags_of_yaml(argv[0]) + argv[1:]
+        grid, flags = _parser().parse_known_args(argv)
+        _check(grid, argv)
+        return _sweep(grid, flags, began)
+    except (UsageError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, Terminated) as error:
+        print("interrupted: the same command goes on where it was", file=sys.stderr)
+        return 143 if isinstance(error, Terminated) else 130
+
+
+def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
+    from sweeping.ledger import REPORT, Ledger
+    from sweeping.plan import trials_of
+    from sweeping.progress import Progress, trials_table
+
+    from tensorized_adapters.results import console
+
+    grid.cpus_per_trial = grid.cpus_per_trial or _default_cpus(grid)
+    trials = trials_of(grid, flags)
+    ledger = Ledger(grid.output_dir, trials)
+    if grid.dry_run:
+        console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
+        return 0
+    ledger.lock()
+    for trial in ledger.trials.values():
+        if trial.refused:
+            print(
+                f"skipped: {trial.task} {trial.config.describe()} seed {trial.seed}: {trial.refused}", file=sys.stderr
+            )
+    ledger.write(grid.command)
+    timing = {"planning": time.time() - began}
+    if ledger.to_run():
+        timing |= _run(ledger, grid, Progress)
+    ledger.timing = {name: round(seconds, 2) for name, seconds in timing.items()}
+    ledger.write(grid.command)
+    console().print(trials_table(ledger, f"sweep in {grid.output_dir}"))
+    if grid.report and ledger.states().get("finished"):
+        from reporting.write import write_report
+
+        reporting = time.time()
+        write_report([grid.output_dir], grid.output_dir / REPORT)
+        ledger.timing["report"] = round(time.time() - reporting, 2)
+        ledger.write(grid.command)
+        print(f"report: {grid.output_dir / REPORT / 'report.html'}")
+    if ledger.timing.get("trials"):
+        _say_timing(ledger.timing)
+    return 1 if ledger.states().get("failed") else 0
+
+
+def _run(ledger: Any, grid: argparse.Namespace, progress_type: type) -> dict[str, float]:
+    """Run what is left; the seconds that its parts took."""
+    from sweeping.on_ray import Machines, run_trials
+
+    before = sum(entry["seconds"] for entry in ledger.entries.values())
+    with Machines(grid.address, grid.cpus_per_trial, grid.gpus_per_trial) as machines:
+        at_a_time = min(machines.at_a_time, grid.trials_at_a_time or machines.at_a_time)
+        where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
+        print(f"{len(ledger.to_run())} trials, {at_a_time} at a time on {where}", flush=True)
+        began = time.time()
+        with progress_type(ledger, at_a_time) as progress:
+            stopped_by = run_trials(ledger.to_run(), ledger, machines, progress, grid)
+        seconds = time.time() - began
+    own = sum(entry["seconds"] for entry in ledger.entries.values()) - before
+    timing = {"ray_start": machines.seconds_to_start, "trials": seconds, "trials_own": own, "at_a_time": at_a_time}
+    if stopped_by:
+        ledger.read()
+        ledger.write(grid.command)
+        raise stopped_by
+    return timing
+
+
+def _say_timing(timing: dict[str, float]) -> None:
+    share = timing["trials_own"] / timing["at_a_time"]
+    print(
+        f"trials: {timing['trials']:.0f} s = {timing['trials'] / share if share else 0:.3f} x "
+        f"({timing['trials_own']:.0f} s of their own / {timing['at_a_time']:g} at a time); besides: planning "
+        f"{timing['planning']:.1f} s, Ray's start {timing['ray_start']:.1f} s, report {timing.get('report', 0):.1f} s"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = ScriptParser(__doc__)
+    some = {"metavar": "A,B,..."}
+    formats = names_of(PROJECTION_TYPES, or_none=True)
+    baselines = names_of(METHODS[1:], or_none=True)
+    parser.add_argument("--projection_types", "--adapter_projection_type", type=formats, default=(), **some)
+    parser.add_argument("--ranks", "--tensorized_layer_rank", type=counts, default=(4,), **some)
+    parser.add_argument("--modes", type=names_of(("bottleneck", "one_matrix")), default=("bottleneck",), **some)
+    parser.add_argument("--adapter_sizes", "--adapter_size", type=counts, default=(), **some)
+    parser.add_argument("--methods", "--method", type=baselines, default=(), help="baselines", **some)
+    parser.add_argument("--tasks", "--task_name", type=names_of(TASKS), default=(), **some)
+    parser.add_argument("--learning_rates", "--learning_rate", type=_rates, default=(), **some)
+    parser.add_argument("--seeds", "--seed", type=_seeds, default=(42,), **some)
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/sweep"), help="(default: %(default)s)")
+    parser.add_argument("--cpus_per_trial", "--cpu_threads", type=count, help="cores, and threads, of a trial")
+    parser.add_argument(
+        "--gpus_per_trial", type=float, help="1 where there are GPUs; 0.25 lets four share one; 0: none"
+    )
+    parser.add_argument("--trials_at_a_time", type=count, help="at most; as many as there is room for by default")
+    parser.add_argument(
+        "--address", help="of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
+    )
+    parser.add_argument(
+        "--max_failures", type=_whole, default=2, help="further starts of a failing trial (default: 2)"
+    )
+    parser.add_argument("--dry_run", action="store_true", help="list the trials, and what is already done")
+    parser.add_argument("--no_report", dest="report", action="store_false", help="leave the report out")
+    return parser
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    return tuple(float(word) for word in text.split(","))
+
+
+def _whole(text: str) -> int:
+    return 0 if text == "0" else count(text)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    return tuple(_whole(word) for word in text.split(","))
+
+
+def _check(grid: argparse.Namespace, argv: list[str]) -> None:
+    grid.command = shlex.join(["python", "scripts/sweep.py", *argv])
+    grid.output_dir = grid.output_dir.absolute()
+    if grid.gpus_per_trial is not None and not 0 <= grid.gpus_per_trial <= 64:
+        raise UsageError(f"--gpus_per_trial must be from 0 to 64, got {grid.gpus_per_trial:g}")
+    if importlib.util.find_spec("ray") is None and not grid.dry_run:
+        raise UsageError("Ray is missing: pip install -r requirements-sweeps.txt, or start by scripts/sweep_ranks.sh")
+
+
+def _default_cpus(grid: argparse.Namespace) -> int:
+    """So that eight trials at most share this machine's cores, or those of a GPU go with it: memory is finite too."""
+    import torch
+    from sweeping.plan import cores
+
+    gpus = 0 if grid.gpus_per_trial == 0 else torch.cuda.device_count()
+    at_a_time = gpus / (grid.gpus_per_trial or 1) if gpus else 8
+    return max(1, min(8, int(cores() / at_a_time)))
+
+
+def _flags_of_yaml(path: str) -> list[str]:
+    """``{"ranks": [2, 4], "num_train_epochs": 3}`` as the flags it stands for."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} must hold flag names and values")
+    argv = []
+    for name, value in values.items():
+        if name in ("dry_run", "no_report"):
+            argv += [f"--{name}"] * bool(value)
+        elif value is not None:
+            listed = isinstance(value, list)
+            argv += [f"--{name}", ",".join(map(str, value)) if listed else str(value)]
+    return argv
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

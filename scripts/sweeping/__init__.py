@@ -1,0 +1,1 @@
+"""What scripts/sweep.py is made of: the grid, the trials on Ray Tune, the ledger, the display."""

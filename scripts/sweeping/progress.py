@@ -1,0 +1,137 @@
+"""What a sweep shows: a live table on a terminal, a line a trial elsewhere, the list of all trials at both ends."""
+
+import time
+from typing import Any, Optional
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+
+from tensorized_adapters.results import console
+
+from .ledger import Ledger
+
+_STYLES = {"finished": "green", "failed": "red", "refused": "yellow", "interrupted": "magenta"}
+
+
+class Progress:
+    """The display of a running sweep; to be used in a ``with`` statement."""
+
+    def __init__(self, ledger: Ledger, at_a_time: int):
+        self.ledger, self.at_a_time = ledger, at_a_time
+        self.began = time.time()
+        self.running: dict[str, float] = {}
+        self.to_run = {trial.name: trial.cost for trial in ledger.to_run()}
+        self.done: dict[str, float] = {}  # trial -> its cost, of this start of the sweep
+        self._known: dict[str, Optional[tuple[str, float]]] = {}
+        self.console = console()
+        self._live = Live(console=self.console, get_renderable=self._tables, refresh_per_second=1, transient=True)
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._live.stop()
+
+    def started(self, name: str) -> None:
+        self.running.setdefault(name, time.time())
+
+    def ended(self, name: str) -> None:
+        """Print one line on a trial that has ended."""
+        self.running.pop(name, None)
+        self.done[name] = self.to_run[name]
+        entry = self.ledger.entries[name]
+        score = score_of(self.ledger.record_of(name)) if entry["state"] == "finished" else None
+        told = f"{score[0]} {score[1]:.4f}" if score else f"{entry['state']}: {entry['reason']}"
+        if entry["state"] == "failed" and entry["last_lines"]:
+            told += f"; last line: {entry['last_lines'][-1]}"
+        what = f"{entry['task']} {entry['method']} seed {entry['seed']}"
+        line = f"{time.strftime('%H:%M:%S')}  {what}: {told}  ({entry['seconds']:.0f} s)  {self._summary()}"
+        self.console.print(line, markup=False)
+
+    def _summary(self) -> str:
+        states = self.ledger.states()
+        parts = [f"{states.get('finished', 0)} of {len(self.ledger.trials)} finished"]
+        parts += [f"{states[state]} {state}" for state in ("failed", "refused") if states.get(state)]
+        parts.append(f"{_span(time.time() - self.began)} so far")
+        left = self._seconds_left()
+        return " · ".join(parts + ([f"about {_span(left)} left"] if left else []))
+
+    def _seconds_left(self) -> Optional[float]:
+        """From what this start's trials took for what they were expected to cost."""
+        if not self.done:
+            return None
+        rate = sum(self.ledger.entries[name]["seconds"] for name in self.done) / sum(self.done.values())
+        left = sum(cost for name, cost in self.to_run.items() if name not in self.done) * rate
+        left -= sum(time.time() - began for began in self.running.values())
+        return max(0.0, left) / min(self.at_a_time, max(1, len(self.to_run) - len(self.done)))
+
+    def _tables(self) -> Group:
+        running = Table(title=self._summary(), title_justify="left")
+        for column in ("running", "task", "seed", "for"):
+            running.add_column(column, justify="right" if column == "for" else "left")
+        for name, began in list(self.running.items()):
+            entry = self.ledger.entries[name]
+            running.add_row(entry["method"], entry["task"], str(entry["seed"]), _span(time.time() - began))
+        best = Table(title="best so far", title_justify="left")
+        for column in ("task", "metric", "score", "method", "seed"):
+            best.add_column(column)
+        for task, (metric, score, name) in sorted(self._best().items()):
+            entry = self.ledger.entries[name]
+            best.add_row(task, metric, f"{score:.4f}", entry["method"], str(entry["seed"]))
+        return Group(running, best)
+
+    def _best(self) -> dict[str, tuple[str, float, str]]:
+        best: dict[str, tuple[str, float, str]] = {}
+        for name, score in self._scores().items():
+            task = self.ledger.entries[name]["task"]
+            if task not in best or score[1] > best[task][1]:
+                best[task] = (*score, name)
+        return best
+
+    def _scores(self) -> dict[str, tuple[str, float]]:
+        """Read once a trial: a finished record does not change."""
+        for name in self.ledger.trials:
+            if self.ledger.entries[name]["state"] == "finished" and name not in self._known:
+                self._known[name] = score_of(self.ledger.record_of(name))
+        return {name: score for name, score in self._known.items() if score}
+
+
+def score_of(record: Optional[dict[str, Any]]) -> Optional[tuple[str, float]]:
+    """Name and value of a finished run's primary metric."""
+    value = (record or {}).get("metrics", {}).get(f"eval_{(record or {}).get('primary_metric')}")
+    return None if value is None else (record["primary_metric"], value)
+
+
+def trials_table(ledger: Ledger, title: str) -> Table:
+    """Every trial of the command: parameters, state, score, seconds."""
+    table = Table(title=title, title_justify="left")
+    for column in ("task", "method", "seed", "learning rate", "trained", "%", "state", "score", "seconds"):
+        right = column in ("seed", "learning rate", "trained", "%", "score", "seconds")
+        table.add_column(column, justify="right" if right else "left", no_wrap=column != "state")
+    for name, trial in ledger.trials.items():
+        entry, counts = ledger.entries[name], trial.counts
+        state = entry["state"]
+        score = score_of(ledger.record_of(name)) if state == "finished" else None
+        told = f"{state}: {entry['reason']}" if state in ("failed", "refused") else state
+        table.add_row(
+            trial.task,
+            trial.config.describe(),
+            str(trial.seed),
+            f"{trial.resolved['learning_rate']:g}",
+            f"{counts['trained']:,}" if counts else "",
+            f"{100 * counts['trained'] / counts['model']:.4f}" if counts else "",
+            told,
+            f"{score[0]} {score[1]:.4f}" if score else "",
+            f"{entry['seconds']:.0f}" if entry["seconds"] else "",
+            style=_STYLES.get(state),
+        )
+    return table
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
