@@ -46,7 +46,7 @@ class Machines:
             if address:
                 ray.init(address=address, **quiet)
             else:
-                # Ray takes this machine's outward address for its services, unless it is told that there is no cluster.
+                # Ray listens on this machine's outward address, unless it is told that there is no cluster.
                 ray_constants.ENABLE_RAY_CLUSTER = False
                 local = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": cores()}
                 ray.init(address="local", object_store_memory=_OBJECT_STORE_BYTES, **local, **quiet)

@@ -1,0 +1,98 @@
+"""One HTML file with everything in it: tables, figures, and every run's command to copy."""
+
+import base64
+import html
+
+from tensorized_adapters import __version__
+
+from .records import Results, score_of
+from .tables import METRICS, Table, html_table
+
+_STYLE = """
+:root { color-scheme: light; --line: #d8d8d8; --soft: #f5f6f8; --text: #1c1c1c; --quiet: #5c5c5c; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1100px; padding: 1.5rem 1rem 4rem; color: var(--text); background: #fff;
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
+th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th { border-bottom: 2px solid var(--text); vertical-align: bottom; white-space: normal; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+tbody tr:hover td { background: var(--soft); }
+.caption, .quiet { color: var(--quiet); font-size: .88rem; }
+figure { margin: 0 0 1rem; } figure img { width: 100%; height: auto; }
+.run { border: 1px solid var(--line); border-radius: 6px; margin: .6rem 0; padding: .5rem .8rem; }
+.run div { display: flex; flex-wrap: wrap; justify-content: space-between; gap: .5rem; align-items: center; }
+pre { background: var(--soft); padding: .6rem; border-radius: 4px; margin: .4rem 0 0; font-size: .8rem;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
+button { font: inherit; font-size: .82rem; padding: .2rem .7rem; border: 1px solid var(--line); border-radius: 4px;
+  background: #fff; cursor: pointer; } button:hover { background: var(--soft); }
+"""
+# A page that is opened as a file has no clipboard in some browsers: the text is selected and copied the old way then.
+_SCRIPT = """
+for (const button of document.querySelectorAll("button")) button.onclick = async () => {
+  const text = button.closest(".run").querySelector("pre");
+  try { await navigator.clipboard.writeText(text.textContent); }
+  catch { getSelection().selectAllChildren(text); document.execCommand("copy"); }
+  button.textContent = "copied";
+  setTimeout(() => button.textContent = "copy", 1500);
+};
+"""
+
+
+def page(results: Results, tables: list[Table], figures: list[tuple[str, bytes]]) -> str:
+    """The report.
+
+    Args:
+        figures: title and SVG file of each.
+    """
+    seeds = sorted({run["seed"] for run in results.runs})
+    told = f"{_count(len(results.runs), 'run')}, {_count(len(results.rows), 'method')}, "
+    told += f"{_count(len(results.columns), 'task')}, {_count(len(seeds), 'seed')}"
+    parts = [
+        "<h1>Tensorized adapters: results</h1>",
+        f'<p class="quiet">{told}. Written by tensorized_adapters {html.escape(__version__)}.</p>',
+        *(html_table(table) for table in tables),
+        "<h2>Missing</h2>",
+        _list(results.missing, "Nothing: every method has every seed on every task."),
+    ]
+    if results.notes:
+        parts += ["<h2>Notes</h2>", _list(results.notes, "")]
+    for title, svg in figures:
+        source = f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+        parts.append(
+            f'<h2>{html.escape(title)}</h2>\n<figure><img alt="{html.escape(title)}" src="{source}"></figure>'
+        )
+    parts += ["<h2>Commands</h2>", *_commands(results)]
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f"<title>Tensorized adapters: results</title><style>{_STYLE}</style>"
+    body = "\n".join(parts)
+    body += f"\n<script>{_SCRIPT}</script>"
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+def _commands(results: Results) -> list[str]:
+    blocks = []
+    for row in results.rows:
+        for column, cell in sorted(row.cells.items()):
+            for seed, run in sorted(cell.runs.items()):
+                metric = METRICS.get(run["primary_metric"], run["primary_metric"])
+                title = f"{row.name} on {column}, seed {seed}: {metric} {score_of(run, 'last'):.4f}"
+                command = f"<pre>{html.escape(run['command'])}</pre>"
+                button = '<button type="button">copy</button>'
+                blocks.append(
+                    f'<div class="run"><div><span>{html.escape(title)}</span>{button}</div>{command}'
+                    f'<span class="quiet">{html.escape(str(run["path"]))}</span></div>'
+                )
+    return blocks
+
+
+def _list(lines: list[str], otherwise: str) -> str:
+    if not lines:
+        return f"<p>{html.escape(otherwise)}</p>"
+    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,268 @@
+"""Run records as rows (methods) and columns (tasks) of scores: what may be averaged, and what is missing.
+
+Two runs fall into one cell only if everything in their records that can change a result is equal but the seed:
+arguments, input files, versions, commit, threads, GPU.
+"""
+
+import json
+import os
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from tensorized_adapters.config import METHOD_FIELDS, METHODS, PROJECTION_TYPES
+from tensorized_adapters.errors import UsageError
+from tensorized_adapters.run_folder import PROGRAM, RECORD_FILE, effective_arguments
+
+LEDGER_FILE = "sweep.json"
+_DATA = (
+    "task_name",
+    "dataset_name",
+    "dataset_config_name",
+    "train_file",
+    "validation_file",
+    "test_file",
+    "input_sha256",
+)
+_OF_TASKS = (*_DATA, "metric")
+# Settings that one method has, or has a default of its own for.
+_OF_METHODS = {name for names in METHOD_FIELDS.values() for name in names} | {
+    "method",
+    "learning_rate",
+    "learning_rates",
+    "layer_norm_learning_rate",
+    "head_learning_rate",
+    "warmup_steps",
+    "head_start",
+}
+# What follows from settings that are named beside it.
+_DERIVED = {"learning_rates": "learning_rate", "head_start": "adapter_init", "input_sha256": "train_file"}
+
+
+@dataclass
+class Cell:
+    """The runs of one method on one task, one a seed."""
+
+    runs: dict[int, dict[str, Any]] = field(default_factory=dict)  # by seed
+
+    def scores(self, which: str) -> list[float]:
+        """Primary metric of the ``last`` or the ``best`` epoch of each run that has it, by ascending seed."""
+        scores = [score_of(run, which) for _, run in sorted(self.runs.items())]
+        return [score for score in scores if score is not None]
+
+    def mean(self, which: str) -> Optional[float]:
+        scores = self.scores(which)
+        return statistics.fmean(scores) if scores else None
+
+    def deviation(self, which: str) -> Optional[float]:
+        """Sample standard deviation over seeds (n - 1); None for a single run."""
+        scores = self.scores(which)
+        return statistics.stdev(scores) if len(scores) > 1 else None
+
+
+@dataclass
+class Row:
+    """A method with all its settings."""
+
+    name: str  # as in the paper's tables, cp-4, and what tells it from rows of the same name
+    record: dict[str, Any]  # of any of its runs, for what they share
+    cells: dict[str, Cell] = field(default_factory=dict)  # by column
+
+    @property
+    def family(self) -> str:
+        """A format of the tensorized adapters, or another method."""
+        arguments = self.record["arguments"]
+        return arguments["adapter_projection_type"] if arguments["method"] == "tensorized" else arguments["method"]
+
+    @property
+    def rank(self) -> Optional[int]:
+        arguments = self.record["arguments"]
+        return arguments["tensorized_layer_rank"] if arguments["method"] == "tensorized" else None
+
+    @property
+    def variant(self) -> str:
+        """What the name says beside method and rank."""
+        return self.name.removeprefix(self.record["method"].removesuffix(" (one matrix)")).strip()
+
+
+@dataclass
+class Results:
+    """Everything that a report is made of."""
+
+    rows: list[Row]
+    columns: dict[str, str]  # column -> its primary metric
+    runs: list[dict[str, Any]]  # finished, with a score
+    missing: list[str]  # lines on what is not there
+    notes: list[str]
+
+
+def read_results(paths: Iterable[Path]) -> Results:
+    """All run records at any depth below the paths.
+
+    Raises:
+        UsageError: if a path is not there, or no finished run with a score is below them.
+    """
+    records, missing, notes = _records(paths)
+    runs: list[dict[str, Any]] = []
+    for record in records:
+        place = record["path"].parent
+        if record["status"] != "finished":
+            reason = f": {record['reason']}" if record.get("reason") else ""
+            missing.append(f"{_what(record)}: {record['status']}{reason} ({place})")
+        elif not record["arguments"].get("do_train"):
+            notes.append(f"left out, for nothing was trained: {place}")
+        elif score_of(record, "last") is None:
+            missing.append(f"{_what(record)}: not evaluated, run it with --do_eval ({place})")
+        else:
+            runs.append(record)
+    if not runs:
+        raise UsageError(f"no finished run with a score below {', '.join(map(str, paths))}")
+    unclean = sum(1 for run in runs if run.get("git") and not run["git"]["clean"])
+    if unclean:
+        notes.append(f"{unclean} of {len(runs)} runs came from a source tree with uncommitted changes")
+    rows, columns = _table(runs, notes)
+    missing += _holes(rows, columns)
+    return Results(rows, columns, runs, missing, notes)
+
+
+def score_of(record: dict[str, Any], which: str) -> Optional[float]:
+    """Primary metric at the last epoch or at the best one."""
+    key = f"eval_{record['primary_metric']}"
+    history = [entry for entry in record.get("history", ()) if key in entry]
+    if which == "best":
+        return max((entry[key] for entry in history), default=None)
+    if record["arguments"].get("load_best_model_at_end") and history:  # the metrics are the best epoch's then
+        return history[-1][key]
+    return record["metrics"].get(key)
+
+
+def _records(paths: Iterable[Path]) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    found: dict[Path, None] = {}
+    missing: list[str] = []
+    notes: list[str] = []
+    for path in paths:
+        if path.is_file():
+            found[path.resolve()] = None
+        elif path.is_dir():
+            for folder, folders, names in os.walk(path):
+                folders.sort()
+                found |= {Path(folder, RECORD_FILE).resolve(): None} if RECORD_FILE in names else {}
+                missing += _not_run(Path(folder)) if LEDGER_FILE in names else []
+        else:
+            raise UsageError(f"{path} is not there; name run.json files or folders above them")
+    records = []
+    for path in found:
+        try:
+            record = json.loads(path.read_bytes())
+            kinds = {"arguments": dict, "status": str, "seed": int, "primary_metric": str, "method": str, "task": str}
+            if record["program"] != PROGRAM or not all(isinstance(record[key], kind) for key, kind in kinds.items()):
+                raise ValueError("not a record of this program")
+            records.append(record | {"path": path})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            notes.append(f"left out, for it is not a run record ({type(error).__name__}): {path}")
+    return records, missing, notes
+
+
+def _not_run(folder: Path) -> list[str]:
+    """Trials of a sweep without a record, from its ledger."""
+    try:
+        ledger = json.loads((folder / LEDGER_FILE).read_bytes())["trials"]
+        return [
+            f"{entry['task']} {entry['method']} seed {entry['seed']}: {entry['state']}"
+            + (f": {entry['reason']}" if entry["reason"] else "")
+            for name, entry in ledger.items()
+            if not (folder / "trials" / name / RECORD_FILE).is_file()
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [f"{folder / LEDGER_FILE} cannot be read: trials that never ran are not known"]
+
+
+def _what(record: dict[str, Any]) -> str:
+    return f"{record['task']} {record['method']} seed {record['seed']}"
+
+
+def _settings(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a row, and what a column stands for; all but the seed that can change a result is in one of them."""
+    arguments = effective_arguments(record["arguments"])
+    data = {name: arguments.pop(name, None) for name in _DATA}
+    arguments.pop("seed", None)
+    git, machine = record.get("git") or {}, record.get("machine") or {}
+    arguments |= {f"{name} version": version for name, version in record.get("versions", {}).items()}
+    arguments |= {"version": record.get("version"), "commit": git.get("commit"), "threads": record.get("threads")}
+    return arguments | {"gpu": machine.get("gpu")}, data | {"metric": record["primary_metric"]}
+
+
+def _table(runs: list[dict[str, Any]], notes: list[str]) -> tuple[list[Row], dict[str, str]]:
+    row_of: dict[str, tuple[dict, list]] = {}
+    column_of: dict[str, tuple[dict, list]] = {}
+    keys = []
+    for run in runs:
+        row, column = _settings(run)
+        keys.append((_key(row), _key(column)))
+        row_of.setdefault(keys[-1][0], (row, []))[1].append(run)
+        column_of.setdefault(keys[-1][1], (column, []))[1].append(run)
+    row_names = _names({key: (group[0]["method"], values) for key, (values, group) in row_of.items()}, _OF_METHODS)
+    column_names = _names({key: (group[0]["task"], values) for key, (values, group) in column_of.items()}, _OF_TASKS)
+    rows = {key: Row(row_names[key], group[0]) for key, (_, group) in row_of.items()}
+    for run, (row, column) in zip(runs, keys):
+        cell = rows[row].cells.setdefault(column_names[column], Cell())
+        if run["seed"] in cell.runs:
+            other = cell.runs[run["seed"]]
+            same = "with equal scores" if score_of(other, "last") == score_of(run, "last") else "with OTHER scores"
+            notes.append(f"counted once: {other['path'].parent} and {run['path'].parent} are the same run, {same}")
+        else:
+            cell.runs[run["seed"]] = run
+    columns = {column_names[key]: group[0]["primary_metric"] for key, (_, group) in column_of.items()}
+    return sorted(rows.values(), key=_order), dict(sorted(columns.items()))
+
+
+def _key(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True, default=str)
+
+
+def _names(groups: dict[str, tuple[str, dict[str, Any]]], own: Iterable[str]) -> dict[str, str]:
+    """A name for each group: the plain one, and the settings by which it differs from others.
+
+    Those in ``own`` are told only among groups of the same plain name: methods have them of their own, or none.
+    """
+    everywhere = _differing([values for _, values in groups.values()]) - set(own)
+    names = {}
+    for key, (plain, values) in groups.items():
+        odd = everywhere | _differing([other for name, other in groups.values() if name == plain])
+        odd -= {derived for derived, source in _DERIVED.items() if source in odd}
+        told = [f"{name.removesuffix(' version')} {_short(values.get(name))}" for name in sorted(odd)]
+        names[key] = f"{plain} [{', '.join(told)}]" if told else plain
+    return names
+
+
+def _differing(settings: list[dict[str, Any]]) -> set[str]:
+    names = {name for values in settings for name in values}
+    return {name for name in names if any(values.get(name) != settings[0].get(name) for values in settings)}
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    return text if len(text) <= 24 else f"...{text[-21:]}" if "/" in text else f"{text[:10]}..."
+
+
+def _order(row: Row) -> tuple:
+    families = [*PROJECTION_TYPES, *METHODS]
+    return (families.index(row.family), row.rank or 0, row.name)
+
+
+def _holes(rows: list[Row], columns: dict[str, str]) -> list[str]:
+    """Methods without a run on a task that others have, and seeds that others have."""
+    lines = []
+    for column in columns:
+        seeds = sorted({seed for row in rows if column in row.cells for seed in row.cells[column].runs})
+        for row in rows:
+            lacking = [seed for seed in seeds if column not in row.cells or seed not in row.cells[column].runs]
+            if len(lacking) == len(seeds):
+                lines.append(f"{column}, {row.name}: no run")
+            elif lacking:
+                lines.append(f"{column}, {row.name}: no run of seed {', '.join(map(str, lacking))}")
+    return lines

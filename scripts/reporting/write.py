@@ -1,0 +1,57 @@
+"""From run records to the files of a report."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from tensorized_adapters.errors import UsageError
+from tensorized_adapters.files import write_aside
+
+from .figures import as_bytes, figures
+from .page import page
+from .records import Results, read_results
+from .tables import latex, markdown, parameter_table, score_table, scores_csv, table_csv
+
+_FIGURE = re.compile(r"(score_by_\w+|training_[\w.-]+)\.(png|svg)")
+
+
+def write_report(paths: Iterable[Path], output_dir: Path, published: bool = False) -> Results:
+    """Write report.html, tables.md, tables.tex, scores.csv, parameters.csv and figures/ into the folder.
+
+    Args:
+        paths: run.json files, or folders with such files at any depth.
+        published: put the published figures beside ours.
+
+    Raises:
+        UsageError: if there is nothing to report on, or the folder cannot be written.
+    """
+    results = read_results(paths)
+    tables = [score_table(results, which, published) for which in ("last", "best")]
+    tables.append(parameter_table(results, published))
+    drawn = [(stem, title, figure) for stem, title, figure in figures(results)]
+    files = {f"figures/{stem}.{kind}": as_bytes(figure, kind) for stem, _, figure in drawn for kind in ("png", "svg")}
+    svgs = [(title, files[f"figures/{stem}.svg"]) for stem, title, _ in drawn]
+    said = [f"## {title}\n\n" + "".join(f"- {line}\n" for line in lines) for title, lines in _lists(results)]
+    text = {
+        "tables.md": "\n".join([*map(markdown, tables), *said]),
+        "tables.tex": "\n".join(map(latex, tables)),
+        "scores.csv": scores_csv(results),
+        "parameters.csv": table_csv(tables[-1]),
+        "report.html": page(results, tables, svgs),
+    }
+    files |= {name: content.encode() for name, content in text.items()}
+    try:
+        (output_dir / "figures").mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            write_aside(output_dir / name, content)
+        for old in (output_dir / "figures").iterdir():  # of tasks that are no longer among the results
+            if _FIGURE.fullmatch(old.name) and f"figures/{old.name}" not in files:
+                old.unlink()
+    except OSError as error:
+        raise UsageError(f"--output_dir {output_dir} cannot be written: {error.strerror}") from None
+    return results
+
+
+def _lists(results: Results) -> list[tuple[str, list[str]]]:
+    missing = results.missing or ["nothing: every method has every seed on every task"]
+    return [("Missing", missing)] + ([("Notes", results.notes)] if results.notes else [])
