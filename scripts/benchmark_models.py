@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import tempfile
 from collections.abc import Callable
 
 import tensorly
@@ -69,8 +70,10 @@ class Bench:
         if arguments.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         # The job's own optimizer and its groups, on the Trainer's default, fused AdamW.
-        training = TrainingArguments(output_dir="unused", report_to="none", use_cpu=arguments.device == "cpu")
-        self.optimizer = AdapterTrainer(model=self.model, args=training, rates=RATES, notes={}).create_optimizer()
+        with tempfile.TemporaryDirectory() as unused:
+            training = TrainingArguments(output_dir=unused, report_to="none", use_cpu=arguments.device == "cpu")
+            trainer = AdapterTrainer(model=self.model, args=training, rates=RATES, notes={})
+        self.optimizer = trainer.create_optimizer()
         examples, tokens = map(int, shape.split("x"))
         generator = torch.Generator().manual_seed(1)
         ids = torch.randint(
