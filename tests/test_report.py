@@ -35,7 +35,8 @@ def put(folder, real, score, seed=1, task="mrpc", method=None, trained=None, **a
     """A record like the real one but for these; rank and format in ``arguments`` name the method."""
     record = json.loads(json.dumps(real))
     record["seed"] = record["arguments"]["seed"] = seed
-    record["arguments"] |= {"task_name": task} | arguments
+    data = {"train_file": None, "validation_file": None, "input_sha256": {}}  # as if the task's own
+    record["arguments"] |= data | {"task_name": task} | arguments
     kind, rank = record["arguments"]["adapter_projection_type"], record["arguments"]["tensorized_layer_rank"]
     record |= {"task": task, "method": method or f"{kind}-{rank}"}
     record["primary_metric"] = {"mrpc": "f1", "rte": "accuracy"}[task]
@@ -127,9 +128,10 @@ def test_nor_is_what_another_program_computed(real, tmp_path, change):
 
 def test_other_data_of_the_same_task_is_another_column(real, tmp_path):
     put(tmp_path / "a", real, 0.8)
-    put(tmp_path / "b", real, 0.9, seed=2, input_sha256={"train.csv": "0"})
-    results = read_results([tmp_path])
-    assert len(results.columns) == 2
+    put(tmp_path / "b", real, 0.9, seed=2, train_file="/data/my/train.csv", input_sha256={"train.csv": "0"})
+    put(tmp_path / "c", real, 0.9, seed=3, train_file="/data/my/train.csv", input_sha256={"train.csv": "1"})
+    first, second, third = read_results([tmp_path]).columns
+    assert first == "mrpc" and second.startswith("my/train.csv as mrpc [input_sha256") and third != second
 
 
 def test_the_same_run_twice_counts_once(results, real, tmp_path):

@@ -132,7 +132,8 @@ def _by_step(results: Results, column: str) -> Figure:
     left, right = figure.subplots(1, 2)
     metric = results.columns[column]
     handles, variants = {}, _variants(results)
-    lengths = [len(run.get("step_losses", ())) for run in results.runs if run["task"] == column.split(" [")[0]]
+    cells = [row.cells[column] for row in results.rows if column in row.cells]
+    lengths = [len(run.get("step_losses", ())) for cell in cells for run in cell.runs.values()]
     window = max(1, min(lengths) // 20)
     for rows in _lines(results.rows, column):
         for number, row in enumerate(rows):

@@ -21,7 +21,7 @@ th { border-bottom: 2px solid var(--text); vertical-align: bottom; white-space: 
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 tbody tr:hover td { background: var(--soft); }
 .caption, .quiet { color: var(--quiet); font-size: .88rem; }
-figure { margin: 0 0 1rem; } figure img { width: 100%; height: auto; }
+figure { margin: 0 0 1rem; } figure img { max-width: 100%; height: auto; }
 .run { border: 1px solid var(--line); border-radius: 6px; margin: .6rem 0; padding: .5rem .8rem; }
 .run div { display: flex; flex-wrap: wrap; justify-content: space-between; gap: .5rem; align-items: center; }
 pre { background: var(--soft); padding: .6rem; border-radius: 4px; margin: .4rem 0 0; font-size: .8rem;

@@ -204,7 +204,7 @@ def _table(runs: list[dict[str, Any]], notes: list[str]) -> tuple[list[Row], dic
         row_of.setdefault(keys[-1][0], (row, []))[1].append(run)
         column_of.setdefault(keys[-1][1], (column, []))[1].append(run)
     row_names = _names({key: (group[0]["method"], values) for key, (values, group) in row_of.items()}, _OF_METHODS)
-    column_names = _names({key: (group[0]["task"], values) for key, (values, group) in column_of.items()}, _OF_TASKS)
+    column_names = _names({key: (_column(group[0]), values) for key, (values, group) in column_of.items()}, _OF_TASKS)
     rows = {key: Row(row_names[key], group[0]) for key, (_, group) in row_of.items()}
     for run, (row, column) in zip(runs, keys):
         cell = rows[row].cells.setdefault(column_names[column], Cell())
@@ -216,6 +216,12 @@ def _table(runs: list[dict[str, Any]], notes: list[str]) -> tuple[list[Row], dic
             cell.runs[run["seed"]] = run
     columns = {column_names[key]: group[0]["primary_metric"] for key, (_, group) in column_of.items()}
     return sorted(rows.values(), key=_order), dict(sorted(columns.items()))
+
+
+def _column(record: dict[str, Any]) -> str:
+    """The task; data files that are in its columns are not its data."""
+    file = record["arguments"].get("train_file")
+    return f"{Path(file).parent.name}/{Path(file).name} as {record['task']}" if file else record["task"]
 
 
 def _key(settings: dict[str, Any]) -> str:
