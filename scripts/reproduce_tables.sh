@@ -2,7 +2,7 @@
 # The paper's experiment: cp, tucker, tt and tr at ranks 2 and 4, and every baseline, on MRPC, RTE and STS-B, 20 epochs,
 # batches of 32, three seeds; then the report with the published numbers beside ours. The same command again goes on.
 #   bash scripts/reproduce_tables.sh [--model bert-base-cased] [--quick] [--output_dir DIR] [flags of sweep.py or the job]
-# --quick: MiniLM unless --model is given, one seed, 256 examples and 2 epochs a task: shows the way, not the numbers.
+# --quick: MiniLM unless --model is given, one seed, 128 examples and one epoch a task: shows the way, not the numbers.
 # Without a hub, give a model's folder and --glue_path FOLDER. --adapter_init published takes the paper's own start.
 set -euo pipefail
 case " $* " in *" --help "* | *" -h "*) sed -n '2,6s/^# //p' "$0"; exit 0 ;; esac
@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
 done
 size=(--num_train_epochs 20 --seeds 1,2,3)
 if [ -n "$quick" ]; then
-    size=(--num_train_epochs 2 --seeds 1 --max_train_samples 256 --max_eval_samples 256)
+    size=(--num_train_epochs 1 --seeds 1 --max_train_samples 128 --max_eval_samples 128)
     model=${model:-$(cd "$repository" && "$python" -m tensorized_adapters.embedded)}
 fi
 

@@ -70,18 +70,19 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
     timing = {"planning": time.time() - began}
     if ledger.to_run():
         timing |= _run(ledger, grid, Progress)
-    ledger.timing = {name: round(seconds, 2) for name, seconds in timing.items()}
-    ledger.write(grid.command)
+        ledger.timing = {name: round(seconds, 2) for name, seconds in timing.items()}
+        ledger.write(grid.command)
     console().print(trials_table(ledger, f"sweep in {grid.output_dir}"))
     if grid.report and ledger.states().get("finished"):
         from reporting.write import write_report
 
         reporting = time.time()
         write_report([grid.output_dir], grid.output_dir / REPORT)
-        ledger.timing["report"] = round(time.time() - reporting, 2)
-        ledger.write(grid.command)
+        if "trials" in timing:
+            ledger.timing["report"] = round(time.time() - reporting, 2)
+            ledger.write(grid.command)
         print(f"report: {grid.output_dir / REPORT / 'report.html'}")
-    if ledger.timing.get("trials"):
+    if "trials" in timing:
         _say_timing(ledger.timing)
     return 1 if ledger.states().get("failed") else 0
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -176,3 +177,22 @@ def test_a_trial_is_the_run_of_its_command(job, flags, tmp_path, capsys):
     assert ledger.states() == {"finished": 1} and not ledger.to_run()
     assert run(argv(flags, output_dir=trial.folder(tmp_path), per_device_train_batch_size=32, seed=42)) == 0
     assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "count"),
+    [
+        ("sweep_ranks.sh", "--ranks 2,3", 4 * 2),
+        ("sweep_decompositions.sh", "--ranks 2", 4 + 8),
+        ("reproduce_tables.sh", "--quick", 3 * (4 * 2 + 8)),
+        ("reproduce_tables.sh", "--seeds 1,2 --num_train_epochs 3", 2 * 3 * (4 * 2 + 8)),
+    ],
+)
+def test_the_shell_scripts(base, tmp_path, script, words, count):
+    """From another folder, with an interpreter of the caller's choice."""
+    path = Path(sweep.__file__).parent / script
+    words = f"{words} --model_name_or_path {base} --adapter_size 8 --output_dir s --dry_run".split()
+    environment = os.environ | {"PYTHON": sys.executable}
+    ended = subprocess.run(["bash", path, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert f"{count} trials" in ended.stdout and not list(tmp_path.iterdir())

@@ -35,7 +35,6 @@ class Ledger:
             UsageError: if the folder holds something that is not a sweep, or a trial's folder something foreign.
         """
         self.folder, self.trials = folder, {trial.name: trial for trial in trials}
-        self.timing: dict[str, float] = {}
         self._lock: Optional[int] = None
         self.read()
 
@@ -45,7 +44,8 @@ class Ledger:
         Raises:
             UsageError: as the constructor.
         """
-        self.entries: dict[str, dict[str, Any]] = _read(self.folder)
+        self.entries: dict[str, dict[str, Any]]
+        self.entries, self.timing = _read(self.folder)
         for name, trial in self.trials.items():
             before = self.entries.get(
                 name, {"state": "", "reason": "", "last_lines": [], "failures": 0, "seconds": 0.0}
@@ -118,25 +118,26 @@ class Ledger:
         return {"new": "waiting", "resume": "interrupted", "finished": "finished"}[kind]
 
 
-def _read(folder: Path) -> dict[str, dict[str, Any]]:
+def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+    """The trials of sweep.json, and the times of its last start that ran any."""
     if not folder.exists():
-        return {}
+        return {}, {}
     if not folder.is_dir():
         raise UsageError(f"--output_dir {folder} is a file; name a folder")
     path = folder / LEDGER_FILE
     try:
         entries = sorted(entry.name for entry in folder.iterdir())
         if not entries:
-            return {}
+            return {}, {}
         record = json.loads(path.read_bytes())
         if record["program"] == KIND:
-            return record["trials"]
+            return record["trials"], record["timing"]
     except OSError as error:
         if not isinstance(error, FileNotFoundError):
             raise UsageError(f"--output_dir {folder} cannot be read: {error.strerror}") from None
         foreign = [name for name in entries if name not in _OURS and not name.startswith(f".{LEDGER_FILE}.")]
         if not foreign and TRIALS in entries:
-            return {}  # killed before its first line
+            return {}, {}  # killed before its first line
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path} is not the ledger of a sweep; name another --output_dir") from None
     raise UsageError(f"--output_dir {folder} holds something that is not a sweep ({entries[0]}); name another folder")

@@ -1,10 +1,14 @@
 """The trials of a sweep on Ray Tune: on this machine's cores or GPUs, or on a cluster."""
 
+import contextlib
 import logging
 import os
+import secrets
 import shutil
 import signal
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -18,6 +22,7 @@ os.environ["TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S"] = "600"
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
+from ray.util.queue import Queue  # noqa: E402
 
 from tensorized_adapters.errors import Terminated, UsageError  # noqa: E402
 
@@ -48,13 +53,15 @@ class Machines:
             else:
                 # Ray listens on this machine's outward address, unless it is told that there is no cluster.
                 ray_constants.ENABLE_RAY_CLUSTER = False
+                # A token for this sweep alone; Ray would write one to the home directory, for all later clusters.
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
                 local = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": cores()}
                 ray.init(address="local", object_store_memory=_OBJECT_STORE_BYTES, **local, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             line = str(error).strip().splitlines()[0]
-            raise UsageError(
-                f"--address {address}: no Ray cluster answers there ({line})" if address else line
-            ) from None
+            hint = "" if "RAY_AUTH_MODE" in os.environ else "; if it wants a token, set RAY_AUTH_MODE=token"
+            refusal = f"--address {address}: no Ray cluster answers there ({line}){hint}"
+            raise UsageError(refusal if address else line) from None
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if gpus_per_trial is None:
             gpus_per_trial = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
@@ -104,29 +111,44 @@ def run_trials(
     ray.cloudpickle.register_pickle_by_value(trial_module)  # other machines need not have our scripts on their path
     state = ledger.folder / RAY
     shutil.rmtree(state, ignore_errors=True)
-    tuner = tune.Tuner(
-        tune.with_resources(trial_module.JobTrial, machines.per_trial),
-        param_space={"trial": tune.grid_search(points)},
-        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.trials_at_a_time),
-        run_config=tune.RunConfig(
-            name=RAY,
-            storage_path=str(ledger.folder.resolve()),
-            verbose=0,
-            callbacks=[_Notes(ledger, progress, options.command)],
-            failure_config=tune.FailureConfig(max_failures=_LOSSES),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the job writes its own
-        ),
-    )
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the ledger
     signals: list[type[BaseException]] = []
     signal.signal(signal.SIGTERM, lambda *_: (signals.append(Terminated), os.kill(os.getpid(), signal.SIGINT)))
-    tuner.fit()  # Tune catches the first SIGINT, stops its trials and returns
+    with contextlib.suppress(KeyboardInterrupt), _events_to(_Notes(ledger, progress, options.command)) as events:
+        tuner = tune.Tuner(
+            tune.with_resources(trial_module.JobTrial, machines.per_trial),
+            param_space={"trial": tune.grid_search(points)},
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.trials_at_a_time),
+            run_config=tune.RunConfig(
+                name=RAY,
+                storage_path=str(ledger.folder.resolve()),
+                verbose=0,
+                callbacks=[events],
+                failure_config=tune.FailureConfig(max_failures=_LOSSES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the job writes its own
+            ),
+        )
+        tuner.fit()  # Tune catches the first SIGINT, stops its trials and returns
     shutil.rmtree(state, ignore_errors=True)
     unended = [trial for trial in trials if ledger.entries[trial.name]["state"] not in ("finished", "failed")]
     return None if not unended and not signals else (signals or [KeyboardInterrupt])[0]()
 
 
-class _Notes(tune.Callback):
+@contextlib.contextmanager
+def _events_to(notes: "_Notes") -> Iterator[trial_module.Events]:
+    """A callback that tells ``notes``; by a queue where Tune runs on the cluster, as it does for ray:// addresses."""
+    if not ray.util.client.ray.is_connected():
+        yield trial_module.Events(notes)
+        return
+    queue = Queue(actor_options={"num_cpus": 0})
+    thread = threading.Thread(target=lambda: [notes.put(event) for event in iter(queue.get, None)], daemon=True)
+    thread.start()
+    yield trial_module.Events(queue)
+    queue.put(None)
+    thread.join()
+
+
+class _Notes:
     """Tells the ledger and the display what Tune sees."""
 
     def __init__(self, ledger: Ledger, progress: Progress, command: str):
@@ -135,20 +157,10 @@ class _Notes(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its set-up to be restored from; we restore from the trials' folders
 
-    def on_trial_start(self, iteration: int, trials: list, trial: Any, **_) -> None:
-        self.progress.started(trial.config["trial"]["name"])
-
-    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_) -> None:
-        result = trial.last_result
-        self._note(trial, **{key: result[key] for key in ("status", "reason", "last_lines", "seconds", "failures")})
-
-    def on_trial_error(self, iteration: int, trials: list, trial: Any, **_) -> None:
-        reason = f"its worker was lost {_LOSSES + 1} times"
-        last = Path(trial.error_file).read_text().strip().splitlines()[-5:] if trial.error_file else []
-        self._note(trial, status="failed", reason=reason, last_lines=last)
-
-    def _note(self, trial: Any, status: str, **changes: Any) -> None:
-        name = trial.config["trial"]["name"]
-        self.ledger.note(name, status, **changes)
+    def put(self, event: tuple[str, dict[str, Any]]) -> None:
+        name, ending = event
+        if not ending:
+            return self.progress.started(name)
+        self.ledger.note(name, ending.pop("status"), **ending)
         self.ledger.write(self.command)
         self.progress.ended(name)

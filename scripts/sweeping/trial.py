@@ -108,6 +108,25 @@ class JobTrial(tune.Trainable):
         return ended | {"reason": "", "last_lines": [], tune.result.DONE: True}
 
 
+class Events(tune.Callback):
+    """Puts (name, {}) when a trial starts and (name, how it ended) when it has ended, into a queue or the like."""
+
+    def __init__(self, queue: Any):
+        self.queue = queue
+
+    def on_trial_start(self, iteration: int, trials: list, trial: Any, **_) -> None:
+        self.queue.put((trial.config["trial"]["name"], {}))
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_) -> None:
+        keys = ("status", "reason", "last_lines", "seconds", "failures")
+        self.queue.put((trial.config["trial"]["name"], {key: trial.last_result[key] for key in keys}))
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **_) -> None:
+        last = Path(trial.error_file).read_text().strip().splitlines()[-5:] if trial.error_file else []
+        ending = {"status": "failed", "reason": "its worker was lost too often", "last_lines": last}
+        self.queue.put((trial.config["trial"]["name"], ending))
+
+
 def _wait_until_free(folder: Path) -> None:
     """Until no run holds the folder's lock; after a while the job itself is left to refuse it."""
     until = time.time() + WAIT_FOR_FOLDER_SECONDS
