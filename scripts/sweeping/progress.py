@@ -81,7 +81,7 @@ class Progress:
         for task, (metric, score, name) in sorted(self._best().items()):
             entry = self.ledger.entries[name]
             best.add_row(task, metric, f"{score:.4f}", entry["method"], str(entry["seed"]))
-        return Group(running, best)
+        return Group(running, best) if best.row_count else Group(running)
 
     def _best(self) -> dict[str, tuple[str, float, str]]:
         best: dict[str, tuple[str, float, str]] = {}
