@@ -12,33 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from tensorized_adapters.config import METHOD_FIELDS, METHODS, PROJECTION_TYPES
+from tensorized_adapters.config import METHODS, PROJECTION_TYPES
 from tensorized_adapters.errors import UsageError
-from tensorized_adapters.run_folder import PROGRAM, RECORD_FILE, effective_arguments
+from tensorized_adapters.run_folder import PROGRAM, RECORD_FILE
+
+from .naming import OF_METHODS, OF_TASKS, names_of, plain_column, settings_of
 
 LEDGER_FILE = "sweep.json"
-_DATA = (
-    "task_name",
-    "dataset_name",
-    "dataset_config_name",
-    "train_file",
-    "validation_file",
-    "test_file",
-    "input_sha256",
-)
-_OF_TASKS = (*_DATA, "metric")
-# Settings that one method has, or has a default of its own for.
-_OF_METHODS = {name for names in METHOD_FIELDS.values() for name in names} | {
-    "method",
-    "learning_rate",
-    "learning_rates",
-    "layer_norm_learning_rate",
-    "head_learning_rate",
-    "warmup_steps",
-    "head_start",
-}
-# What follows from settings that are named beside it.
-_DERIVED = {"learning_rates": "learning_rate", "head_start": "adapter_init", "input_sha256": "train_file"}
 
 
 @dataclass
@@ -157,6 +137,9 @@ def _records(paths: Iterable[Path]) -> tuple[list[dict[str, Any]], list[str], li
         try:
             record = json.loads(path.read_bytes())
             kinds = {"arguments": dict, "status": str, "seed": int, "primary_metric": str, "method": str, "task": str}
+            if record["status"] == "finished":
+                kinds |= {"metrics": dict, "parameters": dict, "command": str}
+                METHODS.index(record["arguments"]["method"])
             if record["program"] != PROGRAM or not all(isinstance(record[key], kind) for key, kind in kinds.items()):
                 raise ValueError("not a record of this program")
             records.append(record | {"path": path})
@@ -183,28 +166,19 @@ def _what(record: dict[str, Any]) -> str:
     return f"{record['task']} {record['method']} seed {record['seed']}"
 
 
-def _settings(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a row, and what a column stands for; all but the seed that can change a result is in one of them."""
-    arguments = effective_arguments(record["arguments"])
-    data = {name: arguments.pop(name, None) for name in _DATA}
-    arguments.pop("seed", None)
-    git, machine = record.get("git") or {}, record.get("machine") or {}
-    arguments |= {f"{name} version": version for name, version in record.get("versions", {}).items()}
-    arguments |= {"version": record.get("version"), "commit": git.get("commit"), "threads": record.get("threads")}
-    return arguments | {"gpu": machine.get("gpu")}, data | {"metric": record["primary_metric"]}
-
-
 def _table(runs: list[dict[str, Any]], notes: list[str]) -> tuple[list[Row], dict[str, str]]:
     row_of: dict[str, tuple[dict, list]] = {}
     column_of: dict[str, tuple[dict, list]] = {}
     keys = []
     for run in runs:
-        row, column = _settings(run)
+        row, column = settings_of(run)
         keys.append((_key(row), _key(column)))
         row_of.setdefault(keys[-1][0], (row, []))[1].append(run)
         column_of.setdefault(keys[-1][1], (column, []))[1].append(run)
-    row_names = _names({key: (group[0]["method"], values) for key, (values, group) in row_of.items()}, _OF_METHODS)
-    column_names = _names({key: (_column(group[0]), values) for key, (values, group) in column_of.items()}, _OF_TASKS)
+    row_names = names_of({key: (group[0]["method"], values) for key, (values, group) in row_of.items()}, OF_METHODS)
+    column_names = names_of(
+        {key: (plain_column(group[0]), values) for key, (values, group) in column_of.items()}, OF_TASKS
+    )
     rows = {key: Row(row_names[key], group[0]) for key, (_, group) in row_of.items()}
     for run, (row, column) in zip(runs, keys):
         cell = rows[row].cells.setdefault(column_names[column], Cell())
@@ -218,41 +192,8 @@ def _table(runs: list[dict[str, Any]], notes: list[str]) -> tuple[list[Row], dic
     return sorted(rows.values(), key=_order), dict(sorted(columns.items()))
 
 
-def _column(record: dict[str, Any]) -> str:
-    """The task; data files that are in its columns are not its data."""
-    file = record["arguments"].get("train_file")
-    return f"{Path(file).parent.name}/{Path(file).name} as {record['task']}" if file else record["task"]
-
-
 def _key(settings: dict[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True, default=str)
-
-
-def _names(groups: dict[str, tuple[str, dict[str, Any]]], own: Iterable[str]) -> dict[str, str]:
-    """A name for each group: the plain one, and the settings by which it differs from others.
-
-    Those in ``own`` are told only among groups of the same plain name: methods have them of their own, or none.
-    """
-    everywhere = _differing([values for _, values in groups.values()]) - set(own)
-    names = {}
-    for key, (plain, values) in groups.items():
-        odd = everywhere | _differing([other for name, other in groups.values() if name == plain])
-        odd -= {derived for derived, source in _DERIVED.items() if source in odd}
-        told = [f"{name.removesuffix(' version')} {_short(values.get(name))}" for name in sorted(odd)]
-        names[key] = f"{plain} [{', '.join(told)}]" if told else plain
-    return names
-
-
-def _differing(settings: list[dict[str, Any]]) -> set[str]:
-    names = {name for values in settings for name in values}
-    return {name for name in names if any(values.get(name) != settings[0].get(name) for values in settings)}
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    text = str(value)
-    return text if len(text) <= 24 else f"...{text[-21:]}" if "/" in text else f"{text[:10]}..."
 
 
 def _order(row: Row) -> tuple:

@@ -1,0 +1,75 @@
+"""What tells rows and columns of a report apart: the settings that can change a result, and names made of them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tensorized_adapters.config import METHOD_FIELDS
+from tensorized_adapters.run_folder import effective_arguments
+
+_DATA = (
+    "task_name",
+    "dataset_name",
+    "dataset_config_name",
+    "train_file",
+    "validation_file",
+    "test_file",
+    "input_sha256",
+)
+OF_TASKS = (*_DATA, "metric")
+# Settings that one method has, or has a default of its own for.
+OF_METHODS = {name for names in METHOD_FIELDS.values() for name in names} | {
+    "method",
+    "learning_rate",
+    "learning_rates",
+    "layer_norm_learning_rate",
+    "head_learning_rate",
+    "warmup_steps",
+    "head_start",
+}
+# What follows from settings that are named beside it.
+_DERIVED = {"learning_rates": "learning_rate", "head_start": "adapter_init", "input_sha256": "train_file"}
+
+
+def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a row, and what a column stands for; all but the seed that can change a result is in one of them."""
+    arguments = effective_arguments(record["arguments"])
+    data = {name: arguments.pop(name, None) for name in _DATA}
+    arguments.pop("seed", None)
+    git, machine = record.get("git") or {}, record.get("machine") or {}
+    arguments |= {f"{name} version": version for name, version in record.get("versions", {}).items()}
+    arguments |= {"version": record.get("version"), "commit": git.get("commit"), "threads": record.get("threads")}
+    return arguments | {"gpu": machine.get("gpu")}, data | {"metric": record["primary_metric"]}
+
+
+def plain_column(record: dict[str, Any]) -> str:
+    """The task; data files that are in its columns are not its data."""
+    file = record["arguments"].get("train_file")
+    return f"{Path(file).parent.name}/{Path(file).name} as {record['task']}" if file else record["task"]
+
+
+def names_of(groups: dict[str, tuple[str, dict[str, Any]]], own: Iterable[str]) -> dict[str, str]:
+    """A name for each group: the plain one, and the settings by which it differs from others.
+
+    Those in ``own`` are told only among groups of the same plain name: methods have them of their own, or none.
+    """
+    everywhere = _differing([values for _, values in groups.values()]) - set(own)
+    names = {}
+    for key, (plain, values) in groups.items():
+        odd = everywhere | _differing([other for name, other in groups.values() if name == plain])
+        odd -= {derived for derived, source in _DERIVED.items() if source in odd}
+        told = [f"{name.removesuffix(' version')} {_short(values.get(name))}" for name in sorted(odd)]
+        names[key] = f"{plain} [{', '.join(told)}]" if told else plain
+    return names
+
+
+def _differing(settings: list[dict[str, Any]]) -> set[str]:
+    names = {name for values in settings for name in values}
+    return {name for name in names if any(values.get(name) != settings[0].get(name) for values in settings)}
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    return text if len(text) <= 24 else f"...{text[-21:]}" if "/" in text else f"{text[:10]}..."
