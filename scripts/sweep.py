@@ -14,6 +14,7 @@ Exit codes: 0 all trials done, 1 some failed, 2 refused input, 130 and 143 inter
 
 import argparse
 import importlib.util
+import json
 import os
 import shlex
 import sys
@@ -36,7 +37,10 @@ def main(argv: list[str]) -> int:
     try:
         if argv and argv[0].endswith((".yaml", ".yml")):
             argv = _flags_of_yaml(argv[0]) + argv[1:]
-        grid, flags = _parser().parse_known_args(argv)
+        argv = [_with_underscores(word) for word in argv]
+        parser = _parser()
+        grid, flags = parser.parse_known_args(argv)
+        _check_spelled_once(parser, argv)
         _check(grid, argv)
         return _sweep(grid, flags, began)
     except (UsageError, OSError) as error:
@@ -77,7 +81,11 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
         from reporting.write import write_report
 
         reporting = time.time()
-        write_report([grid.output_dir], grid.output_dir / REPORT)
+        try:
+            write_report([grid.output_dir], grid.output_dir / REPORT)
+        except UsageError as error:  # the trials are done all the same
+            print(f"no report: {error}", file=sys.stderr)
+            return 1
         if "trials" in timing:
             ledger.timing["report"] = round(time.time() - reporting, 2)
             ledger.write(grid.command)
@@ -149,15 +157,34 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rates(text: str) -> tuple[float, ...]:
-    return tuple(float(word) for word in text.split(","))
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} must be numbers, such as 1e-3,2e-3") from None
 
 
 def _whole(text: str) -> int:
-    return 0 if text == "0" else count(text)
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
+    return int(text)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
     return tuple(_whole(word) for word in text.split(","))
+
+
+def _with_underscores(word: str) -> str:
+    """``--num-train-epochs=3`` as ``--num_train_epochs=3``."""
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value if word.startswith("--") else word
+
+
+def _check_spelled_once(parser: argparse.ArgumentParser, argv: list[str]) -> None:
+    given = {word.partition("=")[0] for word in argv}
+    for action in parser._actions:
+        both = [option for option in action.option_strings if option in given]
+        if len(both) > 1:
+            raise UsageError(f"{' and '.join(both)} are the same; give one of them")
 
 
 def _check(grid: argparse.Namespace, argv: list[str]) -> None:
@@ -197,7 +224,8 @@ def _flags_of_yaml(path: str) -> list[str]:
             argv += [f"--{name}"] * bool(value)
         elif value is not None:
             listed = isinstance(value, list)
-            argv += [f"--{name}", ",".join(map(str, value)) if listed else str(value)]
+            told = json.dumps(value) if isinstance(value, dict) else str(value)
+            argv += [f"--{name}", ",".join(map(str, value)) if listed else told]
     return argv
 
 

@@ -137,6 +137,24 @@ def test_other_data_of_the_same_task_is_another_column(real, tmp_path):
     assert first == "mrpc" and second.startswith("my/train.csv as mrpc [input_sha256") and third != second
 
 
+def test_columns_stay_apart_where_their_names_are_cut_alike(real, tmp_path):
+    for number, place in enumerate(("aaa", "bbb", "ccc")):
+        hashes = {"train.csv": str(number)}
+        file = f"/{place}/some/long/folder/name/data/train.csv"
+        put(tmp_path / place, real, number / 10, seed=number, train_file=file, input_sha256=hashes)
+    put(tmp_path / "ddd", real, 0.9, seed=9, train_file="/aaa/some/long/folder/name/data/train.csv", input_sha256={})
+    results = read_results([tmp_path])
+    assert len(results.columns) == 4
+    assert all(len(cell.runs) == 1 for row in results.rows for cell in row.cells.values())
+
+
+def test_a_score_that_is_no_number_is_missing(real, tmp_path):
+    put(tmp_path / "a", real, 0.8)
+    put(tmp_path / "b", real, float("nan"), seed=2)
+    results = read_results([tmp_path])
+    assert len(results.runs) == 1 and "no score" in results.missing[0]
+
+
 def test_the_same_run_twice_counts_once(results, real, tmp_path):
     put(results / "again", real, 0.8)
     put(results / "other", real, 0.9)

@@ -138,6 +138,10 @@ def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
         ("--projection_types cp --learning_rates -1", "--learning_rate must be"),
         ("--projection_types cp --gpus_per_trial -1", "--gpus_per_trial must be from 0"),
         ("--projection_types cp --num_train_epochs 0", "--num_train_epochs must be above 0"),
+        ("--projection_types cp --do_eval False", "--do_eval: a sweep trains and evaluates"),
+        ("--projection_types cp --adapter-projection-type tt", "are the same; give one of them"),
+        ("--methods bitfit --adapter_sizes 8", "--adapter_sizes belongs to none"),
+        ("--projection_types cp --seeds -1", "'-1' must be a whole number of at least 0"),
         ("nowhere.yaml", "nowhere.yaml cannot be read"),
     ],
 )
@@ -196,3 +200,20 @@ def test_the_shell_scripts(base, tmp_path, script, words, count):
     ended = subprocess.run(["bash", path, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert f"{count} trials" in ended.stdout and not list(tmp_path.iterdir())
+
+
+def test_dashes_are_underscores(job, capsys, tmp_path):
+    words = "--projection-types cp --tensorized-layer-rank 3 --seeds=5 --output_dir".split()
+    assert sweep.main([*words, str(tmp_path / "s"), *job, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "cp-3" in told and "1 trials" in told
+
+
+@pytest.mark.parametrize(
+    "damage", ['{"trials": []', '{"trials": {"x": null}', '{"trials": {"x": {"state": "failed"}}', "{"]
+)
+def test_a_damaged_ledger_is_one_line(capsys, job, tmp_path, damage):
+    text = damage + ', "program": "tensorized_adapters sweep", "timing": {}}' if len(damage) > 1 else damage
+    (tmp_path / "sweep.json").write_text(text)
+    told = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path}", job)
+    assert "is not the ledger of a sweep" in told

@@ -1,5 +1,7 @@
 """What tells rows and columns of a report apart: the settings that can change a result, and names made of them."""
 
+import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,9 @@ def names_of(groups: dict[str, tuple[str, dict[str, Any]]], own: Iterable[str]) 
         odd = everywhere | _differing([other for name, other in groups.values() if name == plain])
         odd -= {derived for derived, source in _DERIVED.items() if source in odd}
         told = [f"{name.removesuffix(' version')} {_short(values.get(name))}" for name in sorted(odd)]
-        names[key] = f"{plain} [{', '.join(told)}]" if told else plain
+        name = f"{plain} [{', '.join(told)}]" if told else plain
+        alike = sum(other == name or other.startswith(f"{name} #") for other in names.values())
+        names[key] = f"{name} #{alike + 1}" if alike else name  # long values are told in short
     return names
 
 
@@ -71,5 +75,7 @@ def _differing(settings: list[dict[str, Any]]) -> set[str]:
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, dict):
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
     text = str(value)
     return text if len(text) <= 24 else f"...{text[-21:]}" if "/" in text else f"{text[:10]}..."

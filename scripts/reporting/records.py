@@ -5,6 +5,7 @@ arguments, input files, versions, commit, threads, GPU.
 """
 
 import json
+import math
 import os
 import statistics
 from collections.abc import Iterable
@@ -94,7 +95,7 @@ def read_results(paths: Iterable[Path]) -> Results:
         elif not record["arguments"].get("do_train"):
             notes.append(f"left out, for nothing was trained: {place}")
         elif score_of(record, "last") is None:
-            missing.append(f"{_what(record)}: not evaluated, run it with --do_eval ({place})")
+            missing.append(f"{_what(record)}: no score (evaluate it with --do_eval) ({place})")
         else:
             runs.append(record)
     if not runs:
@@ -110,12 +111,17 @@ def read_results(paths: Iterable[Path]) -> Results:
 def score_of(record: dict[str, Any], which: str) -> Optional[float]:
     """Primary metric at the last epoch or at the best one."""
     key = f"eval_{record['primary_metric']}"
-    history = [entry for entry in record.get("history", ()) if key in entry]
+    history = [entry[key] for entry in record.get("history", ()) if _is_score(entry.get(key))]
     if which == "best":
-        return max((entry[key] for entry in history), default=None)
+        return max(history, default=None)
     if record["arguments"].get("load_best_model_at_end") and history:  # the metrics are the best epoch's then
-        return history[-1][key]
-    return record["metrics"].get(key)
+        return history[-1]
+    score = record["metrics"].get(key)
+    return score if _is_score(score) else None
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _records(paths: Iterable[Path]) -> tuple[list[dict[str, Any]], list[str], list[str]]:
@@ -136,16 +142,29 @@ def _records(paths: Iterable[Path]) -> tuple[list[dict[str, Any]], list[str], li
     for path in found:
         try:
             record = json.loads(path.read_bytes())
-            kinds = {"arguments": dict, "status": str, "seed": int, "primary_metric": str, "method": str, "task": str}
-            if record["status"] == "finished":
-                kinds |= {"metrics": dict, "parameters": dict, "command": str}
-                METHODS.index(record["arguments"]["method"])
-            if record["program"] != PROGRAM or not all(isinstance(record[key], kind) for key, kind in kinds.items()):
-                raise ValueError("not a record of this program")
+            _check(record)
             records.append(record | {"path": path})
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(f"left out, for it is not a run record ({type(error).__name__}): {path}")
     return records, missing, notes
+
+
+def _check(record: Any) -> None:
+    """Raises ValueError, KeyError or TypeError unless the record has what a report needs."""
+    kinds = {"arguments": dict, "status": str, "seed": int, "primary_metric": str, "method": str, "task": str}
+    if record["status"] == "finished":
+        kinds |= {"metrics": dict, "parameters": dict, "command": str, "versions": dict, "machine": dict}
+        families = {"method": METHODS}
+        if record["arguments"]["method"] == "tensorized":
+            families |= {"adapter_projection_type": PROJECTION_TYPES, "tensorized_layer_rank": range(1, 10**6 + 1)}
+        for name, choices in families.items():
+            choices.index(record["arguments"][name])
+        if not all(isinstance(record["parameters"][name], int) for name in ("trained", "model")):
+            raise TypeError("parameters")
+    if not isinstance(record.get("git") or {}, dict) or not isinstance(record.get("history", []), list):
+        raise TypeError("git or history")
+    if record["program"] != PROGRAM or not all(isinstance(record[key], kind) for key, kind in kinds.items()):
+        raise ValueError("not a record of this program")
 
 
 def _not_run(folder: Path) -> list[str]:

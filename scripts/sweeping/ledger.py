@@ -114,8 +114,20 @@ class Ledger:
         write_json(self.folder / LEDGER_FILE, record | {"timing": self.timing, "trials": self.entries})
 
     def _state_in_folder(self, trial: Trial) -> str:
-        kind = inspect_folder(trial.folder(self.folder), trial.resolved, False, False).kind
+        folder = trial.folder(self.folder)
+        try:
+            kind = inspect_folder(folder, trial.resolved, False, False).kind
+        except UsageError:
+            raise UsageError(f"{folder} is no longer what this sweep left there; move it away") from None
         return {"new": "waiting", "resume": "interrupted", "finished": "finished"}[kind]
+
+
+def _check_entries(trials: dict[str, dict[str, Any]]) -> None:
+    kinds = {"state": str, "reason": str, "last_lines": list, "failures": int, "seconds": (int, float)}
+    kinds |= {"task": str, "method": str, "seed": int}
+    for entry in trials.values():
+        if not all(isinstance(entry[name], kind) for name, kind in kinds.items()):
+            raise ValueError
 
 
 def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
@@ -124,6 +136,8 @@ def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
         return {}, {}
     if not folder.is_dir():
         raise UsageError(f"--output_dir {folder} is a file; name a folder")
+    if (folder / TRIALS).exists() and not (folder / TRIALS).is_dir():
+        raise UsageError(f"--output_dir {folder} holds something that is not a sweep ({TRIALS} is a file)")
     path = folder / LEDGER_FILE
     try:
         entries = sorted(entry.name for entry in folder.iterdir())
@@ -131,6 +145,7 @@ def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
             return {}, {}
         record = json.loads(path.read_bytes())
         if record["program"] == KIND:
+            _check_entries(record["trials"])
             return record["trials"], record["timing"]
     except OSError as error:
         if not isinstance(error, FileNotFoundError):
@@ -138,6 +153,6 @@ def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
         foreign = [name for name in entries if name not in _OURS and not name.startswith(f".{LEDGER_FILE}.")]
         if not foreign and TRIALS in entries:
             return {}, {}  # killed before its first line
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{path} is not the ledger of a sweep; name another --output_dir") from None
     raise UsageError(f"--output_dir {folder} holds something that is not a sweep ({entries[0]}); name another folder")

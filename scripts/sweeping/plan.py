@@ -90,7 +90,12 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     for name, reason in _NOT_FOR_TRIALS.items():
         if name in passed:
             raise UsageError(f"--{name}: {reason}")
+    for name in ("do_train", "do_eval"):
+        if passed.get(name, ["true"])[-1].rpartition("=")[2].lower() in ("false", "0", "no", "f", "n"):
+            raise UsageError(f"--{name}: a sweep trains and evaluates; leave it out")
     settings = list(_settings(grid))
+    if grid.adapter_sizes and not any("adapter_size" in values for values in settings):
+        raise UsageError("--adapter_sizes belongs to none of this sweep's methods; leave it out")
     if not settings:
         raise UsageError("nothing to train: give --projection_types and --ranks, or --methods")
     configs = [AdapterConfig(**values) for values in settings]

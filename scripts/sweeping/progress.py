@@ -102,7 +102,7 @@ class Progress:
 def score_of(record: Optional[dict[str, Any]]) -> Optional[tuple[str, float]]:
     """Name and value of a finished run's primary metric."""
     value = (record or {}).get("metrics", {}).get(f"eval_{(record or {}).get('primary_metric')}")
-    return None if value is None else (record["primary_metric"], value)
+    return (record["primary_metric"], value) if isinstance(value, (int, float)) else None
 
 
 def trials_table(ledger: Ledger, title: str) -> Table:
