@@ -6,10 +6,8 @@
 # Without a hub, give a model's folder and --glue_path FOLDER. --adapter_init published takes the paper's own start.
 set -euo pipefail
 case " $* " in *" --help "* | *" -h "*) sed -n '2,6s/^# //p' "$0"; exit 0 ;; esac
-from=$PWD
 source "$(dirname "$0")/setup.sh"
 use_python_with_ray
-repository=$PWD
 
 model="" quick="" output=runs/reproduction flags=()
 while [ $# -gt 0 ]; do
@@ -31,7 +29,7 @@ if [ -n "$quick" ]; then
     model=${model:-$(cd "$repository" && "$python" -m tensorized_adapters.embedded)}
 fi
 
-cd "$from" # relative paths are the caller's
+cd "$caller" # relative paths are the caller's
 status=0
 "$python" "$repository/scripts/sweep.py" --model_name_or_path "${model:-bert-base-cased}" \
     --projection_types cp,tucker,tt,tr --ranks 2,4 \

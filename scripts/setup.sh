@@ -1,6 +1,8 @@
 # Sourced by the scripts beside it. Makes .venv and installs pinned requirements into it, once per content of the files.
 
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+repository=$PWD
 
 install_requirements() { # install_requirements FILE...: one stamp for each set of files
     if [ ! -x .venv/bin/python ]; then
@@ -44,4 +46,10 @@ use_python_with_ray() {
         echo "Installing requirements-sweeps.txt with $python"
         "$python" -m pip install --quiet --disable-pip-version-check -r requirements-sweeps.txt
     fi
+}
+
+run_sweep() { # run_sweep FLAG...: scripts/sweep.py in the caller's folder, whose relative paths are meant
+    use_python_with_ray
+    cd "$caller"
+    exec "$python" "$repository/scripts/sweep.py" "$@"
 }

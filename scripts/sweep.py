@@ -52,9 +52,10 @@ def main(argv: list[str]) -> int:
 
 
 def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
-    from sweeping.ledger import REPORT, Ledger
+    from sweeping import REPORT
+    from sweeping.ledger import Ledger
     from sweeping.plan import trials_of
-    from sweeping.progress import Progress, trials_table
+    from sweeping.progress import trials_table
 
     from tensorized_adapters.results import console
 
@@ -73,7 +74,7 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
     ledger.write(grid.command)
     timing = {"planning": time.time() - began}
     if ledger.to_run():
-        timing |= _run(ledger, grid, Progress)
+        timing |= _run(ledger, grid)
         ledger.timing = {name: round(seconds, 2) for name, seconds in timing.items()}
         ledger.write(grid.command)
     console().print(trials_table(ledger, f"sweep in {grid.output_dir}"))
@@ -95,9 +96,10 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
     return 1 if ledger.states().get("failed") else 0
 
 
-def _run(ledger: Any, grid: argparse.Namespace, progress_type: type) -> dict[str, float]:
+def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
     """Run what is left; the seconds that its parts took."""
     from sweeping.on_ray import Machines, run_trials
+    from sweeping.progress import Progress
 
     before = sum(entry["seconds"] for entry in ledger.entries.values())
     with Machines(grid.address, grid.cpus_per_trial, grid.gpus_per_trial) as machines:
@@ -105,7 +107,7 @@ def _run(ledger: Any, grid: argparse.Namespace, progress_type: type) -> dict[str
         where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
         print(f"{len(ledger.to_run())} trials, {at_a_time} at a time on {where}", flush=True)
         began = time.time()
-        with progress_type(ledger, at_a_time) as progress:
+        with Progress(ledger, at_a_time) as progress:
             stopped_by = run_trials(ledger.to_run(), ledger, machines, progress, grid)
         seconds = time.time() - began
     own = sum(entry["seconds"] for entry in ledger.entries.values()) - before

@@ -3,10 +3,6 @@
 #   bash scripts/sweep_ranks.sh --ranks 2,4 --projection_types cp,tt --tasks mrpc,rte --seeds 1,2,3 --output_dir runs/ranks
 # Without model and data: the embedded MiniLM and data/paraphrases. The same command again goes on where it was.
 set -euo pipefail
-from=$PWD
 source "$(dirname "$0")/setup.sh"
-use_python_with_ray
-repository=$PWD
-cd "$from" # relative paths are the caller's
-exec "$python" "$repository/scripts/sweep.py" --projection_types cp,tucker,tt,tr --ranks 1,2,4,8,16 \
+run_sweep --projection_types cp,tucker,tt,tr --ranks 1,2,4,8,16 \
     --output_dir runs/sweep_ranks "$@"

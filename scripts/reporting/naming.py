@@ -50,7 +50,7 @@ def plain_column(record: dict[str, Any]) -> str:
     return f"{Path(file).parent.name}/{Path(file).name} as {record['task']}" if file else record["task"]
 
 
-def names_of(groups: dict[str, tuple[str, dict[str, Any]]], own: Iterable[str]) -> dict[str, str]:
+def distinct_names(groups: dict[str, tuple[str, dict[str, Any]]], own: Iterable[str]) -> dict[str, str]:
     """A name for each group: the plain one, and the settings by which it differs from others.
 
     Those in ``own`` are told only among groups of the same plain name: methods have them of their own, or none.

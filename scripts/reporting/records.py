@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from sweeping import LEDGER_FILE, TRIALS
+
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES
 from tensorized_adapters.errors import UsageError
 from tensorized_adapters.run_folder import PROGRAM, RECORD_FILE
 
-from .naming import OF_METHODS, OF_TASKS, names_of, plain_column, settings_of
-
-LEDGER_FILE = "sweep.json"
+from .naming import OF_METHODS, OF_TASKS, distinct_names, plain_column, settings_of
 
 
 @dataclass
@@ -175,7 +175,7 @@ def _not_run(folder: Path) -> list[str]:
             f"{entry['task']} {entry['method']} seed {entry['seed']}: {entry['state']}"
             + (f": {entry['reason']}" if entry["reason"] else "")
             for name, entry in ledger.items()
-            if not (folder / "trials" / name / RECORD_FILE).is_file()
+            if not (folder / TRIALS / name / RECORD_FILE).is_file()
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return [f"{folder / LEDGER_FILE} cannot be read: trials that never ran are not known"]
@@ -194,8 +194,10 @@ def _table(runs: list[dict[str, Any]], notes: list[str]) -> tuple[list[Row], dic
         keys.append((_key(row), _key(column)))
         row_of.setdefault(keys[-1][0], (row, []))[1].append(run)
         column_of.setdefault(keys[-1][1], (column, []))[1].append(run)
-    row_names = names_of({key: (group[0]["method"], values) for key, (values, group) in row_of.items()}, OF_METHODS)
-    column_names = names_of(
+    row_names = distinct_names(
+        {key: (group[0]["method"], values) for key, (values, group) in row_of.items()}, OF_METHODS
+    )
+    column_names = distinct_names(
         {key: (plain_column(group[0]), values) for key, (values, group) in column_of.items()}, OF_TASKS
     )
     rows = {key: Row(row_names[key], group[0]) for key, (_, group) in row_of.items()}

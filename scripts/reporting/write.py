@@ -28,7 +28,7 @@ def write_report(paths: Iterable[Path], output_dir: Path, published: bool = Fals
     results = read_results(paths)
     tables = [score_table(results, which, published) for which in ("last", "best")]
     tables.append(parameter_table(results, published))
-    drawn = [(stem, title, figure) for stem, title, figure in figures(results)]
+    drawn = list(figures(results))
     files = {f"figures/{stem}.{kind}": as_bytes(figure, kind) for stem, _, figure in drawn for kind in ("png", "svg")}
     svgs = [(title, files[f"figures/{stem}.svg"]) for stem, title, _ in drawn]
     said = [f"## {title}\n\n" + "".join(f"- {line}\n" for line in lines) for title, lines in _lists(results)]

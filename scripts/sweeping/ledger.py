@@ -15,11 +15,9 @@ from tensorized_adapters.errors import UsageError
 from tensorized_adapters.files import write_json
 from tensorized_adapters.run_folder import PROGRAM, inspect_folder
 
-from .plan import TRIALS, Trial
+from . import LEDGER_FILE, LOGS, REPORT, TRIALS
+from .plan import Trial
 
-LEDGER_FILE = "sweep.json"
-LOGS = "logs"
-REPORT = "report"
 RAY = ".ray"  # Tune's own state, of no use afterwards
 _OURS = {LEDGER_FILE, TRIALS, LOGS, REPORT, RAY}
 KIND = f"{PROGRAM} sweep"

@@ -26,8 +26,9 @@ from ray.util.queue import Queue  # noqa: E402
 
 from tensorized_adapters.errors import Terminated, UsageError  # noqa: E402
 
+from . import LOGS  # noqa: E402
 from . import trial as trial_module  # noqa: E402
-from .ledger import LOGS, RAY, Ledger  # noqa: E402
+from .ledger import RAY, Ledger  # noqa: E402
 from .plan import Trial, cores  # noqa: E402
 from .progress import Progress  # noqa: E402
 

@@ -25,8 +25,9 @@ from tensorized_adapters.run_folder import effective_arguments
 from tensorized_adapters.surgery import skeleton
 from tensorized_adapters.tasks import TASKS
 
+from . import TRIALS
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-TRIALS = "trials"
 # Rows of GLUE's training sets, and seconds of a step of each method relative to tensorized adapters (README, "Speed"):
 # only the order of the trials and the time left hang on them.
 _ROWS = {
@@ -150,7 +151,7 @@ def _by_flag(flags: list[str]) -> dict[str, list[str]]:
     name = ""
     for word in flags:
         if word.startswith("--"):
-            name = word[2:].partition("=")[0].replace("-", "_")
+            name = word[2:].partition("=")[0]
             passed[name] = []
         elif not name:
             raise UsageError(f"{word!r} is neither a flag nor a value of one; --help lists what there is")

@@ -22,7 +22,7 @@ class Progress:
         self.began = time.time()
         self.running: dict[str, float] = {}
         self.to_run = {trial.name: trial.cost for trial in ledger.to_run()}
-        self.done: dict[str, float] = {}  # trial -> its cost, of this start of the sweep
+        self.done: set[str] = set()  # by this start of the sweep
         self._known: dict[str, Optional[tuple[str, float]]] = {}
         self.console = console()
         self._live = Live(console=self.console, get_renderable=self._tables, refresh_per_second=1, transient=True)
@@ -41,7 +41,7 @@ class Progress:
     def ended(self, name: str) -> None:
         """Print one line on a trial that has ended."""
         self.running.pop(name, None)
-        self.done[name] = self.to_run[name]
+        self.done.add(name)
         entry = self.ledger.entries[name]
         score = score_of(self.ledger.record_of(name)) if entry["state"] == "finished" else None
         told = f"{score[0]} {score[1]:.4f}" if score else f"{entry['state']}: {entry['reason']}"
@@ -63,7 +63,9 @@ class Progress:
         """From what this start's trials took for what they were expected to cost."""
         if not self.done:
             return None
-        rate = sum(self.ledger.entries[name]["seconds"] for name in self.done) / sum(self.done.values())
+        rate = sum(self.ledger.entries[name]["seconds"] for name in self.done) / sum(
+            self.to_run[name] for name in self.done
+        )
         left = sum(cost for name, cost in self.to_run.items() if name not in self.done) * rate
         left -= sum(time.time() - began for began in self.running.values())
         return max(0.0, left) / min(self.at_a_time, max(1, len(self.to_run) - len(self.done)))
