@@ -3,6 +3,7 @@
 import argparse
 import re
 import tempfile
+from collections import OrderedDict
 from collections.abc import Callable
 
 import tensorly
@@ -14,12 +15,13 @@ from tensorized_adapters import AdapterConfig, UsageError, add_adapters
 from tensorized_adapters.config import METHODS
 from tensorized_adapters.factorizations import CP, TR, Tucker, _ThinPair
 from tensorized_adapters.methods import parameter_groups, trained_parameters
+from tensorized_adapters.site import AdapterSite
 from tensorized_adapters.surgery import adapters_of
 from tensorized_adapters.trainer import AdapterTrainer
 
 # The same trained parameters as the floor's, and the adapters on top of them.
 FLOOR = "floor"
-_TENSORIZED = re.compile(r"(cp|tucker|tt|tr|matrix)-(\d+)(-one-matrix)?(-assembled)?")
+_TENSORIZED = re.compile(r"(cp|tucker|tt|tr|matrix)-(\d+)(-one-matrix)?(-assembled|-torch-dropout)?")
 
 RATES = {"adapters": 1e-3, "backbone": 1e-5, "layer_norm": 1e-3, "head": 1e-3}
 
@@ -56,6 +58,8 @@ def build(name: str, backbone: PreTrainedModel, model_config: PretrainedConfig) 
     add_adapters(model, config_of(name))
     for parameter in trained_parameters(model).values():
         parameter.data = parameter.data.clone()
+    if name.endswith(("-assembled", "-torch-dropout")):
+        _take_torchs_dropout(model)
     if name.endswith("-assembled"):
         _assemble_on_every_pass(model)
     return model
@@ -97,6 +101,12 @@ class Bench:
         self.model.eval()
         with torch.no_grad(), torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
             self.forward(**self.batch)
+
+
+def _take_torchs_dropout(model: PreTrainedModel) -> None:
+    for name, site in list(model.named_modules()):
+        if isinstance(site, AdapterSite):
+            model.set_submodule(name, torch.nn.Sequential(OrderedDict(site.named_children())))
 
 
 def _assemble_on_every_pass(model: PreTrainedModel) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .adapter_base import Adapter, add_projection
 from .config import AdapterConfig
+from .dropout import can_draw, dropout
 from .factorizations import _ThinPair, new_weight, pair_is_cheaper, project
 from .fused import FusedBottleneck, can_fuse
 from .initialization import ONE_MATRIX_GAIN, calibrated_start_, published_start_
@@ -37,11 +38,12 @@ class BottleneckAdapter(Adapter):
             calibrated_start_(self.down, std=1 / math.sqrt(self.hidden_size))
             calibrated_start_(self.up, std=1 / math.sqrt(self.bottleneck), last_factor_gain=0.0)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """hidden: (..., hidden_size); returns the same shape."""
+    def forward(self, hidden: Tensor, p: float = 0.0) -> Tensor:
+        """hidden: (..., hidden_size), after dropout with probability ``p``; returns the same shape."""
         down, up = self.down.thin_pair(), self.up.thin_pair()
-        if can_fuse(hidden) and pair_is_cheaper(*down) and pair_is_cheaper(*up):
-            return FusedBottleneck.apply(hidden, *down, *up)
+        if can_fuse(hidden) and (not p or can_draw(p)) and pair_is_cheaper(*down) and pair_is_cheaper(*up):
+            return FusedBottleneck.apply(hidden, *down, *up, p)
+        hidden = dropout(hidden, p) if p else hidden
         return add_projection(hidden, torch.relu(project(hidden, down)), up)
 
 

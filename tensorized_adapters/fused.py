@@ -1,38 +1,50 @@
 """The bottleneck adapter as one step of autograd: the fewest passes over the hidden state that its gradient allows.
 
 Left to autograd, the backward pass writes the gradient through the adapter and the one around it separately and adds
-them; here both are one product. Of the hidden state's size only the input itself is kept for the backward pass.
+them; here both are one product. The dropout before the adapter is part of the step, so that its result can be written
+over by the adapter's. Of the hidden state's size, only the output is kept for the backward pass, and a byte an element
+where there is dropout (torch's own dropout keeps four).
 """
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .dropout import dropped, dropped_gradient
+
 
 class FusedBottleneck(torch.autograd.Function):
-    """h + relu(h A B) C D for the thin pairs (A, B) of the down and (C, D) of the up weight."""
+    """x + relu(x A B) C D for the thin pairs (A, B) of the down and (C, D) of the up weight, and x = dropout(h)."""
 
     @staticmethod
-    def forward(ctx, hidden: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-        x = hidden.flatten(0, -2)
+    def forward(ctx, hidden: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, p: float) -> Tensor:
+        x, keep = hidden.flatten(0, -2), None
+        if p:
+            x, keep = dropped(x, p)
         a_rows, c_rows = a.mT.contiguous(), c.mT.contiguous()  # see factorizations.times
         inner = torch.nn.functional.linear(x, a_rows)
         active = (inner @ b).relu_()
         outer = torch.nn.functional.linear(active, c_rows)
-        ctx.save_for_backward(x, inner, active, outer, a_rows, b, c_rows, d)
-        return torch.addmm(x, outer, d).view_as(hidden)
+        output = x.addmm_(outer, d) if p else torch.addmm(x, outer, d)
+        ctx.p = p
+        ctx.save_for_backward(keep, output, inner, active, outer, a_rows, b, c_rows, d)
+        return output.view_as(hidden)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
-        x, inner, active, outer, a_rows, b, c_rows, d = ctx.saved_tensors
+        keep, output, inner, active, outer, a_rows, b, c_rows, d = ctx.saved_tensors
         g = gradient.flatten(0, -2)
         g_outer = g @ d.mT
         g_active = (g_outer @ c_rows) * (active > 0)
         g_inner = g_active @ b.mT
-        g_hidden = torch.addmm(g, g_inner, a_rows).view_as(gradient) if ctx.needs_input_grad[0] else None
-        g_a, g_c = (g_inner.mT @ x).mT, (g_outer.mT @ active).mT
-        return g_hidden, g_a, inner.mT @ g_active, g_c, outer.mT @ g
+        g_a = g_inner.mT @ output - (g_inner.mT @ outer) @ d  # x is what the output is without the adapter's part
+        g_c = g_outer.mT @ active
+        g_hidden = None
+        if ctx.needs_input_grad[0]:
+            g_hidden = torch.addmm(g, g_inner, a_rows)
+            g_hidden = (dropped_gradient(g_hidden, keep, ctx.p) if ctx.p else g_hidden).view_as(gradient)
+        return g_hidden, g_a.mT, inner.mT @ g_active, g_c.mT, outer.mT @ g, None
 
 
 def can_fuse(hidden: Tensor) -> bool:

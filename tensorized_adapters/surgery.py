@@ -1,7 +1,6 @@
 """Where adapters go in each architecture, and what its parts are called: a table, and the two verbs insert, remove."""
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Optional
@@ -18,6 +17,7 @@ from .dense import DenseAdapter
 from .errors import UsageError
 from .layers import layer_of
 from .pairs import MergedPairs
+from .site import AdapterSite
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def insert_adapters(model: PreTrainedModel, config: AdapterConfig) -> None:
         else:
             kind = DenseAdapter if config.method == "dense" else new_adapter
             adapter = kind(config, model.config.hidden_size)
-        setattr(parent, child_name, nn.Sequential(OrderedDict(dropout=site, adapter=adapter)))
+        setattr(parent, child_name, AdapterSite(site, adapter))
     # Afterwards, so that the parameters that adapters share are drawn, and stay shared, in one place.
     like = next(model.base_model.parameters())
     for _, adapter in adapters_of(model):
@@ -172,7 +172,7 @@ def take_out_adapters(model: PreTrainedModel) -> None:
     model.merged_pairs.remove()
     del model.merged_pairs
     for name, module in list(model.named_modules()):
-        if isinstance(module, nn.Sequential) and isinstance(getattr(module, "adapter", None), Adapter):
+        if isinstance(module, AdapterSite):
             model.set_submodule(name, module.dropout)
 
 

@@ -35,6 +35,7 @@ def model_of(config):
 
 def gradients(model, forward=None, **options):
     model.train().zero_grad()
+    torch.manual_seed(4)
     output = (model if forward is None else forward)(**batch(), **options)
     output.loss.backward()
     return output.logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
@@ -58,17 +59,20 @@ def test_merged_pairs_give_the_numbers_of_single_ones(config):
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
 @pytest.mark.parametrize("input_grad", [True, False])
-def test_the_fused_step_gives_autograds_numbers(config, input_grad, monkeypatch):
+@pytest.mark.parametrize("p", [0.0, 0.1])
+def test_the_fused_step_gives_autograds_numbers(config, input_grad, p, monkeypatch):
     from tensorized_adapters import adapter as module
 
-    adapter = next(adapters_of(model_of(config)))[1]
+    site = model_of(config).bert.encoder.layer[0].output.dropout.train()
+    site.dropout.p, adapter = p, site.adapter
     x = torch.randn(2, 5, 32, dtype=torch.float64, requires_grad=input_grad)
     target = torch.randn(2, 5, 32, dtype=torch.float64)
 
     def run():
         adapter.zero_grad()
         x.grad = None
-        output = adapter(x)
+        torch.manual_seed(3)
+        output = site(x)
         (output * target).sum().backward()
         grads = {n: p.grad.clone() for n, p in adapter.named_parameters()}
         return output.detach(), grads | ({"x": x.grad.clone()} if input_grad else {})
@@ -78,9 +82,33 @@ def test_the_fused_step_gives_autograds_numbers(config, input_grad, monkeypatch)
     assert_same(run(), fused)
 
 
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.999])
+def test_dropout_at_a_site_is_inverted_dropout(p):
+    site = model_of(CONFIGS[0]).bert.encoder.layer[0].output.dropout.train()
+    torch.nn.init.zeros_(list(site.adapter.up.parameters())[-1])  # the adapter is the identity
+    site.dropout.p = p
+    x = torch.randn(5, 1000, 32, dtype=torch.float64, requires_grad=True)
+    first, second = site(x), site(x)
+    first.sum().backward()
+    kept = first != 0
+    assert abs(kept.double().mean() - (1 - p)) < 5 * (p * (1 - p) / x.numel()) ** 0.5 + 1e-5
+    torch.testing.assert_close(first[kept], x[kept] / (1 - p), rtol=1e-4, atol=0)
+    torch.testing.assert_close(x.grad, first / x, rtol=1e-10, atol=1e-12)
+    assert not torch.equal(kept, second != 0)
+    if p < 0.9:  # rows, columns and neighbours share no draws
+        for dim in (0, 1, 2):
+            both = (kept & kept.roll(1, dim)).double().mean()
+            assert abs(both - (1 - p) ** 2) < 0.01
+    torch.testing.assert_close(site.eval()(x), x, rtol=1e-15, atol=0)
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
-def test_gradient_checkpointing_gives_the_same_numbers(config):
+@pytest.mark.parametrize("p", [0.0, 0.1])
+def test_gradient_checkpointing_gives_the_same_numbers(config, p):
     model = model_of(config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = p
     plain = gradients(model)
     for reentrant in (False, True):
         model.gradient_checkpointing_enable({"use_reentrant": reentrant})
