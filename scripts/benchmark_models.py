@@ -27,8 +27,12 @@ RATES = {"adapters": 1e-3, "backbone": 1e-5, "layer_norm": 1e-3, "head": 1e-3}
 
 
 def config_of(name: str) -> AdapterConfig:
-    """The settings behind a name of the benchmark: ``floor``, ``tt-4``, ``cp-2-one-matrix``, ``tr-4-assembled``, or a
-    method of ``--method`` with its defaults. Raises UsageError for anything else."""
+    """The settings behind a name of the benchmark: ``floor``, ``tt-4``, ``cp-2-one-matrix``, ``tr-4-assembled``,
+    ``cp-4-torch-dropout`` (the sites' dropout drawn by torch), or a method of ``--method`` with its defaults.
+
+    Raises:
+        UsageError: for anything else.
+    """
     if name == FLOOR:
         return AdapterConfig(method="layer_norm")
     if match := _TENSORIZED.fullmatch(name):
@@ -37,8 +41,8 @@ def config_of(name: str) -> AdapterConfig:
         )
     if name not in METHODS[1:]:
         raise UsageError(
-            f"--methods: {name!r} is neither {FLOOR}, nor like cp-4, tt-2-one-matrix or tr-4-assembled, nor one of "
-            f"{', '.join(METHODS[1:])}"
+            f"--methods: {name!r} is neither {FLOOR}, nor like cp-4, tt-2-one-matrix, tr-4-assembled or "
+            f"cp-4-torch-dropout, nor one of {', '.join(METHODS[1:])}"
         )
     return AdapterConfig(method=name)
 
@@ -104,6 +108,7 @@ class Bench:
 
 
 def _take_torchs_dropout(model: PreTrainedModel) -> None:
+    """Dropout and adapter one after the other, as in any model."""
     for name, site in list(model.named_modules()):
         if isinstance(site, AdapterSite):
             model.set_submodule(name, torch.nn.Sequential(OrderedDict(site.named_children())))

@@ -24,10 +24,11 @@ def model_folder(tmp_path_factory):
 
 
 def test_a_record_with_ratios_and_memory(model_folder, tmp_path, capsys):
-    words = f"--model {model_folder} --shapes 2x8 --rounds 2 --threads 1 --methods cp-1,lora --no_memory".split()
+    words = f"--model {model_folder} --shapes 2x8 --rounds 2 --threads 1 --no_memory".split()
+    words += ["--methods", "cp-1,cp-1-torch-dropout,lora"]
     assert benchmark.main([*words, "--output", str(tmp_path / "record.json")]) == 0
     rows = json.loads((tmp_path / "record.json").read_text())["shapes"]["2x8"]
-    assert set(rows) == {"floor", "cp-1", "lora"}
+    assert set(rows) == {"floor", "cp-1", "cp-1-torch-dropout", "lora"}
     assert all(row[kind]["ratio"] > 0 for row in rows.values() for kind in ("train", "evaluate"))
     assert "cp-1" in capsys.readouterr().out
     assert benchmark.main([*words, "--memory_of", "cp-1"]) == 0
@@ -47,6 +48,17 @@ def test_assembled_weights_give_the_same_model(kind, mode):
     assert (
         build("floor", backbone, backbone.config).bert.embeddings.word_embeddings.weight.data_ptr() == one.data_ptr()
     )
+
+
+def test_torchs_dropout_draws_what_it_draws_without_adapters():
+    backbone = BertForSequenceClassification(tiny_config())
+    logits = {}
+    for name in ("floor", "tt-2-torch-dropout", "tt-2"):
+        model = build(name, backbone, backbone.config).train()  # the adapters start as the identity
+        torch.manual_seed(0)
+        logits[name] = model(input_ids=torch.arange(5, 15).view(2, 5)).logits
+    torch.testing.assert_close(logits["tt-2-torch-dropout"], logits["floor"])
+    assert not torch.allclose(logits["tt-2"], logits["floor"])
 
 
 @pytest.mark.parametrize(
