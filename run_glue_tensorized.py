@@ -19,10 +19,10 @@ def main(argv: list[str]) -> int:
     """Run the job; returns the exit code."""
     try:
         # Imported step by step: a typo in a flag does not wait for Trainer, datasets and evaluate.
-        from tensorized_adapters.arguments import parse_arguments
+        from tensorized_adapters.job.arguments import parse_arguments
 
         arguments = parse_arguments(argv)
-        from tensorized_adapters.job import run
+        from tensorized_adapters.job.job import run
 
         run(arguments, [Path(__file__).name, *argv])
         return 0

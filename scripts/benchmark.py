@@ -38,8 +38,8 @@ from transformers import (  # noqa: E402
 
 from tensorized_adapters import UsageError  # noqa: E402
 from tensorized_adapters.files import write_json  # noqa: E402
-from tensorized_adapters.methods import check_model_config  # noqa: E402
-from tensorized_adapters.results import console, peak_memory  # noqa: E402
+from tensorized_adapters.job.results import console, peak_memory  # noqa: E402
+from tensorized_adapters.methods.adapting import check_model_config  # noqa: E402
 
 FORMATS = ("cp", "tucker", "tt", "tr")
 DEFAULT = [f"{kind}-4" for kind in FORMATS] + [f"{kind}-4-assembled" for kind in FORMATS] + ["dense", "lora", "full"]

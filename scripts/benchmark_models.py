@@ -12,12 +12,12 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel, TrainingArguments
 
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters
+from tensorized_adapters.adapters.insertion import adapters_of
+from tensorized_adapters.adapters.site import AdapterSite
 from tensorized_adapters.config import METHODS
-from tensorized_adapters.factorizations import CP, TR, Tucker, _ThinPair
-from tensorized_adapters.methods import parameter_groups, trained_parameters
-from tensorized_adapters.site import AdapterSite
-from tensorized_adapters.surgery import adapters_of
-from tensorized_adapters.trainer import AdapterTrainer
+from tensorized_adapters.methods.adapting import parameter_groups, trained_parameters
+from tensorized_adapters.tensors.formats import CP, TR, Tucker, _ThinPair
+from tensorized_adapters.training.trainer import AdapterTrainer
 
 # The same trained parameters as the floor's, and the adapters on top of them.
 FLOOR = "floor"

@@ -21,13 +21,13 @@ from rich.table import Table  # noqa: E402
 from transformers import BertConfig, PretrainedConfig  # noqa: E402
 
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError  # noqa: E402
+from tensorized_adapters.architectures import skeleton  # noqa: E402
 from tensorized_adapters.config import BITFIT_TERMS, METHODS, PROJECTION_TYPES, SITES  # noqa: E402
-from tensorized_adapters.counts import count_parameters, stored_bytes  # noqa: E402
 from tensorized_adapters.files import write_aside  # noqa: E402
-from tensorized_adapters.flags import ModelArguments  # noqa: E402
-from tensorized_adapters.pretrained import load_config  # noqa: E402
-from tensorized_adapters.results import console  # noqa: E402
-from tensorized_adapters.surgery import skeleton  # noqa: E402
+from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
+from tensorized_adapters.job.pretrained import load_config  # noqa: E402
+from tensorized_adapters.job.results import console  # noqa: E402
+from tensorized_adapters.methods.counts import count_parameters, stored_bytes  # noqa: E402
 
 COLUMNS = ("method", "mode", "adapters", "backbone", "layer_norm", "head", "trained", "percent")
 BYTES = ("bytes_float32", "bytes_float16")

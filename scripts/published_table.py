@@ -5,8 +5,8 @@ from typing import Any
 from transformers import BertConfig
 
 from tensorized_adapters import AdapterConfig
-from tensorized_adapters.counts import count_parameters
-from tensorized_adapters.surgery import skeleton
+from tensorized_adapters.architectures import skeleton
+from tensorized_adapters.methods.counts import count_parameters
 
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 # Shapes of Google's four BERTs, so that the paper's table needs no hub.

@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from command_line import ScriptParser, count, counts, names_of  # noqa: E402
 
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES  # noqa: E402
+from tensorized_adapters.data.tasks import TASKS  # noqa: E402
 from tensorized_adapters.errors import Terminated, UsageError  # noqa: E402
-from tensorized_adapters.tasks import TASKS  # noqa: E402
 
 
 def main(argv: list[str]) -> int:
@@ -57,7 +57,7 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
     from sweeping.plan import trials_of
     from sweeping.progress import trials_table
 
-    from tensorized_adapters.results import console
+    from tensorized_adapters.job.results import console
 
     grid.cpus_per_trial = grid.cpus_per_trial or _default_cpus(grid)
     trials = trials_of(grid, flags)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need into .venv and runs them. Extra arguments go to pytest: bash scripts/test.sh -k surgery
+# Installs what the tests need into .venv and runs them. Extra arguments go to pytest: bash scripts/test.sh -k restarts
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 install_requirements requirements.txt requirements-embedded.txt requirements-sweeps.txt requirements-test.txt

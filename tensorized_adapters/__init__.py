@@ -14,11 +14,11 @@ _HOME = {
     "AdapterConfig": "config",
     "UsageError": "errors",
     "RunFailed": "errors",
-    "add_adapters": "methods",
-    "remove_adapters": "methods",
-    "parameter_groups": "methods",
-    "save_adapter": "checkpoint",
-    "load_adapter": "checkpoint",
+    "add_adapters": "methods.adapting",
+    "remove_adapters": "methods.adapting",
+    "parameter_groups": "methods.adapting",
+    "save_adapter": "saving.adapter",
+    "load_adapter": "saving.adapter",
 }
 __all__ = sorted(_HOME)
 

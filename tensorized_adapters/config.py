@@ -1,10 +1,10 @@
 """What an adapter is: one frozen dataclass that is the flags, the Python interface and the file format at once."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal, Optional
 
 from .errors import UsageError
-from .layers import parse_layers
 
 METHODS = ("tensorized", "dense", "compacter", "bitfit", "layer_norm", "head", "lora", "diff_pruning", "full")
 PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")
@@ -256,3 +256,18 @@ class AdapterConfig:
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UsageError(f"--{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """Layers such as ``"6-11"`` or ``"0,2,8-11"`` as ascending indices from 0.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    found: set[int] = set()
+    for part in str(text).split(","):
+        match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", part)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise UsageError(f"--adapter_layers {text!r} is not like 6-11 or 0,2,8-11")
+        found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return tuple(sorted(found))

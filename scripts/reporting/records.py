@@ -17,7 +17,7 @@ from sweeping import LEDGER_FILE, TRIALS
 
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES
 from tensorized_adapters.errors import UsageError
-from tensorized_adapters.run_folder import PROGRAM, RECORD_FILE
+from tensorized_adapters.job.run_folder import PROGRAM, RECORD_FILE
 
 from .naming import OF_METHODS, OF_TASKS, distinct_names, plain_column, settings_of
 

@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from tensorized_adapters.errors import UsageError
 from tensorized_adapters.files import write_json
-from tensorized_adapters.run_folder import PROGRAM, inspect_folder
+from tensorized_adapters.job.run_folder import PROGRAM, inspect_folder
 
 from . import LEDGER_FILE, LOGS, REPORT, TRIALS
 from .plan import Trial

@@ -14,16 +14,16 @@ from typing import Any, Optional
 from published_table import KNOWN
 from transformers import BertConfig, PretrainedConfig, PreTrainedModel
 
-from tensorized_adapters.arguments import check_owned, parse_arguments, resolved_arguments
+from tensorized_adapters.architectures import skeleton
 from tensorized_adapters.config import AdapterConfig
-from tensorized_adapters.counts import count_parameters
+from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.embedded import embedded_model
 from tensorized_adapters.errors import UsageError
-from tensorized_adapters.flags import Arguments
-from tensorized_adapters.pretrained import load_config
-from tensorized_adapters.run_folder import effective_arguments
-from tensorized_adapters.surgery import skeleton
-from tensorized_adapters.tasks import TASKS
+from tensorized_adapters.job.arguments import check_owned, parse_arguments, resolved_arguments
+from tensorized_adapters.job.flags import Arguments
+from tensorized_adapters.job.pretrained import load_config
+from tensorized_adapters.job.run_folder import effective_arguments
+from tensorized_adapters.methods.counts import count_parameters
 
 from . import TRIALS
 

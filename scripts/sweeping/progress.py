@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
-from tensorized_adapters.results import console
+from tensorized_adapters.job.results import console
 
 from .ledger import Ledger
 

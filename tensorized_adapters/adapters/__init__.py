@@ -1,0 +1,1 @@
+"""Modules h -> h + update(h), and where they go."""

@@ -1,0 +1,38 @@
+"""The dense bottleneck adapter: Houlsby et al., "Parameter-Efficient Transfer Learning for NLP" (2019)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ..config import AdapterConfig
+from .base import Adapter
+
+
+class DenseAdapter(Adapter):
+    """h -> h + relu(h D + b) U + c with dense D (hidden x m) and U (m x hidden), and biases.
+
+    Sites, nonlinearity and start are the tensorized adapters', so that a comparison is about the projections alone.
+    """
+
+    def __init__(self, config: AdapterConfig, hidden_size: int):
+        super().__init__()
+        self.down = nn.Linear(hidden_size, config.adapter_size)
+        self.up = nn.Linear(config.adapter_size, hidden_size)
+        self.reset_parameters()
+
+    @staticmethod
+    def parameter_count(hidden_size: int, adapter_size: int) -> int:
+        return 2 * hidden_size * adapter_size + adapter_size + hidden_size
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """D with standard deviation 1/sqrt(hidden) exactly, the rest zero: the identity, bit for bit."""
+        weight = self.down.weight.normal_()
+        weight.mul_(1 / (math.sqrt(self.down.in_features) * weight.std(correction=0)))
+        for parameter in (self.down.bias, self.up.weight, self.up.bias):
+            parameter.zero_()
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden: (..., hidden_size); returns the same shape."""
+        return hidden + self.up(torch.relu(self.down(hidden)))

@@ -1,0 +1,1 @@
+"""The nine GLUE tasks and other data: loading, labels, metrics."""

@@ -1,0 +1,229 @@
+"""Raw data: from the hub, a local folder of its layout, or CSV, TSV and JSON-lines files; checked, then tokenised."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import pyarrow
+from datasets import ClassLabel, Dataset, Value, disable_progress_bars, load_dataset
+from datasets import config as datasets_config
+from datasets.fingerprint import Hasher
+from datasets.utils.logging import CRITICAL, set_verbosity
+from transformers import PreTrainedTokenizerBase
+
+from ..errors import UsageError
+from .arguments import DataTrainingArguments
+from .labels import check_labels, check_variety, encode_labels, label_names, saved_label_names
+from .tasks import TASKS, Task, other_task
+
+# Columns that number the examples; never taken for text.
+INDEX_COLUMNS = ("idx", "id", "index")
+
+
+@dataclass
+class Data:
+    """Checked examples: text columns as strings, ``label`` as class id or float (absent where a test set has none)."""
+
+    task: Task
+    train: Optional[Dataset]
+    evaluation: dict[str, Dataset]  # by suffix of the metric names
+    prediction: dict[str, Dataset]  # by name of the submission file
+
+
+def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optional[dict[str, Any]] = None) -> Data:
+    """Load and check what is ``wanted`` of "train", "evaluation" and "prediction".
+
+    Args:
+        arguments: where the data is; truncation by ``max_*_samples`` happens after all checks.
+        wanted: the parts that this run uses.
+        saved: the config record of a saved adapter, to whose labels the data must keep.
+
+    Raises:
+        UsageError: data that is missing, empty, unlabelled, one-sided or inconsistent, naming the file or flag.
+    """
+    disable_progress_bars()
+    set_verbosity(CRITICAL)  # its errors reach the user through ours
+    named = TASKS.get(arguments.task_name or "")
+    raw, sources = _load_raw(arguments, named, wanted)
+    first = raw.get("train", next(iter(raw.values())))
+    kept = (saved or {}).get("notes", {}).get("texts")  # a saved adapter says which columns it was trained on
+    texts = named.texts if named else tuple(kept) if kept else _text_columns(first, sources[next(iter(raw))])
+    for split, examples in raw.items():
+        _check_columns(examples, texts, sources[split], needs_label=not split.startswith("test"))
+    raw = {
+        # GLUE's test labels are not public; those of a file are left to whoever scores the predictions.
+        split: examples.remove_columns("label")
+        if split.startswith("test") and "label" in examples.column_names
+        else examples
+        for split, examples in raw.items()
+    }
+    labelled = {split: examples for split, examples in raw.items() if not split.startswith("test")}
+    task = named or other_task(texts, label_names(labelled or raw, sources, saved))
+    if named and saved and saved_label_names(saved) != named.labels:
+        raise UsageError(
+            f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name "
+            f"{arguments.task_name} has {named.labels}"
+        )
+    raw |= {split: encode_labels(examples, task, sources[split]) for split, examples in labelled.items()}
+    check_labels(raw, task, sources)
+    limits = {
+        "train": arguments.max_train_samples,
+        "validation": arguments.max_eval_samples,
+        "test": arguments.max_predict_samples,
+    }
+    for split, examples in raw.items():
+        limit = limits[split.split("_")[0]]
+        raw[split] = examples if limit is None else examples.select(range(min(limit, len(examples))))
+    if arguments.max_train_samples:
+        check_variety(raw, task, {"train": f"{sources.get('train')}, cut by --max_train_samples,"})
+    _note_empty_texts(raw, texts, sources)
+    return Data(
+        task,
+        raw.get("train"),
+        {suffix: raw[split] for suffix, split in task.evaluation if split in raw},
+        {name: raw[split] for name, split in task.prediction if split in raw},
+    )
+
+
+def tokenize(examples: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, arguments, length: int) -> Dataset:
+    """Token ids and ``label``; kept in the cache of datasets, by content, tokenizer and length."""
+
+    def encode(batch: dict) -> dict:
+        texts = [["" if text is None else str(text) for text in batch[name]] for name in task.texts]
+        padding = "max_length" if arguments.pad_to_max_length else False
+        return tokenizer(*texts, padding=padding, max_length=length, truncation=True)
+
+    remove = [name for name in examples.column_names if name != "label"]
+    options = {"batched": True, "remove_columns": remove, "load_from_cache_file": not arguments.overwrite_cache}
+    if not examples.cache_files:  # read from a file of the user's: datasets would not keep the result
+        columns = [examples[name] for name in (*task.texts, *(["label"] if "label" in examples.column_names else []))]
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        rules = backend.to_str() if backend is not None else (tokenizer.get_vocab(), tokenizer.init_kwargs)
+        settings = (type(tokenizer).__name__, rules, length)
+        key = Hasher.hash((columns, settings, arguments.pad_to_max_length))
+        folder = Path(datasets_config.HF_DATASETS_CACHE) / "tensorized_adapters"
+        folder.mkdir(parents=True, exist_ok=True)
+        options["cache_file_name"] = str(folder / f"{key}.arrow")
+    try:
+        return examples.map(encode, **options)
+    except pyarrow.ArrowInvalid:  # a file of the cache that is not whole
+        return examples.map(encode, **(options | {"load_from_cache_file": False}))
+
+
+def _load_raw(
+    arguments: DataTrainingArguments, named: Optional[Task], wanted: set[str]
+) -> tuple[dict[str, Dataset], dict[str, str]]:
+    """Splits by name, and for messages the flag and place each came from."""
+    files = {"train": arguments.train_file, "validation": arguments.validation_file, "test": arguments.test_file}
+    flags = {"train": "--train_file", "validation": "--validation_file", "test": "--test_file"}
+    part = {"train": "train", "validation": "evaluation", "test": "prediction"}
+    if any(files.values()):
+        used = {split: path for split, path in files.items() if path and part[split] in wanted}
+        sources = {split: f"{flags[split]} {path}" for split, path in used.items()}
+        # Both MNLI sets come from the hub only; a file is one set, under the first split's name.
+        names = {"train": "train", "validation": (named or TASKS["mrpc"]).evaluation[0][1], "test": "test"}
+        if named:
+            names["test"] = named.prediction[0][1]
+        raw = {names[split]: _read_file(path, sources[split]) for split, path in used.items()}
+        return raw, {names[split]: source for split, source in sources.items()}
+    place, config, flag = (
+        (arguments.glue_path, arguments.task_name, "--glue_path")
+        if named
+        else (arguments.dataset_name, arguments.dataset_config_name, "--dataset_name")
+    )
+    source = f"{flag} {place}" + (f" ({config})" if config else "")
+    if Path(place).is_file() or (Path(place).is_dir() and not any(Path(place).iterdir())):
+        raise UsageError(f"{source} is a file or an empty folder; name a data set's folder or hub id")
+    try:
+        found = load_dataset(place, config)
+    except Exception as error:  # datasets raises a dozen types; each means that the place or its content is at fault
+        raise UsageError(f"{source} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    task = named or TASKS["mrpc"]
+    needed = ["train"] if "train" in wanted else []
+    needed += [split for _, split in task.evaluation] if "evaluation" in wanted else []
+    needed += [split for _, split in task.prediction] if "prediction" in wanted else []
+    missing = [split for split in needed if split not in found]
+    if missing:
+        raise UsageError(f"{source} has no split {missing[0]!r}; it has {', '.join(found)}")
+    return {split: found[split] for split in needed}, {split: f"{source}, split {split}" for split in needed}
+
+
+def _read_file(path: str, source: str) -> Dataset:
+    """One file as strings (CSV, TSV) or as it is typed (JSON). TSV is unquoted, as GLUE's own files are.
+
+    Read by the standard library: pandas would take the word "None" for a missing value, and a row with one field too
+    many for a row with an index.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            if Path(path).suffix in (".json", ".jsonl"):
+                rows = _json_rows(file.read(), source)
+            else:
+                dialect = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.endswith(".tsv") else {"strict": True}
+                rows = _table_rows(csv.reader(file, **dialect), source)
+        if not rows:
+            raise UsageError(f"{source} has no rows")
+        names = dict.fromkeys(name for row in rows for name in row)
+        return Dataset.from_dict({name: [row.get(name) for row in rows] for name in names})
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except (csv.Error, pyarrow.ArrowException) as error:
+        raise UsageError(f"{source} cannot be parsed: {error}") from None
+
+
+def _table_rows(reader, source: str) -> list[dict[str, str]]:
+    header: list[str] = []
+    rows = []
+    for fields in reader:
+        if not any(fields):
+            continue
+        if not header:
+            header = [name.strip() for name in fields]
+            twice = sorted({name for name in header if header.count(name) > 1})
+            if twice:
+                raise UsageError(f"{source} has the column {twice[0]!r} twice")
+        elif len(fields) != len(header):
+            raise UsageError(f"{source}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
+        else:
+            rows.append(dict(zip(header, fields)))
+    return rows
+
+
+def _json_rows(text: str, source: str) -> list[dict]:
+    """JSON lines, or one list of objects."""
+    try:
+        lines = [line for line in text.split("\n") if line.strip()]
+        rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise UsageError(f"{source} cannot be parsed: {error}") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"{source} must hold one JSON object a line")
+    return rows
+
+
+def _text_columns(examples: Dataset, source: str) -> tuple[str, ...]:
+    """sentence1 and sentence2 where they exist, else the first one or two columns that are neither label nor index."""
+    names = [name for name in examples.column_names if name != "label" and name not in INDEX_COLUMNS]
+    if "sentence1" in names and "sentence2" in names:
+        return "sentence1", "sentence2"
+    if not names:
+        raise UsageError(f"{source} has no text column beside {', '.join(examples.column_names)}")
+    return tuple(names[:2])
+
+
+def _note_empty_texts(raw: dict[str, Dataset], texts: tuple[str, ...], sources: dict[str, str]) -> None:
+    for split, examples in raw.items():
+        for name in texts:
+            empty = sum(1 for text in examples[name] if text is None or not str(text).strip())
+            if empty:
+                print(f"note: {sources[split]}: {empty} of {len(examples)} rows have an empty {name!r}")
+
+
+def _check_columns(examples: Dataset, texts: tuple[str, ...], source: str, needs_label: bool) -> None:
+    missing = [name for name in (*texts, *(["label"] if needs_label else [])) if name not in examples.column_names]
+    if missing:
+        raise UsageError(f"{source} has no column {missing[0]!r}; it has {', '.join(examples.column_names)}")
+    if needs_label and not isinstance(examples.features["label"], (Value, ClassLabel)):
+        raise UsageError(f"{source}: the column 'label' must hold one value a row")

@@ -1,0 +1,1 @@
+"""What run_glue_tensorized.py is made of."""

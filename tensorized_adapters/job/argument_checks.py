@@ -1,0 +1,118 @@
+"""What is refused at the door: flags out of range, flags that exclude each other, files that cannot be read."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+from ..data.tasks import TASKS
+from ..errors import UsageError
+from .flags import Arguments
+
+_ONE_DEVICE = "the trained part fits on one device"
+_WHOLE = "metrics need all predictions of an evaluation"
+_EXACT = "a resumed run could not equal an uninterrupted one"
+UNSUPPORTED = {
+    "deepspeed": _ONE_DEVICE,
+    "fsdp": _ONE_DEVICE,
+    "batch_eval_metrics": _WHOLE,
+    "prediction_loss_only": _WHOLE,
+    "label_names": _WHOLE,
+    "save_only_model": _EXACT,
+    "ignore_data_skip": _EXACT,
+    "auto_find_batch_size": _EXACT,
+    "use_liger_kernel": "it has no kernels for these models",
+    "push_to_hub": "upload the adapter/ folder with `hf upload` after the run",
+}
+
+
+def check_values(given: dict[str, Any]) -> None:
+    """Ranges of the flags that were given, each for itself; raises UsageError."""
+    positive = (
+        "max_seq_length max_train_samples max_eval_samples max_predict_samples per_device_train_batch_size "
+        "per_device_eval_batch_size gradient_accumulation_steps num_train_epochs cpu_threads save_total_limit "
+        "save_steps eval_steps logging_steps target_params"
+    ).split()
+    for name in positive:
+        if given.get(name) is not None and not given[name] > 0:
+            raise UsageError(f"--{name} must be above 0, got {given[name]}")
+    not_negative = (
+        "learning_rate layer_norm_learning_rate head_learning_rate weight_decay warmup_steps max_grad_norm "
+        "dataloader_num_workers"
+    ).split()
+    for name in not_negative:
+        if given.get(name) is not None and not 0 <= given[name] < float("inf"):
+            raise UsageError(f"--{name} must be a finite number of at least 0, got {given[name]}")
+    for name, limit in {
+        "seed": 2**32,
+        "data_seed": 2**32,
+        "label_smoothing_factor": 1,
+        "num_train_epochs": 1e9,
+    }.items():
+        if given.get(name) is not None and not 0 <= given[name] < limit:
+            raise UsageError(f"--{name} must be at least 0 and below {limit:g}, got {given[name]}")
+    for name, reason in UNSUPPORTED.items():
+        if given.get(name):
+            raise UsageError(f"--{name} is not supported: {reason}; leave it out")
+    for name, value in given.items():
+        if isinstance(value, str) and "\0" in value:
+            raise UsageError(f"--{name} holds a NUL character")
+    task = given.get("task_name")
+    if task is not None and task.lower() not in TASKS:
+        near = difflib.get_close_matches(task.lower(), TASKS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"--task_name {task!r} is unknown; the tasks are {', '.join(TASKS)}{hint}")
+
+
+def check_together(arguments: Arguments) -> None:
+    """What only shows between flags, and the data files; raises UsageError."""
+    data, training = arguments.data, arguments.training
+    if not arguments.model.model_name_or_path:
+        raise UsageError("--model_name_or_path is missing: a model folder or hub id, for example bert-base-cased")
+    if not (training.do_train or training.do_eval or training.do_predict):
+        raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
+    if not training.do_train and not arguments.run.adapter_path:
+        raise UsageError("evaluating an untrained adapter tells nothing: give --do_train, or --adapter_path FOLDER")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UsageError("one run is one process: start it without torchrun, and several runs side by side instead")
+    if training.report_to:
+        from transformers.integrations import get_available_reporting_integrations
+
+        absent = sorted(set(training.report_to) - set(get_available_reporting_integrations()))
+        if absent:
+            raise UsageError(f"--report_to {absent[0]} is not installed here; install it or leave the flag out")
+    if training.save_strategy == "best" and not training.metric_for_best_model:
+        raise UsageError("--save_strategy best needs --metric_for_best_model")
+    if not training.eval_do_concat_batches:
+        raise UsageError(f"--eval_do_concat_batches False is not supported: {_WHOLE}; leave it out")
+    if "prefix_cache_dir" in arguments.given and not (
+        arguments.run.cache_frozen_prefix and arguments.run.prefix_cache_dir
+    ):
+        raise UsageError("--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither")
+    data.task_name = data.task_name and data.task_name.lower()
+    if data.task_name and data.dataset_name:
+        raise UsageError("--task_name and --dataset_name exclude each other")
+    files = {"do_train": "train_file", "do_eval": "validation_file", "do_predict": "test_file"}
+    if any(getattr(data, name) for name in files.values()):
+        if data.dataset_name:
+            raise UsageError("--dataset_name and data files exclude each other")
+        for action, name in files.items():
+            if getattr(training, action) and not getattr(data, name):
+                raise UsageError(f"--{action} needs --{name} when data comes from files")
+            if getattr(data, name):
+                _check_file(name, getattr(data, name))
+    elif not (data.task_name or data.dataset_name):
+        raise UsageError("no data: give --task_name, --dataset_name, or --train_file and --validation_file")
+
+
+def _check_file(name: str, value: str) -> None:
+    path = Path(value)
+    if path.suffix not in (".csv", ".tsv", ".json", ".jsonl"):
+        raise UsageError(f"--{name} {value} must end in .csv, .tsv, .json or .jsonl")
+    try:
+        with open(path, "rb") as file:
+            empty = not file.read(4096).strip()
+    except OSError as error:
+        raise UsageError(f"--{name} {value} cannot be read: {error.strerror}") from None
+    if empty:
+        raise UsageError(f"--{name} {value} is empty")

@@ -1,0 +1,195 @@
+"""The command line: parsed, completed with our defaults, and refused at the door where it must be.
+
+Only argparse-level work is done here, so that ``--help`` and a typo answer quickly.
+"""
+
+import argparse
+import difflib
+import json
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from transformers import HfArgumentParser
+
+from ..config import METHOD_FIELDS, AdapterConfig
+from ..data.arguments import FILE_FLAGS, DataTrainingArguments
+from ..errors import RaisesUsageErrors, UsageError
+from ..files import sha256_of
+from .argument_checks import check_together, check_values
+from .flags import (
+    LAYER_NORM_AND_HEAD_RATIO,
+    LEARNING_RATES,
+    PUBLISHED_LEARNING_RATE,
+    Arguments,
+    GlueTrainingArguments,
+    ModelArguments,
+    RunArguments,
+)
+from .legacy_flags import translate_legacy_flags
+
+GROUPS = (ModelArguments, DataTrainingArguments, AdapterConfig, RunArguments, GlueTrainingArguments)
+
+
+class _Parser(RaisesUsageErrors, HfArgumentParser):
+    pass
+
+
+def parse_arguments(argv: list[str]) -> Arguments:
+    """Parse and validate flags, or one JSON file of the same names, optionally followed by flags that win over it.
+
+    Raises:
+        UsageError: one line that names the flag and the mend.
+    """
+    if argv and argv[0].endswith(".json"):
+        argv = _flags_of_json(argv[0]) + argv[1:]
+    argv, notes = translate_legacy_flags(argv)
+    parser = _Parser(
+        GROUPS, prog="run_glue_tensorized.py", allow_abbrev=False, description=sys.modules["__main__"].__doc__
+    )
+    if {"-h", "--help"} & set(argv):
+        parser.print_help()
+        raise SystemExit(0)
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS  # the namespace then holds exactly what was given
+    namespace, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise UsageError(_unknown_flag(unknown[0], parser))
+    given = vars(namespace)
+    check_values(given)
+    run = _build(RunArguments, given)
+    adapter, saved = _adapter_config(given, run)
+    training = _build(GlueTrainingArguments, given | _training_defaults(given, adapter))
+    arguments = Arguments(
+        _build(ModelArguments, given),
+        _build(DataTrainingArguments, given),
+        adapter,
+        saved,
+        run,
+        training,
+        given,
+        notes,
+    )
+    check_together(arguments)
+    return arguments
+
+
+def check_owned(given: dict[str, Any], config: AdapterConfig) -> None:
+    """Refuse given flags that belong to another method than ``config``'s.
+
+    Raises:
+        UsageError: naming the flag and the method.
+    """
+    every = {name for names in METHOD_FIELDS.values() for name in names}
+    foreign = (every - set(METHOD_FIELDS[config.method])) & set(given)
+    if not config.trains_layer_norm and "layer_norm_learning_rate" in given:
+        foreign.add("layer_norm_learning_rate")
+    if config.method != "tensorized" and "target_params" in given:
+        foreign.add("target_params")
+    if foreign:
+        raise UsageError(f"--{sorted(foreign)[0]} does not belong to --method {config.method}; leave one of them out")
+
+
+def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:
+    """The learning rate of each parameter group, explicit flags first."""
+    ratio = LAYER_NORM_AND_HEAD_RATIO if config.calibrated else 1.0
+    rate, run = arguments.training.learning_rate, arguments.run
+    rates = {"adapters": rate, "layer_norm": run.layer_norm_learning_rate, "head": run.head_learning_rate}
+    if config.method in ("bitfit", "diff_pruning", "full"):
+        rates["backbone"] = rate
+    return {group: ratio * rate if value is None else value for group, value in rates.items()}
+
+
+def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
+    """Every argument with its value, flat, for the record; ``run_folder`` says which make two runs the same."""
+    data, training, config = arguments.data, arguments.training, arguments.adapter
+    groups = (asdict(arguments.model), asdict(data), config.to_dict(), asdict(arguments.run), training.to_dict())
+    resolved = {name: value for group in groups for name, value in group.items() if "token" not in name.split("_")}
+    resolved["head_start"] = arguments.run.head_start or ("label_prior" if config.calibrated else "random")
+    resolved["learning_rates"] = resolve_rates(arguments, config)
+    files = [getattr(data, name) for name in FILE_FLAGS if getattr(data, name)]
+    resolved["input_sha256"] = {Path(path).name: sha256_of(Path(path)) for path in files}
+    if arguments.saved:
+        resolved["adapter_sha256"] = arguments.saved["weights_sha256"]
+    # One place has several spellings; hub ids, which are no paths, stay as they are.
+    for name in ("model_name_or_path", "glue_path", "dataset_name", "adapter_path", *FILE_FLAGS):
+        if resolved.get(name) and Path(resolved[name]).exists():
+            resolved[name] = str(Path(resolved[name]).resolve())
+    return resolved
+
+
+def _adapter_config(given: dict[str, Any], run: RunArguments) -> tuple[AdapterConfig, Optional[dict[str, Any]]]:
+    """The method's settings: from the flags, or from ``--adapter_path``, whose config record comes second."""
+    if "adapter_path" not in given:
+        config = _build(AdapterConfig, given)
+        check_owned(given, config)
+        if "target_params" in given and "tensorized_layer_rank" in given:
+            raise UsageError("--target_params and --tensorized_layer_rank exclude each other; leave one of them out")
+        return config, None
+    if not run.adapter_path:
+        raise UsageError("--adapter_path is empty; name an adapter/ folder or leave it out")
+    if "head_start" in given:
+        raise UsageError("--head_start contradicts --adapter_path, which holds a trained head; leave one of them out")
+    from ..saving.format import read_config  # with torch and transformers' models, which a plain command line spares
+
+    saved = read_config(run.adapter_path)
+    config = AdapterConfig.from_dict(saved["adapter"])
+    check_owned(given, config)
+    if "target_params" in given:
+        raise UsageError("--target_params contradicts --adapter_path, whose rank is settled; leave one of them out")
+    for name, value in config.to_dict().items():
+        if given.get(name, value) != value:
+            raise UsageError(f"--{name} {given[name]} contradicts --adapter_path, which has {value}")
+    return config, saved
+
+
+def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"dataloader_pin_memory": torch.cuda.is_available()}  # else torch warns at every loader
+    if given.get("do_eval") and given.get("do_train"):
+        defaults["eval_strategy"] = "epoch"
+    if given.get("bf16") and not torch.cuda.is_available():
+        defaults["use_cpu"] = True  # TrainingArguments refuses bf16 on CPU unless it is asked for in so many words
+    defaults["learning_rate"] = LEARNING_RATES[adapter.method]
+    if not adapter.calibrated:
+        defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}
+    return {name: value for name, value in defaults.items() if name not in given}
+
+
+def _build(kind: type, given: dict[str, Any]) -> Any:
+    names = {f.name for f in fields(kind) if f.init}
+    try:
+        return kind(**{name: value for name, value in given.items() if name in names})
+    except UsageError:
+        raise
+    except (ValueError, TypeError, ImportError) as error:  # TrainingArguments' own refusals
+        raise UsageError(str(error).strip().splitlines()[0].removeprefix("--")) from None
+
+
+def _flags_of_json(path: str) -> list[str]:
+    """``{"task_name": "mrpc", "do_train": true}`` as the flags it stands for."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} must hold one JSON object of flag names and values")
+    argv = []
+    for name, value in values.items():
+        if name in ("lora_targets", "adapter_layers") and isinstance(value, list):
+            value = ",".join(map(str, value))
+        if isinstance(value, list):
+            argv += [f"--{name}", *map(str, value)] if value else []
+        elif value is not None:  # with "=", since a value may start with a dash
+            argv.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
+    return argv
+
+
+def _unknown_flag(word: str, parser: HfArgumentParser) -> str:
+    known = [option for action in parser._actions for option in action.option_strings if "-" not in option[2:]]
+    near = difflib.get_close_matches(word.split("=")[0], known, 1)
+    hint = f"; did you mean {near[0]}?" if near else "; --help lists them"
+    return f"unknown argument {word}{hint}"

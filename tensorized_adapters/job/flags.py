@@ -1,0 +1,159 @@
+"""The flags, in groups: Hugging Face's run_glue and TrainingArguments, and what they have no flag for."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Optional
+
+from transformers import TrainingArguments
+
+from ..config import AdapterConfig
+from ..data.arguments import DataTrainingArguments
+
+# Defaults of ours, where the flag is not given. One rate serves all formats, for it is in the units of a dense layer
+# (initialization.py); each other method has one that suits it.
+ADAPTER_LEARNING_RATE = 2e-3
+LEARNING_RATES = {
+    "tensorized": ADAPTER_LEARNING_RATE,
+    "dense": 1e-3,
+    "compacter": 2e-3,
+    "bitfit": 2e-3,
+    "layer_norm": 2e-3,
+    "head": 2e-3,
+    "lora": 2e-3,
+    "diff_pruning": 2e-4,
+    "full": 5e-5,
+}
+PUBLISHED_LEARNING_RATE = 2e-4
+LAYER_NORM_AND_HEAD_RATIO = 2.5
+WARMUP_FRACTION = 0.1
+
+
+@dataclass
+class ModelArguments:
+    """Which pre-trained model, config and tokenizer."""
+
+    _argument_group_name = "model arguments"
+
+    model_name_or_path: Optional[str] = field(
+        default=None, metadata={"help": "Folder of a pre-trained model, or its id on the Hugging Face hub."}
+    )
+    config_name: Optional[str] = field(default=None, metadata={"help": "Config, if it is not the model's own."})
+    tokenizer_name: Optional[str] = field(default=None, metadata={"help": "Tokenizer, if it is not the model's own."})
+    cache_dir: Optional[str] = field(default=None, metadata={"help": "Where downloads are kept."})
+    use_fast_tokenizer: bool = field(default=True, metadata={"help": "Use a Rust tokenizer where there is one."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit id of the model."})
+    token: Optional[str] = field(default=None, metadata={"help": "Bearer token for private models on the hub."})
+    trust_remote_code: bool = field(
+        default=False,
+        metadata={"help": "Run the model repository's own code. Unsupported architectures stay refused."},
+    )
+    ignore_mismatched_sizes: bool = field(
+        default=False, metadata={"help": "Draw a new head where the checkpoint's has another number of labels."}
+    )
+
+
+@dataclass
+class RunArguments:
+    """What Hugging Face's run_glue has no flag for."""
+
+    _argument_group_name = "run arguments"
+
+    adapter_path: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "A saved adapter/ folder to evaluate, predict with or train further; settings come from it."
+        },
+    )
+    head_start: Optional[Literal["label_prior", "random"]] = field(
+        default=None,
+        metadata={
+            "help": "Classifier bias at the labels' mean or log frequency ('label_prior', the default), or 'random' "
+            "as published (the default with --adapter_init published)."
+        },
+    )
+    layer_norm_learning_rate: Optional[float] = field(
+        default=None,
+        metadata={"help": "Default: 2.5 x --learning_rate; with --adapter_init published 1 x."},
+    )
+    head_learning_rate: Optional[float] = field(
+        default=None,
+        metadata={"help": "Default: 2.5 x --learning_rate; with --adapter_init published 1 x."},
+    )
+    target_params: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "Instead of --tensorized_layer_rank: take the largest rank whose adapters have at most this many "
+            "parameters."
+        },
+    )
+    cache_frozen_prefix: bool = field(
+        default=False,
+        metadata={
+            "help": "Compute the layers below the lowest trained one once per example, without dropout, and read "
+            "their output from a file in every epoch and later run. Needs --adapter_layers."
+        },
+    )
+    prefix_cache_dir: str = field(
+        default="~/.cache/tensorized_adapters", metadata={"help": "Where --cache_frozen_prefix keeps its files."}
+    )
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={"help": "Start anew: remove what this program wrote to --output_dir before, and nothing else."},
+    )
+    cpu_threads: Optional[int] = field(
+        default=None,
+        metadata={"help": "Threads of the arithmetic on CPU (default: all cores). Equal counts give equal bits."},
+    )
+
+
+@dataclass
+class GlueTrainingArguments(TrainingArguments):
+    """TrainingArguments with this program's defaults; see the README for the list."""
+
+    _argument_group_name = "training arguments"
+
+    output_dir: Optional[str] = field(
+        default="trainer_output",
+        metadata={"help": "Where the run writes; the same command again goes on there, or finds itself done."},
+    )
+    learning_rate: float = field(
+        default=ADAPTER_LEARNING_RATE,
+        metadata={
+            "help": "Rate of the adapters in the units of a dense layer: the same value serves every format and rank. "
+            f"With --adapter_init published it is everything's rate, {PUBLISHED_LEARNING_RATE:g} if not given. "
+            "Defaults by method: " + ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items()) + "."
+        },
+    )
+    warmup_steps: float = field(
+        default=WARMUP_FRACTION,
+        metadata={"help": "Steps of linear warm-up, or a fraction below 1. With --adapter_init published 0."},
+    )
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size of evaluation and prediction."})
+    train_sampling_strategy: str = field(
+        default="group_by_length",
+        metadata={
+            "help": "Order of the training examples: group_by_length (random batches of similar lengths), random, or "
+            "sequential. It depends on the seed and the epoch alone."
+        },
+    )
+    eval_strategy: str = field(
+        default="no",
+        metadata={"help": "When to evaluate: no, steps or epoch; 'epoch' with --do_train --do_eval, if not given."},
+    )
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
+    save_total_limit: Optional[int] = field(
+        default=2, metadata={"help": "Checkpoints to keep, the best one always among them if it is to be loaded."}
+    )
+
+
+@dataclass
+class Arguments:
+    """All argument groups, validated together."""
+
+    model: ModelArguments
+    data: DataTrainingArguments
+    adapter: AdapterConfig
+    saved: Optional[dict[str, Any]]  # the config record of ``run.adapter_path``
+    run: RunArguments
+    training: GlueTrainingArguments
+    given: dict[str, Any]  # what was on the command line or in the JSON file, as opposed to a default
+    notes: list[str]  # lines for the user about flags in an old spelling

@@ -1,0 +1,182 @@
+"""The pre-trained model, its tokenizer, and both put to work on checked data."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ..architectures import base_prefix
+from ..config import AdapterConfig
+from ..data.arguments import DataTrainingArguments
+from ..data.loading import Data, tokenize
+from ..errors import UsageError
+from ..methods.adapting import add_adapters
+from ..saving.adapter import load_adapter
+from .flags import Arguments, ModelArguments
+
+
+@dataclass
+class EncodedData:
+    """Token ids and labels, split as in :class:`Data`."""
+
+    train: Optional[Dataset]
+    evaluation: dict[str, Dataset]
+    prediction: dict[str, Dataset]
+
+    def mapped(self, change: Callable[[Dataset], Any]) -> "EncodedData":
+        """Every set changed by ``change``."""
+        return EncodedData(
+            None if self.train is None else change(self.train),
+            {name: change(examples) for name, examples in self.evaluation.items()},
+            {name: change(examples) for name, examples in self.prediction.items()},
+        )
+
+
+def load_config(arguments: ModelArguments) -> PretrainedConfig:
+    """Raises UsageError if the model's folder or hub id gives no configuration."""
+    name = arguments.config_name or arguments.model_name_or_path
+    return _loaded(AutoConfig, name, "config_name" if arguments.config_name else "model_name_or_path", arguments)
+
+
+def load_tokenizer(arguments: ModelArguments, config: PretrainedConfig) -> PreTrainedTokenizerBase:
+    """Raises UsageError if there is none, or if it knows more tokens than the model."""
+    name = arguments.tokenizer_name or arguments.model_name_or_path
+    flag = "tokenizer_name" if arguments.tokenizer_name else "model_name_or_path"
+    tokenizer = _loaded(AutoTokenizer, name, flag, arguments, use_fast=arguments.use_fast_tokenizer)
+    if len(tokenizer) > config.vocab_size:
+        raise UsageError(f"--{flag} {name}: its {len(tokenizer)} tokens are more than the model's {config.vocab_size}")
+    return tokenizer
+
+
+def build_model(
+    arguments: Arguments, model_config: PretrainedConfig, config: AdapterConfig, data: Data, head_start: str
+) -> PreTrainedModel:
+    """The pre-trained model, adapted: freshly as ``config`` says, or with what ``--adapter_path`` holds.
+
+    Raises:
+        UsageError: if weights are missing or do not fit, or the saved adapter is of another base model.
+    """
+    task, model_arguments = data.task, arguments.model
+    names = task.labels or ("score",)
+    model_config.num_labels = len(names)
+    model_config.id2label = dict(enumerate(names))
+    model_config.label2id = {name: i for i, name in enumerate(names)}
+    model_config.problem_type = "regression" if task.labels is None else "single_label_classification"
+    model, info = _loaded(
+        AutoModelForSequenceClassification,
+        model_arguments.model_name_or_path,
+        "model_name_or_path",
+        model_arguments,
+        config=model_config,
+        ignore_mismatched_sizes=model_arguments.ignore_mismatched_sizes,
+        output_loading_info=True,
+        dtype=torch.float32,
+    )
+    if arguments.run.adapter_path:
+        return load_adapter(model, arguments.run.adapter_path)
+    new = {*info["missing_keys"], *(key for key, *_ in info.get("mismatched_keys", ()))}
+    _refuse_untrained_base(model, new, model_arguments.model_name_or_path)
+    add_adapters(model, config, newly_initialized=new)
+    if head_start == "label_prior":
+        set_label_prior_(model, data.train["label"], new)
+    return model
+
+
+@torch.no_grad()
+def set_label_prior_(model: PreTrainedModel, labels: list, new: set[str]) -> None:
+    """Start the classifier's bias at the labels' mean (regression) or at their log frequency (classes).
+
+    Only if it is among the ``new`` parameters: a head that came trained with the checkpoint keeps its bias.
+
+    Without it the first steps of a regression are spent on the mean, and throw the hidden states far enough that some
+    formats do not come back. A class without an example gets half a one.
+    """
+    biases = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if name in new and name.endswith(".bias") and parameter.shape == (model.config.num_labels,)
+    ]
+    if model.config.problem_type == "regression":
+        prior = [sum(labels) / len(labels)]
+    else:
+        counts = Counter(labels)
+        prior = [math.log(counts.get(i, 0.5) / len(labels)) for i in range(model.config.num_labels)]
+    for bias in biases[-1:]:  # the output layer's; a hidden size of num_labels would come before it
+        bias.copy_(torch.tensor(prior))
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: DataTrainingArguments) -> None:
+    """Refuse a tokenizer that does not know the language, and a length in which no text is left.
+
+    A folder without tokenizer files gives a tokenizer without words rather than an error.
+
+    Raises:
+        UsageError: naming the flag.
+    """
+    task = data.task
+    least = tokenizer.num_special_tokens_to_add(pair=len(task.texts) == 2) + len(task.texts)
+    if arguments.max_seq_length < least:
+        raise UsageError(f"--max_seq_length {arguments.max_seq_length} leaves no room for text; at least {least}")
+    examples = data.train or next(iter([*data.evaluation.values(), *data.prediction.values()]))
+    texts = [str(text) for name in task.texts for text in examples[name][:100]]
+    ids = [i for text in texts for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+    if ids and set(ids) == {tokenizer.unk_token_id}:
+        raise UsageError("--model_name_or_path has no usable tokenizer: every word is unknown to it")
+
+
+def encoded(
+    data: Data, tokenizer: PreTrainedTokenizerBase, model_config: PretrainedConfig, arguments: DataTrainingArguments
+) -> EncodedData:
+    """Tokenise everything, to at most ``--max_seq_length`` and what tokenizer and model can take."""
+    # RoBERTa's positions start after the padding index: two of its 514 are never used.
+    offset = model_config.pad_token_id + 1 if model_config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    limit = min(tokenizer.model_max_length, model_config.max_position_embeddings - offset)
+    if arguments.max_seq_length > limit:
+        print(f"note: --max_seq_length {arguments.max_seq_length} is more than the model takes; using {limit}")
+
+    def encode(examples: Dataset) -> Dataset:
+        return tokenize(examples, data.task, tokenizer, arguments, min(arguments.max_seq_length, limit))
+
+    return EncodedData(data.train, data.evaluation, data.prediction).mapped(encode)
+
+
+def _refuse_untrained_base(model: PreTrainedModel, new: set[str], name: str) -> None:
+    """A base whose encoder was not in the checkpoint would be frozen at random numbers."""
+    drawn = sorted(key for key in new if key.startswith(f"{base_prefix(model)}encoder.") or ".embeddings." in key)
+    if drawn:
+        raise UsageError(f"--model_name_or_path {name} lacks {len(drawn)} weights of the encoder, {drawn[0]} first")
+
+
+def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:
+    """``kind.from_pretrained`` with the user's options; whatever it raises becomes one line."""
+    try:
+        if Path(name).is_file():
+            raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")
+        return kind.from_pretrained(
+            name,
+            cache_dir=arguments.cache_dir,
+            revision=arguments.model_revision,
+            token=arguments.token,
+            trust_remote_code=arguments.trust_remote_code,
+            **options,
+        )
+    except (UsageError, MemoryError):
+        raise
+    except Exception as error:  # of a dozen types; each means a wrong or broken place
+        text = " ".join(str(error).split())
+        if "ignore_mismatched_sizes" in text:
+            text = "its head has another number of labels; --ignore_mismatched_sizes draws a new one"
+        raise UsageError(f"--{flag} {name} cannot be loaded: {text[:300]}") from None

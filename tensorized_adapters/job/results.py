@@ -1,0 +1,172 @@
+"""The record of a run (run.json), its results, and the tables on the terminal."""
+
+import csv
+import importlib.metadata
+import io
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from .. import __version__
+from ..data.tasks import Task
+from ..files import write_aside
+from ..methods.adapting import GROUPS
+from .run_folder import PROGRAM
+
+_PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
+
+
+def new_record(argv: list[str], arguments: dict[str, Any], given: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What is known before training: command, resolved arguments, versions, git state, machine."""
+    return {
+        "program": PROGRAM,
+        "version": __version__,
+        "status": "running",
+        "command": shlex.join(["python", *_without_secrets(argv)]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seed": seed,
+        "given": sorted(given),
+        "arguments": arguments,
+        "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in _PACKAGES},
+        "git": _git_state(),
+        "machine": {
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def history_of(log: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The evaluations among the Trainer's log entries: epoch, step, and the ``eval_*`` metrics without timings."""
+    return [
+        {key: value for key, value in entry.items() if not key.endswith(("_runtime", "_per_second"))}
+        for entry in log
+        if any(key.startswith("eval_") for key in entry)
+    ]
+
+
+def best_of(history: list[dict[str, Any]], task: Task) -> Optional[dict[str, Any]]:
+    """The evaluation with the highest primary metric, the earliest of equals."""
+    key = f"eval_{task.primary}"
+    scored = [entry for entry in history if key in entry]
+    return max(scored, key=lambda entry: entry[key]) if scored else None
+
+
+def peak_memory() -> dict[str, int]:
+    """Bytes: the process's peak resident set, and the peak allocated on the GPU where there is one."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if torch.cuda.is_available():
+        peak["gpu"] = torch.cuda.max_memory_allocated()
+    return peak
+
+
+def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
+    """GLUE's submission format: ``index<TAB>prediction`` in file order, label names where GLUE wants them."""
+    write_aside(path, _tsv(["index", "prediction"], enumerate(_names(predictions, task, task.writes_label_names))))
+
+
+def write_evaluation(path: Path, predictions: np.ndarray, references: np.ndarray, task: Task) -> None:
+    """``index, label, prediction`` in file order: what the evaluation's metrics were computed from."""
+    numbers = [_names(values, task, False) for values in (references, predictions)]
+    write_aside(path, _tsv(["index", "label", "prediction"], ((i, *row) for i, row in enumerate(zip(*numbers)))))
+
+
+def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
+    """How many parameters each group has, in numbers and percent of the model, and its learning rate."""
+    caption = "% of the model without adapters"
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for name, justify in (("parameters", "left"), ("count", "right"), ("%", "right"), ("learning rate", "right")):
+        table.add_column(name, justify=justify)
+    for group in GROUPS:
+        if counts.get(group):  # records of the first version have no backbone group
+            table.add_row(group, *_share(counts[group], counts["model"]), f"{rates[group]:g}")
+    table.add_section()
+    table.add_row("trained", *_share(counts["trained"], counts["model"]), "")
+    table.add_row("frozen", *_share(counts["frozen"], counts["model"]), "0")
+    return table
+
+
+def results_table(record: dict[str, Any]) -> Table:
+    """Metrics of the last and best epoch, trained parameters, size of the adapter folder."""
+    table = Table(title=f"{record['method']} on {record['task']}", title_justify="left")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    for name, value in record["metrics"].items():
+        if name.startswith("eval_") and not name.endswith(("_runtime", "_per_second", "_samples")):
+            table.add_row(name, f"{value:.4f}")
+    best = record.get("best_epoch")
+    if best:
+        primary = f"eval_{record['primary_metric']}"
+        table.add_row(f"best epoch ({best['epoch']:g}), {primary}", f"{best[primary]:.4f}")
+    if "train_loss" in record["metrics"]:
+        table.add_row("train_loss", f"{record['metrics']['train_loss']:.4f}")
+    counts = record["parameters"]
+    table.add_section()
+    table.add_row("trained parameters", f"{counts['trained']:,}")
+    table.add_row("percent of the model", f"{100 * counts['trained'] / counts['model']:.4f} %")
+    if "adapter_bytes" in record:
+        table.add_row("adapter folder", f"{record['adapter_bytes'] / 1000:.1f} kB")
+    return table
+
+
+def console(stderr: bool = False) -> Console:
+    """Rich's console, wide enough that a table prints in full when piped."""
+    return Console(stderr=stderr, width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=True)
+
+
+def _without_secrets(argv: list[str]) -> list[str]:
+    """The words of a command, access tokens masked."""
+    words, hide = [], False
+    for word in argv:
+        name, equals, _ = word.partition("=")
+        secret = name.lstrip("-").replace("-", "_") in ("token", "hub_token", "use_auth_token", "push_to_hub_token")
+        words.append("***" if hide else f"{name}=***" if secret and equals else word)
+        hide = secret and not equals
+    return words
+
+
+def _share(count: int, total: int) -> tuple[str, str]:
+    return f"{count:,}", f"{100 * count / total:.4f}"
+
+
+def _names(values: np.ndarray, task: Task, as_names: bool) -> list[Any]:
+    if task.labels is None:
+        return [float(value) for value in values]
+    return [task.labels[int(value)] if as_names else int(value) for value in values]
+
+
+def _tsv(header: list[str], rows: Iterable[tuple]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def _git_state() -> Optional[dict[str, Any]]:
+    """Commit and whether the tree is clean, of the checkout that the code runs from; None outside of one."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
+            ).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.strip(), "clean": not status.strip()}

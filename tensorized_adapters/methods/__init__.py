@@ -1,0 +1,1 @@
+"""What is trained: one way or another to adapt a frozen model."""

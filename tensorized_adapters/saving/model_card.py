@@ -1,0 +1,42 @@
+"""The README of an adapter folder."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from ..config import AdapterConfig
+from ..methods.adapting import GROUPS, parameter_groups
+
+_BACKBONE = {"bitfit": "biases", "diff_pruning": "changed numbers", "full": "backbone"}
+
+
+def model_card(model: PreTrainedModel, config: AdapterConfig, notes: dict[str, Any]) -> str:
+    """Markdown with what was trained, the notes, and the code that loads it."""
+    counts = parameter_groups(model)
+    base = model.config._name_or_path or model.config.model_type
+    names = {
+        "adapters": "adapters",
+        "backbone": _BACKBONE.get(config.method),
+        "layer_norm": "LayerNorms",
+        "head": "head",
+    }
+    parts = ", ".join(f"{names[group]} {counts[group]:,}" for group in GROUPS if counts[group])
+    facts = "".join(f"- {key}: {value}\n" for key, value in notes.items())
+    return f"""---
+library_name: tensorized-adapters
+tags: [tensorized-adapters, text-classification]
+---
+# {config.describe()} for {Path(base).name}
+
+{counts["trained"]:,} trained parameters ({100 * counts["trained"] / counts["model"]:.4f} % of the model): {parts}.
+
+{facts}
+```python
+from transformers import AutoModelForSequenceClassification
+from tensorized_adapters import load_adapter
+
+model = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={model.config.num_labels})
+load_adapter(model, "path/to/this/folder")
+```
+"""

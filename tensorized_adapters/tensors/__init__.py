@@ -1,0 +1,1 @@
+"""Factorised weights: formats, shapes, starts. No transformer in here."""

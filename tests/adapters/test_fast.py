@@ -1,0 +1,218 @@
+"""What the fast paths must not change: merged and kept pairs, torch.compile, gradient checkpointing, autocast."""
+
+import pytest
+import torch
+from helpers import tiny_model
+
+from tensorized_adapters import AdapterConfig, add_adapters
+from tensorized_adapters.adapters.insertion import adapters_of
+
+CONFIGS = [
+    AdapterConfig(adapter_projection_type=kind, tensorized_layer_rank=2, adapter_size=8, if_adapter_like=mode)
+    for kind in ("cp", "tucker", "tt", "tr", "matrix")
+    for mode in (True, False)
+] + [AdapterConfig(method="compacter", adapter_size=8)]
+
+
+def name(config):
+    return config.describe()
+
+
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    return {"input_ids": torch.randint(5, 20, (3, 9), generator=generator), "labels": torch.tensor([0, 1, 1])}
+
+
+def model_of(config):
+    """An adapted model whose every trained number is away from its start, without dropout."""
+    model = add_adapters(tiny_model(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), config).double()
+    torch.manual_seed(2)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def gradients(model, forward=None, **options):
+    model.train().zero_grad()
+    torch.manual_seed(4)
+    output = (model if forward is None else forward)(**batch(), **options)
+    output.loss.backward()
+    return output.logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same(one, other):
+    torch.testing.assert_close(one[0], other[0], rtol=1e-10, atol=1e-12)
+    assert one[1].keys() == other[1].keys()
+    for key, gradient in one[1].items():
+        torch.testing.assert_close(gradient, other[1][key], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_merged_pairs_give_the_numbers_of_single_ones(config):
+    model = model_of(config)
+    merged = gradients(model)
+    assert all(weight.merged is None for _, adapter in adapters_of(model) for weight in adapter.weights())
+    model.merged_pairs.remove()
+    assert_same(gradients(model), merged)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+@pytest.mark.parametrize("input_grad", [True, False])
+@pytest.mark.parametrize("p", [0.0, 0.1])
+def test_the_fused_step_gives_autograds_numbers(config, input_grad, p, monkeypatch):
+    from tensorized_adapters.adapters import tensorized as module
+
+    site = model_of(config).bert.encoder.layer[0].output.dropout.train()
+    site.dropout.p, adapter = p, site.adapter
+    x = torch.randn(2, 5, 32, dtype=torch.float64, requires_grad=input_grad)
+    target = torch.randn(2, 5, 32, dtype=torch.float64)
+
+    def run():
+        adapter.zero_grad()
+        x.grad = None
+        torch.manual_seed(3)
+        output = site(x)
+        (output * target).sum().backward()
+        grads = {n: p.grad.clone() for n, p in adapter.named_parameters()}
+        return output.detach(), grads | ({"x": x.grad.clone()} if input_grad else {})
+
+    fused = run()
+    monkeypatch.setattr(module, "can_fuse", lambda hidden: False)
+    assert_same(run(), fused)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.999])
+def test_dropout_at_a_site_is_inverted_dropout(p):
+    site = model_of(CONFIGS[0]).bert.encoder.layer[0].output.dropout.train()
+    torch.nn.init.zeros_(list(site.adapter.up.parameters())[-1])  # the adapter is the identity
+    site.dropout.p = p
+    x = torch.randn(5, 1000, 32, dtype=torch.float64, requires_grad=True)
+    first, second = site(x), site(x)
+    first.sum().backward()
+    kept = first != 0
+    assert abs(kept.double().mean() - (1 - p)) < 5 * (p * (1 - p) / x.numel()) ** 0.5 + 1e-5
+    torch.testing.assert_close(first[kept], x[kept] / (1 - p), rtol=1e-4, atol=0)
+    torch.testing.assert_close(x.grad, first / x, rtol=1e-10, atol=1e-12)
+    assert not torch.equal(kept, second != 0)
+    if p < 0.9:  # rows, columns and neighbours share no draws
+        for dim in (0, 1, 2):
+            both = (kept & kept.roll(1, dim)).double().mean()
+            assert abs(both - (1 - p) ** 2) < 0.01
+    torch.testing.assert_close(site.eval()(x), x, rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+@pytest.mark.parametrize("p", [0.0, 0.1])
+def test_gradient_checkpointing_gives_the_same_numbers(config, p):
+    model = model_of(config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = p
+    plain = gradients(model)
+    for reentrant in (False, True):
+        model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        model.enable_input_require_grads()
+        assert_same(gradients(model), plain)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_the_whole_model_compiles_and_gives_the_same_numbers(config):
+    model = model_of(config)
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    assert_same(gradients(model, compiled), gradients(model))
+    model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(**batch()).logits, model(**batch()).logits, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("change", ["optimizer", "in place", "loaded", "data", "trained under a compiler"])
+def test_kept_pairs_follow_every_change_of_a_parameter(change, fused):
+    model = model_of(CONFIGS[0])
+
+    def logits():
+        with torch.no_grad():
+            return model.eval()(input_ids=batch()["input_ids"]).logits
+
+    before = logits()
+    assert torch.equal(before, logits()) and model.merged_pairs._kept is not None
+    parameters = [p for _, adapter in adapters_of(model) for p in adapter.parameters()]
+    if change == "optimizer":
+        optimizer = torch.optim.AdamW(parameters, lr=0.1, fused=fused)
+        model.train()(**batch()).loss.backward()
+        assert torch.equal(before, logits())  # between the gradient and the step, too
+        optimizer.step()
+    elif change == "in place":
+        with torch.no_grad():
+            parameters[0].mul_(2)
+    elif change == "loaded":
+        model.load_state_dict({key: 2 * value for key, value in model.state_dict().items()})
+    elif change == "trained under a compiler":
+        optimizer = torch.optim.AdamW(parameters, lr=0.1, fused=fused)
+        torch.compile(model.train(), backend="eager")(**batch()).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    else:
+        parameters[0].data.mul_(2)
+    changed = logits()
+    assert not torch.equal(before, changed)
+    model.merged_pairs.remove()
+    torch.testing.assert_close(logits(), changed, rtol=1e-10, atol=1e-12)
+
+
+def test_kept_pairs_are_computed_once(monkeypatch):
+    from tensorized_adapters.tensors.formats import CP
+
+    model, calls, pair_of = model_of(CONFIGS[0]).eval(), [], CP.pair_of
+    monkeypatch.setattr(CP, "pair_of", staticmethod(lambda *args: calls.append(1) or pair_of(*args)))
+    with torch.no_grad():
+        for _ in range(3):
+            model(input_ids=batch()["input_ids"])
+    assert len(calls) == 2  # down and up, of all sites together
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_autocast_gives_bfloat16_outputs_and_float32_gradients(config):
+    model = model_of(config).float()
+    adapter = next(adapters_of(model))[1]
+    hidden = torch.randn(2, 5, 32, dtype=torch.bfloat16, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = adapter(hidden)
+    assert output.dtype is torch.bfloat16
+    output.float().sum().backward()
+    assert all(p.grad.dtype is torch.float32 for p in adapter.parameters() if p.grad is not None)
+    reference = adapter(hidden.detach().float())
+    assert (output.float() - reference).norm() < 0.03 * reference.norm()
+
+
+def test_a_call_of_one_adapter_alone_uses_its_own_factors():
+    model = model_of(CONFIGS[0])
+    _, adapter = next(adapters_of(model))
+    x = torch.randn(2, 3, 32, dtype=torch.float64)
+    with torch.no_grad():
+        model.eval()(input_ids=batch()["input_ids"])
+        before = adapter(x)
+        for parameter in adapter.parameters():
+            parameter.data = 2 * parameter.data
+        assert not torch.equal(adapter(x), before)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_kept_pairs_serve_with_and_without_autocast(config):
+    model = model_of(config).float().eval()
+    with torch.no_grad():
+        plain = model(**batch()).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            half = model(**batch()).logits
+        assert torch.equal(model(**batch()).logits, plain)
+    assert (half.float() - plain).norm() < 0.1 * plain.norm()
+
+
+def test_second_derivatives_of_the_fused_step_are_refused_rather_than_wrong():
+    adapter = next(adapters_of(model_of(CONFIGS[0])))[1]
+    x = torch.randn(2, 3, 32, dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(adapter(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()

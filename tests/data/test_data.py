@@ -1,0 +1,161 @@
+"""Loading from folders and files, labels, and metrics against scikit-learn and SciPy."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import argv, glue_folder, pairs, write_rows
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from run_glue_tensorized import main
+from tensorized_adapters import UsageError
+from tensorized_adapters.data.arguments import DataTrainingArguments
+from tensorized_adapters.data.loading import load_data
+from tensorized_adapters.data.metrics import GlueMetric
+from tensorized_adapters.data.tasks import TASKS
+from tensorized_adapters.job.results import write_predictions
+
+EVERYTHING = {"train", "evaluation", "prediction"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_all_nine_tasks_load_from_a_folder_laid_out_like_the_hubs(tmp_path, task):
+    arguments = DataTrainingArguments(task_name=task, glue_path=str(glue_folder(tmp_path, task)), max_eval_samples=5)
+    data = load_data(arguments, EVERYTHING)
+    assert len(data.train) == 12
+    assert all(len(examples) == 5 for examples in data.evaluation.values())
+    assert all("label" not in examples.column_names for examples in data.prediction.values())
+    kind = float if TASKS[task].labels is None else int
+    assert all(isinstance(value, kind) for value in data.train["label"])
+    assert len(data.evaluation) == len(data.prediction) == (2 if task == "mnli" else 1)
+
+
+def test_mnli_evaluates_both_sets_and_writes_both_submissions(flags, tmp_path):
+    changes = {"task_name": "mnli", "train_file": None, "validation_file": None, "num_train_epochs": 1}
+    folder = glue_folder(tmp_path / "glue", "mnli")
+    assert main(argv(flags, glue_path=folder, do_predict=True, **changes)) == 0
+    out = flags["output_dir"]
+    results = json.loads((out / "all_results.json").read_text())
+    assert {"eval_accuracy", "eval_accuracy_mm", "eval_loss_mm"} <= set(results)
+    for name in ("MNLI-m.tsv", "MNLI-mm.tsv"):
+        lines = (out / name).read_text().splitlines()
+        assert len(lines) == 13
+        assert {line.split("\t")[1] for line in lines[1:]} <= {"entailment", "neutral", "contradiction"}
+    assert (out / "eval_predictions_mm.tsv").exists()
+
+
+def test_csv_tsv_and_json_lines_hold_the_same(tmp_path):
+    rows = [('says "no', "None", 1, 0), ("007", "a, b", 0, 1), ("", "NA", 1, 2), ("x", "y", 0, 3)]
+    paths = [write_rows(tmp_path / "a.csv", rows)]
+    header = ("sentence1", "sentence2", "label", "idx")
+    (tmp_path / "a.tsv").write_text("\n".join("\t".join(map(str, row)) for row in (header, *rows)) + "\n")
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(dict(zip(header, row))) for row in rows) + "\n")
+    (tmp_path / "a.json").write_text(json.dumps([dict(zip(header, row)) for row in rows]))
+    (tmp_path / "odd.csv").write_bytes(b"\xef\xbb\xbf\r\n" + paths[0].read_bytes().replace(b",", b", ", 3))
+    paths += [tmp_path / name for name in ("a.tsv", "a.jsonl", "a.json", "odd.csv")]
+    for path in paths:
+        data = load_data(DataTrainingArguments(task_name="mrpc", train_file=str(path)), {"train"})
+        assert data.train["sentence1"][:] == [row[0] for row in rows], path
+        assert data.train["sentence2"][:] == [row[1] for row in rows], path
+        assert data.train["label"][:] == [row[2] for row in rows], path
+
+
+@pytest.mark.parametrize(
+    "labels, names",
+    [
+        (["b", "a"], ("a", "b")),
+        ([3, 10, 2], ("2", "3", "10")),
+        (["0.5", "1.5"], None),
+        (["nan", "inf"], ("inf", "nan")),
+        ([9007199254740992, 9007199254740993], ("9007199254740992", "9007199254740993")),
+    ],
+)
+def test_labels_of_other_data(tmp_path, labels, names):
+    rows = [(a, labels[i % len(labels)]) for a, _, _, i in pairs(12, 1)]
+    path = write_rows(tmp_path / "train.csv", rows, ("text", "label"))
+    data = load_data(DataTrainingArguments(train_file=str(path)), {"train"})
+    assert data.task.labels == names and data.task.texts == ("text",)
+    if names:
+        assert [names[i] for i in data.train["label"]] == [str(row[1]) for row in rows]
+
+
+def test_glue_label_names_and_numbers_are_the_same_labels(tmp_path):
+    rows = [(a, b, ("entailment", "not_entailment")[i % 2], i) for a, b, _, i in pairs(8, 1)]
+    named = write_rows(tmp_path / "named.csv", rows)
+    numbered = write_rows(tmp_path / "numbered.csv", [(a, b, i % 2, i) for a, b, _, i in rows])
+    ids = [
+        load_data(DataTrainingArguments(task_name="rte", train_file=str(path)), {"train"}).train["label"][:]
+        for path in (named, numbered)
+    ]
+    assert ids[0] == ids[1] == [i % 2 for i in range(8)]
+
+
+def test_dataset_name_takes_a_local_folder(flags, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for split in ("train", "validation"):
+        rows = [(a, b, ("no", "yes")[label]) for a, b, label, _ in pairs(24, 5)]
+        write_rows(folder / f"{split}.csv", rows, ("first", "second", "label"))
+    changes = {"task_name": None, "train_file": None, "validation_file": None, "num_train_epochs": 1}
+    assert main(argv(flags, dataset_name=folder, **changes)) == 0
+    adapter = json.loads((flags["output_dir"] / "adapter" / "adapter_config.json").read_text())
+    assert adapter["id2label"] == {"0": "no", "1": "yes"}
+
+
+def test_a_task_that_the_folder_lacks(tmp_path):
+    folder = glue_folder(tmp_path, "rte")
+    with pytest.raises(UsageError, match="--glue_path .* cannot be loaded.*rte"):
+        load_data(DataTrainingArguments(task_name="mrpc", glue_path=str(folder)), {"train"})
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_metrics_are_scikit_learns_and_scipys(task):
+    generator = np.random.default_rng(0)
+    labels = TASKS[task].labels
+    if labels is None:
+        truth, guess = generator.normal(size=(2, 40))
+        expected = {"pearson": pearsonr(truth, guess)[0], "spearmanr": spearmanr(truth, guess)[0]}
+    else:
+        truth, guess = generator.integers(len(labels), size=(2, 40))
+        functions = {"accuracy": accuracy_score, "f1": f1_score, "matthews_correlation": matthews_corrcoef}
+        expected = {name: functions[name](truth, guess) for name in TASKS[task].metrics}
+    values = GlueMetric(TASKS[task]).compute(predictions=guess, references=truth)
+    assert TASKS[task].primary in values
+    if len(expected) > 1:
+        assert values.pop("combined_score") == pytest.approx(np.mean(list(expected.values())))
+    assert values == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("task, names", [("stsb", ("pearson", "spearmanr")), ("cola", ("matthews_correlation",))])
+def test_an_undefined_correlation_is_0_with_a_warning(task, names):
+    with pytest.warns(UserWarning, match="is not defined"):
+        values = GlueMetric(TASKS[task]).compute(predictions=[1, 1, 1], references=[0, 1, 1])
+    assert all(values[name] == 0 for name in names)
+
+
+@pytest.mark.parametrize(
+    "task, values, lines",
+    [
+        ("rte", [1, 0], ["0\tnot_entailment", "1\tentailment"]),
+        ("cola", [1, 0], ["0\t1", "1\t0"]),
+        ("stsb", [2.5, 0.125], ["0\t2.5", "1\t0.125"]),
+    ],
+)
+def test_submission_files(tmp_path, task, values, lines):
+    write_predictions(tmp_path / "out.tsv", np.array(values), TASKS[task])
+    assert (tmp_path / "out.tsv").read_text().splitlines() == ["index\tprediction", *lines]
+
+
+def test_a_tokenised_file_of_the_cache_that_is_not_whole_is_made_again(flags, tmp_path):
+    import datasets
+    from helpers import argv, record_of
+
+    from run_glue_tensorized import main
+
+    assert main(argv(flags)) == 0
+    for path in Path(datasets.config.HF_DATASETS_CACHE, "tensorized_adapters").glob("*.arrow"):
+        path.write_bytes(path.read_bytes()[:100])
+    assert main(argv(flags, output_dir=tmp_path / "again")) == 0
+    assert record_of(tmp_path / "again")["step_losses"] == record_of(flags["output_dir"])["step_losses"]

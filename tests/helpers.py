@@ -1,0 +1,263 @@
+"""What the tests share: tiny local models, small files, command lines, and what must be equal between two runs."""
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+
+import tensorly
+import torch
+import transformers
+from safetensors.torch import load_file
+from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
+
+from run_glue_tensorized import main
+from tensorized_adapters import AdapterConfig
+from tensorized_adapters.data.tasks import TASKS
+from tensorized_adapters.saving.format import config_checksum
+
+TINY = {
+    "vocab_size": 40,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+}
+
+
+DEBERTA_V3 = {
+    "relative_attention": True,
+    "position_buckets": 16,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"],
+}
+
+
+# Architecture -> (config class, changes, LayerNorms of the base model).
+MODELS = {
+    "bert": (transformers.BertConfig, {}, 5),
+    "roberta": (transformers.RobertaConfig, {}, 5),
+    "xlm-roberta": (transformers.XLMRobertaConfig, {}, 5),
+    "camembert": (transformers.CamembertConfig, {}, 5),
+    "electra": (transformers.ElectraConfig, {"embedding_size": 16}, 5),
+    "ernie": (transformers.ErnieConfig, {}, 5),
+    "deberta": (transformers.DebertaConfig, {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}, 5),
+    "deberta-v2": (transformers.DebertaV2Config, DEBERTA_V3, 6),
+}
+
+
+def build(name):
+    kind, changes, norms = MODELS[name]
+    torch.manual_seed(0)
+    config = kind(**(TINY | changes), num_labels=3)
+    return transformers.AutoModelForSequenceClassification.from_config(config).eval(), norms
+
+
+CONFIGS = {
+    "tensorized": AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8),
+    "dense": AdapterConfig(method="dense", adapter_size=8),
+    "compacter": AdapterConfig(method="compacter", adapter_size=8),
+    "compacter++": AdapterConfig(method="compacter", adapter_size=8, adapter_sites="ffn", phm_dim=2),
+    "bitfit": AdapterConfig(method="bitfit"),
+    "bitfit, two terms": AdapterConfig(method="bitfit", bitfit_terms="query_and_intermediate"),
+    "layer_norm": AdapterConfig(method="layer_norm"),
+    "head": AdapterConfig(method="head"),
+    "lora": AdapterConfig(method="lora", lora_r=2),
+    "diff_pruning": AdapterConfig(method="diff_pruning", diff_sparsity=0.01),
+    "diff_pruning, unstructured": AdapterConfig(method="diff_pruning", diff_sparsity=0.01, diff_structured=False),
+    "full": AdapterConfig(method="full"),
+}
+
+
+def tokens():
+    return torch.randint(5, 20, (2, 9), generator=torch.Generator().manual_seed(1))
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(input_ids=tokens()).logits
+
+
+def trained_a_little(model, steps: int = 3):
+    """A few real steps of everything that the method trains."""
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.05)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model.train()(input_ids=tokens(), labels=torch.tensor([0, 1])).loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+OWN = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size")
+
+
+SCRIPT = Path(__file__).parent.parent / "run_glue_tensorized.py"
+
+
+def assert_equal_runs(one, other):
+    """Adapter tensors, metrics and per-step loss, bit for bit; times are not compared."""
+    ours, theirs = tensors_of(one), tensors_of(other)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    records = record_of(one), record_of(other)
+    for key in ("step_losses", "history", "best_epoch"):
+        assert records[0][key] == records[1][key]
+    timed = ("_runtime", "_per_second")
+    metrics = [{k: v for k, v in r["metrics"].items() if not k.endswith(timed)} for r in records]
+    assert metrics[0] == metrics[1]
+
+
+def refused(capsys, words, out=None) -> str:
+    """Run, and return the one line; the folder must not exist afterwards if it did not before."""
+    existed = out is not None and out.exists()
+    before = sorted(p.name for p in out.iterdir()) if existed and out.is_dir() else None
+    capsys.readouterr()
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1, error
+    assert "Traceback" not in error and "usage:" not in error
+    if out is not None:
+        assert out.exists() == existed
+        if before is not None:
+            assert sorted(p.name for p in out.iterdir()) == before
+    return error
+
+
+def rewrite(path, change):
+    """Change a config record as someone would who also mends its checksum."""
+    record = json.loads(path.read_text()) | change
+    path.write_text(json.dumps(record | {"config_sha256": config_checksum(record)}))
+
+
+def optimizer_of(model, rates, folder, **options):
+    """The optimizer that a run would use."""
+    from transformers import TrainingArguments
+
+    from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
+    from tensorized_adapters.training.trainer import AdapterTrainer
+
+    kind = DiffPruningTrainer if model.adapter_config.method == "diff_pruning" else AdapterTrainer
+    arguments = TrainingArguments(output_dir=str(folder), use_cpu=True, **options)
+    return kind(model=model, args=arguments, rates=rates, notes={}).create_optimizer()
+
+
+def reconstruction(kind, weight):
+    """tensorly's own assembly of the tensor, as a matrix across the cut."""
+    factors = [weight.factors[i] for i in range(weight.order)]
+    with tensorly.backend_context("pytorch"):
+        tensor = {
+            "cp": lambda: tensorly.cp_to_tensor((weight.weights, factors)),
+            "tucker": lambda: tensorly.tucker_to_tensor((weight.core, factors)),
+            "tt": lambda: tensorly.tt_to_tensor(factors),
+            "matrix": lambda: tensorly.tt_to_tensor(factors),
+            "tr": lambda: tensorly.tr_to_tensor(factors),
+        }[kind]()
+    return tensor.reshape(weight.in_features, weight.out_features)
+
+
+def glue_folder(folder, task, count=12, files=None):
+    """A local folder laid out like the hub's GLUE: one sub-folder a task, declared in the card's header."""
+    splits = ["train", *(s for _, s in TASKS[task].evaluation), *(s for _, s in TASKS[task].prediction)]
+    (folder / task).mkdir(parents=True)
+    entries = "".join(f"  - split: {s}\n    path: {task}/{s}.csv\n" for s in splits)
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: {task}\n  data_files:\n{entries}---\n")
+    classes = len(TASKS[task].labels or "12345")
+    for split in splits:
+        rows = [
+            (*(a, b)[: len(TASKS[task].texts)], -1 if split.startswith("test") else i % classes, i)
+            for a, b, _, i in pairs(count, len(split))
+        ]
+        write_rows(folder / task / f"{split}.csv", rows, (*TASKS[task].texts, "label", "idx"))
+    return folder
+
+
+WORDS = (
+    "the a cat dog bird man woman child saw heard chased found red blue old new house tree river road and not".split()
+)
+
+
+def tiny_config(**changes) -> BertConfig:
+    values = {
+        "vocab_size": 5 + len(WORDS),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+    }
+    return BertConfig(**(values | changes))
+
+
+def tiny_model(**changes) -> BertForSequenceClassification:
+    torch.manual_seed(0)
+    return BertForSequenceClassification(tiny_config(**changes)).eval()
+
+
+def save_base(folder, seed: int = 0, config: BertConfig | None = None):
+    """A base checkpoint with tokenizer, as a hub model has it: no classification head."""
+    folder.mkdir()
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
+    BertTokenizerFast(vocab=str(vocabulary)).save_pretrained(folder)
+    torch.manual_seed(seed)
+    BertModel(config or tiny_config()).save_pretrained(folder)
+    return folder
+
+
+def write_rows(path, rows, header=("sentence1", "sentence2", "label", "idx"), delimiter=","):
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+def pairs(count: int, seed: int):
+    """Sentence pairs; label 1 where the second repeats the first, 0 where it does not."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for i in range(count):
+        first, second = torch.randint(len(WORDS), (2, 3 + i % 5), generator=generator).tolist()
+        label = i % 2
+        one = " ".join(WORDS[n] for n in first)
+        rows.append((one, one if label else " ".join(WORDS[n] for n in second), label, i))
+    return rows
+
+
+def argv(flags: dict, **changes) -> list[str]:
+    """Flags as words; a value of None leaves a flag out."""
+    return [str(w) for k, v in (flags | changes).items() if v is not None for w in (f"--{k}", v)]
+
+
+def kill_9_after_checkpoint(words: list[str], number: int) -> None:
+    """Run ``words`` in a process of its own, killed right after its ``number``-th checkpoint was sealed."""
+    child = os.fork()
+    if not child:
+        try:
+            from tensorized_adapters.training import trainer
+
+            seal, sealed = trainer.seal_checkpoint, []
+
+            def killing(path):
+                seal(path)
+                sealed.append(path)
+                if len(sealed) == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            trainer.seal_checkpoint = killing
+            main(words)
+        finally:
+            os._exit(1)  # never back into the parent's tests
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+def record_of(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+def tensors_of(folder):
+    return load_file(folder / "adapter" / "adapter_model.safetensors")

@@ -1,0 +1,93 @@
+"""Flags: ours, Hugging Face's, dropped ones, JSON files, and which default applies when."""
+
+import json
+
+import pytest
+from helpers import argv
+
+from tensorized_adapters import UsageError
+from tensorized_adapters.job.arguments import parse_arguments, resolve_rates
+from tensorized_adapters.job.legacy_flags import translate_legacy_flags
+
+
+def test_defaults(flags):
+    arguments = parse_arguments(argv(flags, tensorized_layer_rank=None, adapter_size=None))
+    assert (arguments.adapter.tensorized_layer_rank, arguments.adapter.adapter_size) == (4, 64)
+    training = arguments.training
+    assert str(training.eval_strategy.value) == str(training.save_strategy.value) == "epoch"
+    assert (training.save_total_limit, training.report_to, training.per_device_eval_batch_size) == (2, [], 64)
+    assert resolve_rates(arguments, arguments.adapter) == {"adapters": 2e-3, "layer_norm": 5e-3, "head": 5e-3}
+    assert training.warmup_steps == 0.1 and not arguments.data.pad_to_max_length
+
+
+def test_the_published_start_has_one_rate_and_no_warm_up(flags):
+    arguments = parse_arguments(argv(flags, adapter_init="published"))
+    assert set(resolve_rates(arguments, arguments.adapter).values()) == {2e-4}
+    assert arguments.training.warmup_steps == 0
+
+
+def test_an_explicit_flag_always_wins(flags):
+    words = argv(flags, learning_rate=1e-3, head_learning_rate=1e-4, eval_strategy="no", adapter_init="published")
+    arguments = parse_arguments([*words, "--warmup_steps", "7"])
+    assert resolve_rates(arguments, arguments.adapter) == {"adapters": 1e-3, "layer_norm": 1e-3, "head": 1e-4}
+    assert arguments.training.eval_strategy.value == "no" and arguments.training.warmup_steps == 7
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        (["--evaluation_strategy", "steps"], ["--eval_strategy", "steps"]),
+        (["--warmup_ratio=0.06"], ["--warmup_steps", "0.06"]),
+        (["--no_cuda"], ["--use_cpu"]),
+        (["--group_by_length"], ["--train_sampling_strategy", "group_by_length"]),
+        (
+            ["--group_by_length", "True", "--seed", "1"],
+            ["--train_sampling_strategy", "group_by_length", "--seed", "1"],
+        ),
+        (["--group_by_length", "False"], ["--train_sampling_strategy", "random"]),
+        (["--save_safetensors"], []),
+        (["--per_gpu_train_batch_size", "4"], ["--per_device_train_batch_size", "4"]),
+    ],
+)
+def test_dropped_flags_keep_their_meaning_and_name_the_new_spelling(old, new):
+    words, notes = translate_legacy_flags(old)
+    assert words == new
+    assert len(notes) == 1 and old[0].split("=")[0] in notes[0]
+
+
+@pytest.mark.parametrize(
+    "words, steps",
+    [
+        ("--warmup_ratio 0.1 --warmup_steps 0", 0.1),
+        ("--warmup_steps 4 --warmup_ratio 0.1", 4),
+        ("--warmup_ratio 0.1 --warmup_steps 4", 4),
+        ("--warmup_ratio 1", pytest.approx(1)),
+        ("--use_auth_token --mp_parameters  --jit_mode_eval", 0.1),
+    ],
+)
+def test_dropped_flags_beside_todays(flags, words, steps):
+    assert parse_arguments([*argv(flags), *words.split(" ")]).training.warmup_steps == steps
+
+
+def test_dropped_flags_reach_the_arguments(flags, monkeypatch):
+    words = "--evaluation_strategy no --warmup_ratio 0.2 --no_cuda --group_by_length --logging_dir logs".split()
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    arguments = parse_arguments([*argv(flags), *words])
+    assert arguments.training.warmup_steps == 0.2 and arguments.training.use_cpu
+    assert arguments.training.train_sampling_strategy == "group_by_length"
+    assert len(arguments.notes) == 5
+
+
+def test_a_json_file_and_flags_after_it(flags, tmp_path):
+    path = tmp_path / "job.json"
+    values = {name: str(value) if name.endswith(("path", "file", "dir")) else value for name, value in flags.items()}
+    path.write_text(json.dumps(values | {"include_for_metrics": ["loss"], "learning_rate": 0.01, "seed": None}))
+    arguments = parse_arguments([str(path), "--learning_rate", "0.02"])
+    assert arguments.training.learning_rate == 0.02 and arguments.training.do_train
+    assert arguments.adapter.tensorized_layer_rank == 2
+    assert "learning_rate" in arguments.given and "seed" not in arguments.given
+
+
+def test_abbreviations_are_not_guessed(flags):
+    with pytest.raises(UsageError, match="unknown argument --learning_r; did you mean --learning_rate"):
+        parse_arguments([*argv(flags), "--learning_r", "1"])

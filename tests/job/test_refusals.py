@@ -1,0 +1,217 @@
+"""Bad input: one line on stderr that names the flag or file, exit code 2, and nothing written."""
+
+import functools
+import json
+import os
+
+import pytest
+import torch
+from helpers import argv, pairs, refused, save_base, tiny_config, write_rows
+from transformers import DistilBertConfig
+
+from run_glue_tensorized import main
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"adapter_projection_type": None}, "no method chosen: give --adapter_projection_type"),
+        ({"adapter_projection_type": "svd"}, "adapter_projection_type"),
+        ({"tensorized_layer_rank": 0}, "--tensorized_layer_rank must be a whole number of at least 1"),
+        ({"tensorized_layer_rank": -2}, "--tensorized_layer_rank must be"),
+        ({"tensorized_layer_rank": "two"}, "tensorized_layer_rank"),
+        ({"adapter_projection_type": "tucker", "tensorized_layer_rank": 64}, "the largest is 4"),
+        ({"adapter_projection_type": "tr", "tensorized_layer_rank": 64}, "the largest is"),
+        ({"adapter_size": 0}, "--adapter_size must be"),
+        ({"task_name": "mprc"}, "did you mean mrpc?"),
+        ({"task_name": None, "train_file": None, "validation_file": None}, "no data: give --task_name"),
+        ({"train_file": "missing.csv"}, "--train_file missing.csv cannot be read: No such file or directory"),
+        ({"train_file": None}, "--do_train needs --train_file"),
+        ({"do_train": None}, "--do_train, or --adapter_path"),
+        ({"do_train": None, "do_eval": None}, "nothing to do"),
+        ({"model_name_or_path": None}, "--model_name_or_path is missing"),
+        ({"model_name_or_path": "no/such/model"}, "--model_name_or_path no/such/model cannot be loaded"),
+        ({"per_device_train_batch_size": 0}, "--per_device_train_batch_size must be above 0"),
+        ({"num_train_epochs": 0}, "--num_train_epochs must be above 0"),
+        ({"learning_rate": "nan"}, "--learning_rate must be a finite number"),
+        ({"max_seq_length": -1}, "--max_seq_length must be above 0"),
+        ({"tensorised_layer_rank": 4}, "did you mean --tensorized_layer_rank?"),
+        ({"method": "head"}, "--adapter_projection_type does not belong to --method head"),
+        ({"method": "head", "adapter_projection_type": None, "tensorized_layer_rank": 4}, "does not belong"),
+        ({"load_best_model_at_end": True, "save_strategy": "steps"}, "load_best_model_at_end"),
+        ({"deepspeed": "config.json"}, "--deepspeed is not supported"),
+        ({"adapter_path": "nowhere", "adapter_projection_type": None}, "nowhere"),
+        ({"save_safetensors": False}, "--save_safetensors False is gone"),
+        ({"save_only_model": True}, "--save_only_model is not supported"),
+        ({"ignore_data_skip": True}, "--ignore_data_skip is not supported"),
+        ({"prediction_loss_only": True}, "--prediction_loss_only is not supported"),
+        ({"push_to_hub": True}, "--push_to_hub is not supported"),
+        ({"load_best_model_at_end": True, "metric_for_best_model": "acuracy"}, "acuracy is unknown here"),
+        ({"save_strategy": "best"}, "--save_strategy best needs"),
+        ({"optim": "adamw_bnb_8bit"}, "refused by the Trainer"),
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, "refused by the Trainer"),
+        ({"adam_beta1": 2}, "refused by the Trainer"),
+        ({"seed": -1}, "--seed must be at least 0"),
+        ({"num_train_epochs": "inf"}, "--num_train_epochs must be"),
+        ({"max_seq_length": 4}, "--max_seq_length 4 leaves no room for text; at least 5"),
+        ({"adapter_path": "", "adapter_projection_type": None}, "--adapter_path is empty"),
+        ({"warmup_ratio": 1.5}, "--warmup_ratio must be between 0 and 1"),
+        ({"output_dir": "x" * 300}, "File name too long"),
+        ({"glue_path": __file__, "train_file": None, "validation_file": None}, "is a file or an empty folder"),
+        ({"max_train_samples": 1}, "cut by --max_train_samples, has only one class"),
+        ({"resume_from_checkpoint": "nowhere"}, "--resume_from_checkpoint nowhere is not a whole checkpoint"),
+    ],
+)
+def test_arguments(capsys, flags, changes, message):
+    out = flags["output_dir"]
+    assert message in refused(capsys, argv(flags, **changes), out)
+
+
+@pytest.mark.parametrize(
+    "rows, header, message",
+    [
+        ([], None, "has no rows"),
+        (None, None, "is empty"),
+        (pairs(8, 1), ("sentence1", "sentence2", "target", "idx"), "has no column 'label'"),
+        (pairs(8, 1), ("one", "sentence2", "label", "idx"), "has no column 'sentence1'"),
+        ([(a, b, 1, i) for a, b, _, i in pairs(8, 1)], None, "has only one class (equivalent)"),
+        ([*pairs(8, 1), ("a", "b", "", 9)], None, "row 9 has no label"),
+        ([*pairs(8, 1), ("a", "b", 7, 9)], None, "row 9 has the label '7'"),
+    ],
+)
+def test_training_files(capsys, flags, tmp_path, rows, header, message):
+    path = tmp_path / "bad.csv"
+    if rows is None:
+        path.write_text("")
+    else:
+        write_rows(path, rows, *([header] if header else []))
+    assert message in refused(capsys, argv(flags, train_file=path), flags["output_dir"])
+
+
+def test_a_label_in_validation_that_training_lacks(capsys, flags, tmp_path):
+    names = ["calm", "glad", "sad"]
+    train = write_rows(tmp_path / "t.csv", [(a, b, names[i % 2], i) for a, b, _, i in pairs(12, 1)])
+    validation = write_rows(tmp_path / "v.csv", [(a, b, names[i % 3], i) for a, b, _, i in pairs(12, 2)])
+    error = refused(
+        capsys, argv(flags, task_name=None, train_file=train, validation_file=validation), flags["output_dir"]
+    )
+    assert "v.csv" in error and "'sad'" in error and "calm, glad" in error
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("sentence1,sentence2,label\na,b,0,9\n", "line 2 has 4 fields, the header 3"),
+        ("sentence1,sentence2,label\na,b\n", "line 2 has 2 fields, the header 3"),
+        ("sentence1,sentence2,label,label\na,b,0,1\n", "has the column 'label' twice"),
+        ('sentence1,sentence2,label\n"a,b,0\n', "cannot be parsed"),
+        ("caf\u00e9".encode("latin-1"), "is not UTF-8 text"),
+    ],
+)
+def test_tables_that_pandas_would_take(capsys, flags, tmp_path, text, message):
+    path = tmp_path / "bad.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert message in refused(capsys, argv(flags, train_file=path), flags["output_dir"])
+
+
+def test_a_base_without_a_tokenizer(capsys, flags, tmp_path):
+    folder = save_base(tmp_path / "bare")
+    for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)
+    assert "tokenizer" in refused(capsys, argv(flags, model_name_or_path=folder), flags["output_dir"])
+
+
+def test_a_ragged_file(capsys, flags, tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"sentence1": "a", "sentence2": "b", "label": 1}\n{"sentence1": \n')
+    assert "cannot be parsed" in refused(capsys, argv(flags, train_file=path), flags["output_dir"])
+
+
+def test_models_that_cannot_be_adapted(capsys, flags, tmp_path):
+    odd = save_base(tmp_path / "odd", config=tiny_config(hidden_size=62))
+    assert "hidden size 62 has no useful split" in refused(capsys, argv(flags, model_name_or_path=odd))
+    DistilBertConfig(vocab_size=40, dim=32, n_layers=1, n_heads=2).save_pretrained(tmp_path / "distil")
+    error = refused(capsys, argv(flags, model_name_or_path=tmp_path / "distil"), flags["output_dir"])
+    assert "'distilbert'" in error and "roberta" in error
+    (odd / "model.safetensors").write_bytes(b"truncated")
+    words = argv(flags, model_name_or_path=odd, adapter_projection_type="matrix")
+    assert main(words) == 2
+    assert "cannot be loaded" in capsys.readouterr().err
+
+
+def test_folders_that_cannot_be_written(capsys, flags, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert "is a file" in refused(capsys, argv(flags, output_dir=tmp_path / "file"))
+    assert "cannot be written" in refused(capsys, argv(flags, output_dir=tmp_path / "file" / "below"))
+    assert "cannot be written" in refused(capsys, argv(flags, output_dir="/proc/no/such"))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_that_holds_something_else(capsys, flags):
+    out = flags["output_dir"]
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    assert "holds something that is not a run" in refused(capsys, argv(flags), out)
+    (out / "run.json").write_text('{"program": "another"}')
+    assert "is not a record of this program" in refused(capsys, argv(flags, overwrite_output_dir=True), out)
+    (out / "run.json").unlink()
+    (out / "MRPC.tsv").write_text("my submission")
+    assert "holds MRPC.tsv" in refused(capsys, argv(flags, overwrite_output_dir=True), out)
+    (out / "MRPC.tsv").unlink()
+    (out / "checkpoint-100").mkdir()
+    assert "holds checkpoint-100" in refused(capsys, argv(flags, overwrite_output_dir=True), out)
+
+
+def test_a_folder_in_use(capsys, flags):
+    import fcntl
+
+    out = flags["output_dir"]
+    out.mkdir()
+    holder = os.open(out, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    assert "in use by another run" in refused(capsys, argv(flags), out)
+    os.close(holder)
+
+
+def test_a_json_file_with_a_mistake(capsys, flags, tmp_path):
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps({"tasks_name": "mrpc"}))
+    assert "did you mean --task_name?" in refused(capsys, [str(path)])
+    path.write_text("{")
+    assert "is not valid JSON" in refused(capsys, [str(path)])
+    assert "cannot be read" in refused(capsys, [str(tmp_path / "missing.json")])
+
+
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(capsys, flags, monkeypatch):
+    """A loss that turns NaN in the second epoch: exit code 1, one line, the first epoch's checkpoint whole."""
+    from transformers import BertForSequenceClassification
+
+    from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
+
+    forward, calls = BertForSequenceClassification.forward, []
+
+    @functools.wraps(forward)  # Trainer reads the signature
+    def failing(self, *args, **kwargs):
+        output = forward(self, *args, **kwargs)
+        calls.append(self.training)
+        if sum(calls) == 9:
+            output.loss = output.loss * torch.tensor(float("nan"))
+        return output
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", failing)
+    assert main(argv(flags)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("failed: the loss is nan at step 9") and error.count("\n") == 1
+    out = flags["output_dir"]
+    assert json.loads((out / "run.json").read_text())["status"] == "failed"
+    assert flaw_of_checkpoint(out / "checkpoint-6") is None
+    assert not (out / "adapter").exists()
+
+
+def test_a_tracker_that_is_not_installed(capsys, flags):
+    assert "--report_to comet_ml is not installed" in refused(capsys, argv(flags, report_to="comet_ml"))
+
+
+def test_torchrun_is_refused(capsys, flags, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "one run is one process" in refused(capsys, argv(flags))

@@ -1,0 +1,172 @@
+"""Second starts: finished, interrupted, killed, damaged, moved and foreign run folders."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers import OWN, SCRIPT, argv, assert_equal_runs, kill_9_after_checkpoint, record_of, tensors_of
+
+from run_glue_tensorized import main
+from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
+
+
+def test_second_starts(flags, capsys):
+    out = flags["output_dir"]
+    assert main(argv(flags)) == 0
+    stamps = {path: path.stat().st_mtime_ns for path in (out, *out.rglob("*"))}
+    assert main(argv(flags, logging_steps=1)) == 0  # what cannot change the result does not count
+    assert "finished; nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (out, *out.rglob("*"))} == stamps
+    assert main(argv(flags, seed=7)) == 2
+    assert "--seed 42 there, 7 now" in capsys.readouterr().err
+    (out / "notes.txt").write_text("mine")
+    (out / "checkpoint-12" / "notes.txt").write_text("mine")
+    assert main(argv(flags, seed=7, overwrite_output_dir=True)) == 0
+    assert (out / "notes.txt").read_text() == (out / "checkpoint-12" / "notes.txt").read_text() == "mine"
+    assert record_of(out)["seed"] == 7
+
+
+@pytest.mark.parametrize("saving", [{}, {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 1}])
+def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_path, saving):
+    """Killed right after a checkpoint was sealed, once at the end of an epoch and once within one."""
+    flags |= {"num_train_epochs": 3} | saving
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert main(argv(flags, output_dir=whole)) == 0
+    words = argv(flags, output_dir=killed)
+    kill_9_after_checkpoint(words, 2)
+    assert record_of(killed)["status"] == "running"
+    assert main(words) == 0
+    assert record_of(killed)["resumed_from"]
+    assert_equal_runs(whole, killed)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "unsealed"])
+def test_a_checkpoint_that_is_not_whole_is_never_resumed_from(flags, tmp_path, capsys, damage):
+    out = flags["output_dir"]
+    assert main(argv(flags)) == 0
+    record = record_of(out) | {"status": "running"}
+    (out / "run.json").write_text(json.dumps(record))
+    reference = tensors_of(out)
+    victim = out / "checkpoint-12" / ("manifest.json" if damage == "unsealed" else "optimizer.pt")
+    content = victim.read_bytes()
+    if damage == "truncate":
+        victim.write_bytes(content[:-10])
+    elif damage == "flip":
+        victim.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
+    else:
+        victim.unlink()
+    assert flaw_of_checkpoint(out / "checkpoint-12")
+    capsys.readouterr()
+    assert main(argv(flags)) == 0
+    captured = capsys.readouterr()
+    assert "checkpoint-12 is not whole" in captured.err
+    assert "going on from" in captured.out and "checkpoint-6" in captured.out
+    assert all(torch.equal(reference[name], value) for name, value in tensors_of(out).items())
+
+
+def test_overwriting_what_the_run_starts_from_is_refused(flags, capsys):
+    out = flags["output_dir"]
+    assert main(argv(flags)) == 0
+    before = sorted(out.rglob("*"))
+    for changes in (
+        {"resume_from_checkpoint": out / "checkpoint-6"},
+        {"adapter_path": out / "adapter", **dict.fromkeys(OWN)},
+    ):
+        assert main(argv(flags, overwrite_output_dir=True, **changes)) == 2
+        assert "--overwrite_output_dir would remove" in capsys.readouterr().err
+    assert sorted(out.rglob("*")) == before
+
+
+def test_a_checkpoint_of_another_task_is_refused_before_anything_is_written(flags, tmp_path, capsys):
+    assert main(argv(flags)) == 0
+    checkpoint, new = flags["output_dir"] / "checkpoint-6", tmp_path / "new"
+    for changes in ({"task_name": "rte"}, {"tensorized_layer_rank": 3}):
+        assert main(argv(flags, resume_from_checkpoint=checkpoint, output_dir=new, **changes)) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        assert not new.exists()
+
+
+def test_foreign_files_survive_rotation_resuming_and_links(flags, tmp_path):
+    out, elsewhere = flags["output_dir"], tmp_path / "elsewhere"
+    assert main(argv(flags)) == 0
+    elsewhere.mkdir()
+    mine = [out / "checkpoint-6" / "notes.txt", elsewhere / "optimizer.pt", out / "checkpoint-7", out / ".notes.aside"]
+    for path in mine:
+        path.write_text("mine")
+    foreign = out / "checkpoint-500"
+    foreign.mkdir()
+    for name in ("optimizer.pt", "pytorch_model.bin"):
+        (foreign / name).write_text("mine")
+        mine.append(foreign / name)
+    (out / "checkpoint-99").symlink_to(elsewhere)
+    (out / "run.json").write_text(json.dumps(record_of(out) | {"status": "running"}))
+    assert main(argv(flags)) == 0  # resumes
+    assert main(argv(flags, num_train_epochs=4, overwrite_output_dir=True)) == 0  # clears, then rotates
+    assert all(path.read_text() == "mine" for path in mine)
+    assert not (out / "checkpoint-6" / "optimizer.pt").exists() and (out / "checkpoint-24").is_dir()
+
+
+def test_a_moved_run_goes_on_to_the_same_best_model(flags, tmp_path):
+    flags |= {"load_best_model_at_end": True, "learning_rate": 5e-2, "num_train_epochs": 3}
+    out, moved = flags["output_dir"], tmp_path / "moved"
+    assert main(argv(flags)) == 0
+    reference = tensors_of(out)
+    shutil.rmtree(out / "adapter")
+    (out / "run.json").write_text(json.dumps(record_of(out) | {"status": "running"}))
+    out.rename(moved)
+    assert main(argv(flags, output_dir=moved)) == 0
+    assert all(torch.equal(reference[name], value) for name, value in tensors_of(moved).items())
+
+
+def test_everything_in_a_checkpoint_loads_without_unpickling(flags):
+    assert main(argv(flags)) == 0
+    for path in (flags["output_dir"] / "checkpoint-12").glob("*.pt*"):
+        torch.load(path, weights_only=True)
+
+
+def test_sigterm_ends_with_143_and_a_record(flags, tmp_path):
+    terminator = (
+        "import os, signal, sys\n"
+        "import run_glue_tensorized, tensorized_adapters.training.trainer as trainer\n"
+        "seal = trainer.seal_checkpoint\n"
+        "def stopping(path):\n"
+        "    seal(path); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "trainer.seal_checkpoint = stopping\n"
+        "sys.exit(run_glue_tensorized.main(sys.argv[1:]))\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
+    ended = subprocess.run([sys.executable, "-c", terminator, *argv(flags)], env=env, capture_output=True, text=True)
+    assert ended.returncode == 143
+    assert ended.stderr.splitlines()[-1].startswith("terminated: the same command goes on")
+    assert record_of(flags["output_dir"])["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 4])
+def test_kill_9_at_the_end_of_an_epoch_that_is_still_to_be_evaluated(flags, tmp_path, killed_at):
+    """With a save every 3 of 6 steps: killed within an epoch, at its end, and at the end of the run."""
+    saving = {"save_strategy": "steps", "save_steps": 3}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert main(argv(flags, output_dir=whole, **saving)) == 0
+    words = argv(flags, output_dir=killed, **saving)
+    kill_9_after_checkpoint(words, killed_at)
+    assert main(words) == 0
+    assert record_of(killed)["resumed_from"].endswith(f"checkpoint-{3 * killed_at}")
+    assert_equal_runs(whole, killed)
+
+
+def test_a_resume_with_another_optimizer_is_one_line(flags, tmp_path, capsys):
+    assert main(argv(flags)) == 0
+    checkpoint = flags["output_dir"] / "checkpoint-6"
+    words = argv(flags, resume_from_checkpoint=checkpoint, optim="adafactor", output_dir=tmp_path / "new")
+    capsys.readouterr()
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert "was saved with another --optim" in error and error.count("\n") == 1
+
+
+def test_a_schedule_by_plateaus(flags):
+    assert main(argv(flags, lr_scheduler_type="reduce_lr_on_plateau", logging_steps=2)) == 0

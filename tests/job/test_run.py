@@ -1,0 +1,185 @@
+"""The main job through its public door: what it writes, measures and refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import argv, pairs, record_of, tensors_of, write_rows
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score
+
+from run_glue_tensorized import main
+
+OWN = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size")
+SCRIPT = Path(__file__).parent.parent.parent / "run_glue_tensorized.py"
+
+
+@pytest.mark.parametrize("kind", ["cp", "tucker", "tt", "tr", "matrix"])
+@pytest.mark.parametrize("if_adapter_like", [True, False])
+def test_every_format_and_mode_runs(flags, kind, if_adapter_like):
+    changes = {"adapter_projection_type": kind, "if_adapter_like": if_adapter_like, "num_train_epochs": 1}
+    assert main(argv(flags, **changes)) == 0
+    record = record_of(flags["output_dir"])
+    assert record["status"] == "finished"
+    assert record["parameters"]["adapters"] > 0
+    assert len(record["step_losses"]) == 6
+
+
+@pytest.mark.parametrize("method", ["layer_norm", "head"])
+def test_controls_run(flags, method):
+    changes = {"adapter_projection_type": None, "tensorized_layer_rank": None, "adapter_size": None, "method": method}
+    assert main(argv(flags, num_train_epochs=1, **changes)) == 0
+    counts = record_of(flags["output_dir"])["parameters"]
+    assert counts["adapters"] == 0 and (counts["layer_norm"] > 0) == (method == "layer_norm")
+
+
+def test_metrics_are_those_of_the_written_predictions(flags, files):
+    out = flags["output_dir"]
+    assert main(argv(flags, do_predict=True, test_file=files["test"])) == 0
+    results = json.loads((out / "all_results.json").read_text())
+    rows = np.loadtxt(out / "eval_predictions.tsv", skiprows=1, dtype=int)
+    assert rows[:, 1].tolist() == [label for *_, label, _ in pairs(16, 2)]  # file order
+    assert results["eval_accuracy"] == accuracy_score(rows[:, 1], rows[:, 2])
+    assert results["eval_f1"] == f1_score(rows[:, 1], rows[:, 2])
+    assert results["train_loss"] == pytest.approx(np.mean(record_of(out)["step_losses"]))
+    submission = (out / "MRPC.tsv").read_text().splitlines()
+    assert submission[0] == "index\tprediction" and len(submission) == 13
+    assert {line.split("\t")[1] for line in submission[1:]} <= {"0", "1"}
+
+
+def test_regression(flags, tmp_path):
+    rows = [(a, b, 0.25 * (i % 20), i) for a, b, _, i in pairs(32, 4)]
+    data = write_rows(tmp_path / "scores.csv", rows)
+    changes = {"task_name": "stsb", "train_file": data, "validation_file": data}
+    assert main(argv(flags, **changes)) == 0
+    out = flags["output_dir"]
+    results = json.loads((out / "all_results.json").read_text())
+    table = np.loadtxt(out / "eval_predictions.tsv", skiprows=1)
+    assert results["eval_pearson"] == pytest.approx(pearsonr(table[:, 1], table[:, 2])[0], abs=1e-12)
+    assert results["eval_spearmanr"] == pytest.approx(spearmanr(table[:, 1], table[:, 2])[0], abs=1e-12)
+    bias = tensors_of(out)["classifier.bias"]
+    assert abs(bias.item() - np.mean([row[2] for row in rows])) < 0.5  # the head started at the labels' mean
+
+
+def test_an_adapter_evaluates_to_the_same_digits_in_a_new_process(flags, tmp_path, files):
+    assert main(argv(flags)) == 0
+    first = json.loads((flags["output_dir"] / "all_results.json").read_text())
+    own = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "num_train_epochs", "train_file")
+    words = argv(
+        flags | {name: None for name in own},
+        do_train=None,
+        adapter_path=flags["output_dir"] / "adapter",
+        output_dir=tmp_path / "again",
+    )
+    subprocess.run([sys.executable, SCRIPT, *words], check=True, capture_output=True)
+    again = json.loads((tmp_path / "again" / "all_results.json").read_text())
+    for name in ("eval_loss", "eval_accuracy", "eval_f1"):
+        assert again[name] == first[name]
+
+
+def test_an_adapter_trains_further_with_the_rates_of_its_start(flags, tmp_path):
+    assert main(argv(flags)) == 0
+    own = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size")
+    words = argv(
+        flags | {name: None for name in own},
+        adapter_path=flags["output_dir"] / "adapter",
+        output_dir=tmp_path / "further",
+        num_train_epochs=1,
+    )
+    assert main(words) == 0
+    before, after = record_of(flags["output_dir"]), record_of(tmp_path / "further")
+    assert after["learning_rate_scales"] == before["learning_rate_scales"]
+    assert after["step_losses"][0] != before["step_losses"][0]
+
+
+def test_adapters_that_do_not_fit_are_refused(flags, other_base, tmp_path, capsys):
+    assert main(argv(flags)) == 0
+    adapter = flags["output_dir"] / "adapter"
+    own = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "num_train_epochs")
+    words = {name: None for name in own} | {
+        "do_train": None,
+        "adapter_path": adapter,
+        "output_dir": tmp_path / "again",
+    }
+
+    def error(**changes):
+        capsys.readouterr()
+        assert main(argv(flags | words, **changes)) == 2
+        text = capsys.readouterr().err
+        assert text.count("\n") == 1
+        return text
+
+    assert "was trained on another base model" in error(model_name_or_path=other_base)
+    assert "--tensorized_layer_rank 3 contradicts --adapter_path, which has 2" in error(tensorized_layer_rank=3)
+    assert "was trained for the labels" in error(task_name="rte")
+    config, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-100])
+    assert "truncated or was altered" in error()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert "truncated or was altered" in error()
+    weights.write_bytes(content)
+    settings = config.read_text()
+    config.write_text(settings.replace('"tensorized_layer_rank": 2', '"tensorized_layer_rank": 3'))
+    assert "was altered" in error()
+    config.write_text(settings[:200])
+    assert "is not JSON" in error()
+
+
+def test_drop_last_is_about_training_alone(flags):
+    changes = {"dataloader_drop_last": True, "per_device_eval_batch_size": 10, "per_device_train_batch_size": 20}
+    assert main(argv(flags, **changes)) == 0
+    assert len(record_of(flags["output_dir"])["step_losses"]) == 4
+    assert len((flags["output_dir"] / "eval_predictions.tsv").read_text().splitlines()) == 17
+
+
+def test_a_published_adapter_trains_further_at_its_one_rate(flags, tmp_path):
+    assert main(argv(flags, adapter_init="published", num_train_epochs=1)) == 0
+    changes = dict.fromkeys(OWN) | {"adapter_path": flags["output_dir"], "output_dir": tmp_path / "further"}
+    assert main(argv(flags, **changes)) == 0
+    record = record_of(tmp_path / "further")
+    assert set(record["learning_rates"].values()) == {2e-4} and record["arguments"]["warmup_steps"] == 0
+
+
+def test_load_best_model_at_end(flags):
+    out = flags["output_dir"]
+    changes = {"load_best_model_at_end": True, "metric_for_best_model": "accuracy", "num_train_epochs": 3}
+    assert main(argv(flags, learning_rate=5e-2, save_total_limit=1, **changes)) == 0
+    record = record_of(out)
+    best = max(entry["eval_accuracy"] for entry in record["history"])
+    assert record["metrics"]["eval_accuracy"] == best
+
+
+def test_published_command_line(flags, tmp_path):
+    """Its flags word for word; only model and data are local ones."""
+    out = tmp_path / "mrpc"
+    words = (
+        f"--model_name_or_path {flags['model_name_or_path']} --task_name mrpc --do_train --do_eval "
+        "--max_seq_length 128 --per_device_train_batch_size 32 --learning_rate 2e-4 --num_train_epochs 20 "
+        f"--output_dir {out}/ --overwrite_output_dir --adapter_projection_type cp "
+        "--tensorized_layer_rank 4 --if_adapter_like True --adapter_size 8"
+    ).split()
+    words += ["--train_file", str(flags["train_file"]), "--validation_file", str(flags["validation_file"])]
+    assert main([*words, "--disable_tqdm", "True"]) == 0
+    assert record_of(out)["metrics"]["epoch"] == 20
+
+
+def test_gradient_accumulation_gives_the_loss_of_the_whole_batch(flags, tmp_path):
+    """Two half batches a step are one whole batch: equal losses at the first step, before dropout's draw differs."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    still = {"num_train_epochs": 1, "per_device_train_batch_size": 16}
+    assert main(argv(flags, output_dir=one, **still)) == 0
+    halves = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2}
+    assert main(argv(flags, output_dir=two, **(still | halves))) == 0
+    ours, theirs = record_of(one)["step_losses"], record_of(two)["step_losses"]
+    assert len(ours) == len(theirs)
+    assert theirs[0] == pytest.approx(ours[0], rel=0.05)
+
+
+def test_access_tokens_are_not_recorded(flags):
+    assert main(argv(flags, token="hf_secret", num_train_epochs=1)) == 0
+    out = flags["output_dir"]
+    assert all(b"hf_secret" not in path.read_bytes() for path in out.rglob("*") if path.is_file())

@@ -1,0 +1,265 @@
+"""Diff pruning: its gates, its budget, what it leaves alone, and both phases through kills and resumes."""
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+from helpers import (
+    OWN,
+    argv,
+    assert_equal_runs,
+    kill_9_after_checkpoint,
+    logits,
+    record_of,
+    tensors_of,
+    tiny_model,
+    tokens,
+    trained_a_little,
+)
+from transformers import AutoModelForSequenceClassification
+
+from run_glue_tensorized import main
+from tensorized_adapters import AdapterConfig, UsageError, add_adapters, load_adapter, remove_adapters, save_adapter
+from tensorized_adapters.methods.diff_pruning import GATE_START, Difference, budget_of
+
+CONFIG = AdapterConfig(method="diff_pruning", diff_sparsity=0.01)
+
+
+@pytest.fixture
+def diff_flags(flags):
+    return flags | dict.fromkeys(OWN) | {"method": "diff_pruning", "diff_sparsity": 0.01, "learning_rate": 1e-2}
+
+
+def test_gates_are_hard_concrete():
+    """Louizos et al. (2018), equations 10 to 12, with the stretch (-1.5, 1.5): P(z > 0) = sigmoid(gate)."""
+    torch.manual_seed(0)
+    part = Difference(torch.zeros(200_000), structured=False)
+    with torch.no_grad():
+        part.value.fill_(1.0)
+        part.gate.fill_(0.4)
+    z = part.train()(torch.zeros(200_000)).detach()
+    assert z.min() == 0 and z.max() == 1
+    assert (z > 0).float().mean().item() == pytest.approx(torch.sigmoid(torch.tensor(0.4)).item(), abs=5e-3)
+    assert part.expected_count().item() == pytest.approx(200_000 * torch.sigmoid(torch.tensor(0.4)).item(), rel=1e-4)
+
+
+def test_structured_gates_multiply():
+    part = Difference(torch.zeros(50), structured=True)
+    with torch.no_grad():
+        part.value.fill_(2.0)
+        part.module_gate.fill_(-10.0)
+    assert torch.count_nonzero(part.train()(torch.zeros(50))) == 0
+    open_ = 50 * torch.sigmoid(torch.tensor(GATE_START)) * torch.sigmoid(torch.tensor(-10.0))
+    assert part.expected_count().item() == pytest.approx(open_.item(), rel=1e-4)
+
+
+def test_pruning_keeps_exactly_the_largest_within_the_budget():
+    model = trained_a_little(add_adapters(tiny_model(), CONFIG))
+    parts = model.difference.parts
+    expected = {name: part.expected().flatten() for name, part in parts.items()}
+    kept = model.difference.prune()
+    assert sum(len(indices) for indices, _ in kept.values()) == model.difference.budget
+    least = min(values.abs().min() for _, values in kept.values() if len(values))
+    everything = torch.cat(list(expected.values())).abs()
+    assert (everything > least).sum() < model.difference.budget <= (everything >= least).sum()
+    for name, (indices, values) in kept.items():
+        assert torch.equal(expected[name][indices], values)
+
+
+def test_pruning_follows_an_optimizer_that_leaves_no_version_behind():
+    model = add_adapters(tiny_model(), CONFIG)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.05, fused=True)
+    seen = []
+    for _ in range(2):
+        model.train()(input_ids=tokens(), labels=torch.tensor([0, 1])).loss.backward()
+        optimizer.step()
+        seen.append(logits(model))
+    assert not torch.equal(*seen)
+
+
+def test_what_evaluation_sees_while_searching_is_what_is_kept():
+    model = trained_a_little(add_adapters(tiny_model(), CONFIG))
+    before = logits(model)
+    model.difference.fix()
+    assert torch.equal(logits(model), before)
+
+
+@pytest.mark.parametrize("searching", [True, False])
+def test_base_plus_stored_difference_is_the_model_and_the_rest_is_pretrained(base, tmp_path, searching):
+    model = trained_a_little(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG))
+    if not searching:
+        model.difference.fix()
+        trained_a_little(model)
+    save_adapter(model, tmp_path)
+    stored = safetensors.torch.load_file(tmp_path / "adapter_model.safetensors")
+    plain = AutoModelForSequenceClassification.from_pretrained(base)
+    changed = 0
+    with torch.no_grad():
+        for name, parameter in plain.named_parameters():
+            if name in stored:
+                parameter.copy_(stored[name])
+            elif f"{name}.indices" in stored:
+                indices = stored[f"{name}.indices"].long()
+                parameter.view(-1)[indices] += stored[f"{name}.values"]
+                changed += len(indices)
+    assert changed == model.difference.budget == int(0.01 * sum(p.numel() for p in plain.bert.parameters()))
+    assert torch.equal(logits(plain), logits(model))
+    remove_adapters(model)
+    for name, parameter in AutoModelForSequenceClassification.from_pretrained(base).bert.named_parameters():
+        assert torch.equal(parameter, dict(model.bert.named_parameters())[name])
+
+
+def test_a_run_ends_at_exactly_its_budget(diff_flags):
+    assert main(argv(diff_flags)) == 0
+    out = diff_flags["output_dir"]
+    counts = record_of(out)["parameters"]
+    stored = tensors_of(out)
+    assert sum(t.numel() for name, t in stored.items() if name.endswith(".values")) == counts["backbone"] == 211
+    assert counts["frozen"] == counts["model"] - counts["backbone"] - counts["head"]
+
+
+@pytest.mark.parametrize("killed_at", [1, 2])  # of three checkpoints: in the search, and after it
+def test_kill_9_in_either_phase_then_the_same_command(diff_flags, tmp_path, killed_at):
+    flags = diff_flags | {"num_train_epochs": 3, "save_total_limit": 1}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert main(argv(flags, output_dir=whole)) == 0
+    words = argv(flags, output_dir=killed)
+    kill_9_after_checkpoint(words, killed_at)
+    searching = (killed / f"checkpoint-{6 * killed_at}" / "difference_search.safetensors").exists()
+    assert searching == (killed_at == 1)
+    assert main(words) == 0
+    assert record_of(killed)["resumed_from"]
+    assert_equal_runs(whole, killed)
+    assert not list(killed.rglob("difference_search.safetensors"))
+
+
+def test_the_best_of_both_phases_is_loaded_and_measured(diff_flags):
+    changes = {"load_best_model_at_end": True, "metric_for_best_model": "accuracy", "num_train_epochs": 4}
+    assert main(argv(diff_flags, learning_rate=5e-2, **changes)) == 0
+    record = record_of(diff_flags["output_dir"])
+    assert record["metrics"]["eval_accuracy"] == max(entry["eval_accuracy"] for entry in record["history"])
+
+
+def test_the_reported_loss_is_the_tasks(diff_flags, tmp_path):
+    """A heavy penalty moves the gates, not the loss of the first step."""
+    losses = []
+    for penalty in (0.0, 10.0):
+        out = tmp_path / str(penalty)
+        assert main(argv(diff_flags, output_dir=out, diff_l0_penalty=penalty, num_train_epochs=1)) == 0
+        losses.append(record_of(out)["step_losses"])
+    assert losses[0][0] == losses[1][0] and losses[0] != losses[1]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda t: t | {"bert.nothing.indices": torch.zeros(1, dtype=torch.int32)}, "does not have whole"),
+        (
+            lambda t: {n: v for n, v in t.items() if not n.endswith("pooler.dense.weight.values")},
+            "does not have whole",
+        ),
+        (lambda t: {n: -v if n.endswith(".indices") else v for n, v in t.items()}, "are not positions"),
+        (lambda t: {n: v * 0 if n.endswith(".indices") else v for n, v in t.items()}, "are not positions"),
+        (lambda t: {n: v[1:] if n.startswith("bert") else v for n, v in t.items()}, "it changes|are not positions"),
+    ],
+)
+def test_a_difference_written_by_hand_is_refused(base, tmp_path, change, message):
+    import hashlib
+
+    from helpers import rewrite
+
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG)
+    with torch.no_grad():  # the largest differences lie in the pooler and, in number, everywhere
+        for part in model.difference.parts.values():
+            torch.nn.init.normal_(part.value)
+    save_adapter(model, tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    weights = safetensors.torch.save({n: t.clone() for n, t in change(safetensors.torch.load_file(path)).items()})
+    path.write_bytes(weights)
+    rewrite(tmp_path / "adapter_config.json", {"weights_sha256": hashlib.sha256(weights).hexdigest()})
+    fresh = AutoModelForSequenceClassification.from_pretrained(base)
+    before = list(fresh.state_dict())
+    with pytest.raises(UsageError, match=message):
+        load_adapter(fresh, tmp_path)
+    assert list(fresh.state_dict()) == before
+
+
+def test_the_budget_is_the_decimal_share_rounded_down():
+    assert budget_of(AdapterConfig(method="diff_pruning", diff_sparsity=0.29), 100) == 29
+    with pytest.raises(UsageError, match="is less than one of them"):
+        budget_of(CONFIG, 99)
+
+
+def test_no_gate_has_left_a_trace_in_the_record_of_a_finished_run(diff_flags):
+    assert main(argv(diff_flags)) == 0
+    out = diff_flags["output_dir"]
+    settings = json.loads((out / "adapter" / "adapter_config.json").read_text())["adapter"]
+    assert settings["diff_sparsity"] == 0.01
+    assert not any("gate" in name for name in tensors_of(out))
+
+
+def test_a_parameter_that_is_used_twice_has_one_noise_a_pass():
+    """DeBERTa-v2 with shared projections reads its query weight twice in a forward pass."""
+    from helpers import build
+
+    model, _ = build("deberta-v2")
+    add_adapters(model, CONFIG).train()
+    layer = model.deberta.encoder.layer[0].attention.self.query_proj
+    with torch.no_grad():
+        layer.parametrizations.weight[0].value.fill_(1.0)
+        layer.parametrizations.weight[0].gate.zero_()
+    model(input_ids=tokens())
+    one, again = layer.weight, layer.weight
+    assert torch.equal(one, again)
+    model(input_ids=tokens())
+    assert not torch.equal(one, layer.weight)
+
+
+def test_the_heads_bias_is_not_decayed(diff_flags):
+    from helpers import optimizer_of
+
+    rates = {"adapters": 1.0, "backbone": 1e-4, "layer_norm": 1.0, "head": 1e-3}
+    model = add_adapters(tiny_model(), CONFIG)
+    groups = optimizer_of(model, rates, diff_flags["output_dir"], weight_decay=0.1).param_groups
+    rate_of = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert rate_of[id(model.classifier.weight)] == (1e-3, 0.1)
+    assert rate_of[id(model.classifier.bias)] == (1e-3, 0.0)
+    part = next(iter(model.difference.parts.values()))
+    assert rate_of[id(part.value)] == (1e-4, 0.0) and rate_of[id(part.gate)] == (0.1, 0.0)
+
+
+def test_what_was_kept_trains_at_its_own_rate(diff_flags, monkeypatch):
+    from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
+
+    seen = []
+    step = DiffPruningTrainer.training_step
+
+    def watching(self, *args, **kwargs):
+        loss = step(self, *args, **kwargs)
+        seen.append([group["lr"] for group in self.optimizer.param_groups])
+        return loss
+
+    monkeypatch.setattr(DiffPruningTrainer, "training_step", watching)
+    changes = {"diff_final_learning_rate": 0.03, "lr_scheduler_type": "constant", "warmup_steps": 0}
+    assert main(argv(diff_flags, **changes)) == 0
+    difference, head = [rates[0] for rates in seen], [rates[1] for rates in seen]
+    assert difference == [0.01] * 6 + [0.03] * 6 and set(head) == {0.025}
+
+
+@pytest.mark.parametrize("steps", [2, 3, 10])
+@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])
+def test_each_phase_has_a_step(diff_flags, steps, fraction, monkeypatch):
+    from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
+
+    seen = []
+    step = DiffPruningTrainer.training_step
+
+    def watching(self, *args, **kwargs):
+        loss = step(self, *args, **kwargs)
+        seen.append(self.model.difference.searching)
+        return loss
+
+    monkeypatch.setattr(DiffPruningTrainer, "training_step", watching)
+    assert main(argv(diff_flags, max_steps=steps, diff_final_fraction=fraction)) == 0
+    assert seen[0] and not seen[-1] and len(seen) == steps

@@ -1,0 +1,172 @@
+"""What every method must do, through the Python door: train what it names, save it, give the backbone back."""
+
+import copy
+
+import pytest
+import safetensors.torch
+import torch
+from helpers import CONFIGS, MODELS, build, logits, tiny_model, tokens, trained_a_little
+from transformers import AutoModelForSequenceClassification
+
+from tensorized_adapters import (
+    AdapterConfig,
+    UsageError,
+    add_adapters,
+    load_adapter,
+    parameter_groups,
+    remove_adapters,
+    save_adapter,
+)
+from tensorized_adapters.config import METHODS
+from tensorized_adapters.methods.adapting import trained_groups
+
+
+def test_every_method_is_tested():
+    assert {config.method for config in CONFIGS.values()} == set(METHODS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_each_starts_as_the_backbone_bit_for_bit_on_every_architecture(name, config):
+    model, _ = build(name)
+    before = logits(model)
+    add_adapters(model, config)
+    assert torch.equal(logits(model), before)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_gradients_reach_exactly_what_the_method_trains(name, config):
+    model, _ = build(name)
+    add_adapters(model, config).train()
+    model(input_ids=tokens(), labels=torch.tensor([0, 1])).loss.backward()
+    named = {name for group in trained_groups(model).values() for name in group}
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == named
+    assert {name for name, p in model.named_parameters() if p.grad is not None} == named
+
+
+@pytest.mark.parametrize(
+    "key, ends",
+    [
+        ("bitfit", ("bias", "classifier.weight")),
+        ("bitfit, two terms", ("query.bias", "intermediate.dense.bias", "classifier.weight", "classifier.bias")),
+        ("head", ("classifier.weight", "classifier.bias")),
+        ("lora", ("query.lora_A.default.weight", "query.lora_B.default.weight") + ("value.lora_A.default.weight",)
+         + ("value.lora_B.default.weight", "classifier.weight", "classifier.bias")),
+    ],
+)  # fmt: skip
+def test_what_is_trained_by_name(key, ends):
+    model = add_adapters(tiny_model(), CONFIGS[key])
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == name.endswith(ends), name
+
+
+def test_full_trains_everything():
+    assert all(p.requires_grad for p in add_adapters(tiny_model(), CONFIGS["full"]).parameters())
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_round_trip_holds_what_was_trained_and_leaves_the_rest_alone(tmp_path, base, config):
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    pretrained = {name: p.detach().clone() for name, p in model.named_parameters()}
+    trained_a_little(add_adapters(model, config))
+    save_adapter(model, tmp_path / "adapter")
+    stored = safetensors.torch.load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert (
+        sum(t.numel() for name, t in stored.items() if not name.endswith(".indices"))
+        == (parameter_groups(model)["trained"])
+    )
+    fresh = AutoModelForSequenceClassification.from_pretrained(base)
+    again = load_adapter(fresh, tmp_path / "adapter")
+    assert torch.equal(logits(again), logits(model))
+    assert not torch.equal(logits(again), logits(AutoModelForSequenceClassification.from_pretrained(base)))
+
+    counts = parameter_groups(again)
+    remove_adapters(again)
+    changed = {name for name, p in again.named_parameters() if not torch.equal(p, pretrained[name])}
+    if config.method in ("bitfit", "full"):
+        assert counts["backbone"] > 0
+    else:
+        assert all("classifier" in name or "LayerNorm" in name for name in changed)
+    assert list(again.state_dict()) == list(AutoModelForSequenceClassification.from_pretrained(base).state_dict())
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_another_base_is_refused(tmp_path, base, other_base, config):
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), config)
+    save_adapter(trained_a_little(model), tmp_path)
+    with pytest.raises(UsageError, match="trained on another base model"):
+        load_adapter(AutoModelForSequenceClassification.from_pretrained(other_base), tmp_path)
+    load_adapter(model, tmp_path)  # the same model, trained since
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_failed_load_leaves_the_model_as_it_was(tmp_path, base, config):
+    save_adapter(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), config), tmp_path)
+    path = next(p for n in ("tensorized_adapters.json", "adapter_config.json") if (p := tmp_path / n).is_file())
+    from helpers import rewrite
+
+    rewrite(path, {"learning_rate_scales": [1.0, 2.0, 3.0]})
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    names, before = list(model.state_dict()), logits(model)
+    with pytest.raises(UsageError, match="learning-rate scales expected"):
+        load_adapter(model, tmp_path)
+    assert list(model.state_dict()) == names and torch.equal(logits(model), before)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_copies_are_independent(config):
+    model = add_adapters(tiny_model(), config)
+    before = logits(model)
+    trained_a_little(copy.deepcopy(model))
+    assert torch.equal(logits(model), before)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_model_is_adapted_once(config):
+    model = add_adapters(tiny_model(), config)
+    with pytest.raises(UsageError, match="adapted already"):
+        add_adapters(model, CONFIGS["head"])
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_new_pooler_is_head_for_every_method_and_comes_back(tmp_path, base, config):
+    new = ["bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"]
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), config, newly_initialized=new)
+    assert set(trained_groups(model)["head"]) == set(new)
+    trained_a_little(model)
+    save_adapter(model, tmp_path)
+    fresh = AutoModelForSequenceClassification.from_pretrained(base)
+    torch.nn.init.zeros_(fresh.bert.pooler.dense.weight)
+    again = load_adapter(fresh, tmp_path)
+    assert torch.equal(logits(again), logits(model))
+    assert parameter_groups(again) == parameter_groups(model)
+
+
+def test_a_peft_model_is_adapted_already():
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(tiny_model(), LoraConfig(task_type="SEQ_CLS", target_modules=["query"]))
+    with pytest.raises(UsageError, match="adapted already"):
+        add_adapters(model, CONFIGS["head"])
+
+
+def test_a_refusal_names_what_differs(tmp_path, base):
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIGS["lora"])
+    save_adapter(model, tmp_path)
+    other = add_adapters(
+        AutoModelForSequenceClassification.from_pretrained(base), AdapterConfig(method="lora", lora_r=2, lora_alpha=3)
+    )
+    with pytest.raises(UsageError, match="lora_alpha 16 there, 3 here"):
+        load_adapter(other, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tensorized", "lora", "full"])
+def test_the_model_cards_code_runs_as_it_stands(tmp_path, base, name):
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIGS[name])
+    save_adapter(trained_a_little(model), tmp_path)
+    code = (tmp_path / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    space = {}
+    exec(code.replace("path/to/this/folder", str(tmp_path)), space)
+    assert torch.equal(logits(space["model"]), logits(model))

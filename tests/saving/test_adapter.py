@@ -1,0 +1,143 @@
+"""The adapter folder through its Python door: what it holds, and a round trip on every kind of base."""
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+from helpers import rewrite, save_base, tiny_model
+from transformers import AutoModelForSequenceClassification
+
+from tensorized_adapters import AdapterConfig, RunFailed, UsageError, add_adapters, load_adapter, save_adapter
+
+CONFIG = AdapterConfig(adapter_projection_type="tr", tensorized_layer_rank=2, adapter_size=8)
+
+
+def trained(model):
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter)
+    return model
+
+
+def logits(model):
+    torch.manual_seed(1)
+    return model.eval()(input_ids=torch.randint(5, 20, (2, 9))).logits
+
+
+@pytest.mark.parametrize("config", [CONFIG, AdapterConfig(method="layer_norm"), AdapterConfig(method="head")])
+def test_round_trip_holds_every_trained_tensor_and_nothing_else(tmp_path, base, config):
+    model = trained(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), config))
+    model.config.id2label = {0: "no", 1: "yes"}
+    save_adapter(model, tmp_path / "adapter")
+    assert {p.name for p in (tmp_path / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "README.md",
+    }
+    stored = safetensors.torch.load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert set(stored) == {name for name, p in model.named_parameters() if p.requires_grad}
+    again = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "adapter")
+    assert torch.equal(logits(again), logits(model))
+    assert again.config.id2label == {0: "no", 1: "yes"} and again.config.label2id == {"no": 0, "yes": 1}
+
+
+def test_a_pooler_that_the_base_lacks_is_saved_with_the_head(tmp_path, base):
+    model, info = AutoModelForSequenceClassification.from_pretrained(base, output_loading_info=True)
+    new = {*info["missing_keys"], "bert.pooler.dense.weight", "bert.pooler.dense.bias"}
+    trained(add_adapters(model, CONFIG, newly_initialized=new))
+    save_adapter(model, tmp_path)
+    fresh = AutoModelForSequenceClassification.from_pretrained(base)
+    torch.nn.init.zeros_(fresh.bert.pooler.dense.weight)
+    assert torch.equal(logits(load_adapter(fresh, tmp_path)), logits(model))
+
+
+def test_a_moved_base_is_accepted_and_a_same_shaped_other_one_is_not(tmp_path, base, other_base):
+    model = trained(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG))
+    save_adapter(model, tmp_path / "adapter")
+    moved = save_base(tmp_path / "moved")  # the same seed, so the same weights at another place
+    load_adapter(AutoModelForSequenceClassification.from_pretrained(moved), tmp_path / "adapter")
+    with pytest.raises(UsageError, match="trained on another base model"):
+        load_adapter(AutoModelForSequenceClassification.from_pretrained(other_base), tmp_path / "adapter")
+
+
+def test_a_base_stored_in_half_precision_is_the_same_base_however_it_is_loaded(tmp_path, base):
+    half = AutoModelForSequenceClassification.from_pretrained(base).half()
+    half.base_model.save_pretrained(tmp_path / "half")
+    trained_on = AutoModelForSequenceClassification.from_pretrained(tmp_path / "half", dtype=torch.float32)
+    save_adapter(add_adapters(trained_on, CONFIG), tmp_path / "adapter")
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "half", dtype=dtype)
+        load_adapter(model, tmp_path / "adapter")
+
+
+def test_a_base_that_changed_after_a_save_has_another_fingerprint(tmp_path, base):
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG)
+    save_adapter(model, tmp_path / "one")
+    with torch.no_grad():
+        model.bert.encoder.layer[0].attention.self.query.weight.mul_(2)
+    save_adapter(model, tmp_path / "two")
+    load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "one")
+    with pytest.raises(UsageError, match="another base model"):
+        load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "two")
+
+
+def test_saving_does_not_depend_on_requires_grad(tmp_path, base):
+    model = trained(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG))
+    save_adapter(model.requires_grad_(False), tmp_path)
+    again = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path)
+    assert torch.equal(logits(again), logits(model))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate_scales": []},
+        {"learning_rate_scales": ["a"]},
+        {"id2label": {"0": "no"}},
+        {"adapter": None},
+        {"adapter": {"method": "tensorized"}},
+        {"base_model": {}},
+        {"newly_initialized": "bert.pooler.dense.weight"},
+    ],
+)
+def test_a_record_written_by_hand_is_refused_and_leaves_the_model_alone(tmp_path, base, change):
+    save_adapter(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG), tmp_path)
+    rewrite(tmp_path / "adapter_config.json", change)
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    names = list(model.state_dict())
+    with pytest.raises(UsageError):
+        load_adapter(model, tmp_path)
+    assert list(model.state_dict()) == names and all(p.requires_grad for p in model.parameters())
+
+
+def test_another_number_of_labels_is_refused(tmp_path, base):
+    save_adapter(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG), tmp_path)
+    with pytest.raises(UsageError, match="trained for 2 labels, the model's head has 3"):
+        load_adapter(AutoModelForSequenceClassification.from_pretrained(base, num_labels=3), tmp_path)
+
+
+def test_refusals(tmp_path, base):
+    with pytest.raises(UsageError, match="not adapted"):
+        save_adapter(tiny_model(), tmp_path / "none")
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG)
+    with torch.no_grad():
+        model.classifier.bias[0] = float("nan")
+    with pytest.raises(RunFailed, match="classifier.bias holds NaN"):
+        save_adapter(model, tmp_path / "nan")
+    assert not (tmp_path / "nan").exists()
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_adapter(tiny_model(), tmp_path / "nowhere")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    with pytest.raises(UsageError, match="is not an adapter of this program"):
+        load_adapter(tiny_model(), tmp_path)
+
+
+def test_minilm_cp_4_stays_under_its_size(tmp_path):
+    """The issue of a small file, on the real model: every byte of the folder counts."""
+    from tensorized_adapters.embedded import embedded_model
+
+    model = AutoModelForSequenceClassification.from_pretrained(embedded_model())
+    add_adapters(model, AdapterConfig(adapter_projection_type="cp"))
+    save_adapter(model, tmp_path)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 110_000

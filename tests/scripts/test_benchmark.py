@@ -1,0 +1,83 @@
+"""scripts/benchmark.py: what it measures is there, its shared models are right, and bad input is one line."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import tiny_config
+from transformers import BertForSequenceClassification
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
+import benchmark  # noqa: E402
+from benchmark_models import assembled, build  # noqa: E402
+
+from tensorized_adapters.adapters.insertion import adapters_of  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark") / "model"
+    BertForSequenceClassification(tiny_config()).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_record_with_ratios_and_memory(model_folder, tmp_path, capsys):
+    words = f"--model {model_folder} --shapes 2x8 --rounds 2 --threads 1 --no_memory".split()
+    words += ["--methods", "cp-1,cp-1-torch-dropout,lora"]
+    assert benchmark.main([*words, "--output", str(tmp_path / "record.json")]) == 0
+    rows = json.loads((tmp_path / "record.json").read_text())["shapes"]["2x8"]
+    assert set(rows) == {"floor", "cp-1", "cp-1-torch-dropout", "lora"}
+    assert all(row[kind]["ratio"] > 0 for row in rows.values() for kind in ("train", "evaluate"))
+    assert "cp-1" in capsys.readouterr().out
+    assert benchmark.main([*words, "--memory_of", "cp-1"]) == 0
+    assert int(capsys.readouterr().out) > 10**7
+
+
+@pytest.mark.parametrize("kind", ["cp", "tucker", "tt", "tr"])
+@pytest.mark.parametrize("mode", ["", "-one-matrix"])
+def test_assembled_weights_give_the_same_model(kind, mode):
+    backbone = BertForSequenceClassification(tiny_config()).eval()
+    torch.manual_seed(0)
+    model = build(f"{kind}-2{mode}", backbone, backbone.config).eval().double()
+    for _, adapter in adapters_of(model):
+        for weight in adapter.weights():
+            torch.testing.assert_close(assembled(weight), weight.matrix(), rtol=1e-10, atol=1e-12)
+    one = next(backbone.bert.parameters())
+    assert (
+        build("floor", backbone, backbone.config).bert.embeddings.word_embeddings.weight.data_ptr() == one.data_ptr()
+    )
+
+
+def test_torchs_dropout_draws_what_it_draws_without_adapters():
+    backbone = BertForSequenceClassification(tiny_config())
+    logits = {}
+    for name in ("floor", "tt-2-torch-dropout", "tt-2"):
+        model = build(name, backbone, backbone.config).train()  # the adapters start as the identity
+        torch.manual_seed(0)
+        logits[name] = model(input_ids=torch.arange(5, 15).view(2, 5)).logits
+    torch.testing.assert_close(logits["tt-2-torch-dropout"], logits["floor"])
+    assert not torch.allclose(logits["tt-2"], logits["floor"])
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--methods floor", "name one to compare"),
+        ("--methods cp-999", "the largest is"),
+        ("--methods svd-2", "'svd-2' is neither floor"),
+        ("--threads 0", "--threads must be at least 1"),
+        ("--shapes 2x512", "more tokens than the model's 64"),
+        ("--shapes 2by8", "is not like 8x128"),
+        ("--rounds 0", "--rounds must be at least 1"),
+        ("--output /no/such/folder/x.json", "No such file"),
+        ("--output /tmp", "is a folder"),
+        ("--round 3", "--round"),
+    ],
+)
+def test_bad_input_is_one_line(model_folder, capsys, words, message):
+    defaults = ["--model", model_folder, "--methods", "cp-1", "--shapes", "2x8"]
+    assert benchmark.main([*defaults, *words.split()]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

@@ -1,0 +1,236 @@
+"""scripts/report.py: what is averaged, marked, missing and written, from a real record and changed copies of it."""
+
+import base64
+import csv
+import json
+import re
+import statistics
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from helpers import argv, record_of
+
+from run_glue_tensorized import main as run
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
+import report  # noqa: E402
+from reporting.figures import _pareto  # noqa: E402
+from reporting.records import read_results  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def real(base, files, tmp_path_factory):
+    """The record of a run of the main job."""
+    out = tmp_path_factory.mktemp("report") / "run"
+    flags = {"model_name_or_path": base, "task_name": "mrpc", "do_train": True, "do_eval": True, "disable_tqdm": True}
+    flags |= {"train_file": files["train"], "validation_file": files["validation"], "output_dir": out, "seed": 1}
+    flags |= {"adapter_projection_type": "cp", "tensorized_layer_rank": 2, "adapter_size": 8, "num_train_epochs": 2}
+    assert run(argv(flags)) == 0
+    return record_of(out)
+
+
+def put(folder, real, score, seed=1, task="mrpc", method=None, trained=None, **arguments):
+    """A record like the real one but for these; rank and format in ``arguments`` name the method."""
+    record = json.loads(json.dumps(real))
+    record["seed"] = record["arguments"]["seed"] = seed
+    data = {"train_file": None, "validation_file": None, "input_sha256": {}}  # as if the task's own
+    record["arguments"] |= data | {"task_name": task} | arguments
+    kind, rank = record["arguments"]["adapter_projection_type"], record["arguments"]["tensorized_layer_rank"]
+    record |= {"task": task, "method": method or f"{kind}-{rank}"}
+    record["primary_metric"] = {"mrpc": "f1", "rte": "accuracy"}[task]
+    key = f"eval_{record['primary_metric']}"
+    record["metrics"][key] = score
+    record["history"] = [{"epoch": 1.0, "step": 6, key: score + 0.02}, {"epoch": 2.0, "step": 12, key: score}]
+    record["parameters"]["trained"] = trained or record["parameters"]["trained"]
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record))
+    return record
+
+
+@pytest.fixture
+def results(real, tmp_path):
+    """cp-2 with three seeds and tt-2 with one on two tasks, and a baseline on one of them."""
+    root = tmp_path / "results"
+    for seed, score in enumerate((0.8, 0.83, 0.85), 1):
+        put(root / f"a/b/cp{seed}", real, score, seed)
+    put(root / "cp-rte", real, 0.6, task="rte")
+    put(root / "tt", real, 0.82, adapter_projection_type="tt", trained=900)
+    put(root / "tt-rte", real, 0.7, task="rte", adapter_projection_type="tt", trained=900)
+    put(root / "cp4", real, 0.81, tensorized_layer_rank=4, trained=1500)
+    return root
+
+
+def scores(out):
+    with open(out / "scores.csv") as file:
+        return {(row["method"], row["task"]): row for row in csv.DictReader(file)}
+
+
+def test_means_and_deviations_over_seeds(results, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert report.main([str(results), "--output_dir", str(out)]) == 0
+    row = scores(out)["cp-2", "mrpc"]
+    values = (0.8, 0.83, 0.85)
+    assert float(row["last_mean"]) == pytest.approx(statistics.mean(values))
+    assert float(row["last_std"]) == pytest.approx(statistics.stdev(values))
+    assert float(row["best_mean"]) == pytest.approx(statistics.mean(values) + 0.02)
+    assert row["seeds"] == "1 2 3" and row["metric"] == "f1"
+    assert scores(out)["tt-2", "rte"]["last_std"] == ""
+    told = capsys.readouterr().out
+    assert "| cp-2 | **0.827 ± 0.025 (3)** | 0.600 |" in told and "| tt-2 | 0.820 | **0.700** |" in told
+    assert "mrpc (F1)" in told and "rte (accuracy)" in told
+
+
+def test_what_is_missing_is_said(results, real, tmp_path, capsys):
+    failed = put(results / "failed", real, 0, task="rte", tensorized_layer_rank=4)
+    failed |= {"status": "failed", "reason": "out of memory"}
+    (results / "failed" / "run.json").write_text(json.dumps(failed))
+    entry = {"task": "mrpc", "method": "tr-9", "seed": 1, "state": "refused", "reason": "too large"}
+    (results / "sweep.json").write_text(json.dumps({"trials": {"x": entry}}))
+    lacking = put(results / "lacking", real, 0.9)
+    del lacking["parameters"], lacking["arguments"]["method"]
+    (results / "lacking" / "run.json").write_text(json.dumps(lacking))
+    (results / "odd").mkdir()
+    (results / "odd" / "run.json").write_text("{")
+    assert report.main([str(results), "--output_dir", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert "missing: rte cp-4 seed 1: failed: out of memory" in told
+    assert "missing: mrpc tr-9 seed 1: refused: too large" in told
+    assert "missing: mrpc, tt-2: no run of seed 2, 3" in told and "missing: rte, cp-4: no run" in told
+    assert told.count("not a run record") == 2
+    assert "tr-9" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"num_train_epochs": 9}, "num_train_epochs 9"),
+        ({"learning_rate": 0.5}, "learning_rate 0.5"),
+        ({"adapter_size": 4}, "adapter_size 4"),
+        ({"weight_decay": 0.3}, "weight_decay 0.3"),
+    ],
+)
+def test_what_differs_in_more_than_the_seed_is_not_averaged(real, tmp_path, change, told):
+    put(tmp_path / "a", real, 0.8)
+    put(tmp_path / "b", real, 0.9, seed=2, **change)
+    rows = read_results([tmp_path]).rows
+    assert len(rows) == 2 and any(told in row.name for row in rows)
+    assert all(len(cell.runs) == 1 for row in rows for cell in row.cells.values())
+
+
+@pytest.mark.parametrize(
+    "change", [{"versions": {"torch": "3"}}, {"threads": 99}, {"git": {"commit": "x", "clean": True}}]
+)
+def test_nor_is_what_another_program_computed(real, tmp_path, change):
+    put(tmp_path / "a", real, 0.8)
+    other = put(tmp_path / "b", real, 0.9, seed=2)
+    (tmp_path / "b" / "run.json").write_text(json.dumps(other | change))
+    assert len(read_results([tmp_path]).rows) == 2
+
+
+def test_other_data_of_the_same_task_is_another_column(real, tmp_path):
+    put(tmp_path / "a", real, 0.8)
+    put(tmp_path / "b", real, 0.9, seed=2, train_file="/data/my/train.csv", input_sha256={"train.csv": "0"})
+    put(tmp_path / "c", real, 0.9, seed=3, train_file="/data/my/train.csv", input_sha256={"train.csv": "1"})
+    first, second, third = read_results([tmp_path]).columns
+    assert first == "mrpc" and second.startswith("my/train.csv as mrpc [input_sha256") and third != second
+
+
+def test_columns_stay_apart_where_their_names_are_cut_alike(real, tmp_path):
+    for number, place in enumerate(("aaa", "bbb", "ccc")):
+        hashes = {"train.csv": str(number)}
+        file = f"/{place}/some/long/folder/name/data/train.csv"
+        put(tmp_path / place, real, number / 10, seed=number, train_file=file, input_sha256=hashes)
+    put(tmp_path / "ddd", real, 0.9, seed=9, train_file="/aaa/some/long/folder/name/data/train.csv", input_sha256={})
+    results = read_results([tmp_path])
+    assert len(results.columns) == 4
+    assert all(len(cell.runs) == 1 for row in results.rows for cell in row.cells.values())
+
+
+def test_a_score_that_is_no_number_is_missing(real, tmp_path):
+    put(tmp_path / "a", real, 0.8)
+    put(tmp_path / "b", real, float("nan"), seed=2)
+    results = read_results([tmp_path])
+    assert len(results.runs) == 1 and "no score" in results.missing[0]
+
+
+def test_the_same_run_twice_counts_once(results, real, tmp_path):
+    put(results / "again", real, 0.8)
+    put(results / "other", real, 0.9)
+    found = read_results([results, results / "again"])
+    row = next(row for row in found.rows if row.name == "cp-2")
+    assert len(row.cells["mrpc"].runs) == 3
+    assert sum("counted once" in note for note in found.notes) == 2
+    assert sum("OTHER scores" in note for note in found.notes) >= 1
+
+
+def test_the_files(results, tmp_path):
+    out = tmp_path / "out"
+    assert report.main([str(results), "--output_dir", str(out), "--published"]) == 0
+    for stem in ("score_by_parameters", "score_by_rank", "training_mrpc", "training_rte"):
+        assert (out / "figures" / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
+        assert b"<svg" in (out / "figures" / f"{stem}.svg").read_bytes()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert report.main([str(results), "--output_dir", str(out), "--published"]) == 0
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert "as published" in (out / "tables.md").read_text()
+
+
+def test_latex_is_balanced_and_escaped(results, tmp_path):
+    report.main([str(results), "--output_dir", str(tmp_path / "out")])
+    text = (tmp_path / "out" / "tables.tex").read_text()
+    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 3
+    assert text.count("{") == text.count("}") and r"\textbf{0.827 $\pm$ 0.025 (3)}" in text
+    assert "layer\\_norm" in text and not re.search(r"(?<!\\)[_%&](?!\s)", re.sub(r" & ", " ", text))
+
+
+def test_the_page_needs_nothing_else_and_holds_every_command(results, tmp_path):
+    report.main([str(results), "--output_dir", str(tmp_path / "out")])
+    text = (tmp_path / "out" / "report.html").read_text()
+
+    class Reader(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.sources, self.open, self.commands = [], [], []
+
+        def handle_starttag(self, tag, attributes):
+            self.sources += [value for name, value in attributes if name in ("src", "href")]
+            if tag not in ("meta", "img", "br"):
+                self.open.append(tag)
+
+        def handle_endtag(self, tag):
+            assert self.open.pop() == tag
+
+        def handle_data(self, data):
+            if self.open and self.open[-1] == "pre":
+                self.commands.append(data)
+
+    reader = Reader()
+    reader.feed(text)
+    assert not reader.open and len(reader.commands) == 7
+    assert all(command.startswith("python run_glue_tensorized.py --") for command in reader.commands)
+    assert len(reader.sources) == 4 and all(
+        source.startswith("data:image/svg+xml;base64,") for source in reader.sources
+    )
+    assert all(b"<svg" in base64.b64decode(source.split(",")[1]) for source in reader.sources)
+
+
+def test_names_cannot_break_the_page(results, real, tmp_path):
+    put(results / "evil", real, 0.5, model_name_or_path="<script>alert(1)</script>")
+    report.main([str(results), "--output_dir", str(tmp_path / "out")])
+    assert "<script>alert" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_pareto_front_against_brute_force():
+    points = [(10, 0.5), (10, 0.6), (20, 0.6), (30, 0.9), (40, 0.8), (5, 0.1)]
+    beaten = {p for p in points for q in points if q != p and q[0] <= p[0] and q[1] >= p[1]}
+    assert _pareto(points) == sorted(set(points) - beaten)
+
+
+@pytest.mark.parametrize(("words", "told"), [(["nowhere"], "nowhere is not there"), (["."], "no finished run")])
+def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, words, told):
+    monkeypatch.chdir(tmp_path)
+    assert report.main([*words, "--output_dir", "out"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and told in error and error.count("\n") == 1 and not Path("out").exists()
