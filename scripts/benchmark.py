@@ -37,12 +37,14 @@ from transformers import (  # noqa: E402
 )
 
 from tensorized_adapters import UsageError  # noqa: E402
+from tensorized_adapters.architectures import skeleton  # noqa: E402
 from tensorized_adapters.files import write_json  # noqa: E402
 from tensorized_adapters.job.results import console, peak_memory  # noqa: E402
-from tensorized_adapters.methods.adapting import check_model_config  # noqa: E402
+from tensorized_adapters.methods.registry import method_of  # noqa: E402
 
 FORMATS = ("cp", "tucker", "tt", "tr")
 DEFAULT = [f"{kind}-4" for kind in FORMATS] + [f"{kind}-4-assembled" for kind in FORMATS] + ["dense", "lora", "full"]
+DEFAULT += ["floor-torch-dropout", "cp-4-torch-dropout"]  # the others draw cheaply, as a run does on CPU
 ALL = [
     *(f"{kind}-{rank}" for kind in FORMATS for rank in (2, 4, 8)),
     *(f"{kind}-{rank}-one-matrix" for kind in FORMATS for rank in (2, 4, 8)),
@@ -105,8 +107,9 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.model != "bert-base" and not (Path(arguments.model) / "config.json").is_file():
         raise UsageError(f"--model {arguments.model} is neither bert-base nor a model folder")
     model_config = _model_config(arguments)
+    model = skeleton(model_config)
     for name in (*arguments.methods, *([arguments.memory_of] if arguments.memory_of else [])):
-        check_model_config(config_of(name), model_config)
+        method_of(config_of(name)).check(model)
     if not arguments.memory_of and set(arguments.methods) <= {FLOOR}:
         raise UsageError(f"--methods: name one to compare with the {FLOOR}")
     for shape in arguments.shapes:

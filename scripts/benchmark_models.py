@@ -2,37 +2,34 @@
 
 import argparse
 import re
-import tempfile
-from collections import OrderedDict
 from collections.abc import Callable
 
-import tensorly
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel, TrainingArguments
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters
 from tensorized_adapters.adapters.insertion import adapters_of
-from tensorized_adapters.adapters.site import AdapterSite
 from tensorized_adapters.config import METHODS
-from tensorized_adapters.methods.adapting import parameter_groups, trained_parameters
-from tensorized_adapters.tensors.formats import CP, TR, Tucker, _ThinPair
-from tensorized_adapters.training.trainer import AdapterTrainer
+from tensorized_adapters.methods.parameters import count_trained, optimizer_groups, trained_parameters
+from tensorized_adapters.tensors.formats import FactorizedWeight
+from tensorized_adapters.training.dropout import use_cheap_dropout
 
 # The same trained parameters as the floor's, and the adapters on top of them.
 FLOOR = "floor"
-_TENSORIZED = re.compile(r"(cp|tucker|tt|tr|matrix)-(\d+)(-one-matrix)?(-assembled|-torch-dropout)?")
-
-RATES = {"adapters": 1e-3, "backbone": 1e-5, "layer_norm": 1e-3, "head": 1e-3}
+_TENSORIZED = re.compile(r"(cp|tucker|tt|tr|matrix)-(\d+)(-one-matrix)?(-assembled)?")
+TORCH_DROPOUT = "-torch-dropout"
 
 
 def config_of(name: str) -> AdapterConfig:
     """The settings behind a name of the benchmark: ``floor``, ``tt-4``, ``cp-2-one-matrix``, ``tr-4-assembled``,
-    ``cp-4-torch-dropout`` (the sites' dropout drawn by torch), or a method of ``--method`` with its defaults.
+    or a method of ``--method`` with its defaults; each with ``-torch-dropout`` behind it for torch's own draws instead
+    of the cheaper ones that a run takes on CPU.
 
     Raises:
         UsageError: for anything else.
     """
+    name = name.removesuffix(TORCH_DROPOUT)
     if name == FLOOR:
         return AdapterConfig(method="layer_norm")
     if match := _TENSORIZED.fullmatch(name):
@@ -62,9 +59,9 @@ def build(name: str, backbone: PreTrainedModel, model_config: PretrainedConfig) 
     add_adapters(model, config_of(name))
     for parameter in trained_parameters(model).values():
         parameter.data = parameter.data.clone()
-    if name.endswith(("-assembled", "-torch-dropout")):
-        _take_torchs_dropout(model)
-    if name.endswith("-assembled"):
+    if not name.endswith(TORCH_DROPOUT):
+        use_cheap_dropout(model)
+    if "-assembled" in name:
         _assemble_on_every_pass(model)
     return model
 
@@ -74,14 +71,11 @@ class Bench:
 
     def __init__(self, name: str, backbone: PreTrainedModel, arguments: argparse.Namespace, shape: str):
         self.model = build(name, backbone, backbone.config).to(arguments.device)
-        self.counts = parameter_groups(self.model)
+        self.counts = count_trained(self.model)
         if arguments.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
-        # The job's own optimizer and its groups, on the Trainer's default, fused AdamW.
-        with tempfile.TemporaryDirectory() as unused:
-            training = TrainingArguments(output_dir=unused, report_to="none", use_cpu=arguments.device == "cpu")
-            trainer = AdapterTrainer(model=self.model, args=training, rates=RATES, notes={})
-        self.optimizer = trainer.create_optimizer()
+        # The Trainer's default.
+        self.optimizer = torch.optim.AdamW(optimizer_groups(self.model, 1e-3), fused=True)
         examples, tokens = map(int, shape.split("x"))
         generator = torch.Generator().manual_seed(1)
         ids = torch.randint(
@@ -107,39 +101,22 @@ class Bench:
             self.forward(**self.batch)
 
 
-def _take_torchs_dropout(model: PreTrainedModel) -> None:
-    """Dropout and adapter one after the other, as in any model."""
-    for name, site in list(model.named_modules()):
-        if isinstance(site, AdapterSite):
-            model.set_submodule(name, torch.nn.Sequential(OrderedDict(site.named_children())))
-
-
 def _assemble_on_every_pass(model: PreTrainedModel) -> None:
     """The published algorithm: tensorly assembles each weight in each forward pass, and it is used as a matrix."""
-    model.merged_pairs.remove()
+    model.adaptation.method.merged.remove()
     for _, adapter in adapters_of(model):
         weights = adapter.weights()
         adapter.forward = _bottleneck(*weights) if len(weights) == 2 else _one_matrix(*weights)
 
 
-def _bottleneck(down: _ThinPair, up: _ThinPair) -> Callable[[Tensor], Tensor]:
+def _bottleneck(down: FactorizedWeight, up: FactorizedWeight) -> Callable[[Tensor], Tensor]:
     return lambda hidden: hidden + torch.relu(hidden @ assembled(down)) @ assembled(up)
 
 
-def _one_matrix(weight: _ThinPair) -> Callable[[Tensor], Tensor]:
+def _one_matrix(weight: FactorizedWeight) -> Callable[[Tensor], Tensor]:
     return lambda hidden: hidden + torch.relu(hidden @ assembled(weight))
 
 
-def assembled(weight: _ThinPair) -> Tensor:
+def assembled(weight: FactorizedWeight) -> Tensor:
     """The matrix of a factorised weight by tensorly's own reconstruction."""
-    parts = list(weight.parameters())
-    with tensorly.backend_context("pytorch", local_threadsafe=True):
-        if isinstance(weight, CP):
-            tensor = tensorly.cp_tensor.cp_to_tensor((parts[0], parts[1:]))
-        elif isinstance(weight, Tucker):
-            tensor = tensorly.tucker_tensor.tucker_to_tensor((parts[0], parts[1:]))
-        elif isinstance(weight, TR):
-            tensor = tensorly.tr_tensor.tr_to_tensor(parts)
-        else:
-            tensor = tensorly.tt_tensor.tt_to_tensor(parts)
-    return tensor.reshape(weight.in_features, weight.out_features)
+    return weight.to_tensor().reshape(weight.view.in_features, weight.view.out_features)

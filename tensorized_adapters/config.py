@@ -1,45 +1,70 @@
 """What an adapter is: one frozen dataclass that is the flags, the Python interface and the file format at once."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal, Optional
 
 from .errors import UsageError
 
-METHODS = ("tensorized", "dense", "compacter", "bitfit", "layer_norm", "head", "lora", "diff_pruning", "full")
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """What the flags need to know of a method; methods/ has the rest of it, a class each."""
+
+    what: str
+    learning_rate: float  # of what it adds or trains in the backbone, where --learning_rate is not given
+    label: str  # a short name, of the config's fields
+    fields: tuple[str, ...] = ()  # that it owns: one that is given although the method does not own it is refused
+    changes_backbone: bool = False  # trains pre-trained numbers other than LayerNorms
+
+
+_SITES = ("adapter_sites", "adapter_layers", "train_layer_norm")
+_DIFF = "sparsity structured l0_penalty gate_learning_rate final_fraction final_learning_rate".split()
+TABLE: dict[str, MethodEntry] = {
+    "tensorized": MethodEntry(
+        "factorised adapters and LayerNorms; the default when a projection type is given",
+        2e-3,
+        "{adapter_projection_type}-{tensorized_layer_rank}",
+        ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "if_adapter_like", "tensor_split")
+        + ("adapter_init", *_SITES),
+    ),
+    "dense": MethodEntry("Houlsby adapters and LayerNorms", 1e-3, "dense-{adapter_size}", ("adapter_size", *_SITES)),
+    "compacter": MethodEntry(
+        "PHM adapters and LayerNorms", 2e-3, "compacter{plus}-{adapter_size}", ("adapter_size", "phm_dim", *_SITES)
+    ),
+    "bitfit": MethodEntry("biases", 2e-3, "bitfit", ("bitfit_terms",), changes_backbone=True),
+    "layer_norm": MethodEntry("LayerNorms", 2e-3, "layer_norm", ("adapter_layers",)),
+    "head": MethodEntry("nothing else: a linear probe", 2e-3, "head"),
+    "lora": MethodEntry(
+        "low-rank updates, through peft",
+        2e-3,
+        "lora-{lora_r}",
+        ("lora_r", "lora_alpha", "lora_dropout", "lora_targets"),
+    ),
+    "ia3": MethodEntry("rescaled keys, values and inner activations, through peft", 5e-3, "ia3"),
+    "diff_pruning": MethodEntry(
+        "a sparse difference",
+        2e-4,
+        "diff_pruning-{diff_sparsity:g}",
+        tuple(f"diff_{name}" for name in _DIFF),
+        changes_backbone=True,
+    ),
+    "full": MethodEntry("everything", 5e-5, "full", changes_backbone=True),
+}
+METHODS = tuple(TABLE)
+METHOD_FIELDS = {name: entry.fields for name, entry in TABLE.items()}
+PUBLISHED_LEARNING_RATE = 2e-4  # of everything, with --adapter_init published
+# By how much LayerNorms and head learn faster than adapters.
+LAYER_NORM_AND_HEAD_RATIO = 2.5
+
 PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")
 INITS = ("calibrated", "published")
 SITES = ("both", "attention", "ffn")
+SPLITS = ("separate", "interleaved")
 BITFIT_TERMS = ("all", "query_and_intermediate")
 
-# Which method owns which field. A field that is given although the method does not own it is refused.
-METHOD_FIELDS: dict[str, tuple[str, ...]] = {
-    "tensorized": (
-        "adapter_projection_type",
-        "tensorized_layer_rank",
-        "adapter_size",
-        "if_adapter_like",
-        "adapter_init",
-        "adapter_sites",
-        "adapter_layers",
-        "train_layer_norm",
-    ),
-    "dense": ("adapter_size", "adapter_sites", "adapter_layers", "train_layer_norm"),
-    "compacter": ("adapter_size", "phm_dim", "adapter_sites", "adapter_layers", "train_layer_norm"),
-    "bitfit": ("bitfit_terms",),
-    "layer_norm": ("adapter_layers",),
-    "head": (),
-    "lora": ("lora_r", "lora_alpha", "lora_dropout", "lora_targets"),
-    "diff_pruning": (
-        "diff_sparsity",
-        "diff_structured",
-        "diff_l0_penalty",
-        "diff_gate_learning_rate",
-        "diff_final_fraction",
-        "diff_final_learning_rate",
-    ),
-    "full": (),
-}
+# Fields that files of earlier versions lack, with the value that says what they meant.
+_LATER = {"adapter_layers": None, "tensor_split": "separate"}
 
 # Field -> lowest value, bound above, whether the lowest belongs to the range.
 _RANGES = {
@@ -62,18 +87,15 @@ class AdapterConfig:
 
     _argument_group_name = "adapter arguments"
 
-    method: Optional[
-        Literal["tensorized", "dense", "compacter", "bitfit", "layer_norm", "head", "lora", "diff_pruning", "full"]
-    ] = field(
+    method: Optional[Literal[METHODS]] = field(
         default=None,
         metadata={
-            "help": "What is trained, always with the head: 'tensorized' (factorised adapters and LayerNorms; the "
-            "default when a projection type is given), 'dense' (Houlsby adapters and LayerNorms), 'compacter' (PHM "
-            "adapters and LayerNorms), 'bitfit' (biases), 'layer_norm' (LayerNorms), 'head' (nothing else: a linear "
-            "probe), 'lora' (through peft), 'diff_pruning' (a sparse difference), 'full' (everything)."
+            "help": "What is trained, always with the head: "
+            + "; ".join(f"'{name}': {entry.what}" for name, entry in TABLE.items())
+            + "."
         },
     )
-    adapter_projection_type: Optional[Literal["cp", "tucker", "tt", "tr", "matrix"]] = field(
+    adapter_projection_type: Optional[Literal[PROJECTION_TYPES]] = field(
         default=None,
         metadata={
             "help": "Format of the adapters' projections: CP, Tucker, Tensor-Train, Tensor-Ring, or a low-rank matrix."
@@ -90,14 +112,21 @@ class AdapterConfig:
             "--adapter_size is not used then."
         },
     )
-    adapter_init: Literal["calibrated", "published"] = field(
+    tensor_split: Literal[SPLITS] = field(
+        default="separate",
+        metadata={
+            "help": "How a weight's modes stand in the tensor: 'separate', input modes before output modes, as "
+            "published; 'interleaved', in pairs, which makes it a sum of Kronecker products."
+        },
+    )
+    adapter_init: Literal[INITS] = field(
         default="calibrated",
         metadata={
             "help": "'calibrated': starts as the identity, down weights with the standard deviation of a dense layer. "
             "'published': every factor uniform in (-0.1, 0.1), one learning rate for all, random head."
         },
     )
-    adapter_sites: Literal["both", "attention", "ffn"] = field(
+    adapter_sites: Literal[SITES] = field(
         default="both", metadata={"help": "After which sublayers adapters are injected."}
     )
     adapter_layers: Optional[str] = field(
@@ -111,7 +140,7 @@ class AdapterConfig:
     phm_dim: int = field(
         default=4, metadata={"help": "compacter: number n of Kronecker products; divides hidden and adapter size."}
     )
-    bitfit_terms: Literal["all", "query_and_intermediate"] = field(
+    bitfit_terms: Literal[BITFIT_TERMS] = field(
         default="all", metadata={"help": "bitfit: all biases, or those of the queries and of the first FFN layers."}
     )
     lora_r: int = field(default=8, metadata={"help": "lora: rank of the update."})
@@ -161,7 +190,12 @@ class AdapterConfig:
             raise UsageError(
                 f"--adapter_projection_type does not belong to --method {self.method}; leave one of them out"
             )
-        for name, choices in (("adapter_init", INITS), ("adapter_sites", SITES), ("bitfit_terms", BITFIT_TERMS)):
+        for name, choices in (
+            ("adapter_init", INITS),
+            ("adapter_sites", SITES),
+            ("tensor_split", SPLITS),
+            ("bitfit_terms", BITFIT_TERMS),
+        ):
             _require_choice(name, getattr(self, name), choices)
         for name in ("tensorized_layer_rank", "adapter_size", "phm_dim", "lora_r", "lora_alpha"):
             value = getattr(self, name)
@@ -176,6 +210,8 @@ class AdapterConfig:
             if not number or not (low <= value if includes_low else low < value) or not value < high:
                 least = f"{'at least' if includes_low else 'above'} {low} and below {high:g}"
                 raise UsageError(f"--{name} must be a number {least}, got {value!r}")
+        if self.tensor_split == "interleaved" and self.adapter_projection_type == "matrix":
+            raise UsageError("--tensor_split interleaved needs modes to interleave, and matrix has none; leave it out")
         self.layers  # noqa: B018 - refuses what it cannot read
         targets = self.lora_targets
         if targets is not None and not (isinstance(targets, str) and all(self.lora_target_names)):
@@ -212,21 +248,17 @@ class AdapterConfig:
 
     def describe(self) -> str:
         """A short name such as ``cp-4``, as the paper's tables have it."""
-        if self.method == "tensorized":
-            mode = "" if self.if_adapter_like else " (one matrix)"
-            return f"{self.adapter_projection_type}-{self.tensorized_layer_rank}{mode}"
-        if self.method == "bitfit" and self.bitfit_terms != "all":
-            return "bitfit (query and intermediate)"
-        plus = "++" if self.method == "compacter" and self.adapter_sites == "ffn" else ""  # as its authors call it
-        sizes = {
-            "dense": "adapter_size",
-            "compacter": "adapter_size",
-            "lora": "lora_r",
-            "diff_pruning": "diff_sparsity",
+        plus = "++" if self.adapter_sites == "ffn" else ""  # as Compacter's authors call it
+        told = TABLE[self.method].label.format(**asdict(self), plus=plus)
+        notes = {
+            "if_adapter_like": {False: "one matrix"},
+            "tensor_split": {"interleaved": "interleaved"},
+            "bitfit_terms": {"query_and_intermediate": "query and intermediate"},
+            "phm_dim": {n: f"n={n}" for n in (self.phm_dim,) if n != 4},
         }
-        size = f"-{getattr(self, sizes[self.method]):g}" if self.method in sizes else ""
-        n = f" (n={self.phm_dim})" if self.method == "compacter" and self.phm_dim != 4 else ""
-        return f"{self.method}{plus}{size}{n}"
+        owned = {name: values for name, values in notes.items() if name in TABLE[self.method].fields}
+        notes_told = [values[getattr(self, name)] for name, values in owned.items() if getattr(self, name) in values]
+        return told + (f" ({', '.join(notes_told)})" if notes_told else "")
 
     def to_dict(self) -> dict:
         """The method and the fields it owns: what is written to ``adapter_config.json``."""
@@ -243,8 +275,8 @@ class AdapterConfig:
         if method not in METHOD_FIELDS:
             raise UsageError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
         expected = {"method", *METHOD_FIELDS[method]}
-        if "adapter_layers" in expected:
-            values = {"adapter_layers": None} | values  # written before there was a choice of layers
+        # Fields that came later: files written before lack them.
+        values = {name: value for name, value in _LATER.items() if name in expected} | values
         if set(values) != expected:
             odd = sorted(expected ^ set(values))
             raise UsageError(

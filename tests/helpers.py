@@ -2,11 +2,11 @@
 
 import csv
 import json
+import math
 import os
 import signal
 from pathlib import Path
 
-import tensorly
 import torch
 import transformers
 from safetensors.torch import load_file
@@ -37,6 +37,10 @@ DEBERTA_V3 = {
 }
 
 
+MODERNBERT = {"cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2, "num_hidden_layers": 2}
+MODERNBERT |= {"global_attn_every_n_layers": 2, "local_attention": 8}
+
+
 # Architecture -> (config class, changes, LayerNorms of the base model).
 MODELS = {
     "bert": (transformers.BertConfig, {}, 5),
@@ -47,6 +51,10 @@ MODELS = {
     "ernie": (transformers.ErnieConfig, {}, 5),
     "deberta": (transformers.DebertaConfig, {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}, 5),
     "deberta-v2": (transformers.DebertaV2Config, DEBERTA_V3, 6),
+    "distilbert": (transformers.DistilBertConfig, {"hidden_dim": 64}, 5),
+    "albert": (transformers.AlbertConfig, {"embedding_size": 16, "num_hidden_groups": 2, "num_hidden_layers": 4}, 5),
+    "mpnet": (transformers.MPNetConfig, {}, 5),
+    "modernbert": (transformers.ModernBertConfig, MODERNBERT, 5),
 }
 
 
@@ -59,6 +67,9 @@ def build(name):
 
 CONFIGS = {
     "tensorized": AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8),
+    "interleaved": AdapterConfig(
+        adapter_projection_type="tr", tensorized_layer_rank=2, adapter_size=8, tensor_split="interleaved"
+    ),
     "dense": AdapterConfig(method="dense", adapter_size=8),
     "compacter": AdapterConfig(method="compacter", adapter_size=8),
     "compacter++": AdapterConfig(method="compacter", adapter_size=8, adapter_sites="ffn", phm_dim=2),
@@ -67,10 +78,16 @@ CONFIGS = {
     "layer_norm": AdapterConfig(method="layer_norm"),
     "head": AdapterConfig(method="head"),
     "lora": AdapterConfig(method="lora", lora_r=2),
+    "ia3": AdapterConfig(method="ia3"),
     "diff_pruning": AdapterConfig(method="diff_pruning", diff_sparsity=0.01),
     "diff_pruning, unstructured": AdapterConfig(method="diff_pruning", diff_sparsity=0.01, diff_structured=False),
     "full": AdapterConfig(method="full"),
 }
+
+
+# ModernBERT has no biases, and like DeBERTa one layer for queries, keys and values.
+REFUSED = [("modernbert", "bitfit"), ("modernbert", "bitfit, two terms"), ("modernbert", "ia3"), ("deberta", "ia3")]
+COMBINATIONS = [(name, key) for name in MODELS for key in CONFIGS if (name, key) not in REFUSED]
 
 
 def tokens():
@@ -140,23 +157,21 @@ def optimizer_of(model, rates, folder, **options):
     from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
     from tensorized_adapters.training.trainer import AdapterTrainer
 
-    kind = DiffPruningTrainer if model.adapter_config.method == "diff_pruning" else AdapterTrainer
+    kind = DiffPruningTrainer if model.adaptation.config.method == "diff_pruning" else AdapterTrainer
     arguments = TrainingArguments(output_dir=str(folder), use_cpu=True, **options)
     return kind(model=model, args=arguments, rates=rates, notes={}).create_optimizer()
 
 
-def reconstruction(kind, weight):
-    """tensorly's own assembly of the tensor, as a matrix across the cut."""
-    factors = [weight.factors[i] for i in range(weight.order)]
-    with tensorly.backend_context("pytorch"):
-        tensor = {
-            "cp": lambda: tensorly.cp_to_tensor((weight.weights, factors)),
-            "tucker": lambda: tensorly.tucker_to_tensor((weight.core, factors)),
-            "tt": lambda: tensorly.tt_to_tensor(factors),
-            "matrix": lambda: tensorly.tt_to_tensor(factors),
-            "tr": lambda: tensorly.tr_to_tensor(factors),
-        }[kind]()
-    return tensor.reshape(weight.in_features, weight.out_features)
+def reconstruction(weight):
+    """tensorly's own assembly of the tensor, as the matrix that it stands for."""
+    tensor = weight.to_tensor()
+    left = math.prod(weight.shape[: weight.view.cut])
+    return weight.view.matrix_of(tensor.reshape(left, -1))
+
+
+def difference_of(model):
+    """The sparse difference of a model under diff pruning."""
+    return model.adaptation.method.difference
 
 
 def glue_folder(folder, task, count=12, files=None):

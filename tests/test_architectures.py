@@ -7,7 +7,7 @@ import torch
 import transformers
 from helpers import MODELS, build, tiny_model
 
-from tensorized_adapters import AdapterConfig, UsageError, add_adapters, parameter_groups, remove_adapters
+from tensorized_adapters import AdapterConfig, UsageError, adapters_off, add_adapters, count_trained, remove_adapters
 from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.architectures import ARCHITECTURES
 
@@ -30,10 +30,10 @@ def test_the_adapted_model_starts_as_the_backbone_bit_for_bit(name):
     adapters = list(adapters_of(model))
     assert len(adapters) == 4
     assert names <= set(dict(model.named_parameters()))  # the backbone's names are what they were
-    counts = parameter_groups(model)
-    sizes = [16] if name == "electra" else []  # the norm of ELECTRA's narrower embeddings
+    counts = count_trained(model)
+    sizes = [16] if name in ("electra", "albert") else []  # the norm of narrower embeddings
     sizes += [32] * (norms - len(sizes))
-    assert counts["layer_norm"] == 2 * sum(sizes)
+    assert counts["layer_norm"] == sum(sizes) * (1 if name == "modernbert" else 2)  # whose norms have no bias
     assert counts["head"] > 0
 
     # Training moves the adapters, and the adapters move the logits.
@@ -47,11 +47,44 @@ def test_the_adapted_model_starts_as_the_backbone_bit_for_bit(name):
     assert all(torch.equal(p, dict(model.named_parameters())[n]) for n, p in frozen.items())
 
 
-def test_the_adapter_stands_between_dropout_and_the_residual_sum():
+# The last linear layers of the two sublayers, in a layer.
+LAST = dict.fromkeys(MODELS, ("attention.output.dense", "output.dense")) | {
+    "distilbert": ("attention.out_lin", "ffn.lin2"),
+    "albert": ("attention.dense", "ffn_output"),
+    "mpnet": ("attention.attn.o", "output.dense"),
+    "modernbert": ("attn.Wo", "mlp.Wo"),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("number, sites", enumerate(["attention", "ffn"]))
+def test_the_adapter_stands_between_a_sublayers_last_layer_and_the_residual_sum(name, number, sites):
+    """There a constant update is the same as a shift of that layer's bias."""
+    model, _ = build(name)
+    tokens, shift = torch.randint(3, 40, (2, 11)), torch.randn(32)
+    shifted = copy.deepcopy(model)
+    ends = f".{LAST[name][number]}"
+    layers = [
+        module
+        for path, module in shifted.named_modules()
+        if path.endswith(ends) and not (number and "attention.output" in path)  # which ends in output.dense too
+    ]
+    for layer in layers:
+        layer.bias = torch.nn.Parameter(shift if layer.bias is None else layer.bias.detach() + shift)
+    add_adapters(model, AdapterConfig(method="dense", adapter_size=4, adapter_sites=sites))
+    assert len(layers) == len(list(adapters_of(model))) == 2
+    for _, adapter in adapters_of(model):
+        adapter.up.bias.data.copy_(shift)
+    expected = shifted(input_ids=tokens).logits
+    torch.testing.assert_close(model(input_ids=tokens).logits, expected, rtol=1e-4, atol=1e-5)
+    with adapters_off(model):
+        assert (model(input_ids=tokens).logits - expected).abs().max() > 1e-4
+
+
+def test_the_adapter_hangs_on_the_dropout():
     model = add_adapters(tiny_model(), CONFIG)
     site = model.bert.encoder.layer[0].output.dropout
-    assert [name for name, _ in site.named_children()] == ["dropout", "adapter"]
-    assert isinstance(site.dropout, torch.nn.Dropout)
+    assert isinstance(site, torch.nn.Dropout) and [name for name, _ in site.named_children()] == ["adapter"]
 
 
 @pytest.mark.parametrize("sites, expected", [("both", 4), ("attention", 2), ("ffn", 2)])
@@ -110,11 +143,11 @@ def test_copies_are_independent():
 
 
 def test_refusals():
-    distilbert = transformers.DistilBertForSequenceClassification(
-        transformers.DistilBertConfig(vocab_size=40, dim=32, n_layers=1, n_heads=2, hidden_dim=64)
+    xlm = transformers.XLMForSequenceClassification(
+        transformers.XLMConfig(vocab_size=40, emb_dim=32, n_layers=1, n_heads=2)
     )
-    with pytest.raises(UsageError, match="'distilbert'.*not supported.*bert, camembert, deberta"):
-        add_adapters(distilbert, CONFIG)
+    with pytest.raises(UsageError, match="'xlm'.*not supported.*bert, camembert, deberta"):
+        add_adapters(xlm, CONFIG)
     with pytest.raises(UsageError, match="hidden size 62 has no useful split"):
         add_adapters(tiny_model(hidden_size=62), CONFIG)
     with pytest.raises(UsageError, match="the largest is 4"):

@@ -1,7 +1,7 @@
 """Compacter: Mahabadi et al., "Compacter: Efficient Low-Rank Hypercomplex Adapter Layers" (2021), equations 2 to 5.
 
-A weight is a sum of n Kronecker products, W = sum_i A_i kron (s_i t_i^T): the "slow" A_i (n x n) are one set for all
-weights of all adapters, the "fast" rank-1 matrices s_i t_i^T are each weight's own.
+A weight is a sum of n Kronecker products, W = gain sum_i A_i kron (s_i t_i^T): the "slow" A_i (n x n) are one set for
+all weights of all adapters, the "fast" rank-1 matrices s_i t_i^T are each weight's own.
 """
 
 import math
@@ -12,11 +12,16 @@ from torch import Tensor, nn
 
 from ..config import AdapterConfig
 from ..errors import UsageError
-from ..tensors.formats import _ThinPair
-from .base import Adapter, add_projection
+from ..tensors.formats import FactorizedWeight, project
+from ..tensors.initialization import gain_of
+from ..tensors.shapes import Matricization
+from .base import Adapter
+from .fast import add_projection, matrices_of
+
+FACTORS = 3  # A, s and t
 
 
-class PHMWeight(nn.Module, _ThinPair):
+class PHMWeight(nn.Module, FactorizedWeight):
     """A parametrised hypercomplex multiplication (in x out).
 
     Parameters: ``rule`` (n, n, n), the A_i; ``left`` (n, in/n), the s_i; ``right`` (n, out/n), the t_i.
@@ -25,13 +30,13 @@ class PHMWeight(nn.Module, _ThinPair):
     def __init__(self, n_in: int, n_out: int, rule: nn.Parameter):
         super().__init__()
         n = rule.shape[0]
-        self.shape, self.cut = (n_in, n_out), 1
+        self.shape, self.view = (n_in, n_out), Matricization((n_in,), (n_out,))
         self.rule = rule
         self.left = nn.Parameter(torch.empty(n, n_in // n))
         self.right = nn.Parameter(torch.empty(n, n_out // n))
 
     @staticmethod
-    def pair_of(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
+    def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
         """(in x n^2) and (n^2 x out), by (A kron s t^T) = (I kron s)(A kron t^T)."""
         rule, left, right = parts
         n = rule.shape[-1]
@@ -39,6 +44,9 @@ class PHMWeight(nn.Module, _ThinPair):
         a = torch.einsum("ab,...ip->...apib", identity, left).flatten(-4, -3).flatten(-2)
         b = torch.einsum("...ibc,...iq->...ibcq", rule, right).flatten(-4, -3).flatten(-2)
         return a, b
+
+    def _reconstructed(self) -> Tensor:
+        return sum(torch.kron(a, torch.outer(s, t)) for a, s, t in zip(self.rule, self.left, self.right))
 
 
 class CompacterAdapter(Adapter):
@@ -50,7 +58,9 @@ class CompacterAdapter(Adapter):
     def __init__(self, config: AdapterConfig, hidden_size: int, rule: Optional[nn.Parameter] = None):
         super().__init__()
         n, m = config.phm_dim, config.adapter_size
-        self.rule = nn.Parameter(torch.randn(n, n, n) / math.sqrt(n)) if rule is None else rule
+        if rule is None:
+            rule = nn.Parameter(torch.randn(n, n, n) * rule_std(hidden_size, m))
+        self.rule = rule
         self.down = PHMWeight(hidden_size, m, self.rule)
         self.up = PHMWeight(m, hidden_size, self.rule)
         self.down_bias = nn.Parameter(torch.zeros(m))
@@ -62,27 +72,26 @@ class CompacterAdapter(Adapter):
         """Of one adapter, without the n^3 numbers that all adapters share."""
         return 3 * (hidden_size + adapter_size)
 
-    def weights(self) -> list[_ThinPair]:
+    def weights(self) -> list[FactorizedWeight]:
         return [self.down, self.up]
 
     def reset_parameters(self) -> None:
         """D with a dense layer's standard deviation, U's t_i zero: the identity, bit for bit. The rule stays."""
-        _calibrated_start_(self.down, std=1 / math.sqrt(self.down.in_features))
-        _calibrated_start_(self.up, std=1 / math.sqrt(self.up.in_features))
-        # Both weights share the rule: of its two rates the smaller one.
-        shared = min(weight.learning_rate_scales[0] for weight in (self.down, self.up))
-        self.down.learning_rate_scales[0] = self.up.learning_rate_scales[0] = shared
+        rule = rule_std(self.down.view.in_features, self.up.view.in_features)
+        for weight in (self.down, self.up):
+            _calibrated_start_(weight, 1 / math.sqrt(weight.view.in_features), rule)
         with torch.no_grad():
-            rms = [p.square().mean().sqrt().item() for p in (self.rule, self.up.left)]
             self.up.right.zero_()
-        # A step d in t moves an entry of U by the sum over n products of d with an A and an s.
-        scale = 1 / (math.sqrt(len(self.rule)) * rms[0] * rms[1])
-        self.up.learning_rate_scales[2] = float(f"{scale:.4g}")
+        self.up.gain *= FACTORS
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """hidden: (..., hidden_size); returns the same shape."""
-        inner = torch.relu(self.down.project(hidden) + self.down_bias)
-        return add_projection(hidden + self.up_bias, inner, self.up.thin_pair())
+        inner = torch.relu(project(hidden, matrices_of(self.down)) + self.down_bias)
+        return add_projection(hidden + self.up_bias, inner, matrices_of(self.up))
+
+
+def rule_std(hidden_size: int, adapter_size: int) -> float:
+    """The standard deviation of the A_i. Both weights train them: of their two rates the smaller one is taken."""
+    return FACTORS / math.sqrt(min(hidden_size, adapter_size))
 
 
 def check_phm_dim(phm_dim: int, hidden_size: int, adapter_size: int) -> None:
@@ -93,15 +102,12 @@ def check_phm_dim(phm_dim: int, hidden_size: int, adapter_size: int) -> None:
 
 
 @torch.no_grad()
-def _calibrated_start_(weight: PHMWeight, std: float) -> None:
-    """Normal fast factors, rescaled so that the assembled weight has exactly the standard deviation ``std``.
-
-    Also sets the learning-rate scales, as initialization.calibrated_start_ does for the other formats.
-    """
+def _calibrated_start_(weight: PHMWeight, std: float, rule: float) -> None:
+    """Normal fast factors, the gain, and W with exactly the standard deviation ``std``; as initialization.py has it,
+    but that the rule, of standard deviation ``rule``, is not this weight's own to rescale."""
     for parameter in (weight.left, weight.right):
-        parameter.normal_()
+        parameter.normal_(std=FACTORS * std)
+    weight.gain = gain_of(FACTORS, len(weight.rule), std) * FACTORS * std / rule
     measured = weight.matrix().double().std(correction=0).item()
     for parameter in (weight.left, weight.right):
         parameter.mul_(math.sqrt(std / measured))
-    scales = [p.double().square().mean().sqrt().item() / (3 * std) for p in weight.parameters()]
-    weight.learning_rate_scales = [float(f"{scale:.4g}") for scale in scales]

@@ -34,5 +34,4 @@ class DenseAdapter(Adapter):
             parameter.zero_()
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """hidden: (..., hidden_size); returns the same shape."""
         return hidden + self.up(torch.relu(self.down(hidden)))

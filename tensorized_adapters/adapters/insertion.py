@@ -1,50 +1,40 @@
-"""Adapters into a model and out of it again."""
+"""Adapters into a model and out of it again: a child of the module at each site, and a hook on that module's output.
 
-from collections.abc import Iterator
+The backbone's modules stay where they are and keep their parameters' names.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..architectures import site_names
-from ..config import AdapterConfig
 from .base import Adapter
-from .compacter import CompacterAdapter
-from .dense import DenseAdapter
-from .pairs import MergedPairs
-from .site import AdapterSite
-from .tensorized import new_adapter
+
+CHILD = "adapter"
 
 
-def insert_adapters(model: PreTrainedModel, config: AdapterConfig) -> None:
-    """Replace the module at every site by (module, then a new adapter)."""
-    rule = None
-    for name in site_names(model, config):
-        parent_name, _, child_name = name.rpartition(".")
-        parent = model.base_model.get_submodule(parent_name)
-        site = getattr(parent, child_name)
-        if config.method == "compacter":
-            adapter = CompacterAdapter(config, model.config.hidden_size, rule)
-            rule = adapter.rule
-        else:
-            kind = DenseAdapter if config.method == "dense" else new_adapter
-            adapter = kind(config, model.config.hidden_size)
-        setattr(parent, child_name, AdapterSite(site, adapter))
+def insert_adapters(model: PreTrainedModel, sites: Iterable[str], new_adapter: Callable[[int], Adapter]) -> None:
+    """Hang an adapter on the module at every site (a name relative to the base model).
+
+    Args:
+        new_adapter: makes an adapter for a hidden size; called for one site after the other.
+    """
+    for name in sites:
+        site = model.base_model.get_submodule(name)
+        site.add_module(CHILD, new_adapter(model.config.hidden_size))
+        site.register_forward_hook(_through_adapter)
     # Afterwards, so that the parameters that adapters share are drawn, and stay shared, in one place.
     like = next(model.base_model.parameters())
     for _, adapter in adapters_of(model):
         adapter.to(like.device, like.dtype)
-    model.merged_pairs = MergedPairs(model)
 
 
 def take_out_adapters(model: PreTrainedModel) -> None:
-    """Put the original modules back."""
-    if not hasattr(model, "merged_pairs"):
-        return
-    model.merged_pairs.remove()
-    del model.merged_pairs
-    for name, module in list(model.named_modules()):
-        if isinstance(module, AdapterSite):
-            model.set_submodule(name, module.dropout)
+    """Leave the modules at the sites as they were."""
+    for site in [module for module in model.modules() if isinstance(getattr(module, CHILD, None), Adapter)]:
+        delattr(site, CHILD)
+        for key in [key for key, hook in site._forward_hooks.items() if hook is _through_adapter]:
+            del site._forward_hooks[key]
 
 
 def adapters_of(model: nn.Module) -> Iterator[tuple[str, Adapter]]:
@@ -52,3 +42,11 @@ def adapters_of(model: nn.Module) -> Iterator[tuple[str, Adapter]]:
     for name, module in model.named_modules():
         if isinstance(module, Adapter):
             yield name, module
+
+
+def _through_adapter(site: nn.Module, _, output):
+    adapter = getattr(site, CHILD)
+    if not adapter.enabled:
+        return output
+    # A block gives a tuple, of which hidden states come first.
+    return (adapter(output[0]), *output[1:]) if isinstance(output, tuple) else adapter(output)

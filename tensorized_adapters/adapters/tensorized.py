@@ -6,12 +6,17 @@ import torch
 from torch import Tensor
 
 from ..config import AdapterConfig
-from ..tensors.formats import _ThinPair, new_weight, pair_is_cheaper, project
+from ..tensors.formats import FactorizedWeight, new_weight, project
 from ..tensors.initialization import ONE_MATRIX_GAIN, calibrated_start_, published_start_
-from ..tensors.shapes import weight_shapes
-from .base import Adapter, add_projection
-from .dropout import can_draw, dropout
-from .fused import FusedBottleneck, can_fuse
+from ..tensors.shapes import Matricization, matricizations
+from .base import Adapter
+from .fast import bottleneck, matrices_of
+
+
+def views_of(config: AdapterConfig, hidden_size: int) -> list[Matricization]:
+    """How each weight of an adapter is seen as a tensor; raises UsageError for a size without a useful split."""
+    interleaved = config.tensor_split == "interleaved"
+    return matricizations(config.adapter_projection_type, hidden_size, config.bottleneck, interleaved)
 
 
 class BottleneckAdapter(Adapter):
@@ -19,32 +24,26 @@ class BottleneckAdapter(Adapter):
 
     def __init__(self, config: AdapterConfig, hidden_size: int):
         super().__init__()
-        self.hidden_size, self.bottleneck, self.init = hidden_size, config.adapter_size, config.adapter_init
-        kind, rank = config.adapter_projection_type, config.tensorized_layer_rank
-        down, up = weight_shapes(kind, hidden_size, config.adapter_size)
-        self.down = new_weight(kind, *down, rank)
-        self.up = new_weight(kind, *up, rank)
+        self.init = config.adapter_init
+        self.down, self.up = (
+            new_weight(config.adapter_projection_type, view, config.tensorized_layer_rank)
+            for view in views_of(config, hidden_size)
+        )
         self.reset_parameters()
 
-    def weights(self) -> list[_ThinPair]:
+    def weights(self) -> list[FactorizedWeight]:
         return [self.down, self.up]
 
     def reset_parameters(self) -> None:
         """Calibrated: the identity, bit for bit, as U's last factor is zero. Published: all factors uniform."""
-        if self.init == "published":
-            published_start_(self.down)
-            published_start_(self.up)
-        else:
-            calibrated_start_(self.down, std=1 / math.sqrt(self.hidden_size))
-            calibrated_start_(self.up, std=1 / math.sqrt(self.bottleneck), last_factor_gain=0.0)
+        for weight, last_factor in ((self.down, 1.0), (self.up, 0.0)):
+            if self.init == "published":
+                published_start_(weight)
+            else:
+                calibrated_start_(weight, 1 / math.sqrt(weight.view.in_features), last_factor)
 
-    def forward(self, hidden: Tensor, p: float = 0.0) -> Tensor:
-        """hidden: (..., hidden_size), after dropout with probability ``p``; returns the same shape."""
-        down, up = self.down.thin_pair(), self.up.thin_pair()
-        if can_fuse(hidden) and (not p or can_draw(p)) and pair_is_cheaper(*down) and pair_is_cheaper(*up):
-            return FusedBottleneck.apply(hidden, *down, *up, p)
-        hidden = dropout(hidden, p) if p else hidden
-        return add_projection(hidden, torch.relu(project(hidden, down)), up)
+    def forward(self, hidden: Tensor) -> Tensor:
+        return bottleneck(hidden, matrices_of(self.down), matrices_of(self.up))
 
 
 class OneMatrixAdapter(Adapter):
@@ -52,24 +51,23 @@ class OneMatrixAdapter(Adapter):
 
     def __init__(self, config: AdapterConfig, hidden_size: int):
         super().__init__()
-        self.hidden_size, self.init = hidden_size, config.adapter_init
-        kind, rank = config.adapter_projection_type, config.tensorized_layer_rank
-        (square,) = weight_shapes(kind, hidden_size, bottleneck=None)
-        self.weight = new_weight(kind, *square, rank)
+        self.init = config.adapter_init
+        (view,) = views_of(config, hidden_size)
+        self.weight = new_weight(config.adapter_projection_type, view, config.tensorized_layer_rank)
         self.reset_parameters()
 
-    def weights(self) -> list[_ThinPair]:
+    def weights(self) -> list[FactorizedWeight]:
         return [self.weight]
 
     def reset_parameters(self) -> None:
         if self.init == "published":
             published_start_(self.weight)
         else:  # the ReLU passes half of the energy, hence sqrt(2)
-            calibrated_start_(self.weight, 1 / math.sqrt(self.hidden_size), math.sqrt(2) * ONE_MATRIX_GAIN)
+            std = 1 / math.sqrt(self.weight.view.in_features)
+            calibrated_start_(self.weight, std, math.sqrt(2) * ONE_MATRIX_GAIN)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """hidden: (..., hidden_size); returns the same shape."""
-        return hidden + torch.relu(project(hidden, self.weight.thin_pair()))
+        return hidden + torch.relu(project(hidden, matrices_of(self.weight)))
 
 
 def new_adapter(config: AdapterConfig, hidden_size: int) -> Adapter:

@@ -14,15 +14,12 @@ from typing import Any, Optional
 import torch
 from transformers import HfArgumentParser
 
-from ..config import METHOD_FIELDS, AdapterConfig
+from ..config import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 from ..data.arguments import FILE_FLAGS, DataTrainingArguments
 from ..errors import RaisesUsageErrors, UsageError
 from ..files import sha256_of
 from .argument_checks import check_together, check_values
 from .flags import (
-    LAYER_NORM_AND_HEAD_RATIO,
-    LEARNING_RATES,
-    PUBLISHED_LEARNING_RATE,
     Arguments,
     GlueTrainingArguments,
     ModelArguments,
@@ -97,7 +94,7 @@ def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, floa
     ratio = LAYER_NORM_AND_HEAD_RATIO if config.calibrated else 1.0
     rate, run = arguments.training.learning_rate, arguments.run
     rates = {"adapters": rate, "layer_norm": run.layer_norm_learning_rate, "head": run.head_learning_rate}
-    if config.method in ("bitfit", "diff_pruning", "full"):
+    if TABLE[config.method].changes_backbone:
         rates["backbone"] = rate
     return {group: ratio * rate if value is None else value for group, value in rates.items()}
 
@@ -151,7 +148,7 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
         defaults["eval_strategy"] = "epoch"
     if given.get("bf16") and not torch.cuda.is_available():
         defaults["use_cpu"] = True  # TrainingArguments refuses bf16 on CPU unless it is asked for in so many words
-    defaults["learning_rate"] = LEARNING_RATES[adapter.method]
+    defaults["learning_rate"] = TABLE[adapter.method].learning_rate
     if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}
     return {name: value for name, value in defaults.items() if name not in given}

@@ -5,25 +5,9 @@ from typing import Any, Literal, Optional
 
 from transformers import TrainingArguments
 
-from ..config import AdapterConfig
+from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 from ..data.arguments import DataTrainingArguments
 
-# Defaults of ours, where the flag is not given. One rate serves all formats, for it is in the units of a dense layer
-# (initialization.py); each other method has one that suits it.
-ADAPTER_LEARNING_RATE = 2e-3
-LEARNING_RATES = {
-    "tensorized": ADAPTER_LEARNING_RATE,
-    "dense": 1e-3,
-    "compacter": 2e-3,
-    "bitfit": 2e-3,
-    "layer_norm": 2e-3,
-    "head": 2e-3,
-    "lora": 2e-3,
-    "diff_pruning": 2e-4,
-    "full": 5e-5,
-}
-PUBLISHED_LEARNING_RATE = 2e-4
-LAYER_NORM_AND_HEAD_RATIO = 2.5
 WARMUP_FRACTION = 0.1
 
 
@@ -116,11 +100,13 @@ class GlueTrainingArguments(TrainingArguments):
         metadata={"help": "Where the run writes; the same command again goes on there, or finds itself done."},
     )
     learning_rate: float = field(
-        default=ADAPTER_LEARNING_RATE,
+        default=TABLE["tensorized"].learning_rate,
         metadata={
             "help": "Rate of the adapters in the units of a dense layer: the same value serves every format and rank. "
             f"With --adapter_init published it is everything's rate, {PUBLISHED_LEARNING_RATE:g} if not given. "
-            "Defaults by method: " + ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items()) + "."
+            "Defaults by method: "
+            + ", ".join(f"{name} {entry.learning_rate:g}" for name, entry in TABLE.items())
+            + "."
         },
     )
     warmup_steps: float = field(

@@ -10,11 +10,10 @@ from typing import Any, Optional
 import torch
 from transformers.utils import logging as transformers_logging
 
-from ..adapters.insertion import adapters_of
 from ..data.loading import Data
 from ..errors import RunFailed, Terminated, UsageError
 from ..files import write_json
-from ..methods.adapting import parameter_groups
+from ..methods.parameters import count_trained
 from ..saving.adapter import check_adapter_fits, save_adapter
 from ..saving.format import read_adapter
 from ..training.checkpoints import ADAPTER_FILES, ADAPTER_FOLDER, flaw_of_checkpoint, newest_whole_checkpoint
@@ -76,9 +75,8 @@ def run(arguments: Arguments, argv: list[str]) -> None:
             "task": trainer.notes["task"],
             "primary_metric": data.task.primary,
             "resumed_from": str(checkpoint) if checkpoint else None,
-            "parameters": parameter_groups(trainer.model),
+            "parameters": count_trained(trainer.model),
             "learning_rates": resolved["learning_rates"],
-            "learning_rate_scales": [s for _, a in adapters_of(trainer.model) for _, s in a.learning_rate_scales()],
             "files": prediction_files(data),
         }
         folder.write_record(record)

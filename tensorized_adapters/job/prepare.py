@@ -14,14 +14,16 @@ from transformers import (
     set_seed,
 )
 
+from ..architectures import skeleton
 from ..data.arguments import FILE_FLAGS, DataTrainingArguments
 from ..data.loading import Data, load_data
 from ..data.tasks import Task
 from ..errors import UsageError
-from ..methods.adapting import check_model_config
-from ..methods.counts import rank_within
+from ..methods.registry import method_of
+from ..methods.tensorized import rank_within
 from ..training.diff_trainer import DiffPruningTrainer
 from ..training.prefix import FrozenPrefix
+from ..training.dropout import use_cheap_dropout
 from ..training.trainer import AdapterTrainer
 from .flags import Arguments
 from .measure import metric_function
@@ -37,7 +39,7 @@ def settle_rank(arguments: Arguments) -> None:
     """
     if arguments.run.target_params is not None:
         model_config = load_config(arguments.model)
-        rank, note = rank_within(arguments.adapter, model_config, arguments.run.target_params)
+        rank, note = rank_within(arguments.adapter, skeleton(model_config), arguments.run.target_params)
         arguments.adapter = replace(arguments.adapter, tensorized_layer_rank=rank)
         arguments.notes.append(note)
 
@@ -50,7 +52,7 @@ def prepare(arguments: Arguments, resolved: dict[str, Any]) -> tuple[AdapterTrai
     """
     config, training = arguments.adapter, arguments.training
     model_config = load_config(arguments.model)
-    check_model_config(config, model_config)
+    method_of(config).check(skeleton(model_config))
     tokenizer = load_tokenizer(arguments.model, model_config)
     actions = {"train": training.do_train, "evaluation": training.do_eval, "prediction": training.do_predict}
     data = load_data(arguments.data, {part for part, wanted in actions.items() if wanted}, arguments.saved)
@@ -58,6 +60,7 @@ def prepare(arguments: Arguments, resolved: dict[str, Any]) -> tuple[AdapterTrai
     _check_training(arguments, data)
     set_seed(training.seed)
     model = build_model(arguments, model_config, config, data, resolved["head_start"])
+    use_cheap_dropout(model)
     sets = encoded(data, tokenizer, model_config, arguments.data)
     name = arguments.data.task_name or arguments.data.dataset_name or arguments.data.train_file or "files"
     notes = {"task": name, "texts": list(data.task.texts), "seed": training.seed}
@@ -91,7 +94,7 @@ def new_trainer(
         collator = default_data_collator
     else:
         collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 or training.bf16 else None)
-    kind = DiffPruningTrainer if model.adapter_config.method == "diff_pruning" else AdapterTrainer
+    kind = DiffPruningTrainer if model.adaptation.config.method == "diff_pruning" else AdapterTrainer
     return kind(
         model=model,
         args=training,

@@ -18,12 +18,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..architectures import base_prefix
+from ..architectures import layer_names, layer_of, usable_positions
 from ..config import AdapterConfig
 from ..data.arguments import DataTrainingArguments
 from ..data.loading import Data, tokenize
 from ..errors import UsageError
-from ..methods.adapting import add_adapters
+from ..methods.verbs import add_adapters
 from ..saving.adapter import load_adapter
 from .flags import Arguments, ModelArguments
 
@@ -141,9 +141,7 @@ def encoded(
     data: Data, tokenizer: PreTrainedTokenizerBase, model_config: PretrainedConfig, arguments: DataTrainingArguments
 ) -> EncodedData:
     """Tokenise everything, to at most ``--max_seq_length`` and what tokenizer and model can take."""
-    # RoBERTa's positions start after the padding index: two of its 514 are never used.
-    offset = model_config.pad_token_id + 1 if model_config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-    limit = min(tokenizer.model_max_length, model_config.max_position_embeddings - offset)
+    limit = min(tokenizer.model_max_length, usable_positions(model_config))
     if arguments.max_seq_length > limit:
         print(f"note: --max_seq_length {arguments.max_seq_length} is more than the model takes; using {limit}")
 
@@ -155,7 +153,8 @@ def encoded(
 
 def _refuse_untrained_base(model: PreTrainedModel, new: set[str], name: str) -> None:
     """A base whose encoder was not in the checkpoint would be frozen at random numbers."""
-    drawn = sorted(key for key in new if key.startswith(f"{base_prefix(model)}encoder.") or ".embeddings." in key)
+    layers = layer_names(model)
+    drawn = sorted(key for key in new if layer_of(key, layers) is not None or ".embeddings." in key)
     if drawn:
         raise UsageError(f"--model_name_or_path {name} lacks {len(drawn)} weights of the encoder, {drawn[0]} first")
 

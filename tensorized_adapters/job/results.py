@@ -22,7 +22,7 @@ from rich.table import Table
 from .. import __version__
 from ..data.tasks import Task
 from ..files import write_aside
-from ..methods.adapting import GROUPS
+from ..methods.parameters import GROUPS
 from .run_folder import PROGRAM
 
 _PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")

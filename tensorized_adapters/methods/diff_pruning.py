@@ -1,190 +1,133 @@
-"""Diff pruning: Guo, Rush and Kim, "Parameter-Efficient Transfer Learning with Diff Pruning" (2021).
+"""Diff pruning (Guo, Rush and Kim, 2021): the pre-trained model plus a sparse difference.
 
-The task's model is the pre-trained one plus a sparse difference. While it is searched for, a number's difference is
-z w, with z from a hard-concrete distribution (Louizos et al., 2018) whose expected count of non-zeros is penalised
-(section 3.1); with structured gates z is the product of the number's own and its module's (section 3.2). Then the
-largest differences are kept, exactly as many as the budget allows, and trained on (section 3.3).
-
-While searching, evaluation and saving already see the difference pruned to its budget.
+The mathematics stands in sparse_difference.py, the two phases of training in training/diff_trainer.py.
 """
 
-from collections.abc import Iterator
 from fractions import Fraction
-from typing import Optional
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from ..architectures import base_prefix
 from ..config import AdapterConfig
 from ..errors import UsageError
+from .base import Method, decays
+from .sparse_difference import Difference, SparseDifference
 
-# The stretch of the hard-concrete distribution and the gates' start, as in the authors' code; its temperature is 1.
-LOW, HIGH, GATE_START = -1.5, 1.5, 5.0
-
-Kept = tuple[Tensor, Tensor]  # positions in the flattened parameter, and the differences there
+INDICES, VALUES = ".indices", ".values"  # in the file, after the parameter's name
 
 
-class Difference(nn.Module):
-    """The parametrization of one pre-trained parameter: it plus its difference.
+class DiffPruning(Method):
+    """Parametrizes every parameter of the base model; ``difference`` is what they share.
 
-    Searching, it has the parameters ``value`` and ``gate`` of the original's shape, and, if structured, a scalar
-    ``module_gate``; fixed, the parameter ``kept_values`` and the buffer ``kept_indices``.
+    Its file holds the head, and for each changed parameter two vectors: int32 positions in the flattened parameter, in
+    ascending order, and the differences there.
     """
 
-    def __init__(self, original: Tensor, structured: bool):
-        super().__init__()
-        self.whole: Optional[SparseDifference] = None  # of which this is a part
-        self.pruned: Optional[Kept] = None  # while searching: what pruning would keep, until something changes
-        self.noise: Optional[tuple[Tensor, Tensor]] = None  # of this forward pass: for the gate and the module's
-        self.search(
-            torch.zeros_like(original),
-            torch.full_like(original, GATE_START),
-            original.new_tensor(GATE_START) if structured else None,
-        )
+    name = "diff_pruning"
+    added_group = "backbone"
+    backbone_called = "changed numbers"
+    stores_positions = True
+    difference: SparseDifference
 
-    @property
-    def searching(self) -> bool:
-        return hasattr(self, "value")
+    def check(self, model: PreTrainedModel) -> None:
+        super().check(model)
+        self.backbone_count(model)
 
-    def search(self, value: Tensor, gate: Tensor, module_gate: Optional[Tensor]) -> None:
-        """Be in search of the entries to keep, from these values."""
-        for name in ("kept_values", "kept_indices"):
-            if hasattr(self, name):
-                delattr(self, name)
-        self.value, self.gate = nn.Parameter(value), nn.Parameter(gate)
-        self.module_gate = None if module_gate is None else nn.Parameter(module_gate)
-        self.pruned = None
+    def backbone_count(self, model: PreTrainedModel) -> int:
+        """The budget: what the difference ends with."""
+        prefix = base_prefix(model)
+        return budget_of(self.config, sum(p.numel() for n, p in model.named_parameters() if n.startswith(prefix)))
 
-    def fix(self, kept: Kept) -> None:
-        """From here on only ``kept`` differs from the pre-trained parameter."""
-        for name in ("value", "gate", "module_gate"):
-            if hasattr(self, name):
-                delattr(self, name)
-        self.noise = None
-        self.register_buffer("kept_indices", kept[0], persistent=False)
-        self.kept_values = nn.Parameter(kept[1])
-        self.pruned = None
+    def trained_count(self, added: dict[str, nn.Parameter]) -> int:
+        return self.difference.budget
 
-    def forward(self, original: Tensor) -> Tensor:
-        if self.searching and self.training:
-            self.pruned = None  # an optimizer's step may follow, and a fused one leaves no trace in version counters
-            return original + self._sampled()
-        indices, values = self.kept()
-        if not len(indices):
-            return original
-        return original.flatten().index_add(0, indices, values).view_as(original)
+    def insert(self, model: PreTrainedModel, head: set[str]) -> None:
+        """Starts as the identity."""
+        prefix, parts, size = base_prefix(model), {}, 0
+        for name, parameter in list(model.named_parameters()):
+            if name.startswith(prefix) and name not in head:
+                owner_name, _, parameter_name = name.rpartition(".")
+                owner = model.get_submodule(owner_name)
+                parts[name] = Difference(parameter, self.config.diff_structured).train(owner.training)
+                size += parameter.numel()
+                parametrize.register_parametrization(owner, parameter_name, parts[name])
+        self.difference = SparseDifference(parts, budget_of(self.config, size))
+        self._hook = model.register_forward_pre_hook(self.difference.draw_for_pass)
 
-    def kept(self) -> Kept:
-        """What differs now: the trained entries, or while searching those that pruning would keep."""
-        if not self.searching:
-            return self.kept_indices, self.kept_values
-        if self.whole is None:  # being inserted
-            return torch.empty(0, dtype=torch.int64, device=self.value.device), self.value.new_empty(0)
-        if self.pruned is None or self._pruned_at != self._versions():
-            self.whole.rank()
-        return self.pruned
+    def remove(self, model: PreTrainedModel) -> None:
+        for name in self.difference.parts:
+            owner, _, parameter_name = name.rpartition(".")
+            parametrize.remove_parametrizations(model.get_submodule(owner), parameter_name, leave_parametrized=False)
+        self._hook.remove()
 
-    def set_pruned(self, kept: Kept) -> None:
-        self.pruned, self._pruned_at = kept, self._versions()
+    def switch(self, model: PreTrainedModel, on: bool) -> None:
+        self.difference.enabled = on
 
-    def _versions(self) -> list[int]:
-        return [parameter._version for parameter in self.parameters()]
+    def optimizer_groups(
+        self, groups: dict[str, dict[str, nn.Parameter]], rates: dict[str, float], weight_decay: float
+    ) -> list[dict[str, Any]]:
+        """Four groups, the same in either phase, so that schedule and checkpoints fit both: difference, decayed head,
+        other head, gates. Differences and gates are not decayed: the penalty and the budget are about their size."""
+        searching = self.difference.searching
+        difference = rates["backbone"] if searching else self.config.diff_final_learning_rate
+        merged: dict[str, tuple[list[nn.Parameter], float, float]] = {
+            "difference": ([], difference, 0.0),
+            "decayed head": ([], rates["head"], weight_decay),
+            "head": ([], rates["head"], 0.0),
+            "gates": ([], self.config.diff_gate_learning_rate, 0.0),
+        }
+        for _, kind, parameter in self.difference.trained():
+            if parameter.numel():
+                merged["gates" if kind.endswith("gate") else "difference"][0].append(parameter)
+        for name, parameter in groups["head"].items():
+            merged["decayed head" if decays(name) else "head"][0].append(parameter)
+        return [{"params": ps, "lr": rate, "weight_decay": decay} for ps, rate, decay in merged.values()]
 
-    @torch.no_grad()
-    def expected(self) -> Tensor:
-        """The difference with every gate at its mean noise: what is ranked and kept."""
-        difference = self.value * _hard_concrete(self.gate)
-        return difference if self.module_gate is None else difference * _hard_concrete(self.module_gate)
+    def tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+        stored = self._head(trained)
+        for name, (indices, values) in self.difference.prune().items():
+            if len(indices):
+                stored |= {name + INDICES: indices.to(torch.int32), name + VALUES: values}
+        return stored
 
-    def expected_count(self) -> Tensor:
-        """The expected number of open gates, equation 4 of the paper; the L0 penalty."""
-        count = torch.sigmoid(self.gate).sum()  # log(-LOW / HIGH) = 0
-        return count if self.module_gate is None else count * torch.sigmoid(self.module_gate)
-
-    @torch.no_grad()
-    def draw(self) -> None:
-        """Logistic noise for one forward pass, in which a parameter may be used more than once."""
-        tiny = torch.finfo(self.gate.dtype).eps
-        gates = (self.gate, self.gate.new_empty(())) if self.module_gate is None else (self.gate, self.module_gate)
-        self.noise = tuple(torch.empty_like(gate).uniform_(tiny, 1 - tiny).logit_() for gate in gates)
-
-    def _sampled(self) -> Tensor:
-        if self.noise is None:
-            self.draw()
-        difference = self.value * _hard_concrete(self.gate + self.noise[0])
-        if self.module_gate is None:
-            return difference
-        return difference * _hard_concrete(self.module_gate + self.noise[1])
-
-
-class SparseDifference:
-    """The differences of all parameters of a model, and their common budget.
-
-    Args:
-        parts: each parametrized parameter's plain name with its :class:`Difference`.
-        budget: how many entries are kept in all.
-    """
-
-    def __init__(self, parts: dict[str, Difference], budget: int):
-        self.parts, self.budget = parts, budget
-        self.hook: Optional[RemovableHandle] = None
-        for part in parts.values():
-            part.whole = self
-
-    @property
-    def searching(self) -> bool:
-        return any(part.searching for part in self.parts.values())
-
-    def draw(self) -> None:
-        """Noise for one forward pass, while searching."""
-        for part in self.parts.values():
-            if part.searching:
-                part.draw()
-
-    def expected_count(self) -> Tensor:
-        return sum(part.expected_count() for part in self.parts.values())
-
-    def prune(self) -> dict[str, Kept]:
-        """The largest ``budget`` entries of the expected difference; all that is kept, once fixed."""
-        return {name: part.kept() for name, part in self.parts.items()}
+    def check_tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]):
+        head, parts, count = self._head(trained), self.difference.parts, 0
+        super().check_tensors(model, head, {n: t for n, t in tensors.items() if not n.endswith((INDICES, VALUES))})
+        for name in {name.removesuffix(INDICES).removesuffix(VALUES) for name in tensors} - set(head):
+            indices, values = tensors.get(name + INDICES), tensors.get(name + VALUES)
+            if name not in parts or indices is None or values is None:
+                raise UsageError(f"does not fit: it changes {name}, which this model does not have whole")
+            whole = indices.dtype == torch.int32 and indices.ndim == 1 and indices.shape == values.shape
+            ascending = whole and len(indices) > 0 and bool((indices.diff() > 0).all())
+            if not ascending or indices[0] < 0 or indices[-1] >= parts[name].size:
+                raise UsageError(f"does not fit: the positions that it changes in {name} are not positions")
+            count += len(indices)
+        if count != self.difference.budget:
+            raise UsageError(f"does not fit: it changes {count:,} numbers, not {self.difference.budget:,}")
 
     @torch.no_grad()
-    def rank(self) -> None:
-        """Tell every part which of its entries are among the largest ``budget`` of all."""
-        expected = [part.expected().flatten() for part in self.parts.values()]
-        largest = torch.cat([e.abs() for e in expected]).topk(self.budget, sorted=False).indices.sort().values
-        start = 0
-        for part, difference in zip(self.parts.values(), expected):
-            end = start + difference.numel()
-            low, high = torch.searchsorted(largest, torch.tensor([start, end], device=largest.device)).tolist()
-            indices = largest[low:high] - start
-            part.set_pruned((indices, difference[indices]))
-            start = end
+    def put_tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]):
+        head = self._head(trained)
+        like = next(model.parameters())
+        kept = {}
+        for name in self.difference.parts:
+            indices = tensors.get(name + INDICES, torch.empty(0, dtype=torch.int32))
+            values = tensors.get(name + VALUES, torch.empty(0))
+            kept[name] = indices.to(like.device, torch.int64), values.to(like.device, like.dtype, copy=True)
+        self.difference.fix(kept)
+        super().put_tensors(model, head, tensors)
 
-    def fix(self, kept: Optional[dict[str, Kept]] = None) -> None:
-        """End the search with ``kept``, by default with what pruning keeps now."""
-        kept = self.prune() if kept is None else kept
-        for name, part in self.parts.items():
-            part.fix(kept[name])
+    def is_index(self, name: str) -> bool:
+        return name.endswith(INDICES)
 
-    def search_state(self) -> dict[str, Tensor]:
-        """The dense values and gates, while searching: what a checkpoint needs to go on."""
-        return {f"{name}/{kind}": p for name, part in self.parts.items() for kind, p in part.named_parameters()}
-
-    def search_from(self, state: dict[str, Tensor]) -> None:
-        """Go on with a search from :meth:`search_state`."""
-        for name, part in self.parts.items():
-            part.search(state[f"{name}/value"], state[f"{name}/gate"], state.get(f"{name}/module_gate"))
-
-    def trained(self) -> Iterator[tuple[str, str, nn.Parameter]]:
-        """(plain name of the original, kind, parameter) of everything that is trained now."""
-        for name, part in self.parts.items():
-            for kind, parameter in part.named_parameters():
-                yield name, kind, parameter
+    def _head(self, trained: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+        """What of everything trained is not of the difference."""
+        ours = {id(parameter) for *_, parameter in self.difference.trained()}
+        return {name: parameter for name, parameter in trained.items() if id(parameter) not in ours}
 
 
 def budget_of(config: AdapterConfig, size: int) -> int:
@@ -197,39 +140,3 @@ def budget_of(config: AdapterConfig, size: int) -> int:
     if budget < 1:
         raise UsageError(f"--diff_sparsity {config.diff_sparsity:g} of {size:,} numbers is less than one of them")
     return budget
-
-
-def insert_difference(model: PreTrainedModel, config: AdapterConfig, head: set[str]) -> None:
-    """Parametrize every parameter of the base model that is not ``head``, in place; starts as the identity."""
-    prefix, parts, size = base_prefix(model), {}, 0
-    for name, parameter in list(model.named_parameters()):
-        if name.startswith(prefix) and name not in head:
-            owner_name, _, parameter_name = name.rpartition(".")
-            owner = model.get_submodule(owner_name)
-            parts[name] = Difference(parameter, config.diff_structured).train(owner.training)
-            size += parameter.numel()
-            parametrize.register_parametrization(owner, parameter_name, parts[name])
-    model.difference = SparseDifference(parts, budget_of(config, size))
-    model.difference.hook = model.register_forward_pre_hook(_draw_noise)
-
-
-def take_out_difference(model: PreTrainedModel) -> None:
-    """Put the pre-trained parameters back as they were."""
-    if not hasattr(model, "difference"):
-        return
-    for name in model.difference.parts:
-        owner_name, _, parameter_name = name.rpartition(".")
-        parametrize.remove_parametrizations(model.get_submodule(owner_name), parameter_name, leave_parametrized=False)
-    model.difference.hook.remove()
-    del model.difference
-
-
-def _draw_noise(model: PreTrainedModel, _) -> None:
-    """Before the pass, so that recomputed activations find the same noise and leave the random state alone."""
-    if model.training:
-        model.difference.draw()
-
-
-def _hard_concrete(gate: Tensor) -> Tensor:
-    """A stretched sigmoid, clamped to [0, 1]."""
-    return (torch.sigmoid(gate) * (HIGH - LOW) + LOW).clamp(0, 1)

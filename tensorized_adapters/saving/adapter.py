@@ -1,33 +1,22 @@
-"""The adapter folder: every trained tensor and nothing else, with what is needed to refuse the wrong base model.
-
-adapter_config.json         settings, labels, fingerprint of the frozen base, checksums
-adapter_model.safetensors   all that was trained, by the model's own parameter names (storage.py)
-README.md                   a model card
-
-A LoRA adapter's folder is also one of peft: its adapter_config.json and tensor names are peft's, and what would
-otherwise stand in adapter_config.json stands in tensorized_adapters.json.
-"""
+"""Saving what was trained of a model as an adapter folder (format.py), and putting it on a model again."""
 
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..adapters.insertion import adapters_of
 from ..architectures import base_prefix, layer_norm_names
 from ..config import AdapterConfig
 from ..errors import RunFailed, UsageError
 from ..files import write_aside
-from ..methods.adapting import add_adapters, remove_adapters
 from ..methods.fingerprint import base_fingerprint
-from ..methods.lora import peft_file
+from ..methods.parameters import adaptation_of, trained_parameters
+from ..methods.verbs import add_adapters, remove_adapters
 from .format import (
     BESIDE_PEFT_FILE,
     CARD_FILE,
@@ -38,7 +27,7 @@ from .format import (
     read_adapter,
 )
 from .model_card import model_card
-from .storage import check_tensors, file_names, put_tensors, tensors_to_store
+from .upgrade import upgraded
 
 
 def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dict[str, Any]] = None) -> None:
@@ -53,21 +42,20 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
         UsageError: if the model has no adapters.
         RunFailed: if a trained tensor is not finite; nothing is written then.
     """
-    config: Optional[AdapterConfig] = getattr(model, "adapter_config", None)
-    if config is None:
-        raise UsageError("the model is not adapted; add_adapters(model, config) first")
-    tensors = tensors_to_store(model)
+    adaptation = adaptation_of(model)
+    method, head = adaptation.method, adaptation.in_place["head"]
+    tensors = method.tensors(model, trained_parameters(model))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise RunFailed(f"{name} holds NaN or infinity; nothing was written to {folder}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = safetensors.torch.save(file_names(config.method, tensors), metadata={"format": "pt"})
-    head = model.trained_in_place["head"]
-    prefix = base_prefix(model)
+    in_file = {method.file_name(name): tensor for name, tensor in tensors.items()}
+    weights = safetensors.torch.save(in_file, metadata={"format": "pt"})
     record = {
         "format_version": FORMAT_VERSION,
-        "adapter": config.to_dict(),
+        "adapter": adaptation.config.to_dict(),
         "num_labels": model.config.num_labels,
         "id2label": {str(key): value for key, value in model.config.id2label.items()},
         "problem_type": model.config.problem_type,
@@ -75,20 +63,20 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
             "name": model.config._name_or_path,
             "revision": getattr(model.config, "_commit_hash", None),
             "model_type": model.config.model_type,
-            "fingerprint": _fingerprint(model, config, tensors, head),
+            "fingerprint": base_fingerprint(model, tensors, head),
         },
-        "newly_initialized": sorted(name for name in head if name.startswith(prefix)),
-        "learning_rate_scales": [s for _, adapter in adapters_of(model) for _, s in adapter.learning_rate_scales()],
+        "newly_initialized": sorted(name for name in head if name.startswith(base_prefix(model))),
         "notes": notes or {},
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     record["config_sha256"] = config_checksum(record)
     write_aside(folder / WEIGHTS_FILE, weights)
-    write_aside(folder / CARD_FILE, model_card(model, config, notes or {}).encode())
+    write_aside(folder / CARD_FILE, model_card(model, notes or {}).encode())
     content = json.dumps(record, indent=1).encode()
-    if config.method == "lora":
+    peft_config = method.peft_config(model, head)
+    if peft_config is not None:
         write_aside(folder / BESIDE_PEFT_FILE, content)
-        write_aside(folder / CONFIG_FILE, peft_file(model, head))
+        write_aside(folder / CONFIG_FILE, json.dumps(peft_config, indent=1, sort_keys=True).encode())
     else:
         (folder / BESIDE_PEFT_FILE).unlink(missing_ok=True)
         write_aside(folder / CONFIG_FILE, content)
@@ -109,26 +97,21 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     """
     record, tensors = read_adapter(folder)
     config = check_adapter_fits(model, record, tensors, folder)
-    before = {name: p.requires_grad for name, p in model.named_parameters()}
-    fresh = getattr(model, "adapter_config", None) is None
+    fresh = getattr(model, "adaptation", None) is None
     if fresh:
         new = record.get("newly_initialized")
         if new is None:  # by a version whose methods trained nothing else of the base in place than LayerNorms
             new = set(tensors) - (set(layer_norm_names(model)) if config.trains_layer_norm else set())
         add_adapters(model, config, newly_initialized=new)
+    method, trained = adaptation_of(model).method, trained_parameters(model)
     try:
-        check_tensors(model, tensors, folder)
-        _check_scales(model, record, folder)
-    except UsageError:
-        if fresh:  # leave the model as it was
+        method.check_tensors(model, trained, tensors)
+        tensors = upgraded(model, record, tensors)
+    except UsageError as error:
+        if fresh:
             remove_adapters(model)
-            for name, parameter in model.named_parameters():
-                parameter.requires_grad = before[name]
-        raise
-    put_tensors(model, tensors)
-    scales = iter(record["learning_rate_scales"])
-    for _, adapter in adapters_of(model):
-        adapter.set_learning_rate_scales(scales)
+        raise UsageError(f"{folder} {error}") from None
+    method.put_tensors(model, trained, tensors)
     model.config.id2label = {int(key): value for key, value in record["id2label"].items()}
     model.config.label2id = {value: key for key, value in model.config.id2label.items()}
     model.config.problem_type = record["problem_type"]
@@ -157,8 +140,7 @@ def check_adapter_fits(
         raise UsageError(
             f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
         )
-    new = record.get("newly_initialized", [])
-    if _fingerprint(model, config, tensors, new) != record["base_model"]["fingerprint"]:
+    if base_fingerprint(model, tensors, record.get("newly_initialized", [])) != record["base_model"]["fingerprint"]:
         raise UsageError(
             f"{folder} was trained on another base model: the frozen weights of "
             f"{model.config._name_or_path or 'this model'!r} are not those of {record['base_model']['name']!r}"
@@ -166,25 +148,11 @@ def check_adapter_fits(
     labels = {str(key): value for key, value in model.config.id2label.items()}
     if same_labels and (record["id2label"], record["problem_type"]) != (labels, model.config.problem_type):
         raise UsageError(f"{folder} is of another task: its labels are {list(record['id2label'].values())}")
-    adapted = getattr(model, "adapter_config", None)
-    if adapted is not None and adapted.to_dict() != config.to_dict():
-        theirs, ours = config.to_dict(), adapted.to_dict()
+    adaptation = getattr(model, "adaptation", None)
+    if adaptation is not None and adaptation.config.to_dict() != config.to_dict():
+        theirs, ours = config.to_dict(), adaptation.config.to_dict()
         odd = sorted(name for name in theirs.keys() & ours.keys() if theirs[name] != ours[name])
         changes = ", ".join(f"{name} {theirs[name]} there, {ours[name]} here" for name in odd)
-        raise UsageError(
-            f"{folder} holds {config.describe()}, the model was adapted with {adapted.describe()} ({changes})"
-        )
+        ours = adaptation.config.describe()
+        raise UsageError(f"{folder} holds {config.describe()}, the model was adapted with {ours} ({changes})")
     return config
-
-
-def _fingerprint(model: PreTrainedModel, config: AdapterConfig, tensors: Iterable[str], new: Iterable[str]) -> str:
-    """Of what stays frozen; of the base as it was pre-trained, where nothing does."""
-    if config.method != "full":
-        return base_fingerprint(model, tensors)
-    return getattr(model, "pretrained_fingerprint", None) or base_fingerprint(model, new)
-
-
-def _check_scales(model: PreTrainedModel, record: dict[str, Any], folder: str | Path) -> None:
-    expected = sum(1 for _, adapter in adapters_of(model) for _ in adapter.parameters())
-    if len(record["learning_rate_scales"]) != expected:
-        raise UsageError(f"{folder} does not fit its own settings: {expected} learning-rate scales expected")

@@ -1,4 +1,15 @@
-"""Reading an adapter folder (checkpoint.py says what is in it), and refusing what is not whole."""
+"""The adapter folder's files: their names and versions, reading them, and refusing what is not whole.
+
+adapter_config.json         settings, labels, fingerprint of the frozen base, checksums
+adapter_model.safetensors   all that was trained and nothing else, by the model's own parameter names
+README.md                   a model card
+
+The folder of a method that peft knows is also one of peft: its adapter_config.json and tensor names are peft's, and
+what would otherwise stand in adapter_config.json stands in tensorized_adapters.json.
+
+Format 2 holds the factors of W = gain x product(factors). Format 1 held factors without a gain, and a learning rate
+for each (upgrade.py).
+"""
 
 import hashlib
 import json
@@ -10,10 +21,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ..config import AdapterConfig
 from ..errors import UsageError
-from .storage import names_of_file
+from ..methods.registry import method_of
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 CARD_FILE = "README.md"
@@ -38,12 +51,12 @@ def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]
         tensors = safetensors.torch.load(weights)
     except safetensors.SafetensorError as error:
         raise UsageError(f"{folder / WEIGHTS_FILE} is not a safetensors file: {error}") from None
-    positions = record["adapter"].get("method") == "diff_pruning"
+    method = method_of(AdapterConfig.from_dict(record["adapter"]))
     for name, tensor in tensors.items():
-        numbers = tensor.is_floating_point() or (positions and tensor.dtype == torch.int32)
+        numbers = tensor.dtype == torch.int32 if method.is_index(name) else tensor.is_floating_point()
         if not numbers or not torch.isfinite(tensor).all():
             raise UsageError(f"{folder / WEIGHTS_FILE}: {name} holds something else than finite numbers")
-    return record, names_of_file(record["adapter"].get("method"), tensors)
+    return record, {method.name_of_file(name): tensor for name, tensor in tensors.items()}
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -62,8 +75,9 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path} is truncated or was altered: it is not JSON") from None
     if not isinstance(record, dict) or "format_version" not in record:
         raise UsageError(f"{path} is not an adapter of this program")
-    if record["format_version"] != FORMAT_VERSION:
-        raise UsageError(f"{path} has format version {record['format_version']}, this program reads {FORMAT_VERSION}")
+    if record["format_version"] not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
+        raise UsageError(f"{path} has format version {record['format_version']}, this program reads {known}")
     if record.get("config_sha256") != config_checksum(record):
         raise UsageError(f"{path} was altered: its checksum is not the recorded one")
     _check_schema(record, path)
@@ -79,13 +93,14 @@ def adapter_folder(folder: str | Path) -> Path:
 def _check_schema(record: dict[str, Any], path: Path) -> None:
     """What a checksum cannot tell: a record that was written by hand."""
     kinds = {"adapter": dict, "num_labels": int, "id2label": dict, "base_model": dict, "weights_sha256": str}
-    kinds |= {"learning_rate_scales": list, "notes": dict}
+    kinds |= {"notes": dict} | ({"learning_rate_scales": list} if record["format_version"] == 1 else {})
     for name, kind in kinds.items():
         if not isinstance(record.get(name), kind):
             raise UsageError(f"{path} is not an adapter of this program: {name!r} is missing or of another type")
     if set(record["id2label"]) != {str(i) for i in range(record["num_labels"])}:
         raise UsageError(f"{path} is not an adapter of this program: 'id2label' does not name the labels")
-    if not all(isinstance(s, (int, float)) and 0 < s < float("inf") for s in record["learning_rate_scales"]):
+    scales = record.get("learning_rate_scales", [])
+    if not all(isinstance(s, (int, float)) and 0 < s < float("inf") for s in scales):
         raise UsageError(f"{path} is not an adapter of this program: 'learning_rate_scales' must be positive numbers")
     if not isinstance(record.get("newly_initialized", []), list):
         raise UsageError(f"{path} is not an adapter of this program: 'newly_initialized' must be names")

@@ -5,19 +5,16 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..config import AdapterConfig
-from ..methods.adapting import GROUPS, parameter_groups
-
-_BACKBONE = {"bitfit": "biases", "diff_pruning": "changed numbers", "full": "backbone"}
+from ..methods.parameters import GROUPS, adaptation_of, count_trained
 
 
-def model_card(model: PreTrainedModel, config: AdapterConfig, notes: dict[str, Any]) -> str:
-    """Markdown with what was trained, the notes, and the code that loads it."""
-    counts = parameter_groups(model)
+def model_card(model: PreTrainedModel, notes: dict[str, Any]) -> str:
+    """Markdown with what was trained of an adapted model, the notes, and the code that loads it."""
+    method, counts = adaptation_of(model).method, count_trained(model)
     base = model.config._name_or_path or model.config.model_type
     names = {
         "adapters": "adapters",
-        "backbone": _BACKBONE.get(config.method),
+        "backbone": method.backbone_called,
         "layer_norm": "LayerNorms",
         "head": "head",
     }
@@ -27,7 +24,7 @@ def model_card(model: PreTrainedModel, config: AdapterConfig, notes: dict[str, A
 library_name: tensorized-adapters
 tags: [tensorized-adapters, text-classification]
 ---
-# {config.describe()} for {Path(base).name}
+# {method.config.describe()} for {Path(base).name}
 
 {counts["trained"]:,} trained parameters ({100 * counts["trained"] / counts["model"]:.4f} % of the model): {parts}.
 

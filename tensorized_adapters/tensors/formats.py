@@ -1,20 +1,24 @@
-"""CP, Tucker, Tensor-Train, Tensor-Ring and low-rank matrices: storage, count, start, and the thin pair.
+"""CP, Tucker, Tensor-Train, Tensor-Ring and low-rank matrices: storage, count, and the product that is the weight.
 
-A weight matrix (in x out) is seen as a tensor whose leading modes multiply to ``in`` and whose trailing modes multiply
-to ``out``; ``cut`` is the number of leading modes. Across the cut every format is exactly a product of two thin
-matrices, W = A B with A (in x k) and B (k x out), so that a projection is ``(x @ A) @ B`` and W is never assembled.
+A weight matrix (in x out) is seen as a tensor (:class:`Matricization`) and is W = gain x product(factors), the gain
+one fixed number (initialization.py). Across the cut between its leading and trailing modes every format is exactly a
+product of two matrices, T = A B with A (leading x k) and B (k x trailing); where that is also the cut between input
+and output, a projection is ``(x @ A) @ B`` and W is never assembled.
 
 Storage is tltorch's (Kossaifi et al.); the formats are those of Kolda & Bader, "Tensor Decompositions and
 Applications" (2009), Oseledets, "Tensor-Train Decomposition" (2011), Zhao et al., "Tensor Ring Decomposition" (2016).
 """
 
 import math
+from collections.abc import Sequence
 from functools import reduce
 from typing import Optional
 
 import tensorly
 import torch
 from torch import Tensor, nn
+
+from .shapes import Matricization
 
 _backend = tensorly.get_backend()
 from tltorch.factorized_tensors import CPTensor, FactorizedTensor, TTTensor, TuckerTensor  # noqa: E402
@@ -23,62 +27,84 @@ from tltorch.utils import FactorList  # noqa: E402
 tensorly.set_backend(_backend)  # importing tltorch switches it for the whole process; others must not feel that
 
 
-class _ThinPair:
+class FactorizedWeight:
     """What the formats share: the matrix view of a factorised tensor. Mixed into tltorch's classes."""
 
     shape: tuple[int, ...]
-    cut: int
-    learning_rate_scales: Optional[list[float]] = None  # one per parameter, in their order; None: the plain rate
-    merged: Optional[tuple[Tensor, Tensor]] = None  # the pair, while a forward pass has merged all sites' (pairs.py)
+    view: Matricization
+    bond: int  # the rank, the same for every mode and bond
+    gain: float = 1.0
 
     @staticmethod
     def ranks(order: int, rank: int):
-        """The rank in the form that ``new`` takes."""
+        """The rank in the form that tltorch's ``new`` takes."""
         return rank
 
     @staticmethod
-    def usable_rank(shape: tuple[int, ...]) -> Optional[int]:
+    def usable_rank(shape: Sequence[int]) -> Optional[int]:
         """The rank beyond which the format gains nothing, or None where only storage sets a bound."""
         return None
 
-    @property
-    def in_features(self) -> int:
-        return math.prod(self.shape[: self.cut])
-
-    @property
-    def out_features(self) -> int:
-        return math.prod(self.shape[self.cut :])
-
-    def thin_pair(self, cut: Optional[int] = None) -> tuple[Tensor, Tensor]:
-        """A (prod(shape[:cut]) x k) and B (k x prod(shape[cut:])) with W = A B; differentiable in every factor."""
-        if cut is None and self.merged is not None:
-            return self.merged
-        return self.pair_of(list(self.parameters()), cut or self.cut)
-
     @staticmethod
-    def pair_of(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
-        """The thin pair of the factors ``parts``, in the order of ``parameters()``; batch dimensions may lead."""
+    def parameter_count(shape: Sequence[int], rank: int) -> int:
+        """How many numbers the format stores for a tensor of this shape."""
         raise NotImplementedError
 
+    @staticmethod
+    def terms(order: int, rank: int) -> int:
+        """How many products of factor entries an entry of the tensor is the sum of."""
+        raise NotImplementedError
+
+    @staticmethod
+    def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
+        """A (prod(shape[:cut]) x k) and B (k x prod(shape[cut:])) whose product is the tensor, without the gain.
+
+        Args:
+            parts: the factors in the order of ``parameters()``; batch dimensions may lead.
+            cut: the number of modes on the left.
+        """
+        raise NotImplementedError
+
+    def matrices(self, parts: Optional[list[Tensor]] = None) -> tuple[Tensor, ...]:
+        """One or two matrices whose product is W (in x out), by whichever takes fewer multiply-adds.
+
+        Args:
+            parts: factors to use instead of the weight's own, for example those of several weights stacked along a
+                leading dimension, which the matrices then have too.
+        """
+        a, b = self.low_rank_pair(list(self.parameters()) if parts is None else parts, self.view.cut)
+        a, b = (self.gain * a, b) if a.numel() < b.numel() else (a, self.gain * b)
+        if self.view.interleaved:
+            return (self.view.matrix_of(a @ b),)
+        return (a, b) if pair_is_cheaper(a, b) else (a @ b,)
+
     def matrix(self) -> Tensor:
-        """The assembled weight (in_features x out_features)."""
-        a, b = self.thin_pair()
-        return a @ b
+        """The assembled weight (in x out)."""
+        return reduce(torch.matmul, self.matrices())
 
     def project(self, x: Tensor) -> Tensor:
-        """``x @ W`` for x (..., in_features)."""
-        return project(x, self.thin_pair())
+        """``x @ W`` for x (..., in)."""
+        return project(x, self.matrices())
+
+    def to_tensor(self) -> Tensor:
+        """The tensor of shape ``shape`` as tensorly assembles it: independent of :meth:`low_rank_pair`."""
+        with tensorly.backend_context("pytorch", local_threadsafe=True):
+            return self.gain * self._reconstructed()
+
+    def _reconstructed(self) -> Tensor:
+        raise NotImplementedError
 
 
-def project(x: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:
-    """``x @ A @ B``, by whichever of the pair and its product takes fewer multiply-adds."""
-    a, b = pair
-    return times(x, a) @ b if pair_is_cheaper(a, b) else times(x, a @ b)
+def project(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """``x @ W`` for the one or two matrices whose product is W."""
+    for matrix in matrices[:-1]:
+        x = times(x, matrix)
+    return x @ matrices[-1] if len(matrices) > 1 else times(x, matrices[0])
 
 
 def pair_is_cheaper(a: Tensor, b: Tensor) -> bool:
     """Whether k (in + out) < in * out, so that two thin products beat one with the assembled matrix."""
-    (n_in, k), n_out = a.shape, b.shape[1]
+    n_in, k, n_out = *a.shape[-2:], b.shape[-1]
     return k * (n_in + n_out) < n_in * n_out
 
 
@@ -108,66 +134,99 @@ def _chain(cores: list[Tensor]) -> Tensor:
     return reduce(lambda left, right: torch.einsum("...aib,...bjc->...aijc", left, right).flatten(-3, -2), cores)
 
 
-class CP(_ThinPair, CPTensor, name="tensorized_adapters_cp"):
-    """W[i..., o...] = sum_r w_r U1[i1, r] ... Un[on, r], the weights w trained like every factor; k = rank."""
+class CP(FactorizedWeight, CPTensor, name="tensorized_adapters_cp"):
+    """T[i, j, ...] = sum_r w_r U1[i, r] U2[j, r] ..., the weights w trained like every factor; k = rank.
+
+    Factors: ``weights`` (rank), ``factors.factor_n`` (n_i x rank).
+    """
 
     @staticmethod
-    def parameter_count(shape: tuple[int, ...], rank: int) -> int:
+    def parameter_count(shape: Sequence[int], rank: int) -> int:
         return rank * (1 + sum(shape))
 
     @staticmethod
-    def pair_of(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
+    def terms(order: int, rank: int) -> int:
+        return rank
+
+    @staticmethod
+    def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
         weights, *factors = parts
         return _khatri_rao(factors[:cut]) * weights.unsqueeze(-2), _khatri_rao(factors[cut:]).mT
 
+    def _reconstructed(self) -> Tensor:
+        return tensorly.cp_to_tensor((self.weights, [*self.factors]))
 
-class Tucker(_ThinPair, TuckerTensor, name="tensorized_adapters_tucker"):
-    """W = G x1 U1 x2 U2 ...; k is the product of the ranks on the side where it is smaller."""
+
+class Tucker(FactorizedWeight, TuckerTensor, name="tensorized_adapters_tucker"):
+    """T = G x1 U1 x2 U2 ...; k is the product of the ranks on the side where it is smaller.
+
+    Factors: ``core`` (rank x rank x ...), ``factors.factor_n`` (n_i x rank).
+    """
 
     @staticmethod
     def ranks(order: int, rank: int):
         return (rank,) * order
 
     @staticmethod
-    def usable_rank(shape: tuple[int, ...]) -> Optional[int]:
+    def usable_rank(shape: Sequence[int]) -> Optional[int]:
         return min(shape)
 
     @staticmethod
-    def parameter_count(shape: tuple[int, ...], rank: int) -> int:
+    def parameter_count(shape: Sequence[int], rank: int) -> int:
         return rank ** len(shape) + rank * sum(shape)
 
     @staticmethod
-    def pair_of(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
+    def terms(order: int, rank: int) -> int:
+        return rank**order
+
+    @staticmethod
+    def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
         core, *factors = parts
         left, right = _kronecker(factors[:cut]), _kronecker(factors[cut:]).mT
         core = core.reshape(*left.shape[:-2], left.shape[-1], right.shape[-2])
         # The core joins the side with more ranks, so that the dimension in between is the smaller one.
         return (left @ core, right) if core.shape[-2] >= core.shape[-1] else (left, core @ right)
 
+    def _reconstructed(self) -> Tensor:
+        return tensorly.tucker_to_tensor((self.core, [*self.factors]))
 
-class TT(_ThinPair, TTTensor, name="tensorized_adapters_tt"):
-    """W[i..., o...] = G1[i1] G2[i2] ... Gn[on] with bonds (1, rank, ..., rank, 1); k is the bond at the cut."""
+
+class TT(FactorizedWeight, TTTensor, name="tensorized_adapters_tt"):
+    """T[i, j, ...] = G1[i] G2[j] ... with bonds (1, rank, ..., rank, 1); k is the bond at the cut.
+
+    Factors: ``factors.factor_n`` (bond x n_i x bond).
+    """
 
     @staticmethod
     def ranks(order: int, rank: int):
         return (1, *(rank,) * (order - 1), 1)
 
     @staticmethod
-    def usable_rank(shape: tuple[int, ...]) -> Optional[int]:
+    def usable_rank(shape: Sequence[int]) -> Optional[int]:
         return min(min(math.prod(shape[:i]), math.prod(shape[i:])) for i in range(1, len(shape)))
 
     @staticmethod
-    def parameter_count(shape: tuple[int, ...], rank: int) -> int:
-        bonds = (1, *(rank,) * (len(shape) - 1), 1)
+    def parameter_count(shape: Sequence[int], rank: int) -> int:
+        bonds = TT.ranks(len(shape), rank)
         return sum(left * n * right for left, n, right in zip(bonds, shape, bonds[1:]))
 
     @staticmethod
-    def pair_of(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
+    def terms(order: int, rank: int) -> int:
+        return rank ** (order - 1)
+
+    @staticmethod
+    def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
         return _chain(parts[:cut]).squeeze(-3), _chain(parts[cut:]).squeeze(-1)
 
+    def _reconstructed(self) -> Tensor:
+        return tensorly.tt_to_tensor([*self.factors])
 
-class TR(_ThinPair, FactorizedTensor, name="tensorized_adapters_tr"):
-    """W[i..., o...] = trace(G1[i1] G2[i2] ... Gn[on]) with every bond ``rank``; k = rank^2. tltorch has no ring."""
+
+class TR(FactorizedWeight, FactorizedTensor, name="tensorized_adapters_tr"):
+    """T[i, j, ...] = trace(G1[i] G2[j] ...) with every bond ``rank``; k = rank^2. tltorch has no ring.
+
+    Factors: ``factors.factor_n`` (rank x n_i x rank).
+    """
 
     def __init__(self, factors, shape=None, rank=None):
         super().__init__()
@@ -181,32 +240,36 @@ class TR(_ThinPair, FactorizedTensor, name="tensorized_adapters_tr"):
         return cls([nn.Parameter(torch.empty((rank, n, rank), device=device, dtype=dtype)) for n in shape])
 
     @staticmethod
-    def parameter_count(shape: tuple[int, ...], rank: int) -> int:
+    def parameter_count(shape: Sequence[int], rank: int) -> int:
         return rank**2 * sum(shape)
+
+    @staticmethod
+    def terms(order: int, rank: int) -> int:
+        return rank**order
 
     @property
     def decomposition(self):
         return self.factors
 
-    def to_tensor(self) -> Tensor:
-        return self.matrix().reshape(self.shape)
-
     @staticmethod
-    def pair_of(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
+    def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
         left, right = _chain(parts[:cut]), _chain(parts[cut:])  # (r0, in, rc), (rc, out, r0)
         return left.transpose(-3, -2).flatten(-2), right.movedim(-1, -3).flatten(-3, -2)
+
+    def _reconstructed(self) -> Tensor:
+        return tensorly.tr_to_tensor([*self.factors])
 
 
 class LowRankMatrix(TT, name="tensorized_adapters_matrix"):
     """The order-2 case: one bond between an (in x rank) and a (rank x out) factor."""
 
 
-FORMATS = {"cp": CP, "tucker": Tucker, "tt": TT, "tr": TR, "matrix": LowRankMatrix}
+FORMATS: dict[str, type[FactorizedWeight]] = {"cp": CP, "tucker": Tucker, "tt": TT, "tr": TR, "matrix": LowRankMatrix}
 
 
-def new_weight(projection_type: str, shape: tuple[int, ...], cut: int, rank: int) -> _ThinPair:
-    """An uninitialised factorised weight of the given format."""
+def new_weight(projection_type: str, view: Matricization, rank: int) -> FactorizedWeight:
+    """An uninitialised factorised weight of the given format, for a matrix that is seen as ``view`` says."""
     kind = FORMATS[projection_type]
-    weight = kind.new(shape, kind.ranks(len(shape), rank))
-    weight.cut = cut
+    weight = kind.new(view.shape, kind.ranks(len(view.shape), rank))
+    weight.view, weight.bond = view, rank
     return weight

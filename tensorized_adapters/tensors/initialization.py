@@ -1,10 +1,24 @@
-"""How factorised weights start, and the learning rate of each factor that follows from it."""
+"""How factorised weights start, and the one gain that makes every format train at a dense layer's learning rate.
+
+A weight is W = gain x product(factors). Under Adam a step changes each number of a factor by about the learning rate
+lr, whatever the gradient's size; so a factor of standard deviation s changes by lr / s of itself, and W by the sum of
+that over its n factors. With every factor drawn at n s_W (s_W the standard deviation of the dense layer's weight) W
+changes by lr / s_W of itself: by lr in each entry, as a dense layer does. The gain then has to make up for the
+factors' size, and is a closed form of format, shape and rank:
+
+    std(product of the factors) = sqrt(terms) (n s_W)^n          each entry is a sum of that many products
+    gain = s_W / (sqrt(terms) (n s_W)^n)
+
+A last factor that starts at zero has no size to be relative to: a step d in it moves W by gain sqrt(k) std(product of
+the others) d, and that is d with n times that gain. Constant scales of the gradient are nothing to Adam, so this is
+the same trajectory as a learning rate of its own for every factor.
+"""
 
 import math
 
 import torch
 
-from .formats import _ThinPair
+from .formats import FactorizedWeight
 
 PUBLISHED_BOUND = 0.1
 # |relu(h W)| / |h| of a one-matrix adapter at its start: small enough to change no logit by more than 1e-3, and not
@@ -13,40 +27,39 @@ ONE_MATRIX_GAIN = 1e-4
 
 
 @torch.no_grad()
-def published_start_(weight: _ThinPair) -> None:
-    """Every factor uniform in (-0.1, 0.1), as the published code draws them; one learning rate for all."""
+def published_start_(weight: FactorizedWeight) -> None:
+    """Every factor uniform in (-0.1, 0.1), as the published code draws them, and no gain."""
     for parameter in weight.parameters():
         parameter.uniform_(-PUBLISHED_BOUND, PUBLISHED_BOUND)
-    weight.learning_rate_scales = None
+    weight.gain = 1.0
 
 
 @torch.no_grad()
-def calibrated_start_(weight: _ThinPair, std: float, last_factor_gain: float = 1.0) -> None:
-    """Normal factors, rescaled so that the assembled weight has exactly the standard deviation ``std``.
+def calibrated_start_(weight: FactorizedWeight, std: float, last_factor: float = 1.0) -> None:
+    """Normal factors of standard deviation n ``std``, and the gain with which W has the standard deviation ``std``.
 
-    Afterwards the last factor is multiplied by ``last_factor_gain``: 0 for an up weight, which makes the adapter the
-    identity; tiny for the one-matrix mode. Also sets ``weight.learning_rate_scales``, one number per parameter: with
-    it Adam's step moves the assembled weight as it would move a dense layer's. A step of relative size e in each of n
-    factors changes W by about n e, so a factor with standard deviation s_i gets s_i / (n s_W); the last factor, where
-    it is scaled down, has no size to be relative to: a step d in it moves W = A F by sqrt(k) std(A) d.
+    A draw of few factors misses it; all are rescaled by a common number so that it is exact.
 
     Args:
         weight: an uninitialised factorised weight.
-        std: standard deviation of the assembled weight (before ``last_factor_gain``).
-        last_factor_gain: what the last factor is multiplied by in the end.
+        std: s_W, the standard deviation of the assembled weight (before ``last_factor``).
+        last_factor: what the assembled weight is multiplied by in the end, in its last factor: 0 for an up weight,
+            which makes the adapter the identity; tiny for the one-matrix mode. 1 leaves it alone.
     """
     parameters = list(weight.parameters())
+    n = len(parameters)
     for name, parameter in weight.named_parameters():
-        parameter.fill_(1.0) if name == "weights" else parameter.normal_()  # CP's weights: neutral, not random
+        # CP's weights start neutral, not random.
+        parameter.fill_(n * std) if name == "weights" else parameter.normal_(std=n * std)
+    weight.gain = gain_of(n, weight.terms(len(weight.shape), weight.bond), std)
     measured = weight.matrix().double().std(correction=0).item()
     for parameter in parameters:
-        parameter.mul_((std / measured) ** (1 / len(parameters)))
+        parameter.mul_((std / measured) ** (1 / n))
+    if last_factor != 1.0:
+        weight.gain *= n
+        parameters[-1].mul_(last_factor / n)
 
-    # Root mean square, which is the standard deviation of the factors (zero mean) and also serves CP's weights.
-    scales = [p.double().square().mean().sqrt().item() / (len(parameters) * std) for p in parameters]
-    if last_factor_gain != 1.0:
-        before, _ = weight.thin_pair(cut=weight.order - 1)  # W = before @ (the last factor)
-        scales[-1] = 1 / (math.sqrt(before.shape[1]) * before.double().std(correction=0).item())
-        parameters[-1].mul_(last_factor_gain)
-    # Four digits, since they are also kept in adapter_config.json: a resumed run must use the very same numbers.
-    weight.learning_rate_scales = [float(f"{scale:.4g}") for scale in scales]
+
+def gain_of(factors: int, terms: int, std: float) -> float:
+    """s_W / (sqrt(terms) (n s_W)^n), for n ``factors`` of standard deviation n s_W each."""
+    return std / (math.sqrt(terms) * (factors * std) ** factors)

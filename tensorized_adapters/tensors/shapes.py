@@ -1,67 +1,89 @@
-"""Which shapes a weight is factorised in, and which ranks its format can use there."""
+"""How a weight matrix is seen as a tensor: its modes, and how input and output modes stand beside each other."""
 
 import math
+from dataclasses import dataclass
 from typing import Optional
 
+from torch import Tensor
+
 from ..errors import UsageError
-from .formats import FORMATS
 
 MAX_SPLIT_RATIO = 8
 
 
-def balanced_split(size: int) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Matricization:
+    """A matrix (in x out) whose rows and columns are split into modes, seen as a tensor of those modes.
+
+    Separate, the tensor has all input modes and then all output modes: (i1, i2, o1, o2), and the cut between them is
+    the matrix. Interleaved, its modes are pairs (i1 o1, i2 o2), so that one term of a rank-r tensor is a Kronecker
+    product, and W has full matrix rank already at r = 1 (Van Loan & Pitsianis, "Approximation with Kronecker
+    Products", 1993).
+    """
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    interleaved: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's modes."""
+        if self.interleaved:
+            return tuple(i * o for i, o in zip(self.inputs, self.outputs))
+        return (*self.inputs, *self.outputs)
+
+    @property
+    def cut(self) -> int:
+        """How many modes lie left of the cut at which the format is split into two matrices."""
+        return 1 if self.interleaved else len(self.inputs)
+
+    @property
+    def in_features(self) -> int:
+        return math.prod(self.inputs)
+
+    @property
+    def out_features(self) -> int:
+        return math.prod(self.outputs)
+
+    def matrix_of(self, tensor: Tensor) -> Tensor:
+        """The matrix (..., in, out) of a tensor of these modes, whatever its dimensions behind those of a batch.
+
+        Args:
+            tensor: (..., in * out) numbers in the order of ``shape``, flattened or not; two trailing dimensions.
+        """
+        if not self.interleaved:
+            return tensor.reshape(*tensor.shape[:-2], self.in_features, self.out_features)
+        (i1, i2), (o1, o2) = self.inputs, self.outputs
+        return tensor.unflatten(-2, (i1, o1)).unflatten(-1, (i2, o2)).transpose(-3, -2).flatten(-4, -3).flatten(-2)
+
+
+def balanced_split(size: int, what: str = "hidden size") -> tuple[int, int]:
     """The factor pair of ``size`` nearest its square root, smaller first: 768 -> (24, 32), as published.
 
     Raises:
         UsageError: if the pair is so uneven (a prime, twice a prime) that factorising would save next to nothing.
     """
     if size < 1:
-        raise UsageError(f"hidden size {size} is not a size")
+        raise UsageError(f"{what} {size} is not a size")
     small = next(n for n in range(math.isqrt(size), 0, -1) if size % n == 0)
     if small == 1 or size // small > MAX_SPLIT_RATIO * small:
         raise UsageError(
-            f"hidden size {size} has no useful split into two modes (the most even is {small} x {size // small}); "
-            "use --adapter_projection_type matrix, or a model whose hidden size splits evenly"
+            f"{what} {size} has no useful split into two modes (the most even is {small} x {size // small}); "
+            "use --adapter_projection_type matrix, or a size that splits evenly"
         )
     return small, size // small
 
 
-def weight_shapes(
-    projection_type: str, hidden_size: int, bottleneck: Optional[int]
-) -> list[tuple[tuple[int, ...], int]]:
-    """(shape, cut) of each weight of an adapter: [down, up], or the one square matrix where ``bottleneck`` is None."""
-    hidden = (hidden_size,) if projection_type == "matrix" else balanced_split(hidden_size)
-    if bottleneck is None:
-        return [((*hidden, *hidden), len(hidden))]
-    return [((*hidden, bottleneck), len(hidden)), ((bottleneck, *hidden), 1)]
-
-
-def max_rank(projection_type: str, shape: tuple[int, ...], cut: int) -> int:
-    """The largest rank the format can use: within its modes or bonds, and storing no more than the matrix itself."""
-    kind, size = FORMATS[projection_type], math.prod(shape)
-    bound = kind.usable_rank(shape) or size
-    rank = 0
-    while rank < bound and kind.parameter_count(shape, rank + 1) <= size:
-        rank += 1
-    return rank
-
-
-def largest_rank(projection_type: str, hidden_size: int, bottleneck: Optional[int]) -> int:
-    """The largest rank that the format can use in every weight of an adapter."""
-    shapes = weight_shapes(projection_type, hidden_size, bottleneck)
-    return min(max_rank(projection_type, shape, cut) for shape, cut in shapes)
-
-
-def check_rank(projection_type: str, rank: int, hidden_size: int, bottleneck: Optional[int]) -> None:
-    """Refuse a rank that the format cannot use.
+def matricizations(
+    projection_type: str, hidden_size: int, bottleneck: Optional[int], interleaved: bool = False
+) -> list[Matricization]:
+    """How each weight of an adapter is seen: [down, up], or the one square matrix where ``bottleneck`` is None.
 
     Raises:
-        UsageError: naming the largest allowed rank; also for a hidden size without a useful split.
+        UsageError: for a size without a useful split; only the bottleneck of separate modes needs none.
     """
-    largest = largest_rank(projection_type, hidden_size, bottleneck)
-    if rank > largest:
-        n_out = bottleneck or hidden_size
-        raise UsageError(
-            f"--tensorized_layer_rank {rank} is above what {projection_type} can use for a {hidden_size} x {n_out} "
-            f"projection; the largest is {largest}"
-        )
+    hidden = (hidden_size,) if projection_type == "matrix" else balanced_split(hidden_size)
+    if bottleneck is None:
+        return [Matricization(hidden, hidden, interleaved)]
+    inner = balanced_split(bottleneck, "--adapter_size") if interleaved else (bottleneck,)
+    return [Matricization(hidden, inner, interleaved), Matricization(inner, hidden, interleaved)]

@@ -17,12 +17,11 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..architectures import base_prefix, layer_of
+from ..architectures import architecture_of, base_prefix, layer_names, layer_of
 from ..errors import RunFailed, UsageError
 from ..files import rename_into_place
-from ..methods.adapting import trained_parameters
-from ..methods.backbone import backbone_parameters
 from ..methods.fingerprint import base_fingerprint
+from ..methods.parameters import backbone_parameters, trained_parameters
 
 PREFIX_KEY = "prefix_hidden_states"  # of a batch: (examples, tokens, hidden)
 
@@ -34,12 +33,17 @@ def lowest_trained_layer(model: PreTrainedModel) -> int:
         UsageError: if that is the first one, or something is trained below the layers, or nothing in them.
     """
     inside = [name for name in trained_parameters(model) if name.startswith(base_prefix(model))]
-    layers = [layer_of(name) for name in inside if ".pooler." not in f".{name}"]
+    every_layer = layer_names(model)
+    if len(every_layer) < model.config.num_hidden_layers:
+        raise UsageError(
+            f"--cache_frozen_prefix: layers of a {model.config.model_type} model are shared; leave it out"
+        )
+    layers = [layer_of(name, every_layer) for name in inside if ".pooler." not in f".{name}"]
     lowest = min((layer for layer in layers if layer is not None), default=None)
     if not lowest or None in layers:
         raise UsageError(
             "--cache_frozen_prefix needs frozen layers below the lowest trained one: choose upper layers, such as "
-            f"--adapter_layers {model.config.num_hidden_layers // 2}-{model.config.num_hidden_layers - 1}"
+            f"--adapter_layers {len(every_layer) // 2}-{len(every_layer) - 1}"
         )
     return lowest
 
@@ -59,9 +63,10 @@ class FrozenPrefix:
         self.model, self.folder, self.autocast = model, folder, autocast
         self.lowest = lowest_trained_layer(model)
         self.dtype = np.dtype(np.float64 if next(model.parameters()).dtype is torch.float64 else np.float32)
-        self._layers = model.base_model.encoder.layer
+        self._names = layer_names(model)
+        self._layers = [model.base_model.get_submodule(name) for name in self._names]
         self._hidden: Optional[Tensor] = None
-        self._pairs = model.config.model_type.startswith("deberta")  # their layers return (hidden states, attentions)
+        self._pairs = architecture_of(model.config.model_type).returns_tuple
         for layer in self._layers[: self.lowest]:
             layer.forward = self._skippable(layer.forward)
         self._layers[self.lowest].register_forward_pre_hook(self._enter)
@@ -133,7 +138,7 @@ class FrozenPrefix:
     def _key(self, examples: Dataset) -> str:
         """sha256 of what the hidden states depend on: frozen weights below, configuration, token ids, precision."""
         backbone = backbone_parameters(self.model)
-        above = {name for name in backbone if (layer_of(name) or 0) >= self.lowest or ".pooler." in name}
+        above = {name for name in backbone if (layer_of(name, self._names) or 0) >= self.lowest or ".pooler." in name}
         config = self.model.config.to_dict()
         for name in ("_name_or_path", "id2label", "label2id", "problem_type", "transformers_version"):
             config.pop(name, None)

@@ -1,4 +1,5 @@
-"""Hugging Face's Trainer, with checkpoints of what was trained, per-factor learning rates and a fixed data order."""
+"""Hugging Face's Trainer, with checkpoints of what was trained, a learning rate for each group and a fixed
+data order."""
 
 import json
 import math
@@ -14,10 +15,9 @@ from transformers import Trainer, get_scheduler
 from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
-from ..adapters.insertion import adapters_of
 from ..errors import RunFailed
 from ..files import write_json
-from ..methods.adapting import trained_groups
+from ..methods.parameters import adaptation_of, trained_groups
 from ..saving.adapter import load_adapter, save_adapter
 from .callbacks import SaveAfterEvaluation
 from .checkpoints import ADAPTER_FOLDER, STEP_LOSSES_FILE, flaw_of_checkpoint, rotate_checkpoints, seal_checkpoint
@@ -33,8 +33,7 @@ class AdapterTrainer(Trainer):
     """Trains an adapted model.
 
     Args:
-        rates: learning rate of each parameter group (methods.GROUPS); that of an adapter's factor
-            is multiplied by the scale that its start gave it.
+        rates: learning rate of each parameter group (methods.parameters.GROUPS).
         notes: kept in every saved adapter (task, seed).
     """
 
@@ -77,23 +76,11 @@ class AdapterTrainer(Trainer):
     # Learning rates
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """One parameter group for each distinct (rate, weight decay)."""
+        """With the method's parameter groups, at the rates of this run."""
         if self.optimizer is None:
-            decayed = set(self.get_decay_parameter_names(self.model))
-            scales = {
-                id(p): scale for _, adapter in adapters_of(self.model) for p, scale in adapter.learning_rate_scales()
-            }
-            group_of = {id(p): group for group, ps in trained_groups(self.model).items() for p in ps.values()}
-            groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-            for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    rate = self.rates[group_of[id(parameter)]] * scales.get(id(parameter), 1.0)
-                    decay = self.args.weight_decay if name in decayed else 0.0
-                    groups.setdefault((rate, decay), []).append(parameter)
+            method, groups = adaptation_of(self.model).method, trained_groups(self.model)
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = kind(
-                [{"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in groups.items()], **options
-            )
+            self.optimizer = kind(method.optimizer_groups(groups, self.rates, self.args.weight_decay), **options)
         return self.optimizer
 
     def check_optimizer_and_schedule(self) -> None:

@@ -1,17 +1,26 @@
-"""What the fast paths must not change: merged and kept pairs, torch.compile, gradient checkpointing, autocast."""
+"""What the fast paths must not change: merged weights, the fused step, torch.compile, checkpointing, autocast."""
+
+import threading
 
 import pytest
 import torch
 from helpers import tiny_model
 
 from tensorized_adapters import AdapterConfig, add_adapters
+from tensorized_adapters.adapters import fast
 from tensorized_adapters.adapters.insertion import adapters_of
+from tensorized_adapters.tensors.formats import CP
 
 CONFIGS = [
     AdapterConfig(adapter_projection_type=kind, tensorized_layer_rank=2, adapter_size=8, if_adapter_like=mode)
     for kind in ("cp", "tucker", "tt", "tr", "matrix")
     for mode in (True, False)
-] + [AdapterConfig(method="compacter", adapter_size=8)]
+]
+CONFIGS += [AdapterConfig(method="compacter", adapter_size=8)]
+CONFIGS += [
+    AdapterConfig(adapter_projection_type=kind, tensorized_layer_rank=2, adapter_size=8, tensor_split="interleaved")
+    for kind in ("cp", "tr")
+]
 
 
 def name(config):
@@ -49,57 +58,54 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
-def test_merged_pairs_give_the_numbers_of_single_ones(config):
+def test_merged_weights_give_the_numbers_of_single_ones(config):
     model = model_of(config)
     merged = gradients(model)
-    assert all(weight.merged is None for _, adapter in adapters_of(model) for weight in adapter.weights())
-    model.merged_pairs.remove()
+    assert not fast._passes.stack
+    model.adaptation.method.merged.remove()
     assert_same(gradients(model), merged)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
 @pytest.mark.parametrize("input_grad", [True, False])
-@pytest.mark.parametrize("p", [0.0, 0.1])
-def test_the_fused_step_gives_autograds_numbers(config, input_grad, p, monkeypatch):
-    from tensorized_adapters.adapters import tensorized as module
-
-    site = model_of(config).bert.encoder.layer[0].output.dropout.train()
-    site.dropout.p, adapter = p, site.adapter
+def test_the_fused_step_gives_autograds_numbers(config, input_grad, monkeypatch):
+    adapter = model_of(config).bert.encoder.layer[0].output.dropout.adapter
     x = torch.randn(2, 5, 32, dtype=torch.float64, requires_grad=input_grad)
     target = torch.randn(2, 5, 32, dtype=torch.float64)
 
     def run():
         adapter.zero_grad()
         x.grad = None
-        torch.manual_seed(3)
-        output = site(x)
+        output = adapter(x)
         (output * target).sum().backward()
         grads = {n: p.grad.clone() for n, p in adapter.named_parameters()}
         return output.detach(), grads | ({"x": x.grad.clone()} if input_grad else {})
 
     fused = run()
-    monkeypatch.setattr(module, "can_fuse", lambda hidden: False)
+    monkeypatch.setattr(fast.FusedBottleneck, "apply", lambda h, *m: fast.add_projection(h, torch.relu(
+        fast.project(h, m[:2])), m[2:]))  # fmt: skip
     assert_same(run(), fused)
 
 
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.999])
-def test_dropout_at_a_site_is_inverted_dropout(p):
-    site = model_of(CONFIGS[0]).bert.encoder.layer[0].output.dropout.train()
-    torch.nn.init.zeros_(list(site.adapter.up.parameters())[-1])  # the adapter is the identity
-    site.dropout.p = p
-    x = torch.randn(5, 1000, 32, dtype=torch.float64, requires_grad=True)
-    first, second = site(x), site(x)
-    first.sum().backward()
-    kept = first != 0
-    assert abs(kept.double().mean() - (1 - p)) < 5 * (p * (1 - p) / x.numel()) ** 0.5 + 1e-5
-    torch.testing.assert_close(first[kept], x[kept] / (1 - p), rtol=1e-4, atol=0)
-    torch.testing.assert_close(x.grad, first / x, rtol=1e-10, atol=1e-12)
-    assert not torch.equal(kept, second != 0)
-    if p < 0.9:  # rows, columns and neighbours share no draws
-        for dim in (0, 1, 2):
-            both = (kept & kept.roll(1, dim)).double().mean()
-            assert abs(both - (1 - p) ** 2) < 0.01
-    torch.testing.assert_close(site.eval()(x), x, rtol=1e-15, atol=0)
+def test_an_evaluation_in_another_thread_leaves_trainings_gradients_alone():
+    """Merged weights belong to a forward pass: here an evaluation ends in the middle of a training pass."""
+    model = model_of(CONFIGS[0])
+    expected = gradients(model)
+    twin = model.bert.encoder.layer[1]  # the same weights, in the pass of another thread
+
+    def evaluate(*_):
+        def run():
+            with torch.no_grad():
+                model(input_ids=batch()["input_ids"])
+
+        if threading.current_thread() is threading.main_thread():
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+
+    handle = twin.register_forward_pre_hook(evaluate)
+    assert_same(gradients(model), expected)
+    handle.remove()
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
@@ -129,7 +135,7 @@ def test_the_whole_model_compiles_and_gives_the_same_numbers(config):
 
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("change", ["optimizer", "in place", "loaded", "data", "trained under a compiler"])
-def test_kept_pairs_follow_every_change_of_a_parameter(change, fused):
+def test_evaluation_follows_every_change_of_a_parameter(change, fused):
     model = model_of(CONFIGS[0])
 
     def logits():
@@ -137,7 +143,7 @@ def test_kept_pairs_follow_every_change_of_a_parameter(change, fused):
             return model.eval()(input_ids=batch()["input_ids"]).logits
 
     before = logits()
-    assert torch.equal(before, logits()) and model.merged_pairs._kept is not None
+    assert torch.equal(before, logits())
     parameters = [p for _, adapter in adapters_of(model) for p in adapter.parameters()]
     if change == "optimizer":
         optimizer = torch.optim.AdamW(parameters, lr=0.1, fused=fused)
@@ -158,19 +164,16 @@ def test_kept_pairs_follow_every_change_of_a_parameter(change, fused):
         parameters[0].data.mul_(2)
     changed = logits()
     assert not torch.equal(before, changed)
-    model.merged_pairs.remove()
+    model.adaptation.method.merged.remove()
     torch.testing.assert_close(logits(), changed, rtol=1e-10, atol=1e-12)
 
 
-def test_kept_pairs_are_computed_once(monkeypatch):
-    from tensorized_adapters.tensors.formats import CP
-
-    model, calls, pair_of = model_of(CONFIGS[0]).eval(), [], CP.pair_of
-    monkeypatch.setattr(CP, "pair_of", staticmethod(lambda *args: calls.append(1) or pair_of(*args)))
+def test_the_weights_of_all_sites_are_computed_together(monkeypatch):
+    model, calls, pair_of = model_of(CONFIGS[0]).eval(), [], CP.low_rank_pair
+    monkeypatch.setattr(CP, "low_rank_pair", staticmethod(lambda *args: calls.append(1) or pair_of(*args)))
     with torch.no_grad():
-        for _ in range(3):
-            model(input_ids=batch()["input_ids"])
-    assert len(calls) == 2  # down and up, of all sites together
+        model(input_ids=batch()["input_ids"])
+    assert len(calls) == 2  # down and up
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
@@ -200,7 +203,7 @@ def test_a_call_of_one_adapter_alone_uses_its_own_factors():
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
-def test_kept_pairs_serve_with_and_without_autocast(config):
+def test_evaluation_with_and_without_autocast(config):
     model = model_of(config).float().eval()
     with torch.no_grad():
         plain = model(**batch()).logits

@@ -8,7 +8,7 @@ import torch
 from helpers import reconstruction, tiny_model
 from transformers import BertConfig, BertForSequenceClassification
 
-from tensorized_adapters import AdapterConfig, add_adapters, parameter_groups, remove_adapters
+from tensorized_adapters import AdapterConfig, add_adapters, count_trained, remove_adapters
 from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.adapters.tensorized import new_adapter
 
@@ -53,7 +53,7 @@ def test_counts_of_the_published_table(bert_base, kind, if_adapter_like):
             adapter_projection_type=kind, tensorized_layer_rank=rank, if_adapter_like=if_adapter_like
         )
         add_adapters(bert_base, config)
-        counts = parameter_groups(bert_base)
+        counts = count_trained(bert_base)
         assert (counts["adapters"], counts["layer_norm"], counts["head"]) == (expected, 38_400, 1_538)
         assert counts["trained"] == sum(p.numel() for p in bert_base.parameters() if p.requires_grad)
         if if_adapter_like and (kind, rank) in PERCENT:
@@ -65,7 +65,12 @@ def test_counts_of_the_published_table(bert_base, kind, if_adapter_like):
 @pytest.mark.parametrize("kind", COUNTS[True])
 def test_the_published_forward_pass(mode, kind):
     published = np.load(PUBLISHED)
-    config = AdapterConfig(adapter_projection_type=kind, tensorized_layer_rank=2, if_adapter_like=mode == "bottleneck")
+    config = AdapterConfig(
+        adapter_projection_type=kind,
+        tensorized_layer_rank=2,
+        if_adapter_like=mode == "bottleneck",
+        adapter_init="published",
+    )
     adapter = new_adapter(config, 768).double()
     names = {"down_project": "down", "up_project": "up"} if mode == "bottleneck" else {"tensorized_layer": "weight"}
     for theirs, ours in names.items():
@@ -99,7 +104,7 @@ def test_the_whole_model_equals_its_dense_restatement(kind, if_adapter_like):
     restated = tiny_model().double()
     for layer, adapted in zip(restated.bert.encoder.layer, model.bert.encoder.layer):
         for block, source in ((layer.attention.output, adapted.attention.output), (layer.output, adapted.output)):
-            matrices = [reconstruction(kind, weight).detach() for weight in source.dropout.adapter.weights()]
+            matrices = [reconstruction(weight).detach() for weight in source.dropout.adapter.weights()]
 
             def forward(hidden, residual, block=block, matrices=matrices):
                 hidden = block.dropout(block.dense(hidden))

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 from helpers import argv, pairs, refused, save_base, tiny_config, write_rows
-from transformers import DistilBertConfig
+from transformers import XLMConfig
 
 from run_glue_tensorized import main
 
@@ -130,9 +130,9 @@ def test_a_ragged_file(capsys, flags, tmp_path):
 def test_models_that_cannot_be_adapted(capsys, flags, tmp_path):
     odd = save_base(tmp_path / "odd", config=tiny_config(hidden_size=62))
     assert "hidden size 62 has no useful split" in refused(capsys, argv(flags, model_name_or_path=odd))
-    DistilBertConfig(vocab_size=40, dim=32, n_layers=1, n_heads=2).save_pretrained(tmp_path / "distil")
+    XLMConfig(vocab_size=40, emb_dim=32, n_layers=1, n_heads=2).save_pretrained(tmp_path / "distil")
     error = refused(capsys, argv(flags, model_name_or_path=tmp_path / "distil"), flags["output_dir"])
-    assert "'distilbert'" in error and "roberta" in error
+    assert "'xlm'" in error and "roberta" in error
     (odd / "model.safetensors").write_bytes(b"truncated")
     words = argv(flags, model_name_or_path=odd, adapter_projection_type="matrix")
     assert main(words) == 2

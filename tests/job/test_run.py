@@ -80,7 +80,7 @@ def test_an_adapter_evaluates_to_the_same_digits_in_a_new_process(flags, tmp_pat
         assert again[name] == first[name]
 
 
-def test_an_adapter_trains_further_with_the_rates_of_its_start(flags, tmp_path):
+def test_an_adapter_trains_further(flags, tmp_path):
     assert main(argv(flags)) == 0
     own = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size")
     words = argv(
@@ -91,7 +91,7 @@ def test_an_adapter_trains_further_with_the_rates_of_its_start(flags, tmp_path):
     )
     assert main(words) == 0
     before, after = record_of(flags["output_dir"]), record_of(tmp_path / "further")
-    assert after["learning_rate_scales"] == before["learning_rate_scales"]
+    assert after["learning_rates"] == before["learning_rates"]
     assert after["step_losses"][0] != before["step_losses"][0]
 
 

@@ -9,8 +9,7 @@ import pytest
 from helpers import CONFIGS, OWN, SCRIPT, argv, assert_equal_runs, kill_9_after_checkpoint, record_of, refused
 
 from run_glue_tensorized import main
-from tensorized_adapters.config import METHOD_FIELDS, METHODS, AdapterConfig
-from tensorized_adapters.job.flags import LEARNING_RATES
+from tensorized_adapters.config import METHOD_FIELDS, METHODS, TABLE, AdapterConfig
 
 BASELINES = [name for name in CONFIGS if name != "tensorized"]
 
@@ -28,7 +27,7 @@ def test_every_run_evaluates_to_the_same_digits_in_a_new_process(flags, tmp_path
         record = record_of(out)
         assert record["status"] == "finished" and len(record["step_losses"]) == 12
         assert record["method"] == CONFIGS[name].describe()
-        assert record["learning_rates"]["head"] == pytest.approx(2.5 * LEARNING_RATES[CONFIGS[name].method])
+        assert record["learning_rates"]["head"] == pytest.approx(2.5 * TABLE[CONFIGS[name].method].learning_rate)
         own = dict.fromkeys((*OWN, "num_train_epochs", "train_file", "do_train"))
         evaluations.append(argv(flags | own, adapter_path=out / "adapter", output_dir=tmp_path / f"{name} again"))
     code = "import json, sys, run_glue_tensorized as r; sys.exit(any(map(r.main, json.load(sys.stdin))))"

@@ -9,6 +9,7 @@ from helpers import (
     OWN,
     argv,
     assert_equal_runs,
+    difference_of,
     kill_9_after_checkpoint,
     logits,
     record_of,
@@ -21,7 +22,8 @@ from transformers import AutoModelForSequenceClassification
 
 from run_glue_tensorized import main
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, load_adapter, remove_adapters, save_adapter
-from tensorized_adapters.methods.diff_pruning import GATE_START, Difference, budget_of
+from tensorized_adapters.methods.diff_pruning import budget_of
+from tensorized_adapters.methods.sparse_difference import GATE_START, Difference
 
 CONFIG = AdapterConfig(method="diff_pruning", diff_sparsity=0.01)
 
@@ -56,13 +58,13 @@ def test_structured_gates_multiply():
 
 def test_pruning_keeps_exactly_the_largest_within_the_budget():
     model = trained_a_little(add_adapters(tiny_model(), CONFIG))
-    parts = model.difference.parts
+    parts = difference_of(model).parts
     expected = {name: part.expected().flatten() for name, part in parts.items()}
-    kept = model.difference.prune()
-    assert sum(len(indices) for indices, _ in kept.values()) == model.difference.budget
+    kept = difference_of(model).prune()
+    assert sum(len(indices) for indices, _ in kept.values()) == difference_of(model).budget
     least = min(values.abs().min() for _, values in kept.values() if len(values))
     everything = torch.cat(list(expected.values())).abs()
-    assert (everything > least).sum() < model.difference.budget <= (everything >= least).sum()
+    assert (everything > least).sum() < difference_of(model).budget <= (everything >= least).sum()
     for name, (indices, values) in kept.items():
         assert torch.equal(expected[name][indices], values)
 
@@ -81,7 +83,7 @@ def test_pruning_follows_an_optimizer_that_leaves_no_version_behind():
 def test_what_evaluation_sees_while_searching_is_what_is_kept():
     model = trained_a_little(add_adapters(tiny_model(), CONFIG))
     before = logits(model)
-    model.difference.fix()
+    difference_of(model).fix()
     assert torch.equal(logits(model), before)
 
 
@@ -89,7 +91,7 @@ def test_what_evaluation_sees_while_searching_is_what_is_kept():
 def test_base_plus_stored_difference_is_the_model_and_the_rest_is_pretrained(base, tmp_path, searching):
     model = trained_a_little(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG))
     if not searching:
-        model.difference.fix()
+        difference_of(model).fix()
         trained_a_little(model)
     save_adapter(model, tmp_path)
     stored = safetensors.torch.load_file(tmp_path / "adapter_model.safetensors")
@@ -103,7 +105,7 @@ def test_base_plus_stored_difference_is_the_model_and_the_rest_is_pretrained(bas
                 indices = stored[f"{name}.indices"].long()
                 parameter.view(-1)[indices] += stored[f"{name}.values"]
                 changed += len(indices)
-    assert changed == model.difference.budget == int(0.01 * sum(p.numel() for p in plain.bert.parameters()))
+    assert changed == difference_of(model).budget == int(0.01 * sum(p.numel() for p in plain.bert.parameters()))
     assert torch.equal(logits(plain), logits(model))
     remove_adapters(model)
     for name, parameter in AutoModelForSequenceClassification.from_pretrained(base).bert.named_parameters():
@@ -171,7 +173,7 @@ def test_a_difference_written_by_hand_is_refused(base, tmp_path, change, message
 
     model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG)
     with torch.no_grad():  # the largest differences lie in the pooler and, in number, everywhere
-        for part in model.difference.parts.values():
+        for part in difference_of(model).parts.values():
             torch.nn.init.normal_(part.value)
     save_adapter(model, tmp_path)
     path = tmp_path / "adapter_model.safetensors"
@@ -225,7 +227,7 @@ def test_the_heads_bias_is_not_decayed(diff_flags):
     rate_of = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
     assert rate_of[id(model.classifier.weight)] == (1e-3, 0.1)
     assert rate_of[id(model.classifier.bias)] == (1e-3, 0.0)
-    part = next(iter(model.difference.parts.values()))
+    part = next(iter(difference_of(model).parts.values()))
     assert rate_of[id(part.value)] == (1e-4, 0.0) and rate_of[id(part.gate)] == (0.1, 0.0)
 
 
@@ -257,7 +259,7 @@ def test_each_phase_has_a_step(diff_flags, steps, fraction, monkeypatch):
 
     def watching(self, *args, **kwargs):
         loss = step(self, *args, **kwargs)
-        seen.append(self.model.difference.searching)
+        seen.append(self.difference.searching)
         return loss
 
     monkeypatch.setattr(DiffPruningTrainer, "training_step", watching)

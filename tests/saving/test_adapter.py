@@ -1,14 +1,19 @@
 """The adapter folder through its Python door: what it holds, and a round trip on every kind of base."""
 
 import json
+import math
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from helpers import logits as seen
 from helpers import rewrite, save_base, tiny_model
 from transformers import AutoModelForSequenceClassification
 
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError, add_adapters, load_adapter, save_adapter
+from tensorized_adapters.adapters.insertion import adapters_of
+from tensorized_adapters.tensors.formats import FORMATS
 
 CONFIG = AdapterConfig(adapter_projection_type="tr", tensorized_layer_rank=2, adapter_size=8)
 
@@ -92,8 +97,10 @@ def test_saving_does_not_depend_on_requires_grad(tmp_path, base):
 @pytest.mark.parametrize(
     "change",
     [
-        {"learning_rate_scales": []},
-        {"learning_rate_scales": ["a"]},
+        {"format_version": 1},
+        {"format_version": 1, "learning_rate_scales": []},
+        {"format_version": 1, "learning_rate_scales": ["a"]},
+        {"format_version": 3},
         {"id2label": {"0": "no"}},
         {"adapter": None},
         {"adapter": {"method": "tensorized"}},
@@ -141,3 +148,30 @@ def test_minilm_cp_4_stays_under_its_size(tmp_path):
     add_adapters(model, AdapterConfig(adapter_projection_type="cp"))
     save_adapter(model, tmp_path)
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 110_000
+
+
+STORED = Path(__file__).parent.parent / "stored" / "format_1"
+
+
+@pytest.mark.parametrize(
+    "name", [path.name for path in sorted(STORED.iterdir()) if (path / "adapter_config.json").exists()]
+)
+def test_an_adapter_of_format_1_gives_the_outputs_it_had(tmp_path, name):
+    """Written by version 0.1.0, when factors had learning rates of their own instead of the weight a gain."""
+    expected = safetensors.torch.load_file(STORED / "logits.safetensors")[name]
+    model = load_adapter(AutoModelForSequenceClassification.from_pretrained(STORED / "base"), STORED / name)
+    torch.testing.assert_close(seen(model), expected, rtol=1e-5, atol=1e-6)
+    # It is saved in today's format, and trains on at today's rates.
+    save_adapter(model, tmp_path)
+    again = load_adapter(AutoModelForSequenceClassification.from_pretrained(STORED / "base"), tmp_path)
+    assert torch.equal(seen(again), seen(model))
+    for _, adapter in adapters_of(model):
+        for weight in adapter.weights() if model.adaptation.config.calibrated else ():
+            std = len(list(weight.parameters())) / math.sqrt(weight.view.in_features)
+            first = next(weight.parameters())
+            assert 0.2 * std < first.square().mean().sqrt() < 5 * std
+
+
+def test_every_format_and_mode_is_stored():
+    kinds = {f"{kind}{mode}" for kind in FORMATS for mode in ("", "_one_matrix")}
+    assert kinds <= {path.name for path in STORED.iterdir()}

@@ -8,46 +8,71 @@ import torch
 from helpers import reconstruction
 
 from tensorized_adapters import UsageError
-from tensorized_adapters.tensors.formats import FORMATS, new_weight
-from tensorized_adapters.tensors.shapes import balanced_split, check_rank, max_rank, weight_shapes
+from tensorized_adapters.tensors.formats import FORMATS, new_weight, pair_is_cheaper
+from tensorized_adapters.tensors.ranks import check_rank, max_rank
+from tensorized_adapters.tensors.shapes import balanced_split, matricizations
 
 PAPER_FORMATS = ("cp", "tucker", "tt", "tr")
 
 
-def random_weight(kind, shape, cut, rank):
-    weight = new_weight(kind, shape, cut, rank).double()
+def random_weight(kind, view, rank):
+    weight = new_weight(kind, view, rank).double()
     torch.manual_seed(rank)
     for parameter in weight.parameters():
         torch.nn.init.normal_(parameter)
+    weight.gain = 0.7
     return weight
 
 
 def all_weights(hidden=48, bottleneck=10):
     for kind in FORMATS:
-        for size in (bottleneck, None):
-            for shape, cut in weight_shapes(kind, hidden, size):
-                for rank in (1, 2, 5):
-                    yield pytest.param(kind, shape, cut, rank, id=f"{kind}-{'x'.join(map(str, shape))}-{rank}")
+        for interleaved in (False, True)[: 1 if kind == "matrix" else 2]:
+            for size in (bottleneck, None):
+                for view in matricizations(kind, hidden, size, interleaved):
+                    for rank in (1, 2, 5):
+                        name = f"{kind}-{'x'.join(map(str, view.shape))}-{rank}"
+                        yield pytest.param(kind, view, rank, id=name)
 
 
-@pytest.mark.parametrize("kind, shape, cut, rank", all_weights())
-def test_thin_pair_is_the_tensorly_reconstruction_at_every_cut(kind, shape, cut, rank):
-    weight = random_weight(kind, shape, cut, rank)
-    tensor = reconstruction(kind, weight)
+@pytest.mark.parametrize("kind, view, rank", all_weights())
+def test_the_low_rank_pair_is_the_tensorly_reconstruction_at_every_cut(kind, view, rank):
+    weight = random_weight(kind, view, rank)
+    tensor, shape = weight.to_tensor(), view.shape
     for position in range(1, len(shape)):
-        a, b = weight.thin_pair(cut=position)
-        assert torch.allclose(a @ b, tensor.reshape(math.prod(shape[:position]), -1), rtol=1e-10, atol=1e-10)
+        a, b = weight.low_rank_pair(list(weight.parameters()), position)
+        expected = tensor.reshape(math.prod(shape[:position]), -1)
+        assert torch.allclose(weight.gain * a @ b, expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind, shape, cut, rank", all_weights())
-def test_outputs_and_gradients_are_a_dense_layers(kind, shape, cut, rank):
-    weight = random_weight(kind, shape, cut, rank)
-    x = torch.randn(3, 4, weight.in_features, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("kind", ["cp", "tt"])
+@pytest.mark.parametrize("bottleneck", [12, None])
+def test_an_interleaved_tensor_is_a_sum_of_kronecker_products(kind, bottleneck):
+    """Whose matrix rank is full already at rank 1."""
+    for view in matricizations(kind, 48, bottleneck, interleaved=True):
+        weight = random_weight(kind, view, 2)
+        parts = list(weight.parameters())
+        scales = parts.pop(0) if kind == "cp" else torch.ones(2)
+        left, right = (p.squeeze(0).squeeze(-1) if kind == "tt" else p for p in parts)
+        right = right.mT if kind == "tt" else right
+        blocks = [
+            torch.kron(*(p[:, r].reshape(i, o) for p, i, o in zip((left, right), view.inputs, view.outputs)))
+            for r in range(2)
+        ]
+        expected = weight.gain * sum(scale * block for scale, block in zip(scales, blocks))
+        assert torch.allclose(weight.matrix(), expected, rtol=1e-10, atol=1e-12)
+        full = min(view.in_features, view.out_features)
+        assert torch.linalg.matrix_rank(random_weight(kind, view, 1).matrix()) == full
+
+
+@pytest.mark.parametrize("kind, view, rank", all_weights())
+def test_outputs_and_gradients_are_a_dense_layers(kind, view, rank):
+    weight = random_weight(kind, view, rank)
+    x = torch.randn(3, 4, view.in_features, dtype=torch.float64, requires_grad=True)
     out = weight.project(x)
     upstream = torch.randn_like(out)
     ours = torch.autograd.grad(out, [x, *weight.parameters()], upstream)
 
-    dense = reconstruction(kind, weight)
+    dense = reconstruction(weight)
     expected = x @ dense
     theirs = torch.autograd.grad(expected, [x, *weight.parameters()], upstream)
     assert torch.allclose(out, expected, rtol=1e-10, atol=1e-10)
@@ -57,21 +82,20 @@ def test_outputs_and_gradients_are_a_dense_layers(kind, shape, cut, rank):
 
 def test_both_sides_of_the_crossover_are_taken_by_the_tensor_ring():
     """From rank 8 on, k (in + out) of a ring exceeds in * out at 768 x 64 and the matrix is formed once."""
-    from tensorized_adapters.tensors.formats import pair_is_cheaper
-
-    shape, cut = weight_shapes("tr", 768, 64)[0]
-    assert pair_is_cheaper(*random_weight("tr", shape, cut, 7).thin_pair())
-    assert not pair_is_cheaper(*random_weight("tr", shape, cut, 8).thin_pair())
+    view = matricizations("tr", 768, 64)[0]
+    assert len(random_weight("tr", view, 7).matrices()) == 2
+    assert len(random_weight("tr", view, 8).matrices()) == 1
     for rank in (7, 8):
-        weight = random_weight("tr", shape, cut, rank)
+        weight = random_weight("tr", view, rank)
+        assert pair_is_cheaper(*weight.low_rank_pair(list(weight.parameters()), view.cut)) == (rank == 7)
         x = torch.randn(2, 768, dtype=torch.float64)
-        assert torch.allclose(weight.project(x), x @ reconstruction("tr", weight), rtol=1e-10)
+        assert torch.allclose(weight.project(x), x @ reconstruction(weight), rtol=1e-10)
 
 
-@pytest.mark.parametrize("kind, shape, cut, rank", all_weights())
-def test_closed_form_counts_what_is_built(kind, shape, cut, rank):
-    weight = new_weight(kind, shape, cut, rank)
-    assert FORMATS[kind].parameter_count(shape, rank) == sum(p.numel() for p in weight.parameters())
+@pytest.mark.parametrize("kind, view, rank", all_weights())
+def test_closed_form_counts_what_is_built(kind, view, rank):
+    weight = new_weight(kind, view, rank)
+    assert FORMATS[kind].parameter_count(view.shape, rank) == sum(p.numel() for p in weight.parameters())
 
 
 @pytest.mark.parametrize(
@@ -84,8 +108,8 @@ def test_balanced_split(size, split):
 @pytest.mark.parametrize("size", [37, 254, 1018])
 def test_a_size_without_a_useful_split_is_refused_but_for_matrix(size):
     with pytest.raises(UsageError, match=f"hidden size {size}"):
-        check_rank("cp", 2, size, 64)
-    check_rank("matrix", 2, size, 64)
+        check_rank("cp", 2, matricizations("cp", size, 64))
+    check_rank("matrix", 2, matricizations("matrix", size, 64))
 
 
 @pytest.mark.parametrize(
@@ -94,15 +118,16 @@ def test_a_size_without_a_useful_split_is_refused_but_for_matrix(size):
     + [("tucker", None, 24), ("tt", None, 24), ("tr", None, 72), ("cp", None, 5219), ("matrix", None, 384)],
 )
 def test_the_largest_usable_rank_is_named(kind, bottleneck, largest):
-    check_rank(kind, largest, 768, bottleneck)
+    views = matricizations(kind, 768, bottleneck)
+    check_rank(kind, largest, views)
     with pytest.raises(UsageError, match=f"--tensorized_layer_rank {largest + 1} .* the largest is {largest}$"):
-        check_rank(kind, largest + 1, 768, bottleneck)
+        check_rank(kind, largest + 1, views)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_largest_rank_stores_no_more_than_the_matrix(kind):
-    for shape, cut in weight_shapes(kind, 768, 64):
-        assert FORMATS[kind].parameter_count(shape, max_rank(kind, shape, cut)) <= 768 * 64
+    for view in matricizations(kind, 768, 64):
+        assert FORMATS[kind].parameter_count(view.shape, max_rank(kind, view)) <= 768 * 64
 
 
 def test_importing_leaves_tensorlys_backend_alone():

@@ -1,13 +1,19 @@
-"""The calibrated start and its learning rates; the published start."""
+"""The calibrated start and its gain; the published start."""
 
+import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from tensorized_adapters import AdapterConfig
 from tensorized_adapters.adapters.tensorized import new_adapter
 from tensorized_adapters.tensors.formats import FORMATS
+
+SPLIT_FORMATS = [(kind, "separate") for kind in FORMATS] + [
+    (kind, "interleaved") for kind in ("cp", "tucker", "tt", "tr")
+]
 
 
 def adapter(kind, rank, hidden, **changes):
@@ -43,37 +49,79 @@ def test_every_factor_that_can_learn_at_once_gets_a_gradient(kind, if_adapter_li
     assert all(p.grad.abs().max() > 0 for p in module.parameters())
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind, split", SPLIT_FORMATS)
 @pytest.mark.parametrize("rank", [1, 4])
-def test_one_learning_rate_moves_every_format_like_a_dense_layer(kind, rank):
-    """A sign step of each factor by rate x scale changes the down weight by the rate, within a factor of two."""
-    module = adapter(kind, rank, 384)
+def test_one_learning_rate_moves_every_format_like_a_dense_layer(kind, split, rank):
+    """A sign step of each factor by the rate changes the down weight by the rate, within a factor of two."""
+    module = adapter(kind, rank, 384, tensor_split=split)
     before, rate = module.down.matrix().detach().double(), 1e-4
-    scales = list(module.learning_rate_scales())[: len(list(module.down.parameters()))]
     with torch.no_grad():
-        for parameter, scale in scales:
-            parameter += rate * scale * torch.sign(parameter)  # coherent, as the formula assumes
+        for parameter in module.down.parameters():
+            parameter += rate * torch.sign(parameter)  # coherent, as the formula assumes
     change = (module.down.matrix().double() - before).std().item()
     assert 0.4 * rate < change < 1.6 * rate
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-def test_the_zero_factors_rate_moves_the_up_weight_by_the_rate(kind):
-    module = adapter(kind, 4, 384)
-    *_, (last, scale) = module.learning_rate_scales()
+@pytest.mark.parametrize("kind, split", SPLIT_FORMATS)
+def test_a_step_in_the_zero_factor_moves_the_up_weight_by_the_rate(kind, split):
+    module = adapter(kind, 4, 384, tensor_split=split)
+    *_, last = module.parameters()
     assert torch.count_nonzero(last) == 0
     rate = 1e-3
     with torch.no_grad():
-        last += rate * scale * torch.randn_like(last).sign()
+        last += rate * torch.randn_like(last).sign()
     assert module.up.matrix().std().item() == pytest.approx(rate, rel=0.35)
+
+
+def factor_wise_rates(weight, kind, rank, std, small_last):
+    """The rule that the gain replaced: factors without a gain, drawn alike, and a multiple of the rate for each.
+
+    A factor of standard deviation s trains at s / (n s_W) times the rate, one that starts near zero at
+    1 / (sqrt(k) std(product of the others)), for it has no size to be relative to.
+    """
+    n, order = len(list(weight.parameters())), len(weight.shape)
+    terms = {"cp": rank, "tucker": rank**order, "tt": rank ** (order - 1), "tr": rank**order, "matrix": rank}[kind]
+    columns = rank**2 if kind == "tr" else rank  # of the product of all but the last factor
+    size = (std / math.sqrt(terms)) ** (1 / n)
+    scales = [size / (n * std)] * n
+    if small_last:
+        scales[-1] = 1 / (math.sqrt(columns) * size ** (n - 1) * math.sqrt(terms / columns))
+    return scales
+
+
+@pytest.mark.parametrize("kind, split", SPLIT_FORMATS)
+@pytest.mark.parametrize("if_adapter_like", [True, False])
+def test_the_gain_gives_the_trajectory_of_factor_wise_rates(kind, split, if_adapter_like):
+    """In float64, without Adam's epsilon, step by step: 200 of them."""
+    ours = adapter(kind, 3, 96, if_adapter_like=if_adapter_like, adapter_size=16, tensor_split=split).double()
+    theirs, groups = copy.deepcopy(ours), []
+    for name, weight in theirs.named_children():
+        std = 1 / math.sqrt(weight.view.in_features)
+        scales = factor_wise_rates(weight, kind, 3, std, small_last=name != "down")
+        weight.gain = 1.0
+        for parameter, scale in zip(weight.parameters(), scales):
+            parameter.data.mul_(scale)
+            groups.append({"params": [parameter], "lr": 2e-3 * scale})
+    x, target = torch.randn(2, 64, 96, dtype=torch.float64)
+    losses = []
+    for module, parameters in ((ours, [{"params": list(ours.parameters()), "lr": 2e-3}]), (theirs, groups)):
+        optimizer = torch.optim.Adam(parameters, eps=1e-30)
+        losses.append([])
+        for _ in range(200):
+            optimizer.zero_grad()
+            loss = (module(x) - target).square().mean()
+            loss.backward()
+            optimizer.step()
+            losses[-1].append(loss.item())
+    assert losses[0][-1] < losses[0][0]  # it has learnt something
+    assert np.abs(np.subtract(*losses)).max() < 1e-9
 
 
 @pytest.mark.parametrize("kind", ["cp", "tucker", "tt", "tr"])
 def test_published_start(kind):
     module = adapter(kind, 2, 768, adapter_init="published")
-    for parameter, scale in module.learning_rate_scales():
-        assert scale == 1.0
-        assert parameter.abs().max() <= 0.1
+    assert all(weight.gain == 1.0 for weight in module.weights())
+    assert all(parameter.abs().max() <= 0.1 for parameter in module.parameters())
     everything = torch.cat([p.flatten() for p in module.parameters()])
     assert everything.std().item() == pytest.approx(0.1 / math.sqrt(3), rel=0.1)
     if kind == "cp":  # measured of the published code: 1.6e-5

@@ -1,7 +1,10 @@
 """Data order and learning rates of the Trainer."""
 
-from helpers import optimizer_of
+import torch
+from helpers import optimizer_of, tiny_model
 
+from tensorized_adapters import AdapterConfig, add_adapters
+from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.training.sampler import EpochSampler
 
 
@@ -33,23 +36,17 @@ def test_length_grouping_covers_everything_once_and_pads_less():
     assert order(grouped, 0) != order(grouped, 1)
 
 
-def test_each_factor_trains_at_its_own_rate(flags):
-    """The optimizer's groups: rate x scale for factors, the given rates for LayerNorms and head."""
-    import torch
-    from helpers import tiny_model
-
-    from tensorized_adapters import AdapterConfig, add_adapters
-    from tensorized_adapters.adapters.insertion import adapters_of
-
+def test_the_optimizers_groups(flags):
+    """Adapters, LayerNorms and head at their own rates; LayerNorms and biases are not decayed."""
     config = AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8)
     model = add_adapters(tiny_model(), config)
     rates = {"adapters": 1e-3, "layer_norm": 2e-3, "head": 3e-3}
     optimizer = optimizer_of(model, rates, flags["output_dir"], weight_decay=0.1)
     rate_of = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
-    for _, adapter in adapters_of(model):
-        for parameter, scale in adapter.learning_rate_scales():
-            assert rate_of[id(parameter)] == (1e-3 * scale, 0.1)
+    assert all(rate_of[id(p)] == (1e-3, 0.1) for _, adapter in adapters_of(model) for p in adapter.parameters())
     assert rate_of[id(model.classifier.weight)] == (3e-3, 0.1)
+    assert rate_of[id(model.classifier.bias)] == (3e-3, 0.0)
     assert rate_of[id(model.bert.embeddings.LayerNorm.weight)] == (2e-3, 0.0)
     trained = {id(p) for p in model.parameters() if p.requires_grad}
     assert set(rate_of) == trained and isinstance(optimizer, torch.optim.AdamW)
+    assert len(optimizer.param_groups) == 4

@@ -1,0 +1,128 @@
+"""The fast paths, behind one seam: the model computes the same without them.
+
+The matrices of all sites' factorised weights are computed together, in a handful of batched products instead of some
+ten small ones a weight, and belong to one forward pass in one thread. A bottleneck adapter is one step of autograd.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from ..tensors.formats import FactorizedWeight, project, times
+from .base import Adapter
+
+Matrices = tuple[Tensor, ...]
+
+
+class _Passes(threading.local):
+    """The forward passes that this thread is in, each with the matrices that were computed for it."""
+
+    def __init__(self):
+        self.stack: list[dict[int, Matrices]] = []
+
+
+_passes = _Passes()
+
+
+def matrices_of(weight: FactorizedWeight) -> Matrices:
+    """The one or two matrices whose product is the weight: those of this forward pass, or computed now."""
+    if not torch.compiler.is_compiling():
+        for matrices in reversed(_passes.stack):
+            if id(weight) in matrices:
+                return matrices[id(weight)]
+    return weight.matrices()
+
+
+class MergedWeights:
+    """Hooks on a model that compute its factorised weights together, before each forward pass."""
+
+    def __init__(self, model: nn.Module):
+        groups: dict[Any, list[FactorizedWeight]] = defaultdict(list)
+        for module in model.modules():
+            for weight in module.weights() if isinstance(module, Adapter) else ():
+                shapes = tuple(p.shape for p in weight.parameters())
+                groups[type(weight), weight.view, weight.gain, shapes].append(weight)
+        self._groups = list(groups.values())
+        self._handles = [
+            model.register_forward_pre_hook(self._enter),
+            model.register_forward_hook(self._leave, always_call=True),
+        ]
+
+    def remove(self) -> None:
+        """Let every weight compute its own matrices again."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _enter(self, model: nn.Module, _) -> None:
+        if torch.compiler.is_compiling():
+            return  # the compiler merges what it wants to
+        # Activations that are computed again in the backward pass would not find what this pass had.
+        again = torch.is_grad_enabled() and model.training and getattr(model, "is_activation_checkpointing", False)
+        _passes.stack.append({} if again else dict(self._merged()))
+
+    def _leave(self, *_) -> None:
+        if not torch.compiler.is_compiling() and _passes.stack:
+            _passes.stack.pop()
+
+    def _merged(self) -> Iterator[tuple[int, Matrices]]:
+        for group in self._groups:
+            parts = [torch.stack(part) for part in zip(*(weight.parameters() for weight in group))]
+            # In the factors' own precision, also under autocast.
+            with torch.autocast(parts[0].device.type, enabled=False):
+                first, *rest = group[0].matrices(parts)
+                first = first.mT.contiguous().mT  # columns behind each other, as formats.times wants them
+                stacked = [first, *(matrix.contiguous() for matrix in rest)]
+            yield from zip(map(id, group), zip(*(matrix.unbind() for matrix in stacked)))
+
+
+def bottleneck(hidden: Tensor, down: Sequence[Tensor], up: Sequence[Tensor]) -> Tensor:
+    """h + relu(h D) U for hidden (..., hidden_size), D and U each as the one or two matrices whose product
+    they are."""
+    compiled = torch.compiler.is_compiling() or torch.is_autocast_enabled(hidden.device.type)
+    if len(down) == len(up) == 2 and torch.is_grad_enabled() and not compiled:
+        return FusedBottleneck.apply(hidden, *down, *up)
+    return add_projection(hidden, torch.relu(project(hidden, down)), up)
+
+
+def add_projection(residual: Tensor, x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """``residual + x @ W``, the sum fused into the last product: one pass less over the hidden state."""
+    for matrix in matrices[:-1]:
+        x = times(x, matrix)
+    return torch.addmm(residual.flatten(0, -2), x.flatten(0, -2), matrices[-1]).view_as(residual)
+
+
+class FusedBottleneck(torch.autograd.Function):
+    """x + relu(x A B) C D for the thin pairs (A, B) of the down and (C, D) of the up weight.
+
+    Left to autograd, the backward pass writes the gradient through the adapter and the one around it separately and
+    adds them; here both are one product. Of the hidden state's size only the output is kept, from which x is regained.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+        x = hidden.flatten(0, -2)
+        a_rows, c_rows = a.mT.contiguous(), c.mT.contiguous()  # see formats.times
+        inner = torch.nn.functional.linear(x, a_rows)
+        active = (inner @ b).relu_()
+        outer = torch.nn.functional.linear(active, c_rows)
+        output = torch.addmm(x, outer, d)
+        ctx.save_for_backward(output, inner, active, outer, a_rows, b, c_rows, d)
+        return output.view_as(hidden)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        output, inner, active, outer, a_rows, b, c_rows, d = ctx.saved_tensors
+        g = gradient.flatten(0, -2)
+        g_outer = g @ d.mT
+        g_active = (g_outer @ c_rows) * (active > 0)
+        g_inner = g_active @ b.mT
+        g_a = g_inner.mT @ output - (g_inner.mT @ outer) @ d  # x is what the output is without the adapter's part
+        g_c = g_outer.mT @ active
+        g_hidden = torch.addmm(g, g_inner, a_rows).view_as(gradient) if ctx.needs_input_grad[0] else None
+        return g_hidden, g_a.mT, inner.mT @ g_active, g_c.mT, outer.mT @ g

@@ -1,0 +1,189 @@
+"""The sparse difference of diff pruning: Guo, Rush and Kim, "Parameter-Efficient Transfer Learning with Diff Pruning"
+(2021).
+
+The task's model is the pre-trained one plus a sparse difference. While it is searched for, a number's difference is
+z w, with z from a hard-concrete distribution (Louizos et al., 2018) whose expected count of non-zeros is penalised
+(section 3.1); with structured gates z is the product of the number's own and its module's (section 3.2). Then the
+largest differences are kept, exactly as many as the budget allows, and trained on (section 3.3).
+
+While searching, evaluation and saving already see the difference pruned to its budget.
+"""
+
+from collections.abc import Iterator
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+# The stretch of the hard-concrete distribution and the gates' start, as in the authors' code; its temperature is 1.
+LOW, HIGH, GATE_START = -1.5, 1.5, 5.0
+
+Kept = tuple[Tensor, Tensor]  # positions in the flattened parameter, and the differences there
+
+
+class Difference(nn.Module):
+    """The parametrization of one pre-trained parameter: it plus its difference.
+
+    Searching, it has the parameters ``value`` and ``gate`` of the original's shape, and, if structured, a scalar
+    ``module_gate``; fixed, the parameter ``kept_values`` and the buffer ``kept_indices``.
+    """
+
+    def __init__(self, original: Tensor, structured: bool):
+        super().__init__()
+        self.size = original.numel()
+        self.whole: Optional[SparseDifference] = None  # of which this is a part
+        self.pruned: Optional[Kept] = None  # while searching: what pruning would keep, until something changes
+        self.noise: Optional[tuple[Tensor, Tensor]] = None  # of this forward pass: for the gate and the module's
+        self.search(
+            torch.zeros_like(original),
+            torch.full_like(original, GATE_START),
+            original.new_tensor(GATE_START) if structured else None,
+        )
+
+    @property
+    def searching(self) -> bool:
+        return hasattr(self, "value")
+
+    def search(self, value: Tensor, gate: Tensor, module_gate: Optional[Tensor]) -> None:
+        """Be in search of the entries to keep, from these values."""
+        for name in ("kept_values", "kept_indices"):
+            if hasattr(self, name):
+                delattr(self, name)
+        self.value, self.gate = nn.Parameter(value), nn.Parameter(gate)
+        self.module_gate = None if module_gate is None else nn.Parameter(module_gate)
+        self.pruned = None
+
+    def fix(self, kept: Kept) -> None:
+        """From here on only ``kept`` differs from the pre-trained parameter."""
+        for name in ("value", "gate", "module_gate"):
+            if hasattr(self, name):
+                delattr(self, name)
+        self.noise = None
+        self.register_buffer("kept_indices", kept[0], persistent=False)
+        self.kept_values = nn.Parameter(kept[1])
+        self.pruned = None
+
+    def forward(self, original: Tensor) -> Tensor:
+        if self.whole is not None and not self.whole.enabled:
+            return original
+        if self.searching and self.training:
+            self.pruned = None  # an optimizer's step may follow, and a fused one leaves no trace in version counters
+            return original + self._sampled()
+        indices, values = self.kept()
+        if not len(indices):
+            return original
+        return original.flatten().index_add(0, indices, values).view_as(original)
+
+    def kept(self) -> Kept:
+        """What differs now: the trained entries, or while searching those that pruning would keep."""
+        if not self.searching:
+            return self.kept_indices, self.kept_values
+        if self.whole is None:  # being inserted
+            return torch.empty(0, dtype=torch.int64, device=self.value.device), self.value.new_empty(0)
+        if self.pruned is None or self._pruned_at != self._versions():
+            self.whole.rank()
+        return self.pruned
+
+    def set_pruned(self, kept: Kept) -> None:
+        self.pruned, self._pruned_at = kept, self._versions()
+
+    def _versions(self) -> list[int]:
+        return [parameter._version for parameter in self.parameters()]
+
+    @torch.no_grad()
+    def expected(self) -> Tensor:
+        """The difference with every gate at its mean noise: what is ranked and kept."""
+        difference = self.value * _hard_concrete(self.gate)
+        return difference if self.module_gate is None else difference * _hard_concrete(self.module_gate)
+
+    def expected_count(self) -> Tensor:
+        """The expected number of open gates, equation 4 of the paper; the L0 penalty."""
+        count = torch.sigmoid(self.gate).sum()  # log(-LOW / HIGH) = 0
+        return count if self.module_gate is None else count * torch.sigmoid(self.module_gate)
+
+    @torch.no_grad()
+    def draw(self) -> None:
+        """Logistic noise for one forward pass, in which a parameter may be used more than once."""
+        tiny = torch.finfo(self.gate.dtype).eps
+        gates = (self.gate, self.gate.new_empty(())) if self.module_gate is None else (self.gate, self.module_gate)
+        self.noise = tuple(torch.empty_like(gate).uniform_(tiny, 1 - tiny).logit_() for gate in gates)
+
+    def _sampled(self) -> Tensor:
+        if self.noise is None:
+            self.draw()
+        difference = self.value * _hard_concrete(self.gate + self.noise[0])
+        if self.module_gate is None:
+            return difference
+        return difference * _hard_concrete(self.module_gate + self.noise[1])
+
+
+class SparseDifference:
+    """The differences of all parameters of a model, and their common budget.
+
+    Args:
+        parts: each parametrized parameter's plain name with its :class:`Difference`.
+        budget: how many entries are kept in all.
+    """
+
+    def __init__(self, parts: dict[str, Difference], budget: int):
+        self.parts, self.budget = parts, budget
+        self.enabled = True
+        for part in parts.values():
+            part.whole = self
+
+    @property
+    def searching(self) -> bool:
+        return any(part.searching for part in self.parts.values())
+
+    def draw_for_pass(self, model: nn.Module, _) -> None:
+        """Noise for one forward pass, while searching: drawn before it, as a hook of the model, so that activations
+        that are computed again find the same and leave the random state alone."""
+        for part in self.parts.values() if model.training else ():
+            if part.searching:
+                part.draw()
+
+    def expected_count(self) -> Tensor:
+        return sum(part.expected_count() for part in self.parts.values())
+
+    def prune(self) -> dict[str, Kept]:
+        """The largest ``budget`` entries of the expected difference; all that is kept, once fixed."""
+        return {name: part.kept() for name, part in self.parts.items()}
+
+    @torch.no_grad()
+    def rank(self) -> None:
+        """Tell every part which of its entries are among the largest ``budget`` of all."""
+        expected = [part.expected().flatten() for part in self.parts.values()]
+        largest = torch.cat([e.abs() for e in expected]).topk(self.budget, sorted=False).indices.sort().values
+        start = 0
+        for part, difference in zip(self.parts.values(), expected):
+            end = start + difference.numel()
+            low, high = torch.searchsorted(largest, torch.tensor([start, end], device=largest.device)).tolist()
+            indices = largest[low:high] - start
+            part.set_pruned((indices, difference[indices]))
+            start = end
+
+    def fix(self, kept: Optional[dict[str, Kept]] = None) -> None:
+        """End the search with ``kept``, by default with what pruning keeps now."""
+        kept = self.prune() if kept is None else kept
+        for name, part in self.parts.items():
+            part.fix(kept[name])
+
+    def search_state(self) -> dict[str, Tensor]:
+        """The dense values and gates, while searching: what a checkpoint needs to go on."""
+        return {f"{name}/{kind}": p for name, part in self.parts.items() for kind, p in part.named_parameters()}
+
+    def search_from(self, state: dict[str, Tensor]) -> None:
+        """Go on with a search from :meth:`search_state`."""
+        for name, part in self.parts.items():
+            part.search(state[f"{name}/value"], state[f"{name}/gate"], state.get(f"{name}/module_gate"))
+
+    def trained(self) -> Iterator[tuple[str, str, nn.Parameter]]:
+        """(plain name of the original, kind, parameter) of everything that is trained now."""
+        for name, part in self.parts.items():
+            for kind, parameter in part.named_parameters():
+                yield name, kind, parameter
+
+
+def _hard_concrete(gate: Tensor) -> Tensor:
+    """A stretched sigmoid, clamped to [0, 1]."""
+    return (torch.sigmoid(gate) * (HIGH - LOW) + LOW).clamp(0, 1)

@@ -1,0 +1,95 @@
+"""The two verbs, and what lies between them: a model is adapted, computes without what was done to it, is as
+before."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from transformers import PreTrainedModel
+
+from ..architectures import base_prefix
+from ..config import AdapterConfig
+from ..errors import UsageError
+from .parameters import Adaptation, adaptation_of, added_parameters, pretrained_parameters
+from .registry import method_of
+
+
+def add_adapters(
+    model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()
+) -> PreTrainedModel:
+    """Freeze ``model``, insert what ``config`` describes and mark as trainable what the method trains. In place.
+
+    Trained is also everything outside the base model (the head) and ``newly_initialized``: parameters of the base that
+    ``from_pretrained`` did not find in the checkpoint (for some models the pooler) and no saved base could give back.
+
+    Args:
+        model: a model for sequence classification of a supported architecture, not adapted yet.
+        config: the method and its settings.
+        newly_initialized: parameter names, as in ``output_loading_info["missing_keys"]``.
+
+    Returns:
+        The same model; what was done to it is ``model.adaptation``.
+
+    Raises:
+        UsageError: if the model is adapted already, or the method cannot be built on it.
+    """
+    if getattr(model, "adaptation", None) is not None or hasattr(model, "peft_config"):
+        raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
+    method = method_of(config)
+    method.check(model)
+    before, prefix = dict(model.named_parameters()), base_prefix(model)
+    backbone = {name for name in before if name.startswith(prefix)}
+    head = (set(before) - backbone) | (set(newly_initialized) & backbone)
+    in_place = {
+        "backbone": method.backbone_names(model) - head,
+        "layer_norm": method.layer_norm_names(model) - head,
+        "head": head,
+    }
+    trained = set().union(*in_place.values())
+    originals = {name: before[name].detach().clone() for name in before if name in trained}
+    requires_grad = {name: parameter.requires_grad for name, parameter in before.items()}
+    method.insert(model, head)
+    plain_of = {id(parameter): name for name, parameter in before.items()}
+    plain = {name: plain_of[id(p)] for name, p in model.named_parameters() if id(p) in plain_of}
+    model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad)
+    for name, parameter in pretrained_parameters(model).items():
+        parameter.requires_grad = name in trained
+    for parameter in added_parameters(model).values():
+        parameter.requires_grad = True
+    return model
+
+
+@torch.no_grad()
+def remove_adapters(model: PreTrainedModel) -> None:
+    """Make the model what it was before :func:`add_adapters`, bit for bit, head included; of one that is not adapted
+    nothing changes."""
+    if getattr(model, "adaptation", None) is None:
+        return
+    adaptation = adaptation_of(model)
+    adaptation.method.remove(model)
+    del model.adaptation
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = adaptation.requires_grad[name]
+        if name in adaptation.originals:
+            parameter.copy_(adaptation.originals[name])
+
+
+@contextmanager
+def adapters_off(model: PreTrainedModel) -> Iterator[None]:
+    """Within it the model computes as before :func:`add_adapters`, head included; afterwards it is as it was.
+
+    Raises:
+        UsageError: if the model is not adapted.
+    """
+    adaptation = adaptation_of(model)
+    pretrained = pretrained_parameters(model)
+    trained = {name: pretrained[name].data for name in adaptation.originals}
+    adaptation.method.switch(model, on=False)
+    try:
+        for name, original in adaptation.originals.items():
+            pretrained[name].data = original.to(trained[name].device, trained[name].dtype)
+        yield
+    finally:
+        for name, values in trained.items():
+            pretrained[name].data = values
+        adaptation.method.switch(model, on=True)

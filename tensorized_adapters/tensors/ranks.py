@@ -1,0 +1,33 @@
+"""Which ranks a format can use for the weights of an adapter."""
+
+from collections.abc import Sequence
+
+from ..errors import UsageError
+from .formats import FORMATS
+from .shapes import Matricization
+
+
+def max_rank(projection_type: str, view: Matricization) -> int:
+    """The largest rank the format can use: within its modes or bonds, and storing no more than the matrix itself."""
+    kind, shape, size = FORMATS[projection_type], view.shape, view.in_features * view.out_features
+    bound = kind.usable_rank(shape) or size
+    rank = 0
+    while rank < bound and kind.parameter_count(shape, rank + 1) <= size:
+        rank += 1
+    return rank
+
+
+def largest_rank(projection_type: str, views: Sequence[Matricization]) -> int:
+    """The largest rank that the format can use in every one of an adapter's weights."""
+    return min(max_rank(projection_type, view) for view in views)
+
+
+def check_rank(projection_type: str, rank: int, views: Sequence[Matricization]) -> None:
+    """Refuse a rank that the format cannot use; raises UsageError naming the largest one."""
+    largest = largest_rank(projection_type, views)
+    if rank > largest:
+        view = views[0]
+        raise UsageError(
+            f"--tensorized_layer_rank {rank} is above what {projection_type} can use for a {view.in_features} x "
+            f"{view.out_features} projection; the largest is {largest}"
+        )
