@@ -23,7 +23,10 @@ class DataTrainingArguments:
     max_seq_length: int = field(
         default=128, metadata={"help": "Longer inputs are truncated, shorter ones padded to their batch's longest."}
     )
-    overwrite_cache: bool = field(default=False, metadata={"help": "Tokenise anew instead of taking cached results."})
+    overwrite_cache: bool = field(
+        default=False,
+        metadata={"help": "Make the files that `datasets` has cached of the data anew; tokens always are."},
+    )
     pad_to_max_length: bool = field(
         default=False, metadata={"help": "Pad everything to --max_seq_length, as the published code does."}
     )
