@@ -1,8 +1,10 @@
 """The flags that say which data, and how it is tokenised."""
 
+import difflib
 from dataclasses import dataclass, field
 from typing import Optional
 
+from ..errors import UsageError
 from .tasks import TASKS
 
 FILE_FLAGS = ("train_file", "validation_file", "test_file")
@@ -10,7 +12,11 @@ FILE_FLAGS = ("train_file", "validation_file", "test_file")
 
 @dataclass
 class DataTrainingArguments:
-    """Which data, and how it is tokenised."""
+    """Which data, and how it is tokenised.
+
+    Raises:
+        UsageError: for a task that is none of the nine, whose names may be in capitals.
+    """
 
     _argument_group_name = "data arguments"
 
@@ -39,3 +45,11 @@ class DataTrainingArguments:
     )
     validation_file: Optional[str] = field(default=None, metadata={"help": "Likewise, for --do_eval."})
     test_file: Optional[str] = field(default=None, metadata={"help": "Likewise, for --do_predict; labels optional."})
+
+    def __post_init__(self) -> None:
+        if self.task_name is not None:
+            self.task_name = self.task_name.lower()
+            if self.task_name not in TASKS:
+                near = difflib.get_close_matches(self.task_name, TASKS, 1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise UsageError(f"--task_name {self.task_name!r} is unknown; the tasks are {', '.join(TASKS)}{hint}")

@@ -109,8 +109,11 @@ def _load_raw(
 ) -> tuple[dict[str, Dataset], dict[str, str]]:
     """Splits by name, and for messages the flag and place each came from."""
     task = named or TASKS["mrpc"]  # any whose splits have the usual names
-    parts = {"train": ["train"]}
-    parts |= {"evaluation": [split for _, split in task.evaluation], "prediction": [s for _, s in task.prediction]}
+    parts = {
+        "train": ["train"],
+        "evaluation": [split for _, split in task.evaluation],
+        "prediction": [split for _, split in task.prediction],
+    }
     files = {part: (flag, getattr(arguments, flag)) for part, flag in zip(parts, FILE_FLAGS)}
     if any(path for _, path in files.values()):
         # Both MNLI sets come from the hub only; a file is one set, under the first split's name.
@@ -186,9 +189,9 @@ def _json_rows(text: str, source: str) -> Iterator[dict[str, Any]]:
     for number, part in enumerate([text] if is_list else text.split("\n")):
         try:
             rows = json.loads(part) if is_list else [json.loads(part)] if part.strip() else []
-        except json.JSONDecodeError as error:
-            place = f"line {number + error.lineno} column {error.colno}"
-            raise UsageError(f"{source} cannot be parsed: {error.msg} in {place}") from None
+        except (ValueError, RecursionError) as error:
+            line, what = number + getattr(error, "lineno", 1), getattr(error, "msg", error)
+            raise UsageError(f"{source}: line {line} cannot be parsed: {what}") from None
         if not all(isinstance(row, dict) for row in rows):
             raise UsageError(f"{source} must hold one JSON object a line")
         yield from rows

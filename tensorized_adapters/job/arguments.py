@@ -64,8 +64,8 @@ def parse_arguments(argv: list[str]) -> Arguments:
     values = _training_defaults(given, config) | given | config.to_dict()
     try:
         model, data, adapter, run, training, _ = parser.parse_dict(values, allow_extra_keys=True)
-    except (ValueError, TypeError, ImportError) as error:  # TrainingArguments' own refusals
-        raise UsageError(str(error).strip().splitlines()[0].removeprefix("--")) from None
+    except (ValueError, TypeError, ImportError) as error:  # TrainingArguments' own refusals are of several lines
+        raise UsageError(" ".join(str(error).split())) from None
     arguments = Arguments(model, data, adapter, saved, run, training, given, notes)
     check_together(arguments)
     return arguments

@@ -127,10 +127,12 @@ def test_a_base_without_a_tokenizer(capsys, flags, tmp_path):
 @pytest.mark.parametrize(
     "line, message",
     [
-        ('{"sentence1": ', "cannot be parsed: Expecting value in line 2 column 15"),
+        ('{"sentence1": ', "line 2 cannot be parsed: Expecting value"),
         ("3", "must hold one JSON object a line"),
         ('{"sentence1": "a", "sentence2": "b", "label": "one"}', "cannot be parsed"),
         ('{"sentence1": "a", "sentence2": "b", "label": 99999999999999999999}', "cannot be parsed"),
+        ('{"label": ' + "9" * 5000 + "}", "line 2 cannot be parsed"),
+        ("[" * 100000, "line 2 cannot be parsed"),
         ('{"sentence1": "\\ud83d", "sentence2": "b", "label": 0}', "cannot be parsed"),
     ],
 )
