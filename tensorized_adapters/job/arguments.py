@@ -104,8 +104,8 @@ def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
     resolved = {name: value for group in groups for name, value in group.items() if "token" not in name.split("_")}
     resolved["head_start"] = arguments.run.head_start or ("label_prior" if config.calibrated else "random")
     resolved["learning_rates"] = resolve_rates(arguments, config)
-    files = [getattr(data, name) for name in FILE_FLAGS if getattr(data, name)]
-    resolved["input_sha256"] = {Path(path).name: sha256_of(Path(path)) for path in files}
+    files = {name: Path(getattr(data, name)) for name in FILE_FLAGS if getattr(data, name)}
+    resolved["input_sha256"] = {name: sha256_of(path) for name, path in files.items()}
     if arguments.saved:
         resolved["adapter_sha256"] = arguments.saved["weights_sha256"]
     # One place has several spellings; hub ids, which are no paths, stay as they are.

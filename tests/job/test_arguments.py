@@ -6,7 +6,7 @@ import pytest
 from helpers import argv
 
 from tensorized_adapters import UsageError
-from tensorized_adapters.job.arguments import parse_arguments, resolve_rates
+from tensorized_adapters.job.arguments import parse_arguments, resolve_rates, resolved_arguments
 
 
 def test_defaults(flags):
@@ -112,6 +112,17 @@ def test_dropped_flags_in_a_json_file(flags, tmp_path):
     assert arguments.training.warmup_steps == 0.2 and arguments.training.use_cpu
     assert arguments.training.train_sampling_strategy == "random"
     assert len(arguments.notes) == 4
+
+
+def test_files_of_one_name_in_two_folders_are_both_in_the_record(flags, files, tmp_path):
+    path = tmp_path / files["validation"].name
+    path.write_bytes(files["train"].read_bytes())
+    hashes = [
+        resolved_arguments(parse_arguments(argv(flags, train_file=file, validation_file=path)))["input_sha256"]
+        for file in (files["validation"], path)
+    ]
+    assert hashes[0].keys() == hashes[1].keys() == {"train_file", "validation_file"}
+    assert hashes[0]["train_file"] != hashes[1]["train_file"] == hashes[1]["validation_file"]
 
 
 def test_abbreviations_are_not_guessed(flags):
