@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-# Before the libraries that read it. Tokenisation is short and cached; its threads would only make forks warn.
+# Before the libraries that read it. Tokenisation is short; its threads would only make forks warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from tensorized_adapters.errors import RunFailed, Terminated, UsageError  # noqa: E402

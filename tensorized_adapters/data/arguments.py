@@ -1,8 +1,10 @@
 """The flags that say which data, and how it is tokenised."""
 
+import difflib
 from dataclasses import dataclass, field
 from typing import Optional
 
+from ..errors import UsageError
 from .tasks import TASKS
 
 FILE_FLAGS = ("train_file", "validation_file", "test_file")
@@ -10,7 +12,11 @@ FILE_FLAGS = ("train_file", "validation_file", "test_file")
 
 @dataclass
 class DataTrainingArguments:
-    """Which data, and how it is tokenised."""
+    """Which data, and how it is tokenised.
+
+    Raises:
+        UsageError: for a task that is none of the nine, whose names may be in capitals.
+    """
 
     _argument_group_name = "data arguments"
 
@@ -23,7 +29,10 @@ class DataTrainingArguments:
     max_seq_length: int = field(
         default=128, metadata={"help": "Longer inputs are truncated, shorter ones padded to their batch's longest."}
     )
-    overwrite_cache: bool = field(default=False, metadata={"help": "Tokenise anew instead of taking cached results."})
+    overwrite_cache: bool = field(
+        default=False,
+        metadata={"help": "Make the files that `datasets` has cached of the data anew; tokens always are."},
+    )
     pad_to_max_length: bool = field(
         default=False, metadata={"help": "Pad everything to --max_seq_length, as the published code does."}
     )
@@ -36,3 +45,11 @@ class DataTrainingArguments:
     )
     validation_file: Optional[str] = field(default=None, metadata={"help": "Likewise, for --do_eval."})
     test_file: Optional[str] = field(default=None, metadata={"help": "Likewise, for --do_predict; labels optional."})
+
+    def __post_init__(self) -> None:
+        if self.task_name is not None:
+            self.task_name = self.task_name.lower()
+            if self.task_name not in TASKS:
+                near = difflib.get_close_matches(self.task_name, TASKS, 1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise UsageError(f"--task_name {self.task_name!r} is unknown; the tasks are {', '.join(TASKS)}{hint}")

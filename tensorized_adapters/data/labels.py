@@ -18,7 +18,7 @@ def label_names(
     """
     if saved is not None:
         return saved_label_names(saved)
-    split = next((name for name in raw if name == "train"), next(iter(raw)))
+    split = "train" if "train" in raw else next(iter(raw))
     feature = raw[split].features.get("label")
     if isinstance(feature, ClassLabel):
         return tuple(feature.names)

@@ -1,20 +1,20 @@
 """Raw data: from the hub, a local folder of its layout, or CSV, TSV and JSON-lines files; checked, then tokenised."""
 
 import csv
+import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 import pyarrow
-from datasets import ClassLabel, Dataset, Value, disable_progress_bars, load_dataset
-from datasets import config as datasets_config
-from datasets.fingerprint import Hasher
+from datasets import ClassLabel, Dataset, DownloadMode, Value, disable_progress_bars, load_dataset
 from datasets.utils.logging import CRITICAL, set_verbosity
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import UsageError
-from .arguments import DataTrainingArguments
+from .arguments import FILE_FLAGS, DataTrainingArguments
 from .labels import check_labels, check_variety, encode_labels, label_names, saved_label_names
 from .tasks import TASKS, Task, other_task
 
@@ -87,47 +87,39 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
     )
 
 
-def tokenize(examples: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, arguments, length: int) -> Dataset:
-    """Token ids and ``label``; kept in the cache of datasets, by content, tokenizer and length."""
+def tokenize(
+    examples: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, arguments: DataTrainingArguments, length: int
+) -> Dataset:
+    """Token ids of at most ``length``, and ``label``.
 
-    def encode(batch: dict) -> dict:
+    Made anew in every run, and in memory: a cached file in which a bit was flipped would train on other tokens.
+    """
+
+    def encode(batch: dict[str, list]) -> dict[str, list]:
         texts = [["" if text is None else str(text) for text in batch[name]] for name in task.texts]
         padding = "max_length" if arguments.pad_to_max_length else False
         return tokenizer(*texts, padding=padding, max_length=length, truncation=True)
 
     remove = [name for name in examples.column_names if name != "label"]
-    options = {"batched": True, "remove_columns": remove, "load_from_cache_file": not arguments.overwrite_cache}
-    if not examples.cache_files:  # read from a file of the user's: datasets would not keep the result
-        columns = [examples[name] for name in (*task.texts, *(["label"] if "label" in examples.column_names else []))]
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        rules = backend.to_str() if backend is not None else (tokenizer.get_vocab(), tokenizer.init_kwargs)
-        settings = (type(tokenizer).__name__, rules, length)
-        key = Hasher.hash((columns, settings, arguments.pad_to_max_length))
-        folder = Path(datasets_config.HF_DATASETS_CACHE) / "tensorized_adapters"
-        folder.mkdir(parents=True, exist_ok=True)
-        options["cache_file_name"] = str(folder / f"{key}.arrow")
-    try:
-        return examples.map(encode, **options)
-    except pyarrow.ArrowInvalid:  # a file of the cache that is not whole
-        return examples.map(encode, **(options | {"load_from_cache_file": False}))
+    return examples.map(encode, batched=True, remove_columns=remove, keep_in_memory=True, load_from_cache_file=False)
 
 
 def _load_raw(
     arguments: DataTrainingArguments, named: Optional[Task], wanted: set[str]
 ) -> tuple[dict[str, Dataset], dict[str, str]]:
     """Splits by name, and for messages the flag and place each came from."""
-    files = {"train": arguments.train_file, "validation": arguments.validation_file, "test": arguments.test_file}
-    flags = {"train": "--train_file", "validation": "--validation_file", "test": "--test_file"}
-    part = {"train": "train", "validation": "evaluation", "test": "prediction"}
-    if any(files.values()):
-        used = {split: path for split, path in files.items() if path and part[split] in wanted}
-        sources = {split: f"{flags[split]} {path}" for split, path in used.items()}
+    task = named or TASKS["mrpc"]  # any whose splits have the usual names
+    parts = {
+        "train": ["train"],
+        "evaluation": [split for _, split in task.evaluation],
+        "prediction": [split for _, split in task.prediction],
+    }
+    files = {part: (flag, getattr(arguments, flag)) for part, flag in zip(parts, FILE_FLAGS)}
+    if any(path for _, path in files.values()):
         # Both MNLI sets come from the hub only; a file is one set, under the first split's name.
-        names = {"train": "train", "validation": (named or TASKS["mrpc"]).evaluation[0][1], "test": "test"}
-        if named:
-            names["test"] = named.prediction[0][1]
-        raw = {names[split]: _read_file(path, sources[split]) for split, path in used.items()}
-        return raw, {names[split]: source for split, source in sources.items()}
+        used = {parts[part][0]: file for part, file in files.items() if file[1] and part in wanted}
+        sources = {split: f"--{flag} {path}" for split, (flag, path) in used.items()}
+        return {split: _read_file(path, sources[split]) for split, (_, path) in used.items()}, sources
     place, config, flag = (
         (arguments.glue_path, arguments.task_name, "--glue_path")
         if named
@@ -137,13 +129,14 @@ def _load_raw(
     if Path(place).is_file() or (Path(place).is_dir() and not any(Path(place).iterdir())):
         raise UsageError(f"{source} is a file or an empty folder; name a data set's folder or hub id")
     try:
-        found = load_dataset(place, config)
+        mode = DownloadMode.REUSE_CACHE_IF_EXISTS if arguments.overwrite_cache else None
+        found = load_dataset(place, config, download_mode=mode)
     except Exception as error:  # datasets raises a dozen types; each means that the place or its content is at fault
-        raise UsageError(f"{source} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
-    task = named or TASKS["mrpc"]
-    needed = ["train"] if "train" in wanted else []
-    needed += [split for _, split in task.evaluation] if "evaluation" in wanted else []
-    needed += [split for _, split in task.prediction] if "prediction" in wanted else []
+        text = " ".join(str(error).split())[:300]
+        if isinstance(error, pyarrow.ArrowException) or type(error) is OSError:  # a cached file that is not whole
+            text += "; --overwrite_cache makes its cached files anew"
+        raise UsageError(f"{source} cannot be loaded: {text}") from None
+    needed = [split for part, splits in parts.items() if part in wanted for split in splits]
     missing = [split for split in needed if split not in found]
     if missing:
         raise UsageError(f"{source} has no split {missing[0]!r}; it has {', '.join(found)}")
@@ -153,32 +146,28 @@ def _load_raw(
 def _read_file(path: str, source: str) -> Dataset:
     """One file as strings (CSV, TSV) or as it is typed (JSON). TSV is unquoted, as GLUE's own files are.
 
-    Read by the standard library: pandas would take the word "None" for a missing value, and a row with one field too
-    many for a row with an index.
+    Read by the standard library. pandas would take the word "None" for a missing value, and a row with one field too
+    many for a row with an index; pyarrow reads past an open quote and makes timestamps of texts that are dates.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            if Path(path).suffix in (".json", ".jsonl"):
-                rows = _json_rows(file.read(), source)
-            else:
-                dialect = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.endswith(".tsv") else {"strict": True}
-                rows = _table_rows(csv.reader(file, **dialect), source)
+        text = Path(path).read_bytes().decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    read = _json_rows if path.endswith((".json", ".jsonl")) else _tsv_rows if path.endswith(".tsv") else _csv_rows
+    try:
+        rows = list(read(text, source))
         if not rows:
             raise UsageError(f"{source} has no rows")
         names = dict.fromkeys(name for row in rows for name in row)
         return Dataset.from_dict({name: [row.get(name) for row in rows] for name in names})
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{source} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    except (csv.Error, pyarrow.ArrowException) as error:
+    except (csv.Error, pyarrow.ArrowException, OverflowError, UnicodeEncodeError) as error:
         raise UsageError(f"{source} cannot be parsed: {error}") from None
 
 
-def _table_rows(reader, source: str) -> list[dict[str, str]]:
+def _csv_rows(text: str, source: str, **dialect: Any) -> Iterator[dict[str, str]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, **dialect)
     header: list[str] = []
-    rows = []
-    for fields in reader:
-        if not any(fields):
-            continue
+    for fields in filter(any, reader):
         if not header:
             header = [name.strip() for name in fields]
             twice = sorted({name for name in header if header.count(name) > 1})
@@ -187,20 +176,25 @@ def _table_rows(reader, source: str) -> list[dict[str, str]]:
         elif len(fields) != len(header):
             raise UsageError(f"{source}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
         else:
-            rows.append(dict(zip(header, fields)))
-    return rows
+            yield dict(zip(header, fields))
 
 
-def _json_rows(text: str, source: str) -> list[dict]:
+def _tsv_rows(text: str, source: str) -> Iterator[dict[str, str]]:
+    return _csv_rows(text, source, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def _json_rows(text: str, source: str) -> Iterator[dict[str, Any]]:
     """JSON lines, or one list of objects."""
-    try:
-        lines = [line for line in text.split("\n") if line.strip()]
-        rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise UsageError(f"{source} cannot be parsed: {error}") from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise UsageError(f"{source} must hold one JSON object a line")
-    return rows
+    is_list = text.lstrip().startswith("[")
+    for number, part in enumerate([text] if is_list else text.split("\n")):
+        try:
+            rows = json.loads(part) if is_list else [json.loads(part)] if part.strip() else []
+        except (ValueError, RecursionError) as error:
+            line, what = number + getattr(error, "lineno", 1), getattr(error, "msg", error)
+            raise UsageError(f"{source}: line {line} cannot be parsed: {what}") from None
+        if not all(isinstance(row, dict) for row in rows):
+            raise UsageError(f"{source} must hold one JSON object a line")
+        yield from rows
 
 
 def _text_columns(examples: Dataset, source: str) -> tuple[str, ...]:

@@ -1,14 +1,32 @@
 """What is refused at the door: flags out of range, flags that exclude each other, files that cannot be read."""
 
-import difflib
 import os
 from pathlib import Path
 from typing import Any
 
-from ..data.tasks import TASKS
+from ..data.arguments import FILE_FLAGS
 from ..errors import UsageError
 from .flags import Arguments
 
+# Flags, what their values must be, and whether one is.
+RANGES = (
+    (
+        "max_seq_length max_train_samples max_eval_samples max_predict_samples per_device_train_batch_size "
+        "per_device_eval_batch_size gradient_accumulation_steps cpu_threads save_total_limit save_steps eval_steps "
+        "logging_steps target_params",
+        "above 0",
+        lambda value: value > 0,
+    ),
+    ("num_train_epochs", "above 0 and below 1e9", lambda value: 0 < value < 1e9),
+    (
+        "learning_rate layer_norm_learning_rate head_learning_rate weight_decay warmup_steps max_grad_norm "
+        "dataloader_num_workers",
+        "a finite number of at least 0",
+        lambda value: 0 <= value < float("inf"),
+    ),
+    ("seed data_seed", "at least 0 and below 2**32", lambda value: 0 <= value < 2**32),
+    ("label_smoothing_factor", "at least 0 and below 1", lambda value: 0 <= value < 1),
+)
 _ONE_DEVICE = "the trained part fits on one device"
 _WHOLE = "metrics need all predictions of an evaluation"
 _EXACT = "a resumed run could not equal an uninterrupted one"
@@ -28,40 +46,16 @@ UNSUPPORTED = {
 
 def check_values(given: dict[str, Any]) -> None:
     """Ranges of the flags that were given, each for itself; raises UsageError."""
-    positive = (
-        "max_seq_length max_train_samples max_eval_samples max_predict_samples per_device_train_batch_size "
-        "per_device_eval_batch_size gradient_accumulation_steps num_train_epochs cpu_threads save_total_limit "
-        "save_steps eval_steps logging_steps target_params"
-    ).split()
-    for name in positive:
-        if given.get(name) is not None and not given[name] > 0:
-            raise UsageError(f"--{name} must be above 0, got {given[name]}")
-    not_negative = (
-        "learning_rate layer_norm_learning_rate head_learning_rate weight_decay warmup_steps max_grad_norm "
-        "dataloader_num_workers"
-    ).split()
-    for name in not_negative:
-        if given.get(name) is not None and not 0 <= given[name] < float("inf"):
-            raise UsageError(f"--{name} must be a finite number of at least 0, got {given[name]}")
-    for name, limit in {
-        "seed": 2**32,
-        "data_seed": 2**32,
-        "label_smoothing_factor": 1,
-        "num_train_epochs": 1e9,
-    }.items():
-        if given.get(name) is not None and not 0 <= given[name] < limit:
-            raise UsageError(f"--{name} must be at least 0 and below {limit:g}, got {given[name]}")
+    for names, range_, holds in RANGES:
+        for name in names.split():
+            if name in given and not holds(given[name]):
+                raise UsageError(f"--{name} must be {range_}, got {given[name]}")
     for name, reason in UNSUPPORTED.items():
         if given.get(name):
             raise UsageError(f"--{name} is not supported: {reason}; leave it out")
     for name, value in given.items():
         if isinstance(value, str) and "\0" in value:
             raise UsageError(f"--{name} holds a NUL character")
-    task = given.get("task_name")
-    if task is not None and task.lower() not in TASKS:
-        near = difflib.get_close_matches(task.lower(), TASKS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"--task_name {task!r} is unknown; the tasks are {', '.join(TASKS)}{hint}")
 
 
 def check_together(arguments: Arguments) -> None:
@@ -89,14 +83,12 @@ def check_together(arguments: Arguments) -> None:
         arguments.run.cache_frozen_prefix and arguments.run.prefix_cache_dir
     ):
         raise UsageError("--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither")
-    data.task_name = data.task_name and data.task_name.lower()
     if data.task_name and data.dataset_name:
         raise UsageError("--task_name and --dataset_name exclude each other")
-    files = {"do_train": "train_file", "do_eval": "validation_file", "do_predict": "test_file"}
-    if any(getattr(data, name) for name in files.values()):
+    if any(getattr(data, name) for name in FILE_FLAGS):
         if data.dataset_name:
             raise UsageError("--dataset_name and data files exclude each other")
-        for action, name in files.items():
+        for action, name in zip(("do_train", "do_eval", "do_predict"), FILE_FLAGS):
             if getattr(training, action) and not getattr(data, name):
                 raise UsageError(f"--{action} needs --{name} when data comes from files")
             if getattr(data, name):

@@ -19,15 +19,15 @@ from ..data.arguments import FILE_FLAGS, DataTrainingArguments
 from ..errors import RaisesUsageErrors, UsageError
 from ..files import sha256_of
 from .argument_checks import check_together, check_values
+from .dropped_flags import DroppedArguments, settle_warmup
 from .flags import (
     Arguments,
     GlueTrainingArguments,
     ModelArguments,
     RunArguments,
 )
-from .legacy_flags import translate_legacy_flags
 
-GROUPS = (ModelArguments, DataTrainingArguments, AdapterConfig, RunArguments, GlueTrainingArguments)
+GROUPS = (ModelArguments, DataTrainingArguments, AdapterConfig, RunArguments, GlueTrainingArguments, DroppedArguments)
 
 
 class _Parser(RaisesUsageErrors, HfArgumentParser):
@@ -42,7 +42,6 @@ def parse_arguments(argv: list[str]) -> Arguments:
     """
     if argv and argv[0].endswith(".json"):
         argv = _flags_of_json(argv[0]) + argv[1:]
-    argv, notes = translate_legacy_flags(argv)
     parser = _Parser(
         GROUPS, prog="run_glue_tensorized.py", allow_abbrev=False, description=sys.modules["__main__"].__doc__
     )
@@ -51,24 +50,20 @@ def parse_arguments(argv: list[str]) -> Arguments:
         raise SystemExit(0)
     for action in parser._actions:
         action.default = argparse.SUPPRESS  # the namespace then holds exactly what was given
-    namespace, unknown = parser.parse_known_args(argv)
+    namespace, unknown = parser.parse_known_args(argv, argparse.Namespace(notes=[]))
     if unknown:
         raise UsageError(_unknown_flag(unknown[0], parser))
     given = vars(namespace)
+    notes = given.pop("notes")
+    settle_warmup(given)
     check_values(given)
-    run = _build(RunArguments, given)
-    adapter, saved = _adapter_config(given, run)
-    training = _build(GlueTrainingArguments, given | _training_defaults(given, adapter))
-    arguments = Arguments(
-        _build(ModelArguments, given),
-        _build(DataTrainingArguments, given),
-        adapter,
-        saved,
-        run,
-        training,
-        given,
-        notes,
-    )
+    config, saved = _adapter_config(given)
+    values = _training_defaults(given, config) | given | config.to_dict()
+    try:
+        model, data, adapter, run, training, _ = parser.parse_dict(values, allow_extra_keys=True)
+    except (ValueError, TypeError, ImportError) as error:  # TrainingArguments' own refusals are of several lines
+        raise UsageError(" ".join(str(error).split())) from None
+    arguments = Arguments(model, data, adapter, saved, run, training, given, notes)
     check_together(arguments)
     return arguments
 
@@ -106,8 +101,8 @@ def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
     resolved = {name: value for group in groups for name, value in group.items() if "token" not in name.split("_")}
     resolved["head_start"] = arguments.run.head_start or ("label_prior" if config.calibrated else "random")
     resolved["learning_rates"] = resolve_rates(arguments, config)
-    files = [getattr(data, name) for name in FILE_FLAGS if getattr(data, name)]
-    resolved["input_sha256"] = {Path(path).name: sha256_of(Path(path)) for path in files}
+    files = {name: Path(getattr(data, name)) for name in FILE_FLAGS if getattr(data, name)}
+    resolved["input_sha256"] = {name: sha256_of(path) for name, path in files.items()}
     if arguments.saved:
         resolved["adapter_sha256"] = arguments.saved["weights_sha256"]
     # One place has several spellings; hub ids, which are no paths, stay as they are.
@@ -117,21 +112,22 @@ def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
     return resolved
 
 
-def _adapter_config(given: dict[str, Any], run: RunArguments) -> tuple[AdapterConfig, Optional[dict[str, Any]]]:
+def _adapter_config(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict[str, Any]]]:
     """The method's settings: from the flags, or from ``--adapter_path``, whose config record comes second."""
-    if "adapter_path" not in given:
-        config = _build(AdapterConfig, given)
+    path = given.get("adapter_path")
+    if path is None:
+        config = AdapterConfig(**{f.name: given[f.name] for f in fields(AdapterConfig) if f.name in given})
         check_owned(given, config)
         if "target_params" in given and "tensorized_layer_rank" in given:
             raise UsageError("--target_params and --tensorized_layer_rank exclude each other; leave one of them out")
         return config, None
-    if not run.adapter_path:
+    if not path:
         raise UsageError("--adapter_path is empty; name an adapter/ folder or leave it out")
     if "head_start" in given:
         raise UsageError("--head_start contradicts --adapter_path, which holds a trained head; leave one of them out")
     from ..saving.format import read_config  # with torch and transformers' models, which a plain command line spares
 
-    saved = read_config(run.adapter_path)
+    saved = read_config(path)
     config = AdapterConfig.from_dict(saved["adapter"])
     check_owned(given, config)
     if "target_params" in given:
@@ -152,16 +148,6 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
     if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}
     return {name: value for name, value in defaults.items() if name not in given}
-
-
-def _build(kind: type, given: dict[str, Any]) -> Any:
-    names = {f.name for f in fields(kind) if f.init}
-    try:
-        return kind(**{name: value for name, value in given.items() if name in names})
-    except UsageError:
-        raise
-    except (ValueError, TypeError, ImportError) as error:  # TrainingArguments' own refusals
-        raise UsageError(str(error).strip().splitlines()[0].removeprefix("--")) from None
 
 
 def _flags_of_json(path: str) -> list[str]:
@@ -186,7 +172,8 @@ def _flags_of_json(path: str) -> list[str]:
 
 
 def _unknown_flag(word: str, parser: HfArgumentParser) -> str:
-    known = [option for action in parser._actions for option in action.option_strings if "-" not in option[2:]]
+    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+    known = [option for action in shown for option in action.option_strings if "-" not in option[2:]]
     near = difflib.get_close_matches(word.split("=")[0], known, 1)
     hint = f"; did you mean {near[0]}?" if near else "; --help lists them"
     return f"unknown argument {word}{hint}"

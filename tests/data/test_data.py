@@ -3,16 +3,18 @@
 import json
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from helpers import argv, glue_folder, pairs, write_rows
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from transformers import AutoTokenizer
 
 from run_glue_tensorized import main
 from tensorized_adapters import UsageError
 from tensorized_adapters.data.arguments import DataTrainingArguments
-from tensorized_adapters.data.loading import load_data
+from tensorized_adapters.data.loading import load_data, tokenize
 from tensorized_adapters.data.metrics import GlueMetric
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.job.results import write_predictions
@@ -148,14 +150,26 @@ def test_submission_files(tmp_path, task, values, lines):
     assert (tmp_path / "out.tsv").read_text().splitlines() == ["index\tprediction", *lines]
 
 
-def test_a_tokenised_file_of_the_cache_that_is_not_whole_is_made_again(flags, tmp_path):
-    import datasets
-    from helpers import argv, record_of
+def test_tokens_are_made_anew_and_leave_no_file_that_could_be_damaged(base, tmp_path):
+    arguments = DataTrainingArguments(task_name="mrpc", glue_path=str(glue_folder(tmp_path, "mrpc")), max_seq_length=8)
+    data = load_data(arguments, {"train"})
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    files = set(Path(datasets.config.HF_DATASETS_CACHE).rglob("*"))
+    sets = [tokenize(data.train, data.task, tokenizer, arguments, 8) for _ in range(2)]
+    assert files == set(Path(datasets.config.HF_DATASETS_CACHE).rglob("*"))
+    assert not sets[0].cache_files and sets[0][:] == sets[1][:]
+    texts = (data.train["sentence1"][:], data.train["sentence2"][:])
+    assert sets[0]["input_ids"][:] == tokenizer(*texts, max_length=8, truncation=True)["input_ids"]
 
-    from run_glue_tensorized import main
 
-    assert main(argv(flags)) == 0
-    for path in Path(datasets.config.HF_DATASETS_CACHE, "tensorized_adapters").glob("*.arrow"):
-        path.write_bytes(path.read_bytes()[:100])
-    assert main(argv(flags, output_dir=tmp_path / "again")) == 0
-    assert record_of(tmp_path / "again")["step_losses"] == record_of(flags["output_dir"])["step_losses"]
+def test_a_file_of_the_cache_of_datasets_that_is_not_whole(tmp_path):
+    folder = str(glue_folder(tmp_path, "rte"))
+    data = load_data(DataTrainingArguments(task_name="rte", glue_path=folder), {"train"})
+    for file in data.train.cache_files:
+        content = Path(file["filename"]).read_bytes()
+        Path(file["filename"]).unlink()  # `data` still maps it
+        Path(file["filename"]).write_bytes(content[:-50])
+    with pytest.raises(UsageError, match="--glue_path .* cannot be loaded.*; --overwrite_cache"):
+        load_data(DataTrainingArguments(task_name="rte", glue_path=folder), {"train"})
+    again = load_data(DataTrainingArguments(task_name="rte", glue_path=folder, overwrite_cache=True), {"train"})
+    assert again.train[:] == data.train[:]

@@ -6,8 +6,7 @@ import pytest
 from helpers import argv
 
 from tensorized_adapters import UsageError
-from tensorized_adapters.job.arguments import parse_arguments, resolve_rates
-from tensorized_adapters.job.legacy_flags import translate_legacy_flags
+from tensorized_adapters.job.arguments import parse_arguments, resolve_rates, resolved_arguments
 
 
 def test_defaults(flags):
@@ -47,12 +46,29 @@ def test_an_explicit_flag_always_wins(flags):
         (["--group_by_length", "False"], ["--train_sampling_strategy", "random"]),
         (["--save_safetensors"], []),
         (["--per_gpu_train_batch_size", "4"], ["--per_device_train_batch_size", "4"]),
+        (["--adafactor"], ["--optim", "adafactor"]),
+        (["--include_inputs_for_metrics", "True"], ["--include_for_metrics", "inputs"]),
+        (["--use_auth_token", "secret"], ["--token", "secret"]),
+        (["--use_auth_token", "True"], []),
+        (["--past_index", "-1"], []),
     ],
 )
-def test_dropped_flags_keep_their_meaning_and_name_the_new_spelling(old, new):
-    words, notes = translate_legacy_flags(old)
-    assert words == new
-    assert len(notes) == 1 and old[0].split("=")[0] in notes[0]
+def test_dropped_flags_keep_their_meaning_and_name_the_new_spelling(flags, old, new):
+    dropped, todays = (parse_arguments([*argv(flags), *words]) for words in (old, new))
+    assert dropped.given == todays.given and dropped.training.to_dict() == todays.training.to_dict()
+    assert len(dropped.notes) == 1 and old[0].split("=")[0] in dropped.notes[0] and not todays.notes
+
+
+@pytest.mark.parametrize(
+    "words, name, value",
+    [
+        ("--eval_strategy epoch --evaluation_strategy no", "eval_strategy", "no"),
+        ("--evaluation-strategy no --eval-strategy=epoch", "eval_strategy", "epoch"),
+        ("--train_sampling_strategy random --group-by-length", "train_sampling_strategy", "group_by_length"),
+    ],
+)
+def test_of_a_dropped_flag_and_todays_the_later_one_wins(flags, words, name, value):
+    assert parse_arguments([*argv(flags), *words.split()]).given[name] == value
 
 
 @pytest.mark.parametrize(
@@ -61,6 +77,7 @@ def test_dropped_flags_keep_their_meaning_and_name_the_new_spelling(old, new):
         ("--warmup_ratio 0.1 --warmup_steps 0", 0.1),
         ("--warmup_steps 4 --warmup_ratio 0.1", 4),
         ("--warmup_ratio 0.1 --warmup_steps 4", 4),
+        ("--warmup-ratio 0.1 --warmup_steps=4", 4),
         ("--warmup_ratio 1", pytest.approx(1)),
         ("--use_auth_token --mp_parameters  --jit_mode_eval", 0.1),
     ],
@@ -86,6 +103,26 @@ def test_a_json_file_and_flags_after_it(flags, tmp_path):
     assert arguments.training.learning_rate == 0.02 and arguments.training.do_train
     assert arguments.adapter.tensorized_layer_rank == 2
     assert "learning_rate" in arguments.given and "seed" not in arguments.given
+
+
+def test_dropped_flags_in_a_json_file(flags, tmp_path):
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps({"warmup_ratio": 0.2, "no_cuda": True, "group_by_length": False, "mp_parameters": ""}))
+    arguments = parse_arguments([str(path), *argv(flags), "--warmup_steps", "0"])
+    assert arguments.training.warmup_steps == 0.2 and arguments.training.use_cpu
+    assert arguments.training.train_sampling_strategy == "random"
+    assert len(arguments.notes) == 4
+
+
+def test_files_of_one_name_in_two_folders_are_both_in_the_record(flags, files, tmp_path):
+    path = tmp_path / files["validation"].name
+    path.write_bytes(files["train"].read_bytes())
+    hashes = [
+        resolved_arguments(parse_arguments(argv(flags, train_file=file, validation_file=path)))["input_sha256"]
+        for file in (files["validation"], path)
+    ]
+    assert hashes[0].keys() == hashes[1].keys() == {"train_file", "validation_file"}
+    assert hashes[0]["train_file"] != hashes[1]["train_file"] == hashes[1]["validation_file"]
 
 
 def test_abbreviations_are_not_guessed(flags):

@@ -105,7 +105,10 @@ def test_a_label_in_validation_that_training_lacks(capsys, flags, tmp_path):
         ("sentence1,sentence2,label\na,b\n", "line 2 has 2 fields, the header 3"),
         ("sentence1,sentence2,label,label\na,b,0,1\n", "has the column 'label' twice"),
         ('sentence1,sentence2,label\n"a,b,0\n', "cannot be parsed"),
+        ('sentence1,sentence2,label\na,b,"0\nc,d,1\n', "cannot be parsed"),
+        ('sentence1,sentence2,label\n"a"x,b,0\n', "cannot be parsed"),
         ("caf\u00e9".encode("latin-1"), "is not UTF-8 text"),
+        (b"\xef\xbb\xbfsentence1,sentence2,label\n" + b"a,b,0\n" * 9000 + b"\xe9t\xe9", "at byte 54029"),
     ],
 )
 def test_tables_that_pandas_would_take(capsys, flags, tmp_path, text, message):
@@ -121,10 +124,22 @@ def test_a_base_without_a_tokenizer(capsys, flags, tmp_path):
     assert "tokenizer" in refused(capsys, argv(flags, model_name_or_path=folder), flags["output_dir"])
 
 
-def test_a_ragged_file(capsys, flags, tmp_path):
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ('{"sentence1": ', "line 2 cannot be parsed: Expecting value"),
+        ("3", "must hold one JSON object a line"),
+        ('{"sentence1": "a", "sentence2": "b", "label": "one"}', "cannot be parsed"),
+        ('{"sentence1": "a", "sentence2": "b", "label": 99999999999999999999}', "cannot be parsed"),
+        ('{"label": ' + "9" * 5000 + "}", "line 2 cannot be parsed"),
+        ("[" * 100000, "line 2 cannot be parsed"),
+        ('{"sentence1": "\\ud83d", "sentence2": "b", "label": 0}', "cannot be parsed"),
+    ],
+)
+def test_a_ragged_file(capsys, flags, tmp_path, line, message):
     path = tmp_path / "bad.jsonl"
-    path.write_text('{"sentence1": "a", "sentence2": "b", "label": 1}\n{"sentence1": \n')
-    assert "cannot be parsed" in refused(capsys, argv(flags, train_file=path), flags["output_dir"])
+    path.write_text(f'{{"sentence1": "a", "sentence2": "b", "label": 1}}\n{line}\n')
+    assert message in refused(capsys, argv(flags, train_file=path), flags["output_dir"])
 
 
 def test_models_that_cannot_be_adapted(capsys, flags, tmp_path):
