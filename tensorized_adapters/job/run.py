@@ -33,6 +33,8 @@ class Run:
         finished: an earlier start has finished it; nothing is left to do.
         record: of run.json; grows while the run goes on.
         resolved: every argument with its value.
+        threads: of the arithmetic on CPU.
+        began: when the record was first written; None before.
     """
 
     def __init__(self, arguments: Arguments, resolved: dict[str, Any], start: Start, folder: Optional[RunFolder]):
@@ -43,7 +45,7 @@ class Run:
         self.began: Optional[float] = None
         self._arguments, self._start, self._folder = arguments, start, folder
         # Equal bits need equal counts of threads: a resumed run takes that of the start.
-        self._threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
+        self.threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
 
     def checkpoint(self) -> Optional[Path]:
         """The checkpoint to go on from, or None; newer ones that are not whole are removed with a line."""
@@ -67,7 +69,7 @@ class Run:
             self._folder.clear(self._start.record)
         self._folder.remove_asides()
         self.record = new_record(argv, self.resolved, arguments.given, arguments.training.seed)
-        self.record |= {"threads": self._threads} | known
+        self.record |= {"threads": self.threads} | known
         self._folder.write_record(self.record)
         self.began = time.time()
         for note in arguments.notes:
@@ -123,7 +125,7 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
             yield run
             return
         _check_inputs_survive(path, arguments)
-        torch.set_num_threads(run._threads)
+        torch.set_num_threads(run.threads)
         try:
             yield run
             run.finish()

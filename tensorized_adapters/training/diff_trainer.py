@@ -91,7 +91,7 @@ class DiffPruningTrainer(AdapterTrainer):
 
     def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
         super()._save(output_dir, state_dict)
-        if self.args.should_save and self.model.difference.searching:
+        if self.model.difference.searching:
             state = {name: p.detach().cpu().contiguous() for name, p in self.model.difference.search_state().items()}
             write_aside(Path(output_dir) / SEARCH_STATE_FILE, safetensors.torch.save(state))
 
