@@ -5,14 +5,22 @@ Flags are those of Hugging Face's run_glue and TrainingArguments, plus ours. A J
 first; flags after it win. Exit codes: 0 done, 2 refused input, 1 failed, 130 and 143 interrupted.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 # Before the libraries that read it. Tokenisation is short; its threads would only make forks warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from tensorized_adapters.errors import RunFailed, Terminated, UsageError  # noqa: E402
+
+if TYPE_CHECKING:
+    from tensorized_adapters.job.flags import Arguments
+    from tensorized_adapters.job.run import Run
 
 
 def main(argv: list[str]) -> int:
@@ -22,9 +30,12 @@ def main(argv: list[str]) -> int:
         from tensorized_adapters.job.arguments import parse_arguments
 
         arguments = parse_arguments(argv)
-        from tensorized_adapters.job.job import run
+        from tensorized_adapters.job.run import open_run
 
-        run(arguments, [Path(__file__).name, *argv])
+        with open_run(arguments) as run:
+            if not run.finished:
+                run_glue(arguments, run, [Path(__file__).name, *argv])
+        run.print_results()
         return 0
     except UsageError as error:
         return _say("error", error, 2)
@@ -36,6 +47,143 @@ def main(argv: list[str]) -> int:
         return _say("interrupted", "the same command goes on from the newest checkpoint, if there is one", 130)
     except Terminated:
         return _say("terminated", "the same command goes on from the newest checkpoint, if there is one", 143)
+
+
+def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
+    """Everything from the seed to the predictions, in the order of Hugging Face's run_glue.
+
+    Args:
+        arguments: checked.
+        run: its folder, held by this process. Whatever can be refused is refused before ``run.begin`` writes there.
+        argv: the command, for the record.
+    """
+    import torch
+    from transformers import DataCollatorWithPadding, default_data_collator, set_seed
+
+    from tensorized_adapters.architectures import skeleton
+    from tensorized_adapters.data.loading import load_data
+    from tensorized_adapters.job import pretrained
+    from tensorized_adapters.job.measure import evaluate, metric_function, predict, prediction_files, train_metrics
+    from tensorized_adapters.job.results import best_of, history_of, size_of_adapter
+    from tensorized_adapters.job.trainer_checks import check_training, refused_by_the_trainer
+    from tensorized_adapters.methods.parameters import count_trained
+    from tensorized_adapters.methods.registry import method_of
+    from tensorized_adapters.methods.verbs import add_adapters
+    from tensorized_adapters.saving.adapter import check_adapter_fits, load_adapter, save_adapter
+    from tensorized_adapters.saving.format import read_adapter
+    from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
+    from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
+    from tensorized_adapters.training.dropout import use_cheap_dropout
+    from tensorized_adapters.training.prefix import FrozenPrefix, with_prefix
+    from tensorized_adapters.training.trainer import AdapterTrainer
+
+    model_args, data_args, run_args = arguments.model, arguments.data, arguments.run
+    training_args, adapter_config = arguments.training, arguments.adapter
+    set_seed(training_args.seed)
+
+    # Configuration, tokenizer, data and its labels: what they refuse costs no download of weights
+    config = pretrained.load_config(model_args)
+    method_of(adapter_config).check(skeleton(config))
+    tokenizer = pretrained.load_tokenizer(model_args, config)
+    actions = {"train": training_args.do_train, "evaluation": training_args.do_eval}
+    actions |= {"prediction": training_args.do_predict}
+    data = load_data(data_args, {part for part, wanted in actions.items() if wanted}, arguments.saved)
+    task = data.task
+    pretrained.check_tokenizer(tokenizer, data, data_args)
+    check_training(arguments, data, tokenizer)
+
+    # Pre-trained model
+    model, newly_initialized = pretrained.load_model(model_args, config, task)
+
+    # Adapters
+    if run_args.adapter_path:
+        load_adapter(model, run_args.adapter_path)
+    else:
+        add_adapters(model, adapter_config, newly_initialized)
+        if run.resolved["head_start"] == "label_prior":
+            pretrained.set_label_prior_(model, data.train["label"], newly_initialized)
+    use_cheap_dropout(model)
+
+    # Tokenised data, padded to each batch's longest example unless asked otherwise
+    sets = pretrained.encoded(data, tokenizer, config, data_args)
+    if data_args.pad_to_max_length:
+        collator = default_data_collator
+    else:
+        multiple = 8 if training_args.fp16 or training_args.bf16 else None
+        collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=multiple)
+    if run_args.cache_frozen_prefix:
+        autocast = torch.bfloat16 if training_args.bf16 else torch.float16 if training_args.fp16 else None
+        prefix = FrozenPrefix(model, Path(run_args.prefix_cache_dir).expanduser(), autocast)
+        collator = with_prefix(collator)
+
+    # Trainer
+    name = data_args.task_name or data_args.dataset_name or data_args.train_file or "files"
+    notes = {"task": name, "texts": list(task.texts), "seed": training_args.seed}
+    kind = DiffPruningTrainer if adapter_config.method == "diff_pruning" else AdapterTrainer
+    with refused_by_the_trainer():
+        trainer = kind(
+            model=model,
+            args=training_args,
+            train_dataset=sets.train,
+            eval_dataset=next(iter(sets.evaluation.values()), None),
+            compute_metrics=metric_function(task),
+            data_collator=collator,
+            processing_class=tokenizer,
+            rates=run.resolved["learning_rates"],
+            notes=notes,
+        )
+        if training_args.do_train:
+            trainer.check_optimizer_and_schedule()
+    checkpoint = run.checkpoint()
+    if checkpoint:
+        check_adapter_fits(model, *read_adapter(checkpoint / ADAPTER_FOLDER), checkpoint, same_labels=True)
+
+    run.begin(
+        argv,
+        method=adapter_config.describe(),
+        task=name,
+        primary_metric=task.primary,
+        resumed_from=str(checkpoint) if checkpoint else None,
+        parameters=count_trained(model),
+        learning_rates=run.resolved["learning_rates"],
+        files=prediction_files(data),
+    )
+    if run_args.cache_frozen_prefix:
+        sets = sets.mapped(lambda examples: prefix.of(examples, collator, training_args.eval_batch_size))
+        trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
+    metrics: dict[str, Any] = {}
+
+    # Training; then the saved adapter's very weights are measured
+    if training_args.do_train:
+        began = time.time()
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        run.record["train_seconds"] = round(time.time() - began, 3)
+        run.record["step_losses"] = trainer.losses.values
+        save_adapter(model, run.path / ADAPTER_FOLDER, notes)
+        metrics |= {
+            "epoch": trainer.state.epoch,
+            "train_loss": trainer.losses.mean(),
+            "train_samples": len(sets.train),
+            "train_runtime": result.metrics["train_runtime"],
+            "train_samples_per_second": result.metrics["train_samples_per_second"],
+        }
+        metrics |= train_metrics(trainer, sets.train, task)
+        run.record["history"] = history_of(trainer.state.log_history)
+        run.record["best_epoch"] = best_of(run.record["history"], task)
+        run.record["adapter_bytes"] = size_of_adapter(run.path / ADAPTER_FOLDER)
+
+    # Evaluation, of both sets where the task is MNLI
+    if training_args.do_eval:
+        for suffix, examples in sets.evaluation.items():
+            metrics |= evaluate(trainer, examples, task, run.path, suffix)
+
+    # Prediction
+    if training_args.do_predict:
+        for name, examples in sets.prediction.items():
+            predict(trainer, examples, task, run.path / f"{name}.tsv")
+        metrics["predict_samples"] = sum(map(len, sets.prediction.values()))
+
+    run.record["metrics"] = metrics
 
 
 def _say(what: str, message: object, code: int) -> int:

@@ -253,9 +253,9 @@ def kill_9_after_checkpoint(words: list[str], number: int) -> None:
     child = os.fork()
     if not child:
         try:
-            from tensorized_adapters.training import trainer
+            from tensorized_adapters.training import callbacks
 
-            seal, sealed = trainer.seal_checkpoint, []
+            seal, sealed = callbacks.seal_checkpoint, []
 
             def killing(path):
                 seal(path)
@@ -263,7 +263,7 @@ def kill_9_after_checkpoint(words: list[str], number: int) -> None:
                 if len(sealed) == number:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            trainer.seal_checkpoint = killing
+            callbacks.seal_checkpoint = killing
             main(words)
         finally:
             os._exit(1)  # never back into the parent's tests

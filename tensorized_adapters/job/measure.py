@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from transformers import EvalPrediction, Trainer
 
 from ..data.loading import Data
 from ..data.metrics import GlueMetric, predictions_of
 from ..data.tasks import Task
+from ..training.sampler import longest_first
 from .results import write_evaluation, write_predictions
 from .run_folder import EVALUATION_FILE
 
@@ -26,28 +28,30 @@ def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
 
 def train_metrics(trainer: Trainer, examples: Dataset, task: Task) -> dict[str, float]:
     """The task's metrics on the training set in evaluation mode: their gap to ``eval_*`` measures regularization."""
-    values = trainer.predict(examples, metric_key_prefix="train").metrics
-    return {name: value for name, value in values.items() if name.removeprefix("train_") in _names(task)}
+    values = trainer.predict(longest_first(examples), metric_key_prefix="train").metrics
+    names = (*task.metrics, "combined_score")
+    return {name: value for name, value in values.items() if name.removeprefix("train_") in names}
 
 
-def evaluate_all(trainer: Trainer, sets: dict[str, Dataset], task: Task, folder: Path) -> dict[str, Any]:
-    """``eval_*`` metrics of every evaluation set (MNLI's second with ``_mm``), and the predictions behind them."""
-    metrics: dict[str, Any] = {}
-    for suffix, examples in sets.items():
-        output = trainer.predict(examples, metric_key_prefix="eval")
-        metrics |= {f"{name}{suffix}": value for name, value in output.metrics.items()}
-        metrics[f"eval_samples{suffix}"] = len(examples)
-        path = folder / EVALUATION_FILE.format(suffix=suffix)
-        write_evaluation(path, predictions_of(_logits(output), task), output.label_ids, task)
-    return metrics
+def evaluate(trainer: Trainer, examples: Dataset, task: Task, folder: Path, suffix: str) -> dict[str, Any]:
+    """``eval_*`` metrics of an evaluation set, and the predictions behind them in a file.
+
+    Args:
+        examples: in any order; their column ``row`` says where each stands in the file.
+        suffix: of the metrics' names and of the file's, "" or MNLI's "_mm".
+    """
+    output = trainer.predict(examples, metric_key_prefix="eval")
+    predictions, labels = _in_file_order(examples, predictions_of(_logits(output), task), output.label_ids)
+    write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), predictions, labels, task)
+    metrics = {f"{name}{suffix}": value for name, value in output.metrics.items()}
+    return metrics | {f"eval_samples{suffix}": len(examples)}
 
 
-def predict_all(trainer: Trainer, sets: dict[str, Dataset], task: Task, folder: Path) -> dict[str, int]:
-    """One submission file for each prediction set, in GLUE's names and format."""
-    for name, examples in sets.items():
-        output = trainer.predict(examples, metric_key_prefix="predict")
-        write_predictions(folder / f"{name}.tsv", predictions_of(_logits(output), task), task)
-    return {"predict_samples": sum(len(examples) for examples in sets.values())}
+def predict(trainer: Trainer, examples: Dataset, task: Task, path: Path) -> None:
+    """Write a prediction set's submission file, in GLUE's format."""
+    output = trainer.predict(examples, metric_key_prefix="predict")
+    (predictions,) = _in_file_order(examples, predictions_of(_logits(output), task))
+    write_predictions(path, predictions, task)
 
 
 def prediction_files(data: Data) -> list[str]:
@@ -56,10 +60,11 @@ def prediction_files(data: Data) -> list[str]:
     return evaluated + [f"{name}.tsv" for name in data.prediction]
 
 
-def _names(task: Task) -> tuple[str, ...]:
-    return (*task.metrics, "combined_score")
+def _in_file_order(examples: Dataset, *values: np.ndarray) -> list[np.ndarray]:
+    place = np.argsort(examples["row"])
+    return [value[place] for value in values]
 
 
-def _logits(output: Any):
+def _logits(output: Any) -> np.ndarray:
     logits = output.predictions
     return logits[0] if isinstance(logits, tuple) else logits

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import (
@@ -19,18 +20,17 @@ from transformers import (
 )
 
 from ..architectures import layer_names, layer_of, usable_positions
-from ..config import AdapterConfig
 from ..data.arguments import DataTrainingArguments
 from ..data.loading import Data, tokenize
+from ..data.tasks import Task
 from ..errors import UsageError
-from ..methods.verbs import add_adapters
-from ..saving.adapter import load_adapter
-from .flags import Arguments, ModelArguments
+from ..training.sampler import longest_first, with_lengths
+from .flags import ModelArguments
 
 
 @dataclass
 class EncodedData:
-    """Token ids and labels, split as in :class:`Data`."""
+    """Token ids, labels and lengths, split as in :class:`Data`."""
 
     train: Optional[Dataset]
     evaluation: dict[str, Dataset]
@@ -61,38 +61,35 @@ def load_tokenizer(arguments: ModelArguments, config: PretrainedConfig) -> PreTr
     return tokenizer
 
 
-def build_model(
-    arguments: Arguments, model_config: PretrainedConfig, config: AdapterConfig, data: Data, head_start: str
-) -> PreTrainedModel:
-    """The pre-trained model, adapted: freshly as ``config`` says, or with what ``--adapter_path`` holds.
+def load_model(arguments: ModelArguments, config: PretrainedConfig, task: Task) -> tuple[PreTrainedModel, set[str]]:
+    """The pre-trained model with a head for the task's labels, and the names of what its checkpoint did not hold.
 
     Raises:
-        UsageError: if weights are missing or do not fit, or the saved adapter is of another base model.
+        UsageError: if weights are missing or do not fit.
     """
-    task, model_arguments = data.task, arguments.model
     names = task.labels or ("score",)
-    model_config.num_labels = len(names)
-    model_config.id2label = dict(enumerate(names))
-    model_config.label2id = {name: i for i, name in enumerate(names)}
-    model_config.problem_type = "regression" if task.labels is None else "single_label_classification"
+    config.num_labels = len(names)
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: i for i, name in enumerate(names)}
+    config.problem_type = "regression" if task.labels is None else "single_label_classification"
     model, info = _loaded(
         AutoModelForSequenceClassification,
-        model_arguments.model_name_or_path,
+        arguments.model_name_or_path,
         "model_name_or_path",
-        model_arguments,
-        config=model_config,
-        ignore_mismatched_sizes=model_arguments.ignore_mismatched_sizes,
+        arguments,
+        config=config,
+        ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
         output_loading_info=True,
         dtype=torch.float32,
     )
-    if arguments.run.adapter_path:
-        return load_adapter(model, arguments.run.adapter_path)
     new = {*info["missing_keys"], *(key for key, *_ in info.get("mismatched_keys", ()))}
-    _refuse_untrained_base(model, new, model_arguments.model_name_or_path)
-    add_adapters(model, config, newly_initialized=new)
-    if head_start == "label_prior":
-        set_label_prior_(model, data.train["label"], new)
-    return model
+    # A base whose encoder was not in the checkpoint would be frozen at random numbers.
+    layers = layer_names(model)
+    drawn = sorted(key for key in new if layer_of(key, layers) is not None or ".embeddings." in key)
+    if drawn:
+        name = arguments.model_name_or_path
+        raise UsageError(f"--model_name_or_path {name} lacks {len(drawn)} weights of the encoder, {drawn[0]} first")
+    return model, new
 
 
 @torch.no_grad()
@@ -140,23 +137,26 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: D
 def encoded(
     data: Data, tokenizer: PreTrainedTokenizerBase, model_config: PretrainedConfig, arguments: DataTrainingArguments
 ) -> EncodedData:
-    """Tokenise everything, to at most ``--max_seq_length`` and what tokenizer and model can take."""
+    """Tokenise everything, to at most ``--max_seq_length`` and what tokenizer and model can take.
+
+    What is evaluated and predicted is sorted once by length; ``row`` is each example's place in its file.
+    """
     limit = min(tokenizer.model_max_length, usable_positions(model_config))
     if arguments.max_seq_length > limit:
         print(f"note: --max_seq_length {arguments.max_seq_length} is more than the model takes; using {limit}")
 
     def encode(examples: Dataset) -> Dataset:
-        return tokenize(examples, data.task, tokenizer, arguments, min(arguments.max_seq_length, limit))
+        length = min(arguments.max_seq_length, limit)
+        return with_lengths(tokenize(examples, data.task, tokenizer, arguments, length))
 
-    return EncodedData(data.train, data.evaluation, data.prediction).mapped(encode)
+    def encode_measured(examples: Dataset) -> Dataset:
+        return longest_first(encode(examples).add_column("row", np.arange(len(examples))))
 
-
-def _refuse_untrained_base(model: PreTrainedModel, new: set[str], name: str) -> None:
-    """A base whose encoder was not in the checkpoint would be frozen at random numbers."""
-    layers = layer_names(model)
-    drawn = sorted(key for key in new if layer_of(key, layers) is not None or ".embeddings." in key)
-    if drawn:
-        raise UsageError(f"--model_name_or_path {name} lacks {len(drawn)} weights of the encoder, {drawn[0]} first")
+    return EncodedData(
+        None if data.train is None else encode(data.train),
+        {suffix: encode_measured(examples) for suffix, examples in data.evaluation.items()},
+        {name: encode_measured(examples) for name, examples in data.prediction.items()},
+    )
 
 
 def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:

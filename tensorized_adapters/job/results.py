@@ -23,6 +23,7 @@ from .. import __version__
 from ..data.tasks import Task
 from ..files import write_aside
 from ..methods.parameters import GROUPS
+from ..training.checkpoints import ADAPTER_FILES
 from .run_folder import PROGRAM
 
 _PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
@@ -72,6 +73,11 @@ def peak_memory() -> dict[str, int]:
     if torch.cuda.is_available():
         peak["gpu"] = torch.cuda.max_memory_allocated()
     return peak
+
+
+def size_of_adapter(folder: Path) -> int:
+    """Bytes of the files of an adapter's folder that are ours."""
+    return sum((folder / name).stat().st_size for name in ADAPTER_FILES if (folder / name).is_file())
 
 
 def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:

@@ -1,8 +1,16 @@
-"""When the Trainer saves."""
+"""When the Trainer saves, and what becomes of what it saved."""
 
 import math
+from pathlib import Path
+from typing import Optional
 
+import torch
 from transformers import TrainerCallback
+from transformers.trainer_pt_utils import safe_globals
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from ..errors import RunFailed
+from .checkpoints import flaw_of_checkpoint, rotate_checkpoints, seal_checkpoint
 
 
 class SaveAfterEvaluation(TrainerCallback):
@@ -18,3 +26,40 @@ class SaveAfterEvaluation(TrainerCallback):
     def on_epoch_end(self, args, state, control, **kwargs) -> None:
         control.should_save = control.should_save or self.waiting
         self.waiting = False
+
+
+class WholeCheckpoints(TrainerCallback):
+    """Seals each checkpoint, and only then removes old ones: at every moment one whole checkpoint exists.
+
+    Args:
+        limit: how many are kept; None keeps all. The Trainer's own rotation removes whole folders, foreign files too.
+    """
+
+    def __init__(self, limit: Optional[int]):
+        self.limit = limit
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        """Find a resumed run's best checkpoint in its folder, also after the folder was moved."""
+        if state.best_global_step and args.load_best_model_at_end:
+            best = _checkpoint(args, state.best_global_step)
+            if flaw := flaw_of_checkpoint(best):
+                raise RunFailed(f"the best checkpoint so far, {best}, is not whole ({flaw}); start the run anew")
+            state.best_model_checkpoint = str(best)
+
+    def on_save(self, args, state, control, **kwargs) -> None:
+        checkpoint = _checkpoint(args, state.global_step)
+        _rewrite_rng_state(checkpoint / "rng_state.pth")
+        seal_checkpoint(checkpoint)
+        rotate_checkpoints(Path(args.output_dir), self.limit, state.best_model_checkpoint)
+
+
+def _checkpoint(args, step: int) -> Path:
+    return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+
+
+def _rewrite_rng_state(path: Path) -> None:
+    """Plain numbers for NumPy's array, so that ``torch.load(weights_only=True)`` reads it without more ado."""
+    with safe_globals():
+        states = torch.load(path, weights_only=True)
+    name, keys, *rest = states["numpy"]
+    torch.save(states | {"numpy": (name, [int(key) for key in keys], *rest)}, path)

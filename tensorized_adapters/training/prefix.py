@@ -5,6 +5,7 @@ dropout below the lowest trained layer; everything else is as without it.
 """
 
 import hashlib
+import inspect
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -24,6 +25,7 @@ from ..methods.fingerprint import base_fingerprint
 from ..methods.parameters import backbone_parameters, trained_parameters
 
 PREFIX_KEY = "prefix_hidden_states"  # of a batch: (examples, tokens, hidden)
+_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
 def lowest_trained_layer(model: PreTrainedModel) -> int:
@@ -70,8 +72,7 @@ class FrozenPrefix:
         for layer in self._layers[: self.lowest]:
             layer.forward = self._skippable(layer.forward)
         self._layers[self.lowest].register_forward_pre_hook(self._enter)
-        model.register_forward_pre_hook(self._take, with_kwargs=True)
-        model.register_forward_hook(self._forget, always_call=True)
+        model.forward = self._taking_states(model.forward)
 
     def of(self, examples: Dataset, collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]], batch_size: int):
         """``examples`` with their hidden states, which are computed now unless the folder has them.
@@ -108,6 +109,7 @@ class FrozenPrefix:
     def _fill(self, states: np.ndarray, examples: Dataset, collate, batch_size: int, starts, lengths) -> None:
         """One pass in evaluation mode over the layers below, similar lengths together."""
         training, device = self.model.training, next(self.model.parameters()).device
+        inputs = examples.select_columns([name for name in _INPUTS if name in examples.column_names])
         self.model.eval()
         reached: list[Tensor] = []
 
@@ -121,8 +123,7 @@ class FrozenPrefix:
         try:
             for i in range(0, len(order), batch_size):
                 rows = order[i : i + batch_size].tolist()
-                batch = {key: value.to(device) for key, value in collate([examples[row] for row in rows]).items()}
-                batch.pop("labels", None)
+                batch = {key: value.to(device) for key, value in collate([inputs[row] for row in rows]).items()}
                 with context:
                     try:
                         self.model(**batch)
@@ -144,7 +145,7 @@ class FrozenPrefix:
             config.pop(name, None)
         digest = hashlib.sha256(base_fingerprint(self.model, above).encode())
         digest.update(f"{sorted(config.items(), key=str)} {self.lowest} {self.autocast} {self.dtype}".encode())
-        for column in ("input_ids", "token_type_ids", "attention_mask"):
+        for column in _INPUTS:
             if column in examples.column_names:
                 for values in examples[column]:
                     digest.update(np.asarray(values, dtype=np.int32).tobytes() + b";")
@@ -166,12 +167,22 @@ class FrozenPrefix:
             hidden.requires_grad_()  # reentrant checkpointing differentiates only what its input leads to
         return (hidden, *args[1:])
 
-    def _take(self, _, args, kwargs):
-        self._hidden = kwargs.pop(PREFIX_KEY, None)
-        return args, kwargs
+    def _taking_states(self, forward: Callable) -> Callable:
+        """``forward`` with one more argument, in its signature too: the Trainer drops what a model does not take."""
 
-    def _forget(self, *_) -> None:
-        self._hidden = None
+        def take_states(*args, **kwargs):
+            self._hidden = kwargs.pop(PREFIX_KEY, None)
+            try:
+                return forward(*args, **kwargs)
+            finally:
+                self._hidden = None
+
+        signature = inspect.signature(forward)
+        *parameters, last = signature.parameters.values()
+        states = inspect.Parameter(PREFIX_KEY, inspect.Parameter.KEYWORD_ONLY, default=None)
+        ends = [last, states] if last.kind is not inspect.Parameter.VAR_KEYWORD else [states, last]
+        take_states.__signature__ = signature.replace(parameters=[*parameters, *ends])
+        return take_states
 
 
 class PrefixedExamples(torch.utils.data.Dataset):
@@ -189,6 +200,10 @@ class PrefixedExamples(torch.utils.data.Dataset):
             return self.examples[key]
         start = self.starts[key]
         return self.examples[key] | {PREFIX_KEY: self.states[start : start + self.lengths[key]]}
+
+    def select(self, rows: np.ndarray) -> "PrefixedExamples":
+        """Those in the given rows, in their order."""
+        return PrefixedExamples(self.examples.select(rows), self.states, self.starts[rows], self.lengths[rows])
 
 
 def with_prefix(collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]]) -> Callable:

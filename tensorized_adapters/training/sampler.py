@@ -1,36 +1,24 @@
-"""The order of the examples, in training and in evaluation."""
+"""The order of the examples, in training and in evaluation, by their column ``length``."""
 
 from collections.abc import Iterator
 from typing import Optional
 
+import numpy as np
 import pyarrow.compute
 import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
 
 
-def lengths_of(examples: Dataset) -> list[int]:
-    """The number of token ids of each example, without making Python lists of them."""
-    return pyarrow.compute.list_value_length(examples.with_format("arrow")[:]["input_ids"]).to_pylist()
+def with_lengths(examples: Dataset) -> Dataset:
+    """The examples with their number of token ids as a column, counted without making Python lists of them."""
+    lengths = pyarrow.compute.list_value_length(examples.with_format("arrow")[:]["input_ids"])
+    return examples.add_column("length", lengths.to_pylist())
 
 
-def longest_first(examples: Dataset) -> list[int]:
-    """Indices by falling length: batches of evaluation that need next to no padding."""
-    lengths = lengths_of(examples)
-    return sorted(range(len(lengths)), key=lambda i: -lengths[i])
-
-
-class FixedSampler(Sampler[int]):
-    """The given indices, in their order."""
-
-    def __init__(self, order: list[int]):
-        self.order = order
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.order)
+def longest_first(examples: Dataset) -> Dataset:
+    """The examples by falling length: batches of evaluation that need next to no padding."""
+    return examples.select(np.argsort(-np.array(examples["length"]), kind="stable"))
 
 
 class EpochSampler(Sampler[int]):
@@ -38,24 +26,31 @@ class EpochSampler(Sampler[int]):
 
     With ``lengths``, indices are shuffled, cut into runs of 50 batches, and sorted by length within each run: batches
     of similar lengths in random composition, the batch of the longest examples first so that memory runs out at once
-    or not at all.
+    or not at all. With ``drop_last`` an incomplete last batch is left out.
     """
 
-    def __init__(self, size: int, seed: int, batch_size: int, lengths: Optional[list[int]] = None):
+    def __init__(
+        self, size: int, seed: int, batch_size: int, lengths: Optional[list[int]] = None, drop_last: bool = False
+    ):
         self.size, self.seed, self.batch_size, self.lengths = size, seed, batch_size, lengths
+        self.count = size - size % batch_size if drop_last else size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate's data loader at the start of each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.size
+        return self.count
 
     def __iter__(self) -> Iterator[int]:
+        return iter(self._order()[: self.count])
+
+    def _order(self) -> list[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.size, generator=generator).tolist()
         if self.lengths is None:
-            return iter(order)
+            return order
         window = 50 * self.batch_size
         runs = [sorted(order[i : i + window], key=lambda n: -self.lengths[n]) for i in range(0, self.size, window)]
         batches = [run[i : i + self.batch_size] for run in runs for i in range(0, len(run), self.batch_size)]
@@ -65,4 +60,4 @@ class EpochSampler(Sampler[int]):
         if shuffled:
             longest = max(range(len(shuffled)), key=lambda i: self.lengths[shuffled[i][0]])
             shuffled[0], shuffled[longest] = shuffled[longest], shuffled[0]
-        return (index for batch in shuffled + rest for index in batch)
+        return [index for batch in shuffled + rest for index in batch]

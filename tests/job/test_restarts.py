@@ -131,11 +131,11 @@ def test_everything_in_a_checkpoint_loads_without_unpickling(flags):
 def test_sigterm_ends_with_143_and_a_record(flags, tmp_path):
     terminator = (
         "import os, signal, sys\n"
-        "import run_glue_tensorized, tensorized_adapters.training.trainer as trainer\n"
-        "seal = trainer.seal_checkpoint\n"
+        "import run_glue_tensorized, tensorized_adapters.training.callbacks as callbacks\n"
+        "seal = callbacks.seal_checkpoint\n"
         "def stopping(path):\n"
         "    seal(path); os.kill(os.getpid(), signal.SIGTERM)\n"
-        "trainer.seal_checkpoint = stopping\n"
+        "callbacks.seal_checkpoint = stopping\n"
         "sys.exit(run_glue_tensorized.main(sys.argv[1:]))\n"
     )
     env = os.environ | {"PYTHONPATH": str(SCRIPT.parent)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import argv, pairs, record_of, tensors_of, write_rows
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score
@@ -183,3 +184,13 @@ def test_access_tokens_are_not_recorded(flags):
     assert main(argv(flags, token="hf_secret", num_train_epochs=1)) == 0
     out = flags["output_dir"]
     assert all(b"hf_secret" not in path.read_bytes() for path in out.rglob("*") if path.is_file())
+
+
+def test_one_run_uses_one_of_several_gpus(flags, monkeypatch, capsys):
+    """A batch keeps its size and is not split over them."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    wrapped = []
+    monkeypatch.setattr(torch.nn.DataParallel, "__init__", lambda self, *args: wrapped.append(args))
+    assert main(argv(flags)) == 0
+    assert capsys.readouterr().out.count("note: 2 GPUs are visible and a run uses one") == 1
+    assert not wrapped and len(record_of(flags["output_dir"])["step_losses"]) == 12

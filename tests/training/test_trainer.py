@@ -1,11 +1,26 @@
-"""Data order and learning rates of the Trainer."""
+"""Data order, learning rates and losses of the Trainer."""
 
+import functools
+import traceback
+from pathlib import Path
+
+import pytest
 import torch
-from helpers import optimizer_of, tiny_model
+from helpers import argv, optimizer_of, tiny_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import BertForSequenceClassification
 
-from tensorized_adapters import AdapterConfig, add_adapters
+import tensorized_adapters
+from run_glue_tensorized import main
+from tensorized_adapters import AdapterConfig, RunFailed, add_adapters
 from tensorized_adapters.adapters.insertion import adapters_of
+from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
+from tensorized_adapters.training.losses import StepLosses
 from tensorized_adapters.training.sampler import EpochSampler
+from tensorized_adapters.training.trainer import AdapterTrainer
+
+PACKAGE = str(Path(tensorized_adapters.__file__).parent)
+TRAINER = str(Path("transformers") / "trainer.py")
 
 
 def order(sampler, epoch):
@@ -36,6 +51,12 @@ def test_length_grouping_covers_everything_once_and_pads_less():
     assert order(grouped, 0) != order(grouped, 1)
 
 
+@pytest.mark.parametrize("lengths", [None, [3 + i % 5 for i in range(43)]])
+def test_drop_last_leaves_out_the_incomplete_batch_alone(lengths):
+    whole, cut = EpochSampler(43, 1, 8, lengths), EpochSampler(43, 1, 8, lengths, drop_last=True)
+    assert order(cut, 2) == order(whole, 2)[:40] and len(cut) == 40 and len(whole) == 43
+
+
 def test_the_optimizers_groups(flags):
     """Adapters, LayerNorms and head at their own rates; LayerNorms and biases are not decayed."""
     config = AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8)
@@ -50,3 +71,74 @@ def test_the_optimizers_groups(flags):
     trained = {id(p) for p in model.parameters() if p.requires_grad}
     assert set(rate_of) == trained and isinstance(optimizer, torch.optim.AdamW)
     assert len(optimizer.param_groups) == 4
+
+
+class _Waits(TorchDispatchMode):
+    """Where a number is read from a tensor (``item``, ``bool``, ``float``), which on a GPU waits for all before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.files: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._local_scalar_dense.default:
+            stack = [frame.filename for frame in traceback.extract_stack()]
+            self.files.append([name for name in stack if "/torch/" not in name and name != __file__][-1])
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_no_step_waits_for_the_device(flags, monkeypatch, accumulated):
+    """Losses and norms are read where the Trainer logs, every third step, and at the end of the epoch."""
+    waits, train, read, reads = _Waits(), AdapterTrainer.train, StepLosses.read, []
+
+    def watched(self, *args, **kwargs):
+        with waits:
+            return train(self, *args, **kwargs)
+
+    def counted(self):
+        before = len(self.values)
+        read(self)
+        reads.append(len(self.values) - before)
+
+    monkeypatch.setattr(AdapterTrainer, "train", watched)
+    monkeypatch.setattr(StepLosses, "read", counted)
+    batches = {"per_device_train_batch_size": 8 // accumulated, "gradient_accumulation_steps": accumulated}
+    changes = {"do_eval": None, "validation_file": None, "save_strategy": "no", "logging_steps": 3}
+    assert main(argv(flags, num_train_epochs=1, **batches, **changes)) == 0
+    assert not [name for name in waits.files if name.startswith(PACKAGE)]
+    # The Trainer's own: loss and norm of two log lines, and the last loss. (transformers' masks wait once a step.)
+    assert len([name for name in waits.files if name.endswith(TRAINER)]) == 5
+    assert reads == [3, 3, 0]
+
+
+def test_the_first_step_that_is_not_finite_is_named():
+    losses = StepLosses()
+    losses.values = [1.0]  # before a resume
+    for loss, norm in ((0.5, 2.0), (0.25, float("inf")), (float("nan"), float("nan"))):
+        losses.add(torch.tensor(loss), ends_step=False)
+        losses.add(torch.tensor(loss), ends_step=True)
+        losses.add_norm(torch.tensor(norm))
+    with pytest.raises(RunFailed, match="the gradient is inf at step 3; try a lower --learning_rate"):
+        losses.read()
+    assert losses.values == [1.0, 1.0] and losses.mean() == 1.0
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(flags, monkeypatch, capsys):
+    """Of a finite loss, in the second epoch: one line, and the first epoch's checkpoint is whole and the last."""
+    forward, calls = BertForSequenceClassification.forward, []
+
+    @functools.wraps(forward)  # Trainer reads the signature
+    def failing(self, *args, **kwargs):
+        output = forward(self, *args, **kwargs)
+        calls.append(self.training)
+        if sum(calls) == 9:
+            output.loss = output.loss + 0 * (0 * output.logits.sum()).sqrt()  # 0, with the derivative 0 x infinity
+        return output
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", failing)
+    assert main(argv(flags)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("failed: the gradient is nan at step 9") and error.count("\n") == 1
+    checkpoints = [path.name for path in flags["output_dir"].glob("checkpoint-*")]
+    assert checkpoints == ["checkpoint-6"] and flaw_of_checkpoint(flags["output_dir"] / "checkpoint-6") is None

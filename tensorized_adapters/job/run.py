@@ -1,0 +1,212 @@
+"""A run in its folder: whether it may start there, its record from first to last, and each way to fail as a line."""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from ..architectures import skeleton
+from ..data.arguments import FILE_FLAGS
+from ..errors import RunFailed, Terminated, UsageError
+from ..files import write_json
+from ..methods.tensorized import rank_within
+from ..saving.format import read_adapter
+from ..training.checkpoints import flaw_of_checkpoint, newest_whole_checkpoint
+from .arguments import resolved_arguments
+from .flags import Arguments
+from .pretrained import load_config
+from .results import console, new_record, parameter_table, peak_memory, results_table
+from .run_folder import RECORD_FILE, RESULTS_FILE, RunFolder, Start, inspect_folder, is_ours
+
+
+class Run:
+    """What the script needs of a run; made by :func:`open_run`.
+
+    Attributes:
+        path: its folder.
+        finished: an earlier start has finished it; nothing is left to do.
+        record: of run.json; grows while the run goes on.
+        resolved: every argument with its value.
+        threads: of the arithmetic on CPU.
+        began: when the record was first written; None before.
+    """
+
+    def __init__(self, arguments: Arguments, resolved: dict[str, Any], start: Start, folder: Optional[RunFolder]):
+        self.path = Path(arguments.training.output_dir)
+        self.finished = start.kind == "finished"
+        self.record: dict[str, Any] = start.record if self.finished else {}
+        self.resolved = resolved
+        self.began: Optional[float] = None
+        self._arguments, self._start, self._folder = arguments, start, folder
+        # Equal bits need equal counts of threads: a resumed run takes that of the start.
+        self.threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
+
+    def checkpoint(self) -> Optional[Path]:
+        """The checkpoint to go on from, or None; newer ones that are not whole are removed with a line."""
+        if explicit := _named_checkpoint(self._arguments):
+            return explicit
+        if self._start.kind != "resume" or not self._arguments.training.do_train:
+            return None
+        checkpoint, notes = newest_whole_checkpoint(self.path)
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+        print(f"going on from {checkpoint}" if checkpoint else "no whole checkpoint yet: starting from zero")
+        return checkpoint
+
+    def begin(self, argv: list[str], **known: Any) -> None:
+        """Write the record, with what is ``known`` before training, and say what is trained.
+
+        Nothing was written before, and nothing is refused after.
+        """
+        arguments = self._arguments
+        if arguments.run.overwrite_output_dir:
+            self._folder.clear(self._start.record)
+        self._folder.remove_asides()
+        self.record = new_record(argv, self.resolved, arguments.given, arguments.training.seed)
+        self.record |= {"threads": self.threads} | known
+        self._folder.write_record(self.record)
+        self.began = time.time()
+        for note in arguments.notes:
+            print(f"note: {note}")
+        console().print(parameter_table(known["parameters"], known["learning_rates"], known["method"]))
+
+    def finish(self) -> None:
+        """Write ``record["metrics"]`` as the results, and the record."""
+        self.record["peak_memory_bytes"] = peak_memory()
+        write_json(self.path / RESULTS_FILE, self.record["metrics"])
+        self.record |= {"seconds": round(time.time() - self.began, 3), "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        self.record["status"] = "finished"
+        self._folder.write_record(self.record)
+
+    def fail(self, error: BaseException) -> None:
+        """Write into the record that and why the run ended early."""
+        self.record["status"] = "interrupted" if isinstance(error, (KeyboardInterrupt, Terminated)) else "failed"
+        self.record["reason"] = " ".join(str(error).split())[:500] or type(error).__name__
+        with contextlib.suppress(OSError):  # of a full disk
+            self._folder.write_record(self.record)
+
+    def print_results(self) -> None:
+        if self.finished:
+            print(f"{self.path} holds this run, finished; nothing to do")
+        console().print(results_table(self.record))
+        print(f"record: {self.path / RECORD_FILE}")
+
+
+@contextlib.contextmanager
+def open_run(arguments: Arguments) -> Iterator[Run]:
+    """Hold the run's folder, locked, until the run has ended, and write into its record how.
+
+    Raises:
+        UsageError: refused: the folder is another's, in use or not to be written, or the command line names an adapter
+            or a rank that cannot be.
+        RunFailed: out of memory, a full disk.
+        Terminated: on SIGTERM.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # of loading weights; training keeps its own
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    settle(arguments)
+    resolved = resolved_arguments(arguments)
+    path = Path(arguments.training.output_dir)
+    start = _inspect(path, resolved, arguments)
+    if start.kind == "finished":
+        yield Run(arguments, resolved, start, None)
+        return
+    with RunFolder(path) as folder:
+        start = _inspect(path, resolved, arguments)  # again: it may have changed until it was locked
+        run = Run(arguments, resolved, start, folder)
+        if run.finished:
+            yield run
+            return
+        _check_inputs_survive(path, arguments)
+        torch.set_num_threads(run.threads)
+        try:
+            yield run
+            run.finish()
+        except BaseException as error:
+            if run.began:
+                run.fail(error)
+            elif not isinstance(error, (MemoryError, RuntimeError)):
+                raise
+            if (failure := _as_failure(error)) is error:
+                raise
+            raise failure from error
+
+
+def settle(arguments: Arguments) -> None:
+    """What the command line leaves to other places, in place: the saved adapter, ``--target_params``, the GPU.
+
+    Raises:
+        UsageError: if the saved adapter is not whole, no rank is small enough, or the model has no configuration.
+    """
+    if arguments.saved:
+        read_adapter(arguments.run.adapter_path)
+    if arguments.run.target_params is not None:
+        config = load_config(arguments.model)
+        rank, note = rank_within(arguments.adapter, skeleton(config), arguments.run.target_params)
+        arguments.adapter = replace(arguments.adapter, tensorized_layer_rank=rank)
+        arguments.notes.append(note)
+    training = arguments.training
+    if training.n_gpu > 1:
+        # The Trainer would split each batch over all of them with nn.DataParallel, and multiply its size.
+        arguments.notes.append(
+            f"{training.n_gpu} GPUs are visible and a run uses one, {training.device}; CUDA_VISIBLE_DEVICES chooses "
+            "it, and several runs side by side use them all"
+        )
+        training._n_gpu = 1
+
+
+def _inspect(path: Path, resolved: dict[str, Any], arguments: Arguments) -> Start:
+    resume = arguments.training.resume_from_checkpoint is not None
+    start = inspect_folder(path, resolved, arguments.run.overwrite_output_dir, resume)
+    explicit = _named_checkpoint(arguments)
+    if explicit and (flaw := flaw_of_checkpoint(explicit)):
+        raise UsageError(f"--resume_from_checkpoint {explicit} is not a whole checkpoint: {flaw}")
+    return start
+
+
+def _named_checkpoint(arguments: Arguments) -> Optional[Path]:
+    """What ``--resume_from_checkpoint`` names; "True" names none, it asks for the newest."""
+    value = arguments.training.resume_from_checkpoint
+    return Path(value) if value and value.lower() != "true" else None
+
+
+def _check_inputs_survive(folder: Path, arguments: Arguments) -> None:
+    """``--overwrite_output_dir`` must not remove what this very run starts from; raises UsageError."""
+    if not arguments.run.overwrite_output_dir:
+        return
+    inputs = {
+        "resume_from_checkpoint": arguments.training.resume_from_checkpoint,
+        "adapter_path": arguments.run.adapter_path,
+        "model_name_or_path": arguments.model.model_name_or_path,
+        **{name: getattr(arguments.data, name) for name in FILE_FLAGS},
+    }
+    root = folder.resolve()
+    for name, value in inputs.items():
+        place = Path(value).resolve() if value else root
+        below = place.relative_to(root).parts if place.is_relative_to(root) else ()
+        if (below and is_ours(below[0])) or (name == "adapter_path" and value and place == root):
+            raise UsageError(f"--overwrite_output_dir would remove --{name} {value}; name another --output_dir")
+
+
+def _as_failure(error: BaseException) -> BaseException:
+    """One line for what a run can die of through no fault of the program; anything else as it is."""
+    text = str(error)
+    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
+        return RunFailed("out of memory: try a smaller --per_device_train_batch_size or --max_seq_length")
+    if isinstance(error, OSError):
+        return RunFailed(f"{error.filename or 'a file'} cannot be written: {error.strerror or error}")
+    if "file write failed" in text or "unexpected pos" in text:  # torch.save on a full disk
+        return RunFailed(f"a checkpoint cannot be written: {text.splitlines()[0]}")
+    return error
+
+
+def _raise_terminated(*_) -> None:
+    raise Terminated()

@@ -1,0 +1,35 @@
+"""What the Trainer would refuse in its own words, or find out only after an epoch."""
+
+import contextlib
+from collections.abc import Iterator
+
+from transformers import PreTrainedTokenizerBase
+
+from ..data.loading import Data
+from ..errors import UsageError
+from .flags import Arguments
+
+
+def check_training(arguments: Arguments, data: Data, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse training arguments that do not suit the data or the tokenizer; raises UsageError."""
+    training, task = arguments.training, data.task
+    metrics = {"loss", *task.metrics, *(("combined_score",) if len(task.metrics) > 1 else ())}
+    metric = training.metric_for_best_model
+    if metric is not None and metric.removeprefix("eval_") not in metrics:
+        raise UsageError(f"--metric_for_best_model {metric} is unknown here; known: {', '.join(sorted(metrics))}")
+    if task.labels is None and training.label_smoothing_factor:
+        raise UsageError("--label_smoothing_factor is for classes, and these labels are scores; leave it out")
+    if training.dataloader_drop_last and data.train and len(data.train) < training.train_batch_size:
+        raise UsageError("--dataloader_drop_last leaves no batch: the training set is smaller than one")
+    if arguments.run.cache_frozen_prefix and tokenizer.padding_side != "right":
+        # Positions, and so the states, would depend on the batch.
+        raise UsageError("--cache_frozen_prefix needs a tokenizer that pads on the right")
+
+
+@contextlib.contextmanager
+def refused_by_the_trainer() -> Iterator[None]:
+    """Make one line of what the Trainer, the optimizer or the schedule raises as it is built."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, ImportError, AttributeError, OSError) as error:
+        raise UsageError(f"refused by the Trainer: {str(error) or type(error).__name__}") from None

@@ -1,0 +1,66 @@
+"""The loss of every step, without waiting for the device at any of them."""
+
+import math
+
+import torch
+from torch import Tensor
+from transformers import TrainerCallback
+
+from ..errors import RunFailed
+
+_ADVICE = "try a lower --learning_rate; checkpoints that were saved before are kept"
+
+
+class StepLosses(TrainerCallback):
+    """Keeps losses and gradient norms where they were computed, and reads them where the Trainer logs, evaluates or
+    saves: to read a number is to wait until the device has caught up.
+
+    Attributes:
+        values: the loss of every step read so far, those before a resume included.
+    """
+
+    def __init__(self):
+        self.values: list[float] = []
+        self._losses: list[Tensor] = []
+        self._norms: list[Tensor] = []
+        self._of_step: Tensor | None = None
+
+    def add(self, loss: Tensor, ends_step: bool) -> None:
+        """The loss of a batch; those of one step's batches are summed."""
+        self._of_step = loss if self._of_step is None else self._of_step + loss
+        if ends_step:
+            self._losses.append(self._of_step)
+            self._of_step = None
+
+    def add_norm(self, norm: Tensor) -> None:
+        """The norm of a step's gradient."""
+        self._norms.append(norm)
+
+    def mean(self) -> float:
+        """Over all steps."""
+        return sum(self.values) / len(self.values)
+
+    def read(self) -> None:
+        """Fetch what was added since the last time.
+
+        Raises:
+            RunFailed: if a loss or a norm is not finite, naming the first step of one.
+        """
+        losses, norms = _fetched(self._losses), _fetched(self._norms)
+        self._losses, self._norms = [], []
+        for i, loss in enumerate(losses):
+            for what, number in (("loss", loss), ("gradient", norms[i] if norms else 0.0)):
+                if not math.isfinite(number):
+                    raise RunFailed(f"the {what} is {number} at step {len(self.values) + 1}; {_ADVICE}")
+            self.values.append(loss)
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        if control.should_log or control.should_evaluate or control.should_save:
+            self.read()
+
+    def on_epoch_end(self, args, state, control, **kwargs) -> None:
+        self.read()
+
+
+def _fetched(numbers: list[Tensor]) -> list[float]:
+    return torch.stack(numbers).tolist() if numbers else []
