@@ -61,7 +61,7 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
 
     grid.cpus_per_trial = grid.cpus_per_trial or _default_cpus(grid)
     trials = trials_of(grid, flags)
-    ledger = Ledger(grid.output_dir, trials)
+    ledger = Ledger(grid.output_dir, trials, grid.command)
     if grid.dry_run:
         console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
         return 0
@@ -71,14 +71,14 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
             print(
                 f"skipped: {trial.task} {trial.config.describe()} seed {trial.seed}: {trial.refused}", file=sys.stderr
             )
-    ledger.write(grid.command)
+    ledger.write()
     timing = {"planning": time.time() - began}
     if ledger.to_run():
         timing |= _run(ledger, grid)
         ledger.timing = {name: round(seconds, 2) for name, seconds in timing.items()}
-        ledger.write(grid.command)
+        ledger.write()
     console().print(trials_table(ledger, f"sweep in {grid.output_dir}"))
-    if grid.report and ledger.states().get("finished"):
+    if grid.report and ledger.states()["finished"]:
         from reporting.write import write_report
 
         reporting = time.time()
@@ -89,11 +89,11 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
             return 1
         if "trials" in timing:
             ledger.timing["report"] = round(time.time() - reporting, 2)
-            ledger.write(grid.command)
+            ledger.write()
         print(f"report: {grid.output_dir / REPORT / 'report.html'}")
     if "trials" in timing:
         _say_timing(ledger.timing)
-    return 1 if ledger.states().get("failed") else 0
+    return 1 if ledger.states()["failed"] else 0
 
 
 def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
@@ -101,20 +101,20 @@ def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
     from sweeping.on_ray import Machines, run_trials
     from sweeping.progress import Progress
 
-    before = sum(entry["seconds"] for entry in ledger.entries.values())
+    before = ledger.seconds()
     with Machines(grid.address, grid.cpus_per_trial, grid.gpus_per_trial) as machines:
         at_a_time = min(machines.at_a_time, grid.trials_at_a_time or machines.at_a_time)
         where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
         print(f"{len(ledger.to_run())} trials, {at_a_time} at a time on {where}", flush=True)
         began = time.time()
-        with Progress(ledger, at_a_time) as progress:
-            stopped_by = run_trials(ledger.to_run(), ledger, machines, progress, grid)
+        with Progress(ledger, at_a_time):
+            stopped_by = run_trials(ledger.to_run(), ledger, machines, grid)
         seconds = time.time() - began
-    own = sum(entry["seconds"] for entry in ledger.entries.values()) - before
+    own = ledger.seconds() - before
     timing = {"ray_start": machines.seconds_to_start, "trials": seconds, "trials_own": own, "at_a_time": at_a_time}
     if stopped_by:
         ledger.read()
-        ledger.write(grid.command)
+        ledger.write()
         raise stopped_by
     return timing
 
