@@ -26,6 +26,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from command_line import ScriptParser, count, counts, names_of  # noqa: E402
+from grid import MODES  # noqa: E402
 
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES  # noqa: E402
 from tensorized_adapters.data.tasks import TASKS  # noqa: E402
@@ -135,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     baselines = names_of(METHODS[1:], or_none=True)
     parser.add_argument("--projection_types", "--adapter_projection_type", type=formats, default=(), **some)
     parser.add_argument("--ranks", "--tensorized_layer_rank", type=counts, default=(4,), **some)
-    parser.add_argument("--modes", type=names_of(("bottleneck", "one_matrix")), default=("bottleneck",), **some)
+    parser.add_argument("--modes", type=names_of(MODES), default=(), **some)
     parser.add_argument("--adapter_sizes", "--adapter_size", type=counts, default=(), **some)
     parser.add_argument("--methods", "--method", type=baselines, default=(), help="baselines", **some)
     parser.add_argument("--tasks", "--task_name", type=names_of(TASKS), default=(), **some)

@@ -6,11 +6,11 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from grid import MODES, grid_of
 from published_table import KNOWN
 from transformers import BertConfig, PretrainedConfig, PreTrainedModel
 
@@ -94,23 +94,24 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     for name in ("do_train", "do_eval"):
         if passed.get(name, ["true"])[-1].rpartition("=")[2].lower() in ("false", "0", "no", "f", "n"):
             raise UsageError(f"--{name}: a sweep trains and evaluates; leave it out")
-    settings = list(_settings(grid))
-    if grid.adapter_sizes and not any("adapter_size" in values for values in settings):
+    axes = {"adapter_projection_type": grid.projection_types, "tensorized_layer_rank": grid.ranks}
+    axes |= {"if_adapter_like": [MODES[mode] for mode in grid.modes], "adapter_size": grid.adapter_sizes}
+    configs = grid_of([*(["tensorized"] if grid.projection_types else []), *grid.methods], axes)
+    if grid.adapter_sizes and not any("adapter_size" in settings for settings in configs.values()):
         raise UsageError("--adapter_sizes belongs to none of this sweep's methods; leave it out")
-    if not settings:
+    if not configs:
         raise UsageError("nothing to train: give --projection_types and --ranks, or --methods")
-    configs = [AdapterConfig(**values) for values in settings]
     for name in passed:
         if not any(_owns(config, name) for config in configs):
             raise UsageError(f"--{name} belongs to none of this sweep's methods; leave it out")
     passed = _with_defaults(passed, grid)
     shapes, trials = _Shapes(), {}
-    for values, config in zip(settings, configs):
+    for config, settings in configs.items():
         own = [word for name, given in passed.items() if _owns(config, name) for word in given]
         for task, rate, seed in itertools.product(grid.tasks or (None,), grid.learning_rates or (None,), grid.seeds):
-            axes = values | {"task_name": task, "learning_rate": rate, "seed": seed}
-            axes = [str(word) for name, v in axes.items() if v is not None for word in (f"--{name}", v)]
-            trial = _trial([*own, *axes], shapes)
+            point = settings | {"task_name": task, "learning_rate": rate, "seed": seed}
+            words = [str(word) for name, v in point.items() if v is not None for word in (f"--{name}", v)]
+            trial = _trial([*own, *words], shapes)
             trials[trial.name] = trial  # the same settings twice are one trial
     return sorted(trials.values(), key=lambda trial: -trial.cost)
 
@@ -118,23 +119,6 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
 def cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _settings(grid: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Each method with its rank or size, as fields of AdapterConfig."""
-    for kind, rank, mode in itertools.product(grid.projection_types, grid.ranks, grid.modes):
-        values = {"adapter_projection_type": kind, "tensorized_layer_rank": rank}
-        if mode == "one_matrix":  # it has no bottleneck
-            yield values | {"if_adapter_like": False}
-        else:
-            yield from (values | size for size in _sizes(grid))
-    for method in grid.methods:
-        sizes = _sizes(grid) if method in ("dense", "compacter") else [{}]
-        yield from ({"method": method} | size for size in sizes)
-
-
-def _sizes(grid: argparse.Namespace) -> list[dict[str, int]]:
-    return [{"adapter_size": size} for size in grid.adapter_sizes] or [{}]
 
 
 def _owns(config: AdapterConfig, name: str) -> bool:
