@@ -5,8 +5,6 @@ compared with, on bert-base-cased.
 """
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,19 +12,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from command_line import ScriptParser, count, counts, names_of  # noqa: E402
+import pandas as pd  # noqa: E402
+from command_line import ScriptParser, count, list_of, names_of  # noqa: E402
 from grid import MODES, grid_of  # noqa: E402
-from published_table import KNOWN, PUBLISHED, notes  # noqa: E402
+from published_table import KNOWN, PUBLISHED, model_config, notes  # noqa: E402
 from rich import box  # noqa: E402
 from rich.table import Table  # noqa: E402
-from transformers import BertConfig, PretrainedConfig  # noqa: E402
 
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError  # noqa: E402
 from tensorized_adapters.architectures import skeleton  # noqa: E402
 from tensorized_adapters.config import BITFIT_TERMS, METHODS, PROJECTION_TYPES, SITES  # noqa: E402
 from tensorized_adapters.files import write_aside  # noqa: E402
 from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
-from tensorized_adapters.job.pretrained import load_config  # noqa: E402
 from tensorized_adapters.job.results import console  # noqa: E402
 from tensorized_adapters.methods.counts import count_parameters, stored_bytes  # noqa: E402
 
@@ -38,7 +35,7 @@ BYTES = ("bytes_float32", "bytes_float16")
 def main(argv: list[str]) -> int:
     try:
         arguments = _parser().parse_args(argv)
-        model = skeleton(_model_config(arguments))
+        model = skeleton(model_config(ModelArguments(model_name_or_path=arguments.model), arguments.num_labels))
         rows = list(_rows(arguments, model))
         if not rows:
             raise UsageError("nothing to count: no format can use these --ranks")
@@ -72,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "phm_dim": ((4,), None, "numbers of Kronecker products of Compacter"),
     }
     for name, (default, choices, text) in lists.items():
-        kind, metavar = (names_of(choices), "NAME,...") if choices else (counts, "N,...")
+        kind, metavar = (names_of(choices), "NAME,...") if choices else (list_of(count), "N,...")
         text += f", of {', '.join(choices)}" if choices else ""
         text += f" (default: {','.join(map(str, default))})"
         parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
@@ -82,13 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=("text", "markdown", "csv"), default="text", help="of the table")
     parser.add_argument("--output", type=Path, help="write to this file instead of the terminal")
     return parser
-
-
-def _model_config(arguments: argparse.Namespace) -> PretrainedConfig:
-    known = KNOWN.get(arguments.model)
-    config = BertConfig(**known) if known else load_config(ModelArguments(model_name_or_path=arguments.model))
-    config.num_labels = arguments.num_labels
-    return config
 
 
 def _configs(arguments: argparse.Namespace) -> Iterable[AdapterConfig]:
@@ -130,10 +120,8 @@ def _rows(arguments: argparse.Namespace, model) -> Iterator[dict[str, Any]]:
 def _written(rows: list[dict[str, Any]], arguments: argparse.Namespace, with_published: bool) -> str:
     columns = [*COLUMNS, *(("published",) if with_published else ()), *BYTES]
     cells = [[_cell(row, column, arguments.format) for column in columns] for row in rows]
-    buffer = io.StringIO()
     if arguments.format == "csv":
-        csv.writer(buffer, lineterminator="\n").writerows([columns, *cells])
-        return buffer.getvalue()
+        return pd.DataFrame(cells, columns=columns).to_csv(index=False)
     markdown = arguments.format == "markdown"
     size = f"{rows[0]['model']:,} parameters, {arguments.num_labels} labels"
     title = f"Trained parameters, {arguments.model} ({size})"

@@ -25,7 +25,7 @@ from typing import Any
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from command_line import ScriptParser, count, counts, names_of  # noqa: E402
+from command_line import ScriptParser, count, list_of, names_of, rate, whole  # noqa: E402
 from grid import MODES  # noqa: E402
 
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES  # noqa: E402
@@ -135,13 +135,13 @@ def _parser() -> argparse.ArgumentParser:
     formats = names_of(PROJECTION_TYPES, or_none=True)
     baselines = names_of(METHODS[1:], or_none=True)
     parser.add_argument("--projection_types", "--adapter_projection_type", type=formats, default=(), **some)
-    parser.add_argument("--ranks", "--tensorized_layer_rank", type=counts, default=(4,), **some)
+    parser.add_argument("--ranks", "--tensorized_layer_rank", type=list_of(count), default=(4,), **some)
     parser.add_argument("--modes", type=names_of(MODES), default=(), **some)
-    parser.add_argument("--adapter_sizes", "--adapter_size", type=counts, default=(), **some)
+    parser.add_argument("--adapter_sizes", "--adapter_size", type=list_of(count), default=(), **some)
     parser.add_argument("--methods", "--method", type=baselines, default=(), help="baselines", **some)
     parser.add_argument("--tasks", "--task_name", type=names_of(TASKS), default=(), **some)
-    parser.add_argument("--learning_rates", "--learning_rate", type=_rates, default=(), **some)
-    parser.add_argument("--seeds", "--seed", type=_seeds, default=(42,), **some)
+    parser.add_argument("--learning_rates", "--learning_rate", type=list_of(rate), default=(), **some)
+    parser.add_argument("--seeds", "--seed", type=list_of(whole), default=(42,), **some)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/sweep"), help="(default: %(default)s)")
     parser.add_argument("--cpus_per_trial", "--cpu_threads", type=count, help="cores, and threads, of a trial")
     parser.add_argument(
@@ -151,29 +151,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--address", help="of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
     )
-    parser.add_argument(
-        "--max_failures", type=_whole, default=2, help="further starts of a failing trial (default: 2)"
-    )
+    parser.add_argument("--max_failures", type=whole, default=2, help="further starts of a failing trial (default: 2)")
     parser.add_argument("--dry_run", action="store_true", help="list the trials, and what is already done")
     parser.add_argument("--no_report", dest="report", action="store_false", help="leave the report out")
     return parser
-
-
-def _rates(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} must be numbers, such as 1e-3,2e-3") from None
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
-    return int(text)
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    return tuple(_whole(word) for word in text.split(","))
 
 
 def _with_underscores(word: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from tensorized_adapters.errors import UsageError
 from tensorized_adapters.files import write_json
-from tensorized_adapters.job.run_folder import PROGRAM, RECORD_FILE, inspect_folder
+from tensorized_adapters.job.run_folder import PROGRAM, inspect_folder
 
 from . import LEDGER_FILE, LOGS, REPORT, TRIALS
 from .notes import read_note, write_note
@@ -61,8 +61,8 @@ class Ledger:
         Raises:
             UsageError: if its folder holds something foreign.
         """
-        trial, note = self.trials[name], self.note_of(name)
-        state = "refused" if trial.refused else self._state_in_folder(trial)
+        trial, note = self.trials[name], read_note(self.note_path(name))
+        state, score = ("refused", None) if trial.refused else self._in_folder(trial)
         self.entries[name] = {
             "state": "failed" if note["state"] == "failed" and state in ("waiting", "interrupted") else state,
             "method": trial.config.describe(),
@@ -70,6 +70,7 @@ class Ledger:
             "seed": trial.seed,
             "words": list(trial.words),
             "trained": trial.counts and trial.counts["trained"],
+            "score": score,
             "reason": trial.refused or note["reason"],
         } | {key: note[key] for key in ("last_lines", "failures", "seconds")}
 
@@ -107,35 +108,38 @@ class Ledger:
     def note_path(self, name: str) -> Path:
         return self.folder / LOGS / f"{name}.json"
 
-    def note_of(self, name: str) -> dict[str, Any]:
-        return read_note(self.note_path(name))
-
     def state_now(self, name: str) -> str:
         """What a trial has noted in this start of the sweep: running, finished, failed, or nothing yet."""
-        note = self.note_of(name)
+        note = read_note(self.note_path(name))
         return note["state"] if note["start"] == self.start else ""
 
     def give_up(self, name: str, reason: str, last_lines: list[str]) -> None:
         """Note for a trial, which cannot any more, that it failed."""
         ending = {"start": self.start, "state": "failed", "reason": reason, "last_lines": last_lines}
-        write_note(self.note_path(name), self.note_of(name) | ending)
-
-    def record_of(self, name: str) -> dict[str, Any]:
-        """A trial's run.json; empty where there is none yet."""
-        return _json_of(self.trials[name].folder(self.folder) / RECORD_FILE)
+        write_note(self.note_path(name), read_note(self.note_path(name)) | ending)
 
     def write(self) -> None:
         """Write sweep.json."""
         record = {"program": KIND, "command": self.command, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_json(self.folder / LEDGER_FILE, record | {"timing": self.timing, "trials": self.entries})
 
-    def _state_in_folder(self, trial: Trial) -> str:
+    def _in_folder(self, trial: Trial) -> tuple[str, Optional[dict[str, float]]]:
+        """A trial's state by its run.json, and if it is finished its primary metric, as name and value."""
         folder = trial.folder(self.folder)
         try:
-            kind = inspect_folder(folder, trial.resolved, False, False).kind
+            start = inspect_folder(folder, trial.resolved, False, False)
         except UsageError:
             raise UsageError(f"{folder} is no longer what this sweep left there; move it away") from None
-        return {"new": "waiting", "resume": "interrupted", "finished": "finished"}[kind]
+        if start.kind != "finished":
+            return {"new": "waiting", "resume": "interrupted"}[start.kind], None
+        metric = start.record["primary_metric"]
+        value = start.record["metrics"].get(f"eval_{metric}")
+        return "finished", {metric: value} if isinstance(value, (int, float)) else None
+
+
+def told(score: Optional[dict[str, float]]) -> str:
+    """A score as ``f1 0.9063``; empty for none."""
+    return " ".join(f"{metric} {value:.4f}" for metric, value in (score or {}).items())
 
 
 def _json_of(path: Path) -> dict[str, Any]:

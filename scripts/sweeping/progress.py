@@ -12,7 +12,7 @@ from rich.table import Table
 from tensorized_adapters.errors import UsageError
 from tensorized_adapters.job.results import console
 
-from .ledger import Ledger
+from .ledger import Ledger, told
 
 _LOOK_SECONDS = 0.5
 _STYLES = {"finished": "green", "failed": "red", "refused": "yellow", "interrupted": "magenta"}
@@ -27,7 +27,6 @@ class Progress:
         self.running: dict[str, float] = {}
         self.to_run = {trial.name: trial.cost for trial in ledger.to_run()}
         self.done: set[str] = set()  # by this start of the sweep
-        self._known: dict[str, Optional[tuple[str, float]]] = {}
         self.console = console()
         self._live = Live(console=self.console, get_renderable=self._tables, refresh_per_second=1, transient=True)
         self._over = threading.Event()
@@ -67,12 +66,11 @@ class Progress:
         self.running.pop(name, None)
         self.done.add(name)
         entry = self.ledger.entries[name]
-        score = score_of(self.ledger.record_of(name)) if entry["state"] == "finished" else None
-        told = f"{score[0]} {score[1]:.4f}" if score else f"{entry['state']}: {entry['reason']}"
+        ending = told(entry["score"]) or f"{entry['state']}: {entry['reason']}"
         if entry["state"] == "failed" and entry["last_lines"]:
-            told += f"; last line: {entry['last_lines'][-1]}"
+            ending += f"; last line: {entry['last_lines'][-1]}"
         what = f"{entry['task']} {entry['method']} seed {entry['seed']}"
-        line = f"{time.strftime('%H:%M:%S')}  {what}: {told}  ({entry['seconds']:.0f} s)  {self._summary()}"
+        line = f"{time.strftime('%H:%M:%S')}  {what}: {ending}  ({entry['seconds']:.0f} s)  {self._summary()}"
         self.console.print(line, markup=False)
 
     def _summary(self) -> str:
@@ -103,31 +101,19 @@ class Progress:
         best = Table(title="best so far", title_justify="left")
         for column in ("task", "metric", "score", "method", "seed"):
             best.add_column(column)
-        for task, (metric, score, name) in sorted(self._best().items()):
-            entry = self.ledger.entries[name]
+        for task, entry in sorted(self._best().items()):
+            [(metric, score)] = entry["score"].items()
             best.add_row(task, metric, f"{score:.4f}", entry["method"], str(entry["seed"]))
         return Group(running, best) if best.row_count else Group(running)
 
-    def _best(self) -> dict[str, tuple[str, float, str]]:
-        best: dict[str, tuple[str, float, str]] = {}
-        for name, score in self._scores().items():
-            task = self.ledger.entries[name]["task"]
-            if task not in best or score[1] > best[task][1]:
-                best[task] = (*score, name)
+    def _best(self) -> dict[str, dict[str, Any]]:
+        """The entry with the highest score of each task, the first of equals."""
+        best: dict[str, dict[str, Any]] = {}
+        entries = [self.ledger.entries[name] for name in self.ledger.trials]
+        scored = [entry for entry in entries if entry["score"]]
+        for entry in sorted(scored, key=lambda entry: -max(entry["score"].values())):
+            best.setdefault(entry["task"], entry)
         return best
-
-    def _scores(self) -> dict[str, tuple[str, float]]:
-        """Read once a trial: a finished record does not change."""
-        for name in self.ledger.trials:
-            if self.ledger.entries[name]["state"] == "finished" and name not in self._known:
-                self._known[name] = score_of(self.ledger.record_of(name))
-        return {name: score for name, score in self._known.items() if score}
-
-
-def score_of(record: dict[str, Any]) -> Optional[tuple[str, float]]:
-    """Name and value of a finished run's primary metric."""
-    value = record.get("metrics", {}).get(f"eval_{record.get('primary_metric')}")
-    return (record["primary_metric"], value) if isinstance(value, (int, float)) else None
 
 
 def trials_table(ledger: Ledger, title: str) -> Table:
@@ -139,8 +125,6 @@ def trials_table(ledger: Ledger, title: str) -> Table:
     for name, trial in ledger.trials.items():
         entry, counts = ledger.entries[name], trial.counts
         state = entry["state"]
-        score = score_of(ledger.record_of(name)) if state == "finished" else None
-        told = f"{state}: {entry['reason']}" if state in ("failed", "refused") else state
         table.add_row(
             trial.task,
             trial.config.describe(),
@@ -148,8 +132,8 @@ def trials_table(ledger: Ledger, title: str) -> Table:
             f"{trial.resolved['learning_rate']:g}",
             f"{counts['trained']:,}" if counts else "",
             f"{100 * counts['trained'] / counts['model']:.4f}" if counts else "",
-            told,
-            f"{score[0]} {score[1]:.4f}" if score else "",
+            f"{state}: {entry['reason']}" if state in ("failed", "refused") else state,
+            told(entry["score"]),
             f"{entry['seconds']:.0f}" if entry["seconds"] else "",
             style=_STYLES.get(state),
         )
