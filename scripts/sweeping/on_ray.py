@@ -30,6 +30,8 @@ from .plan import Trial, cores  # noqa: E402
 
 # Workers and machines that a trial may lose; it goes on from its checkpoint each time.
 _LOSSES = 20
+# What another machine has written may take as long to be seen on this one (NFS keeps what it knows of a folder).
+_SECONDS_TO_SHOW = 90
 _OBJECT_STORE_BYTES = 100 * 2**20  # no data goes through Ray
 _ENVIRONMENT = ("HF_", "TRANSFORMERS_", "TOKENIZERS_")
 
@@ -110,6 +112,7 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
     shutil.rmtree(state, ignore_errors=True)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the ledger
     signals: list[type[BaseException]] = []
+    ended: list[str] = []
     signal.signal(signal.SIGTERM, lambda *_: (signals.append(Terminated), os.kill(os.getpid(), signal.SIGINT)))
     with contextlib.suppress(KeyboardInterrupt):
         tuner = tune.Tuner(
@@ -129,6 +132,10 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
             if result.error:
                 last_lines = str(result.error).strip().splitlines()[-5:]
                 ledger.give_up(trial.name, "its worker was lost too often", last_lines)
+            if result.error or result.metrics.get(tune.result.DONE):
+                ended.append(trial.name)
     shutil.rmtree(state, ignore_errors=True)
-    unended = [trial for trial in trials if ledger.state_now(trial.name) not in ("finished", "failed")]
-    return None if not unended and not signals else (signals or [KeyboardInterrupt])[0]()
+    until = time.time() + _SECONDS_TO_SHOW
+    while any(ledger.state_now(name) not in ("finished", "failed") for name in ended) and time.time() < until:
+        time.sleep(0.5)
+    return None if len(ended) == len(trials) and not signals else (signals or [KeyboardInterrupt])[0]()

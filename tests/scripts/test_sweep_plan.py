@@ -244,3 +244,16 @@ def test_trials_of_an_earlier_grid_stay_on_the_list(job, tmp_path):
     ledger.write()
     assert set(json.loads((tmp_path / "sweep.json").read_text())["trials"]) == {earlier.name, later.name}
     assert ledger.states() == {"waiting": 1}
+
+
+def test_a_trial_is_failed_when_it_is_given_up_and_gets_another_chance(job, tmp_path):
+    [trial] = trials("--projection_types cp --ranks 2", job)
+    first = Ledger(tmp_path, [trial])
+    first.give_up(trial.name, "its worker was lost too often", ["The actor is dead"])
+    first.look(trial.name)
+    assert first.state_now(trial.name) == "failed" and first.states() == {"failed": 1}
+    assert first.entries[trial.name]["last_lines"] == ["The actor is dead"]
+    (tmp_path / "trials").mkdir()
+    second = Ledger(tmp_path, [trial])
+    assert second.state_now(trial.name) == ""  # that was another start of the sweep
+    assert second.states() == {"failed": 1} and second.to_run() == [trial]
