@@ -2,8 +2,11 @@
 
 import argparse
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from tensorized_adapters.errors import RaisesUsageErrors
+
+T = TypeVar("T")
 
 
 class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
@@ -21,9 +24,23 @@ def count(text: str) -> int:
     return int(text)
 
 
-def counts(text: str) -> tuple[int, ...]:
-    """Such numbers, comma-separated."""
-    return tuple(count(word) for word in text.split(","))
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number, such as 1e-3") from None
+
+
+def list_of(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    """A parser of comma-separated values of a kind."""
+    return lambda text: tuple(kind(word) for word in text.split(","))
 
 
 def names_of(choices: Iterable[str], or_none: bool = False) -> Callable[[str], tuple[str, ...]]:

@@ -5,38 +5,37 @@ compared with, on bert-base-cased.
 """
 
 import argparse
-import csv
-import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from command_line import ScriptParser, count, counts, names_of  # noqa: E402
-from published_table import KNOWN, PUBLISHED, notes  # noqa: E402
+import pandas as pd  # noqa: E402
+from command_line import ScriptParser, count, list_of, names_of  # noqa: E402
+from grid import MODES, grid_of  # noqa: E402
+from published_table import KNOWN, PUBLISHED, model_config, notes  # noqa: E402
 from rich import box  # noqa: E402
 from rich.table import Table  # noqa: E402
-from transformers import BertConfig, PretrainedConfig  # noqa: E402
 
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError  # noqa: E402
 from tensorized_adapters.architectures import skeleton  # noqa: E402
 from tensorized_adapters.config import BITFIT_TERMS, METHODS, PROJECTION_TYPES, SITES  # noqa: E402
 from tensorized_adapters.files import write_aside  # noqa: E402
 from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
-from tensorized_adapters.job.pretrained import load_config  # noqa: E402
 from tensorized_adapters.job.results import console  # noqa: E402
 from tensorized_adapters.methods.counts import count_parameters, stored_bytes  # noqa: E402
 
 COLUMNS = ("method", "mode", "adapters", "backbone", "layer_norm", "head", "trained", "percent")
+_DEFAULT = "(default: %(default)s)"
 BYTES = ("bytes_float32", "bytes_float16")
 
 
 def main(argv: list[str]) -> int:
     try:
         arguments = _parser().parse_args(argv)
-        model = skeleton(_model_config(arguments))
+        model = skeleton(model_config(ModelArguments(model_name_or_path=arguments.model), arguments.num_labels))
         rows = list(_rows(arguments, model))
         if not rows:
             raise UsageError("nothing to count: no format can use these --ranks")
@@ -56,36 +55,24 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
-    parser.add_argument(
-        "--model",
-        default="bert-base-cased",
-        help=f"folder or hub id of a model; {', '.join(KNOWN)} are known without a hub (default: %(default)s)",
-    )
-    parser.add_argument("--num_labels", type=count, default=2, help="labels of the head (default: %(default)s)")
+    known = f"{', '.join(KNOWN)} are known without a hub"
+    parser.add_argument("--model", default="bert-base-cased", help=f"folder or hub id of a model; {known} {_DEFAULT}")
+    parser.add_argument("--num_labels", type=count, default=2, help=f"labels of the head {_DEFAULT}")
     lists = {
         "methods": (METHODS, METHODS, "methods"),
         "projection_types": (PROJECTION_TYPES[:4], PROJECTION_TYPES, "formats of the tensorized adapters"),
-        "modes": (("bottleneck",), ("bottleneck", "one_matrix"), "modes of the tensorized adapters"),
+        "modes": (("bottleneck",), MODES, "modes of the tensorized adapters"),
         "bitfit_terms": (("all",), BITFIT_TERMS, "biases that BitFit trains"),
+        "ranks": ((2, 4, 8), None, "ranks of the tensorized adapters"),
+        "adapter_sizes": ((64,), None, "bottleneck dimensions of all adapters"),
+        "lora_r": ((8,), None, "ranks of LoRA"),
+        "phm_dim": ((4,), None, "numbers of Kronecker products of Compacter"),
     }
     for name, (default, choices, text) in lists.items():
-        parser.add_argument(
-            f"--{name}",
-            type=names_of(choices),
-            default=default,
-            metavar="NAME,...",
-            help=f"{text}, of {', '.join(choices)} (default: {','.join(default)})",
-        )
-    numbers = {
-        "ranks": ((2, 4, 8), "ranks of the tensorized adapters"),
-        "adapter_sizes": ((64,), "bottleneck dimensions of all adapters"),
-        "lora_r": ((8,), "ranks of LoRA"),
-        "phm_dim": ((4,), "numbers of Kronecker products of Compacter"),
-    }
-    for name, (default, text) in numbers.items():
-        parser.add_argument(
-            f"--{name}", type=counts, default=default, metavar="N,...", help=f"{text} (default: {default})"
-        )
+        kind, metavar = (names_of(choices), "NAME,...") if choices else (list_of(count), "N,...")
+        text += f", of {', '.join(choices)}" if choices else ""
+        text += f" (default: {','.join(map(str, default))})"
+        parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
     parser.add_argument("--lora_targets", help="linear layers that LoRA updates (default: queries and values)")
     parser.add_argument("--diff_sparsity", type=float, default=0.005, help="share that diff pruning changes")
     parser.add_argument("--adapter_sites", choices=SITES, default="both", help="sites of all adapters")
@@ -94,48 +81,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _model_config(arguments: argparse.Namespace) -> PretrainedConfig:
-    known = KNOWN.get(arguments.model)
-    config = BertConfig(**known) if known else load_config(ModelArguments(model_name_or_path=arguments.model))
-    config.num_labels = arguments.num_labels
-    return config
-
-
-def _configs(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Every combination that was asked for, as settings of an AdapterConfig."""
-    sites, sizes = arguments.adapter_sites, arguments.adapter_sizes
-    for method in arguments.methods:
-        if method == "tensorized":
-            for kind in arguments.projection_types:
-                for mode in arguments.modes:
-                    for size in sizes if mode == "bottleneck" else sizes[:1]:  # one matrix has no bottleneck
-                        for rank in arguments.ranks:
-                            yield {
-                                "adapter_projection_type": kind,
-                                "tensorized_layer_rank": rank,
-                                "if_adapter_like": mode == "bottleneck",
-                                "adapter_size": size,
-                                "adapter_sites": sites,
-                            }
-        elif method == "dense":
-            yield from ({"method": method, "adapter_size": size, "adapter_sites": sites} for size in sizes)
-        elif method == "compacter":
-            for size in sizes:
-                for n in arguments.phm_dim:
-                    yield {"method": method, "adapter_size": size, "phm_dim": n, "adapter_sites": sites}
-        elif method == "lora":
-            for r in arguments.lora_r:
-                yield {"method": method, "lora_r": r, "lora_targets": arguments.lora_targets}
-        elif method == "bitfit":
-            yield from ({"method": method, "bitfit_terms": terms} for terms in arguments.bitfit_terms)
-        else:
-            yield {"method": method} | ({"diff_sparsity": arguments.diff_sparsity} if method == "diff_pruning" else {})
+def _configs(arguments: argparse.Namespace) -> Iterable[AdapterConfig]:
+    axes = {
+        "adapter_projection_type": arguments.projection_types,
+        "if_adapter_like": [MODES[mode] for mode in arguments.modes],
+        "adapter_size": arguments.adapter_sizes,
+        "tensorized_layer_rank": arguments.ranks,
+    }
+    axes |= {name: getattr(arguments, name) for name in ("phm_dim", "lora_r", "bitfit_terms")}
+    axes |= {name: [getattr(arguments, name)] for name in ("lora_targets", "diff_sparsity", "adapter_sites")}
+    return grid_of(arguments.methods, axes)
 
 
 def _rows(arguments: argparse.Namespace, model) -> Iterator[dict[str, Any]]:
     several_sizes = len(arguments.adapter_sizes) > 1
-    for settings in _configs(arguments):
-        config = AdapterConfig(**settings)
+    for config in _configs(arguments):
         try:
             counts = count_parameters(config, model)
         except UsageError as error:
@@ -160,10 +120,8 @@ def _rows(arguments: argparse.Namespace, model) -> Iterator[dict[str, Any]]:
 def _written(rows: list[dict[str, Any]], arguments: argparse.Namespace, with_published: bool) -> str:
     columns = [*COLUMNS, *(("published",) if with_published else ()), *BYTES]
     cells = [[_cell(row, column, arguments.format) for column in columns] for row in rows]
-    buffer = io.StringIO()
     if arguments.format == "csv":
-        csv.writer(buffer, lineterminator="\n").writerows([columns, *cells])
-        return buffer.getvalue()
+        return pd.DataFrame(cells, columns=columns).to_csv(index=False)
     markdown = arguments.format == "markdown"
     size = f"{rows[0]['model']:,} parameters, {arguments.num_labels} labels"
     title = f"Trained parameters, {arguments.model} ({size})"

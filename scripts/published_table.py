@@ -1,11 +1,14 @@
 """The figures of the paper's tables, and the shapes of the models that they are about."""
 
+from pathlib import Path
 from typing import Any
 
-from transformers import BertConfig
+from transformers import BertConfig, PretrainedConfig
 
 from tensorized_adapters import AdapterConfig
 from tensorized_adapters.architectures import skeleton
+from tensorized_adapters.job.flags import ModelArguments
+from tensorized_adapters.job.pretrained import load_config
 from tensorized_adapters.methods.counts import count_parameters
 
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
@@ -41,6 +44,19 @@ PUBLISHED_SCORES = {
     "stsb": {"cp-2": 0.883, "cp-4": 0.886, "tt-2": 0.885, "tt-4": 0.886, "tucker-2": 0.872, "tucker-4": 0.881}
     | {"dense-64": 0.873, "bitfit": 0.892, "diff_pruning-0.005": 0.860, "full": 0.889},
 }
+
+
+def model_config(arguments: ModelArguments, num_labels: int) -> PretrainedConfig:
+    """The configuration of a model folder or hub id; for those in KNOWN the hub is not asked.
+
+    Raises:
+        UsageError: if there is no such model.
+    """
+    name = arguments.model_name_or_path
+    known = name in KNOWN and not arguments.config_name and not Path(name).exists()
+    config = BertConfig(**KNOWN[name]) if known else load_config(arguments)
+    config.num_labels = num_labels
+    return config
 
 
 def notes() -> str:

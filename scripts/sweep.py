@@ -25,7 +25,8 @@ from typing import Any
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from command_line import ScriptParser, count, counts, names_of  # noqa: E402
+from command_line import ScriptParser, count, list_of, names_of, rate, whole  # noqa: E402
+from grid import MODES  # noqa: E402
 
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES  # noqa: E402
 from tensorized_adapters.data.tasks import TASKS  # noqa: E402
@@ -61,7 +62,7 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
 
     grid.cpus_per_trial = grid.cpus_per_trial or _default_cpus(grid)
     trials = trials_of(grid, flags)
-    ledger = Ledger(grid.output_dir, trials)
+    ledger = Ledger(grid.output_dir, trials, grid.command)
     if grid.dry_run:
         console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
         return 0
@@ -71,14 +72,14 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
             print(
                 f"skipped: {trial.task} {trial.config.describe()} seed {trial.seed}: {trial.refused}", file=sys.stderr
             )
-    ledger.write(grid.command)
+    ledger.write()
     timing = {"planning": time.time() - began}
     if ledger.to_run():
         timing |= _run(ledger, grid)
         ledger.timing = {name: round(seconds, 2) for name, seconds in timing.items()}
-        ledger.write(grid.command)
+        ledger.write()
     console().print(trials_table(ledger, f"sweep in {grid.output_dir}"))
-    if grid.report and ledger.states().get("finished"):
+    if grid.report and ledger.states()["finished"]:
         from reporting.write import write_report
 
         reporting = time.time()
@@ -89,11 +90,11 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
             return 1
         if "trials" in timing:
             ledger.timing["report"] = round(time.time() - reporting, 2)
-            ledger.write(grid.command)
+            ledger.write()
         print(f"report: {grid.output_dir / REPORT / 'report.html'}")
     if "trials" in timing:
         _say_timing(ledger.timing)
-    return 1 if ledger.states().get("failed") else 0
+    return 1 if ledger.states()["failed"] else 0
 
 
 def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
@@ -101,20 +102,20 @@ def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
     from sweeping.on_ray import Machines, run_trials
     from sweeping.progress import Progress
 
-    before = sum(entry["seconds"] for entry in ledger.entries.values())
+    before = ledger.seconds()
     with Machines(grid.address, grid.cpus_per_trial, grid.gpus_per_trial) as machines:
         at_a_time = min(machines.at_a_time, grid.trials_at_a_time or machines.at_a_time)
         where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
         print(f"{len(ledger.to_run())} trials, {at_a_time} at a time on {where}", flush=True)
         began = time.time()
-        with Progress(ledger, at_a_time) as progress:
-            stopped_by = run_trials(ledger.to_run(), ledger, machines, progress, grid)
+        with Progress(ledger, at_a_time):
+            stopped_by = run_trials(ledger.to_run(), ledger, machines, grid)
         seconds = time.time() - began
-    own = sum(entry["seconds"] for entry in ledger.entries.values()) - before
+    own = ledger.seconds() - before
     timing = {"ray_start": machines.seconds_to_start, "trials": seconds, "trials_own": own, "at_a_time": at_a_time}
     if stopped_by:
         ledger.read()
-        ledger.write(grid.command)
+        ledger.write()
         raise stopped_by
     return timing
 
@@ -134,13 +135,13 @@ def _parser() -> argparse.ArgumentParser:
     formats = names_of(PROJECTION_TYPES, or_none=True)
     baselines = names_of(METHODS[1:], or_none=True)
     parser.add_argument("--projection_types", "--adapter_projection_type", type=formats, default=(), **some)
-    parser.add_argument("--ranks", "--tensorized_layer_rank", type=counts, default=(4,), **some)
-    parser.add_argument("--modes", type=names_of(("bottleneck", "one_matrix")), default=("bottleneck",), **some)
-    parser.add_argument("--adapter_sizes", "--adapter_size", type=counts, default=(), **some)
+    parser.add_argument("--ranks", "--tensorized_layer_rank", type=list_of(count), default=(4,), **some)
+    parser.add_argument("--modes", type=names_of(MODES), default=(), **some)
+    parser.add_argument("--adapter_sizes", "--adapter_size", type=list_of(count), default=(), **some)
     parser.add_argument("--methods", "--method", type=baselines, default=(), help="baselines", **some)
     parser.add_argument("--tasks", "--task_name", type=names_of(TASKS), default=(), **some)
-    parser.add_argument("--learning_rates", "--learning_rate", type=_rates, default=(), **some)
-    parser.add_argument("--seeds", "--seed", type=_seeds, default=(42,), **some)
+    parser.add_argument("--learning_rates", "--learning_rate", type=list_of(rate), default=(), **some)
+    parser.add_argument("--seeds", "--seed", type=list_of(whole), default=(42,), **some)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/sweep"), help="(default: %(default)s)")
     parser.add_argument("--cpus_per_trial", "--cpu_threads", type=count, help="cores, and threads, of a trial")
     parser.add_argument(
@@ -150,29 +151,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--address", help="of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
     )
-    parser.add_argument(
-        "--max_failures", type=_whole, default=2, help="further starts of a failing trial (default: 2)"
-    )
+    parser.add_argument("--max_failures", type=whole, default=2, help="further starts of a failing trial (default: 2)")
     parser.add_argument("--dry_run", action="store_true", help="list the trials, and what is already done")
     parser.add_argument("--no_report", dest="report", action="store_false", help="leave the report out")
     return parser
-
-
-def _rates(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} must be numbers, such as 1e-3,2e-3") from None
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
-    return int(text)
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    return tuple(_whole(word) for word in text.split(","))
 
 
 def _with_underscores(word: str) -> str:

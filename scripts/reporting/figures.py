@@ -4,19 +4,19 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart; shapes s
 """
 
 import io
-import statistics
 import textwrap
 from collections.abc import Iterator
-from typing import Optional
+from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from .records import Results, Row
+from .records import Results
 from .tables import METRICS
 
 # family -> name, colour, marker; formats are filled, other methods hollow
@@ -53,13 +53,15 @@ _LEGEND_ROW_INCHES, _LETTERS_PER_INCH = 0.24, 12.5
 
 def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
     """File stem, title and figure of each; a figure that would be empty is left out."""
+    shades = results.cells.groupby("family")["variant"].transform(lambda variants: pd.factorize(variants)[0])
+    cells = results.cells.assign(shade=shades)  # the variant's number among those of its family
+    tensorized = cells[cells["rank"] > 0]
     with matplotlib.rc_context(_STYLE):
-        yield "score_by_parameters", "Score against trained parameters", _by_parameters(results)
-        tensorized = [row for row in results.rows if row.rank is not None]
-        if len({row.rank for row in tensorized}) > 1:
-            yield "score_by_rank", "Score against rank", _by_rank(results, tensorized)
-        for column in results.columns:
-            yield f"training_{_file_name(column)}", f"Training on {column}", _by_step(results, column)
+        yield "score_by_parameters", "Score against trained parameters", _by_parameters(cells, results.metrics)
+        if tensorized["rank"].nunique() > 1:
+            yield "score_by_rank", "Score against rank", _by_rank(tensorized, results.metrics)
+        for task, metric in results.metrics.items():
+            yield f"training_{_file_name(task)}", f"Training on {task}", _by_step(cells[cells["task"] == task], metric)
 
 
 def as_bytes(figure: Figure, kind: str) -> bytes:
@@ -70,150 +72,127 @@ def as_bytes(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _by_parameters(results: Results) -> Figure:
-    figure, panels = _panels(results)
-    handles, variants = {}, _variants(results)
-    for axes, (column, metric) in zip(panels, results.columns.items()):
-        points = []
-        for line in _lines(results.rows, column):
-            rows = [row for row in line if row.cells[column].mean("last") is not None]
-            x = [_trained(row, column) for row in rows]
-            y = [row.cells[column].mean("last") for row in rows]
-            spread = [row.cells[column].deviation("last") or 0.0 for row in rows]
-            points += zip(x, y)
-            look = _look(rows[0], variants)
+def _by_parameters(cells: pd.DataFrame, metrics: dict[str, str]) -> Figure:
+    handles: dict[str, Line2D] = {}
+    figure, panels = _panels(metrics)
+    for task, axes in panels.items():
+        of_task = cells[cells["task"] == task]
+        for line in _lines(of_task):
+            x, y, look = line["trained"], line["last_mean"], _look(line.iloc[0])
+            spread = line["last_std"].fillna(0)
             axes.errorbar(x, y, spread, color=look["color"], linestyle="none", elinewidth=1, capsize=2)
             axes.plot(x, y, linestyle="-" if len(x) > 1 else "none", linewidth=0.8, **look)
-            handles.setdefault(_legend(rows), Line2D([], [], linestyle="none", **look))
-        low, high = min(x for x, _ in points) / 1.3, max(x for x, _ in points) * 1.3
-        front = [*(front := _pareto(points)), (high, front[-1][1])]
+            handles.setdefault(_legend(line), Line2D([], [], linestyle="none", **look))
+        low, high = of_task["trained"].min() / 1.3, of_task["trained"].max() * 1.3
+        front = [*(front := _pareto(list(zip(of_task["trained"], of_task["last_mean"])))), (high, front[-1][1])]
         axes.step(*zip(*front), where="post", color="#999999", linestyle="--", linewidth=1.2, zorder=1)
         axes.set_xscale("log")
         axes.set_xlim(low, high)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(title=column, xlabel="trained parameters", ylabel=METRICS.get(metric, metric))
+        axes.set_xlabel("trained parameters")
     handles["Pareto front"] = Line2D([], [], color="#999999", linestyle="--")
     _add_legend(figure, handles)
     return figure
 
 
-def _by_rank(results: Results, tensorized: list[Row]) -> Figure:
-    figure, panels = _panels(results)
-    handles, variants = {}, _variants(results)
-    ranks = sorted({row.rank for row in tensorized})
-    for axes, (column, metric) in zip(panels, results.columns.items()):
-        for number, line in enumerate(_lines(tensorized, column)):
-            rows = [row for row in line if row.cells[column].mean("last") is not None]
-            x = np.array([row.rank for row in rows], dtype=float)
-            y = np.array([row.cells[column].mean("last") for row in rows])
-            spread = np.array([row.cells[column].deviation("last") or 0.0 for row in rows])
-            look = _look(rows[0], variants)
+def _by_rank(cells: pd.DataFrame, metrics: dict[str, str]) -> Figure:
+    handles: dict[str, Line2D] = {}
+    figure, panels = _panels(metrics)
+    ranks = sorted(cells["rank"].unique())
+    for task, axes in panels.items():
+        for number, line in enumerate(_lines(cells[cells["task"] == task])):
+            x, y, look = line["rank"], line["last_mean"], _look(line.iloc[0])
+            spread = line["last_std"].fillna(0)
             axes.plot(x, y, **look)
             axes.fill_between(x, y - spread, y + spread, color=look["color"], alpha=0.12, linewidth=0)
             shift = 2 ** (0.04 * (number % 5 - 2))  # seeds of several formats beside each other
-            for row in rows:
-                scores = row.cells[column].scores("last")
+            for rank, scores in zip(x, line["scores"]):
                 if len(scores) > 1:
-                    axes.plot([row.rank * shift] * len(scores), scores, ".", color=look["color"], markersize=3.5)
-            handles.setdefault(_legend(rows), Line2D([], [], **look))
+                    axes.plot([rank * shift] * len(scores), scores, ".", color=look["color"], markersize=3.5)
+            handles.setdefault(_legend(line), Line2D([], [], **look))
         axes.set_xscale("log", base=2)
         axes.set_xticks(ranks, [str(rank) for rank in ranks])
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(title=column, xlabel="rank", ylabel=METRICS.get(metric, metric))
+        axes.set_xlabel("rank")
     handles["single seeds"] = Line2D([], [], color="#666666", marker=".", linestyle="none", markersize=5)
     _add_legend(figure, handles)
     return figure
 
 
-def _by_step(results: Results, column: str) -> Figure:
+def _by_step(cells: pd.DataFrame, metric: str) -> Figure:
+    """Of one task."""
     figure = Figure(figsize=(10.5, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    metric = results.columns[column]
-    handles, variants = {}, _variants(results)
-    cells = [row.cells[column] for row in results.rows if column in row.cells]
-    lengths = [len(run.get("step_losses", ())) for cell in cells for run in cell.runs.values()]
-    window = max(1, min(lengths) // 20)
-    for rows in _lines(results.rows, column):
-        for number, row in enumerate(rows):
-            look = _look(row, variants)
+    handles: dict[str, Line2D] = {}
+    task = cells["task"].iloc[0]
+    window = max(1, min(len(run.get("step_losses", ())) for runs in cells["records"] for run in runs) // 20)
+    for line in _lines(cells):
+        for number, cell in enumerate(line.itertuples()):
+            look = _look(cell)
             style = {"color": look["color"], "linestyle": _DASHES[number % len(_DASHES)], "linewidth": 1.3}
-            runs = list(row.cells[column].runs.values())
-            losses = [run["step_losses"] for run in runs if run.get("step_losses")]
+            losses = [run["step_losses"] for run in cell.records if run.get("step_losses")]
             if losses:
                 shortest = min(map(len, losses))
                 loss = np.mean([values[:shortest] for values in losses], axis=0)
                 smooth = np.convolve(loss, np.ones(window) / window, "valid")
                 left.plot(np.arange(window, shortest + 1), smooth, **style)
-            steps, scores = _history(runs, f"eval_{metric}")
+            scores = _history(cell.records, f"eval_{metric}")
             marks = {"marker": look["marker"], "markersize": 5, "markerfacecolor": look["markerfacecolor"]}
-            every = max(1, len(steps) // 8)
-            right.plot(steps, scores, markevery=every, **marks, **style)
-            handles[row.name] = Line2D([], [], **marks, **style)
+            every = max(1, len(scores) // 8)
+            right.plot(scores.index, scores, markevery=every, **marks, **style)
+            handles[cell.method] = Line2D([], [], **marks, **style)
     over = f", mean of {window} steps" if window > 1 else ""
-    left.set(title=f"{column}: training loss", xlabel="step", ylabel=f"loss{over}")
-    right.set(title=f"{column}: development set", xlabel="step", ylabel=METRICS.get(metric, metric))
+    left.set(title=f"{task}: training loss", xlabel="step", ylabel=f"loss{over}")
+    right.set(title=f"{task}: development set", xlabel="step", ylabel=METRICS.get(metric, metric))
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     _add_legend(figure, handles)
     return figure
 
 
-def _history(runs: list[dict], key: str) -> tuple[list[int], list[float]]:
+def _history(runs: list[dict[str, Any]], key: str) -> pd.Series:
     """Mean over runs of the metric at each evaluated step that all of them have."""
     histories = [{e["step"]: e[key] for e in run.get("history", ()) if key in e and "step" in e} for run in runs]
-    steps = sorted(set.intersection(*map(set, histories)))
-    return steps, [statistics.fmean(history[step] for history in histories) for step in steps]
+    return pd.DataFrame(histories).dropna(axis=1).mean().sort_index()
 
 
-def _lines(rows: list[Row], column: str) -> list[list[Row]]:
-    """Rows with runs on the task; those that differ in rank alone are one line, by ascending rank."""
-    lines: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if column in row.cells:
-            key = (row.family, row.variant) if row.rank is not None else (row.family, row.name)
-            lines.setdefault(key, []).append(row)
-    return list(lines.values())
+def _lines(cells: pd.DataFrame) -> list[pd.DataFrame]:
+    """Cells of one task; those that differ in rank alone are one line, by ascending rank."""
+    variant = cells["variant"].where(cells["rank"] > 0, cells["method"])
+    return [line for _, line in cells.groupby([cells["family"], variant], sort=False)]
 
 
-def _panels(results: Results) -> tuple[Figure, list[Axes]]:
+def _panels(metrics: dict[str, str]) -> tuple[Figure, dict[str, Axes]]:
     """A panel a task, three in a row."""
-    count = len(results.columns)
-    across = min(3, count)
-    down = -(-count // across)
+    across = min(3, len(metrics))
+    down = -(-len(metrics) // across)
     figure = Figure(figsize=(max(6.0, 3.7 * across), 3.4 * down + 0.9), layout="constrained")
     axes = list(figure.subplots(down, across, squeeze=False).flat)
-    for unused in axes[count:]:
+    for unused in axes[len(metrics) :]:
         unused.remove()
-    for panel in axes[:count]:
+    panels = dict(zip(metrics, axes))
+    for task, panel in panels.items():
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    return figure, axes[:count]
+        panel.set(title=task, ylabel=METRICS.get(metrics[task], metrics[task]))
+    return figure, panels
 
 
-def _variants(results: Results) -> dict[tuple[str, str], int]:
-    """Family and variant -> its number among the variants of the family."""
-    numbers: dict[tuple[str, str], int] = {}
-    for row in results.rows:
-        number = sum(family == row.family for family, _ in numbers)
-        numbers.setdefault((row.family, row.variant), number)
-    return numbers
-
-
-def _look(row: Row, variants: dict[tuple[str, str], int]) -> dict:
-    _, colour, marker = _LOOKS[row.family]
-    faces = (colour, "white", "#d0d0d0") if row.family in _FORMATS else ("white", "#d0d0d0", colour)
-    face = faces[variants[row.family, row.variant] % len(faces)]
+def _look(cell: Any) -> dict[str, Any]:
+    _, colour, marker = _LOOKS[cell.family]
+    faces = (colour, "white", "#d0d0d0") if cell.family in _FORMATS else ("white", "#d0d0d0", colour)
+    face = faces[cell.shade % len(faces)]
     return {"color": colour, "marker": marker, "markersize": 6, "markerfacecolor": face, "markeredgewidth": 1.2}
 
 
-def _legend(rows: list[Row]) -> str:
-    row = rows[0]
-    if row.rank is None:
-        return _LOOKS[row.family][0] + row.name.removeprefix(row.record["method"])
-    ranks = [str(row.rank) for row in rows]
-    told = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(ranks)}"
-    return f"{_LOOKS[row.family][0]} {row.variant}".strip() + f" ({told})"
+def _legend(line: pd.DataFrame) -> str:
+    first = line.iloc[0]
+    name = _LOOKS[first["family"]][0]
+    if not first["rank"]:
+        return name + first["method"].removeprefix(first["record"]["method"])
+    ranks = ", ".join(map(str, line["rank"]))
+    return f"{name} {first['variant']}".strip() + f" ({'rank' if len(line) == 1 else 'ranks'} {ranks})"
 
 
 def _add_legend(figure: Figure, handles: dict[str, Line2D]) -> None:
@@ -226,13 +205,9 @@ def _add_legend(figure: Figure, handles: dict[str, Line2D]) -> None:
     figure.legend(handles.values(), labels, loc="outside lower center", ncols=across, frameon=False, fontsize=9)
 
 
-def _trained(row: Row, column: str) -> int:
-    return next(iter(row.cells[column].runs.values()))["parameters"]["trained"]
-
-
 def _pareto(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Those that no other point beats with as few parameters, by ascending parameters."""
-    front: list[tuple[float, Optional[float]]] = []
+    front: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or y > front[-1][1]:
             front.append((x, y))

@@ -50,21 +50,23 @@ def plain_column(record: dict[str, Any]) -> str:
     return f"{Path(file).parent.name}/{Path(file).name} as {record['task']}" if file else record["task"]
 
 
-def distinct_names(groups: dict[str, tuple[str, dict[str, Any]]], own: Iterable[str]) -> dict[str, str]:
-    """A name for each group: the plain one, and the settings by which it differs from others.
+def distinct_names(plain: list[str], settings: list[dict[str, Any]], own: Iterable[str]) -> list[str]:
+    """Of each run: its plain name, and the settings by which it differs from others; equal for equal settings.
 
-    Those in ``own`` are told only among groups of the same plain name: methods have them of their own, or none.
+    Those in ``own`` are told only among runs of the same plain name: methods have them of their own, or none.
     """
-    everywhere = _differing([values for _, values in groups.values()]) - set(own)
-    names = {}
-    for key, (plain, values) in groups.items():
-        odd = everywhere | _differing([other for name, other in groups.values() if name == plain])
+    keys = [json.dumps(values, sort_keys=True, default=str) for values in settings]
+    groups = dict(zip(keys, zip(plain, settings)))
+    everywhere = _differing(settings) - set(own)
+    names: dict[str, str] = {}
+    for key, (of_group, values) in groups.items():
+        odd = everywhere | _differing([other for name, other in groups.values() if name == of_group])
         odd -= {derived for derived, source in _DERIVED.items() if source in odd}
         told = [f"{name.removesuffix(' version')} {_short(values.get(name))}" for name in sorted(odd)]
-        name = f"{plain} [{', '.join(told)}]" if told else plain
+        name = f"{of_group} [{', '.join(told)}]" if told else of_group
         alike = sum(other == name or other.startswith(f"{name} #") for other in names.values())
         names[key] = f"{name} #{alike + 1}" if alike else name  # long values are told in short
-    return names
+    return [names[key] for key in keys]
 
 
 def _differing(settings: list[dict[str, Any]]) -> set[str]:

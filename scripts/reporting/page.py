@@ -5,7 +5,7 @@ import html
 
 from tensorized_adapters import __version__
 
-from .records import Results, score_of
+from .records import Results
 from .tables import METRICS, Table, html_table
 
 _STYLE = """
@@ -47,9 +47,8 @@ def page(results: Results, tables: list[Table], figures: list[tuple[str, bytes]]
     Args:
         figures: title and SVG file of each.
     """
-    seeds = sorted({run["seed"] for run in results.runs})
-    told = f"{_count(len(results.runs), 'run')}, {_count(len(results.rows), 'method')}, "
-    told += f"{_count(len(results.columns), 'task')}, {_count(len(seeds), 'seed')}"
+    counts = {"run": len(results.runs)} | {name: results.runs[name].nunique() for name in ("method", "task", "seed")}
+    told = ", ".join(f"{number} {name}{'s' * (number != 1)}" for name, number in counts.items())
     parts = [
         "<h1>Tensorized adapters: results</h1>",
         f'<p class="quiet">{told}. Written by tensorized_adapters {html.escape(__version__)}.</p>',
@@ -74,17 +73,14 @@ def page(results: Results, tables: list[Table], figures: list[tuple[str, bytes]]
 
 def _commands(results: Results) -> list[str]:
     blocks = []
-    for row in results.rows:
-        for column, cell in sorted(row.cells.items()):
-            for seed, run in sorted(cell.runs.items()):
-                metric = METRICS.get(run["primary_metric"], run["primary_metric"])
-                title = f"{row.name} on {column}, seed {seed}: {metric} {score_of(run, 'last'):.4f}"
-                command = f"<pre>{html.escape(run['command'])}</pre>"
-                button = '<button type="button">copy</button>'
-                blocks.append(
-                    f'<div class="run"><div><span>{html.escape(title)}</span>{button}</div>{command}'
-                    f'<span class="quiet">{html.escape(str(run["path"]))}</span></div>'
-                )
+    for run in results.runs.itertuples():
+        score = f"{METRICS.get(run.metric, run.metric)} {run.last:.4f}"
+        title = html.escape(f"{run.method} on {run.task}, seed {run.seed}: {score}")
+        blocks.append(
+            f'<div class="run"><div><span>{title}</span><button type="button">copy</button></div>'
+            f"<pre>{html.escape(run.record['command'])}</pre>"
+            f'<span class="quiet">{html.escape(str(run.record["path"]))}</span></div>'
+        )
     return blocks
 
 
@@ -92,7 +88,3 @@ def _list(lines: list[str], otherwise: str) -> str:
     if not lines:
         return f"<p>{html.escape(otherwise)}</p>"
     return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,4 +1,4 @@
-"""Run records as rows (methods) and columns (tasks) of scores: what may be averaged, and what is missing.
+"""Run records as tables of runs and of methods on tasks: what may be averaged, and what is missing.
 
 Two runs fall into one cell only if everything in their records that can change a result is equal but the seed:
 arguments, input files, versions, commit, threads, GPU.
@@ -7,12 +7,12 @@ arguments, input files, versions, commit, threads, GPU.
 import json
 import math
 import os
-import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+import pandas as pd
 from sweeping import LEDGER_FILE, TRIALS
 
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES
@@ -23,60 +23,33 @@ from .naming import OF_METHODS, OF_TASKS, distinct_names, plain_column, settings
 
 
 @dataclass
-class Cell:
-    """The runs of one method on one task, one a seed."""
-
-    runs: dict[int, dict[str, Any]] = field(default_factory=dict)  # by seed
-
-    def scores(self, which: str) -> list[float]:
-        """Primary metric of the ``last`` or the ``best`` epoch of each run that has it, by ascending seed."""
-        scores = [score_of(run, which) for _, run in sorted(self.runs.items())]
-        return [score for score in scores if score is not None]
-
-    def mean(self, which: str) -> Optional[float]:
-        scores = self.scores(which)
-        return statistics.fmean(scores) if scores else None
-
-    def deviation(self, which: str) -> Optional[float]:
-        """Sample standard deviation over seeds (n - 1); None for a single run."""
-        scores = self.scores(which)
-        return statistics.stdev(scores) if len(scores) > 1 else None
-
-
-@dataclass
-class Row:
-    """A method with all its settings."""
-
-    name: str  # as in the paper's tables, cp-4, and what tells it from rows of the same name
-    record: dict[str, Any]  # of any of its runs, for what they share
-    cells: dict[str, Cell] = field(default_factory=dict)  # by column
-
-    @property
-    def family(self) -> str:
-        """A format of the tensorized adapters, or another method."""
-        arguments = self.record["arguments"]
-        return arguments["adapter_projection_type"] if arguments["method"] == "tensorized" else arguments["method"]
-
-    @property
-    def rank(self) -> Optional[int]:
-        arguments = self.record["arguments"]
-        return arguments["tensorized_layer_rank"] if arguments["method"] == "tensorized" else None
-
-    @property
-    def variant(self) -> str:
-        """What the name says beside method and rank."""
-        return self.name.removeprefix(self.record["method"].removesuffix(" (one matrix)")).strip()
-
-
-@dataclass
 class Results:
-    """Everything that a report is made of."""
+    """Everything that a report is made of; both tables go by format or method, rank, name, task and seed.
 
-    rows: list[Row]
-    columns: dict[str, str]  # column -> its primary metric
-    runs: list[dict[str, Any]]  # finished, with a score
+    ``runs``, finished ones with a score, have the columns
+        method, task: as in the paper's tables, cp-4 and mrpc, and what tells them from others of the same name;
+        metric: the task's primary one; seed; last, best: its value at the last and at the best epoch;
+        family: a format of the tensorized adapters, or another method; rank: 0 for other methods;
+        variant: what the method's name says beside method and rank;
+        trained, percent: parameters; record.
+    ``cells``, one a method and task, have those of the first seed, and over seeds
+        last_mean, last_std, last_count, best_mean, ...: with sample standard deviations, NaN for a single run;
+        seeds, scores (at the last epoch), records: lists.
+    """
+
+    runs: pd.DataFrame
+    cells: pd.DataFrame
     missing: list[str]  # lines on what is not there
     notes: list[str]
+
+    @property
+    def methods(self) -> list[str]:
+        return list(self.cells["method"].unique())
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Task -> its primary metric, by name."""
+        return dict(sorted(zip(self.cells["task"], self.cells["metric"])))
 
 
 def read_results(paths: Iterable[Path]) -> Results:
@@ -103,9 +76,8 @@ def read_results(paths: Iterable[Path]) -> Results:
     unclean = sum(1 for run in runs if run.get("git") and not run["git"]["clean"])
     if unclean:
         notes.append(f"{unclean} of {len(runs)} runs came from a source tree with uncommitted changes")
-    rows, columns = _table(runs, notes)
-    missing += _holes(rows, columns)
-    return Results(rows, columns, runs, missing, notes)
+    table = _runs(runs, notes)
+    return Results(table, _cells(table), missing + _holes(table), notes)
 
 
 def score_of(record: dict[str, Any], which: str) -> Optional[float]:
@@ -185,52 +157,60 @@ def _what(record: dict[str, Any]) -> str:
     return f"{record['task']} {record['method']} seed {record['seed']}"
 
 
-def _table(runs: list[dict[str, Any]], notes: list[str]) -> tuple[list[Row], dict[str, str]]:
-    row_of: dict[str, tuple[dict, list]] = {}
-    column_of: dict[str, tuple[dict, list]] = {}
-    keys = []
-    for run in runs:
-        row, column = settings_of(run)
-        keys.append((_key(row), _key(column)))
-        row_of.setdefault(keys[-1][0], (row, []))[1].append(run)
-        column_of.setdefault(keys[-1][1], (column, []))[1].append(run)
-    row_names = distinct_names(
-        {key: (group[0]["method"], values) for key, (values, group) in row_of.items()}, OF_METHODS
+def _runs(records: list[dict[str, Any]], notes: list[str]) -> pd.DataFrame:
+    rows, columns = zip(*map(settings_of, records))
+    methods = distinct_names([record["method"] for record in records], rows, OF_METHODS)
+    tasks = distinct_names([plain_column(record) for record in records], columns, OF_TASKS)
+    first: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for method, task, record in zip(methods, tasks, records):
+        other = first.setdefault((method, task, record["seed"]), record)
+        if other is not record:
+            same = "with equal scores" if score_of(other, "last") == score_of(record, "last") else "with OTHER scores"
+            notes.append(f"counted once: {other['path'].parent} and {record['path'].parent} are the same run, {same}")
+    order = [*PROJECTION_TYPES, *METHODS]
+    return pd.DataFrame([_run(*key, record) for key, record in first.items()]).sort_values(
+        ["family", "rank", "method", "task", "seed"],
+        key=lambda column: column.map(order.index) if column.name == "family" else column,
+        ignore_index=True,
     )
-    column_names = distinct_names(
-        {key: (plain_column(group[0]), values) for key, (values, group) in column_of.items()}, OF_TASKS
-    )
-    rows = {key: Row(row_names[key], group[0]) for key, (_, group) in row_of.items()}
-    for run, (row, column) in zip(runs, keys):
-        cell = rows[row].cells.setdefault(column_names[column], Cell())
-        if run["seed"] in cell.runs:
-            other = cell.runs[run["seed"]]
-            same = "with equal scores" if score_of(other, "last") == score_of(run, "last") else "with OTHER scores"
-            notes.append(f"counted once: {other['path'].parent} and {run['path'].parent} are the same run, {same}")
-        else:
-            cell.runs[run["seed"]] = run
-    columns = {column_names[key]: group[0]["primary_metric"] for key, (_, group) in column_of.items()}
-    return sorted(rows.values(), key=_order), dict(sorted(columns.items()))
 
 
-def _key(settings: dict[str, Any]) -> str:
-    return json.dumps(settings, sort_keys=True, default=str)
+def _run(method: str, task: str, seed: int, record: dict[str, Any]) -> dict[str, Any]:
+    arguments, counts = record["arguments"], record["parameters"]
+    tensorized = arguments["method"] == "tensorized"
+    return {
+        "method": method,
+        "task": task,
+        "metric": record["primary_metric"],
+        "seed": seed,
+        "last": score_of(record, "last"),
+        "best": score_of(record, "best"),
+        "family": arguments["adapter_projection_type"] if tensorized else arguments["method"],
+        "rank": arguments["tensorized_layer_rank"] if tensorized else 0,
+        "variant": method.removeprefix(record["method"].removesuffix(" (one matrix)")).strip(),
+        "trained": counts["trained"],
+        "percent": 100 * counts["trained"] / counts["model"],
+        "record": record,
+    }
 
 
-def _order(row: Row) -> tuple:
-    families = [*PROJECTION_TYPES, *METHODS]
-    return (families.index(row.family), row.rank or 0, row.name)
+def _cells(runs: pd.DataFrame) -> pd.DataFrame:
+    groups = runs.groupby(["method", "task"], sort=False)
+    scores = groups[["last", "best"]].agg(["mean", "std", "count"])
+    scores.columns = ["_".join(names) for names in scores.columns]
+    lists = groups.agg(seeds=("seed", list), scores=("last", list), records=("record", list))
+    return groups.first().drop(columns=["seed", "last", "best"]).join([scores, lists]).reset_index()
 
 
-def _holes(rows: list[Row], columns: dict[str, str]) -> list[str]:
+def _holes(runs: pd.DataFrame) -> list[str]:
     """Methods without a run on a task that others have, and seeds that others have."""
     lines = []
-    for column in columns:
-        seeds = sorted({seed for row in rows if column in row.cells for seed in row.cells[column].runs})
-        for row in rows:
-            lacking = [seed for seed in seeds if column not in row.cells or seed not in row.cells[column].runs]
+    for task, of_task in runs.groupby("task"):
+        seeds, by_method = set(of_task["seed"]), of_task.groupby("method")["seed"].agg(set)
+        for method in runs["method"].unique():
+            lacking = sorted(seeds - by_method.get(method, set()))
             if len(lacking) == len(seeds):
-                lines.append(f"{column}, {row.name}: no run")
+                lines.append(f"{task}, {method}: no run")
             elif lacking:
-                lines.append(f"{column}, {row.name}: no run of seed {', '.join(map(str, lacking))}")
+                lines.append(f"{task}, {method}: no run of seed {', '.join(map(str, lacking))}")
     return lines

@@ -10,7 +10,7 @@ from tensorized_adapters.files import write_aside
 from .figures import as_bytes, figures
 from .page import page
 from .records import Results, read_results
-from .tables import latex, markdown, parameter_table, score_table, scores_csv, table_csv
+from .tables import latex, markdown, parameter_table, score_table, scores_csv
 
 _FIGURE = re.compile(r"(score_by_\w+|training_[\w.-]+)\.(png|svg)")
 
@@ -36,7 +36,7 @@ def write_report(paths: Iterable[Path], output_dir: Path, published: bool = Fals
         "tables.md": "\n".join([*map(markdown, tables), *said]),
         "tables.tex": "\n".join(map(latex, tables)),
         "scores.csv": scores_csv(results),
-        "parameters.csv": table_csv(tables[-1]),
+        "parameters.csv": tables[-1].cells.to_csv(index=False),
         "report.html": page(results, tables, svgs),
     }
     files |= {name: content.encode() for name, content in text.items()}

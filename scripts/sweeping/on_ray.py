@@ -6,9 +6,7 @@ import os
 import secrets
 import shutil
 import signal
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -22,18 +20,18 @@ os.environ["TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S"] = "600"
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
-from ray.util.queue import Queue  # noqa: E402
 
 from tensorized_adapters.errors import Terminated, UsageError  # noqa: E402
 
-from . import LOGS  # noqa: E402
+from . import LOGS, notes  # noqa: E402
 from . import trial as trial_module  # noqa: E402
 from .ledger import RAY, Ledger  # noqa: E402
 from .plan import Trial, cores  # noqa: E402
-from .progress import Progress  # noqa: E402
 
 # Workers and machines that a trial may lose; it goes on from its checkpoint each time.
 _LOSSES = 20
+# What another machine has written may take as long to be seen on this one (NFS keeps what it knows of a folder).
+_SECONDS_TO_SHOW = 90
 _OBJECT_STORE_BYTES = 100 * 2**20  # no data goes through Ray
 _ENVIRONMENT = ("HF_", "TRANSFORMERS_", "TOKENIZERS_")
 
@@ -88,10 +86,8 @@ class Machines:
         return int(min(node.get(kind.upper(), 0) / amount for kind, amount in self.per_trial.items()) + 1e-6)
 
 
-def run_trials(
-    trials: list[Trial], ledger: Ledger, machines: Machines, progress: Progress, options: Any
-) -> Optional[BaseException]:
-    """Run them all, as many at a time as fit, in their order; the ledger is written after each.
+def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any) -> Optional[BaseException]:
+    """Run them all, as many at a time as fit, in their order; what becomes of each stands in its own files.
 
     Returns:
         None when all have ended; KeyboardInterrupt or Terminated after that signal, with what was running stopped.
@@ -99,23 +95,26 @@ def run_trials(
     environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
     points = [
         {
-            "name": trial.name,
+            "start": ledger.start,
             "command": trial.command(ledger.folder),
             "folder": str(trial.folder(ledger.folder)),
             "log": str(ledger.folder / LOGS / f"{trial.name}.log"),
+            "note": str(ledger.note_path(trial.name)),
             "directory": str(Path.cwd()),
             "environment": environment,
             "max_failures": options.max_failures,
         }
         for trial in trials
     ]
-    ray.cloudpickle.register_pickle_by_value(trial_module)  # other machines need not have our scripts on their path
+    for module in (trial_module, notes):
+        ray.cloudpickle.register_pickle_by_value(module)  # other machines need not have our scripts on their path
     state = ledger.folder / RAY
     shutil.rmtree(state, ignore_errors=True)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the ledger
     signals: list[type[BaseException]] = []
+    ended: list[str] = []
     signal.signal(signal.SIGTERM, lambda *_: (signals.append(Terminated), os.kill(os.getpid(), signal.SIGINT)))
-    with contextlib.suppress(KeyboardInterrupt), _events_to(_Notes(ledger, progress, options.command)) as events:
+    with contextlib.suppress(KeyboardInterrupt):
         tuner = tune.Tuner(
             tune.with_resources(trial_module.JobTrial, machines.per_trial),
             param_space={"trial": tune.grid_search(points)},
@@ -124,44 +123,19 @@ def run_trials(
                 name=RAY,
                 storage_path=str(ledger.folder.resolve()),
                 verbose=0,
-                callbacks=[events],
                 failure_config=tune.FailureConfig(max_failures=_LOSSES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the job writes its own
             ),
         )
-        tuner.fit()  # Tune catches the first SIGINT, stops its trials and returns
+        # Tune catches the first SIGINT, stops its trials and returns. Its results are in the order of the points.
+        for trial, result in zip(trials, tuner.fit()):
+            if result.error:
+                last_lines = str(result.error).strip().splitlines()[-5:]
+                ledger.give_up(trial.name, "its worker was lost too often", last_lines)
+            if result.error or result.metrics.get(tune.result.DONE):
+                ended.append(trial.name)
     shutil.rmtree(state, ignore_errors=True)
-    unended = [trial for trial in trials if ledger.entries[trial.name]["state"] not in ("finished", "failed")]
-    return None if not unended and not signals else (signals or [KeyboardInterrupt])[0]()
-
-
-@contextlib.contextmanager
-def _events_to(notes: "_Notes") -> Iterator[trial_module.Events]:
-    """A callback that tells ``notes``; by a queue where Tune runs on the cluster, as it does for ray:// addresses."""
-    if not ray.util.client.ray.is_connected():
-        yield trial_module.Events(notes)
-        return
-    queue = Queue(actor_options={"num_cpus": 0})
-    thread = threading.Thread(target=lambda: [notes.put(event) for event in iter(queue.get, None)], daemon=True)
-    thread.start()
-    yield trial_module.Events(queue)
-    queue.put(None)
-    thread.join()
-
-
-class _Notes:
-    """Tells the ledger and the display what Tune sees."""
-
-    def __init__(self, ledger: Ledger, progress: Progress, command: str):
-        self.ledger, self.progress, self.command = ledger, progress, command
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its set-up to be restored from; we restore from the trials' folders
-
-    def put(self, event: tuple[str, dict[str, Any]]) -> None:
-        name, ending = event
-        if not ending:
-            return self.progress.started(name)
-        self.ledger.note(name, ending.pop("status"), **ending)
-        self.ledger.write(self.command)
-        self.progress.ended(name)
+    until = time.time() + _SECONDS_TO_SHOW
+    while any(ledger.state_now(name) not in ("finished", "failed") for name in ended) and time.time() < until:
+        time.sleep(0.5)
+    return None if len(ended) == len(trials) and not signals else (signals or [KeyboardInterrupt])[0]()

@@ -6,13 +6,13 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from published_table import KNOWN
-from transformers import BertConfig, PretrainedConfig, PreTrainedModel
+from grid import MODES, grid_of
+from published_table import model_config
+from transformers import PreTrainedModel
 
 from tensorized_adapters.architectures import skeleton
 from tensorized_adapters.config import AdapterConfig
@@ -21,7 +21,6 @@ from tensorized_adapters.embedded import embedded_model
 from tensorized_adapters.errors import UsageError
 from tensorized_adapters.job.arguments import check_owned, parse_arguments, resolved_arguments
 from tensorized_adapters.job.flags import Arguments
-from tensorized_adapters.job.pretrained import load_config
 from tensorized_adapters.job.run_folder import effective_arguments
 from tensorized_adapters.methods.counts import count_parameters
 
@@ -94,23 +93,25 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     for name in ("do_train", "do_eval"):
         if passed.get(name, ["true"])[-1].rpartition("=")[2].lower() in ("false", "0", "no", "f", "n"):
             raise UsageError(f"--{name}: a sweep trains and evaluates; leave it out")
-    settings = list(_settings(grid))
-    if grid.adapter_sizes and not any("adapter_size" in values for values in settings):
+    axes = {"adapter_projection_type": grid.projection_types, "tensorized_layer_rank": grid.ranks}
+    axes |= {"if_adapter_like": [MODES[mode] for mode in grid.modes], "adapter_size": grid.adapter_sizes}
+    configs = grid_of([*(["tensorized"] if grid.projection_types else []), *grid.methods], axes)
+    if grid.adapter_sizes and not any("adapter_size" in settings for settings in configs.values()):
         raise UsageError("--adapter_sizes belongs to none of this sweep's methods; leave it out")
-    if not settings:
+    if not configs:
         raise UsageError("nothing to train: give --projection_types and --ranks, or --methods")
-    configs = [AdapterConfig(**values) for values in settings]
     for name in passed:
         if not any(_owns(config, name) for config in configs):
             raise UsageError(f"--{name} belongs to none of this sweep's methods; leave it out")
     passed = _with_defaults(passed, grid)
-    shapes, trials = _Shapes(), {}
-    for values, config in zip(settings, configs):
+    skeletons: dict[int, PreTrainedModel] = {}  # one for each number of labels
+    trials: dict[str, Trial] = {}
+    for config, settings in configs.items():
         own = [word for name, given in passed.items() if _owns(config, name) for word in given]
         for task, rate, seed in itertools.product(grid.tasks or (None,), grid.learning_rates or (None,), grid.seeds):
-            axes = values | {"task_name": task, "learning_rate": rate, "seed": seed}
-            axes = [str(word) for name, v in axes.items() if v is not None for word in (f"--{name}", v)]
-            trial = _trial([*own, *axes], shapes)
+            point = settings | {"task_name": task, "learning_rate": rate, "seed": seed}
+            words = [str(word) for name, v in point.items() if v is not None for word in (f"--{name}", v)]
+            trial = _trial([*own, *words], skeletons)
             trials[trial.name] = trial  # the same settings twice are one trial
     return sorted(trials.values(), key=lambda trial: -trial.cost)
 
@@ -118,23 +119,6 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
 def cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _settings(grid: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Each method with its rank or size, as fields of AdapterConfig."""
-    for kind, rank, mode in itertools.product(grid.projection_types, grid.ranks, grid.modes):
-        values = {"adapter_projection_type": kind, "tensorized_layer_rank": rank}
-        if mode == "one_matrix":  # it has no bottleneck
-            yield values | {"if_adapter_like": False}
-        else:
-            yield from (values | size for size in _sizes(grid))
-    for method in grid.methods:
-        sizes = _sizes(grid) if method in ("dense", "compacter") else [{}]
-        yield from ({"method": method} | size for size in sizes)
-
-
-def _sizes(grid: argparse.Namespace) -> list[dict[str, int]]:
-    return [{"adapter_size": size} for size in grid.adapter_sizes] or [{}]
 
 
 def _owns(config: AdapterConfig, name: str) -> bool:
@@ -171,7 +155,7 @@ def _with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> di
     return {name: [f"--{name}", str(value)] for name, value in defaults.items() if name not in passed} | passed
 
 
-def _trial(words: list[str], shapes: "_Shapes") -> Trial:
+def _trial(words: list[str], skeletons: dict[int, PreTrainedModel]) -> Trial:
     arguments = parse_arguments(words)
     resolved = resolved_arguments(arguments)
     data, config, training = arguments.data, arguments.adapter, arguments.training
@@ -179,7 +163,7 @@ def _trial(words: list[str], shapes: "_Shapes") -> Trial:
     settings = json.dumps(effective_arguments(resolved), sort_keys=True)
     what = f"{task}_{config.describe()}_seed{training.seed}"
     name = f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', what)}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
-    counts, refused = shapes.counted(arguments)
+    counts, refused = _counted(arguments, skeletons)
     rows = min(_ROWS.get(data.task_name, 5000), data.max_train_samples or 10**9)
     examples = max(training.max_steps, 0) * training.per_device_train_batch_size or rows * training.num_train_epochs
     return Trial(
@@ -195,30 +179,15 @@ def _trial(words: list[str], shapes: "_Shapes") -> Trial:
     )
 
 
-class _Shapes:
-    """Counts parameters; a model's configuration is loaded once, and its skeleton built once for each head."""
-
-    def __init__(self) -> None:
-        self._skeletons: dict[int, PreTrainedModel] = {}
-
-    def counted(self, arguments: Arguments) -> tuple[Optional[dict[str, int]], Optional[str]]:
-        """The parameters of a trial's method by group, or else why it cannot be used on this model."""
-        task = TASKS.get(arguments.data.task_name)
-        labels = len(task.labels) if task and task.labels else 1 if task else 2
-        if labels not in self._skeletons:
-            self._skeletons[labels] = skeleton(self._model_config(arguments, labels))
-        try:
-            return count_parameters(arguments.adapter, self._skeletons[labels]), None
-        except UsageError as error:
-            return None, " ".join(str(error).split())
-
-    @staticmethod
-    def _model_config(arguments: Arguments, labels: int) -> PretrainedConfig:
-        try:
-            config = load_config(arguments.model)
-        except UsageError:
-            if arguments.model.model_name_or_path not in KNOWN:
-                raise
-            config = BertConfig(**KNOWN[arguments.model.model_name_or_path])  # the trials will want it whole
-        config.num_labels = labels
-        return config
+def _counted(
+    arguments: Arguments, skeletons: dict[int, PreTrainedModel]
+) -> tuple[Optional[dict[str, int]], Optional[str]]:
+    """The parameters of a trial's method by group, or else why it cannot be used on this model."""
+    task = TASKS.get(arguments.data.task_name)
+    labels = len(task.labels) if task and task.labels else 1 if task else 2
+    if labels not in skeletons:
+        skeletons[labels] = skeleton(model_config(arguments.model, labels))
+    try:
+        return count_parameters(arguments.adapter, skeletons[labels]), None
+    except UsageError as error:
+        return None, " ".join(str(error).split())

@@ -1,5 +1,7 @@
 """What a sweep shows: a live table on a terminal, a line a trial elsewhere, the list of all trials at both ends."""
 
+import contextlib
+import threading
 import time
 from typing import Any, Optional
 
@@ -7,15 +9,17 @@ from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
+from tensorized_adapters.errors import UsageError
 from tensorized_adapters.job.results import console
 
-from .ledger import Ledger
+from .ledger import Ledger, told
 
+_LOOK_SECONDS = 0.5
 _STYLES = {"finished": "green", "failed": "red", "refused": "yellow", "interrupted": "magenta"}
 
 
 class Progress:
-    """The display of a running sweep; to be used in a ``with`` statement."""
+    """The display of a running sweep, which looks into the trials' notes; to be used in a ``with`` statement."""
 
     def __init__(self, ledger: Ledger, at_a_time: int):
         self.ledger, self.at_a_time = ledger, at_a_time
@@ -23,52 +27,69 @@ class Progress:
         self.running: dict[str, float] = {}
         self.to_run = {trial.name: trial.cost for trial in ledger.to_run()}
         self.done: set[str] = set()  # by this start of the sweep
-        self._known: dict[str, Optional[tuple[str, float]]] = {}
         self.console = console()
         self._live = Live(console=self.console, get_renderable=self._tables, refresh_per_second=1, transient=True)
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Progress":
         if self.console.is_terminal:
             self._live.start()
+        self._watcher.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self._live.stop()
+        self._over.set()
+        self._watcher.join()
+        try:
+            self.look()
+        finally:
+            self._live.stop()
 
-    def started(self, name: str) -> None:
-        self.running.setdefault(name, time.time())
+    def look(self) -> None:
+        """Take in what trials have noted since the last look: sweep.json and one line for each that has ended."""
+        for name in [name for name in self.to_run if name not in self.done]:
+            state = self.ledger.state_now(name)
+            if state == "running":
+                self.running.setdefault(name, time.time())
+            elif state:
+                self.ledger.look(name)
+                self.ledger.write()
+                self._tell(name)
 
-    def ended(self, name: str) -> None:
-        """Print one line on a trial that has ended."""
+    def _watch(self) -> None:
+        while not self._over.wait(_LOOK_SECONDS):
+            with contextlib.suppress(OSError, UsageError):  # the last look raises what has not passed
+                self.look()
+
+    def _tell(self, name: str) -> None:
         self.running.pop(name, None)
         self.done.add(name)
         entry = self.ledger.entries[name]
-        score = score_of(self.ledger.record_of(name)) if entry["state"] == "finished" else None
-        told = f"{score[0]} {score[1]:.4f}" if score else f"{entry['state']}: {entry['reason']}"
+        ending = told(entry["score"]) or f"{entry['state']}: {entry['reason']}"
         if entry["state"] == "failed" and entry["last_lines"]:
-            told += f"; last line: {entry['last_lines'][-1]}"
+            ending += f"; last line: {entry['last_lines'][-1]}"
         what = f"{entry['task']} {entry['method']} seed {entry['seed']}"
-        line = f"{time.strftime('%H:%M:%S')}  {what}: {told}  ({entry['seconds']:.0f} s)  {self._summary()}"
+        line = f"{time.strftime('%H:%M:%S')}  {what}: {ending}  ({entry['seconds']:.0f} s)  {self._summary()}"
         self.console.print(line, markup=False)
 
     def _summary(self) -> str:
         states = self.ledger.states()
-        parts = [f"{states.get('finished', 0)} of {len(self.ledger.trials)} finished"]
-        parts += [f"{states[state]} {state}" for state in ("failed", "refused") if states.get(state)]
+        parts = [f"{states['finished']} of {len(self.ledger.trials)} finished"]
+        parts += [f"{states[state]} {state}" for state in ("failed", "refused") if states[state]]
         parts.append(f"{_span(time.time() - self.began)} so far")
         left = self._seconds_left()
         return " · ".join(parts + ([f"about {_span(left)} left"] if left else []))
 
     def _seconds_left(self) -> Optional[float]:
         """From what this start's trials took for what they were expected to cost."""
-        if not self.done:
+        done = self.done.copy()  # the display has a thread of its own
+        if not done:
             return None
-        rate = sum(self.ledger.entries[name]["seconds"] for name in self.done) / sum(
-            self.to_run[name] for name in self.done
-        )
-        left = sum(cost for name, cost in self.to_run.items() if name not in self.done) * rate
-        left -= sum(time.time() - began for began in self.running.values())
-        return max(0.0, left) / min(self.at_a_time, max(1, len(self.to_run) - len(self.done)))
+        rate = sum(self.ledger.entries[name]["seconds"] for name in done) / sum(self.to_run[name] for name in done)
+        left = sum(cost for name, cost in self.to_run.items() if name not in done) * rate
+        left -= sum(time.time() - began for began in list(self.running.values()))
+        return max(0.0, left) / min(self.at_a_time, max(1, len(self.to_run) - len(done)))
 
     def _tables(self) -> Group:
         running = Table(title=self._summary(), title_justify="left")
@@ -80,31 +101,19 @@ class Progress:
         best = Table(title="best so far", title_justify="left")
         for column in ("task", "metric", "score", "method", "seed"):
             best.add_column(column)
-        for task, (metric, score, name) in sorted(self._best().items()):
-            entry = self.ledger.entries[name]
+        for task, entry in sorted(self._best().items()):
+            [(metric, score)] = entry["score"].items()
             best.add_row(task, metric, f"{score:.4f}", entry["method"], str(entry["seed"]))
         return Group(running, best) if best.row_count else Group(running)
 
-    def _best(self) -> dict[str, tuple[str, float, str]]:
-        best: dict[str, tuple[str, float, str]] = {}
-        for name, score in self._scores().items():
-            task = self.ledger.entries[name]["task"]
-            if task not in best or score[1] > best[task][1]:
-                best[task] = (*score, name)
+    def _best(self) -> dict[str, dict[str, Any]]:
+        """The entry with the highest score of each task, the first of equals."""
+        best: dict[str, dict[str, Any]] = {}
+        entries = [self.ledger.entries[name] for name in self.ledger.trials]
+        scored = [entry for entry in entries if entry["score"]]
+        for entry in sorted(scored, key=lambda entry: -max(entry["score"].values())):
+            best.setdefault(entry["task"], entry)
         return best
-
-    def _scores(self) -> dict[str, tuple[str, float]]:
-        """Read once a trial: a finished record does not change."""
-        for name in self.ledger.trials:
-            if self.ledger.entries[name]["state"] == "finished" and name not in self._known:
-                self._known[name] = score_of(self.ledger.record_of(name))
-        return {name: score for name, score in self._known.items() if score}
-
-
-def score_of(record: Optional[dict[str, Any]]) -> Optional[tuple[str, float]]:
-    """Name and value of a finished run's primary metric."""
-    value = (record or {}).get("metrics", {}).get(f"eval_{(record or {}).get('primary_metric')}")
-    return (record["primary_metric"], value) if isinstance(value, (int, float)) else None
 
 
 def trials_table(ledger: Ledger, title: str) -> Table:
@@ -116,8 +125,6 @@ def trials_table(ledger: Ledger, title: str) -> Table:
     for name, trial in ledger.trials.items():
         entry, counts = ledger.entries[name], trial.counts
         state = entry["state"]
-        score = score_of(ledger.record_of(name)) if state == "finished" else None
-        told = f"{state}: {entry['reason']}" if state in ("failed", "refused") else state
         table.add_row(
             trial.task,
             trial.config.describe(),
@@ -125,8 +132,8 @@ def trials_table(ledger: Ledger, title: str) -> Table:
             f"{trial.resolved['learning_rate']:g}",
             f"{counts['trained']:,}" if counts else "",
             f"{100 * counts['trained'] / counts['model']:.4f}" if counts else "",
-            told,
-            f"{score[0]} {score[1]:.4f}" if score else "",
+            f"{state}: {entry['reason']}" if state in ("failed", "refused") else state,
+            told(entry["score"]),
             f"{entry['seconds']:.0f}" if entry["seconds"] else "",
             style=_STYLES.get(state),
         )

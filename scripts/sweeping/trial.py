@@ -1,6 +1,6 @@
 """One trial on Ray Tune: the main job in a process of its own, started again if it fails.
 
-Only the standard library and Ray are imported, for this module is sent to other machines by value.
+Only the standard library, Ray and notes.py are imported, for this module is sent to other machines by value.
 """
 
 import contextlib
@@ -11,10 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from ray import tune
+
+from . import notes
 
 POLL_SECONDS = 2.0
 LAST_LINES = 15
@@ -34,17 +37,18 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 
 
 class JobTrial(tune.Trainable):
-    """Ray Tune's view of a trial: each step is a look at the job, the last one says how it ended.
+    """Ray Tune's view of a trial: each step is a look at the job. What becomes of it stands in the trial's note.
 
-    ``config["trial"]`` holds name, command (words for the interpreter), folder, log, directory (the working one),
-    environment (variables on top of the worker's) and max_failures.
+    ``config["trial"]`` holds start (the sweep's, which its notes name), command (words for the interpreter), folder,
+    log, note, directory (the working one), environment (variables on top of the worker's) and max_failures.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         self.trial = config["trial"]
         self.folder, self.log = Path(self.trial["folder"]), Path(self.trial["log"])
         self.job: Optional[subprocess.Popen] = None
-        self.failures, self.seconds = 0, 0.0
+        self.failures = 0  # in this start of the sweep
+        self.note = notes.read_note(Path(self.trial["note"])) | {"start": self.trial["start"]}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next trial in the same worker process, which spares the start of another."""
@@ -55,20 +59,21 @@ class JobTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         if self.job is None:
             if self._finished():  # before this worker was lost, or its sweep
-                return self._ended("finished")
+                return self._note("finished")
             self._start()
         try:
             code = self.job.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
-            return {"status": "running"}
+            return {tune.result.DONE: False}
         self.job = None
-        self.seconds += time.time() - self.began
+        self.note["seconds"] = round(self.note["seconds"] + time.time() - self.began, 3)
         if code == 0 and self._finished():
-            return self._ended("finished")
+            return self._note("finished")
         self.failures += 1
+        self.note["failures"] += 1
         if self.failures <= self.trial["max_failures"]:
-            return {"status": "running"}
-        return self._ended("failed") | {"reason": _ending_of(code), "last_lines": _last_lines(self.log)}
+            return self._note("running")
+        return self._note("failed", _ending_of(code), _last_lines(self.log))
 
     def cleanup(self) -> None:
         """The sweep is being stopped: let the job write its record, but not for long."""
@@ -82,8 +87,8 @@ class JobTrial(tune.Trainable):
             self.job = None
 
     def _start(self) -> None:
+        self._note("running")
         _wait_until_free(self.folder)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "ab") as log:
             log.write(f"== {time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {self.failures + 1}\n".encode())
             log.flush()
@@ -103,28 +108,11 @@ class JobTrial(tune.Trainable):
             return json.loads((self.folder / "run.json").read_text())["status"] == "finished"
         return False
 
-    def _ended(self, status: str) -> dict[str, Any]:
-        ended = {"status": status, "seconds": round(self.seconds, 3), "failures": self.failures}
-        return ended | {"reason": "", "last_lines": [], tune.result.DONE: True}
-
-
-class Events(tune.Callback):
-    """Puts (name, {}) when a trial starts and (name, how it ended) when it has ended, into a queue or the like."""
-
-    def __init__(self, queue: Any):
-        self.queue = queue
-
-    def on_trial_start(self, iteration: int, trials: list, trial: Any, **_) -> None:
-        self.queue.put((trial.config["trial"]["name"], {}))
-
-    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_) -> None:
-        keys = ("status", "reason", "last_lines", "seconds", "failures")
-        self.queue.put((trial.config["trial"]["name"], {key: trial.last_result[key] for key in keys}))
-
-    def on_trial_error(self, iteration: int, trials: list, trial: Any, **_) -> None:
-        last = Path(trial.error_file).read_text().strip().splitlines()[-5:] if trial.error_file else []
-        ending = {"status": "failed", "reason": "its worker was lost too often", "last_lines": last}
-        self.queue.put((trial.config["trial"]["name"], ending))
+    def _note(self, state: str, reason: str = "", last_lines: Sequence[str] = ()) -> dict[str, Any]:
+        """Write the note; what a step returns then."""
+        self.note |= {"state": state, "reason": reason, "last_lines": list(last_lines)}
+        notes.write_note(Path(self.trial["note"]), self.note)
+        return {tune.result.DONE: state != "running"}
 
 
 def _wait_until_free(folder: Path) -> None:

@@ -114,9 +114,9 @@ def test_what_is_missing_is_said(results, real, tmp_path, capsys):
 def test_what_differs_in_more_than_the_seed_is_not_averaged(real, tmp_path, change, told):
     put(tmp_path / "a", real, 0.8)
     put(tmp_path / "b", real, 0.9, seed=2, **change)
-    rows = read_results([tmp_path]).rows
-    assert len(rows) == 2 and any(told in row.name for row in rows)
-    assert all(len(cell.runs) == 1 for row in rows for cell in row.cells.values())
+    results = read_results([tmp_path])
+    assert len(results.methods) == 2 and any(told in method for method in results.methods)
+    assert list(results.cells["last_count"]) == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,14 @@ def test_nor_is_what_another_program_computed(real, tmp_path, change):
     put(tmp_path / "a", real, 0.8)
     other = put(tmp_path / "b", real, 0.9, seed=2)
     (tmp_path / "b" / "run.json").write_text(json.dumps(other | change))
-    assert len(read_results([tmp_path]).rows) == 2
+    assert len(read_results([tmp_path]).methods) == 2
 
 
 def test_other_data_of_the_same_task_is_another_column(real, tmp_path):
     put(tmp_path / "a", real, 0.8)
     put(tmp_path / "b", real, 0.9, seed=2, train_file="/data/my/train.csv", input_sha256={"train.csv": "0"})
     put(tmp_path / "c", real, 0.9, seed=3, train_file="/data/my/train.csv", input_sha256={"train.csv": "1"})
-    first, second, third = read_results([tmp_path]).columns
+    first, second, third = read_results([tmp_path]).metrics
     assert first == "mrpc" and second.startswith("my/train.csv as mrpc [input_sha256") and third != second
 
 
@@ -144,8 +144,8 @@ def test_columns_stay_apart_where_their_names_are_cut_alike(real, tmp_path):
         put(tmp_path / place, real, number / 10, seed=number, train_file=file, input_sha256=hashes)
     put(tmp_path / "ddd", real, 0.9, seed=9, train_file="/aaa/some/long/folder/name/data/train.csv", input_sha256={})
     results = read_results([tmp_path])
-    assert len(results.columns) == 4
-    assert all(len(cell.runs) == 1 for row in results.rows for cell in row.cells.values())
+    assert len(results.metrics) == 4
+    assert list(results.cells["last_count"]) == [1, 1, 1, 1]
 
 
 def test_a_score_that_is_no_number_is_missing(real, tmp_path):
@@ -159,8 +159,7 @@ def test_the_same_run_twice_counts_once(results, real, tmp_path):
     put(results / "again", real, 0.8)
     put(results / "other", real, 0.9)
     found = read_results([results, results / "again"])
-    row = next(row for row in found.rows if row.name == "cp-2")
-    assert len(row.cells["mrpc"].runs) == 3
+    assert found.cells.set_index(["method", "task"])["seeds"]["cp-2", "mrpc"] == [1, 2, 3]
     assert sum("counted once" in note for note in found.notes) == 2
     assert sum("OTHER scores" in note for note in found.notes) >= 1
 

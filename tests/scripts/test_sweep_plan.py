@@ -1,6 +1,7 @@
 """scripts/sweep.py without Ray: which trials a grid has, who gets which flag, and what is refused at the door."""
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tensorized_adapters.methods.counts import count_parameters
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 import sweep  # noqa: E402
 from sweeping.ledger import Ledger  # noqa: E402
+from sweeping.notes import write_note  # noqa: E402
 from sweeping.plan import trials_of  # noqa: E402
 
 
@@ -212,8 +214,46 @@ def test_dashes_are_underscores(job, capsys, tmp_path):
 @pytest.mark.parametrize(
     "damage", ['{"trials": []', '{"trials": {"x": null}', '{"trials": {"x": {"state": "failed"}}', "{"]
 )
-def test_a_damaged_ledger_is_one_line(capsys, job, tmp_path, damage):
+def test_a_damaged_ledger_costs_nothing(job, tmp_path, damage):
+    """What became of the trials stands in their own files, from which sweep.json is written anew."""
+    [trial, other] = trials("--projection_types cp --ranks 2,3 --adapter_size 8", job)
+    lost = {"reason": "killed by SIGKILL", "last_lines": ["Aborted"], "failures": 3, "seconds": 9.5}
+    write_note(tmp_path / "logs" / f"{trial.name}.json", {"start": "before", "state": "failed"} | lost)
+    write_note(tmp_path / "logs" / f"{other.name}.json", {"start": 1, "state": "failed", "seconds": "x"})
+    (tmp_path / "trials").mkdir()
     text = damage + ', "program": "tensorized_adapters sweep", "timing": {}}' if len(damage) > 1 else damage
     (tmp_path / "sweep.json").write_text(text)
+    ledger = Ledger(tmp_path, [trial, other])
+    assert ledger.states() == {"failed": 1, "waiting": 1} and len(ledger.to_run()) == 2
+    ledger.write()
+    entry = json.loads((tmp_path / "sweep.json").read_text())["trials"][trial.name]
+    assert entry["state"] == "failed" and lost.items() <= entry.items()
+
+
+def test_another_programs_sweep_json_is_refused(capsys, job, tmp_path):
+    (tmp_path / "sweep.json").write_text('{"program": "wandb"}')
     told = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path}", job)
-    assert "is not the ledger of a sweep" in told
+    assert "not a sweep (sweep.json)" in told and [p.name for p in tmp_path.iterdir()] == ["sweep.json"]
+
+
+def test_trials_of_an_earlier_grid_stay_on_the_list(job, tmp_path):
+    [earlier] = trials("--projection_types cp --ranks 2", job)
+    Ledger(tmp_path, [earlier]).write()
+    [later] = trials("--projection_types cp --ranks 3", job)
+    ledger = Ledger(tmp_path, [later])
+    ledger.write()
+    assert set(json.loads((tmp_path / "sweep.json").read_text())["trials"]) == {earlier.name, later.name}
+    assert ledger.states() == {"waiting": 1}
+
+
+def test_a_trial_is_failed_when_it_is_given_up_and_gets_another_chance(job, tmp_path):
+    [trial] = trials("--projection_types cp --ranks 2", job)
+    first = Ledger(tmp_path, [trial])
+    first.give_up(trial.name, "its worker was lost too often", ["The actor is dead"])
+    first.look(trial.name)
+    assert first.state_now(trial.name) == "failed" and first.states() == {"failed": 1}
+    assert first.entries[trial.name]["last_lines"] == ["The actor is dead"]
+    (tmp_path / "trials").mkdir()
+    second = Ledger(tmp_path, [trial])
+    assert second.state_now(trial.name) == ""  # that was another start of the sweep
+    assert second.states() == {"failed": 1} and second.to_run() == [trial]

@@ -1,11 +1,9 @@
-"""Vocabulary and sentence frames for ``make_paraphrases.py``.
+"""Vocabulary and sentence frames for ``pairs.py``.
 
 Pools: an *item* is one meaning with its interchangeable wordings, separated by ``/``. A *row* ties several items
 together by ``~``; its first column may offer alternatives separated by ``,`` or name another pool with ``@``. Rows are
 separated by ``;``.
 """
-
-from __future__ import annotations
 
 POOLS: dict[str, str] = {
     "name": """Anna; Tom; Maria; Peter; Laura; David; Emma; Paul; Julia; Mark; Sarah; Daniel; Helen; Robert; Nina;
