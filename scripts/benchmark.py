@@ -25,7 +25,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
-from benchmark_models import FLOOR, Bench, config_of  # noqa: E402
+from benchmark_models import FLOOR, Bench, config_of, names_of  # noqa: E402
 from command_line import ScriptParser  # noqa: E402
 from rich.table import Table  # noqa: E402
 from transformers import (  # noqa: E402
@@ -42,18 +42,16 @@ from tensorized_adapters.files import write_json  # noqa: E402
 from tensorized_adapters.job.results import console, peak_memory  # noqa: E402
 from tensorized_adapters.methods.registry import method_of  # noqa: E402
 
-FORMATS = ("cp", "tucker", "tt", "tr")
-DEFAULT = [f"{kind}-4" for kind in FORMATS] + [f"{kind}-4-assembled" for kind in FORMATS] + ["dense", "lora", "full"]
-DEFAULT += ["floor-torch-dropout", "cp-4-torch-dropout"]  # the others draw cheaply, as a run does on CPU
-ALL = [
-    *(f"{kind}-{rank}" for kind in FORMATS for rank in (2, 4, 8)),
-    *(f"{kind}-{rank}-one-matrix" for kind in FORMATS for rank in (2, 4, 8)),
-    *(f"{kind}-{rank}-assembled" for kind in FORMATS for rank in (2, 4, 8)),
-    *(f"{kind}-{rank}-one-matrix-assembled" for kind in FORMATS for rank in (2, 4, 8)),
+DEFAULT = [
+    *names_of((4,), (True,)),
+    *(f"{name}-assembled" for name in names_of((4,), (True,))),
     "dense",
     "lora",
     "full",
 ]
+DEFAULT += ["floor-torch-dropout", "cp-4-torch-dropout"]  # the others draw cheaply, as a run does on CPU
+TENSORIZED = names_of((2, 4, 8), (True, False))
+ALL = [*TENSORIZED, *(f"{name}-assembled" for name in TENSORIZED), "dense", "lora", "full"]
 
 
 def main(argv: list[str]) -> int:

@@ -5,12 +5,15 @@ import re
 from collections.abc import Callable
 
 import torch
+from grid import grid_of
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters
+from tensorized_adapters.adapters.fast import factorized_weights
 from tensorized_adapters.adapters.insertion import adapters_of
-from tensorized_adapters.config import METHODS
+from tensorized_adapters.config import PROJECTION_TYPES
+from tensorized_adapters.defaults import METHODS
 from tensorized_adapters.methods.parameters import count_trained, optimizer_groups, trained_parameters
 from tensorized_adapters.tensors.formats import FactorizedWeight
 from tensorized_adapters.training.dropout import use_cheap_dropout
@@ -42,6 +45,15 @@ def config_of(name: str) -> AdapterConfig:
             f"cp-4-torch-dropout, nor one of {', '.join(METHODS[1:])}"
         )
     return AdapterConfig(method=name)
+
+
+def names_of(ranks: tuple[int, ...], modes: tuple[bool, ...]) -> list[str]:
+    """The paper's formats at these ranks and modes (of ``if_adapter_like``), as :func:`config_of` reads them."""
+    axes = {"if_adapter_like": modes, "adapter_projection_type": PROJECTION_TYPES[:4], "tensorized_layer_rank": ranks}
+    return [
+        f"{c.adapter_projection_type}-{c.tensorized_layer_rank}" + ("" if c.if_adapter_like else "-one-matrix")
+        for c in grid_of(("tensorized",), axes)
+    ]
 
 
 def build(name: str, backbone: PreTrainedModel, model_config: PretrainedConfig) -> PreTrainedModel:
@@ -105,7 +117,7 @@ def _assemble_on_every_pass(model: PreTrainedModel) -> None:
     """The published algorithm: tensorly assembles each weight in each forward pass, and it is used as a matrix."""
     model.adaptation.method.merged.remove()
     for _, adapter in adapters_of(model):
-        weights = adapter.weights()
+        weights = factorized_weights(adapter)
         adapter.forward = _bottleneck(*weights) if len(weights) == 2 else _one_matrix(*weights)
 
 

@@ -21,7 +21,8 @@ from rich.table import Table  # noqa: E402
 
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError  # noqa: E402
 from tensorized_adapters.architectures import skeleton  # noqa: E402
-from tensorized_adapters.config import BITFIT_TERMS, METHODS, PROJECTION_TYPES, SITES  # noqa: E402
+from tensorized_adapters.config import BITFIT_TERMS, PROJECTION_TYPES, SITES  # noqa: E402
+from tensorized_adapters.defaults import METHODS  # noqa: E402
 from tensorized_adapters.files import write_aside  # noqa: E402
 from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
 from tensorized_adapters.job.results import console  # noqa: E402

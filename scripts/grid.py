@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tensorized_adapters.config import METHOD_FIELDS, AdapterConfig
+from tensorized_adapters.config import AdapterConfig
+from tensorized_adapters.defaults import METHOD_FIELDS
 
 MODES = {"bottleneck": True, "one_matrix": False}  # values of if_adapter_like
 

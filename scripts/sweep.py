@@ -28,8 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from command_line import ScriptParser, count, list_of, names_of, rate, whole  # noqa: E402
 from grid import MODES  # noqa: E402
 
-from tensorized_adapters.config import METHODS, PROJECTION_TYPES  # noqa: E402
+from tensorized_adapters.config import PROJECTION_TYPES  # noqa: E402
 from tensorized_adapters.data.tasks import TASKS  # noqa: E402
+from tensorized_adapters.defaults import METHODS  # noqa: E402
 from tensorized_adapters.errors import Terminated, UsageError  # noqa: E402
 
 

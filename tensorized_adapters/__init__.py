@@ -8,6 +8,7 @@
 from importlib import import_module
 
 __version__ = "0.1.0"
+PROGRAM = __name__  # how records and folders say whose they are
 
 # Resolved on first use: `run_glue_tensorized.py --help` must not pay for torch, tltorch or Trainer.
 _HOME = {

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tensorized_adapters.config import METHOD_FIELDS
+from tensorized_adapters.defaults import METHOD_FIELDS
 from tensorized_adapters.job.run_folder import effective_arguments
 
 _DATA = (

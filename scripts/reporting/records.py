@@ -15,7 +15,8 @@ from typing import Any, Optional
 import pandas as pd
 from sweeping import LEDGER_FILE, TRIALS
 
-from tensorized_adapters.config import METHODS, PROJECTION_TYPES
+from tensorized_adapters.config import PROJECTION_TYPES
+from tensorized_adapters.defaults import METHODS
 from tensorized_adapters.errors import UsageError
 from tensorized_adapters.job.run_folder import PROGRAM, RECORD_FILE
 

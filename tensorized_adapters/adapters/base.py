@@ -2,17 +2,11 @@
 
 from torch import Tensor, nn
 
-from ..tensors.formats import FactorizedWeight
-
 
 class Adapter(nn.Module):
     """A module h -> h + update(h) of one site; ``enabled`` is looked at by the hook that calls it there."""
 
     enabled = True
-
-    def weights(self) -> list[FactorizedWeight]:
-        """The factorised weights; none in a dense adapter."""
-        return []
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden: (..., hidden_size); returns the same shape."""

@@ -72,9 +72,6 @@ class CompacterAdapter(Adapter):
         """Of one adapter, without the n^3 numbers that all adapters share."""
         return 3 * (hidden_size + adapter_size)
 
-    def weights(self) -> list[FactorizedWeight]:
-        return [self.down, self.up]
-
     def reset_parameters(self) -> None:
         """D with a dense layer's standard deviation, U's t_i zero: the identity, bit for bit. The rule stays."""
         rule = rule_std(self.down.view.in_features, self.up.view.in_features)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..tensors.formats import FactorizedWeight, project, times
-from .base import Adapter
 
 Matrices = tuple[Tensor, ...]
 
@@ -27,6 +26,11 @@ class _Passes(threading.local):
 
 
 _passes = _Passes()
+
+
+def factorized_weights(module: nn.Module) -> list[FactorizedWeight]:
+    """Every factorised weight in a module, in its order."""
+    return [part for part in module.modules() if isinstance(part, FactorizedWeight)]
 
 
 def matrices_of(weight: FactorizedWeight) -> Matrices:
@@ -43,10 +47,9 @@ class MergedWeights:
 
     def __init__(self, model: nn.Module):
         groups: dict[Any, list[FactorizedWeight]] = defaultdict(list)
-        for module in model.modules():
-            for weight in module.weights() if isinstance(module, Adapter) else ():
-                shapes = tuple(p.shape for p in weight.parameters())
-                groups[type(weight), weight.view, weight.gain, shapes].append(weight)
+        for weight in factorized_weights(model):
+            shapes = tuple(p.shape for p in weight.parameters())
+            groups[type(weight), weight.view, weight.gain, shapes].append(weight)
         self._groups = list(groups.values())
         self._handles = [
             model.register_forward_pre_hook(self._enter),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..config import AdapterConfig
-from ..tensors.formats import FactorizedWeight, new_weight, project
+from ..tensors.formats import new_weight, project
 from ..tensors.initialization import ONE_MATRIX_GAIN, calibrated_start_, published_start_
 from ..tensors.shapes import Matricization, matricizations
 from .base import Adapter
@@ -31,9 +31,6 @@ class BottleneckAdapter(Adapter):
         )
         self.reset_parameters()
 
-    def weights(self) -> list[FactorizedWeight]:
-        return [self.down, self.up]
-
     def reset_parameters(self) -> None:
         """Calibrated: the identity, bit for bit, as U's last factor is zero. Published: all factors uniform."""
         for weight, last_factor in ((self.down, 1.0), (self.up, 0.0)):
@@ -55,9 +52,6 @@ class OneMatrixAdapter(Adapter):
         (view,) = views_of(config, hidden_size)
         self.weight = new_weight(config.adapter_projection_type, view, config.tensorized_layer_rank)
         self.reset_parameters()
-
-    def weights(self) -> list[FactorizedWeight]:
-        return [self.weight]
 
     def reset_parameters(self) -> None:
         if self.init == "published":

@@ -14,8 +14,9 @@ from typing import Any, Optional
 import torch
 from transformers import HfArgumentParser
 
-from ..config import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
+from ..config import AdapterConfig
 from ..data.arguments import FILE_FLAGS, DataTrainingArguments
+from ..defaults import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, PUBLISHED_LEARNING_RATE, TABLE
 from ..errors import RaisesUsageErrors, UsageError
 from ..files import sha256_of
 from .argument_checks import check_together, check_values

@@ -5,8 +5,9 @@ from typing import Any, Literal, Optional
 
 from transformers import TrainingArguments
 
-from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
+from ..config import AdapterConfig
 from ..data.arguments import DataTrainingArguments
+from ..defaults import PUBLISHED_LEARNING_RATE, TABLE
 
 WARMUP_FRACTION = 0.1
 

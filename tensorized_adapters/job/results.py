@@ -19,12 +19,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from .. import __version__
+from .. import PROGRAM, __version__
 from ..data.tasks import Task
 from ..files import write_aside
 from ..methods.parameters import GROUPS
 from ..training.checkpoints import ADAPTER_FILES
-from .run_folder import PROGRAM
 
 _PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
 

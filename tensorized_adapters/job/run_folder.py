@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Optional
 
+from .. import PROGRAM
 from ..data.tasks import TASKS
 from ..errors import UsageError
 from ..files import write_json
@@ -29,7 +30,6 @@ from ..training.checkpoints import (
     is_aside,
 )
 
-PROGRAM = "tensorized_adapters"
 RECORD_FILE = "run.json"
 RESULTS_FILE = "all_results.json"
 EVALUATION_FILE = "eval_predictions{suffix}.tsv"

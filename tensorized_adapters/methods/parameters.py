@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..architectures import base_prefix
-from ..config import LAYER_NORM_AND_HEAD_RATIO, AdapterConfig
+from ..config import AdapterConfig
+from ..defaults import LAYER_NORM_AND_HEAD_RATIO
 from ..errors import UsageError
 from .base import Method
 

@@ -1,6 +1,7 @@
 """Every method by its name."""
 
-from ..config import METHODS, AdapterConfig
+from ..config import AdapterConfig
+from ..defaults import METHODS
 from .base import Method
 from .bitfit import BitFit
 from .compacter import Compacter

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..adapters.fast import factorized_weights
 from ..adapters.insertion import adapters_of
 from ..errors import UsageError
 
@@ -21,23 +22,22 @@ def upgraded(model: PreTrainedModel, record: dict[str, Any], tensors: dict[str, 
     """
     if record["format_version"] != 1:
         return tensors
-    adapters = [(name, adapter) for name, adapter in adapters_of(model)]
-    parameters = [parameter for _, adapter in adapters for parameter in adapter.parameters()]
+    parameters = [parameter for _, adapter in adapters_of(model) for parameter in adapter.parameters()]
     if len(record["learning_rate_scales"]) != len(parameters):
         raise UsageError(f"does not fit its own settings: {len(parameters)} learning-rate scales expected")
     scales = {id(parameter): scale for parameter, scale in zip(parameters, record["learning_rate_scales"])}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    shared = _shared_by_weights([weight for _, adapter in adapters for weight in adapter.weights()])
+    weights = factorized_weights(model)
+    shared = _shared_by_weights(weights)
     tensors = dict(tensors)
-    for _, adapter in adapters:
-        for weight in adapter.weights():
-            product = weight.gain
-            for parameter in weight.parameters():
-                product /= scales[id(parameter)]
-            own = [parameter for parameter in weight.parameters() if id(parameter) not in shared]
-            for parameter in own:
-                name = names[id(parameter)]
-                tensors[name] = tensors[name] / (scales[id(parameter)] * product ** (1 / len(own)))
+    for weight in weights:
+        product = weight.gain
+        for parameter in weight.parameters():
+            product /= scales[id(parameter)]
+        own = [parameter for parameter in weight.parameters() if id(parameter) not in shared]
+        for parameter in own:
+            name = names[id(parameter)]
+            tensors[name] = tensors[name] / (scales[id(parameter)] * product ** (1 / len(own)))
     for parameter in shared.values():
         name = names[id(parameter)]
         tensors[name] = tensors[name] / scales[id(parameter)]

@@ -9,6 +9,7 @@ from helpers import reconstruction, tiny_model
 from transformers import BertConfig, BertForSequenceClassification
 
 from tensorized_adapters import AdapterConfig, add_adapters, count_trained, remove_adapters
+from tensorized_adapters.adapters.fast import factorized_weights
 from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.adapters.tensorized import new_adapter
 
@@ -104,7 +105,7 @@ def test_the_whole_model_equals_its_dense_restatement(kind, if_adapter_like):
     restated = tiny_model().double()
     for layer, adapted in zip(restated.bert.encoder.layer, model.bert.encoder.layer):
         for block, source in ((layer.attention.output, adapted.attention.output), (layer.output, adapted.output)):
-            matrices = [reconstruction(weight).detach() for weight in source.dropout.adapter.weights()]
+            matrices = [reconstruction(weight).detach() for weight in factorized_weights(source.dropout)]
 
             def forward(hidden, residual, block=block, matrices=matrices):
                 hidden = block.dropout(block.dense(hidden))

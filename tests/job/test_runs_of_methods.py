@@ -9,7 +9,8 @@ import pytest
 from helpers import CONFIGS, OWN, SCRIPT, argv, assert_equal_runs, kill_9_after_checkpoint, record_of, refused
 
 from run_glue_tensorized import main
-from tensorized_adapters.config import METHOD_FIELDS, METHODS, TABLE, AdapterConfig
+from tensorized_adapters.config import AdapterConfig
+from tensorized_adapters.defaults import METHOD_FIELDS, METHODS, TABLE
 
 BASELINES = [name for name in CONFIGS if name != "tensorized"]
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, load_adapter, save_adapter
 from tensorized_adapters.adapters.compacter import CompacterAdapter, PHMWeight
 from tensorized_adapters.adapters.dense import DenseAdapter
+from tensorized_adapters.adapters.fast import factorized_weights
 from tensorized_adapters.adapters.insertion import adapters_of
 
 
@@ -41,7 +42,7 @@ def test_a_phm_weight_is_a_sum_of_kronecker_products(n, n_in, n_out):
 
 def test_compacter_shares_its_slow_matrices_over_all_adapters():
     model = add_adapters(tiny_model(), AdapterConfig(method="compacter", adapter_size=8))
-    weights = [weight for _, adapter in adapters_of(model) for weight in adapter.weights()]
+    weights = [weight for _, adapter in adapters_of(model) for weight in factorized_weights(adapter)]
     assert len(weights) == 8 and len({id(weight.rule) for weight in weights}) == 1
     assert sum(name.endswith(".rule") for name, _ in model.named_parameters()) == 1
     model.double()

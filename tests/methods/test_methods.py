@@ -29,7 +29,7 @@ from tensorized_adapters import (
     remove_adapters,
     save_adapter,
 )
-from tensorized_adapters.config import METHODS
+from tensorized_adapters.defaults import METHODS
 from tensorized_adapters.methods.parameters import trained_groups
 
 

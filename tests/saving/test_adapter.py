@@ -12,6 +12,7 @@ from helpers import rewrite, save_base, tiny_model
 from transformers import AutoModelForSequenceClassification
 
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError, add_adapters, load_adapter, save_adapter
+from tensorized_adapters.adapters.fast import factorized_weights
 from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.tensors.formats import FORMATS
 
@@ -166,7 +167,7 @@ def test_an_adapter_of_format_1_gives_the_outputs_it_had(tmp_path, name):
     again = load_adapter(AutoModelForSequenceClassification.from_pretrained(STORED / "base"), tmp_path)
     assert torch.equal(seen(again), seen(model))
     for _, adapter in adapters_of(model):
-        for weight in adapter.weights() if model.adaptation.config.calibrated else ():
+        for weight in factorized_weights(adapter) if model.adaptation.config.calibrated else ():
             std = len(list(weight.parameters())) / math.sqrt(weight.view.in_features)
             first = next(weight.parameters())
             assert 0.2 * std < first.square().mean().sqrt() < 5 * std
