@@ -5,4 +5,4 @@
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 run_sweep --projection_types cp,tucker,tt,tr --ranks 4 \
-    --methods dense,compacter,bitfit,layer_norm,head,lora,diff_pruning,full --output_dir runs/sweep_decompositions "$@"
+    --methods dense,compacter,bitfit,layer_norm,head,lora,ia3,diff_pruning,full --output_dir runs/sweep_decompositions "$@"

@@ -32,6 +32,7 @@ _LOOKS = {
     "layer_norm": ("LayerNorms", "#666666", "*"),
     "head": ("head", "#666666", "o"),
     "lora": ("LoRA", "#E69F00", "<"),
+    "ia3": ("(IA)³", "#D55E00", ">"),
     "diff_pruning": ("diff pruning", "#56B4E9", "h"),
     "full": ("full fine-tuning", "#000000", "s"),
 }
