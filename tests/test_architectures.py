@@ -1,6 +1,7 @@
 """Insertion in every supported architecture; what is frozen, trained and refused."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -79,6 +80,19 @@ def test_the_adapter_stands_between_a_sublayers_last_layer_and_the_residual_sum(
     torch.testing.assert_close(model(input_ids=tokens).logits, expected, rtol=1e-4, atol=1e-5)
     with adapters_off(model):
         assert (model(input_ids=tokens).logits - expected).abs().max() > 1e-4
+
+
+def test_a_site_may_be_a_block_that_returns_a_tuple(monkeypatch):
+    """MPNet's attention gives (hidden states, ...); without dropout the adapter may as well stand right behind it."""
+    config = AdapterConfig(method="dense", adapter_size=4, adapter_sites="attention")
+    outputs = []
+    for site in ("attention.dropout", "attention.attn"):
+        monkeypatch.setitem(ARCHITECTURES, "mpnet", replace(ARCHITECTURES["mpnet"], attention=site))
+        model = add_adapters(build("mpnet")[0], config)
+        for _, adapter in adapters_of(model):
+            torch.nn.init.constant_(adapter.up.bias, 0.5)
+        outputs.append(model(input_ids=torch.arange(3, 14)[None]).logits)
+    assert torch.equal(*outputs)
 
 
 def test_the_adapter_hangs_on_the_dropout():

@@ -23,7 +23,7 @@ from .. import PROGRAM, __version__
 from ..data.tasks import Task
 from ..files import write_aside
 from ..methods.parameters import GROUPS
-from ..training.checkpoints import ADAPTER_FILES
+from ..saving import ADAPTER_FILES
 
 _PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
 

@@ -20,8 +20,8 @@ from .. import PROGRAM
 from ..data.tasks import TASKS
 from ..errors import UsageError
 from ..files import write_json
+from ..saving import ADAPTER_FILES
 from ..training.checkpoints import (
-    ADAPTER_FILES,
     ADAPTER_FOLDER,
     CHECKPOINT_NAME,
     checkpoints_in,

@@ -17,15 +17,8 @@ from ..files import write_aside
 from ..methods.fingerprint import base_fingerprint
 from ..methods.parameters import adaptation_of, trained_parameters
 from ..methods.verbs import add_adapters, remove_adapters
-from .format import (
-    BESIDE_PEFT_FILE,
-    CARD_FILE,
-    CONFIG_FILE,
-    FORMAT_VERSION,
-    WEIGHTS_FILE,
-    config_checksum,
-    read_adapter,
-)
+from . import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from .format import FORMAT_VERSION, config_checksum, read_adapter
 from .model_card import model_card
 from .upgrade import upgraded
 

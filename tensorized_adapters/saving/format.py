@@ -24,13 +24,10 @@ from torch import Tensor
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..methods.registry import method_of
+from . import BESIDE_PEFT_FILE, CONFIG_FILE, WEIGHTS_FILE
 
 FORMAT_VERSION = 2
 READABLE_VERSIONS = (1, 2)
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
-CARD_FILE = "README.md"
-BESIDE_PEFT_FILE = "tensorized_adapters.json"  # the config, where CONFIG_FILE is peft's
 
 
 def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Optional
 
 from ..files import sha256_of, write_json
-from ..saving.format import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from ..saving import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
 
 ADAPTER_FOLDER = "adapter"
-ADAPTER_FILES = {CONFIG_FILE, BESIDE_PEFT_FILE, WEIGHTS_FILE, CARD_FILE}
 MANIFEST_FILE = "manifest.json"
 STEP_LOSSES_FILE = "step_losses.json"
 SEARCH_STATE_FILE = "difference_search.safetensors"  # of diff pruning, until it has pruned
