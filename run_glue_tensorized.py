@@ -83,14 +83,15 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
     # Configuration, tokenizer, data and its labels: what they refuse costs no download of weights
     config = pretrained.load_config(model_args)
-    method_of(adapter_config).check(skeleton(config))
+    without_weights = skeleton(config)
+    method_of(adapter_config).check(without_weights)
     tokenizer = pretrained.load_tokenizer(model_args, config)
     actions = {"train": training_args.do_train, "evaluation": training_args.do_eval}
     actions |= {"prediction": training_args.do_predict}
     data = load_data(data_args, {part for part, wanted in actions.items() if wanted}, arguments.saved)
     task = data.task
     pretrained.check_tokenizer(tokenizer, data, data_args)
-    check_training(arguments, data, tokenizer)
+    check_training(arguments, data, tokenizer, without_weights)
 
     # Pre-trained model
     model, newly_initialized = pretrained.load_model(model_args, config, task)

@@ -126,7 +126,7 @@ def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
     try:
         with torch.device("meta"):
             return AutoModelForSequenceClassification.from_config(model_config)
-    except (ValueError, TypeError, KeyError, RuntimeError, ZeroDivisionError) as error:
+    except Exception as error:  # of a dozen types; each means numbers that do not go together
         raise UsageError(f"--model_name_or_path: its configuration makes no model: {error}") from None
 
 
@@ -188,18 +188,22 @@ def linear_names(model: PreTrainedModel, *parts: str) -> list[str]:
     return [prefix + _existing(model, f"{layer}.{part}") for layer in layer_names(model) for part in wanted]
 
 
+def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
+    """Whether a module of the model, head included, is a LayerNorm by its architecture's rule."""
+    return type(module).__name__ in architecture_of(model.config.model_type).layer_norm
+
+
 def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = None) -> list[str]:
     """Names of the parameters of all LayerNorms of the base model, or of those in some of its layers.
 
     Raises:
         UsageError: if there are none, which would silently train less than the method says.
     """
-    classes = architecture_of(model.config.model_type).layer_norm
     prefix, every_layer = base_prefix(model), layer_names(model)
     names = [
         f"{prefix}{module_name}.{name}"
         for module_name, module in model.base_model.named_modules()
-        if type(module).__name__ in classes and (layers is None or layer_of(module_name, every_layer) in layers)
+        if is_layer_norm(model, module) and (layers is None or layer_of(module_name, every_layer) in layers)
         for name, _ in module.named_parameters(recurse=False)
     ]
     if not names:

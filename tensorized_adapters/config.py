@@ -14,7 +14,7 @@ SPLITS = ("separate", "interleaved")
 BITFIT_TERMS = ("all", "query_and_intermediate")
 
 # Fields that files of earlier versions lack, with the value that says what they meant.
-_LATER = {"adapter_layers": None, "tensor_split": "separate"}
+LATER = {"adapter_layers": None, "tensor_split": "separate"}
 
 # Field -> lowest value, bound above, whether the lowest belongs to the range.
 _RANGES = {
@@ -193,7 +193,7 @@ class AdapterConfig:
 
     @property
     def calibrated(self) -> bool:
-        """Whether the calibrated start, its learning rates per factor and its head start apply."""
+        """Whether the calibrated start, with its gain and its head start, applies."""
         return self.adapter_init == "calibrated"
 
     def describe(self) -> str:
@@ -226,7 +226,7 @@ class AdapterConfig:
             raise UsageError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
         expected = {"method", *METHOD_FIELDS[method]}
         # Fields that came later: files written before lack them.
-        values = {name: value for name, value in _LATER.items() if name in expected} | values
+        values = {name: value for name, value in LATER.items() if name in expected} | values
         if set(values) != expected:
             odd = sorted(expected ^ set(values))
             raise UsageError(

@@ -7,6 +7,7 @@ ten small ones a weight, and belong to one forward pass in one thread. A bottlen
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,15 +36,13 @@ def factorized_weights(module: nn.Module) -> list[FactorizedWeight]:
 
 def matrices_of(weight: FactorizedWeight) -> Matrices:
     """The one or two matrices whose product is the weight: those of this forward pass, or computed now."""
-    if not torch.compiler.is_compiling():
-        for matrices in reversed(_passes.stack):
-            if id(weight) in matrices:
-                return matrices[id(weight)]
-    return weight.matrices()
+    if torch.compiler.is_compiling() or not _passes.stack:
+        return weight.matrices()
+    return _passes.stack[-1].get(id(weight)) or weight.matrices()
 
 
 class MergedWeights:
-    """Hooks on a model that compute its factorised weights together, before each forward pass."""
+    """Computes a model's factorised weights together, for one forward pass after the other."""
 
     def __init__(self, model: nn.Module):
         groups: dict[Any, list[FactorizedWeight]] = defaultdict(list)
@@ -51,35 +50,24 @@ class MergedWeights:
             shapes = tuple(p.shape for p in weight.parameters())
             groups[type(weight), weight.view, weight.gain, shapes].append(weight)
         self._groups = list(groups.values())
-        self._handles = [
-            model.register_forward_pre_hook(self._enter),
-            model.register_forward_hook(self._leave, always_call=True),
-        ]
 
-    def remove(self) -> None:
-        """Let every weight compute its own matrices again."""
-        for handle in self._handles:
-            handle.remove()
-
-    def _enter(self, model: nn.Module, _) -> None:
-        if torch.compiler.is_compiling():
-            return  # the compiler merges what it wants to
+    @contextmanager
+    def forward_pass(self, model: nn.Module) -> Iterator[None]:
+        """Within it, adapters find their weights' matrices; however it ends, the next pass has its own."""
         # Activations that are computed again in the backward pass would not find what this pass had.
         again = torch.is_grad_enabled() and model.training and getattr(model, "is_activation_checkpointing", False)
         _passes.stack.append({} if again else dict(self._merged()))
-
-    def _leave(self, *_) -> None:
-        if not torch.compiler.is_compiling() and _passes.stack:
+        try:
+            yield
+        finally:
             _passes.stack.pop()
 
     def _merged(self) -> Iterator[tuple[int, Matrices]]:
         for group in self._groups:
             parts = [torch.stack(part) for part in zip(*(weight.parameters() for weight in group))]
-            # In the factors' own precision, also under autocast.
-            with torch.autocast(parts[0].device.type, enabled=False):
-                first, *rest = group[0].matrices(parts)
-                first = first.mT.contiguous().mT  # columns behind each other, as formats.times wants them
-                stacked = [first, *(matrix.contiguous() for matrix in rest)]
+            first, *rest = group[0].matrices(parts)
+            first = first.mT.contiguous().mT  # columns behind each other, as formats.times wants them
+            stacked = [first, *(matrix.contiguous() for matrix in rest)]
             yield from zip(map(id, group), zip(*(matrix.unbind() for matrix in stacked)))
 
 

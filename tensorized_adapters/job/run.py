@@ -17,7 +17,7 @@ from ..data.arguments import FILE_FLAGS
 from ..errors import RunFailed, Terminated, UsageError
 from ..files import write_json
 from ..methods.tensorized import rank_within
-from ..saving.format import read_adapter
+from ..saving.format import FORMAT_VERSION, read_adapter, read_config
 from ..training.checkpoints import flaw_of_checkpoint, newest_whole_checkpoint
 from .arguments import resolved_arguments
 from .flags import Arguments
@@ -49,7 +49,20 @@ class Run:
         self.threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
 
     def checkpoint(self) -> Optional[Path]:
-        """The checkpoint to go on from, or None; newer ones that are not whole are removed with a line."""
+        """The checkpoint to go on from, or None; newer ones that are not whole are removed with a line.
+
+        Raises:
+            UsageError: if it was saved in an earlier file format: the optimizer's state is of other factors.
+        """
+        checkpoint = self._checkpoint()
+        if checkpoint and read_config(checkpoint)["format_version"] != FORMAT_VERSION:
+            raise UsageError(
+                f"{checkpoint} was saved by an earlier version and cannot be resumed; start from its adapter with "
+                f"--adapter_path {checkpoint} and another --output_dir"
+            )
+        return checkpoint
+
+    def _checkpoint(self) -> Optional[Path]:
         if explicit := _named_checkpoint(self._arguments):
             return explicit
         if self._start.kind != "resume" or not self._arguments.training.do_train:

@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any, Literal, Optional
 
 from .. import PROGRAM
+from ..config import LATER
+from ..data.arguments import FILE_FLAGS
 from ..data.tasks import TASKS
+from ..defaults import METHOD_FIELDS
 from ..errors import UsageError
 from ..files import write_json
 from ..saving import ADAPTER_FILES
@@ -198,8 +201,14 @@ def _read_record(folder: Path) -> Optional[dict[str, Any]]:
 
 
 def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those of a record's or a start's arguments that can change the result."""
+    """Those of a record's or a start's arguments that can change the result; of earlier records as today's say it."""
     plain = json.loads(json.dumps(arguments, default=str))
+    owned = METHOD_FIELDS.get(plain.get("method"), ())
+    plain = {name: value for name, value in LATER.items() if name in owned} | plain
+    hashes = plain.get("input_sha256") or {}
+    if not hashes.keys() <= set(FILE_FLAGS):  # once by the files' names, which two files can share
+        places = {flag: Path(plain[flag]).name for flag in FILE_FLAGS if plain.get(flag)}
+        plain["input_sha256"] = {flag: hashes[name] for flag, name in places.items() if name in hashes}
     return {
         name: value
         for name, value in plain.items()

@@ -3,15 +3,21 @@
 import contextlib
 from collections.abc import Iterator
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.loading import Data
 from ..errors import UsageError
 from .flags import Arguments
 
 
-def check_training(arguments: Arguments, data: Data, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse training arguments that do not suit the data or the tokenizer; raises UsageError."""
+def check_training(
+    arguments: Arguments, data: Data, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
+) -> None:
+    """Refuse training arguments that do not suit the data, the tokenizer or the model (which may be without weights).
+
+    Raises:
+        UsageError: naming the flag.
+    """
     training, task = arguments.training, data.task
     metrics = {"loss", *task.metrics, *(("combined_score",) if len(task.metrics) > 1 else ())}
     metric = training.metric_for_best_model
@@ -21,6 +27,10 @@ def check_training(arguments: Arguments, data: Data, tokenizer: PreTrainedTokeni
         raise UsageError("--label_smoothing_factor is for classes, and these labels are scores; leave it out")
     if training.dataloader_drop_last and data.train and len(data.train) < training.train_batch_size:
         raise UsageError("--dataloader_drop_last leaves no batch: the training set is smaller than one")
+    if training.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        raise UsageError(
+            f"--gradient_checkpointing is not to be had with a {model.config.model_type} model; leave it out"
+        )
     if arguments.run.cache_frozen_prefix and tokenizer.padding_side != "right":
         # Positions, and so the states, would depend on the batch.
         raise UsageError("--cache_frozen_prefix needs a tokenizer that pads on the right")

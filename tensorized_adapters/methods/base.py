@@ -68,19 +68,23 @@ class Method:
     # Training
 
     def optimizer_groups(
-        self, groups: dict[str, dict[str, nn.Parameter]], rates: dict[str, float], weight_decay: float
+        self,
+        groups: dict[str, dict[str, nn.Parameter]],
+        rates: dict[str, float],
+        weight_decay: float,
+        undecayed: set[str],
     ) -> list[dict[str, Any]]:
         """The optimizer's parameter groups: one for each distinct (rate, weight decay), at most four as a rule.
 
         Args:
             groups: the trained parameters by group and name.
             rates: the learning rate of each group.
-            weight_decay: of all but LayerNorms and biases.
+            weight_decay: of all that is not ``undecayed``: LayerNorms and biases, by name.
         """
         merged: dict[tuple[float, float], list[nn.Parameter]] = {}
         for group, parameters in groups.items():
             for name, parameter in parameters.items():
-                decay = 0.0 if group == "layer_norm" or not decays(name) else weight_decay
+                decay = 0.0 if name in undecayed else weight_decay
                 merged.setdefault((rates[group], decay), []).append(parameter)
         return [{"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in merged.items()]
 
@@ -120,8 +124,3 @@ class Method:
     def peft_config(self, model: PreTrainedModel, head: set[str]) -> dict[str, Any] | None:
         """The ``adapter_config.json`` that makes the folder one of peft as well; None if it is not."""
         return None
-
-
-def decays(name: str) -> bool:
-    """Whether weight decay is for a parameter of this name outside of LayerNorms: biases are left alone."""
-    return not name.endswith("bias")

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from ..architectures import base_prefix
 from ..config import AdapterConfig
 from ..errors import UsageError
-from .base import Method, decays
+from .base import Method
 from .sparse_difference import Difference, SparseDifference
 
 INDICES, VALUES = ".indices", ".values"  # in the file, after the parameter's name
@@ -68,7 +68,11 @@ class DiffPruning(Method):
         self.difference.enabled = on
 
     def optimizer_groups(
-        self, groups: dict[str, dict[str, nn.Parameter]], rates: dict[str, float], weight_decay: float
+        self,
+        groups: dict[str, dict[str, nn.Parameter]],
+        rates: dict[str, float],
+        weight_decay: float,
+        undecayed: set[str],
     ) -> list[dict[str, Any]]:
         """Four groups, the same in either phase, so that schedule and checkpoints fit both: difference, decayed head,
         other head, gates. Differences and gates are not decayed: the penalty and the budget are about their size."""
@@ -84,7 +88,7 @@ class DiffPruning(Method):
             if parameter.numel():
                 merged["gates" if kind.endswith("gate") else "difference"][0].append(parameter)
         for name, parameter in groups["head"].items():
-            merged["decayed head" if decays(name) else "head"][0].append(parameter)
+            merged["head" if name in undecayed else "decayed head"][0].append(parameter)
         return [{"params": ps, "lr": rate, "weight_decay": decay} for ps, rate, decay in merged.values()]
 
     def tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:

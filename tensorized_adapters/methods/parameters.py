@@ -10,7 +10,7 @@ from typing import Any, Optional
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..architectures import base_prefix
+from ..architectures import base_prefix, is_layer_norm
 from ..config import AdapterConfig
 from ..defaults import LAYER_NORM_AND_HEAD_RATIO
 from ..errors import UsageError
@@ -29,11 +29,18 @@ class Adaptation:
     plain: dict[str, str]  # name now -> plain name, of every pre-trained parameter
     originals: dict[str, Tensor]  # what is trained in place, as it was
     requires_grad: dict[str, bool]  # of every pre-trained parameter, as it was
+    labels: dict[str, Any]  # what the model's config said of them
+    off: bool = False  # within adapters_off(model)
     fingerprint: Optional[tuple[list, str]] = field(default=None, repr=False)  # see fingerprint.py
 
     @property
     def config(self) -> AdapterConfig:
         return self.method.config
+
+
+def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
+    """The model itself, where ``torch.compile`` has wrapped it and put a prefix before its parameters' names."""
+    return getattr(model, "_orig_mod", model)
 
 
 def adaptation_of(model: PreTrainedModel) -> Adaptation:
@@ -91,6 +98,7 @@ def count_trained(model: PreTrainedModel) -> dict[str, int]:
     Raises:
         UsageError: if the model is not adapted.
     """
+    model = unwrapped(model)
     method = adaptation_of(model).method
     counts = {group: sum(p.numel() for p in ps.values()) for group, ps in trained_groups(model).items()}
     added = added_parameters(model)
@@ -124,5 +132,14 @@ def optimizer_groups(
         UsageError: if the model is not adapted.
     """
     rates = {"adapters": 1.0, "backbone": 1.0, "layer_norm": layer_norm, "head": head}
-    rates = {group: multiple * learning_rate for group, multiple in rates.items()}
-    return adaptation_of(model).method.optimizer_groups(trained_groups(model), rates, weight_decay)
+    return groups_at(model, {group: multiple * learning_rate for group, multiple in rates.items()}, weight_decay)
+
+
+def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
+    """:func:`optimizer_groups` with the learning rate of each of GROUPS told one by one."""
+    model = unwrapped(model)
+    norms = tuple(f"{name}." for name, module in model.named_modules() if is_layer_norm(model, module))
+    groups = trained_groups(model)
+    names = [name for parameters in groups.values() for name in parameters]
+    undecayed = {name for name in names if name.endswith("bias") or (norms and name.startswith(norms))}
+    return adaptation_of(model).method.optimizer_groups(groups, rates, weight_decay, undecayed)

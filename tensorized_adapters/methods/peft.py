@@ -6,6 +6,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from ..architectures import base_prefix
+from ..errors import UsageError
 from .base import Method
 
 _PREFIX = "base_model.model."
@@ -28,6 +29,10 @@ class ThroughPeft(Method):
         from peft import inject_adapter_in_model
 
         targets = [layer for layer in self.targets(model) if f"{layer}.weight" not in head]
+        if not targets:
+            raise UsageError(
+                f"--method {self.name}: each of its layers is newly initialised and so trained whole; name others"
+            )
         inject_adapter_in_model(self.config_of_peft(model, targets), model)
 
     def remove(self, model: PreTrainedModel) -> None:

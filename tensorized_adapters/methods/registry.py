@@ -18,7 +18,7 @@ REGISTRY: dict[str, type[Method]] = {
     method.name: method
     for method in (Tensorized, Dense, Compacter, BitFit, LayerNorm, Head, LoRA, IA3, DiffPruning, Full)
 }
-assert set(REGISTRY) == set(METHODS), "config.TABLE and the registry name other methods"
+assert set(REGISTRY) == set(METHODS), "defaults.TABLE and the registry name other methods"
 
 
 def method_of(config: AdapterConfig) -> Method:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from ..architectures import base_prefix
 from ..config import AdapterConfig
 from ..errors import UsageError
-from .parameters import Adaptation, adaptation_of, added_parameters, pretrained_parameters
+from .parameters import Adaptation, adaptation_of, added_parameters, pretrained_parameters, unwrapped
 from .registry import method_of
 
 
@@ -33,6 +33,7 @@ def add_adapters(
     Raises:
         UsageError: if the model is adapted already, or the method cannot be built on it.
     """
+    model = unwrapped(model)
     if getattr(model, "adaptation", None) is not None or hasattr(model, "peft_config"):
         raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
     method = method_of(config)
@@ -51,7 +52,8 @@ def add_adapters(
     method.insert(model, head)
     plain_of = {id(parameter): name for name, parameter in before.items()}
     plain = {name: plain_of[id(p)] for name, p in model.named_parameters() if id(p) in plain_of}
-    model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad)
+    labels = {name: getattr(model.config, name) for name in ("id2label", "label2id", "problem_type")}
+    model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad, labels)
     for name, parameter in pretrained_parameters(model).items():
         parameter.requires_grad = name in trained
     for parameter in added_parameters(model).values():
@@ -61,17 +63,29 @@ def add_adapters(
 
 @torch.no_grad()
 def remove_adapters(model: PreTrainedModel) -> None:
-    """Make the model what it was before :func:`add_adapters`, bit for bit, head included; of one that is not adapted
-    nothing changes."""
-    if getattr(model, "adaptation", None) is None:
+    """Make the model what it was before :func:`add_adapters`, bit for bit, head and labels included.
+
+    Of a model that is not adapted nothing changes.
+
+    Raises:
+        UsageError: if a parameter that was trained has another shape now, and so cannot be put back.
+    """
+    model = unwrapped(model)
+    adaptation = getattr(model, "adaptation", None)
+    if adaptation is None:
         return
-    adaptation = adaptation_of(model)
+    pretrained = pretrained_parameters(model)
+    for name, original in adaptation.originals.items():
+        if name not in pretrained or pretrained[name].shape != original.shape:
+            raise UsageError(f"{name} was replaced since add_adapters; put it back, or load a fresh model")
     adaptation.method.remove(model)
     del model.adaptation
-    for name, parameter in model.named_parameters():
+    for name, parameter in pretrained.items():
         parameter.requires_grad = adaptation.requires_grad[name]
         if name in adaptation.originals:
             parameter.copy_(adaptation.originals[name])
+    for name, value in adaptation.labels.items():
+        setattr(model.config, name, value)
 
 
 @contextmanager
@@ -81,9 +95,14 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
     Raises:
         UsageError: if the model is not adapted.
     """
+    model = unwrapped(model)
     adaptation = adaptation_of(model)
+    if adaptation.off:  # nested: it computes so already
+        yield
+        return
     pretrained = pretrained_parameters(model)
     trained = {name: pretrained[name].data for name in adaptation.originals}
+    adaptation.off = True
     adaptation.method.switch(model, on=False)
     try:
         for name, original in adaptation.originals.items():
@@ -93,3 +112,4 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
         for name, values in trained.items():
             pretrained[name].data = values
         adaptation.method.switch(model, on=True)
+        adaptation.off = False

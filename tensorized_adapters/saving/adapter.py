@@ -15,7 +15,7 @@ from ..config import AdapterConfig
 from ..errors import RunFailed, UsageError
 from ..files import write_aside
 from ..methods.fingerprint import base_fingerprint
-from ..methods.parameters import adaptation_of, trained_parameters
+from ..methods.parameters import adaptation_of, trained_parameters, unwrapped
 from ..methods.verbs import add_adapters, remove_adapters
 from . import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .format import FORMAT_VERSION, config_checksum, read_adapter
@@ -35,7 +35,10 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
         UsageError: if the model has no adapters.
         RunFailed: if a trained tensor is not finite; nothing is written then.
     """
+    model = unwrapped(model)
     adaptation = adaptation_of(model)
+    if adaptation.off:
+        raise UsageError("within adapters_off(model) its trained values are put away; save the adapter outside of it")
     method, head = adaptation.method, adaptation.in_place["head"]
     tensors = method.tensors(model, trained_parameters(model))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -88,6 +91,7 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     Raises:
         UsageError: missing, truncated or altered files, another base model, other labels, tensors that do not fit.
     """
+    model = unwrapped(model)
     record, tensors = read_adapter(folder)
     config = check_adapter_fits(model, record, tensors, folder)
     fresh = getattr(model, "adaptation", None) is None
@@ -99,12 +103,13 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     method, trained = adaptation_of(model).method, trained_parameters(model)
     try:
         method.check_tensors(model, trained, tensors)
-        tensors = upgraded(model, record, tensors)
-    except UsageError as error:
+        method.put_tensors(model, trained, upgraded(model, record, tensors))
+    except BaseException as error:
         if fresh:
             remove_adapters(model)
-        raise UsageError(f"{folder} {error}") from None
-    method.put_tensors(model, trained, tensors)
+        if isinstance(error, UsageError):
+            raise UsageError(f"{folder} {error}") from None
+        raise
     model.config.id2label = {int(key): value for key, value in record["id2label"].items()}
     model.config.label2id = {value: key for key, value in model.config.id2label.items()}
     model.config.problem_type = record["problem_type"]

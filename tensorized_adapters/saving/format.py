@@ -94,6 +94,10 @@ def _check_schema(record: dict[str, Any], path: Path) -> None:
     for name, kind in kinds.items():
         if not isinstance(record.get(name), kind):
             raise UsageError(f"{path} is not an adapter of this program: {name!r} is missing or of another type")
+    if not isinstance(record.get("problem_type", 0), (str, type(None))):
+        raise UsageError(f"{path} is not an adapter of this program: 'problem_type' is missing or of another type")
+    if not isinstance(record["adapter"].get("method"), str):
+        raise UsageError(f"{path} is not an adapter of this program: it does not name its method")
     if set(record["id2label"]) != {str(i) for i in range(record["num_labels"])}:
         raise UsageError(f"{path} is not an adapter of this program: 'id2label' does not name the labels")
     scales = record.get("learning_rate_scales", [])
@@ -101,7 +105,7 @@ def _check_schema(record: dict[str, Any], path: Path) -> None:
         raise UsageError(f"{path} is not an adapter of this program: 'learning_rate_scales' must be positive numbers")
     if not isinstance(record.get("newly_initialized", []), list):
         raise UsageError(f"{path} is not an adapter of this program: 'newly_initialized' must be names")
-    if not isinstance(record["base_model"].get("fingerprint"), str):
+    if not all(isinstance(record["base_model"].get(name), str) for name in ("fingerprint", "name")):
         raise UsageError(f"{path} is not an adapter of this program: it does not name its base model")
 
 

@@ -72,11 +72,13 @@ class FactorizedWeight:
             parts: factors to use instead of the weight's own, for example those of several weights stacked along a
                 leading dimension, which the matrices then have too.
         """
-        a, b = self.low_rank_pair(list(self.parameters()) if parts is None else parts, self.view.cut)
-        a, b = (self.gain * a, b) if a.numel() < b.numel() else (a, self.gain * b)
-        if self.view.interleaved:
-            return (self.view.matrix_of(a @ b),)
-        return (a, b) if pair_is_cheaper(a, b) else (a @ b,)
+        parts = list(self.parameters()) if parts is None else parts
+        with torch.autocast(parts[0].device.type, enabled=False):  # small products, in the factors' own precision
+            a, b = self.low_rank_pair(parts, self.view.cut)
+            a, b = (self.gain * a, b) if a.numel() < b.numel() else (a, self.gain * b)
+            if self.view.interleaved:
+                return (self.view.matrix_of(a @ b),)
+            return (a, b) if pair_is_cheaper(a, b) else (a @ b,)
 
     def matrix(self) -> Tensor:
         """The assembled weight (in x out)."""

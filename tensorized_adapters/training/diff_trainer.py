@@ -8,7 +8,7 @@ import torch
 
 from ..config import AdapterConfig
 from ..files import write_aside
-from ..methods.parameters import adaptation_of, trained_groups
+from ..methods.parameters import adaptation_of, groups_at
 from ..methods.sparse_difference import SparseDifference
 from .checkpoints import SEARCH_STATE_FILE
 from .trainer import AdapterTrainer
@@ -63,9 +63,7 @@ class DiffPruningTrainer(AdapterTrainer):
             difference["initial_lr"] = schedule.base_lrs[0] = rate
         else:  # a schedule by plateaus, or a search at rate zero
             difference["lr"] = rate
-        method = adaptation_of(self.model).method
-        new_groups = method.optimizer_groups(trained_groups(self.model), self.rates, self.args.weight_decay)
-        for group, new in zip(optimizer.param_groups, new_groups):
+        for group, new in zip(optimizer.param_groups, groups_at(self.model, self.rates, self.args.weight_decay)):
             for gone in set(group["params"]) - set(new["params"]):
                 optimizer.state.pop(gone, None)
             group["params"] = new["params"]

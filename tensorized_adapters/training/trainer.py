@@ -13,7 +13,7 @@ from transformers import Trainer, get_scheduler
 
 from ..errors import RunFailed
 from ..files import write_json
-from ..methods.parameters import adaptation_of, trained_groups
+from ..methods.parameters import groups_at
 from ..saving.adapter import load_adapter, save_adapter
 from .callbacks import SaveAfterEvaluation, WholeCheckpoints
 from .checkpoints import ADAPTER_FOLDER, STEP_LOSSES_FILE
@@ -51,9 +51,8 @@ class AdapterTrainer(Trainer):
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """With the method's parameter groups, at the rates of this run."""
         if self.optimizer is None:
-            method, groups = adaptation_of(self.model).method, trained_groups(self.model)
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = kind(method.optimizer_groups(groups, self.rates, self.args.weight_decay), **options)
+            self.optimizer = kind(groups_at(self.model, self.rates, self.args.weight_decay), **options)
         return self.optimizer
 
     def check_optimizer_and_schedule(self) -> None:

@@ -62,7 +62,7 @@ def test_merged_weights_give_the_numbers_of_single_ones(config):
     model = model_of(config)
     merged = gradients(model)
     assert not fast._passes.stack
-    model.adaptation.method.merged.remove()
+    model.__dict__.pop("forward")
     assert_same(gradients(model), merged)
 
 
@@ -106,6 +106,26 @@ def test_an_evaluation_in_another_thread_leaves_trainings_gradients_alone():
     handle = twin.register_forward_pre_hook(evaluate)
     assert_same(gradients(model), expected)
     handle.remove()
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_pass_leaves_nothing_behind(interrupt):
+    model = model_of(CONFIGS[0])
+
+    def stop(*_):
+        raise interrupt
+
+    handle = model.bert.encoder.layer[1].register_forward_pre_hook(stop)
+    with pytest.raises(interrupt):
+        model(**batch())
+    handle.remove()
+    assert not fast._passes.stack
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+        inner = model.bert.eval()(input_ids=batch()["input_ids"]).last_hidden_state  # a part, outside of any pass
+        whole = model.eval()(**batch(), output_hidden_states=True).hidden_states[-1]
+    torch.testing.assert_close(inner, whole, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
@@ -164,7 +184,7 @@ def test_evaluation_follows_every_change_of_a_parameter(change, fused):
         parameters[0].data.mul_(2)
     changed = logits()
     assert not torch.equal(before, changed)
-    model.adaptation.method.merged.remove()
+    model.__dict__.pop("forward")
     torch.testing.assert_close(logits(), changed, rtol=1e-10, atol=1e-12)
 
 

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -148,6 +149,15 @@ def test_models_that_cannot_be_adapted(capsys, flags, tmp_path):
     XLMConfig(vocab_size=40, emb_dim=32, n_layers=1, n_heads=2).save_pretrained(tmp_path / "distil")
     error = refused(capsys, argv(flags, model_name_or_path=tmp_path / "distil"), flags["output_dir"])
     assert "'xlm'" in error and "roberta" in error
+    odd_config = json.loads((odd / "config.json").read_text()) | {"hidden_size": 32, "pad_token_id": 1000}
+    (odd / "config.json").write_text(json.dumps(odd_config))
+    assert "its configuration makes no model" in refused(capsys, argv(flags, model_name_or_path=odd))
+    odd_config |= {"model_type": "mpnet", "pad_token_id": 1}
+    (odd / "config.json").write_text(json.dumps(odd_config))
+    words = argv(flags, model_name_or_path=odd, gradient_checkpointing=True)
+    assert "--gradient_checkpointing is not to be had with a mpnet model" in refused(capsys, words)
+    save_base(tmp_path / "even")
+    shutil.copy(tmp_path / "even" / "config.json", odd / "config.json")
     (odd / "model.safetensors").write_bytes(b"truncated")
     words = argv(flags, model_name_or_path=odd, adapter_projection_type="matrix")
     assert main(words) == 2

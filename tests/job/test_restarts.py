@@ -8,10 +8,20 @@ import sys
 
 import pytest
 import torch
-from helpers import OWN, SCRIPT, argv, assert_equal_runs, kill_9_after_checkpoint, record_of, tensors_of
+from helpers import (
+    OWN,
+    SCRIPT,
+    argv,
+    assert_equal_runs,
+    kill_9_after_checkpoint,
+    record_of,
+    refused,
+    rewrite,
+    tensors_of,
+)
 
 from run_glue_tensorized import main
-from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
+from tensorized_adapters.training.checkpoints import flaw_of_checkpoint, seal_checkpoint
 
 
 def test_second_starts(flags, capsys):
@@ -170,3 +180,29 @@ def test_a_resume_with_another_optimizer_is_one_line(flags, tmp_path, capsys):
 
 def test_a_schedule_by_plateaus(flags):
     assert main(argv(flags, lr_scheduler_type="reduce_lr_on_plateau", logging_steps=2)) == 0
+
+
+def test_a_checkpoint_of_an_earlier_format_is_not_resumed(flags, capsys):
+    """Its optimizer's moments are of factors without a gain: taken as they are, they would move others."""
+    assert main(argv(flags)) == 0
+    checkpoint = max(flags["output_dir"].glob("checkpoint-*"))
+    rewrite(checkpoint / "adapter" / "adapter_config.json", {"format_version": 1, "learning_rate_scales": [1.0] * 24})
+    seal_checkpoint(checkpoint)
+    words = argv(flags, resume_from_checkpoint=checkpoint, num_train_epochs=3, output_dir=flags["output_dir"] / "new")
+    assert "was saved by an earlier version and cannot be resumed" in refused(
+        capsys, words, flags["output_dir"] / "new"
+    )
+
+
+def test_a_record_of_an_earlier_version_is_the_same_run(flags, capsys):
+    """Which had no --tensor_split, and named the hashes of data files by the files' names."""
+    assert main(argv(flags)) == 0
+    path = flags["output_dir"] / "run.json"
+    record = record_of(flags["output_dir"])
+    hashes = record["arguments"].pop("input_sha256")
+    assert record["arguments"].pop("tensor_split") == "separate" and set(hashes) == {"train_file", "validation_file"}
+    record["arguments"]["input_sha256"] = {flags[flag].name: value for flag, value in hashes.items()}
+    path.write_text(json.dumps(record))
+    assert main(argv(flags)) == 0
+    assert "finished; nothing to do" in capsys.readouterr().out
+    assert "--seed 42 there, 7 now" in refused(capsys, argv(flags, seed=7))

@@ -26,6 +26,7 @@ from tensorized_adapters import (
     add_adapters,
     count_trained,
     load_adapter,
+    optimizer_groups,
     remove_adapters,
     save_adapter,
 )
@@ -145,6 +146,60 @@ def test_a_failed_load_leaves_the_model_as_it_was(tmp_path, base, config):
         load_adapter(model, tmp_path)
     assert list(model.state_dict()) == names and torch.equal(logits(model), before)
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_switching_off_nests_and_nothing_is_saved_meanwhile(tmp_path):
+    model = tiny_model()
+    before = logits(model)
+    trained_a_little(add_adapters(model, CONFIGS["tensorized"]))
+    with adapters_off(model):
+        with adapters_off(model):
+            pass
+        assert torch.equal(logits(model), before)
+        with pytest.raises(UsageError, match=r"within adapters_off\(model\)"):
+            save_adapter(model, tmp_path / "adapter")
+    assert not torch.equal(logits(model), before) and not (tmp_path / "adapter").exists()
+
+
+def test_a_replaced_head_is_not_put_back_in_silence(base, tmp_path):
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    labels = dict(model.config.id2label)
+    save_adapter(add_adapters(copy.deepcopy(model), CONFIGS["lora"]), tmp_path)
+    load_adapter(model, tmp_path).config.id2label = {0: "no", 1: "yes"}
+    head, model.classifier = model.classifier, torch.nn.Linear(32, 5)
+    with pytest.raises(UsageError, match="classifier.weight was replaced since add_adapters"):
+        remove_adapters(model)
+    model.classifier = head
+    remove_adapters(model)
+    assert model.config.id2label == labels and not hasattr(model, "adaptation")
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_layer_norms_and_biases_are_not_decayed(config):
+    for name in ("bert", "modernbert"):
+        if (name, next(key for key, c in CONFIGS.items() if c is config)) in REFUSED:
+            continue
+        model = add_adapters(build(name)[0], config)
+        decay_of = {
+            id(p): g["weight_decay"] for g in optimizer_groups(model, 1.0, weight_decay=0.1) for p in g["params"]
+        }
+        decayed = {name for name, p in model.named_parameters() if decay_of.get(id(p))}
+        assert not [name for name in decayed if "norm" in name.lower() or name.endswith("bias")]
+        assert "classifier.weight" in decayed
+        assert len(optimizer_groups(model, 1.0, weight_decay=0.1)) <= 4
+
+
+def test_a_compiled_model_is_the_model_it_wraps(base, tmp_path):
+    model = trained_a_little(
+        add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIGS["tensorized"])
+    )
+    compiled = torch.compile(model, backend="eager")
+    assert count_trained(compiled) == count_trained(model)
+    sizes = [[len(g["params"]) for g in optimizer_groups(m, 1e-3)] for m in (model, compiled)]
+    assert sizes[0] == sizes[1]
+    save_adapter(compiled, tmp_path)
+    again = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path)
+    assert torch.equal(logits(again), logits(model))
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
