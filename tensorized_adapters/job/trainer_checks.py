@@ -27,9 +27,9 @@ def check_training(
         raise UsageError("--label_smoothing_factor is for classes, and these labels are scores; leave it out")
     if training.dataloader_drop_last and data.train and len(data.train) < training.train_batch_size:
         raise UsageError("--dataloader_drop_last leaves no batch: the training set is smaller than one")
-    if training.gradient_checkpointing and not model.supports_gradient_checkpointing:
+    if training.activation_checkpointing and not model.supports_gradient_checkpointing:
         raise UsageError(
-            f"--gradient_checkpointing is not to be had with a {model.config.model_type} model; leave it out"
+            f"--activation_checkpointing is not to be had with a {model.config.model_type} model; leave it out"
         )
     if arguments.run.cache_frozen_prefix and tokenizer.padding_side != "right":
         # Positions, and so the states, would depend on the batch.

@@ -155,7 +155,7 @@ def test_models_that_cannot_be_adapted(capsys, flags, tmp_path):
     odd_config |= {"model_type": "mpnet", "pad_token_id": 1}
     (odd / "config.json").write_text(json.dumps(odd_config))
     words = argv(flags, model_name_or_path=odd, gradient_checkpointing=True)
-    assert "--gradient_checkpointing is not to be had with a mpnet model" in refused(capsys, words)
+    assert "--activation_checkpointing is not to be had with a mpnet model" in refused(capsys, words)
     save_base(tmp_path / "even")
     shutil.copy(tmp_path / "even" / "config.json", odd / "config.json")
     (odd / "model.safetensors").write_bytes(b"truncated")
