@@ -189,7 +189,7 @@ def test_a_trial_is_the_run_of_its_command(job, flags, tmp_path, capsys):
     ("script", "words", "count"),
     [
         ("sweep_ranks.sh", "--ranks 2,3", 4 * 2),
-        ("sweep_decompositions.sh", "--ranks 2", 4 + 8),
+        ("sweep_decompositions.sh", "--ranks 2", 4 + 9),
         ("reproduce_tables.sh", "--quick", 3 * (4 * 2 + 8)),
         ("reproduce_tables.sh", "--seeds 1,2 --num_train_epochs 3", 2 * 3 * (4 * 2 + 8)),
     ],
