@@ -38,7 +38,7 @@ def lowest_trained_layer(model: PreTrainedModel) -> int:
     every_layer = layer_names(model)
     if len(every_layer) < model.config.num_hidden_layers:
         raise UsageError(
-            f"--cache_frozen_prefix: layers of a {model.config.model_type} model are shared; leave it out"
+            f"--cache_frozen_prefix: the layers of this model ({model.config.model_type}) are shared; leave it out"
         )
     layers = [layer_of(name, every_layer) for name in inside if ".pooler." not in f".{name}"]
     lowest = min((layer for layer in layers if layer is not None), default=None)
