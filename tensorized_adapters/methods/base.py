@@ -1,5 +1,8 @@
-"""What a method is: one class in one file of this folder. A new one is its fields in config.py, its file, and a line
-in registry.py."""
+"""What a method is: one class in one file of this folder.
+
+A new one is an entry in defaults.py, its settings (if it has any) as fields in config.py, its file, and its name in
+registry.py.
+"""
 
 from typing import Any, ClassVar
 

@@ -68,12 +68,15 @@ def remove_adapters(model: PreTrainedModel) -> None:
     Of a model that is not adapted nothing changes.
 
     Raises:
-        UsageError: if a parameter that was trained has another shape now, and so cannot be put back.
+        UsageError: within :func:`adapters_off`, or if a parameter that was trained has another shape now, and so cannot
+            be put back; nothing was changed then.
     """
     model = unwrapped(model)
     adaptation = getattr(model, "adaptation", None)
     if adaptation is None:
         return
+    if adaptation.off:
+        raise UsageError("within adapters_off(model) adapters are not removed; leave it first")
     pretrained = pretrained_parameters(model)
     for name, original in adaptation.originals.items():
         if name not in pretrained or pretrained[name].shape != original.shape:

@@ -158,6 +158,8 @@ def test_switching_off_nests_and_nothing_is_saved_meanwhile(tmp_path):
         assert torch.equal(logits(model), before)
         with pytest.raises(UsageError, match=r"within adapters_off\(model\)"):
             save_adapter(model, tmp_path / "adapter")
+        with pytest.raises(UsageError, match=r"within adapters_off\(model\)"):
+            remove_adapters(model)
     assert not torch.equal(logits(model), before) and not (tmp_path / "adapter").exists()
 
 
