@@ -7,7 +7,7 @@ install_requirements requirements.txt requirements-embedded.txt
 
 export HF_HUB_OFFLINE=1
 method=(--adapter_projection_type cp --tensorized_layer_rank 4)
-case " $* " in *" --method "*) method=() ;; esac # a baseline takes no flags of the adapters
+case " $* " in *" --method "* | *" --method="*) method=() ;; esac # a baseline takes no flags of the adapters
 model=$(.venv/bin/python -m tensorized_adapters.embedded)
 echo "Fine-tuning a frozen MiniLM on data/paraphrases"
 .venv/bin/python run_glue_tensorized.py \

@@ -68,7 +68,8 @@ def remove_adapters(model: PreTrainedModel) -> None:
     Of a model that is not adapted nothing changes.
 
     Raises:
-        UsageError: within :func:`adapters_off`, or if a parameter that was trained has another shape now, and so cannot
+        UsageError: within :func:`adapters_off`, or if a parameter that was trained has another shape now, and so
+        cannot
             be put back; nothing was changed then.
     """
     model = unwrapped(model)
