@@ -69,8 +69,7 @@ def remove_adapters(model: PreTrainedModel) -> None:
 
     Raises:
         UsageError: within :func:`adapters_off`, or if a parameter that was trained has another shape now, and so
-        cannot
-            be put back; nothing was changed then.
+            cannot be put back; nothing was changed then.
     """
     model = unwrapped(model)
     adaptation = getattr(model, "adaptation", None)
