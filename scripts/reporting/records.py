@@ -179,6 +179,8 @@ def _runs(records: list[dict[str, Any]], notes: list[str]) -> pd.DataFrame:
 def _run(method: str, task: str, seed: int, record: dict[str, Any]) -> dict[str, Any]:
     arguments, counts = record["arguments"], record["parameters"]
     tensorized = arguments["method"] == "tensorized"
+    family = arguments["adapter_projection_type"] if tensorized else arguments["method"]
+    rank = arguments["tensorized_layer_rank"] if tensorized else 0
     return {
         "method": method,
         "task": task,
@@ -186,9 +188,9 @@ def _run(method: str, task: str, seed: int, record: dict[str, Any]) -> dict[str,
         "seed": seed,
         "last": score_of(record, "last"),
         "best": score_of(record, "best"),
-        "family": arguments["adapter_projection_type"] if tensorized else arguments["method"],
-        "rank": arguments["tensorized_layer_rank"] if tensorized else 0,
-        "variant": method.removeprefix(record["method"].removesuffix(" (one matrix)")).strip(),
+        "family": family,
+        "rank": rank,
+        "variant": method.removeprefix(f"{family}-{rank}" if tensorized else record["method"]).strip(),
         "trained": counts["trained"],
         "percent": 100 * counts["trained"] / counts["model"],
         "record": record,

@@ -16,7 +16,7 @@ from run_glue_tensorized import main as run
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 import report  # noqa: E402
-from reporting.figures import _pareto  # noqa: E402
+from reporting.figures import _lines, _pareto  # noqa: E402
 from reporting.records import read_results  # noqa: E402
 
 
@@ -60,6 +60,19 @@ def results(real, tmp_path):
     put(root / "tt-rte", real, 0.7, task="rte", adapter_projection_type="tt", trained=900)
     put(root / "cp4", real, 0.81, tensorized_layer_rank=4, trained=1500)
     return root
+
+
+@pytest.mark.parametrize(
+    "told, setting",
+    [("interleaved", {"tensor_split": "interleaved"}), ("one matrix", {"if_adapter_like": False})],
+)
+def test_what_differs_in_more_than_the_rank_is_a_line_of_its_own(real, tmp_path, told, setting):
+    for rank in (2, 4):
+        put(tmp_path / f"plain{rank}", real, 0.8, tensorized_layer_rank=rank)
+        name = f"cp-{rank} ({told})"
+        put(tmp_path / f"other{rank}", real, 0.7, method=name, tensorized_layer_rank=rank, **setting)
+    lines = [(list(line["rank"]), set(line["variant"])) for line in _lines(read_results([tmp_path]).cells)]
+    assert lines == [([2, 4], {""}), ([2, 4], {f"({told})"})]
 
 
 def scores(out):
