@@ -115,7 +115,7 @@ class Bench:
 
 def _assemble_on_every_pass(model: PreTrainedModel) -> None:
     """The published algorithm: tensorly assembles each weight in each forward pass, and it is used as a matrix."""
-    model.__dict__.pop("forward")
+    model.adaptation.method.unmerge(model)
     for _, adapter in adapters_of(model):
         weights = factorized_weights(adapter)
         adapter.forward = _bottleneck(*weights) if len(weights) == 2 else _one_matrix(*weights)
@@ -131,4 +131,4 @@ def _one_matrix(weight: FactorizedWeight) -> Callable[[Tensor], Tensor]:
 
 def assembled(weight: FactorizedWeight) -> Tensor:
     """The matrix of a factorised weight by tensorly's own reconstruction."""
-    return weight.to_tensor().reshape(weight.view.in_features, weight.view.out_features)
+    return weight.view.matrix_of(weight.to_tensor())

@@ -1,8 +1,8 @@
 """What the tests share: tiny local models, small files, command lines, and what must be equal between two runs."""
 
 import csv
+import functools
 import json
-import math
 import os
 import signal
 from pathlib import Path
@@ -164,9 +164,7 @@ def optimizer_of(model, rates, folder, **options):
 
 def reconstruction(weight):
     """tensorly's own assembly of the tensor, as the matrix that it stands for."""
-    tensor = weight.to_tensor()
-    left = math.prod(weight.shape[: weight.view.cut])
-    return weight.view.matrix_of(tensor.reshape(left, -1))
+    return weight.view.matrix_of(weight.to_tensor())
 
 
 def difference_of(model):
@@ -268,6 +266,21 @@ def kill_9_after_checkpoint(words: list[str], number: int) -> None:
         finally:
             os._exit(1)  # never back into the parent's tests
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+def spoil_step(monkeypatch, number, spoil):
+    """Let ``spoil`` change the output of a BERT's ``number``-th forward pass in training."""
+    forward, calls = BertForSequenceClassification.forward, []
+
+    @functools.wraps(forward)  # Trainer reads the signature
+    def spoiling(self, *args, **kwargs):
+        output = forward(self, *args, **kwargs)
+        calls.append(self.training)
+        if sum(calls) == number:
+            spoil(output)
+        return output
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", spoiling)
 
 
 def record_of(folder):

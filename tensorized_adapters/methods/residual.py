@@ -35,10 +35,14 @@ class ResidualAdapters(Method):
         forward = getattr(model.forward, "__func__", type(model).forward)
         model.forward = MethodType(_with_merged_weights(forward), model)
 
-    def remove(self, model: PreTrainedModel) -> None:
-        del model.forward
+    def unmerge(self, model: PreTrainedModel) -> None:
+        """Let every factorised weight compute its own matrices; the model computes the same, in more steps."""
+        model.__dict__.pop("forward", None)
         if self._forward_before is not None:
             model.forward = self._forward_before
+
+    def remove(self, model: PreTrainedModel) -> None:
+        self.unmerge(model)
         take_out_adapters(model)
 
     def switch(self, model: PreTrainedModel, on: bool) -> None:

@@ -77,7 +77,7 @@ class FactorizedWeight:
             a, b = self.low_rank_pair(parts, self.view.cut)
             a, b = (self.gain * a, b) if a.numel() < b.numel() else (a, self.gain * b)
             if self.view.interleaved:
-                return (self.view.matrix_of(a @ b),)
+                return (self.view.matrix_of(a @ b, a.shape[:-2]),)
             return (a, b) if pair_is_cheaper(a, b) else (a @ b,)
 
     def matrix(self) -> Tensor:

@@ -45,16 +45,16 @@ class Matricization:
     def out_features(self) -> int:
         return math.prod(self.outputs)
 
-    def matrix_of(self, tensor: Tensor) -> Tensor:
-        """The matrix (..., in, out) of a tensor of these modes, whatever its dimensions behind those of a batch.
+    def matrix_of(self, tensor: Tensor, batch: tuple[int, ...] = ()) -> Tensor:
+        """The matrix (*batch, in, out) that a tensor of these modes stands for.
 
         Args:
-            tensor: (..., in * out) numbers in the order of ``shape``, flattened or not; two trailing dimensions.
+            tensor: its numbers in the order of ``shape``, flattened in any way, behind the dimensions ``batch``.
         """
-        if not self.interleaved:
-            return tensor.reshape(*tensor.shape[:-2], self.in_features, self.out_features)
-        (i1, i2), (o1, o2) = self.inputs, self.outputs
-        return tensor.unflatten(-2, (i1, o1)).unflatten(-1, (i2, o2)).transpose(-3, -2).flatten(-4, -3).flatten(-2)
+        if self.interleaved:
+            (i1, i2), (o1, o2) = self.inputs, self.outputs
+            tensor = tensor.reshape(*batch, i1, o1, i2, o2).transpose(-3, -2)
+        return tensor.reshape(*batch, self.in_features, self.out_features)
 
 
 def balanced_split(size: int, what: str = "hidden size") -> tuple[int, int]:

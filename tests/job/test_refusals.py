@@ -1,13 +1,12 @@
 """Bad input: one line on stderr that names the flag or file, exit code 2, and nothing written."""
 
-import functools
 import json
 import os
 import shutil
 
 import pytest
 import torch
-from helpers import argv, pairs, refused, save_base, tiny_config, write_rows
+from helpers import argv, pairs, refused, save_base, spoil_step, tiny_config, write_rows
 from transformers import XLMConfig
 
 from run_glue_tensorized import main
@@ -209,21 +208,12 @@ def test_a_json_file_with_a_mistake(capsys, flags, tmp_path):
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(capsys, flags, monkeypatch):
     """A loss that turns NaN in the second epoch: exit code 1, one line, the first epoch's checkpoint whole."""
-    from transformers import BertForSequenceClassification
-
     from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
 
-    forward, calls = BertForSequenceClassification.forward, []
+    def spoil(output):
+        output.loss = output.loss * torch.tensor(float("nan"))
 
-    @functools.wraps(forward)  # Trainer reads the signature
-    def failing(self, *args, **kwargs):
-        output = forward(self, *args, **kwargs)
-        calls.append(self.training)
-        if sum(calls) == 9:
-            output.loss = output.loss * torch.tensor(float("nan"))
-        return output
-
-    monkeypatch.setattr(BertForSequenceClassification, "forward", failing)
+    spoil_step(monkeypatch, 9, spoil)
     assert main(argv(flags)) == 1
     error = capsys.readouterr().err
     assert error.startswith("failed: the loss is nan at step 9") and error.count("\n") == 1

@@ -1,14 +1,12 @@
 """Data order, learning rates and losses of the Trainer."""
 
-import functools
 import traceback
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import argv, optimizer_of, tiny_model
+from helpers import argv, optimizer_of, spoil_step, tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import BertForSequenceClassification
 
 import tensorized_adapters
 from run_glue_tensorized import main
@@ -126,17 +124,11 @@ def test_the_first_step_that_is_not_finite_is_named():
 
 def test_a_gradient_that_is_not_finite_stops_the_run(flags, monkeypatch, capsys):
     """Of a finite loss, in the second epoch: one line, and the first epoch's checkpoint is whole and the last."""
-    forward, calls = BertForSequenceClassification.forward, []
 
-    @functools.wraps(forward)  # Trainer reads the signature
-    def failing(self, *args, **kwargs):
-        output = forward(self, *args, **kwargs)
-        calls.append(self.training)
-        if sum(calls) == 9:
-            output.loss = output.loss + 0 * (0 * output.logits.sum()).sqrt()  # 0, with the derivative 0 x infinity
-        return output
+    def spoil(output):
+        output.loss = output.loss + 0 * (0 * output.logits.sum()).sqrt()  # 0, with the derivative 0 x infinity
 
-    monkeypatch.setattr(BertForSequenceClassification, "forward", failing)
+    spoil_step(monkeypatch, 9, spoil)
     assert main(argv(flags)) == 1
     error = capsys.readouterr().err
     assert error.startswith("failed: the gradient is nan at step 9") and error.count("\n") == 1
