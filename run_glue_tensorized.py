@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 # Before the libraries that read it. Tokenisation is short; its threads would only make forks warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from tensorized_adapters.errors import RunFailed, Terminated, UsageError  # noqa: E402
+from tensorized_adapters.errors import RunFailed, Terminated, UsageError, one_line  # noqa: E402
 
 if TYPE_CHECKING:
     from tensorized_adapters.job.flags import Arguments
@@ -188,7 +188,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
 
 def _say(what: str, message: object, code: int) -> int:
-    print(f"{what}: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"{what}: {one_line(message)}", file=sys.stderr)
     return code
 
 

@@ -36,8 +36,8 @@ from transformers import (  # noqa: E402
     PreTrainedModel,
 )
 
-from tensorized_adapters import UsageError  # noqa: E402
 from tensorized_adapters.architectures import skeleton  # noqa: E402
+from tensorized_adapters.errors import UsageError, one_line  # noqa: E402
 from tensorized_adapters.files import write_json  # noqa: E402
 from tensorized_adapters.job.results import console, peak_memory  # noqa: E402
 from tensorized_adapters.methods.registry import method_of  # noqa: E402
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
         arguments = _parser().parse_args(argv)
         _check(arguments)
     except (UsageError, OSError, ValueError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

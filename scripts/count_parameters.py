@@ -19,10 +19,11 @@ from published_table import KNOWN, PUBLISHED, model_config, notes  # noqa: E402
 from rich import box  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from tensorized_adapters import AdapterConfig, RunFailed, UsageError  # noqa: E402
+from tensorized_adapters import AdapterConfig  # noqa: E402
 from tensorized_adapters.architectures import skeleton  # noqa: E402
 from tensorized_adapters.config import BITFIT_TERMS, PROJECTION_TYPES, SITES  # noqa: E402
 from tensorized_adapters.defaults import METHODS  # noqa: E402
+from tensorized_adapters.errors import RunFailed, UsageError, one_line  # noqa: E402
 from tensorized_adapters.files import write_aside  # noqa: E402
 from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
 from tensorized_adapters.job.results import console  # noqa: E402
@@ -49,7 +50,7 @@ def main(argv: list[str]) -> int:
         else:
             print(text, end="")
     except (UsageError, RunFailed) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

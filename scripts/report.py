@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from command_line import ScriptParser  # noqa: E402
 
-from tensorized_adapters.errors import UsageError  # noqa: E402
+from tensorized_adapters.errors import UsageError, one_line  # noqa: E402
 
 
 def main(argv: list[str]) -> int:
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
 
         results = write_report(arguments.results, arguments.output_dir, arguments.published)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     print(markdown(score_table(results, "last", arguments.published)))
     for line in results.missing:

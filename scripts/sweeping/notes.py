@@ -5,6 +5,7 @@ Only the standard library is imported, for trials read and write them on other m
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ def read_note(path: Path) -> dict[str, Any]:
 def write_note(path: Path, note: dict[str, Any]) -> None:
     """Beside and renamed: a kill leaves the old note or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
-    aside.write_text(json.dumps(note, indent=2) + "\n")
-    os.replace(aside, path)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.aside")
+    try:
+        aside.write_text(json.dumps(note, indent=2) + "\n")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

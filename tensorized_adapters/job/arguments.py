@@ -63,7 +63,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
     try:
         model, data, adapter, run, training, _ = parser.parse_dict(values, allow_extra_keys=True)
     except (ValueError, TypeError, ImportError) as error:  # TrainingArguments' own refusals are of several lines
-        raise UsageError(" ".join(str(error).split())) from None
+        raise UsageError(str(error)) from None
     arguments = Arguments(model, data, adapter, saved, run, training, given, notes)
     check_together(arguments)
     return arguments

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from ..architectures import skeleton
 from ..data.arguments import FILE_FLAGS
-from ..errors import RunFailed, Terminated, UsageError
+from ..errors import RunFailed, Terminated, UsageError, one_line
 from ..files import write_json
 from ..methods.tensorized import rank_within
 from ..saving.format import FORMAT_VERSION, read_adapter, read_config
@@ -101,7 +101,7 @@ class Run:
     def fail(self, error: BaseException) -> None:
         """Write into the record that and why the run ended early."""
         self.record["status"] = "interrupted" if isinstance(error, (KeyboardInterrupt, Terminated)) else "failed"
-        self.record["reason"] = " ".join(str(error).split())[:500] or type(error).__name__
+        self.record["reason"] = one_line(error) or type(error).__name__
         with contextlib.suppress(OSError):  # of a full disk
             self._folder.write_record(self.record)
 

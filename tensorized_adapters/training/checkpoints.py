@@ -17,7 +17,7 @@ CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
 _ESSENTIAL = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", STEP_LOSSES_FILE}
 _OURS = _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", SEARCH_STATE_FILE, MANIFEST_FILE}
-_ASIDE = re.compile(r"\.(.+)\.\d+\.aside")
+_ASIDE = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
