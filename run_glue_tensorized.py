@@ -63,6 +63,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.architectures import skeleton
     from tensorized_adapters.data.loading import load_data
     from tensorized_adapters.job import pretrained
+    from tensorized_adapters.job.identity import used_roles
     from tensorized_adapters.job.measure import evaluate, metric_function, predict, prediction_files, train_metrics
     from tensorized_adapters.job.results import best_of, history_of, size_of_adapter
     from tensorized_adapters.job.trainer_checks import check_training, refused_by_the_trainer
@@ -86,9 +87,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     without_weights = skeleton(config)
     method_of(adapter_config).check(without_weights)
     tokenizer = pretrained.load_tokenizer(model_args, config)
-    actions = {"train": training_args.do_train, "evaluation": training_args.do_eval}
-    actions |= {"prediction": training_args.do_predict}
-    data = load_data(data_args, {part for part, wanted in actions.items() if wanted}, arguments.saved)
+    data = load_data(data_args, used_roles(training_args), arguments.saved)
     task = data.task
     pretrained.check_tokenizer(tokenizer, data, data_args)
     check_training(arguments, data, tokenizer, without_weights)
@@ -132,6 +131,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             processing_class=tokenizer,
             rates=run.resolved["learning_rates"],
             notes=notes,
+            arguments=run.resolved,
         )
         if training_args.do_train:
             trainer.check_optimizer_and_schedule()

@@ -159,7 +159,7 @@ def optimizer_of(model, rates, folder, **options):
 
     kind = DiffPruningTrainer if model.adaptation.config.method == "diff_pruning" else AdapterTrainer
     arguments = TrainingArguments(output_dir=str(folder), use_cpu=True, **options)
-    return kind(model=model, args=arguments, rates=rates, notes={}).create_optimizer()
+    return kind(model=model, args=arguments, rates=rates, notes={}, arguments={}).create_optimizer()
 
 
 def reconstruction(weight):

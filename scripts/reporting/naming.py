@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorized_adapters.defaults import METHOD_FIELDS
-from tensorized_adapters.job.run_folder import effective_arguments
+from tensorized_adapters.job.identity import effective_arguments
 
 _DATA = (
     "task_name",

@@ -21,7 +21,7 @@ from tensorized_adapters.embedded import embedded_model
 from tensorized_adapters.errors import UsageError
 from tensorized_adapters.job.arguments import check_owned, parse_arguments, resolved_arguments
 from tensorized_adapters.job.flags import Arguments
-from tensorized_adapters.job.run_folder import effective_arguments
+from tensorized_adapters.job.identity import effective_arguments
 from tensorized_adapters.methods.counts import count_parameters
 
 from . import TRIALS

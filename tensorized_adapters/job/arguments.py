@@ -18,7 +18,6 @@ from ..config import AdapterConfig
 from ..data.arguments import FILE_FLAGS, DataTrainingArguments
 from ..defaults import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, PUBLISHED_LEARNING_RATE, TABLE
 from ..errors import RaisesUsageErrors, UsageError
-from ..files import sha256_of
 from .argument_checks import check_together, check_values
 from .dropped_flags import DroppedArguments, settle_warmup
 from .flags import (
@@ -27,6 +26,7 @@ from .flags import (
     ModelArguments,
     RunArguments,
 )
+from .identity import input_hashes
 
 GROUPS = (ModelArguments, DataTrainingArguments, AdapterConfig, RunArguments, GlueTrainingArguments, DroppedArguments)
 
@@ -102,8 +102,7 @@ def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
     resolved = {name: value for group in groups for name, value in group.items() if "token" not in name.split("_")}
     resolved["head_start"] = arguments.run.head_start or ("label_prior" if config.calibrated else "random")
     resolved["learning_rates"] = resolve_rates(arguments, config)
-    files = {name: Path(getattr(data, name)) for name in FILE_FLAGS if getattr(data, name)}
-    resolved["input_sha256"] = {name: sha256_of(path) for name, path in files.items()}
+    resolved["input_sha256"] = input_hashes(arguments)
     if arguments.saved:
         resolved["adapter_sha256"] = arguments.saved["weights_sha256"]
     # One place has several spellings; hub ids, which are no paths, stay as they are.

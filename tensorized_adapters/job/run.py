@@ -18,9 +18,10 @@ from ..errors import RunFailed, Terminated, UsageError, one_line
 from ..files import write_json
 from ..methods.tensorized import rank_within
 from ..saving.format import FORMAT_VERSION, read_adapter, read_config
-from ..training.checkpoints import flaw_of_checkpoint, newest_whole_checkpoint
+from ..training.checkpoints import ADAPTER_FOLDER, arguments_of, flaw_of_checkpoint, newest_whole_checkpoint
 from .arguments import resolved_arguments
 from .flags import Arguments
+from .identity import contradictions, differences
 from .pretrained import load_config
 from .results import console, new_record, parameter_table, peak_memory, results_table
 from .run_folder import RECORD_FILE, RESULTS_FILE, RunFolder, Start, inspect_folder, is_ours
@@ -49,29 +50,41 @@ class Run:
         self.threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
 
     def checkpoint(self) -> Optional[Path]:
-        """The checkpoint to go on from, or None; newer ones that are not whole are removed with a line.
+        """The checkpoint to go on from, or None; a line says which newer ones are passed over.
+
+        Without ``--resume_from_checkpoint`` only one that was trained under this run's arguments will do.
 
         Raises:
-            UsageError: if it was saved in an earlier file format: the optimizer's state is of other factors.
+            UsageError: if it cannot be read, or was named and cannot go on under this run's arguments.
         """
-        checkpoint = self._checkpoint()
-        if checkpoint and read_config(checkpoint)["format_version"] != FORMAT_VERSION:
-            raise UsageError(
-                f"{checkpoint} was saved by an earlier version and cannot be resumed; start from its adapter with "
-                f"--adapter_path {checkpoint} and another --output_dir"
-            )
+        value, training = self._arguments.training.resume_from_checkpoint, self._arguments.training.do_train
+        checkpoint = _named_checkpoint(self._arguments)
+        if checkpoint is None and (self._start.kind != "resume" or not training):
+            return None
+        if checkpoint is None:
+            checkpoint, notes = newest_whole_checkpoint(self.path, self._is_own if value is None else lambda _: True)
+            for note in notes:
+                print(f"note: {note}", file=sys.stderr)
+            print(f"going on from {checkpoint}" if checkpoint else "no whole checkpoint yet: starting from zero")
+        if checkpoint:
+            self._check_state(checkpoint)
         return checkpoint
 
-    def _checkpoint(self) -> Optional[Path]:
-        if explicit := _named_checkpoint(self._arguments):
-            return explicit
-        if self._start.kind != "resume" or not self._arguments.training.do_train:
-            return None
-        checkpoint, notes = newest_whole_checkpoint(self.path)
-        for note in notes:
-            print(f"note: {note}", file=sys.stderr)
-        print(f"going on from {checkpoint}" if checkpoint else "no whole checkpoint yet: starting from zero")
-        return checkpoint
+    def _is_own(self, arguments: Optional[dict[str, Any]]) -> bool:
+        return arguments is None or not differences(arguments, self.resolved)
+
+    def _check_state(self, checkpoint: Path) -> None:
+        """What a checkpoint's state would not obey is refused; what it was trained with beside that is said."""
+        mend = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
+        if read_config(checkpoint)["format_version"] != FORMAT_VERSION:
+            raise UsageError(f"{checkpoint} was saved by an earlier version and cannot be resumed; {mend}")
+        arguments = arguments_of(checkpoint)
+        if arguments is None:
+            return
+        if odd := contradictions(arguments, self.resolved):
+            raise UsageError(f"{checkpoint} goes on as its optimizer was set ({', '.join(odd[:4])}); {mend}")
+        if odd := differences(arguments, self.resolved):
+            self._arguments.notes.append(f"{checkpoint} was trained under other arguments ({', '.join(odd[:4])})")
 
     def begin(self, argv: list[str], **known: Any) -> None:
         """Write the record, with what is ``known`` before training, and say what is trained.
@@ -81,7 +94,7 @@ class Run:
         arguments = self._arguments
         if arguments.run.overwrite_output_dir:
             self._folder.clear(self._start.record)
-        self._folder.remove_asides()
+        self._folder.remove_remains()
         self.record = new_record(argv, self.resolved, arguments.given, arguments.training.seed)
         self.record |= {"threads": self.threads} | known
         self._folder.write_record(self.record)

@@ -17,10 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Optional
 
 from .. import PROGRAM
-from ..config import LATER
-from ..data.arguments import FILE_FLAGS
 from ..data.tasks import TASKS
-from ..defaults import METHOD_FIELDS
 from ..errors import UsageError
 from ..files import write_json
 from ..saving import ADAPTER_FILES
@@ -31,7 +28,9 @@ from ..training.checkpoints import (
     clear_checkpoint,
     clear_folder,
     is_aside,
+    remove_remains,
 )
+from .identity import differences
 
 RECORD_FILE = "run.json"
 RESULTS_FILE = "all_results.json"
@@ -42,14 +41,6 @@ _RESULTS = {RECORD_FILE, RESULTS_FILE}
 _PREDICTIONS = {f"{name}.tsv" for task in TASKS.values() for name, _ in task.prediction} | {"predictions.tsv"}
 _PREDICTIONS |= {EVALUATION_FILE.format(suffix=suffix) for suffix in ("", "_mm")}
 _FILES = _RESULTS | _PREDICTIONS | ADAPTER_FILES
-# Arguments that cannot change the result: a second start may differ in them. Prefixes end in "_".
-_WITHOUT_EFFECT = (
-    "output_dir overwrite_output_dir resume_from_checkpoint cache_dir token overwrite_cache report_to "
-    "run_name project disable_tqdm debug skip_memory_metrics log_ logging_ trackio_ hub_ push_to_hub "
-    "dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor ddp_ "
-    "prefix_cache_dir "
-    "save_on_each_node save_total_limit eval_accumulation_steps torch_empty_cache_steps local_rank _n_gpu cpu_threads"
-).split()
 
 
 @dataclass
@@ -91,13 +82,10 @@ def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, exp
         return Start("new", record)
     if explicit_resume:
         return Start("resume", record)
-    before, now = effective_arguments(record["arguments"]), effective_arguments(arguments)
-    odd = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    if odd:
-        changes = ", ".join(f"--{name} {before.get(name)} there, {now.get(name)} now" for name in odd[:4])
+    if odd := differences(record["arguments"], arguments):
         raise UsageError(
-            f"--output_dir {folder} holds a run with other arguments ({changes}); name another folder, or add "
-            "--overwrite_output_dir"
+            f"--output_dir {folder} holds a run with other arguments ({', '.join(odd[:4])}); name another folder, or "
+            "add --overwrite_output_dir"
         )
     return Start("finished" if record["status"] == "finished" else "resume", record)
 
@@ -156,19 +144,22 @@ class RunFolder:
         """Remove what a run wrote here, by name; foreign files stay, inside checkpoints too.
 
         Args:
-            record: that run's, which lists the predictions it wrote; its file goes last, so that a kill on the way
-                leaves a folder that is still known as a run's.
+            record: that run's, which lists the predictions it wrote. Its file stays, and says from the first moment
+                that nothing of the run is left: a kill on the way leaves a folder that is still known as a run's.
         """
+        if record is None:
+            return
+        self.write_record(record | {"status": "removed"})
         for checkpoint in checkpoints_in(self.path):
             clear_checkpoint(checkpoint)
         clear_folder(self.path / ADAPTER_FOLDER, ADAPTER_FILES)
-        names = (set((record or {}).get("files", ())) & _PREDICTIONS) | {RESULTS_FILE}
-        for name in (*sorted(names), RECORD_FILE):
+        for name in sorted((set(record.get("files", ())) & _PREDICTIONS) | {RESULTS_FILE}):
             if (self.path / name).is_file():
                 (self.path / name).unlink()
 
-    def remove_asides(self) -> None:
-        """Remove what a kill left half written."""
+    def remove_remains(self) -> None:
+        """Remove what a kill left half written or half removed."""
+        remove_remains(self.path)
         for folder in (self.path, self.path / ADAPTER_FOLDER):
             for entry in list(folder.iterdir()) if folder.is_dir() else ():
                 if is_aside(entry, _FILES):
@@ -198,19 +189,3 @@ def _read_record(folder: Path) -> Optional[dict[str, Any]]:
     ):
         raise UsageError(f"{path} is not a record of this program; name another --output_dir")
     return record
-
-
-def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those of a record's or a start's arguments that can change the result; of earlier records as today's say it."""
-    plain = json.loads(json.dumps(arguments, default=str))
-    owned = METHOD_FIELDS.get(plain.get("method"), ())
-    plain = {name: value for name, value in LATER.items() if name in owned} | plain
-    hashes = plain.get("input_sha256") or {}
-    if not hashes.keys() <= set(FILE_FLAGS):  # once by the files' names, which two files can share
-        places = {flag: Path(plain[flag]).name for flag in FILE_FLAGS if plain.get(flag)}
-        plain["input_sha256"] = {flag: hashes[name] for flag, name in places.items() if name in hashes}
-    return {
-        name: value
-        for name, value in plain.items()
-        if not any(name == skip or (skip.endswith("_") and name.startswith(skip)) for skip in _WITHOUT_EFFECT)
-    }

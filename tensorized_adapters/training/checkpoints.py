@@ -1,22 +1,35 @@
-"""The Trainer's checkpoint folders: sealed when whole, checked before use, rotated without touching foreign files."""
+"""The Trainer's checkpoint folders: marked, then sealed when whole, checked before use, rotated without touching
+foreign files.
 
+Ours is what carries our seal (the manifest), or the mark that stands in its stead while a checkpoint is written or
+removed. One that cannot be read is nobody's to judge: only what was read and found wanting is passed over, and passing
+over removes nothing.
+"""
+
+import contextlib
+import itertools
 import json
 import os
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
+from ..errors import UsageError
 from ..files import sha256_of, write_json
 from ..saving import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
 
 ADAPTER_FOLDER = "adapter"
 MANIFEST_FILE = "manifest.json"
+INCOMPLETE_FILE = "manifest.incomplete"  # empty: while a checkpoint is being written or removed
+ARGUMENTS_FILE = "arguments.json"  # under which it was trained
 STEP_LOSSES_FILE = "step_losses.json"
 SEARCH_STATE_FILE = "difference_search.safetensors"  # of diff pruning, until it has pruned
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
 _ESSENTIAL = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", STEP_LOSSES_FILE}
-_OURS = _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", SEARCH_STATE_FILE, MANIFEST_FILE}
+_OURS = _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", SEARCH_STATE_FILE, ARGUMENTS_FILE, MANIFEST_FILE, INCOMPLETE_FILE}
 _ASIDE = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")
 
 
@@ -26,45 +39,93 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True) if path.is_dir() and not path.is_symlink()]
 
 
+def begin_checkpoint(path: Path) -> None:
+    """Make a checkpoint's folder and mark it as ours and not whole.
+
+    One of ours that stands there is removed; anything else that is in the way is moved aside with a line.
+    """
+    if path.is_symlink() or path.is_file() or _unsealed(path):
+        number = itertools.count()
+        while os.path.lexists(aside := path.with_name(f"{path.name}.moved-{next(number)}")):
+            pass
+        path.rename(aside)
+        print(f"note: {path} carries no seal of this program; moved to {aside.name}", file=sys.stderr)
+    clear_checkpoint(path)
+    path.mkdir(parents=True, exist_ok=True)
+    (path / INCOMPLETE_FILE).touch()
+
+
 def seal_checkpoint(path: Path) -> None:
     """Write the manifest that makes a checkpoint whole: the sha256 of each of its files, last of all."""
     (path / MANIFEST_FILE).unlink(missing_ok=True)
-    files = sorted(p for p in path.rglob("*") if p.is_file() and not is_aside(p, _OURS))
+    files = sorted(p for p in path.rglob("*") if p.is_file() and not is_aside(p, _OURS) and p.name != INCOMPLETE_FILE)
     for file in files:
         with open(file, "rb") as opened:
             os.fsync(opened.fileno())
     write_json(path / MANIFEST_FILE, {str(p.relative_to(path)): sha256_of(p) for p in files})
+    (path / INCOMPLETE_FILE).unlink(missing_ok=True)
 
 
 def flaw_of_checkpoint(path: Path) -> Optional[str]:
-    """Why a checkpoint must not be resumed from, or None if it is whole."""
+    """Why a checkpoint must not be resumed from, or None if it is whole.
+
+    Raises:
+        UsageError: if a file of it is there and cannot be read: that may pass, and tells nothing of the checkpoint.
+    """
     try:
         manifest = json.loads((path / MANIFEST_FILE).read_bytes())
         for name, digest in manifest.items():
             if sha256_of(path / name) != digest:
                 return f"{name} was altered"
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, AttributeError, TypeError):
+    except OSError as error:
+        raise UsageError(f"{error.filename or path} cannot be read ({error.strerror}); nothing was changed") from None
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return "its manifest cannot be read"
     essential = _ESSENTIAL | {f"{ADAPTER_FOLDER}/{name}" for name in (CONFIG_FILE, WEIGHTS_FILE)}
     lacking = essential - set(manifest)
     return f"{min(lacking)} is not in its manifest" if lacking else None
 
 
-def newest_whole_checkpoint(folder: Path) -> tuple[Optional[Path], list[str]]:
-    """The checkpoint to go on from, or None, and a line about each newer one that is not whole.
+def arguments_of(path: Path) -> Optional[dict[str, Any]]:
+    """The arguments under which a whole checkpoint was trained; None in those of earlier versions, which kept none."""
+    try:
+        arguments = json.loads((path / ARGUMENTS_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise UsageError(f"{path / ARGUMENTS_FILE} does not hold arguments; move {path} away")
+    return arguments
 
-    Such a one is removed as far as it is ours, so that it does not stand where the next is written.
+
+def newest_whole_checkpoint(
+    folder: Path, suits: Callable[[Optional[dict[str, Any]]], bool]
+) -> tuple[Optional[Path], list[str]]:
+    """The newest checkpoint that is whole and ``suits``, by its arguments, or None; and a line about each newer one.
+
+    Raises:
+        UsageError: if one cannot be read.
     """
     notes = []
     for path in checkpoints_in(folder):
+        if not _is_ours(path) and not _unsealed(path):
+            continue
         flaw = flaw_of_checkpoint(path)
-        if flaw is None:
+        if flaw is None and suits(arguments_of(path)):
             return path, notes
-        clear_checkpoint(path)
-        notes.append(f"{path} is not whole ({flaw}) and is passed over")
+        reason = f"is not whole ({flaw})" if flaw else "was trained under other arguments"
+        notes.append(f"{path} {reason} and is passed over")
     return None, notes
+
+
+def remove_remains(folder: Path) -> None:
+    """Clear what a kill left of checkpoints that were being written or removed."""
+    for path in checkpoints_in(folder):
+        if not (path / MANIFEST_FILE).exists():
+            clear_checkpoint(path)
 
 
 def rotate_checkpoints(folder: Path, limit: Optional[int], best: Optional[str]) -> None:
@@ -80,17 +141,28 @@ def rotate_checkpoints(folder: Path, limit: Optional[int], best: Optional[str]) 
 
 
 def clear_checkpoint(folder: Path) -> None:
-    """Remove our files from a checkpoint of ours: one that we sealed, or that holds nothing but files of our names.
+    """Remove our files from a checkpoint of ours, and its folder if that leaves it empty; another's stays as it is.
 
-    The manifest goes first, so that what a kill leaves on the way is not whole.
+    The mark replaces the seal first and goes last, so that what a kill leaves on the way is not whole, and still ours.
     """
-    files = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]
-    ours = all((p.name in _OURS or is_aside(p, _OURS)) and not p.is_symlink() for p in files)
-    if not ours and not (folder / MANIFEST_FILE).is_file():
-        return
-    (folder / MANIFEST_FILE).unlink(missing_ok=True)
-    clear_folder(folder / ADAPTER_FOLDER, ADAPTER_FILES)
-    clear_folder(folder, _OURS)
+    if _is_ours(folder):
+        if (folder / MANIFEST_FILE).is_file():
+            os.replace(folder / MANIFEST_FILE, folder / INCOMPLETE_FILE)
+        clear_folder(folder / ADAPTER_FOLDER, ADAPTER_FILES)
+        clear_folder(folder, _OURS - {INCOMPLETE_FILE})
+        (folder / INCOMPLETE_FILE).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not there, or not empty
+        folder.rmdir()
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / MANIFEST_FILE).is_file() or (folder / INCOMPLETE_FILE).is_file()
+
+
+def _unsealed(folder: Path) -> bool:
+    """Whether files of our names are there, but neither our seal nor our mark: they may be anybody's."""
+    names = [*_OURS, *(f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES)]
+    return not _is_ours(folder) and any(os.path.lexists(folder / name) for name in names)
 
 
 def clear_folder(folder: Path, ours: set[str]) -> None:

@@ -16,7 +16,7 @@ from ..files import write_json
 from ..methods.parameters import groups_at
 from ..saving.adapter import load_adapter, save_adapter
 from .callbacks import SaveAfterEvaluation, WholeCheckpoints
-from .checkpoints import ADAPTER_FOLDER, STEP_LOSSES_FILE
+from .checkpoints import ADAPTER_FOLDER, ARGUMENTS_FILE, STEP_LOSSES_FILE, begin_checkpoint
 from .losses import StepLosses
 from .sampler import EpochSampler
 
@@ -27,15 +27,16 @@ class AdapterTrainer(Trainer):
     Args:
         rates: learning rate of each parameter group (methods.parameters.GROUPS).
         notes: kept in every saved adapter (task, seed).
+        arguments: kept in every checkpoint: those that it was trained under.
     """
 
-    def __init__(self, rates: dict[str, float], notes: dict[str, Any], **kwargs):
+    def __init__(self, rates: dict[str, float], notes: dict[str, Any], arguments: dict[str, Any], **kwargs):
         # The models take **kwargs but leave `num_items_in_batch` unused, which Trainer reads as a loss that is already
         # averaged over accumulation steps.
         kwargs["model"].accepts_loss_kwargs = False
         kwargs["args"] = copy.copy(kwargs["args"])  # a few are changed below
         super().__init__(**kwargs)
-        self.rates, self.notes, self.losses = rates, notes, StepLosses()
+        self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
         self.add_callback(self.losses)
         self.add_callback(SaveAfterEvaluation())
         self.args.logging_nan_inf_filter = False  # would hide what the losses report
@@ -93,8 +94,11 @@ class AdapterTrainer(Trainer):
     # Checkpoints: of what was trained, and nothing else
 
     def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
-        save_adapter(self.model, Path(output_dir) / ADAPTER_FOLDER, self.notes)
-        write_json(Path(output_dir) / STEP_LOSSES_FILE, self.losses.values)
+        folder = Path(output_dir)
+        begin_checkpoint(folder)
+        save_adapter(self.model, folder / ADAPTER_FOLDER, self.notes)
+        write_json(folder / STEP_LOSSES_FILE, self.losses.values)
+        write_json(folder / ARGUMENTS_FILE, self.arguments)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         load_adapter(self.model, os.path.join(resume_from_checkpoint, ADAPTER_FOLDER))

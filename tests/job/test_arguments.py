@@ -121,8 +121,8 @@ def test_files_of_one_name_in_two_folders_are_both_in_the_record(flags, files, t
         resolved_arguments(parse_arguments(argv(flags, train_file=file, validation_file=path)))["input_sha256"]
         for file in (files["validation"], path)
     ]
-    assert hashes[0].keys() == hashes[1].keys() == {"train_file", "validation_file"}
-    assert hashes[0]["train_file"] != hashes[1]["train_file"] == hashes[1]["validation_file"]
+    assert hashes[0].keys() == hashes[1].keys() == {"train", "evaluation", "model"}
+    assert hashes[0]["train"] != hashes[1]["train"] == hashes[1]["evaluation"]
 
 
 def test_abbreviations_are_not_guessed(flags):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -194,15 +195,23 @@ def test_a_checkpoint_of_an_earlier_format_is_not_resumed(flags, capsys):
     )
 
 
-def test_a_record_of_an_earlier_version_is_the_same_run(flags, capsys):
-    """Which had no --tensor_split, and named the hashes of data files by the files' names."""
+@pytest.mark.parametrize("by", ["name", "flag"])
+def test_a_record_of_an_earlier_version_is_the_same_run(flags, tmp_path, capsys, by):
+    """Which had no --tensor_split, and keyed the hashes of data files, and of nothing else, by file or by flag."""
+    flags["train_file"] = shutil.copy(flags["train_file"], tmp_path / "train.csv")
     assert main(argv(flags)) == 0
     path = flags["output_dir"] / "run.json"
     record = record_of(flags["output_dir"])
     hashes = record["arguments"].pop("input_sha256")
-    assert record["arguments"].pop("tensor_split") == "separate" and set(hashes) == {"train_file", "validation_file"}
-    record["arguments"]["input_sha256"] = {flags[flag].name: value for flag, value in hashes.items()}
+    assert record["arguments"].pop("tensor_split") == "separate" and set(hashes) == {"train", "evaluation", "model"}
+    record["arguments"]["input_sha256"] = {
+        Path(flags[flag]).name if by == "name" else flag: hashes[role]
+        for flag, role in (("train_file", "train"), ("validation_file", "evaluation"))
+    }
     path.write_text(json.dumps(record))
     assert main(argv(flags)) == 0
     assert "finished; nothing to do" in capsys.readouterr().out
     assert "--seed 42 there, 7 now" in refused(capsys, argv(flags, seed=7))
+    with open(flags["train_file"], "a") as file:
+        file.write("a cat,a cat,1,99\n")
+    assert "other contents of the train files" in refused(capsys, argv(flags))

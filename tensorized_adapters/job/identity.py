@@ -1,0 +1,117 @@
+"""What makes two runs the same: the arguments that can change a result, and the contents of what they name."""
+
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainingArguments
+
+from ..config import LATER
+from ..data.arguments import FILE_FLAGS
+from ..data.places import ROLES, used_files
+from ..defaults import METHOD_FIELDS
+from ..files import sha256_of
+from .flags import Arguments
+
+_PLACES = ("model", "config", "tokenizer")
+# Arguments that cannot change the result: a second start may differ in them. Prefixes end in "_".
+_WITHOUT_EFFECT = (
+    "output_dir overwrite_output_dir resume_from_checkpoint cache_dir token overwrite_cache report_to "
+    "run_name project disable_tqdm debug skip_memory_metrics log_ logging_ trackio_ hub_ push_to_hub "
+    "dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor ddp_ "
+    "prefix_cache_dir "
+    "save_on_each_node save_total_limit eval_accumulation_steps torch_empty_cache_steps local_rank _n_gpu cpu_threads"
+).split()
+# What the state of an optimizer and its schedule brings along: a checkpoint trains on under its own.
+_OF_THE_STATE = (
+    "learning_rate layer_norm_learning_rate head_learning_rate weight_decay adam_beta1 adam_beta2 "
+    "adam_epsilon optim_args lr_scheduler_type diff_final_learning_rate diff_gate_learning_rate"
+).split()
+# What a model's folder is read for; what else lies there does not count.
+_MODEL_FILES = ("*.safetensors", "*.bin", "*.index.json", "config.json", "*.py")
+_TOKENIZER_FILES = ("*token*.json", "vocab*", "merges.txt", "*.model")
+
+
+def used_roles(training: TrainingArguments) -> set[str]:
+    """The parts of the data that a run uses."""
+    return {role for role, flag in zip(ROLES, ("do_train", "do_eval", "do_predict")) if getattr(training, flag)}
+
+
+def input_hashes(arguments: Arguments) -> dict[str, str]:
+    """sha256 of what a run reads from this machine, by role: the data of each part, the model, config and tokenizer.
+
+    Data sets and models of the hub are known by their names and revisions alone. A file that is a role by itself has
+    the plain hash of its contents.
+    """
+    model = arguments.model
+    wanted = used_roles(arguments.training)
+    hashes = {role: _of_all(files) for role, files in used_files(arguments.data, wanted).items() if files}
+    for role, place in zip(_PLACES, (model.model_name_or_path, model.config_name, model.tokenizer_name)):
+        if place and Path(place).is_dir():
+            files = {file for pattern in (*_MODEL_FILES, *_TOKENIZER_FILES) for file in Path(place).glob(pattern)}
+            hashes[role] = _of_all(sorted(file for file in files if file.is_file()), named=True)
+    return hashes
+
+
+def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those of a record's or a start's arguments that can change the result; of earlier records as today's say it."""
+    plain = json.loads(json.dumps(arguments, default=str))
+    owned = METHOD_FIELDS.get(plain.get("method"), ())
+    plain = {name: value for name, value in LATER.items() if name in owned} | plain
+    if isinstance(hashes := plain.get("input_sha256"), dict):  # once by the files' names, then by their flags
+        for role, flag in zip(ROLES, FILE_FLAGS):
+            for name in (flag, Path(plain.get(flag) or "").name):
+                if name in hashes and role not in hashes:
+                    hashes[role] = hashes[name]
+        plain["input_sha256"] = {role: value for role, value in hashes.items() if role in (*ROLES, *_PLACES)}
+    return {
+        name: value
+        for name, value in plain.items()
+        if not any(name == skip or (skip.endswith("_") and name.startswith(skip)) for skip in _WITHOUT_EFFECT)
+    }
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What tells two runs' arguments apart, each in words; empty if both give the same result.
+
+    Contents count as changed where both know them: earlier records hold the hashes of data files alone.
+    """
+    before, now = effective_arguments(before), effective_arguments(now)
+    hashes = [arguments.pop("input_sha256", None) or {} for arguments in (before, now)]
+    odd = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    lines = [f"--{name} {before.get(name)} there, {now.get(name)} now" for name in odd]
+    changed = [role for role in (*ROLES, *_PLACES) if role in hashes[0] and role in hashes[1]]
+    return lines + [f"other contents of the {role} files" for role in changed if hashes[0][role] != hashes[1][role]]
+
+
+def contradictions(checkpoint: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The arguments that a resumed run would not obey, since they are in the state of the checkpoint's optimizer."""
+    before, now = (json.loads(json.dumps(arguments, default=str)) for arguments in (checkpoint, now))
+    return [
+        f"--{name} {before.get(name)} there, {now.get(name)} now"
+        for name in _OF_THE_STATE
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _of_all(files: list[Path], named: bool = False) -> str:
+    """One file's own hash, or that of the hashes of several, with their names where those matter."""
+    hashes = [_hash(os.fspath(file), *_stamp(file)) for file in files]
+    if len(files) == 1 and not named:
+        return hashes[0]
+    names = [file.name if named else "" for file in files]
+    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in zip(names, hashes)).encode()).hexdigest()
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    state = file.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash(path: str, *stamp: int) -> str:
+    """A sweep asks for the same files for every trial."""
+    return sha256_of(Path(path))

@@ -1,0 +1,87 @@
+"""What makes two runs the same: contents by role, and the arguments that a checkpoint was trained under."""
+
+import shutil
+
+import pytest
+from helpers import (
+    argv,
+    assert_equal_runs,
+    glue_folder,
+    pairs,
+    record_of,
+    refused,
+    save_base,
+    spoil_step,
+    write_rows,
+)
+
+from run_glue_tensorized import main
+from tensorized_adapters.training.checkpoints import checkpoints_in
+
+FROM_A_FOLDER = {"train_file": None, "validation_file": None}
+
+
+def _data_set(place):
+    place.mkdir(exist_ok=True)
+    return [write_rows(place / f"{split}.csv", pairs(16, i)) for i, split in enumerate(("train", "validation"))]
+
+
+@pytest.mark.parametrize("changed", ["train_file", "dataset_name", "glue_path", "model_name_or_path"])
+@pytest.mark.parametrize("status", ["finished", "running"])
+def test_contents_that_changed_are_another_run(flags, tmp_path, capsys, changed, status):
+    """Whatever they are called, and whether the run is over or to be gone on with."""
+    place = tmp_path / "place"
+    if changed == "train_file":
+        victim = _data_set(place)[0]
+        flags |= {"train_file": victim, "validation_file": _data_set(tmp_path / "other")[0]}  # of the same name
+    elif changed == "dataset_name":
+        victim = _data_set(place)[0]
+        flags |= FROM_A_FOLDER | {"task_name": None, "dataset_name": place}
+    elif changed == "glue_path":
+        victim = glue_folder(place, "mrpc", 16) / "mrpc" / "train.csv"
+        flags |= FROM_A_FOLDER | {"glue_path": place}
+    else:
+        save_base(place)
+        flags["model_name_or_path"] = place
+    assert main(argv(flags, num_train_epochs=1)) == 0
+    record = flags["output_dir"] / "run.json"
+    record.write_text(record.read_text().replace('"status": "finished"', f'"status": "{status}"'))
+    if changed == "model_name_or_path":
+        shutil.rmtree(place)
+        save_base(place, seed=1)
+    else:
+        write_rows(victim, pairs(48, 9))
+    role = "model" if changed == "model_name_or_path" else "train"
+    assert f"other contents of the {role} files" in refused(capsys, argv(flags, num_train_epochs=1))
+
+
+def test_checkpoints_of_other_arguments_are_passed_over(flags, tmp_path, capsys, monkeypatch):
+    """Resumed under another seed on purpose, and stopped before that was saved: the folder holds the old seed's."""
+    out = flags["output_dir"]
+    assert main(argv(flags)) == 0
+    with monkeypatch.context() as patched:
+        spoil_step(patched, 2, lambda output: output.loss.data.fill_(float("nan")))
+        assert main(argv(flags, seed=7, resume_from_checkpoint=out / "checkpoint-6")) == 1
+    assert record_of(out)["seed"] == 7
+    capsys.readouterr()
+    assert main(argv(flags, seed=7)) == 0
+    error = capsys.readouterr().err
+    assert error.count("was trained under other arguments and is passed over") == 2
+    assert main(argv(flags, seed=7, output_dir=tmp_path / "whole")) == 0
+    assert_equal_runs(tmp_path / "whole", out)
+
+
+@pytest.mark.parametrize("explicitly", ["by name", "True"])
+def test_a_resume_under_what_its_optimizer_would_not_obey_is_refused(flags, tmp_path, capsys, explicitly):
+    out = flags["output_dir"]
+    assert main(argv(flags)) == 0
+    before = {path: path.stat().st_mtime_ns for path in (out, *out.rglob("*"))}
+    value = "True" if explicitly == "True" else out / "checkpoint-6"
+    for changes in ({"learning_rate": 0.01}, {"weight_decay": 0.5}, {"lr_scheduler_type": "cosine"}):
+        line = refused(capsys, argv(flags, resume_from_checkpoint=value, **changes))
+        assert f"--{next(iter(changes))}" in line and "--adapter_path" in line
+    assert {path: path.stat().st_mtime_ns for path in (out, *out.rglob("*"))} == before
+    capsys.readouterr()
+    assert main(argv(flags, resume_from_checkpoint=value, num_train_epochs=3)) == 0  # which it obeys
+    assert "was trained under other arguments (--num_train_epochs 2" in capsys.readouterr().out
+    assert checkpoints_in(out)[0].name == "checkpoint-18"
