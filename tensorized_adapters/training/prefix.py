@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from ..architectures import architecture_of, base_prefix, layer_names, layer_of
 from ..errors import RunFailed, UsageError
-from ..files import rename_into_place
+from ..files import rename_into_place, sha256_of, write_aside
 from ..methods.fingerprint import base_fingerprint
 from ..methods.parameters import backbone_parameters, trained_parameters
 
@@ -91,6 +91,8 @@ class FrozenPrefix:
         shape = (int(ends[-1]), self.model.config.hidden_size)
         if (states := _opened(path, shape, self.dtype)) is not None:
             return PrefixedExamples(examples, states, ends - lengths, lengths)
+        if path.exists():
+            print(f"note: {path} is not as it was written; computing it anew")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             needed, free = self.dtype.itemsize * shape[0] * shape[1], shutil.disk_usage(self.folder).free
@@ -101,6 +103,8 @@ class FrozenPrefix:
                 states = np.lib.format.open_memmap(aside, mode="w+", dtype=self.dtype, shape=shape)
                 self._fill(states, examples, collate, batch_size, ends - lengths, lengths)
                 states.flush()
+                digest = sha256_of(aside)
+            write_aside(_digest_file(path), digest.encode())
         except OSError as error:
             raise RunFailed(f"--prefix_cache_dir {self.folder} cannot be written: {error.strerror}") from None
         return PrefixedExamples(examples, np.load(path, mmap_mode="r"), ends - lengths, lengths)
@@ -223,9 +227,15 @@ def with_prefix(collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]]) ->
     return collate_both
 
 
+def _digest_file(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
 def _opened(path: Path, shape: tuple[int, int], dtype: np.dtype) -> Optional[np.ndarray]:
-    """The file's hidden states, memory-mapped; None if there is no such file or it is not whole."""
+    """The file's hidden states, memory-mapped; None if there is no such file or it is not what was written."""
     try:
+        if sha256_of(path) != _digest_file(path).read_text():
+            return None
         states = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return None

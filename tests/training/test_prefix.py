@@ -24,6 +24,7 @@ from run_glue_tensorized import main
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained, load_adapter, save_adapter
 from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.architectures import layer_names, layer_of
+from tensorized_adapters.files import rename_into_place
 from tensorized_adapters.training.prefix import PREFIX_KEY, FrozenPrefix, lowest_trained_layer, with_prefix
 
 FOUR = {"num_hidden_layers": 4}
@@ -116,7 +117,7 @@ def test_the_file_is_keyed_by_all_that_it_depends_on(tmp_path):
 
     def files_after(model, data=data, autocast=None):
         FrozenPrefix(model, tmp_path, autocast).of(data, collate, 3)
-        return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+        return {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
 
     first = files_after(adapted("2-3"))
     assert len(first) == 1
@@ -187,12 +188,21 @@ def test_kill_9_with_a_cached_prefix_then_the_same_command(prefix_flags, tmp_pat
     assert_equal_runs(whole, killed)
 
 
-def test_a_damaged_file_is_computed_again(prefix_flags, tmp_path):
+@pytest.mark.parametrize("damage", ["truncated", "a bit flipped", "its checksum is gone"])
+def test_a_damaged_file_is_computed_again(prefix_flags, tmp_path, capsys, damage):
     flags = prefix_flags | {"cache_frozen_prefix": True}
     assert main(argv(flags)) == 0
-    for path in (tmp_path / "cache").iterdir():
-        path.write_bytes(path.read_bytes()[:-40])
+    for path in (tmp_path / "cache").glob("*.npy"):
+        content = path.read_bytes()
+        if damage == "truncated":
+            path.write_bytes(content[:-40])
+        elif damage == "a bit flipped":
+            path.write_bytes(content[:-2] + bytes([content[-2] ^ 64]) + content[-1:])
+        else:
+            path.with_suffix(".sha256").unlink()
+    capsys.readouterr()
     assert main(argv(flags, output_dir=tmp_path / "again")) == 0
+    assert capsys.readouterr().out.count("is not as it was written; computing it anew") == 2
     assert_equal_runs(flags["output_dir"], tmp_path / "again")
 
 
@@ -244,11 +254,23 @@ def test_full_evaluation_in_bfloat16_with_a_cached_prefix(prefix_flags):
 def test_a_killed_process_leaves_nothing_for_long(prefix_flags, tmp_path):
     flags = prefix_flags | {"cache_frozen_prefix": True}
     assert main(argv(flags)) == 0
-    path = next((tmp_path / "cache").iterdir())
+    path = next((tmp_path / "cache").glob("*.npy"))
     left = path.with_name(f".{path.name}.99999999.aside")
     path.rename(left)
     assert main(argv(flags, output_dir=tmp_path / "again")) == 0
     assert path.exists() and not left.exists()
+
+
+def test_processes_that_share_a_folder_keep_out_of_each_others_files(tmp_path):
+    """Which process ids do not tell apart: those of two containers may be equal, and those of another host unknown."""
+    target = tmp_path / "states.npy"
+    with rename_into_place(target) as first:
+        first.write_bytes(b"first")
+        with rename_into_place(target) as second:
+            assert second != first and first.read_bytes() == b"first"  # which is being written and not left over
+            second.write_bytes(b"second")
+        assert target.read_bytes() == b"second"
+    assert target.read_bytes() == b"first" and list(tmp_path.iterdir()) == [target]
 
 
 def test_left_padding_and_a_folder_without_use_are_refused(prefix_flags, capsys):
