@@ -11,10 +11,11 @@ PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")
 INITS = ("calibrated", "published")
 SITES = ("both", "attention", "ffn")
 SPLITS = ("separate", "interleaved")
+SCOPES = ("site", "model")
 BITFIT_TERMS = ("all", "query_and_intermediate")
 
 # Fields that files of earlier versions lack, with the value that says what they meant.
-LATER = {"adapter_layers": None, "tensor_split": "separate"}
+LATER = {"adapter_layers": None, "tensor_split": "separate", "tensor_scope": "site"}
 
 # Field -> lowest value, bound above, whether the lowest belongs to the range.
 _RANGES = {
@@ -67,6 +68,13 @@ class AdapterConfig:
         metadata={
             "help": "How a weight's modes stand in the tensor: 'separate', input modes before output modes, as "
             "published; 'interleaved', in pairs, which makes it a sum of Kronecker products."
+        },
+    )
+    tensor_scope: Literal[SCOPES] = field(
+        default="site",
+        metadata={
+            "help": "Whose weights a tensor holds: 'site', one adapter's, as published; 'model', those of all "
+            "adapters, with a mode of sites."
         },
     )
     adapter_init: Literal[INITS] = field(
@@ -144,6 +152,7 @@ class AdapterConfig:
             ("adapter_init", INITS),
             ("adapter_sites", SITES),
             ("tensor_split", SPLITS),
+            ("tensor_scope", SCOPES),
             ("bitfit_terms", BITFIT_TERMS),
         ):
             _require_choice(name, getattr(self, name), choices)
@@ -203,6 +212,7 @@ class AdapterConfig:
         notes = {
             "if_adapter_like": {False: "one matrix"},
             "tensor_split": {"interleaved": "interleaved"},
+            "tensor_scope": {"model": "joint"},
             "bitfit_terms": {"query_and_intermediate": "query and intermediate"},
             "phm_dim": {n: f"n={n}" for n in (self.phm_dim,) if n != 4},
         }

@@ -70,6 +70,9 @@ CONFIGS = {
     "interleaved": AdapterConfig(
         adapter_projection_type="tr", tensorized_layer_rank=2, adapter_size=8, tensor_split="interleaved"
     ),
+    "joint": AdapterConfig(
+        adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8, tensor_scope="model"
+    ),
     "dense": AdapterConfig(method="dense", adapter_size=8),
     "compacter": AdapterConfig(method="compacter", adapter_size=8),
     "compacter++": AdapterConfig(method="compacter", adapter_size=8, adapter_sites="ffn", phm_dim=2),

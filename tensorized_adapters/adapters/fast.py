@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ..tensors.formats import FactorizedWeight, project, times
+from ..tensors.formats import FactorizedWeight, SiteWeight, project, times
 
 Matrices = tuple[Tensor, ...]
+Weight = FactorizedWeight | SiteWeight
 
 
 class _Passes(threading.local):
@@ -29,12 +30,13 @@ class _Passes(threading.local):
 _passes = _Passes()
 
 
-def factorized_weights(module: nn.Module) -> list[FactorizedWeight]:
-    """Every factorised weight in a module, in its order."""
-    return [part for part in module.modules() if isinstance(part, FactorizedWeight)]
+def factorized_weights(module: nn.Module) -> list[Weight]:
+    """Every factorised weight in a module, in its order; of a tensor for several sites, the weight of each site."""
+    parts = [part for part in module.modules() if isinstance(part, Weight)]
+    return [part for part in parts if isinstance(part, SiteWeight) or part.view.sites is None]
 
 
-def matrices_of(weight: FactorizedWeight) -> Matrices:
+def matrices_of(weight: Weight) -> Matrices:
     """The one or two matrices whose product is the weight: those of this forward pass, or computed now."""
     if torch.compiler.is_compiling() or not _passes.stack:
         return weight.matrices()
@@ -45,10 +47,11 @@ class MergedWeights:
     """Computes a model's factorised weights together, for one forward pass after the other."""
 
     def __init__(self, model: nn.Module):
-        groups: dict[Any, list[FactorizedWeight]] = defaultdict(list)
+        groups: dict[Any, list[Weight]] = defaultdict(list)
         for weight in factorized_weights(model):
-            shapes = tuple(p.shape for p in weight.parameters())
-            groups[type(weight), weight.view, weight.gain, shapes].append(weight)
+            shapes = tuple(part.shape for part in weight.parts())
+            kind = id(weight.joint) if isinstance(weight, SiteWeight) else type(weight)
+            groups[kind, weight.view, weight.gain, shapes].append(weight)
         self._groups = list(groups.values())
 
     @contextmanager
@@ -64,7 +67,7 @@ class MergedWeights:
 
     def _merged(self) -> Iterator[tuple[int, Matrices]]:
         for group in self._groups:
-            parts = [torch.stack(part) for part in zip(*(weight.parameters() for weight in group))]
+            parts = [torch.stack(part) for part in zip(*(weight.parts() for weight in group))]
             first, *rest = group[0].matrices(parts)
             first = first.mT.contiguous().mT  # columns behind each other, as formats.times wants them
             stacked = [first, *(matrix.contiguous() for matrix in rest)]

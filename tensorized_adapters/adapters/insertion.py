@@ -3,7 +3,7 @@
 The backbone's modules stay where they are and keep their parameters' names.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -13,15 +13,11 @@ from .base import Adapter
 CHILD = "adapter"
 
 
-def insert_adapters(model: PreTrainedModel, sites: Iterable[str], new_adapter: Callable[[int], Adapter]) -> None:
-    """Hang an adapter on the module at every site (a name relative to the base model).
-
-    Args:
-        new_adapter: makes an adapter for a hidden size; called for one site after the other.
-    """
-    for name in sites:
+def insert_adapters(model: PreTrainedModel, sites: Iterable[str], adapters: Iterable[Adapter]) -> None:
+    """Hang an adapter on the module at every site (a name relative to the base model)."""
+    for name, adapter in zip(sites, adapters):
         site = model.base_model.get_submodule(name)
-        site.add_module(CHILD, new_adapter(model.config.hidden_size))
+        site.add_module(CHILD, adapter)
         site.register_forward_hook(_through_adapter)
     # Afterwards, so that the parameters that adapters share are drawn, and stay shared, in one place.
     like = next(model.base_model.parameters())

@@ -1,43 +1,25 @@
 """The two residual adapters of the paper ("Tensorized Adapters", 2022): bottleneck and one matrix."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from ..config import AdapterConfig
-from ..tensors.formats import new_weight, project
+from ..tensors.formats import FactorizedWeight, SiteWeight, new_weight, project
 from ..tensors.initialization import ONE_MATRIX_GAIN, calibrated_start_, published_start_
 from ..tensors.shapes import Matricization, matricizations
 from .base import Adapter
-from .fast import bottleneck, matrices_of
-
-
-def views_of(config: AdapterConfig, hidden_size: int) -> list[Matricization]:
-    """How each weight of an adapter is seen as a tensor; raises UsageError for a size without a useful split."""
-    interleaved = config.tensor_split == "interleaved"
-    return matricizations(config.adapter_projection_type, hidden_size, config.bottleneck, interleaved)
+from .fast import Weight, bottleneck, matrices_of
 
 
 class BottleneckAdapter(Adapter):
     """h -> h + relu(h D) U with factorised D (hidden x m) and U (m x hidden); no biases, as published."""
 
-    def __init__(self, config: AdapterConfig, hidden_size: int):
+    def __init__(self, down: Weight, up: Weight):
         super().__init__()
-        self.init = config.adapter_init
-        self.down, self.up = (
-            new_weight(config.adapter_projection_type, view, config.tensorized_layer_rank)
-            for view in views_of(config, hidden_size)
-        )
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Calibrated: the identity, bit for bit, as U's last factor is zero. Published: all factors uniform."""
-        for weight, last_factor in ((self.down, 1.0), (self.up, 0.0)):
-            if self.init == "published":
-                published_start_(weight)
-            else:
-                calibrated_start_(weight, 1 / math.sqrt(weight.view.in_features), last_factor)
+        self.down, self.up = down, up
 
     def forward(self, hidden: Tensor) -> Tensor:
         return bottleneck(hidden, matrices_of(self.down), matrices_of(self.up))
@@ -46,25 +28,47 @@ class BottleneckAdapter(Adapter):
 class OneMatrixAdapter(Adapter):
     """h -> h + relu(h W) with a factorised square W (hidden x hidden), applied from the right as published."""
 
-    def __init__(self, config: AdapterConfig, hidden_size: int):
+    def __init__(self, weight: Weight):
         super().__init__()
-        self.init = config.adapter_init
-        (view,) = views_of(config, hidden_size)
-        self.weight = new_weight(config.adapter_projection_type, view, config.tensorized_layer_rank)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        if self.init == "published":
-            published_start_(self.weight)
-        else:  # the ReLU passes half of the energy, hence sqrt(2)
-            std = 1 / math.sqrt(self.weight.view.in_features)
-            calibrated_start_(self.weight, std, math.sqrt(2) * ONE_MATRIX_GAIN)
+        self.weight = weight
 
     def forward(self, hidden: Tensor) -> Tensor:
         return hidden + torch.relu(project(hidden, matrices_of(self.weight)))
 
 
-def new_adapter(config: AdapterConfig, hidden_size: int) -> Adapter:
-    """The tensorized adapter that ``config`` describes, for one site of a model of the given hidden size."""
+def views_of(config: AdapterConfig, hidden_size: int, sites: int) -> list[Matricization]:
+    """How the weights of an adapter are seen as tensors, or with ``--tensor_scope model`` those of all ``sites``.
+
+    Raises:
+        UsageError: for a size without a useful split.
+    """
+    interleaved = config.tensor_split == "interleaved"
+    together = sites if config.tensor_scope == "model" else None
+    return matricizations(config.adapter_projection_type, hidden_size, config.bottleneck, interleaved, together)
+
+
+def new_adapters(config: AdapterConfig, hidden_size: int, sites: int = 1) -> Iterator[Adapter]:
+    """The tensorized adapters that ``config`` describes, one after the other, for a model of the given hidden size."""
     kind = BottleneckAdapter if config.if_adapter_like else OneMatrixAdapter
-    return kind(config, hidden_size)
+    views = views_of(config, hidden_size, sites)
+    joint = _new_weights(config, views) if config.tensor_scope == "model" else None
+    for site in range(sites):
+        yield kind(*([SiteWeight(weight, site) for weight in joint] if joint else _new_weights(config, views)))
+
+
+def _new_weights(config: AdapterConfig, views: list[Matricization]) -> list[FactorizedWeight]:
+    """[down, up] or the one square weight, at their start.
+
+    Calibrated: a bottleneck is the identity, bit for bit, as U's last factor is zero; a square matrix next to it (the
+    ReLU passes half of the energy, hence sqrt(2)). Published: all factors uniform.
+    """
+    lasts = (1.0, 0.0) if config.if_adapter_like else (math.sqrt(2) * ONE_MATRIX_GAIN,)
+    weights = []
+    for view, last_factor in zip(views, lasts):
+        weight = new_weight(config.adapter_projection_type, view, config.tensorized_layer_rank)
+        if config.calibrated:
+            calibrated_start_(weight, 1 / math.sqrt(view.in_features), last_factor)
+        else:
+            published_start_(weight)
+        weights.append(weight)
+    return weights

@@ -1,5 +1,7 @@
 """Compacter and Compacter++ (Mahabadi et al., 2021)."""
 
+from collections.abc import Iterator
+
 from transformers import PreTrainedModel
 
 from ..adapters.base import Adapter
@@ -16,15 +18,12 @@ class Compacter(ResidualAdapters):
         super().check(model)
         check_phm_dim(self.config.phm_dim, model.config.hidden_size, self.config.adapter_size)
 
-    def insert(self, model: PreTrainedModel, head: set[str]) -> None:
-        self._rule = None  # drawn by the first adapter
-        super().insert(model, head)
-        del self._rule
-
-    def new_adapter(self, hidden_size: int) -> Adapter:
-        adapter = CompacterAdapter(self.config, hidden_size, self._rule)
-        self._rule = adapter.rule
-        return adapter
+    def new_adapters(self, hidden_size: int, sites: int) -> Iterator[Adapter]:
+        rule = None  # drawn by the first adapter
+        for _ in range(sites):
+            adapter = CompacterAdapter(self.config, hidden_size, rule)
+            rule = adapter.rule
+            yield adapter
 
     def count_of_one(self, hidden_size: int) -> int:
         return CompacterAdapter.parameter_count(hidden_size, self.config.adapter_size)

@@ -1,5 +1,7 @@
 """Dense bottleneck adapters (Houlsby et al., 2019), the baseline of the paper."""
 
+from collections.abc import Iterator
+
 from ..adapters.base import Adapter
 from ..adapters.dense import DenseAdapter
 from .residual import ResidualAdapters
@@ -10,8 +12,8 @@ class Dense(ResidualAdapters):
 
     name = "dense"
 
-    def new_adapter(self, hidden_size: int) -> Adapter:
-        return DenseAdapter(self.config, hidden_size)
+    def new_adapters(self, hidden_size: int, sites: int) -> Iterator[Adapter]:
+        return (DenseAdapter(self.config, hidden_size) for _ in range(sites))
 
     def count_of_one(self, hidden_size: int) -> int:
         return DenseAdapter.parameter_count(hidden_size, self.config.adapter_size)

@@ -1,7 +1,7 @@
 """What the methods share that put residual adapters behind the sublayers."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import MethodType
 
 import torch
@@ -17,8 +17,8 @@ from .base import Method
 class ResidualAdapters(Method):
     """A method whose adapters are modules h -> h + update(h)."""
 
-    def new_adapter(self, hidden_size: int) -> Adapter:
-        """One adapter, for one site of a model of the given hidden size."""
+    def new_adapters(self, hidden_size: int, sites: int) -> Iterator[Adapter]:
+        """One adapter after the other, for so many sites of a model of the given hidden size."""
         raise NotImplementedError
 
     def count_of_one(self, hidden_size: int) -> int:
@@ -29,7 +29,8 @@ class ResidualAdapters(Method):
         return len(site_names(model, self.config)) * self.count_of_one(model.config.hidden_size)
 
     def insert(self, model: PreTrainedModel, head: set[str]) -> None:
-        insert_adapters(model, site_names(model, self.config), self.new_adapter)
+        names = site_names(model, self.config)
+        insert_adapters(model, names, self.new_adapters(model.config.hidden_size, len(names)))
         self.merged = MergedWeights(model)
         self._forward_before = model.__dict__.get("forward")
         forward = getattr(model.forward, "__func__", type(model).forward)

@@ -1,16 +1,18 @@
 """Tensorized adapters, the paper's method."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from transformers import PreTrainedModel
 
 from ..adapters.base import Adapter
-from ..adapters.tensorized import new_adapter, views_of
+from ..adapters.tensorized import new_adapters, views_of
 from ..architectures import site_names
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..tensors.formats import FORMATS
 from ..tensors.ranks import check_rank, largest_rank
+from ..tensors.shapes import Matricization
 from .residual import ResidualAdapters
 
 
@@ -21,16 +23,19 @@ class Tensorized(ResidualAdapters):
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
-        config = self.config
-        views = views_of(config, model.config.hidden_size)
-        check_rank(config.adapter_projection_type, config.tensorized_layer_rank, views)
+        check_rank(self.config.adapter_projection_type, self.config.tensorized_layer_rank, self.views(model))
 
-    def new_adapter(self, hidden_size: int) -> Adapter:
-        return new_adapter(self.config, hidden_size)
+    def views(self, model: PreTrainedModel) -> list[Matricization]:
+        """How the weights are seen as tensors, of one site or of all together."""
+        return views_of(self.config, model.config.hidden_size, len(site_names(model, self.config)))
 
-    def count_of_one(self, hidden_size: int) -> int:
+    def new_adapters(self, hidden_size: int, sites: int) -> Iterator[Adapter]:
+        return new_adapters(self.config, hidden_size, sites)
+
+    def added_count(self, model: PreTrainedModel) -> int:
         kind, rank = FORMATS[self.config.adapter_projection_type], self.config.tensorized_layer_rank
-        return sum(kind.parameter_count(view.shape, rank) for view in views_of(self.config, hidden_size))
+        tensors = 1 if self.config.tensor_scope == "model" else len(site_names(model, self.config))
+        return tensors * sum(kind.parameter_count(view.shape, rank) for view in self.views(model))
 
 
 def rank_within(config: AdapterConfig, model: PreTrainedModel, target: int) -> tuple[int, str]:
@@ -39,12 +44,12 @@ def rank_within(config: AdapterConfig, model: PreTrainedModel, target: int) -> t
     Raises:
         UsageError: if rank 1 has more.
     """
-    Tensorized(replace(config, tensorized_layer_rank=1)).check(model)
-    kind, hidden = config.adapter_projection_type, model.config.hidden_size
-    sites, views = len(site_names(model, config)), views_of(config, hidden)
+    at_rank_1 = Tensorized(replace(config, tensorized_layer_rank=1))
+    at_rank_1.check(model)
+    kind = config.adapter_projection_type
     costs = {
-        rank: sites * sum(FORMATS[kind].parameter_count(view.shape, rank) for view in views)
-        for rank in range(1, largest_rank(kind, views) + 1)
+        rank: Tensorized(replace(config, tensorized_layer_rank=rank)).added_count(model)
+        for rank in range(1, largest_rank(kind, at_rank_1.views(model)) + 1)
     }
     within = [rank for rank, cost in costs.items() if cost <= target]
     if not within:

@@ -65,14 +65,18 @@ class FactorizedWeight:
         """
         raise NotImplementedError
 
+    def parts(self) -> list[Tensor]:
+        """The factors, in the order of ``parameters()``."""
+        return list(self.parameters())
+
     def matrices(self, parts: Optional[list[Tensor]] = None) -> tuple[Tensor, ...]:
         """One or two matrices whose product is W (in x out), by whichever takes fewer multiply-adds.
 
         Args:
             parts: factors to use instead of the weight's own, for example those of several weights stacked along a
-                leading dimension, which the matrices then have too.
+                leading dimension, which the matrices then have too. Of a tensor for several sites, those of one site.
         """
-        parts = list(self.parameters()) if parts is None else parts
+        parts = self.parts() if parts is None else parts
         with torch.autocast(parts[0].device.type, enabled=False):  # small products, in the factors' own precision
             a, b = self.low_rank_pair(parts, self.view.cut)
             a, b = (self.gain * a, b) if a.numel() < b.numel() else (a, self.gain * b)
@@ -267,6 +271,42 @@ class LowRankMatrix(TT, name="tensorized_adapters_matrix"):
 
 
 FORMATS: dict[str, type[FactorizedWeight]] = {"cp": CP, "tucker": Tucker, "tt": TT, "tr": TR, "matrix": LowRankMatrix}
+
+
+class SiteWeight(nn.Module):
+    """One site's matrix out of the tensor for all of them: its row of the factor of sites, or its core.
+
+    Args:
+        joint: a factorised weight whose view has sites; the same for each of them.
+        site: from 0.
+    """
+
+    def __init__(self, joint: FactorizedWeight, site: int):
+        super().__init__()
+        self.joint, self.site = joint, site
+
+    @property
+    def view(self) -> Matricization:
+        return self.joint.view
+
+    @property
+    def gain(self) -> float:
+        return self.joint.gain
+
+    def parts(self) -> list[Tensor]:
+        """The tensor's factors, the one of sites cut down to this site: a mode of size 1 stays in its place."""
+        parts = self.joint.parts()
+        place = len(parts) - len(self.view.shape) + self.view.cut
+        parts[place] = parts[place].narrow(-2, self.site, 1)
+        return parts
+
+    def matrices(self, parts: Optional[list[Tensor]] = None) -> tuple[Tensor, ...]:
+        """As :meth:`FactorizedWeight.matrices`."""
+        return self.joint.matrices(self.parts() if parts is None else parts)
+
+    def matrix(self) -> Tensor:
+        """The assembled weight (in x out)."""
+        return reduce(torch.matmul, self.matrices())
 
 
 def new_weight(projection_type: str, view: Matricization, rank: int) -> FactorizedWeight:

@@ -15,10 +15,12 @@ the same trajectory as a learning rate of its own for every factor.
 """
 
 import math
+from typing import Optional
 
 import torch
+from torch import Tensor
 
-from .formats import FactorizedWeight
+from .formats import CP, FactorizedWeight
 
 PUBLISHED_BOUND = 0.1
 # |relu(h W)| / |h| of a one-matrix adapter at its start: small enough to change no logit by more than 1e-3, and not
@@ -49,15 +51,28 @@ def calibrated_start_(weight: FactorizedWeight, std: float, last_factor: float =
     parameters = list(weight.parameters())
     n = len(parameters)
     for name, parameter in weight.named_parameters():
-        # CP's weights start neutral, not random.
-        parameter.fill_(n * std) if name == "weights" else parameter.normal_(std=n * std)
+        # CP's weights start neutral, not random, and so does their like, its factor of sites: every site the same.
+        neutral = name == "weights" or (isinstance(weight, CP) and name == f"factors.factor_{_mode_of_sites(weight)}")
+        parameter.fill_(n * std) if neutral else parameter.normal_(std=n * std)
     weight.gain = gain_of(n, weight.terms(len(weight.shape), weight.bond), std)
-    measured = weight.matrix().double().std(correction=0).item()
+    measured = _assembled(weight).double().std(correction=0).item()
     for parameter in parameters:
         parameter.mul_((std / measured) ** (1 / n))
     if last_factor != 1.0:
         weight.gain *= n
         parameters[-1].mul_(last_factor / n)
+
+
+def _mode_of_sites(weight: FactorizedWeight) -> Optional[int]:
+    return None if weight.view.sites is None else weight.view.cut
+
+
+def _assembled(weight: FactorizedWeight) -> Tensor:
+    """All that the weight stands for, in any order: one matrix, or those of all sites."""
+    if weight.view.sites is None:
+        return weight.matrix()
+    a, b = weight.low_rank_pair(weight.parts(), weight.view.cut)
+    return weight.gain * (a @ b)
 
 
 def gain_of(factors: int, terms: int, std: float) -> float:

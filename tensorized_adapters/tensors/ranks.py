@@ -8,8 +8,8 @@ from .shapes import Matricization
 
 
 def max_rank(projection_type: str, view: Matricization) -> int:
-    """The largest rank the format can use: within its modes or bonds, and storing no more than the matrix itself."""
-    kind, shape, size = FORMATS[projection_type], view.shape, view.in_features * view.out_features
+    """The largest rank the format can use: within its modes or bonds, and storing no more than what it stands for."""
+    kind, shape, size = FORMATS[projection_type], view.shape, view.size
     bound = kind.usable_rank(shape) or size
     rank = 0
     while rank < bound and kind.parameter_count(shape, rank + 1) <= size:
@@ -27,7 +27,8 @@ def check_rank(projection_type: str, rank: int, views: Sequence[Matricization]) 
     largest = largest_rank(projection_type, views)
     if rank > largest:
         view = views[0]
+        at_sites = f" at {view.sites} sites" if view.sites else ""
         raise UsageError(
             f"--tensorized_layer_rank {rank} is above what {projection_type} can use for a {view.in_features} x "
-            f"{view.out_features} projection; the largest is {largest}"
+            f"{view.out_features} projection{at_sites}; the largest is {largest}"
         )

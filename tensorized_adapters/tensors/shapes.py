@@ -19,18 +19,23 @@ class Matricization:
     the matrix. Interleaved, its modes are pairs (i1 o1, i2 o2), so that one term of a rank-r tensor is a Kronecker
     product, and W has full matrix rank already at r = 1 (Van Loan & Pitsianis, "Approximation with Kronecker
     Products", 1993).
+
+    With ``sites``, one tensor holds the matrices of that many sites, and has a mode of sites at the cut: a train or a
+    ring then has a core for each site between what all of them share (LoTR, arXiv 2402.01376; MetaTT, arXiv
+    2506.09105); for CP (LoRTA, arXiv 2410.04060) and Tucker any place is the same.
     """
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     interleaved: bool = False
+    sites: Optional[int] = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The tensor's modes."""
-        if self.interleaved:
-            return tuple(i * o for i, o in zip(self.inputs, self.outputs))
-        return (*self.inputs, *self.outputs)
+        pairs = tuple(i * o for i, o in zip(self.inputs, self.outputs))
+        modes = pairs if self.interleaved else (*self.inputs, *self.outputs)
+        return modes if self.sites is None else (*modes[: self.cut], self.sites, *modes[self.cut :])
 
     @property
     def cut(self) -> int:
@@ -44,6 +49,11 @@ class Matricization:
     @property
     def out_features(self) -> int:
         return math.prod(self.outputs)
+
+    @property
+    def size(self) -> int:
+        """How many numbers the matrices have that the tensor stands for."""
+        return self.in_features * self.out_features * (self.sites or 1)
 
     def matrix_of(self, tensor: Tensor, batch: tuple[int, ...] = ()) -> Tensor:
         """The matrix (*batch, in, out) that a tensor of these modes stands for.
@@ -75,15 +85,20 @@ def balanced_split(size: int, what: str = "hidden size") -> tuple[int, int]:
 
 
 def matricizations(
-    projection_type: str, hidden_size: int, bottleneck: Optional[int], interleaved: bool = False
+    projection_type: str,
+    hidden_size: int,
+    bottleneck: Optional[int],
+    interleaved: bool = False,
+    sites: Optional[int] = None,
 ) -> list[Matricization]:
-    """How each weight of an adapter is seen: [down, up], or the one square matrix where ``bottleneck`` is None.
+    """How each weight of an adapter is seen: [down, up], or the one square matrix where ``bottleneck`` is None; with
+    ``sites``, how the weights of so many adapters are seen together.
 
     Raises:
         UsageError: for a size without a useful split; only the bottleneck of separate modes needs none.
     """
     hidden = (hidden_size,) if projection_type == "matrix" else balanced_split(hidden_size)
     if bottleneck is None:
-        return [Matricization(hidden, hidden, interleaved)]
+        return [Matricization(hidden, hidden, interleaved, sites)]
     inner = balanced_split(bottleneck, "--adapter_size") if interleaved else (bottleneck,)
-    return [Matricization(hidden, inner, interleaved), Matricization(inner, hidden, interleaved)]
+    return [Matricization(hidden, inner, interleaved, sites), Matricization(inner, hidden, interleaved, sites)]

@@ -21,6 +21,12 @@ CONFIGS += [
     AdapterConfig(adapter_projection_type=kind, tensorized_layer_rank=2, adapter_size=8, tensor_split="interleaved")
     for kind in ("cp", "tr")
 ]
+CONFIGS += [
+    AdapterConfig(
+        adapter_projection_type=kind, tensorized_layer_rank=2, adapter_size=8, tensor_scope="model", **changes
+    )
+    for kind, changes in (("cp", {}), ("tucker", {"if_adapter_like": False}), ("tt", {"tensor_split": "interleaved"}))
+]
 
 
 def name(config):

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from tensorized_adapters import AdapterConfig, add_adapters, count_trained, remove_adapters
 from tensorized_adapters.adapters.fast import factorized_weights
 from tensorized_adapters.adapters.insertion import adapters_of
-from tensorized_adapters.adapters.tensorized import new_adapter
+from tensorized_adapters.adapters.tensorized import new_adapters
 
 PUBLISHED = Path(__file__).parent.parent / "stored" / "published_forward.npz"
 # Adapters at ranks 2, 4, 8, and for the bottleneck the published percentages at 2 and 4.
@@ -72,7 +72,7 @@ def test_the_published_forward_pass(mode, kind):
         if_adapter_like=mode == "bottleneck",
         adapter_init="published",
     )
-    adapter = new_adapter(config, 768).double()
+    adapter = next(new_adapters(config, 768)).double()
     names = {"down_project": "down", "up_project": "up"} if mode == "bottleneck" else {"tensorized_layer": "weight"}
     for theirs, ours in names.items():
         weight = getattr(adapter, ours)

@@ -1,5 +1,6 @@
 """Each format against tensorly, against a dense layer, and against the published arithmetic."""
 
+import functools
 import math
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from helpers import reconstruction
 
 from tensorized_adapters import UsageError
-from tensorized_adapters.tensors.formats import FORMATS, new_weight, pair_is_cheaper
+from tensorized_adapters.tensors.formats import FORMATS, SiteWeight, new_weight, pair_is_cheaper
 from tensorized_adapters.tensors.ranks import check_rank, max_rank
 from tensorized_adapters.tensors.shapes import balanced_split, matricizations
 
@@ -42,6 +43,32 @@ def test_the_low_rank_pair_is_the_tensorly_reconstruction_at_every_cut(kind, vie
         a, b = weight.low_rank_pair(list(weight.parameters()), position)
         expected = tensor.reshape(math.prod(shape[:position]), -1)
         assert torch.allclose(weight.gain * a @ b, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("bottleneck", [12, None])
+@pytest.mark.parametrize("rank", [1, 3, 5])
+def test_a_sites_matrix_is_its_slice_of_the_tensor_for_all(kind, interleaved, bottleneck, rank):
+    """Which tensorly assembles; alone and stacked, with the gradients of a dense tensor."""
+    if kind == "matrix" and interleaved:
+        return
+    sites = 4
+    for view in matricizations(kind, 48, bottleneck, interleaved, sites):
+        joint = random_weight(kind, view, rank)
+        tensor = joint.to_tensor().movedim(view.cut, 0)
+        expected = torch.stack([view.matrix_of(tensor[site]) for site in range(sites)])
+        weights = [SiteWeight(joint, site) for site in range(sites)]
+        singly = torch.stack([weight.matrix() for weight in weights])
+        parts = [torch.stack(part) for part in zip(*(weight.parts() for weight in weights))]
+        stacked = functools.reduce(torch.matmul, joint.matrices(parts))
+        upstream = torch.randn_like(expected)
+        theirs = torch.autograd.grad(expected, list(joint.parameters()), upstream)
+        for ours in (singly, stacked):
+            assert torch.allclose(ours, expected, rtol=1e-10, atol=1e-10)
+            for one, other in zip(torch.autograd.grad(ours, list(joint.parameters()), upstream), theirs):
+                assert torch.allclose(one, other, rtol=1e-9, atol=1e-9)
+        assert FORMATS[kind].parameter_count(view.shape, rank) == sum(p.numel() for p in joint.parameters())
 
 
 @pytest.mark.parametrize("kind", ["cp", "tt"])

@@ -9,7 +9,7 @@ import torch
 
 from tensorized_adapters import AdapterConfig
 from tensorized_adapters.adapters.fast import factorized_weights
-from tensorized_adapters.adapters.tensorized import new_adapter
+from tensorized_adapters.adapters.tensorized import new_adapters
 from tensorized_adapters.tensors.formats import FORMATS
 
 SPLIT_FORMATS = [(kind, "separate") for kind in FORMATS] + [
@@ -19,7 +19,8 @@ SPLIT_FORMATS = [(kind, "separate") for kind in FORMATS] + [
 
 def adapter(kind, rank, hidden, **changes):
     torch.manual_seed(rank + hidden)
-    return new_adapter(AdapterConfig(adapter_projection_type=kind, tensorized_layer_rank=rank, **changes), hidden)
+    config = AdapterConfig(adapter_projection_type=kind, tensorized_layer_rank=rank, **changes)
+    return next(new_adapters(config, hidden))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -34,6 +35,33 @@ def test_calibrated_start_is_that_of_a_dense_layer_for_every_format(kind, rank, 
     one_matrix = adapter(kind, rank, hidden, if_adapter_like=False)
     gain = (one_matrix(x) - x).norm() / x.norm()
     assert 2e-5 < gain < 5e-4
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("if_adapter_like", [True, False])
+def test_the_start_of_a_tensor_for_all_sites_is_a_dense_layers_too(kind, if_adapter_like):
+    config = AdapterConfig(
+        adapter_projection_type=kind, tensor_scope="model", tensorized_layer_rank=4, if_adapter_like=if_adapter_like
+    )
+    torch.manual_seed(0)
+    adapters = list(new_adapters(config, 384, sites=24))
+    x = torch.randn(2, 7, 384)
+    if if_adapter_like:
+        every = torch.stack([adapter.down.matrix() for adapter in adapters])
+        assert every.std().item() == pytest.approx(1 / math.sqrt(384), rel=1e-3)
+        assert all(torch.equal(adapter(x), x) for adapter in adapters)
+    else:
+        gains = torch.stack([(adapter(x) - x).norm() / x.norm() for adapter in adapters])
+        assert 2e-5 < gains.pow(2).mean().sqrt() < 5e-4
+    parameters = {id(p): p for adapter in adapters for p in adapter.parameters()}
+    assert len(parameters) == len(list(adapters[0].parameters()))
+    if not if_adapter_like:
+        return
+    with torch.no_grad():  # a coherent step of the rate moves the sites' matrices by about the rate
+        for parameter in adapters[0].down.parameters():
+            parameter += 1e-4 * torch.sign(parameter)
+    moved = torch.stack([adapter.down.matrix() for adapter in adapters]) - every
+    assert 0.4e-4 < moved.std() < 1.6e-4
 
 
 @pytest.mark.parametrize("kind", FORMATS)
