@@ -18,6 +18,8 @@ _HOME = {
     "add_adapters": "methods.verbs",
     "remove_adapters": "methods.verbs",
     "adapters_off": "methods.verbs",
+    "merge_adapters": "methods.merging",
+    "unmerge_adapters": "methods.merging",
     "count_trained": "methods.parameters",
     "optimizer_groups": "methods.parameters",
     "save_adapter": "saving.adapter",

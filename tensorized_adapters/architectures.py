@@ -168,12 +168,22 @@ def site_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
         UsageError: for an unsupported architecture, or one whose modules the row does not name.
     """
     row = architecture_of(model.config.model_type)
-    parts = {"both": (row.attention, row.ffn), "attention": (row.attention,), "ffn": (row.ffn,)}[config.adapter_sites]
+    return _in_chosen_layers(model, config, {"attention": row.attention, "ffn": row.ffn})
+
+
+def site_inputs(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
+    """For each of :func:`site_names`, a linear layer that takes what its sublayer takes, and nothing else."""
+    row = architecture_of(model.config.model_type)
+    return _in_chosen_layers(model, config, {"attention": row.value, "ffn": row.intermediate})
+
+
+def _in_chosen_layers(model: PreTrainedModel, config: AdapterConfig, of_sublayer: dict[str, str]) -> list[str]:
     return [
         _existing(model, f"{layer}.{part}")
         for i, layer in enumerate(layer_names(model))
         if config.layers is None or i in config.layers
-        for part in parts
+        for sublayer, part in of_sublayer.items()
+        if config.adapter_sites in ("both", sublayer)
     ]
 
 

@@ -12,14 +12,17 @@ INITS = ("calibrated", "published")
 SITES = ("both", "attention", "ffn")
 SPLITS = ("separate", "interleaved")
 SCOPES = ("site", "model")
+PLACEMENTS = ("sequential", "parallel", "weights")
 BITFIT_TERMS = ("all", "query_and_intermediate")
 
 # Fields that files of earlier versions lack, with the value that says what they meant.
 LATER = {"adapter_layers": None, "tensor_split": "separate", "tensor_scope": "site"}
+LATER |= {"adapter_placement": "sequential", "adapter_scale": None}
 
 # Field -> lowest value, bound above, whether the lowest belongs to the range.
 _RANGES = {
     "lora_dropout": (0, 1, True),
+    "adapter_scale": (0, float("inf"), False),
     "diff_sparsity": (0, 1, False),
     "diff_final_fraction": (0, 1, False),
     "diff_l0_penalty": (0, float("inf"), True),
@@ -77,6 +80,16 @@ class AdapterConfig:
             "adapters, with a mode of sites."
         },
     )
+    adapter_placement: Literal[PLACEMENTS] = field(
+        default="sequential",
+        metadata={
+            "help": "Where tensorized adapters stand: 'sequential', behind the sublayers, as published; 'parallel', "
+            "beside them; 'weights', as updates of the linear layers of --lora_targets, which can be merged."
+        },
+    )
+    adapter_scale: Optional[float] = field(
+        default=None, metadata={"help": "What their update is multiplied by (default: 1; 'parallel': 4)."}
+    )
     adapter_init: Literal[INITS] = field(
         default="calibrated",
         metadata={
@@ -107,8 +120,8 @@ class AdapterConfig:
     lora_targets: Optional[str] = field(
         default=None,
         metadata={
-            "help": "lora: names of the linear layers that are updated, such as query,value,intermediate.dense "
-            "(default: the projections of queries and values)."
+            "help": "lora, and --adapter_placement weights: names of the linear layers that are updated, such as "
+            "query,value,intermediate.dense (default: the projections of queries and values)."
         },
     )
     diff_sparsity: float = field(
@@ -153,6 +166,7 @@ class AdapterConfig:
             ("adapter_sites", SITES),
             ("tensor_split", SPLITS),
             ("tensor_scope", SCOPES),
+            ("adapter_placement", PLACEMENTS),
             ("bitfit_terms", BITFIT_TERMS),
         ):
             _require_choice(name, getattr(self, name), choices)
@@ -165,12 +179,16 @@ class AdapterConfig:
                 raise UsageError(f"--{name} must be True or False, got {getattr(self, name)!r}")
         for name, (low, high, includes_low) in _RANGES.items():
             value = getattr(self, name)
+            if name == "adapter_scale" and value is None:
+                continue
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not (low <= value if includes_low else low < value) or not value < high:
                 least = f"{'at least' if includes_low else 'above'} {low} and below {high:g}"
                 raise UsageError(f"--{name} must be a number {least}, got {value!r}")
         if self.tensor_split == "interleaved" and self.adapter_projection_type == "matrix":
             raise UsageError("--tensor_split interleaved needs modes to interleave, and matrix has none; leave it out")
+        if self.method == "tensorized" and self.lora_targets is not None and self.adapter_placement != "weights":
+            raise UsageError("--lora_targets belongs to --adapter_placement weights; leave one of them out")
         self.layers  # noqa: B018 - refuses what it cannot read
         targets = self.lora_targets
         if targets is not None and not (isinstance(targets, str) and all(self.lora_target_names)):
@@ -201,6 +219,13 @@ class AdapterConfig:
         return self.adapter_size if self.if_adapter_like else None
 
     @property
+    def scale(self) -> float:
+        """What the update of tensorized adapters is multiplied by; beside a sublayer 4, as in He et al. (2022)."""
+        if self.adapter_scale is not None:
+            return self.adapter_scale
+        return 4.0 if self.adapter_placement == "parallel" else 1.0
+
+    @property
     def calibrated(self) -> bool:
         """Whether the calibrated start, with its gain and its head start, applies."""
         return self.adapter_init == "calibrated"
@@ -213,6 +238,9 @@ class AdapterConfig:
             "if_adapter_like": {False: "one matrix"},
             "tensor_split": {"interleaved": "interleaved"},
             "tensor_scope": {"model": "joint"},
+            "adapter_placement": {"parallel": "parallel", "weights": "weights"},
+            "adapter_scale": {s: f"scale {s:g}" for s in (self.adapter_scale,) if s is not None},
+            "lora_targets": {names: names for names in (self.lora_targets,) if self.method == "tensorized" and names},
             "bitfit_terms": {"query_and_intermediate": "query and intermediate"},
             "phm_dim": {n: f"n={n}" for n in (self.phm_dim,) if n != 4},
         }

@@ -22,7 +22,7 @@ TABLE: dict[str, MethodEntry] = {
         2e-3,
         "{adapter_projection_type}-{tensorized_layer_rank}",
         ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "if_adapter_like", "tensor_split")
-        + ("tensor_scope", "adapter_init", *_SITES),
+        + ("tensor_scope", "adapter_placement", "adapter_scale", "lora_targets", "adapter_init", *_SITES),
     ),
     "dense": MethodEntry("Houlsby adapters and LayerNorms", 1e-3, "dense-{adapter_size}", ("adapter_size", *_SITES)),
     "compacter": MethodEntry(

@@ -73,6 +73,15 @@ CONFIGS = {
     "joint": AdapterConfig(
         adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8, tensor_scope="model"
     ),
+    "parallel": AdapterConfig(
+        adapter_projection_type="cp", tensorized_layer_rank=2, adapter_size=8, adapter_placement="parallel"
+    ),
+    "weights": AdapterConfig(
+        adapter_projection_type="tt", tensorized_layer_rank=2, adapter_placement="weights", lora_targets=None
+    ),
+    "weights, joint": AdapterConfig(
+        adapter_projection_type="cp", tensorized_layer_rank=2, adapter_placement="weights", tensor_scope="model"
+    ),
     "dense": AdapterConfig(method="dense", adapter_size=8),
     "compacter": AdapterConfig(method="compacter", adapter_size=8),
     "compacter++": AdapterConfig(method="compacter", adapter_size=8, adapter_sites="ffn", phm_dim=2),

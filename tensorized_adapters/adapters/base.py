@@ -4,10 +4,14 @@ from torch import Tensor, nn
 
 
 class Adapter(nn.Module):
-    """A module h -> h + update(h) of one site; ``enabled`` is looked at by the hook that calls it there."""
+    """A residual update of one site; ``enabled`` is looked at by the hook that calls it there."""
 
     enabled = True
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """hidden: (..., hidden_size); returns the same shape."""
+        """h + update(h) for hidden (..., hidden_size)."""
+        return self.beside(hidden, hidden)
+
+    def beside(self, x: Tensor, output: Tensor) -> Tensor:
+        """output + update(x), for the input (..., in) and the output (..., out) of what the adapter stands beside."""
         raise NotImplementedError

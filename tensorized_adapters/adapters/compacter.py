@@ -81,9 +81,9 @@ class CompacterAdapter(Adapter):
             self.up.right.zero_()
         self.up.gain *= FACTORS
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        inner = torch.relu(project(hidden, matrices_of(self.down)) + self.down_bias)
-        return add_projection(hidden + self.up_bias, inner, matrices_of(self.up))
+    def beside(self, x: Tensor, output: Tensor) -> Tensor:
+        inner = torch.relu(project(x, matrices_of(self.down)) + self.down_bias)
+        return add_projection(output + self.up_bias, inner, matrices_of(self.up))
 
 
 def rule_std(hidden_size: int, adapter_size: int) -> float:

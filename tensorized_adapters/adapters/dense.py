@@ -33,5 +33,5 @@ class DenseAdapter(Adapter):
         for parameter in (self.down.bias, self.up.weight, self.up.bias):
             parameter.zero_()
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        return hidden + self.up(torch.relu(self.down(hidden)))
+    def beside(self, x: Tensor, output: Tensor) -> Tensor:
+        return output + self.up(torch.relu(self.down(x)))

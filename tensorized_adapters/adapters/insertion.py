@@ -3,22 +3,42 @@
 The backbone's modules stay where they are and keep their parameters' names.
 """
 
+import threading
 from collections.abc import Iterable, Iterator
+from typing import Optional
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .base import Adapter
 
 CHILD = "adapter"
+_SOURCE = "adapter_source"  # of a module whose input an adapter elsewhere takes: that adapter
 
 
-def insert_adapters(model: PreTrainedModel, sites: Iterable[str], adapters: Iterable[Adapter]) -> None:
-    """Hang an adapter on the module at every site (a name relative to the base model)."""
-    for name, adapter in zip(sites, adapters):
+def insert_adapters(
+    model: PreTrainedModel, sites: Iterable[str], adapters: Iterable[Adapter], sources: Optional[Iterable[str]] = None
+) -> None:
+    """Hang an adapter on the module at every site (a name relative to the base model).
+
+    Args:
+        sources: sequential without: each adapter takes its site's output, and gives it back changed. With them it
+            stands beside: it takes the input of the module of that name, and changes the site's output.
+    """
+    sites = list(sites)
+    for name, source, adapter in zip(sites, sources or [None] * len(sites), adapters):
         site = model.base_model.get_submodule(name)
         site.add_module(CHILD, adapter)
-        site.register_forward_hook(_through_adapter)
+        if source is None:
+            site.register_forward_hook(_through_adapter)
+        elif source == name:
+            site.register_forward_hook(_beside_module)
+        else:
+            module = model.base_model.get_submodule(source)
+            object.__setattr__(module, _SOURCE, adapter)  # not as a child, which would be a second name for it
+            module.register_forward_pre_hook(_keep_input)
+            site.register_forward_hook(_beside_sublayer)
     # Afterwards, so that the parameters that adapters share are drawn, and stay shared, in one place.
     like = next(model.base_model.parameters())
     for _, adapter in adapters_of(model):
@@ -26,11 +46,14 @@ def insert_adapters(model: PreTrainedModel, sites: Iterable[str], adapters: Iter
 
 
 def take_out_adapters(model: PreTrainedModel) -> None:
-    """Leave the modules at the sites as they were."""
-    for site in [module for module in model.modules() if isinstance(getattr(module, CHILD, None), Adapter)]:
-        delattr(site, CHILD)
-        for key in [key for key, hook in site._forward_hooks.items() if hook is _through_adapter]:
-            del site._forward_hooks[key]
+    """Leave the modules at the sites, and those whose input was taken, as they were."""
+    for module in list(model.modules()):
+        if isinstance(getattr(module, CHILD, None), Adapter):
+            delattr(module, CHILD)
+        module.__dict__.pop(_SOURCE, None)
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in [key for key, hook in hooks.items() if hook in _HOOKS]:
+                del hooks[key]
 
 
 def adapters_of(model: nn.Module) -> Iterator[tuple[str, Adapter]]:
@@ -42,7 +65,47 @@ def adapters_of(model: nn.Module) -> Iterator[tuple[str, Adapter]]:
 
 def _through_adapter(site: nn.Module, _, output):
     adapter = getattr(site, CHILD)
+    return _changed(output, adapter) if adapter.enabled else output
+
+
+def _beside_module(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    adapter = getattr(module, CHILD)
+    return adapter.beside(args[0], output) if adapter.enabled else output
+
+
+def _beside_sublayer(site: nn.Module, _, output):
+    adapter = getattr(site, CHILD)
     if not adapter.enabled:
         return output
+    x = _kept(adapter).pop(id(adapter))
+    return _changed(output, lambda hidden: adapter.beside(x, hidden))
+
+
+def _keep_input(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    adapter = getattr(module, _SOURCE)
+    if adapter.enabled:
+        _kept(adapter)[id(adapter)] = args[0]
+
+
+def _changed(output, change):
     # A block gives a tuple, of which hidden states come first.
-    return (adapter(output[0]), *output[1:]) if isinstance(output, tuple) else adapter(output)
+    return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+
+class _Inputs(threading.local):
+    """What each thread's forward passes have kept, between a sublayer's first module and its last."""
+
+    def __init__(self):
+        self.of: dict[int, Tensor] = {}
+
+
+_inputs = _Inputs()
+
+
+def _kept(adapter: Adapter) -> dict[int, Tensor]:
+    if torch.compiler.is_compiling():  # which does not follow a thread's own variables
+        return adapter.__dict__.setdefault("kept", {})
+    return _inputs.of
+
+
+_HOOKS = (_through_adapter, _beside_module, _beside_sublayer, _keep_input)

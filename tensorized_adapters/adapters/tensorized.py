@@ -9,9 +9,9 @@ from torch import Tensor
 from ..config import AdapterConfig
 from ..tensors.formats import FactorizedWeight, SiteWeight, new_weight, project
 from ..tensors.initialization import ONE_MATRIX_GAIN, calibrated_start_, published_start_
-from ..tensors.shapes import Matricization, matricizations
+from ..tensors.shapes import Matricization, balanced_split, matricizations
 from .base import Adapter
-from .fast import Weight, bottleneck, matrices_of
+from .fast import Weight, add_projection, bottleneck, matrices_of
 
 
 class BottleneckAdapter(Adapter):
@@ -24,6 +24,9 @@ class BottleneckAdapter(Adapter):
     def forward(self, hidden: Tensor) -> Tensor:
         return bottleneck(hidden, matrices_of(self.down), matrices_of(self.up))
 
+    def beside(self, x: Tensor, output: Tensor) -> Tensor:
+        return add_projection(output, torch.relu(project(x, matrices_of(self.down))), matrices_of(self.up))
+
 
 class OneMatrixAdapter(Adapter):
     """h -> h + relu(h W) with a factorised square W (hidden x hidden), applied from the right as published."""
@@ -32,8 +35,20 @@ class OneMatrixAdapter(Adapter):
         super().__init__()
         self.weight = weight
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        return hidden + torch.relu(project(hidden, matrices_of(self.weight)))
+    def beside(self, x: Tensor, output: Tensor) -> Tensor:
+        return output + torch.relu(project(x, matrices_of(self.weight)))
+
+
+class WeightUpdate(Adapter):
+    """x -> x W0 + x W beside a frozen linear layer x -> x W0, with a factorised W (in x out): what LoRA does with two
+    matrices (LoRETTA_rep, arXiv 2402.11417)."""
+
+    def __init__(self, weight: Weight):
+        super().__init__()
+        self.weight = weight
+
+    def beside(self, x: Tensor, output: Tensor) -> Tensor:
+        return add_projection(output, x, matrices_of(self.weight))
 
 
 def views_of(config: AdapterConfig, hidden_size: int, sites: int) -> list[Matricization]:
@@ -50,25 +65,47 @@ def views_of(config: AdapterConfig, hidden_size: int, sites: int) -> list[Matric
 def new_adapters(config: AdapterConfig, hidden_size: int, sites: int = 1) -> Iterator[Adapter]:
     """The tensorized adapters that ``config`` describes, one after the other, for a model of the given hidden size."""
     kind = BottleneckAdapter if config.if_adapter_like else OneMatrixAdapter
-    views = views_of(config, hidden_size, sites)
-    joint = _new_weights(config, views) if config.tensor_scope == "model" else None
-    for site in range(sites):
-        yield kind(*([SiteWeight(weight, site) for weight in joint] if joint else _new_weights(config, views)))
+    return _of_weights(kind, config, views_of(config, hidden_size, sites), sites)
 
 
-def _new_weights(config: AdapterConfig, views: list[Matricization]) -> list[FactorizedWeight]:
-    """[down, up] or the one square weight, at their start.
+def update_view(config: AdapterConfig, n_in: int, n_out: int, layers: int) -> Matricization:
+    """How the update of a linear layer is seen as a tensor, or with ``--tensor_scope model`` of so many of its size.
 
-    Calibrated: a bottleneck is the identity, bit for bit, as U's last factor is zero; a square matrix next to it (the
-    ReLU passes half of the energy, hence sqrt(2)). Published: all factors uniform.
+    Raises:
+        UsageError: for a size without a useful split.
     """
-    lasts = (1.0, 0.0) if config.if_adapter_like else (math.sqrt(2) * ONE_MATRIX_GAIN,)
+    whole = config.adapter_projection_type == "matrix"
+    modes = [(n,) if whole else balanced_split(n, "--lora_targets: a layer's size") for n in (n_in, n_out)]
+    return Matricization(
+        *modes, config.tensor_split == "interleaved", layers if config.tensor_scope == "model" else None
+    )
+
+
+def weight_updates(config: AdapterConfig, view: Matricization, layers: int) -> Iterator[Adapter]:
+    """Updates of so many linear layers of one size, seen as ``view``; with its ``sites``, of one tensor."""
+    return _of_weights(WeightUpdate, config, [view], layers)
+
+
+def _of_weights(kind: type, config: AdapterConfig, views: list[Matricization], sites: int) -> Iterator[Adapter]:
+    joint = _new_weights(kind, config, views) if config.tensor_scope == "model" else None
+    for site in range(sites):
+        yield kind(*([SiteWeight(weight, site) for weight in joint] if joint else _new_weights(kind, config, views)))
+
+
+def _new_weights(kind: type, config: AdapterConfig, views: list[Matricization]) -> list[FactorizedWeight]:
+    """An adapter's weights at their start, the last one's gain scaled by ``--adapter_scale``.
+
+    Calibrated: a bottleneck and an update are nothing, bit for bit, as the last factor is zero; a square matrix is
+    next to nothing (the ReLU passes half of the energy, hence sqrt(2)). Published: all factors uniform.
+    """
+    lasts = {BottleneckAdapter: (1.0, 0.0), OneMatrixAdapter: (math.sqrt(2) * ONE_MATRIX_GAIN,), WeightUpdate: (0.0,)}
     weights = []
-    for view, last_factor in zip(views, lasts):
+    for view, last_factor in zip(views, lasts[kind]):
         weight = new_weight(config.adapter_projection_type, view, config.tensorized_layer_rank)
         if config.calibrated:
             calibrated_start_(weight, 1 / math.sqrt(view.in_features), last_factor)
         else:
             published_start_(weight)
         weights.append(weight)
+    weights[-1].gain *= config.scale
     return weights

@@ -79,6 +79,9 @@ def check_owned(given: dict[str, Any], config: AdapterConfig) -> None:
     foreign = (every - set(METHOD_FIELDS[config.method])) & set(given)
     if not config.trains_layer_norm and "layer_norm_learning_rate" in given:
         foreign.add("layer_norm_learning_rate")
+    if config.method == "tensorized" and config.adapter_placement == "weights":
+        if unused := {"adapter_size", "if_adapter_like", "adapter_sites"} & set(given):
+            raise UsageError(f"--{min(unused)} is of no use with --adapter_placement weights; leave one of them out")
     if config.method != "tensorized" and "target_params" in given:
         foreign.add("target_params")
     if foreign:

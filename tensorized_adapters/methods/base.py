@@ -4,6 +4,7 @@ A new one is an entry in defaults.py, its settings (if it has any) as fields in 
 registry.py.
 """
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -67,6 +68,17 @@ class Method:
 
     def switch(self, model: PreTrainedModel, on: bool) -> None:
         """Let the model compute without what was inserted, or with it again."""
+
+    def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
+        """Each linear layer that is updated, and what is added to its weight (out x in).
+
+        Raises:
+            UsageError: if what the method adds is no update of weights, so that it cannot be merged into them.
+        """
+        raise UsageError(
+            f"{self.config.describe()} is no update of weights and cannot be merged; --adapter_placement weights and "
+            "--method lora can"
+        )
 
     # Training
 

@@ -18,10 +18,10 @@ class Compacter(ResidualAdapters):
         super().check(model)
         check_phm_dim(self.config.phm_dim, model.config.hidden_size, self.config.adapter_size)
 
-    def new_adapters(self, hidden_size: int, sites: int) -> Iterator[Adapter]:
+    def new_adapters(self, model: PreTrainedModel, sites: list[str]) -> Iterator[Adapter]:
         rule = None  # drawn by the first adapter
-        for _ in range(sites):
-            adapter = CompacterAdapter(self.config, hidden_size, rule)
+        for _ in sites:
+            adapter = CompacterAdapter(self.config, model.config.hidden_size, rule)
             rule = adapter.rule
             yield adapter
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from transformers import PreTrainedModel
+
 from ..adapters.base import Adapter
 from ..adapters.dense import DenseAdapter
 from .residual import ResidualAdapters
@@ -12,8 +14,8 @@ class Dense(ResidualAdapters):
 
     name = "dense"
 
-    def new_adapters(self, hidden_size: int, sites: int) -> Iterator[Adapter]:
-        return (DenseAdapter(self.config, hidden_size) for _ in range(sites))
+    def new_adapters(self, model: PreTrainedModel, sites: list[str]) -> Iterator[Adapter]:
+        return (DenseAdapter(self.config, model.config.hidden_size) for _ in sites)
 
     def count_of_one(self, hidden_size: int) -> int:
         return DenseAdapter.parameter_count(hidden_size, self.config.adapter_size)

@@ -1,13 +1,14 @@
 """LoRA (Hu et al., 2021), through peft."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..architectures import base_prefix, linear_names
 from ..errors import UsageError
-from .peft import ThroughPeft
+from .peft import ADAPTER, ThroughPeft
+from .targets import target_names
 
 
 class LoRA(ThroughPeft):
@@ -26,21 +27,7 @@ class LoRA(ThroughPeft):
                 )
 
     def targets(self, model: PreTrainedModel) -> list[str]:
-        """By ``--lora_targets``, names in which the layers' end; else queries and values.
-
-        Raises:
-            UsageError: for a name that no linear layer ends in.
-        """
-        names = self.config.lora_target_names
-        if not names:
-            return linear_names(model, "query", "value")
-        prefix = base_prefix(model)
-        linear = [n for n, module in model.named_modules() if isinstance(module, nn.Linear) and n.startswith(prefix)]
-        for name in names:
-            if not any(_ends_in(layer, name) for layer in linear):
-                known = sorted({".".join(layer.split(".")[-2:]) for layer in linear})
-                raise UsageError(f"--lora_targets {name}: no linear layer is called so; known: {', '.join(known)}")
-        return [layer for layer in linear if any(_ends_in(layer, name) for name in names)]
+        return target_names(model, self.config)
 
     def added_count(self, model: PreTrainedModel) -> int:
         layers = [model.get_submodule(name) for name in self.targets(model)]
@@ -58,6 +45,6 @@ class LoRA(ThroughPeft):
             base_model_name_or_path=model.config._name_or_path,
         )
 
-
-def _ends_in(layer: str, name: str) -> bool:
-    return layer == name or layer.endswith(f".{name}")
+    def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
+        for _, module in self._wrapped(model):
+            yield module.base_layer, module.get_delta_weight(ADAPTER)

@@ -31,6 +31,7 @@ class Adaptation:
     requires_grad: dict[str, bool]  # of every pre-trained parameter, as it was
     labels: dict[str, Any]  # what the model's config said of them
     off: bool = False  # within adapters_off(model)
+    merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
     fingerprint: Optional[tuple[list, str]] = field(default=None, repr=False)  # see fingerprint.py
 
     @property

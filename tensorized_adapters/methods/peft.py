@@ -10,7 +10,7 @@ from ..errors import UsageError
 from .base import Method
 
 _PREFIX = "base_model.model."
-_ADAPTER = "default"  # peft's name for an only adapter; its files leave it out
+ADAPTER = "default"  # peft's name for an only adapter; its files leave it out
 
 
 class ThroughPeft(Method):
@@ -45,16 +45,16 @@ class ThroughPeft(Method):
             module._disable_adapters = not on  # enable_adapters(on) would also set requires_grad
 
     def file_name(self, name: str) -> str:
-        return _PREFIX + name.replace(f".{_ADAPTER}", "")
+        return _PREFIX + name.replace(f".{ADAPTER}", "")
 
     def name_of_file(self, name: str) -> str:
-        return re.sub(r"\.(lora_[AB]|ia3_l)(?=\.|$)", rf".\1.{_ADAPTER}", name.removeprefix(_PREFIX))
+        return re.sub(r"\.(lora_[AB]|ia3_l)(?=\.|$)", rf".\1.{ADAPTER}", name.removeprefix(_PREFIX))
 
     def peft_config(self, model: PreTrainedModel, head: set[str]) -> dict[str, Any]:
         prefix = base_prefix(model)
         modules = {name.rpartition(".")[0] for name in head}
         saved = {name if name.startswith(prefix) else name.split(".")[0] for name in modules}
-        values = model.peft_config[_ADAPTER].to_dict() | {"modules_to_save": saved, "inference_mode": True}
+        values = model.peft_config[ADAPTER].to_dict() | {"modules_to_save": saved, "inference_mode": True}
         return {key: sorted(value) if isinstance(value, set) else value for key, value in values.items()}
 
     @staticmethod

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator
 from types import MethodType
+from typing import Optional
 
 import torch
 from transformers import PreTrainedModel
@@ -17,8 +18,12 @@ from .base import Method
 class ResidualAdapters(Method):
     """A method whose adapters are modules h -> h + update(h)."""
 
-    def new_adapters(self, hidden_size: int, sites: int) -> Iterator[Adapter]:
-        """One adapter after the other, for so many sites of a model of the given hidden size."""
+    def places(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
+        """The sites, and the sources where there are any, as :func:`insert_adapters` takes them."""
+        return site_names(model, self.config), None
+
+    def new_adapters(self, model: PreTrainedModel, sites: list[str]) -> Iterator[Adapter]:
+        """One adapter after the other, for the given sites."""
         raise NotImplementedError
 
     def count_of_one(self, hidden_size: int) -> int:
@@ -29,8 +34,8 @@ class ResidualAdapters(Method):
         return len(site_names(model, self.config)) * self.count_of_one(model.config.hidden_size)
 
     def insert(self, model: PreTrainedModel, head: set[str]) -> None:
-        names = site_names(model, self.config)
-        insert_adapters(model, names, self.new_adapters(model.config.hidden_size, len(names)))
+        sites, sources = self.places(model, head)
+        insert_adapters(model, sites, self.new_adapters(model, sites), sources)
         self.merged = MergedWeights(model)
         self._forward_before = model.__dict__.get("forward")
         forward = getattr(model.forward, "__func__", type(model).forward)

@@ -1,41 +1,89 @@
 """Tensorized adapters, the paper's method."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Optional
 
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..adapters.base import Adapter
-from ..adapters.tensorized import new_adapters, views_of
-from ..architectures import site_names
+from ..adapters.insertion import CHILD
+from ..adapters.tensorized import WeightUpdate, new_adapters, update_view, views_of, weight_updates
+from ..architectures import base_prefix, layer_names, layer_of, site_inputs, site_names
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..tensors.formats import FORMATS
 from ..tensors.ranks import check_rank, largest_rank
 from ..tensors.shapes import Matricization
 from .residual import ResidualAdapters
+from .targets import target_names
 
 
 class Tensorized(ResidualAdapters):
-    """Bottleneck or one-matrix adapters with factorised weights, and LayerNorms."""
+    """Bottleneck or one-matrix adapters with factorised weights, or factorised updates of weights; and LayerNorms."""
 
     name = "tensorized"
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
-        check_rank(self.config.adapter_projection_type, self.config.tensorized_layer_rank, self.views(model))
+        views = [view for view, _ in self.tensors_of(model)]
+        check_rank(self.config.adapter_projection_type, self.config.tensorized_layer_rank, views)
 
-    def views(self, model: PreTrainedModel) -> list[Matricization]:
-        """How the weights are seen as tensors, of one site or of all together."""
-        return views_of(self.config, model.config.hidden_size, len(site_names(model, self.config)))
+    def tensors_of(self, model: PreTrainedModel) -> list[tuple[Matricization, int]]:
+        """How the weights are seen as tensors, and how many tensors there are of each kind."""
+        config = self.config
+        if config.adapter_placement == "weights":
+            sizes = Counter(_size(model.get_submodule(name)) for name in self.targets(model))
+            views = [(update_view(config, *size, count), count) for size, count in sizes.items()]
+        else:
+            sites = len(site_names(model, config))
+            views = [(view, sites) for view in views_of(config, model.config.hidden_size, sites)]
+        return [(view, 1 if view.sites else count) for view, count in views]
 
-    def new_adapters(self, hidden_size: int, sites: int) -> Iterator[Adapter]:
-        return new_adapters(self.config, hidden_size, sites)
+    def targets(self, model: PreTrainedModel) -> list[str]:
+        """The linear layers that are updated, in the chosen layers."""
+        names, layers = target_names(model, self.config), layer_names(model)
+        return [name for name in names if self.config.layers is None or layer_of(name, layers) in self.config.layers]
+
+    def places(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
+        """Linear layers that are newly initialised are trained whole and get no update."""
+        if self.config.adapter_placement == "sequential":
+            return super().places(model, head)
+        if self.config.adapter_placement == "parallel":
+            return site_names(model, self.config), site_inputs(model, self.config)
+        layers = [name for name in self.targets(model) if f"{name}.weight" not in head]
+        if not layers:
+            raise UsageError("--lora_targets: each layer is newly initialised and so trained whole; name others")
+        names = [name.removeprefix(base_prefix(model)) for name in layers]
+        return names, names
+
+    def new_adapters(self, model: PreTrainedModel, sites: list[str]) -> Iterator[Adapter]:
+        config = self.config
+        if config.adapter_placement != "weights":
+            return new_adapters(config, model.config.hidden_size, len(sites))
+        sizes = [_size(model.base_model.get_submodule(name)) for name in sites]
+        of_size = {
+            size: weight_updates(config, update_view(config, *size, count), count)
+            for size, count in Counter(sizes).items()
+        }
+        return (next(of_size[size]) for size in sizes)
 
     def added_count(self, model: PreTrainedModel) -> int:
         kind, rank = FORMATS[self.config.adapter_projection_type], self.config.tensorized_layer_rank
-        tensors = 1 if self.config.tensor_scope == "model" else len(site_names(model, self.config))
-        return tensors * sum(kind.parameter_count(view.shape, rank) for view in self.views(model))
+        return sum(count * kind.parameter_count(view.shape, rank) for view, count in self.tensors_of(model))
+
+    def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
+        if self.config.adapter_placement != "weights":
+            yield from super().deltas(model)
+        for module in model.modules():
+            if isinstance(update := getattr(module, CHILD, None), WeightUpdate):
+                yield module, update.weight.matrix().mT
+
+
+def _size(layer: nn.Linear) -> tuple[int, int]:
+    return layer.in_features, layer.out_features
 
 
 def rank_within(config: AdapterConfig, model: PreTrainedModel, target: int) -> tuple[int, str]:
@@ -47,9 +95,10 @@ def rank_within(config: AdapterConfig, model: PreTrainedModel, target: int) -> t
     at_rank_1 = Tensorized(replace(config, tensorized_layer_rank=1))
     at_rank_1.check(model)
     kind = config.adapter_projection_type
+    largest = largest_rank(kind, [view for view, _ in at_rank_1.tensors_of(model)])
     costs = {
         rank: Tensorized(replace(config, tensorized_layer_rank=rank)).added_count(model)
-        for rank in range(1, largest_rank(kind, at_rank_1.views(model)) + 1)
+        for rank in range(1, largest + 1)
     }
     within = [rank for rank, cost in costs.items() if cost <= target]
     if not within:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from ..architectures import base_prefix
 from ..config import AdapterConfig
 from ..errors import UsageError
+from .merging import unmerge_adapters
 from .parameters import Adaptation, adaptation_of, added_parameters, pretrained_parameters, unwrapped
 from .registry import method_of
 
@@ -81,6 +82,7 @@ def remove_adapters(model: PreTrainedModel) -> None:
     for name, original in adaptation.originals.items():
         if name not in pretrained or pretrained[name].shape != original.shape:
             raise UsageError(f"{name} was replaced since add_adapters; put it back, or load a fresh model")
+    unmerge_adapters(model)
     adaptation.method.remove(model)
     del model.adaptation
     for name, parameter in pretrained.items():
@@ -96,10 +98,12 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
     """Within it the model computes as before :func:`add_adapters`, head included; afterwards it is as it was.
 
     Raises:
-        UsageError: if the model is not adapted.
+        UsageError: if the model is not adapted, or its adapters are merged.
     """
     model = unwrapped(model)
     adaptation = adaptation_of(model)
+    if adaptation.merged is not None:
+        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) first")
     if adaptation.off:  # nested: it computes so already
         yield
         return

@@ -37,6 +37,8 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
     """
     model = unwrapped(model)
     adaptation = adaptation_of(model)
+    if adaptation.merged is not None:
+        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before saving them")
     if adaptation.off:
         raise UsageError("within adapters_off(model) its trained values are put away; save the adapter outside of it")
     method, head = adaptation.method, adaptation.in_place["head"]

@@ -1,0 +1,48 @@
+"""Updates of weights into the weights, so that inference costs what the pre-trained model costs, and out again."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from ..errors import UsageError
+from .parameters import adaptation_of, added_parameters, unwrapped
+
+
+@torch.no_grad()
+def merge_adapters(model: PreTrainedModel) -> None:
+    """Add what was trained to the weights that it updates; outputs stay equal to rounding. In place.
+
+    For ``--adapter_placement weights`` and LoRA. A merged model is for inference: it cannot be saved as an adapter nor
+    trained further, and :func:`unmerge_adapters` gives back the one before, bit for bit.
+
+    Raises:
+        UsageError: if the model is not adapted, is merged already, or its adapters are no update of weights.
+    """
+    model = unwrapped(model)
+    adaptation = adaptation_of(model)
+    if adaptation.merged is not None or adaptation.off:
+        raise UsageError("the adapters are merged already, or off; undo that first")
+    deltas = [(layer, delta.float()) for layer, delta in adaptation.method.deltas(model)]
+    adaptation.merged = [(layer, layer.weight.detach().clone()) for layer, _ in deltas]
+    for layer, delta in deltas:
+        layer.weight.copy_(layer.weight.float() + delta)
+    _switch(model, on=False)
+
+
+@torch.no_grad()
+def unmerge_adapters(model: PreTrainedModel) -> None:
+    """Undo :func:`merge_adapters`, bit for bit; of a model that is not merged nothing changes."""
+    model = unwrapped(model)
+    adaptation = getattr(model, "adaptation", None)
+    if adaptation is None or adaptation.merged is None:
+        return
+    for layer, weight in adaptation.merged:
+        layer.weight.copy_(weight)
+    adaptation.merged = None
+    _switch(model, on=True)
+
+
+def _switch(model: nn.Module, on: bool) -> None:
+    model.adaptation.method.switch(model, on=on)
+    for parameter in added_parameters(model).values():
+        parameter.requires_grad = on
