@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pyarrow
-from datasets import ClassLabel, Dataset, DownloadMode, Value, disable_progress_bars, load_dataset
+from datasets import ClassLabel, Dataset, Value, disable_progress_bars
 from datasets.utils.logging import CRITICAL, set_verbosity
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import UsageError
-from .arguments import FILE_FLAGS, DataTrainingArguments
+from .arguments import DataTrainingArguments
 from .labels import check_labels, check_variety, encode_labels, label_names, saved_label_names
+from .places import files_by_role, load_splits, splits_by_role
 from .tasks import TASKS, Task, other_task
 
 # Columns that number the examples; never taken for text.
@@ -46,7 +47,7 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
     disable_progress_bars()
     set_verbosity(CRITICAL)  # its errors reach the user through ours
     named = TASKS.get(arguments.task_name or "")
-    raw, sources = _load_raw(arguments, named, wanted)
+    raw, sources = _load_raw(arguments, wanted)
     first = raw.get("train", next(iter(raw.values())))
     kept = (saved or {}).get("notes", {}).get("texts")  # a saved adapter says which columns it was trained on
     texts = named.texts if named else tuple(kept) if kept else _text_columns(first, sources[next(iter(raw))])
@@ -104,43 +105,15 @@ def tokenize(
     return examples.map(encode, batched=True, remove_columns=remove, keep_in_memory=True, load_from_cache_file=False)
 
 
-def _load_raw(
-    arguments: DataTrainingArguments, named: Optional[Task], wanted: set[str]
-) -> tuple[dict[str, Dataset], dict[str, str]]:
+def _load_raw(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:
     """Splits by name, and for messages the flag and place each came from."""
-    task = named or TASKS["mrpc"]  # any whose splits have the usual names
-    parts = {
-        "train": ["train"],
-        "evaluation": [split for _, split in task.evaluation],
-        "prediction": [split for _, split in task.prediction],
-    }
-    files = {part: (flag, getattr(arguments, flag)) for part, flag in zip(parts, FILE_FLAGS)}
-    if any(path for _, path in files.values()):
-        # Both MNLI sets come from the hub only; a file is one set, under the first split's name.
-        used = {parts[part][0]: file for part, file in files.items() if file[1] and part in wanted}
-        sources = {split: f"--{flag} {path}" for split, (flag, path) in used.items()}
-        return {split: _read_file(path, sources[split]) for split, (_, path) in used.items()}, sources
-    place, config, flag = (
-        (arguments.glue_path, arguments.task_name, "--glue_path")
-        if named
-        else (arguments.dataset_name, arguments.dataset_config_name, "--dataset_name")
-    )
-    source = f"{flag} {place}" + (f" ({config})" if config else "")
-    if Path(place).is_file() or (Path(place).is_dir() and not any(Path(place).iterdir())):
-        raise UsageError(f"{source} is a file or an empty folder; name a data set's folder or hub id")
-    try:
-        mode = DownloadMode.REUSE_CACHE_IF_EXISTS if arguments.overwrite_cache else None
-        found = load_dataset(place, config, download_mode=mode)
-    except Exception as error:  # datasets raises a dozen types; each means that the place or its content is at fault
-        text = " ".join(str(error).split())[:300]
-        if isinstance(error, pyarrow.ArrowException) or type(error) is OSError:  # a cached file that is not whole
-            text += "; --overwrite_cache makes its cached files anew"
-        raise UsageError(f"{source} cannot be loaded: {text}") from None
-    needed = [split for part, splits in parts.items() if part in wanted for split in splits]
-    missing = [split for split in needed if split not in found]
-    if missing:
-        raise UsageError(f"{source} has no split {missing[0]!r}; it has {', '.join(found)}")
-    return {split: found[split] for split in needed}, {split: f"{source}, split {split}" for split in needed}
+    files = files_by_role(arguments, wanted)
+    if files is None:
+        return load_splits(arguments, wanted)
+    # Both MNLI sets come from a data set only; a file is one set, under the first split's name.
+    used = {splits[0]: files[role] for role, splits in splits_by_role(arguments, wanted).items() if role in files}
+    sources = {split: f"--{flag} {path}" for split, (flag, path) in used.items()}
+    return {split: _read_file(path, sources[split]) for split, (_, path) in used.items()}, sources
 
 
 def _read_file(path: str, source: str) -> Dataset:

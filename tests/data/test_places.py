@@ -1,0 +1,92 @@
+"""Folders are read as they lie there now, whatever was read under their name before, and named without being read."""
+
+import shutil
+from pathlib import Path
+
+import datasets
+import pytest
+from datasets import Dataset, Value
+from helpers import glue_folder, pairs, refused, write_rows
+
+from tensorized_adapters import UsageError
+from tensorized_adapters.data.arguments import DataTrainingArguments
+from tensorized_adapters.data.loading import load_data
+from tensorized_adapters.data.places import used_files
+
+EVERYTHING = {"train", "evaluation", "prediction"}
+FORMATS = ("csv", "json", "parquet")
+CARD = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train.*\n---\n"
+
+
+def table(count, seed):
+    rows = pairs(count, seed)
+    columns = {"first": [row[0] for row in rows], "second": [row[1] for row in rows]}
+    return columns | {"label": [("no", "yes")[row[2]] for row in rows]}
+
+
+def data_set(folder, kind, count, seed=1, card=True):
+    """A folder with a training set, and whether a card names it."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    path = folder / "data" / f"train.{kind}"
+    getattr(Dataset.from_dict(table(count, seed)), f"to_{kind}")(path)
+    if card:
+        (folder / "README.md").write_text(CARD)
+    return folder
+
+
+@pytest.mark.parametrize("card", [True, False])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_folder_gives_what_lies_there_now(tmp_path, kind, card):
+    def texts(folder):
+        return load_data(DataTrainingArguments(dataset_name=str(folder)), {"train"}).train["first"][:]
+
+    one, other = (data_set(tmp_path / name / "mine", kind, count, card=card) for name, count in (("a", 8), ("b", 12)))
+    assert texts(one) == table(8, 1)["first"] and texts(other) == table(12, 1)["first"]
+    files = set(Path(datasets.config.HF_DATASETS_CACHE).rglob("*"))
+    assert texts(data_set(one, kind, 10, seed=7, card=card)) == table(10, 7)["first"]
+    assert files == set(Path(datasets.config.HF_DATASETS_CACHE).rglob("*"))
+
+
+def test_a_glue_folder_gives_what_lies_there_now(tmp_path):
+    def loaded(place, wanted=EVERYTHING):
+        return load_data(DataTrainingArguments(task_name="rte", glue_path=str(place)), wanted)
+
+    one, other = (glue_folder(tmp_path / name / "glue", "rte", count) for name, count in (("a", 12), ("b", 20)))
+    assert [len(loaded(place).train) for place in (one, other)] == [12, 20]
+    shutil.copy(other / "rte" / "validation.csv", one / "rte")
+    data = loaded(one)
+    assert len(data.train) == 12 and len(data.evaluation[""]) == 20
+    (one / "rte" / "test.csv").write_text("nothing that\nanybody,asked,for\n")
+    assert loaded(one, {"train", "evaluation"}).train[:] == data.train[:]
+
+
+@pytest.mark.parametrize("task", ["rte", "mnli"])
+def test_the_used_files_are_those_that_are_read(tmp_path, task):
+    arguments = DataTrainingArguments(task_name=task, glue_path=str(glue_folder(tmp_path / "glue", task)))
+    named = used_files(arguments, EVERYTHING)
+    assert list(named) == ["train", "evaluation", "prediction"]
+    assert len(named["evaluation"]) == len(named["prediction"]) == (2 if task == "mnli" else 1)
+    for role, paths in named.items():
+        for path in paths:
+            content = path.read_bytes()
+            path.unlink()
+            for wanted in EVERYTHING:
+                if wanted == role:
+                    with pytest.raises(UsageError):
+                        load_data(arguments, {wanted})
+                else:
+                    load_data(arguments, {wanted})
+            path.write_bytes(content)
+
+
+def test_the_used_files_of_other_places(tmp_path, files):
+    given = {f"{name}_file": str(path) for name, path in files.items()}
+    expected = {"train": [files["train"]], "prediction": [files["test"]]}
+    assert used_files(DataTrainingArguments(**given), {"train", "prediction"}) == expected
+    assert used_files(DataTrainingArguments(task_name="mrpc"), {"train"}) == {"train": []}
+    folder = data_set(tmp_path / "mine", "parquet", 8, card=False)
+    assert used_files(DataTrainingArguments(dataset_name=str(folder)), {"train"}) == {
+        "train": [folder / "data" / "train.parquet"]
+    }
+    with pytest.raises(UsageError, match="has no split 'validation'; it has train"):
+        used_files(DataTrainingArguments(dataset_name=str(folder)), {"evaluation"})
