@@ -174,6 +174,7 @@ def _refusing(place: _Place) -> Iterator[None]:
         text = " ".join(str(error).split())[:300] or type(error).__name__
         if place.folder is None:
             text = f"it is no folder here, and of the hub: {text}"
-            if isinstance(error, pyarrow.ArrowException) or type(error) is OSError:  # a cached file that is not whole
+            # Of a cached file that is not whole, or gone.
+            if isinstance(error, pyarrow.ArrowException) or type(error) in (OSError, FileNotFoundError):
                 text += "; --overwrite_cache makes its cached files anew"
         raise UsageError(f"{place} cannot be loaded: {text}") from None

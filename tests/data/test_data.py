@@ -162,14 +162,22 @@ def test_tokens_are_made_anew_and_leave_no_file_that_could_be_damaged(base, tmp_
     assert sets[0]["input_ids"][:] == tokenizer(*texts, max_length=8, truncation=True)["input_ids"]
 
 
-def test_a_file_of_the_cache_of_datasets_that_is_not_whole(tmp_path):
-    folder = str(glue_folder(tmp_path, "rte"))
-    data = load_data(DataTrainingArguments(task_name="rte", glue_path=folder), {"train"})
-    for file in data.train.cache_files:
-        content = Path(file["filename"]).read_bytes()
-        Path(file["filename"]).unlink()  # `data` still maps it
-        Path(file["filename"]).write_bytes(content[:-50])
-    with pytest.raises(UsageError, match="--glue_path .* cannot be loaded.*; --overwrite_cache"):
-        load_data(DataTrainingArguments(task_name="rte", glue_path=folder), {"train"})
-    again = load_data(DataTrainingArguments(task_name="rte", glue_path=folder, overwrite_cache=True), {"train"})
-    assert again.train[:] == data.train[:]
+@pytest.mark.parametrize("damage", ["cut", "a byte flipped"])
+def test_a_file_of_the_cache_of_datasets_that_is_not_whole(tmp_path, damage):
+    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    datasets.load_dataset(str(glue_folder(tmp_path / "glue", "rte")), "rte")
+    owner = cache / f"owner_{len(damage)}___glue"  # as the hub's owner/glue lies there
+    (cache / "glue").rename(owner)
+    arguments = {"task_name": "rte", "glue_path": owner.name.replace("___", "/")}
+    data = load_data(DataTrainingArguments(**arguments), {"train"})
+    assert len(data.train) == 12
+    (file,) = owner.rglob("*-train*.arrow")
+    content = file.read_bytes()
+    file.unlink()  # `data` still maps it
+    if damage == "cut":
+        file.write_bytes(content[:-50])
+    else:
+        text = data.train["sentence1"][0].encode()
+        file.write_bytes(content.replace(text, b"\xff" + text[1:]))
+    with pytest.raises(UsageError, match="--glue_path owner.* cannot be loaded.*; --overwrite_cache"):
+        load_data(DataTrainingArguments(**arguments), {"train"})
