@@ -5,8 +5,8 @@ from pathlib import Path
 
 import datasets
 import pytest
-from datasets import Dataset, Value
-from helpers import glue_folder, pairs, refused, write_rows
+from datasets import Dataset
+from helpers import glue_folder, pairs
 
 from tensorized_adapters import UsageError
 from tensorized_adapters.data.arguments import DataTrainingArguments
