@@ -1,14 +1,8 @@
 """Raw data: from the hub, a local folder of its layout, or CSV, TSV and JSON-lines files; checked, then tokenised."""
 
-import csv
-import io
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Optional
 
-import pyarrow
 from datasets import ClassLabel, Dataset, Value, disable_progress_bars
 from datasets.utils.logging import CRITICAL, set_verbosity
 from transformers import PreTrainedTokenizerBase
@@ -17,6 +11,7 @@ from ..errors import UsageError
 from .arguments import DataTrainingArguments
 from .labels import check_labels, check_variety, encode_labels, label_names, saved_label_names
 from .places import files_by_role, load_splits, splits_by_role
+from .readers import read_file
 from .tasks import TASKS, Task, other_task
 
 # Columns that number the examples; never taken for text.
@@ -113,61 +108,7 @@ def _load_raw(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[
     # Both MNLI sets come from a data set only; a file is one set, under the first split's name.
     used = {splits[0]: files[role] for role, splits in splits_by_role(arguments, wanted).items() if role in files}
     sources = {split: f"--{flag} {path}" for split, (flag, path) in used.items()}
-    return {split: _read_file(path, sources[split]) for split, (_, path) in used.items()}, sources
-
-
-def _read_file(path: str, source: str) -> Dataset:
-    """One file as strings (CSV, TSV) or as it is typed (JSON). TSV is unquoted, as GLUE's own files are.
-
-    Read by the standard library. pandas would take the word "None" for a missing value, and a row with one field too
-    many for a row with an index; pyarrow reads past an open quote and makes timestamps of texts that are dates.
-    """
-    try:
-        text = Path(path).read_bytes().decode().removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{source} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    read = _json_rows if path.endswith((".json", ".jsonl")) else _tsv_rows if path.endswith(".tsv") else _csv_rows
-    try:
-        rows = list(read(text, source))
-        if not rows:
-            raise UsageError(f"{source} has no rows")
-        names = dict.fromkeys(name for row in rows for name in row)
-        return Dataset.from_dict({name: [row.get(name) for row in rows] for name in names})
-    except (csv.Error, pyarrow.ArrowException, OverflowError, UnicodeEncodeError) as error:
-        raise UsageError(f"{source} cannot be parsed: {error}") from None
-
-
-def _csv_rows(text: str, source: str, **dialect: Any) -> Iterator[dict[str, str]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, **dialect)
-    header: list[str] = []
-    for fields in filter(any, reader):
-        if not header:
-            header = [name.strip() for name in fields]
-            twice = sorted({name for name in header if header.count(name) > 1})
-            if twice:
-                raise UsageError(f"{source} has the column {twice[0]!r} twice")
-        elif len(fields) != len(header):
-            raise UsageError(f"{source}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
-        else:
-            yield dict(zip(header, fields))
-
-
-def _tsv_rows(text: str, source: str) -> Iterator[dict[str, str]]:
-    return _csv_rows(text, source, delimiter="\t", quoting=csv.QUOTE_NONE)
-
-
-def _json_rows(text: str, source: str) -> Iterator[dict[str, Any]]:
-    """JSON lines, or one list of objects."""
-    is_list = text.lstrip().startswith("[")
-    for number, part in enumerate([text] if is_list else text.split("\n")):
-        try:
-            rows = json.loads(part) if is_list else [json.loads(part)] if part.strip() else []
-        except (ValueError, RecursionError) as error:
-            line, what = number + getattr(error, "lineno", 1), getattr(error, "msg", error)
-            raise UsageError(f"{source}: line {line} cannot be parsed: {what}") from None
-        if not all(isinstance(row, dict) for row in rows):
-            raise UsageError(f"{source} must hold one JSON object a line")
-        yield from rows
+    return {split: read_file(path, sources[split]) for split, (_, path) in used.items()}, sources
 
 
 def _text_columns(examples: Dataset, source: str) -> tuple[str, ...]:
