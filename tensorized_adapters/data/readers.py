@@ -111,7 +111,7 @@ def _column(name: str, values: list, source: str) -> list:
     kinds = [_kind(value) for value in values]
     first = next((kind for kind in kinds if kind), None)
     for row, (value, kind) in enumerate(zip(values, kinds), 1):
-        if kind not in (first, None):
+        if kind not in ("", first):
             what = f"row {row} has {quoted(value)} in the column {quoted(name)}, {kind}"
             raise UsageError(f"{source} cannot be parsed: {what}, where rows before have {first}")
         if kind == "text":
