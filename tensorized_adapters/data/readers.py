@@ -57,6 +57,7 @@ def _text_of(path: str, source: str) -> str:
 
 def _csv_rows(text: str, source: str, **dialect: Any) -> Iterator[dict[str, str]]:
     """A row of empty fields is a row. A blank line is one only where the header has a single column."""
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long; quotes are checked by `strict`
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, **dialect)
     header: list[str] = []
     blank = skipped = 0
