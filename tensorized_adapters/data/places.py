@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -135,9 +135,29 @@ def _builder_of(place: _Place, split: Optional[str] = None) -> Iterator[DatasetB
 
 def _read_split(place: _Place, split: str) -> Dataset:
     """One split, in memory. Each is read by itself: a test set may lack the column of labels."""
+    from datasets import concatenate_datasets
+
+    from .readers import read_file
+
     with _builder_of(place, split) as builder:
+        if _is_plain_table(builder):  # pandas would drop rows, and take the words "None" and "NA" for missing values
+            paths = map(Path, builder.config.data_files[split])
+            return concatenate_datasets([read_file(str(path), f"{place}, {path.name}") for path in paths])
         builder.download_and_prepare()
         return builder.as_dataset(split=split, in_memory=True)
+
+
+def _is_plain_table(builder: DatasetBuilder) -> bool:
+    """CSV or TSV files of the folder itself, about which its card says nothing but their names."""
+    from datasets import BuilderConfig
+
+    files = [Path(file) for names in builder.config.data_files.values() for file in names]
+    kinds = {path.suffix for path in files}
+    if kinds not in ({".csv"}, {".tsv"}) or builder.info.features or not all(path.is_file() for path in files):
+        return False
+    plain = type(builder.config)(sep="," if kinds == {".csv"} else "\t")
+    own = {field.name for field in fields(BuilderConfig)}  # name, version, files
+    return all(getattr(builder.config, f.name) == getattr(plain, f.name) for f in fields(plain) if f.name not in own)
 
 
 def _load_from_hub(place: _Place, anew: bool) -> dict[str, Dataset]:

@@ -60,6 +60,25 @@ def test_a_glue_folder_gives_what_lies_there_now(tmp_path):
     assert loaded(one, {"train", "evaluation"}).train[:] == data.train[:]
 
 
+@pytest.mark.parametrize("kind, sep", [("csv", ","), ("tsv", "\t")])
+def test_a_folder_of_tables_is_read_as_files_are(tmp_path, kind, sep):
+    texts = ["None", "NA", "", "007", "a b", "nan"]
+    rows = [f"{text}{sep}{i % 2}" for i, text in enumerate(texts)]
+    path = tmp_path / "mine" / f"train.{kind}"
+    path.parent.mkdir()
+    path.write_text("\n".join([f"text{sep}label", *rows]) + "\n")
+    for arguments in ({"dataset_name": str(path.parent)}, {"train_file": str(path)}):
+        data = load_data(DataTrainingArguments(**arguments), {"train"})
+        assert data.train["text"][:] == texts and data.train["label"][:] == [0, 1] * 3
+    # What a card says about the files holds.
+    (path.parent / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: default\n  data_files: train.{kind}\n  sep: ';'\n---\n"
+    )
+    path.write_text("text;label\nto, fro\tand;1\nagain;0\n")
+    data = load_data(DataTrainingArguments(dataset_name=str(path.parent)), {"train"})
+    assert data.train["text"][:] == ["to, fro\tand", "again"]
+
+
 @pytest.mark.parametrize("task", ["rte", "mnli"])
 def test_the_used_files_are_those_that_are_read(tmp_path, task):
     arguments = DataTrainingArguments(task_name=task, glue_path=str(glue_folder(tmp_path / "glue", task)))
