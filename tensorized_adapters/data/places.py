@@ -162,7 +162,10 @@ def _is_plain_table(builder: DatasetBuilder) -> bool:
 
 def _load_from_hub(place: _Place, anew: bool) -> dict[str, Dataset]:
     from datasets import DownloadMode, load_dataset
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
+    if place.name in _PACKAGED_DATASETS_MODULES:  # it would take what lies in the current folder
+        raise UsageError(f"{place} is a file format, no data set; name a folder or hub id, or give --train_file")
     found = load_dataset(place.name, place.config, download_mode=DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None)
     for examples in found.values():
         examples.data.validate(full=True)  # of a damaged file, which is read no earlier than its values are

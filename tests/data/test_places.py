@@ -6,7 +6,7 @@ from pathlib import Path
 import datasets
 import pytest
 from datasets import Dataset
-from helpers import glue_folder, pairs
+from helpers import argv, glue_folder, pairs, refused
 
 from tensorized_adapters import UsageError
 from tensorized_adapters.data.arguments import DataTrainingArguments
@@ -109,3 +109,30 @@ def test_the_used_files_of_other_places(tmp_path, files):
     }
     with pytest.raises(UsageError, match="has no split 'validation'; it has train"):
         used_files(DataTrainingArguments(dataset_name=str(folder)), {"evaluation"})
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"task_name": "mrpc", "glue_path": ""}, "--glue_path is empty; name a data set's folder or hub id"),
+        ({"dataset_name": ""}, "no data: give --task_name, --dataset_name"),
+        ({"dataset_name": "./absent"}, "--dataset_name ./absent does not exist; name a data set's folder or hub id"),
+        ({"dataset_name": "/absent/folder"}, "--dataset_name /absent/folder does not exist"),
+        ({"task_name": "mrpc", "glue_path": "no/such/folder"}, "--glue_path no/such/folder (mrpc) does not exist"),
+        ({"dataset_name": "owner/absent"}, "--dataset_name owner/absent cannot be loaded: it is no folder here, and"),
+        ({"dataset_name": "csv"}, "--dataset_name csv is a file format, no data set"),
+    ],
+)
+def test_places_that_are_not_there(capsys, flags, changes, message):
+    given = {"task_name": None, "train_file": None, "validation_file": None} | changes
+    assert message in refused(capsys, argv(flags, **given), flags["output_dir"])
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_damaged_file_of_a_folder(tmp_path, kind):
+    folder = data_set(tmp_path / "mine", kind, 8)
+    path = folder / "data" / f"train.{kind}"
+    path.write_bytes(path.read_bytes()[:-30] + b"\xff" * 7)
+    with pytest.raises(UsageError, match="--dataset_name .*mine.*") as error:
+        load_data(DataTrainingArguments(dataset_name=str(folder)), {"train"})
+    assert "overwrite_cache" not in str(error.value) and "None" not in str(error.value)
