@@ -39,9 +39,8 @@ def choose_columns(
     """
     if named:
         return Columns(named.texts)
-    kept = (saved or {}).get("notes", {})
-    texts, trained = arguments.texts, tuple(kept.get("texts", ()))
-    label = arguments.label_column or kept.get("label", LABEL)
+    texts, (trained, trained_label) = arguments.texts, _kept_columns(saved or {})
+    label = arguments.label_column or trained_label
     if texts and trained and len(texts) != len(trained):
         raise UsageError(
             f"--text_columns {arguments.text_columns} contradicts --adapter_path, which was trained on "
@@ -61,6 +60,14 @@ def choose_columns(
             "--text_columns names one or two"
         )
     return Columns(tuple(names[:2]), label, guessed=True)
+
+
+def _kept_columns(saved: dict[str, Any]) -> tuple[tuple[str, ...], str]:
+    """Text and label columns in the notes of a saved adapter; one saved from Python may hold any notes."""
+    notes = saved.get("notes", {})
+    texts, label = notes.get("texts"), notes.get("label", LABEL)
+    ours = isinstance(texts, list) and 1 <= len(texts) <= 2 and all(isinstance(name, str) for name in [*texts, label])
+    return (tuple(texts), label) if ours else ((), LABEL)
 
 
 def check_columns(examples: Dataset, columns: Columns, source: str, needs_label: bool) -> None:

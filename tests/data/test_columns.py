@@ -121,3 +121,10 @@ def test_an_adapter_keeps_its_columns(capsys, flags, tmp_path):
     words = {"validation_file": other, "text_columns": "first,second", "label_column": "answer"}
     assert main(argv(flags, **again | words, output_dir=tmp_path / "renamed")) == 0
     assert json.loads((tmp_path / "renamed" / "all_results.json").read_text())["eval_loss"] == results[0]["eval_loss"]
+
+
+@pytest.mark.parametrize("notes", [{"texts": "news", "label": "stars"}, {"texts": 5}, {"texts": [1]}, {"label": "a"}])
+def test_notes_of_other_makers_are_no_columns(capsys, tmp_path, notes):
+    saved = {"problem_type": "regression", "notes": notes}
+    assert columns_of(tmp_path, ("a", "label"), saved=saved) == (("a",), [0, 1] * 3)
+    assert "text from 'a', scores from 'label'" in capsys.readouterr().out
