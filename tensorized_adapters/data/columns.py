@@ -56,7 +56,7 @@ def choose_columns(
     names = [name for name in names if _holds_words(examples, name)] or names
     if not names:
         raise UsageError(
-            f"{source} has no text column beside {', '.join(map(quoted, examples.column_names))}; "
+            f"{source} has no text column beside {listed(tuple(examples.column_names))}; "
             "--text_columns names one or two"
         )
     return Columns(tuple(names[:2]), label, guessed=True)
@@ -74,7 +74,7 @@ def check_columns(examples: Dataset, columns: Columns, source: str, needs_label:
     """Raises UsageError for a column that is missing, or that does not hold one text, or one label, a row."""
     for name in (*columns.texts, *([columns.label] if needs_label else [])):
         if name not in examples.column_names:
-            has = ", ".join(map(str, examples.column_names))
+            has = listed(tuple(map(str, examples.column_names)))
             flag = "--label_column names another" if name == columns.label else "--text_columns names others"
             raise UsageError(f"{source} has no column {quoted(name)}; it has {has}; {flag}")
         feature = examples.features[name]

@@ -152,7 +152,8 @@ def _encode(value: Any, feature: Any, names: Optional[tuple[str, ...]], ids: dic
     if value is None:
         return None
     if names is None:
-        return number_of(value)
+        number = number_of(value)
+        return None if number is None else float(number)
     if isinstance(feature, ClassLabel):
         name = feature.int2str(value) if 0 <= value < feature.num_classes else None
         return names.index(name) if name in names else None

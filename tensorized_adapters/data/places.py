@@ -143,8 +143,17 @@ def _read_split(place: _Place, split: str) -> Dataset:
         if _is_plain_table(builder):  # pandas would drop rows, and take the words "None" and "NA" for missing values
             paths = map(Path, builder.config.data_files[split])
             return concatenate_datasets([read_file(str(path), f"{place}, {path.name}") for path in paths])
+        empty = [path.name for path in map(Path, builder.config.data_files[split]) if _is_empty(path)]
+        if empty:
+            raise UsageError(f"{place}, {empty[0]} is empty")
         builder.download_and_prepare()
-        return builder.as_dataset(split=split, in_memory=True)
+        if not builder.info.splits[split].num_examples:
+            raise UsageError(f"{place}, split {split} has no rows")
+        return _whole(builder.as_dataset(split=split, in_memory=True))
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
 
 
 def _is_plain_table(builder: DatasetBuilder) -> bool:
@@ -167,9 +176,13 @@ def _load_from_hub(place: _Place, anew: bool) -> dict[str, Dataset]:
     if place.name in _PACKAGED_DATASETS_MODULES:  # it would take what lies in the current folder
         raise UsageError(f"{place} is a file format, no data set; name a folder or hub id, or give --train_file")
     found = load_dataset(place.name, place.config, download_mode=DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None)
-    for examples in found.values():
-        examples.data.validate(full=True)  # of a damaged file, which is read no earlier than its values are
-    return found
+    return {split: _whole(examples) for split, examples in found.items()}
+
+
+def _whole(examples: Dataset) -> Dataset:
+    """Damaged values would show no earlier than they are read; raises ArrowInvalid."""
+    examples.data.validate(full=True)
+    return examples
 
 
 def _check_splits(needed: list[str], found: dict, place: _Place) -> None:

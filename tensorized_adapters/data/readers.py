@@ -63,7 +63,7 @@ def _csv_rows(text: str, source: str, **dialect: Any) -> Iterator[dict[str, str]
     blank = skipped = 0
     for fields in reader:
         if not header:
-            header = [name.strip() for name in fields] if any(fields) else []
+            header = [name.strip() for name in fields]
             twice = sorted({name for name in header if header.count(name) > 1})
             if twice:
                 raise UsageError(f"{source} has the column {quoted(twice[0])} twice")

@@ -99,6 +99,13 @@ def test_what_labels_are_taken_for_is_said(capsys, tmp_path, labels, said):
     assert len(lines) == (said is not None) and (not said or said in lines[0])
 
 
+def test_scores_may_be_whole_and_large(tmp_path):
+    rows = [(f"text {i}", value) for i, value in enumerate(["0.5", "3", "18446744073709551616", "-2e9"])]
+    path = write_rows(tmp_path / "train.csv", rows, ("text", "label"))
+    data = load_data(DataTrainingArguments(train_file=str(path)), {"train"})
+    assert data.task.labels is None and data.train["label"][:] == [0.5, 3.0, 2.0**64, -2e9]
+
+
 def test_glue_label_names_and_numbers_are_the_same_labels(tmp_path):
     rows = [(a, b, ("entailment", "not_entailment")[i % 2], i) for a, b, _, i in pairs(8, 1)]
     named = write_rows(tmp_path / "named.csv", rows)
