@@ -118,7 +118,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
     # Trainer
     name = data_args.task_name or data_args.dataset_name or data_args.train_file or "files"
-    notes = {"task": name, "texts": list(task.texts), "seed": training_args.seed}
+    notes = {"task": name, "texts": list(task.texts), "label": data.label, "seed": training_args.seed}
     kind = DiffPruningTrainer if adapter_config.method == "diff_pruning" else AdapterTrainer
     with refused_by_the_trainer():
         trainer = kind(

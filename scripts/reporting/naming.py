@@ -13,6 +13,8 @@ _DATA = (
     "task_name",
     "dataset_name",
     "dataset_config_name",
+    "text_columns",
+    "label_column",
     "train_file",
     "validation_file",
     "test_file",

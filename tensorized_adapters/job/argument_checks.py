@@ -102,6 +102,8 @@ def _check_file(name: str, value: str) -> None:
     if path.suffix not in (".csv", ".tsv", ".json", ".jsonl"):
         raise UsageError(f"--{name} {value} must end in .csv, .tsv, .json or .jsonl")
     try:
+        if path.exists() and not path.is_file():  # before it is opened: a pipe would wait, a device may never end
+            raise UsageError(f"--{name} {value} is no regular file; write the data to one")
         with open(path, "rb") as file:
             empty = not file.read(4096).strip()
     except OSError as error:
