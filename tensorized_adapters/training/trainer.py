@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
-from torch.utils.data import Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import Trainer, get_scheduler
 
 from ..errors import RunFailed
@@ -61,6 +61,13 @@ class AdapterTrainer(Trainer):
         throwaway = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
         options = self.args.lr_scheduler_kwargs
         get_scheduler(self.args.lr_scheduler_type, throwaway, 1, 10, scheduler_specific_kwargs=options)
+
+    def _get_dataloader(self, *args, **kwargs) -> DataLoader:
+        """With a generator of its own: each pass over a loader draws a seed, and what training draws its dropout from
+        must not depend on how often the model is evaluated."""
+        loader = super()._get_dataloader(*args, **kwargs)
+        loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
+        return loader
 
     def _get_train_sampler(self, train_dataset=None) -> Optional[Sampler]:
         """Seeded by (data seed, epoch); the dataset that comes in lacks the columns that the model does not take."""
