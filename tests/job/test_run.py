@@ -61,6 +61,8 @@ def test_regression(flags, tmp_path):
     table = np.loadtxt(out / "eval_predictions.tsv", skiprows=1)
     assert results["eval_pearson"] == pytest.approx(pearsonr(table[:, 1], table[:, 2])[0], abs=1e-12)
     assert results["eval_spearmanr"] == pytest.approx(spearmanr(table[:, 1], table[:, 2])[0], abs=1e-12)
+    assert main(argv(flags, max_eval_samples=1, output_dir=tmp_path / "one", **changes)) == 0
+    assert record_of(tmp_path / "one")["metrics"]["eval_combined_score"] == 0
     bias = tensors_of(out)["classifier.bias"]
     assert abs(bias.item() - np.mean([row[2] for row in rows])) < 0.5  # the head started at the labels' mean
 
