@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Optional
 
@@ -77,6 +78,17 @@ def rotate_checkpoints(folder: Path, limit: Optional[int], best: Optional[str]) 
     removable = [path for path in sealed if path.name not in protected]
     for path in removable[: max(0, len(sealed) - max(limit, len(protected)))]:
         clear_checkpoint(path)
+
+
+def copy_checkpoint(path: Path, to: Path) -> None:
+    """Copy a whole checkpoint's files; ours that are there already are removed."""
+    if to.is_dir():
+        clear_checkpoint(to)
+    (to / ADAPTER_FOLDER).mkdir(parents=True, exist_ok=True)
+    for name in sorted(_OURS - ADAPTER_FILES - {MANIFEST_FILE} | {f"{ADAPTER_FOLDER}/{n}" for n in ADAPTER_FILES}):
+        if (path / name).is_file():
+            shutil.copyfile(path / name, to / name)
+    seal_checkpoint(to)
 
 
 def clear_checkpoint(folder: Path) -> None:

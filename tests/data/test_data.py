@@ -141,7 +141,7 @@ def test_an_undefined_correlation_is_0_with_a_warning(task, names):
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("truth, guess", [([0], [0]), ([1], [0]), ([1, 1], [1, 1]), ([0, 0], [0, 0]), ([0, 1], [0, 0])])
+@pytest.mark.parametrize("truth, guess", [([0], [0]), ([1], [0]), ([1, 1], [1, 1]), ([0, 1], [0, 0])])
 @pytest.mark.filterwarnings("ignore:.*is not defined")
 def test_metrics_of_one_or_two_examples_are_numbers(task, truth, guess):
     values = GlueMetric(TASKS[task]).compute(predictions=guess, references=truth)
