@@ -169,7 +169,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             "train_runtime": result.metrics["train_runtime"],
             "train_samples_per_second": result.metrics["train_samples_per_second"],
         }
-        metrics |= train_metrics(trainer, sets.train, task)
+        metrics |= train_metrics(trainer, sets.train, task, run_args.max_train_metric_samples)
         save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which NaN does not survive
         run.record["history"] = history_of(trainer.state.log_history)
         run.record["best_epoch"] = best_of(run.record["history"], task)

@@ -32,6 +32,7 @@ from ..training.checkpoints import (
     clear_folder,
     is_aside,
 )
+from .flags import TRAIN_METRIC_SAMPLES
 
 RECORD_FILE = "run.json"
 RESULTS_FILE = "all_results.json"
@@ -205,6 +206,7 @@ def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     plain = json.loads(json.dumps(arguments, default=str))
     owned = METHOD_FIELDS.get(plain.get("method"), ())
     plain = {name: value for name, value in LATER.items() if name in owned} | plain
+    plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)
     hashes = plain.get("input_sha256") or {}
     if not hashes.keys() <= set(FILE_FLAGS):  # once by the files' names, which two files can share
         places = {flag: Path(plain[flag]).name for flag in FILE_FLAGS if plain.get(flag)}

@@ -215,12 +215,13 @@ def test_a_checkpoint_of_an_earlier_format_is_not_resumed(flags, capsys):
 
 
 def test_a_record_of_an_earlier_version_is_the_same_run(flags, capsys):
-    """Which had no --tensor_split, and named the hashes of data files by the files' names."""
+    """Which lacked two of today's flags, and named the hashes of data files by the files' names."""
     assert main(argv(flags)) == 0
     path = flags["output_dir"] / "run.json"
     record = record_of(flags["output_dir"])
     hashes = record["arguments"].pop("input_sha256")
     assert record["arguments"].pop("tensor_split") == "separate" and set(hashes) == {"train_file", "validation_file"}
+    assert record["arguments"].pop("max_train_metric_samples") == 2000
     record["arguments"]["input_sha256"] = {flags[flag].name: value for flag, value in hashes.items()}
     path.write_text(json.dumps(record))
     assert main(argv(flags)) == 0

@@ -1,9 +1,13 @@
 """What is trained depends on data, seed and training flags alone, to the bit: not on what is measured or written."""
 
+import threading
+
 import pytest
-from helpers import argv, glue_folder
+import torch
+from helpers import argv, glue_folder, tiny_model, tokens
 
 from run_glue_tensorized import main
+from tensorized_adapters import AdapterConfig, add_adapters, optimizer_groups
 
 REFERENCES = {}  # adapter files that several tests compare with, by what makes them different
 OWN = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size")
@@ -64,3 +68,37 @@ def test_every_method_gives_the_same_file_again(flags, tmp_path, method):
     flags |= {"per_device_train_batch_size": 16}
     expected = adapter_bytes(flags, tmp_path / "one")
     assert adapter_bytes(flags, tmp_path / "two", eval_strategy="no") == expected
+
+
+def test_an_evaluation_in_another_thread_leaves_training_alone():
+    """It runs all the time while steps are taken, and ends and begins anywhere within them."""
+
+    def trained(evaluating: bool):
+        config = AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8)
+        model = add_adapters(tiny_model(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), config).train()
+        optimizer = torch.optim.AdamW(optimizer_groups(model, learning_rate=2e-3))
+        ended, passes = threading.Event(), []
+
+        def evaluate():
+            with torch.no_grad():
+                while not ended.is_set():
+                    passes.append(model(input_ids=tokens()).logits)
+
+        thread = threading.Thread(target=evaluate)
+        if evaluating:
+            thread.start()
+        try:
+            for _ in range(40):
+                model(input_ids=tokens(), labels=torch.tensor([0, 1])).loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        finally:
+            ended.set()
+            if evaluating:
+                thread.join()
+        return [parameter.detach().clone() for parameter in model.parameters() if parameter.requires_grad], passes
+
+    expected, _ = trained(evaluating=False)
+    values, passes = trained(evaluating=True)
+    assert all(torch.equal(one, other) for one, other in zip(values, expected, strict=True))
+    assert len(passes) > 1 and all(torch.isfinite(logits).all() for logits in passes)
