@@ -138,6 +138,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     checkpoint = run.checkpoint()
     if checkpoint:
         check_adapter_fits(model, *read_adapter(checkpoint / ADAPTER_FOLDER), checkpoint, same_labels=True)
+        if training_args.do_train:
+            trainer.check_checkpoint(checkpoint)
 
     run.begin(
         argv,
@@ -154,13 +156,12 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
     metrics: dict[str, Any] = {}
 
-    # Training; then the saved adapter's very weights are measured
+    # Training; the saved adapter's very weights are what is measured
     if training_args.do_train:
         began = time.time()
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         run.record["train_seconds"] = round(time.time() - began, 3)
         run.record["step_losses"] = trainer.losses.values
-        save_adapter(model, run.path / ADAPTER_FOLDER, notes)
         metrics |= {
             "epoch": trainer.state.epoch,
             "train_loss": trainer.losses.mean(),
@@ -168,7 +169,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             "train_runtime": result.metrics["train_runtime"],
             "train_samples_per_second": result.metrics["train_samples_per_second"],
         }
-        metrics |= train_metrics(trainer, sets.train, task)
+        metrics |= train_metrics(trainer, sets.train, task, run_args.max_train_metric_samples)
+        save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which NaN does not survive
         run.record["history"] = history_of(trainer.state.log_history)
         run.record["best_epoch"] = best_of(run.record["history"], task)
         run.record["adapter_bytes"] = size_of_adapter(run.path / ADAPTER_FOLDER)

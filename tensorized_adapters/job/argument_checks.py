@@ -13,7 +13,7 @@ RANGES = (
     (
         "max_seq_length max_train_samples max_eval_samples max_predict_samples per_device_train_batch_size "
         "per_device_eval_batch_size gradient_accumulation_steps cpu_threads save_total_limit save_steps eval_steps "
-        "logging_steps target_params",
+        "logging_steps target_params max_train_metric_samples",
         "above 0",
         lambda value: value > 0,
     ),

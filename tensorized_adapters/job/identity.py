@@ -14,7 +14,7 @@ from ..data.arguments import FILE_FLAGS
 from ..data.places import ROLES, used_files
 from ..defaults import METHOD_FIELDS
 from ..files import sha256_of
-from .flags import Arguments
+from .flags import TRAIN_METRIC_SAMPLES, Arguments
 
 _PLACES = ("model", "config", "tokenizer")
 # Arguments that cannot change the result: a second start may differ in them. Prefixes end in "_".
@@ -61,6 +61,7 @@ def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     plain = json.loads(json.dumps(arguments, default=str))
     owned = METHOD_FIELDS.get(plain.get("method"), ())
     plain = {name: value for name, value in LATER.items() if name in owned} | plain
+    plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)
     if isinstance(hashes := plain.get("input_sha256"), dict):  # once by the files' names, then by their flags
         for role, flag in zip(ROLES, FILE_FLAGS):
             for name in (flag, Path(plain.get(flag) or "").name):

@@ -89,6 +89,19 @@ def test_an_undefined_correlation_is_0_with_a_warning(task, names):
     with pytest.warns(UserWarning, match="is not defined"):
         values = GlueMetric(TASKS[task]).compute(predictions=[1, 1, 1], references=[0, 1, 1])
     assert all(values[name] == 0 for name in names)
+    with pytest.warns(UserWarning, match="is not defined .of fewer than two examples"):
+        values = GlueMetric(TASKS[task]).compute(predictions=[1], references=[1])
+    assert all(values[name] == 0 for name in names)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("truth, guess", [([0], [0]), ([1], [0]), ([1, 1], [1, 1]), ([0, 1], [0, 0])])
+@pytest.mark.filterwarnings("ignore:.*is not defined")
+def test_metrics_of_one_or_two_examples_are_numbers(task, truth, guess):
+    values = GlueMetric(TASKS[task]).compute(predictions=guess, references=truth)
+    assert all(np.isfinite(value) for value in values.values())
+    if "accuracy" in values:
+        assert values["accuracy"] == np.mean(np.equal(truth, guess))
 
 
 @pytest.mark.parametrize(
