@@ -27,7 +27,17 @@ _MODULES = (
     "tensorized_adapters.job.measure tensorized_adapters.job.trainer_checks tensorized_adapters.training.prefix "
     "tensorized_adapters.training.diff_trainer tensorized_adapters.data.metrics torch._dynamo"
 ).split()
-_FILE_CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
+# Audited events that change files, and where among their arguments the paths and the folders' descriptors stand.
+_FILE_CHANGES = {
+    "os.mkdir": ((0, 2),),
+    "os.rename": ((0, 2), (1, 3)),
+    "os.remove": ((0, 1),),
+    "os.rmdir": ((0, 1),),
+    "os.truncate": ((0, None),),
+    "os.link": ((1, 3),),
+    "os.symlink": ((1, 2),),
+    "os.chmod": ((0, 2),),
+}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -130,10 +140,18 @@ def changed_paths(event: str, arguments: tuple) -> list[str]:
     if event == "open":
         path, mode, flags = arguments
         writes = set(mode) & set("wax+") if mode else (flags or 0) & _WRITING
-        return [os.fsdecode(path)] if writes and isinstance(path, (str, bytes, os.PathLike)) else []
-    if event in _FILE_CHANGES:
-        return [os.fsdecode(a) for a in arguments if isinstance(a, (str, bytes, os.PathLike))]
-    return []
+        return [_absolute(path)] if writes and not isinstance(path, int) else []
+    return [
+        _absolute(arguments[path], -1 if folder is None else arguments[folder])
+        for path, folder in _FILE_CHANGES.get(event, ())
+        if not isinstance(arguments[path], int)
+    ]
+
+
+def _absolute(path: Any, folder: int = -1) -> str:
+    """Of a path that is relative to the working directory, or to the open ``folder``."""
+    root = os.readlink(f"/proc/self/fd/{folder}") if folder >= 0 else os.getcwd()
+    return os.path.normpath(os.path.join(root, os.fsdecode(path)))
 
 
 def _become(words: list[str], streams: list[Path], prepare: Optional[Callable[[], Any]]) -> NoReturn:
