@@ -3,6 +3,7 @@
 What is done to such a process (a kill at some file operation, a limit, a watch) is a function that it calls first.
 """
 
+import gc
 import importlib
 import os
 import signal
@@ -92,9 +93,11 @@ class Child:
             path.write_bytes(b"")  # it may be killed before it has opened them
         sys.stdout.flush()
         sys.stderr.flush()
+        gc.freeze()  # a collection in the child would touch, and so copy, all of the parent's memory
         self.pid = os.fork()
         if not self.pid:
             _become(words, self._streams, prepare)
+        gc.unfreeze()
 
     def send(self, number: int) -> None:
         os.kill(self.pid, number)

@@ -8,6 +8,7 @@ once a cause, by its shortest case; exit code 1 if anything did. Needs hypothesi
 import argparse
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -32,6 +33,8 @@ def main(argv: list[str]) -> int:
             import hypothesis  # noqa: F401
         except ImportError:
             raise UsageError("hypothesis is missing: pip install -r requirements-test.txt") from None
+        if arguments.keep and arguments.keep.exists():
+            raise UsageError(f"--keep {arguments.keep} exists; name a new folder")
     except UsageError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -40,7 +43,8 @@ def main(argv: list[str]) -> int:
     preload()
     began, kinds = time.time(), arguments.only or _KINDS
     with tempfile.TemporaryDirectory(prefix="fuzz_", ignore_cleanup_errors=True) as folder:
-        failures, done = run_cases(Path(folder), kinds, arguments.cases, arguments.seed)
+        folder = arguments.keep or Path(folder)
+        failures, done = run_cases(folder, kinds, arguments.cases, arguments.seed, keep=arguments.keep is not None)
     for cause, (times, shown) in sorted(failures.items(), key=lambda entry: -entry[1][0]):
         print(f"\n{times} x {one_line(cause)}\n{shown}")
     told = ", ".join(f"{name} {number}" for name, number in done.items())
@@ -49,9 +53,9 @@ def main(argv: list[str]) -> int:
 
 
 def run_cases(
-    folder: Path, kinds: tuple[str, ...], cases: int, seed: int
+    folder: Path, kinds: tuple[str, ...], cases: int, seed: int, keep: bool = False
 ) -> tuple[dict[str, tuple[int, str]], Counter]:
-    """Run about ``cases`` cases, as many of each kind.
+    """Run about ``cases`` cases, as many of each kind; with ``keep``, the folders of those that fail stay.
 
     Returns:
         How often each cause of failure was seen, with its shortest case; how many cases of each kind were run.
@@ -69,8 +73,11 @@ def run_cases(
         done[case.kind] += 1
         place = folder / f"{case.kind}-{done[case.kind]}"
         flaw = flaw_of(case, materials, place)
+        shutil.rmtree(place, ignore_errors=True)
         if flaw:
-            cause, shown = f"{case.kind}: {_cause(flaw, place)}", f"{case.shown(materials)}\n  -> {flaw}"
+            if keep:  # as it was before it was run
+                case.write(place)
+            cause, shown = f"{case.kind}: {_cause(flaw, place)}", f"{place.name}: {case.shown(materials)}\n  -> {flaw}"
             times, shortest = failures.get(cause, (0, shown))
             failures[cause] = (times + 1, min(shown, shortest, key=len))
 
@@ -96,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
     parser.add_argument("--cases", type=count, default=2000, help="about how many (default: 2000)")
     parser.add_argument("--only", type=names_of(_KINDS), metavar="KIND,...", help=f"of {', '.join(_KINDS)}")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="a new folder where what the failing cases need stays"
+    )
     parser.add_argument("--seed", type=whole, default=0, help="of what is drawn (default: 0)")
     return parser
 

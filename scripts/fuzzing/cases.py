@@ -44,6 +44,16 @@ class Case:
         flags = (materials.usual() if self.usual else {}) | self.flags
         return [*self.first, *(f"--{name}={value}" for name, value in flags.items() if value is not None)]
 
+    def write(self, place: Path) -> None:
+        """Make its folder and its files in it."""
+        place.mkdir(parents=True)
+        for name, source in self.copies.items():
+            shutil.copytree(source, place / name)
+        for name, content in self.files.items():
+            path = place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
     def shown(self, materials: "Materials") -> str:
         """The command for a shell, and the beginning of each file."""
         files = "".join(f"\n  {name}: {content[:300]!r}" for name, content in self.files.items())
@@ -115,18 +125,12 @@ def make_materials(folder: Path) -> Materials:
 
 def flaw_of(case: Case, materials: Materials, place: Path) -> Optional[str]:
     """Run a case in the folder ``place``, which must not exist; what is wrong with how it ended, or None."""
-    place.mkdir(parents=True)
-    for name, source in case.copies.items():
-        shutil.copytree(source, place / name)
-    for name, content in case.files.items():
-        path = place / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    notes = place.with_name(f"{place.name}.notes")
+    case.write(place)
+    log = place.with_name("logs") / place.name
+    log.mkdir(parents=True)
+    notes = log / "notes"
     notes.write_text("")
-    ending = Child(
-        case.words(materials), place.with_name(f"{place.name}.log"), _watched(place, materials, notes)
-    ).wait(_SECONDS)
+    ending = Child(case.words(materials), log, _watched(place, materials, notes)).wait(_SECONDS)
     if seen := notes.read_text().splitlines():
         return seen[0]
     if any(place.rglob(_MARKER)):

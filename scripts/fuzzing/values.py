@@ -78,7 +78,7 @@ _OWN_VALUES = {
         "/",
         "/dev/null",
         "/proc/self/x",
-        "out\nx",
+        "out/a\nx",
         "out/" + "a" * 300,
     ],
     "cache_dir": ["cache", "", "/dev/null", "cache/a\nb"],
