@@ -134,6 +134,8 @@ def flag_values(name: str, places: list[str]) -> st.SearchStrategy[str]:
     action = _ACTIONS[name]
     if action.choices:
         good = [str(choice) for choice in action.choices]
+    elif action.nargs == "?":  # a flag that can stand without a value: yes or no
+        good = ["True", "False"]
     elif action.type is int:
         good = ["1", "2", "3", "8", "64", "1000000", "2147483648"]
     elif action.type is float:
@@ -152,7 +154,8 @@ def flag_values(name: str, places: list[str]) -> st.SearchStrategy[str]:
             "query,value",
             *places,
         ]
-    return st.one_of(st.sampled_from(good), st.sampled_from(NASTY), st.text(max_size=6).filter(_sendable))
+    ordinary = st.sampled_from(good)  # most of the time: what is refused by its type alone hides the rest
+    return st.one_of(ordinary, ordinary, ordinary, st.sampled_from(NASTY), st.text(max_size=6).filter(_sendable))
 
 
 def cell_values() -> st.SearchStrategy[str]:
