@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tensorized_adapters.data.places import ROLES
 from tensorized_adapters.defaults import METHOD_FIELDS
 from tensorized_adapters.job.identity import effective_arguments
 
@@ -33,6 +34,7 @@ OF_METHODS = {name for names in METHOD_FIELDS.values() for name in names} | {
 }
 # What follows from settings that are named beside it.
 _DERIVED = {"learning_rates": "learning_rate", "head_start": "adapter_init", "input_sha256": "train_file"}
+_DERIVED |= {"model_sha256": "model_name_or_path"}
 
 
 def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -40,10 +42,14 @@ def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     arguments = effective_arguments(record["arguments"])
     data = {name: arguments.pop(name, None) for name in _DATA}
     arguments.pop("seed", None)
+    hashes = data["input_sha256"] or {}  # of data and, where they are local, of model, config and tokenizer
+    data["input_sha256"] = {role: hashes[role] for role in ROLES if role in hashes}
+    arguments["model_sha256"] = {role: value for role, value in hashes.items() if role not in ROLES}
     git, machine = record.get("git") or {}, record.get("machine") or {}
     arguments |= {f"{name} version": version for name, version in record.get("versions", {}).items()}
     arguments |= {"version": record.get("version"), "commit": git.get("commit"), "threads": record.get("threads")}
-    return arguments | {"gpu": machine.get("gpu")}, data | {"metric": record["primary_metric"]}
+    arguments |= {"gpu": machine.get("gpu"), "gpus": machine.get("gpus_used")}
+    return arguments, data | {"metric": record["primary_metric"]}
 
 
 def plain_column(record: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Run records as tables of runs and of methods on tasks: what may be averaged, and what is missing.
 
 Two runs fall into one cell only if everything in their records that can change a result is equal but the seed:
-arguments, input files, versions, commit, threads, GPU.
+arguments, input files, versions, commit, threads, GPU and number of GPUs.
 """
 
 import json

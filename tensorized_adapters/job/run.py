@@ -97,6 +97,7 @@ class Run:
         self._folder.remove_remains()
         self.record = new_record(argv, self.resolved, arguments.given, arguments.training.seed)
         self.record |= {"threads": self.threads} | known
+        self.record["machine"]["gpus_used"] = arguments.training.n_gpu
         self._folder.write_record(self.record)
         self.began = time.time()
         for note in arguments.notes:

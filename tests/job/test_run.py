@@ -197,6 +197,7 @@ def test_one_run_uses_one_of_several_gpus(flags, monkeypatch, capsys):
     assert main(argv(flags)) == 0
     assert capsys.readouterr().out.count("note: 2 GPUs are visible and a run uses one") == 1
     assert not wrapped and len(record_of(flags["output_dir"])["step_losses"]) == 12
+    assert record_of(flags["output_dir"])["machine"]["gpus_used"] == 1
 
 
 def test_the_training_sets_metrics_are_of_a_sample_drawn_by_the_seed(flags, tmp_path, capsys, monkeypatch):

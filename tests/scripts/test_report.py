@@ -133,7 +133,13 @@ def test_what_differs_in_more_than_the_seed_is_not_averaged(real, tmp_path, chan
 
 
 @pytest.mark.parametrize(
-    "change", [{"versions": {"torch": "3"}}, {"threads": 99}, {"git": {"commit": "x", "clean": True}}]
+    "change",
+    [
+        {"versions": {"torch": "3"}},
+        {"threads": 99},
+        {"git": {"commit": "x", "clean": True}},
+        {"machine": {"gpu": None, "gpus_used": 2}},
+    ],
 )
 def test_nor_is_what_another_program_computed(real, tmp_path, change):
     put(tmp_path / "a", real, 0.8)
