@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
 from benchmark_models import FLOOR, Bench, config_of, names_of  # noqa: E402
-from command_line import ScriptParser  # noqa: E402
+from command_line import ScriptParser, check_output, count  # noqa: E402
 from rich.table import Table  # noqa: E402
+from rich.text import Text  # noqa: E402
 from transformers import (  # noqa: E402
     AutoConfig,
     AutoModelForSequenceClassification,

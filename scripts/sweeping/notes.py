@@ -4,6 +4,7 @@ Only the standard library is imported, for trials read and write them on other m
 """
 
 import json
+import math
 import os
 import secrets
 from pathlib import Path
@@ -15,11 +16,12 @@ _BLANK = {"start": "", "state": "", "reason": "", "last_lines": [], "failures": 
 def read_note(path: Path) -> dict[str, Any]:
     """``start`` (the sweep's that the rest is about), ``state`` (running, finished or failed), ``reason`` and
     ``last_lines`` of a failure, ``failures`` and ``seconds`` over all starts; blank where there is no such note."""
-    try:
-        note = json.loads(path.read_bytes())
-        return _BLANK | {name: note[name] for name, blank in _BLANK.items() if type(note[name]) is type(blank)}
-    except (OSError, ValueError, KeyError, TypeError):
-        return dict(_BLANK)
+    return _read(path)[0]
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether there is a note that does not say all that a note says."""
+    return _read(path)[1]
 
 
 def write_note(path: Path, note: dict[str, Any]) -> None:
@@ -31,3 +33,22 @@ def write_note(path: Path, note: dict[str, Any]) -> None:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bool]:
+    if not path.exists():
+        return dict(_BLANK), False
+    try:
+        note = json.loads(path.read_bytes()) if path.is_file() else None  # a pipe would never end
+        whole = {name: note[name] for name, blank in _BLANK.items() if _is_like(note[name], blank)}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return dict(_BLANK), True
+    return _BLANK | whole, whole.keys() != _BLANK.keys()
+
+
+def _is_like(value: Any, blank: Any) -> bool:
+    if type(value) is not type(blank):
+        return False
+    if isinstance(value, list):
+        return all(isinstance(line, str) for line in value)
+    return isinstance(value, str) or 0 <= value < math.inf

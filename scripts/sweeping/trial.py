@@ -4,12 +4,14 @@ Only the standard library, Ray and notes.py are imported, for this module is sen
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +25,12 @@ POLL_SECONDS = 2.0
 LAST_LINES = 15
 # A killed sweep's trial, or that of a lost machine, may hold its folder for a moment longer.
 WAIT_FOR_FOLDER_SECONDS = 60.0
+
+# The key under which a step's result says that the sweep's disk is full, and how that shows.
+NO_ROOM = "no_room"
+_NO_ROOM_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM_WORDS = (*map(os.strerror, _NO_ROOM_ERRORS), "a checkpoint cannot be written")
+_ROOM_BYTES = 2**20
 
 # The process asks to be killed with its parent, makes sure that it was not too late for that, and becomes the job.
 _LAUNCHER = """
@@ -40,7 +48,9 @@ class JobTrial(tune.Trainable):
     """Ray Tune's view of a trial: each step is a look at the job. What becomes of it stands in the trial's note.
 
     ``config["trial"]`` holds start (the sweep's, which its notes name), command (words for the interpreter), folder,
-    log, note, directory (the working one), environment (variables on top of the worker's) and max_failures.
+    log, note, directory (the working one), environment (variables on top of the worker's), max_failures and time_limit
+    (seconds of one start, or None). A full disk is no failure of the trial: its steps say so, and go on once there is
+    room.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -57,18 +67,27 @@ class JobTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        try:
+            return self._step()
+        except OSError as error:
+            if error.errno not in _NO_ROOM_ERRORS:
+                raise
+            return {tune.result.DONE: False, NO_ROOM: error.strerror}
+
+    def _step(self) -> dict[str, Any]:
         if self.job is None:
             if self._finished():  # before this worker was lost, or its sweep
                 return self._note("finished")
             self._start()
-        try:
-            code = self.job.wait(POLL_SECONDS)
-        except subprocess.TimeoutExpired:
+        code = self._ending()
+        if code is None:
             return {tune.result.DONE: False}
         self.job = None
         self.note["seconds"] = round(self.note["seconds"] + time.time() - self.began, 3)
         if code == 0 and self._finished():
             return self._note("finished")
+        if full := disk_is_full(self.log.parent) or _told_to_be_full(self.log):
+            return {tune.result.DONE: False, NO_ROOM: full}
         self.failures += 1
         self.note["failures"] += 1
         if self.failures <= self.trial["max_failures"]:
@@ -79,12 +98,28 @@ class JobTrial(tune.Trainable):
         """The sweep is being stopped: let the job write its record, but not for long."""
         if self.job is not None:
             self.job.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.job.wait(10)
-            except subprocess.TimeoutExpired:
-                self.job.kill()
-                self.job.wait()
+            self._kill()
             self.job = None
+
+    def _ending(self) -> int | str | None:
+        """The job's exit code, or why it was killed, or None if it goes on: after a look of some seconds."""
+        limit = self.trial["time_limit"]
+        left = POLL_SECONDS if limit is None else self.began + limit - time.time()
+        try:
+            return self.job.wait(max(0.0, min(POLL_SECONDS, left)))
+        except subprocess.TimeoutExpired:
+            if left > POLL_SECONDS or limit is None:
+                return None
+        self._kill()
+        return f"killed: a start of it took longer than --trial_time_limit {limit:g}s"
+
+    def _kill(self) -> None:
+        """Also what it started, and also if it is stopped."""
+        with contextlib.suppress(ProcessLookupError):  # nothing is left of its group
+            os.killpg(self.job.pid, signal.SIGKILL)
+        self.job.wait()
 
     def _start(self) -> None:
         self._note("running")
@@ -129,7 +164,41 @@ def _wait_until_free(folder: Path) -> None:
             os.close(handle)
 
 
-def _ending_of(code: int) -> str:
+class StopWhenFull(tune.Stopper):
+    """Stops all trials as soon as one of them finds no room."""
+
+    def __init__(self) -> None:
+        self.full = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self.full |= NO_ROOM in result
+        return False
+
+    def stop_all(self) -> bool:
+        return self.full
+
+
+def disk_is_full(folder: Path) -> Optional[str]:
+    """How it shows that the folder has no room for a small file, or None."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror if error.errno in _NO_ROOM_ERRORS else None
+    return None
+
+
+def _told_to_be_full(log: Path) -> Optional[str]:
+    """The job's last line, if it says that there was no room for something larger."""
+    last = "".join(_last_lines(log)[-1:])
+    return last if last.startswith("failed: ") and any(words in last for words in _NO_ROOM_WORDS) else None
+
+
+def _ending_of(code: int | str) -> str:
+    if isinstance(code, str):
+        return code
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return {0: "ended without a finished record", 2: "refused its input (exit code 2)"}.get(code, f"exit code {code}")

@@ -20,6 +20,7 @@ import sweep  # noqa: E402
 from sweeping.ledger import Ledger  # noqa: E402
 from sweeping.notes import write_note  # noqa: E402
 from sweeping.plan import trials_of  # noqa: E402
+from sweeping.yaml_flags import flags_of_yaml  # noqa: E402
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
     assert sweep.main([str(path), "--seeds", "8", "--output_dir", str(tmp_path / "s")]) == 0
     told = capsys.readouterr().out
     assert "4 trials, 4 to run" in told and "tt-2" in told and not (tmp_path / "s").exists()
-    assert sweep._flags_of_yaml(str(path))[:6] == ["--projection_types", "cp,tt", "--ranks", "1,2", "--seeds", "7"]
+    assert flags_of_yaml(str(path))[:6] == ["--projection_types", "cp,tt", "--ranks", "1,2", "--seeds", "7"]
 
 
 @pytest.mark.parametrize(
