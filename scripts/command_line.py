@@ -63,7 +63,7 @@ def check_output(path: Path) -> None:
     except (OSError, ValueError) as error:  # ValueError: of a NUL character
         flaw = getattr(error, "strerror", None) or error
     if flaw:
-        raise UsageError(f"--output {quoted(str(path))} cannot be written: {flaw}")
+        raise UsageError(f"--output {path} cannot be written: {flaw}")
 
 
 def list_of(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:

@@ -98,7 +98,9 @@ class Progress:
             running.add_column(column, justify="right" if column == "for" else "left")
         for name, began in list(self.running.items()):
             entry = self.ledger.entries[name]
-            running.add_row(_plain(entry["method"]), _plain(entry["task"]), str(entry["seed"]), _span(time.time() - began))
+            running.add_row(
+                _plain(entry["method"]), _plain(entry["task"]), str(entry["seed"]), _span(time.time() - began)
+            )
         best = Table(title="best so far", title_justify="left")
         for column in ("task", "metric", "score", "method", "seed"):
             best.add_column(column)

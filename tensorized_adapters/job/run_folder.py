@@ -205,6 +205,8 @@ def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     plain = json.loads(json.dumps(arguments, default=str))
     owned = METHOD_FIELDS.get(plain.get("method"), ())
     plain = {name: value for name, value in LATER.items() if name in owned} | plain
+    if plain.get("bf16") or plain.get("bf16_full_eval"):
+        plain["use_cpu"] = False  # set where there is no GPU: the same command is the same run on any machine
     hashes = plain.get("input_sha256") or {}
     if not hashes.keys() <= set(FILE_FLAGS):  # once by the files' names, which two files can share
         places = {flag: Path(plain[flag]).name for flag in FILE_FLAGS if plain.get(flag)}
