@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
 
 
 def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
-    from sweeping.ledger import Ledger
+    from sweeping.ledger import Ledger, no_room
     from sweeping.plan import trials_of
     from sweeping.progress import trials_table
 
@@ -75,8 +75,6 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
         try:
             return _carry_out(ledger, grid, time.time() - began)
         except OSError as error:  # most likely of a full disk
-            from sweeping.on_ray import no_room
-
             raise no_room(grid.output_dir, error.strerror or error) from None
 
 
@@ -114,6 +112,11 @@ def _carry_out(ledger: Any, grid: argparse.Namespace, planning: float) -> int:
 
 def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
     """Run what is left; the seconds that its parts took."""
+    from sweeping.ledger import no_room
+    from sweeping.notes import disk_is_full
+
+    if flaw := disk_is_full(ledger.folder):  # before Ray takes its time to start
+        raise no_room(ledger.folder, flaw)
     from sweeping.on_ray import Machines, run_trials
     from sweeping.progress import Progress
 

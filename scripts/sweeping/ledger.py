@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
-from tensorized_adapters.errors import UsageError, one_line
+from tensorized_adapters.errors import RunFailed, UsageError, one_line
 from tensorized_adapters.files import write_json
 from tensorized_adapters.job.run_folder import RECORD_FILE, inspect_folder
 
@@ -155,6 +155,11 @@ class Ledger:
         metric = start.record["primary_metric"]
         value = start.record["metrics"].get(f"eval_{metric}")
         return "finished", {metric: value} if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def no_room(folder: Path, flaw: object) -> RunFailed:
+    """What ends a sweep that cannot write."""
+    return RunFailed(f"{folder} cannot be written ({flaw}); nothing is lost: the same command goes on once it can be")
 
 
 def _remove_empty(folders: list[Path]) -> None:

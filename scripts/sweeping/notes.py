@@ -3,13 +3,17 @@
 Only the standard library is imported, for trials read and write them on other machines too.
 """
 
+import errno
 import json
 import math
 import os
 import secrets
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+NO_ROOM_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+_ROOM_BYTES = 2**20
 _BLANK = {"start": "", "state": "", "reason": "", "last_lines": [], "failures": 0, "seconds": 0.0}
 
 
@@ -33,6 +37,18 @@ def write_note(path: Path, note: dict[str, Any]) -> None:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def disk_is_full(folder: Path) -> Optional[str]:
+    """How it shows that the folder has no room for a small file, or None."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror if error.errno in NO_ROOM_ERRORS else None
+    return None
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bool]:

@@ -26,7 +26,7 @@ from . import LOGS, notes  # noqa: E402
 from . import trial as trial_module  # noqa: E402
 from .address import check_address  # noqa: E402
 from .folder import RAY  # noqa: E402
-from .ledger import Ledger  # noqa: E402
+from .ledger import Ledger, no_room  # noqa: E402
 from .plan import Trial, cores  # noqa: E402
 
 # Workers and machines that a trial may lose; it goes on from its checkpoint each time.
@@ -89,11 +89,6 @@ class Machines:
         return int(min(node.get(kind.upper(), 0) / amount for kind, amount in self.per_trial.items()) + 1e-6)
 
 
-def no_room(folder: Path, flaw: object) -> RunFailed:
-    """What ends a sweep that cannot write."""
-    return RunFailed(f"{folder} cannot be written ({flaw}); nothing is lost: the same command goes on once it can be")
-
-
 def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any) -> Optional[BaseException]:
     """Run them all, as many at a time as fit, in their order; what becomes of each stands in its own files.
 
@@ -136,7 +131,7 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
     except KeyboardInterrupt:
         pass
     except Exception as error:  # of Tune's, in many lines: it has not written its own state, most likely
-        flaw = trial_module.disk_is_full(ledger.folder)
+        flaw = notes.disk_is_full(ledger.folder)
         failure = no_room(ledger.folder, flaw) if flaw else RunFailed(f"Ray Tune: {one_line(error)}")
     shutil.rmtree(state, ignore_errors=True)
     if failure:

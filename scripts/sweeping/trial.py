@@ -4,14 +4,12 @@ Only the standard library, Ray and notes.py are imported, for this module is sen
 """
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,9 +26,7 @@ WAIT_FOR_FOLDER_SECONDS = 60.0
 
 # The key under which a step's result says that the sweep's disk is full, and how that shows.
 NO_ROOM = "no_room"
-_NO_ROOM_ERRORS = (errno.ENOSPC, errno.EDQUOT)
-_NO_ROOM_WORDS = (*map(os.strerror, _NO_ROOM_ERRORS), "a checkpoint cannot be written")
-_ROOM_BYTES = 2**20
+_NO_ROOM_WORDS = (*map(os.strerror, notes.NO_ROOM_ERRORS), "a checkpoint cannot be written")
 
 # The process asks to be killed with its parent, makes sure that it was not too late for that, and becomes the job.
 _LAUNCHER = """
@@ -70,7 +66,7 @@ class JobTrial(tune.Trainable):
         try:
             return self._step()
         except OSError as error:
-            if error.errno not in _NO_ROOM_ERRORS:
+            if error.errno not in notes.NO_ROOM_ERRORS:
                 raise
             return {tune.result.DONE: False, NO_ROOM: error.strerror}
 
@@ -86,7 +82,7 @@ class JobTrial(tune.Trainable):
         self.note["seconds"] = round(self.note["seconds"] + time.time() - self.began, 3)
         if code == 0 and self._finished():
             return self._note("finished")
-        if full := disk_is_full(self.log.parent) or _told_to_be_full(self.log):
+        if full := notes.disk_is_full(self.log.parent) or _told_to_be_full(self.log):
             return {tune.result.DONE: False, NO_ROOM: full}
         self.failures += 1
         self.note["failures"] += 1
@@ -176,18 +172,6 @@ class StopWhenFull(tune.Stopper):
 
     def stop_all(self) -> bool:
         return self.full
-
-
-def disk_is_full(folder: Path) -> Optional[str]:
-    """How it shows that the folder has no room for a small file, or None."""
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(_ROOM_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        return error.strerror if error.errno in _NO_ROOM_ERRORS else None
-    return None
 
 
 def _told_to_be_full(log: Path) -> Optional[str]:
