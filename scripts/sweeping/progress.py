@@ -70,9 +70,9 @@ class Progress:
         ending = told(entry["score"]) or f"{entry['state']}: {entry['reason']}"
         if entry["state"] == "failed" and entry["last_lines"]:
             ending += f"; last line: {entry['last_lines'][-1]}"
-        what = f"{entry['task']} {entry['method']} seed {entry['seed']}"
-        line = f"{time.strftime('%H:%M:%S')}  {what}: {ending}  ({entry['seconds']:.0f} s)  {self._summary()}"
-        self.console.print(_plain(line))
+        what = one_line(f"{entry['task']} {entry['method']} seed {entry['seed']}: {ending}")
+        line = f"{time.strftime('%H:%M:%S')}  {what}  ({entry['seconds']:.0f} s)  {self._summary()}"
+        self.console.print(line, markup=False)
 
     def _summary(self) -> str:
         states = self.ledger.states()
