@@ -1,4 +1,4 @@
-"""One trial of a sweep, without Ray's processes: a job that hangs, a full disk, GPUs that are not its own; and addresses."""
+"""One trial of a sweep, without Ray: a job that hangs, a full disk, GPUs that are not its own; and addresses."""
 
 import errno
 import http.server
