@@ -142,8 +142,8 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
     defaults: dict[str, Any] = {"dataloader_pin_memory": torch.cuda.is_available()}  # else torch warns at every loader
     if given.get("do_eval") and given.get("do_train"):
         defaults["eval_strategy"] = "epoch"
-    if given.get("bf16") and not torch.cuda.is_available():
-        defaults["use_cpu"] = True  # TrainingArguments refuses bf16 on CPU unless it is asked for in so many words
+    if (given.get("bf16") or given.get("bf16_full_eval")) and not torch.cuda.is_available():
+        defaults["use_cpu"] = True  # TrainingArguments refuses both on CPU unless it is asked for in so many words
     defaults["learning_rate"] = TABLE[adapter.method].learning_rate
     if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}

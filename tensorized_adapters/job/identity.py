@@ -61,6 +61,8 @@ def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     plain = json.loads(json.dumps(arguments, default=str))
     owned = METHOD_FIELDS.get(plain.get("method"), ())
     plain = {name: value for name, value in LATER.items() if name in owned} | plain
+    if plain.get("bf16") or plain.get("bf16_full_eval"):
+        plain["use_cpu"] = False  # set where there is no GPU: the same command is the same run on any machine
     plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)
     if isinstance(hashes := plain.get("input_sha256"), dict):  # once by the files' names, then by their flags
         for role, flag in zip(ROLES, FILE_FLAGS):
