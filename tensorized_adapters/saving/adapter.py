@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from ..architectures import base_prefix, layer_norm_names
 from ..config import AdapterConfig
-from ..errors import RunFailed, UsageError
+from ..errors import RunFailed, UsageError, quoted
 from ..files import write_aside
-from ..methods.fingerprint import base_fingerprint
+from ..methods.fingerprint import base_identity, is_base
 from ..methods.parameters import adaptation_of, trained_parameters, unwrapped
 from ..methods.verbs import add_adapters, remove_adapters
 from . import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
@@ -59,7 +59,7 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
             "name": model.config._name_or_path,
             "revision": getattr(model.config, "_commit_hash", None),
             "model_type": model.config.model_type,
-            "fingerprint": base_fingerprint(model, tensors, head),
+            **base_identity(model, tensors, head),
         },
         "newly_initialized": sorted(name for name in head if name.startswith(base_prefix(model))),
         "notes": notes or {},
@@ -138,10 +138,12 @@ def check_adapter_fits(
         raise UsageError(
             f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
         )
-    if base_fingerprint(model, tensors, record.get("newly_initialized", [])) != record["base_model"]["fingerprint"]:
+    if not is_base(record["base_model"], model, tensors, record.get("newly_initialized", [])):
+        ours, theirs = model.config._name_or_path or "this model", record["base_model"]["name"]
+        half = "dtype" not in record["base_model"] and model.dtype != torch.float32
         raise UsageError(
-            f"{folder} was trained on another base model: the frozen weights of "
-            f"{model.config._name_or_path or 'this model'!r} are not those of {record['base_model']['name']!r}"
+            f"{folder} was trained on another base model: the frozen weights of {quoted(ours)} are not those of "
+            f"{quoted(theirs)}{'; if those were in float32, load the model with dtype=torch.float32' if half else ''}"
         )
     labels = {str(key): value for key, value in model.config.id2label.items()}
     if same_labels and (record["id2label"], record["problem_type"]) != (labels, model.config.problem_type):
