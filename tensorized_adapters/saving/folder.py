@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ..errors import UsageError, quoted
 from ..files import rename_into_place
+from ..reading import content_of
 from . import ADAPTER_FILES, BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE
-from .format import LARGEST_CONFIG, content_of
+from .format import LARGEST_CONFIG
 from .model_card import CARD_START
 
 _CONFIGS = (BESIDE_PEFT_FILE, CONFIG_FILE)

@@ -15,7 +15,6 @@ because a file claims something.
 import hashlib
 import json
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from torch import Tensor
 from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.registry import method_of
+from ..reading import content_of
 from . import BESIDE_PEFT_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .schema import check_record
 
@@ -71,7 +71,10 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """
     path = adapter_folder(folder) / BESIDE_PEFT_FILE
     path = path if os.path.lexists(path) else path.with_name(CONFIG_FILE)
-    content = content_of(path, LARGEST_CONFIG)
+    try:
+        content = content_of(path, LARGEST_CONFIG)
+    except UsageError as error:
+        raise UsageError(f"{error}; an adapter is a folder with that file") from None
     try:
         record = json.loads(content)
         checksum = config_checksum(record) if isinstance(record, dict) else None
@@ -102,26 +105,3 @@ def config_checksum(record: dict[str, Any]) -> str:
     """sha256 of a config record without its own."""
     content = {key: value for key, value in record.items() if key != "config_sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def content_of(path: Path, largest: int | None = None) -> bytes:
-    """A regular file's bytes; a pipe in its place is not waited for.
-
-    Raises:
-        UsageError: if it cannot be read, is something else, or has more than ``largest`` bytes.
-    """
-    try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise UsageError(f"{path} is not a regular file")
-            if largest is not None and status.st_size > largest:
-                raise UsageError(f"{path} has {status.st_size:,} bytes; an adapter's has at most {largest:,}")
-            return file.read()
-    except (OSError, MemoryError) as error:
-        told = error.strerror if isinstance(error, OSError) else "it does not fit into memory"
-        raise UsageError(f"{path} cannot be read: {told}; an adapter is a folder with that file") from None
-    except UsageError:
-        raise
-    except ValueError as error:  # of a path that no file can have
-        raise UsageError(f"{quoted(str(path))} cannot be read: {error}") from None
