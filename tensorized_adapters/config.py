@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal, Optional
 
 from .defaults import METHOD_FIELDS, METHODS, TABLE
-from .errors import UsageError
+from .errors import UsageError, quoted
 
 PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")
 INITS = ("calibrated", "published")
@@ -150,23 +150,25 @@ class AdapterConfig:
         for name in ("tensorized_layer_rank", "adapter_size", "phm_dim", "lora_r", "lora_alpha"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6:
-                raise UsageError(f"--{name} must be a whole number of at least 1 and at most 10**6, got {value!r}")
+                least = "a whole number of at least 1 and at most 10**6"
+                raise UsageError(f"--{name} must be {least}, got {quoted(value)}")
         for name in ("if_adapter_like", "train_layer_norm", "diff_structured"):
             if not isinstance(getattr(self, name), bool):
-                raise UsageError(f"--{name} must be True or False, got {getattr(self, name)!r}")
+                raise UsageError(f"--{name} must be True or False, got {quoted(getattr(self, name))}")
         for name, (low, high, includes_low) in _RANGES.items():
             value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value < 2**53
+            number = whole or isinstance(value, float)
             if not number or not (low <= value if includes_low else low < value) or not value < high:
                 least = f"{'at least' if includes_low else 'above'} {low} and below {high:g}"
-                raise UsageError(f"--{name} must be a number {least}, got {value!r}")
+                raise UsageError(f"--{name} must be a number {least}, got {quoted(value)}")
         if self.tensor_split == "interleaved" and self.adapter_projection_type == "matrix":
             raise UsageError("--tensor_split interleaved needs modes to interleave, and matrix has none; leave it out")
         self.layers  # noqa: B018 - refuses what it cannot read
         targets = self.lora_targets
         if targets is not None and not (isinstance(targets, str) and all(self.lora_target_names)):
             raise UsageError(
-                f"--lora_targets {self.lora_targets!r} must be names of linear layers, such as query,value"
+                f"--lora_targets {quoted(self.lora_targets)} must be names of linear layers, such as query,value"
             )
 
     @property
@@ -223,21 +225,21 @@ class AdapterConfig:
         """
         method = values.get("method")
         if method not in METHOD_FIELDS:
-            raise UsageError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+            raise UsageError(f"unknown method {quoted(method)}; known: {', '.join(METHODS)}")
         expected = {"method", *METHOD_FIELDS[method]}
         # Fields that came later: files written before lack them.
         values = {name: value for name, value in LATER.items() if name in expected} | values
         if set(values) != expected:
             odd = sorted(expected ^ set(values))
             raise UsageError(
-                f"the settings of method {method!r} must be {sorted(expected)}; missing or foreign: {odd}"
+                f"the settings of method {method!r} must be {sorted(expected)}; missing or foreign: {quoted(odd, 200)}"
             )
         return cls(**values)
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UsageError(f"--{name} must be one of {', '.join(choices)}, got {value!r}")
+        raise UsageError(f"--{name} must be one of {', '.join(choices)}, got {quoted(value)}")
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
@@ -247,9 +249,9 @@ def parse_layers(text: str) -> tuple[int, ...]:
         UsageError: for anything else.
     """
     found: set[int] = set()
-    for part in str(text).split(","):
+    for part in text.split(",") if isinstance(text, str) else ("",):
         match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", part)
         if not match or int(match[2] or match[1]) < int(match[1]):
-            raise UsageError(f"--adapter_layers {text!r} is not like 6-11 or 0,2,8-11")
+            raise UsageError(f"--adapter_layers {quoted(text)} is not like 6-11 or 0,2,8-11")
         found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
     return tuple(sorted(found))
