@@ -21,6 +21,7 @@ from ..config import LATER
 from ..data.arguments import FILE_FLAGS
 from ..data.tasks import TASKS
 from ..defaults import METHOD_FIELDS
+from ..endings import TRACEBACK_FILE
 from ..errors import UsageError
 from ..files import write_json
 from ..saving import ADAPTER_FILES
@@ -38,7 +39,7 @@ RESULTS_FILE = "all_results.json"
 EVALUATION_FILE = "eval_predictions{suffix}.tsv"
 
 # Every name that this program writes into a run folder: what --overwrite_output_dir may remove.
-_RESULTS = {RECORD_FILE, RESULTS_FILE}
+_RESULTS = {RECORD_FILE, RESULTS_FILE, TRACEBACK_FILE}
 _PREDICTIONS = {f"{name}.tsv" for task in TASKS.values() for name, _ in task.prediction} | {"predictions.tsv"}
 _PREDICTIONS |= {EVALUATION_FILE.format(suffix=suffix) for suffix in ("", "_mm")}
 _FILES = _RESULTS | _PREDICTIONS | ADAPTER_FILES
@@ -162,7 +163,7 @@ class RunFolder:
         for checkpoint in checkpoints_in(self.path):
             clear_checkpoint(checkpoint)
         clear_folder(self.path / ADAPTER_FOLDER, ADAPTER_FILES)
-        names = (set((record or {}).get("files", ())) & _PREDICTIONS) | {RESULTS_FILE}
+        names = (set((record or {}).get("files", ())) & _PREDICTIONS) | {RESULTS_FILE, TRACEBACK_FILE}
         for name in (*sorted(names), RECORD_FILE):
             if (self.path / name).is_file():
                 (self.path / name).unlink()
