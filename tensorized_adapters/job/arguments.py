@@ -17,7 +17,7 @@ from transformers import HfArgumentParser
 from ..config import AdapterConfig
 from ..data.arguments import FILE_FLAGS, DataTrainingArguments
 from ..defaults import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, PUBLISHED_LEARNING_RATE, TABLE
-from ..errors import RaisesUsageErrors, UsageError
+from ..errors import RaisesUsageErrors, UsageError, quoted
 from ..files import sha256_of
 from .argument_checks import check_together, check_values
 from .dropped_flags import DroppedArguments, settle_warmup
@@ -57,13 +57,18 @@ def parse_arguments(argv: list[str]) -> Arguments:
     given = vars(namespace)
     notes = given.pop("notes")
     settle_warmup(given)
-    check_values(given)
+    try:
+        check_values(given)
+    except UsageError as error:  # which names a flag as it is spelled today
+        raise UsageError("; ".join([str(error), *notes])) from None
     config, saved = _adapter_config(given)
     values = _training_defaults(given, config) | given | config.to_dict()
     try:
         model, data, adapter, run, training, _ = parser.parse_dict(values, allow_extra_keys=True)
-    except (ValueError, TypeError, ImportError) as error:  # TrainingArguments' own refusals are of several lines
-        raise UsageError(str(error)) from None
+    except UsageError:
+        raise
+    except Exception as error:  # TrainingArguments raises whatever comes up as it reads and sets up
+        raise UsageError(f"refused by TrainingArguments: {str(error) or type(error).__name__}") from None
     arguments = Arguments(model, data, adapter, saved, run, training, given, notes)
     check_together(arguments)
     return arguments
@@ -78,6 +83,11 @@ def check_owned(given: dict[str, Any], config: AdapterConfig) -> None:
     every = {name for names in METHOD_FIELDS.values() for name in names}
     foreign = (every - set(METHOD_FIELDS[config.method])) & set(given)
     if not config.trains_layer_norm and "layer_norm_learning_rate" in given:
+        if "train_layer_norm" in METHOD_FIELDS[config.method]:
+            raise UsageError(
+                "--layer_norm_learning_rate contradicts --train_layer_norm False, which freezes the LayerNorms; leave "
+                "one of them out"
+            )
         foreign.add("layer_norm_learning_rate")
     if config.method != "tensorized" and "target_params" in given:
         foreign.add("target_params")
@@ -135,7 +145,8 @@ def _adapter_config(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict
         raise UsageError("--target_params contradicts --adapter_path, whose rank is settled; leave one of them out")
     for name, value in config.to_dict().items():
         if given.get(name, value) != value:
-            raise UsageError(f"--{name} {given[name]} contradicts --adapter_path, which has {value}")
+            saved_with = "was saved without it; leave it out" if value is None else f"has {value}"
+            raise UsageError(f"--{name} {quoted(given[name])} contradicts --adapter_path, which {saved_with}")
     return config, saved
 
 
@@ -143,8 +154,8 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
     defaults: dict[str, Any] = {"dataloader_pin_memory": torch.cuda.is_available()}  # else torch warns at every loader
     if given.get("do_eval") and given.get("do_train"):
         defaults["eval_strategy"] = "epoch"
-    if given.get("bf16") and not torch.cuda.is_available():
-        defaults["use_cpu"] = True  # TrainingArguments refuses bf16 on CPU unless it is asked for in so many words
+    if (given.get("bf16") or given.get("bf16_full_eval")) and not torch.cuda.is_available():
+        defaults["use_cpu"] = True  # TrainingArguments refuses bfloat16 on CPU unless it is asked for in so many words
     defaults["learning_rate"] = TABLE[adapter.method].learning_rate
     if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}

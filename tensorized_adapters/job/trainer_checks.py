@@ -1,6 +1,7 @@
 """What the Trainer would refuse in its own words, or find out only after an epoch."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -8,6 +9,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..data.loading import Data
 from ..errors import UsageError
 from .flags import Arguments
+
+# What the Trainer's messages speak of, and the flags that it comes from.
+_ABOUT = (
+    ("[Ss]chedule|num_decay_steps|lr_lambda", "--lr_scheduler_type and --lr_scheduler_kwargs"),
+    ("[Oo]ptim|[Aa]dam|beta|bitsandbytes|fused|package", "--optim and --optim_args"),
+)
 
 
 def check_training(
@@ -42,4 +49,6 @@ def refused_by_the_trainer() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, ImportError, AttributeError, OSError) as error:
-        raise UsageError(f"refused by the Trainer: {str(error) or type(error).__name__}") from None
+        text = str(error) or type(error).__name__
+        hint = next((f"; see {flags}" for word, flags in _ABOUT if re.search(word, text)), "")
+        raise UsageError(f"refused by the Trainer: {text}{hint}") from None

@@ -50,7 +50,7 @@ from run_glue_tensorized import main
         ({"save_strategy": "best"}, "--save_strategy best needs"),
         ({"optim": "adamw_bnb_8bit"}, "refused by the Trainer"),
         ({"lr_scheduler_type": "cosine_with_min_lr"}, "refused by the Trainer"),
-        ({"adam_beta1": 2}, "refused by the Trainer"),
+        ({"adam_beta1": 2}, "--adam_beta1 must be at least 0 and below 1"),
         ({"seed": -1}, "--seed must be at least 0"),
         ({"num_train_epochs": "inf"}, "--num_train_epochs must be"),
         ({"max_seq_length": 4}, "--max_seq_length 4 leaves no room for text; at least 5"),
