@@ -73,7 +73,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.job import pretrained
     from tensorized_adapters.job.measure import evaluate, metric_function, predict, prediction_files, train_metrics
     from tensorized_adapters.job.results import best_of, history_of, size_of_adapter
-    from tensorized_adapters.job.trainer_checks import check_training, refused_by_the_trainer
+    from tensorized_adapters.job.trainer_checks import check_training, refused_by_the_trainer, usable_cache_folder
     from tensorized_adapters.methods.parameters import count_trained
     from tensorized_adapters.methods.registry import method_of
     from tensorized_adapters.methods.verbs import add_adapters
@@ -125,7 +125,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=multiple)
     if run_args.cache_frozen_prefix:
         autocast = torch.bfloat16 if training_args.bf16 else torch.float16 if training_args.fp16 else None
-        prefix = FrozenPrefix(model, Path(run_args.prefix_cache_dir).expanduser(), autocast)
+        prefix = FrozenPrefix(model, usable_cache_folder(run_args.prefix_cache_dir), autocast)
         collator = with_prefix(collator)
 
     # Trainer

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.arguments import FILE_FLAGS
+from ..defaults import METHOD_FIELDS
 from ..errors import UsageError
 from .flags import Arguments
 from .trainer_flags import check_ranges, check_trainer_flags
@@ -60,6 +61,12 @@ def check_together(arguments: Arguments) -> None:
         arguments.run.cache_frozen_prefix and arguments.run.prefix_cache_dir
     ):
         raise UsageError("--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither")
+    owned = METHOD_FIELDS[arguments.adapter.method]
+    if arguments.run.cache_frozen_prefix and not {"adapter_layers", "lora_targets"} & set(owned):
+        method = arguments.adapter.method
+        raise UsageError(
+            f"--cache_frozen_prefix needs --adapter_layers, and --method {method} cannot choose layers; leave it out"
+        )
     if data.task_name and data.dataset_name:
         raise UsageError("--task_name and --dataset_name exclude each other")
     if any(getattr(data, name) for name in FILE_FLAGS):

@@ -5,7 +5,6 @@ Only argparse-level work is done here, so that ``--help`` and a typo answer quic
 
 import argparse
 import difflib
-import json
 import sys
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -27,6 +26,7 @@ from .flags import (
     ModelArguments,
     RunArguments,
 )
+from .job_file import flags_of_json
 
 GROUPS = (ModelArguments, DataTrainingArguments, AdapterConfig, RunArguments, GlueTrainingArguments, DroppedArguments)
 
@@ -42,7 +42,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
         UsageError: one line that names the flag and the mend.
     """
     if argv and argv[0].endswith(".json"):
-        argv = _flags_of_json(argv[0]) + argv[1:]
+        argv = flags_of_json(argv[0]) + argv[1:]
     parser = _Parser(
         GROUPS, prog="run_glue_tensorized.py", allow_abbrev=False, description=sys.modules["__main__"].__doc__
     )
@@ -160,27 +160,6 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
     if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}
     return {name: value for name, value in defaults.items() if name not in given}
-
-
-def _flags_of_json(path: str) -> list[str]:
-    """``{"task_name": "mrpc", "do_train": true}`` as the flags it stands for."""
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} must hold one JSON object of flag names and values")
-    argv = []
-    for name, value in values.items():
-        if name in ("lora_targets", "adapter_layers") and isinstance(value, list):
-            value = ",".join(map(str, value))
-        if isinstance(value, list):
-            argv += [f"--{name}", *map(str, value)] if value else []
-        elif value is not None:  # with "=", since a value may start with a dash
-            argv.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
-    return argv
 
 
 def _unknown_flag(word: str, parser: HfArgumentParser) -> str:

@@ -2,7 +2,9 @@
 
 import contextlib
 import re
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -12,8 +14,8 @@ from .flags import Arguments
 
 # What the Trainer's messages speak of, and the flags that it comes from.
 _ABOUT = (
-    ("[Ss]chedule|num_decay_steps|lr_lambda", "--lr_scheduler_type and --lr_scheduler_kwargs"),
-    ("[Oo]ptim|[Aa]dam|beta|bitsandbytes|fused|package", "--optim and --optim_args"),
+    ("_schedule|num_decay_steps|lr_lambda", "--lr_scheduler_type and --lr_scheduler_kwargs"),
+    ("[Oo]ptim|[Aa]dam|install", "--optim and --optim_args"),
 )
 
 
@@ -41,6 +43,22 @@ def check_training(
     if arguments.run.cache_frozen_prefix and tokenizer.padding_side != "right":
         # Positions, and so the states, would depend on the batch.
         raise UsageError("--cache_frozen_prefix needs a tokenizer that pads on the right")
+
+
+def usable_cache_folder(folder: str) -> Path:
+    """The folder of ``--prefix_cache_dir``, made if need be, with a file written in it and removed again.
+
+    Raises:
+        UsageError: if it cannot be made or written.
+    """
+    path = Path(folder).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except (OSError, RuntimeError) as error:  # RuntimeError of a home that is not known
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"--prefix_cache_dir {path} cannot be written: {reason}; name another folder") from None
+    return path
 
 
 @contextlib.contextmanager

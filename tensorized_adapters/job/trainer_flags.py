@@ -66,6 +66,7 @@ UNSUPPORTED = {
     "optim_target_modules": "the optimizer's groups are those of the --method",
     "enable_jit_checkpoint": "what it saves is never a whole checkpoint; after SIGTERM the same command goes on from "
     "the newest one anyway",
+    "debug": "what it adds cannot read the boolean masks of these models",
     "push_to_hub": "upload the adapter/ folder with `hf upload` after the run",
 }
 ALWAYS_ON = {"eval_do_concat_batches": _WHOLE, "dataloader_in_order": _EXACT, "remove_unused_columns": _COLUMNS}
@@ -81,7 +82,7 @@ FREE = (
     "load_best_model_at_end metric_for_best_model greater_is_better restore_callback_states_from_checkpoint "
     "full_determinism use_cpu dataloader_drop_last dataloader_pin_memory dataloader_persistent_workers "
     "dataloader_multiprocessing_context ddp_find_unused_parameters ddp_broadcast_buffers ddp_static_graph "
-    "ddp_backend debug skip_memory_metrics do_train do_eval do_predict resume_from_checkpoint"
+    "ddp_backend skip_memory_metrics do_train do_eval do_predict resume_from_checkpoint"
 ).split()
 
 
