@@ -5,6 +5,16 @@ of the ratios: of a training step (forward, backward, AdamW), of an evaluation s
 taken in one process a method. A JSON record goes to --output.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tensorized_adapters import entry
+
+if __name__ == "__main__":
+    entry.begin()
+
 import argparse
 import contextlib
 import gc
@@ -17,11 +27,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
 from benchmark_models import FLOOR, Bench, config_of, names_of  # noqa: E402
@@ -36,6 +44,7 @@ from transformers import (  # noqa: E402
 )
 
 from tensorized_adapters.architectures import skeleton  # noqa: E402
+from tensorized_adapters.endings import run  # noqa: E402
 from tensorized_adapters.errors import UsageError, one_line, quoted  # noqa: E402
 from tensorized_adapters.files import write_json  # noqa: E402
 from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
@@ -274,4 +283,4 @@ def _table(arguments: argparse.Namespace, shape: str, rows: dict[str, dict[str, 
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main))

@@ -4,13 +4,19 @@ Without flags it prints the paper's second table: the four formats at ranks 2, 4
 compared with, on bert-base-cased.
 """
 
-import argparse
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tensorized_adapters import entry
+
+if __name__ == "__main__":
+    entry.begin()
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd  # noqa: E402
 from command_line import ScriptParser, check_output, count, list_of, names_of  # noqa: E402
@@ -25,6 +31,7 @@ from tensorized_adapters import AdapterConfig  # noqa: E402
 from tensorized_adapters.architectures import skeleton  # noqa: E402
 from tensorized_adapters.config import BITFIT_TERMS, PROJECTION_TYPES, SITES  # noqa: E402
 from tensorized_adapters.defaults import METHODS  # noqa: E402
+from tensorized_adapters.endings import run  # noqa: E402
 from tensorized_adapters.errors import RunFailed, UsageError, one_line  # noqa: E402
 from tensorized_adapters.files import write_aside  # noqa: E402
 from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
@@ -176,4 +183,4 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main))

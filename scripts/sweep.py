@@ -12,18 +12,25 @@ end OUTPUT_DIR/report holds tables and figures (scripts/report.py).
 Exit codes: 0 all trials done, 1 some failed, 2 refused input, 130 and 143 interrupted.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tensorized_adapters import entry
+
+if __name__ == "__main__":
+    entry.begin()
+
 import argparse
 import contextlib
 import importlib.util
 import os
 import shlex
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from command_line import ScriptParser, count, duration, list_of, names_of, rate, whole  # noqa: E402
 from grid import MODES  # noqa: E402
@@ -32,6 +39,7 @@ from sweeping.yaml_flags import flags_of_yaml  # noqa: E402
 from tensorized_adapters.config import PROJECTION_TYPES  # noqa: E402
 from tensorized_adapters.data.tasks import TASKS  # noqa: E402
 from tensorized_adapters.defaults import METHODS  # noqa: E402
+from tensorized_adapters.endings import run  # noqa: E402
 from tensorized_adapters.errors import RunFailed, Terminated, UsageError, one_line  # noqa: E402
 
 
@@ -231,4 +239,4 @@ def _default_cpus(grid: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main))

@@ -118,6 +118,7 @@ def test_adapters_that_do_not_fit_are_refused(flags, other_base, tmp_path, capsy
 
     assert "was trained on another base model" in error(model_name_or_path=other_base)
     assert "--tensorized_layer_rank 3 contradicts --adapter_path, which has 2" in error(tensorized_layer_rank=3)
+    assert "--adapter_layers '1' contradicts --adapter_path, which was saved without it" in error(adapter_layers="1")
     assert "was trained for the labels" in error(task_name="rte")
     config, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
     content = weights.read_bytes()
