@@ -1,67 +1,20 @@
 """scripts/report.py: what is averaged, marked, missing and written, from a real record and changed copies of it."""
 
 import base64
-import csv
 import json
-import os
 import re
 import statistics
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
-from helpers import argv, record_of
-
-from run_glue_tensorized import main as run
+from records import put, scores
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 import report  # noqa: E402
 from reporting.figures import _lines, _pareto  # noqa: E402
 from reporting.records import read_results  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def real(base, files, tmp_path_factory):
-    """The record of a run of the main job."""
-    out = tmp_path_factory.mktemp("report") / "run"
-    flags = {"model_name_or_path": base, "task_name": "mrpc", "do_train": True, "do_eval": True, "disable_tqdm": True}
-    flags |= {"train_file": files["train"], "validation_file": files["validation"], "output_dir": out, "seed": 1}
-    flags |= {"adapter_projection_type": "cp", "tensorized_layer_rank": 2, "adapter_size": 8, "num_train_epochs": 2}
-    assert run(argv(flags)) == 0
-    return record_of(out)
-
-
-def put(folder, real, score, seed=1, task="mrpc", method=None, trained=None, **arguments):
-    """A record like the real one but for these; rank and format in ``arguments`` name the method."""
-    record = json.loads(json.dumps(real))
-    record["seed"] = record["arguments"]["seed"] = seed
-    data = {"train_file": None, "validation_file": None, "input_sha256": {}}  # as if the task's own
-    record["arguments"] |= data | {"task_name": task} | arguments
-    kind, rank = record["arguments"]["adapter_projection_type"], record["arguments"]["tensorized_layer_rank"]
-    record |= {"task": task, "method": method or f"{kind}-{rank}"}
-    record["primary_metric"] = {"mrpc": "f1", "rte": "accuracy"}[task]
-    key = f"eval_{record['primary_metric']}"
-    record["metrics"][key] = score
-    record["history"] = [{"epoch": 1.0, "step": 6, key: score + 0.02}, {"epoch": 2.0, "step": 12, key: score}]
-    record["parameters"]["trained"] = trained or record["parameters"]["trained"]
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(record))
-    return record
-
-
-@pytest.fixture
-def results(real, tmp_path):
-    """cp-2 with three seeds and tt-2 with one on two tasks, and a baseline on one of them."""
-    root = tmp_path / "results"
-    for seed, score in enumerate((0.8, 0.83, 0.85), 1):
-        put(root / f"a/b/cp{seed}", real, score, seed)
-    put(root / "cp-rte", real, 0.6, task="rte")
-    put(root / "tt", real, 0.82, adapter_projection_type="tt", trained=900)
-    put(root / "tt-rte", real, 0.7, task="rte", adapter_projection_type="tt", trained=900)
-    put(root / "cp4", real, 0.81, tensorized_layer_rank=4, trained=1500)
-    return root
 
 
 @pytest.mark.parametrize(
@@ -75,11 +28,6 @@ def test_what_differs_in_more_than_the_rank_is_a_line_of_its_own(real, tmp_path,
         put(tmp_path / f"other{rank}", real, 0.7, method=name, tensorized_layer_rank=rank, **setting)
     lines = [(list(line["rank"]), set(line["variant"])) for line in _lines(read_results([tmp_path]).cells)]
     assert lines == [([2, 4], {""}), ([2, 4], {f"({told})"})]
-
-
-def scores(out):
-    with open(out / "scores.csv") as file:
-        return {(row["method"], row["task"]): row for row in csv.DictReader(file)}
 
 
 def test_means_and_deviations_over_seeds(results, tmp_path, capsys):
@@ -254,80 +202,3 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, words, told):
     assert report.main([*words, "--output_dir", "out"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and told in error and error.count("\n") == 1 and not Path("out").exists()
-
-
-DEEP = "[" * 100_000 + "]" * 100_000
-BAD = {
-    "null": None,
-    "list": [],
-    "text": "run",
-    "seed": {"seed": "1"},
-    "method": {"method": ["cp"]},
-    "status": {"status": 5},
-    "other program": {"program": "another"},
-    "metrics": {"metrics": [0.8]},
-    "git": {"git": {"commit": 5}},
-    "counts": {"parameters": {"trained": -1, "model": 5}},
-    "shares": {"parameters": {"trained": 5, "model": 0}},
-    "losses": {"step_losses": ["a"]},
-    "infinite loss": {"step_losses": [float("inf")]},
-    "history": {"history": [5]},
-    "step": {"history": [{"step": "x"}]},
-    "size": {"adapter_bytes": "large"},
-    "digits": {"seed": 10**400},
-}
-
-
-def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, results, tmp_path, capsys):
-    for name, change in BAD.items():
-        (results / "bad" / name).mkdir(parents=True)
-        content = real | change if isinstance(change, dict) else change
-        (results / "bad" / name / "run.json").write_text(json.dumps(content))
-    texts = {"empty": "", "deep": DEEP, "rank": json.dumps(real).replace('_rank": 2', '_rank": 2.0')}
-    for name, text in texts.items():
-        (results / "bad" / name).mkdir()
-        (results / "bad" / name / "run.json").write_text(text)
-    (results / "bad" / "folder" / "run.json").mkdir(parents=True)
-    for name, make in {"pipe": os.mkfifo, "link": lambda path: path.symlink_to(path.name)}.items():
-        (results / "bad" / name).mkdir()
-        make(results / "bad" / name / "run.json")
-    (results / "sweep.json").write_text(DEEP)
-    assert report.main([str(results), "--output_dir", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr().out
-    page = (tmp_path / "out" / "report.html").read_text()
-    for name in [*BAD, *texts, "folder", "pipe", "link"]:
-        line = f"note: left out, for it is not a run record: {results}/bad/{name}/run.json: "
-        assert told.count(line) == 1 and f"{results}/bad/{name}/run.json: " in page, name
-    assert "sweep.json cannot be read" in told
-    assert scores(tmp_path / "out")["cp-2", "mrpc"]["seeds"] == "1 2 3"
-    assert report.main([str(results / "bad"), "--output_dir", str(tmp_path / "none")]) == 2
-    assert "no finished run with a score" in capsys.readouterr().err
-
-
-def test_names_that_mean_something_elsewhere(real, tmp_path):
-    """To matplotlib, a spreadsheet, Markdown, XML and UTF-8; and very long ones."""
-    name = "=$\\unknown{x}$ | `a` <b> [c](d) \x00\x1b\ud800\n"
-    odd = {"task": name, "command": name, "method": name + "y" * 5000, "primary_metric": "f1"}
-    odd |= {"arguments": real["arguments"] | {name: name} | {f"a{i}": name for i in range(50)}}
-    (tmp_path / "odd").mkdir()
-    (tmp_path / "odd" / "run.json").write_text(json.dumps(real | odd))
-    put(tmp_path / "a", real, 0.8)
-    assert report.main([str(tmp_path), "--output_dir", str(tmp_path / "out")]) == 0
-    for table in ("scores.csv", "parameters.csv"):
-        with open(tmp_path / "out" / table) as file:
-            rows = [cell for row in csv.reader(file) for cell in row]
-        assert any(cell.startswith("'=$") for cell in rows) and not any(cell.startswith("=") for cell in rows)
-        assert max(map(len, rows)) < 2000
-    text = (tmp_path / "out" / "tables.md").read_text()
-    assert "\\| \\`a\\` &lt;b> [c\\](d) \\\\x00\\\\x1b\\\\ud800\\\\n" in text
-    for figure in (tmp_path / "out" / "figures").glob("*.svg"):
-        ElementTree.parse(figure)
-
-
-def test_a_copy_with_another_seed_is_told(real, tmp_path):
-    put(tmp_path / "a", real, 0.8)
-    put(tmp_path / "b", real, 0.8, seed=2)
-    other = put(tmp_path / "c", real, 0.9, seed=3)
-    (tmp_path / "c" / "run.json").write_text(json.dumps(other | {"step_losses": [1.0, 0.5]}))
-    notes = [note for note in read_results([tmp_path]).notes if "equal in the loss of every step" in note]
-    assert len(notes) == 1 and f"{tmp_path / 'a'} and {tmp_path / 'b'}" in notes[0]
