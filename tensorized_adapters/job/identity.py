@@ -13,6 +13,7 @@ from ..config import LATER
 from ..data.arguments import FILE_FLAGS
 from ..data.places import ROLES, used_files
 from ..defaults import METHOD_FIELDS
+from ..errors import UsageError
 from ..files import sha256_of
 from .flags import TRAIN_METRIC_SAMPLES, Arguments
 
@@ -47,8 +48,11 @@ def input_hashes(arguments: Arguments) -> dict[str, str]:
     the plain hash of its contents.
     """
     model = arguments.model
-    wanted = used_roles(arguments.training)
-    hashes = {role: _of_all(files) for role, files in used_files(arguments.data, wanted).items() if files}
+    try:
+        files = used_files(arguments.data, used_roles(arguments.training))
+    except UsageError:  # which loading them will say; a sweep plans such a trial all the same, and goes on without it
+        files = {}
+    hashes = {role: _of_all(paths) for role, paths in files.items() if paths}
     for role, place in zip(_PLACES, (model.model_name_or_path, model.config_name, model.tokenizer_name)):
         if place and Path(place).is_dir():
             files = {file for pattern in (*_MODEL_FILES, *_TOKENIZER_FILES) for file in Path(place).glob(pattern)}

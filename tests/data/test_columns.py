@@ -64,7 +64,7 @@ def test_columns_that_are_said(capsys, tmp_path):
     [
         ({"text_columns": "a,b,c"}, "--text_columns must be one or two columns, A or A,B, got 'a,b,c'"),
         ({"text_columns": "a,a"}, "--text_columns must be one or two columns"),
-        ({"text_columns": ""}, "--text_columns must be one or two columns"),
+        ({"text_columns": ""}, "--text_columns is empty"),
         ({"text_columns": "a,"}, "--text_columns must be one or two columns"),
         ({"label_column": " "}, "--label_column is empty"),
         ({"text_columns": "a,label"}, "--text_columns a,label holds the label's column"),

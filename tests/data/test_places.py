@@ -116,8 +116,8 @@ def test_the_used_files_of_other_places(tmp_path, files):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"task_name": "mrpc", "glue_path": ""}, "--glue_path is empty; name a data set's folder or hub id"),
-        ({"dataset_name": ""}, "no data: give --task_name, --dataset_name"),
+        ({"task_name": "mrpc", "glue_path": ""}, "--glue_path is empty; give it a value or leave it out"),
+        ({"dataset_name": ""}, "--dataset_name is empty"),
         ({"dataset_name": "./absent"}, "--dataset_name ./absent does not exist; name a data set's folder or hub id"),
         ({"dataset_name": "/absent/folder"}, "--dataset_name /absent/folder does not exist"),
         ({"task_name": "mrpc", "glue_path": "no/such/folder"}, "--glue_path no/such/folder (mrpc) does not exist"),

@@ -16,8 +16,8 @@ from transformers import TrainingArguments
 from run_glue_tensorized import main as run
 from tensorized_adapters.architectures import skeleton
 from tensorized_adapters.errors import UsageError
+from tensorized_adapters.job.identity import effective_arguments
 from tensorized_adapters.job.pretrained import load_config
-from tensorized_adapters.job.run_folder import effective_arguments
 from tensorized_adapters.methods.counts import count_parameters
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
