@@ -226,7 +226,7 @@ def _damaged(trial: Trial, how: str, damage: Callable[[Path, bytes], object]) ->
     """Half a run, of whose newest checkpoint the files are damaged in turn: it goes on from the one before."""
     trial.workshop.half_run(trial.out)
     newest = max(trial.out.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    files = sorted(path for path in newest.rglob("*") if path.is_file())
+    files = sorted(path for path in newest.rglob("*") if path.is_file() and path.stat().st_size)
     victim = files[int(trial.fraction * len(files))]
     trial.verdict.what = f"{victim.relative_to(trial.out)} {how}"
     damage(victim, victim.read_bytes())

@@ -12,7 +12,13 @@ from ..errors import RunFailed, Terminated, UsageError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # As libraries put it that write by themselves: torch.save, datasets, and whoever tells the system's own words.
-_NO_SPACE_TOLD = ("file write failed", "unexpected pos", "PytorchStreamWriter failed", "Not enough disk space")
+_NO_SPACE_TOLD = (
+    "file write failed",
+    "unexpected pos",
+    "PytorchStreamWriter failed",
+    "Not enough disk space",
+    "iostream error",
+)
 _NO_SPACE_TOLD += tuple(os.strerror(number) for number in _NO_SPACE)
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
@@ -26,6 +32,8 @@ def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> B
     """
     if no_space := next(filter(_is_no_space, _with_causes(error)), None):
         return RunFailed(_no_space(no_space, doing, folder, began))
+    if began and isinstance(error, UsageError):  # of a folder that turned unwritable, for example
+        return RunFailed(str(error))
     if isinstance(error, (UsageError, RunFailed, KeyboardInterrupt, Terminated, SystemExit, GeneratorExit)):
         return error
     text = str(error)
