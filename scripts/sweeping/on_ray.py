@@ -57,6 +57,9 @@ class Machines:
                 ray_constants.ENABLE_RAY_CLUSTER = False
                 # A token for this sweep alone; Ray would write one to the home directory, for all later clusters.
                 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+                # When memory runs out, Ray would kill the small watcher of a trial, and Tune with it; the system kills
+                # what takes the memory, which is the trial's job and is started again.
+                os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
                 local = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": cores()}
                 ray.init(address="local", object_store_memory=_OBJECT_STORE_BYTES, **local, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:

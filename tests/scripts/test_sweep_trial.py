@@ -187,3 +187,13 @@ def test_a_name_that_nobody_resolves_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(address.socket, "create_connection", slow)
     with pytest.raises(UsageError, match="nothing within 0.1 s"):
         address.check_address("cluster.example:6379")
+
+
+def test_ray_on_this_machine_kills_no_watchers_when_memory_runs_out(monkeypatch):
+    """Whom Tune does not outlive; a trial's memory is its job's, which the system kills and the trial starts again."""
+    seen = {}
+    monkeypatch.delenv("RAY_memory_monitor_refresh_ms", raising=False)
+    monkeypatch.setattr(on_ray.ray, "init", lambda **_: seen.update(os.environ))
+    monkeypatch.setattr(on_ray.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2}}])
+    on_ray.Machines(None, 1, 0)
+    assert seen["RAY_memory_monitor_refresh_ms"] == "0"
