@@ -6,6 +6,7 @@ them without looking. Everything is refused here, in one line, before anything i
 
 import json
 import random
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, Optional
@@ -149,7 +150,8 @@ def check_random_state(checkpoint: Path, load: Callable[[str], None]) -> None:
     """Try whether ``load``, which sets the random state from a checkpoint, can do so; raises UsageError."""
     states, numbers = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("error")  # of what is of a wrong type, and taken all the same
             load(str(checkpoint))
     except Exception as error:  # of whatever kind: what it holds may be anything
         refuse(checkpoint / RANDOM_FILE, f"holds no random state ({type(error).__name__})")
