@@ -151,7 +151,7 @@ def check_random_state(checkpoint: Path, load: Callable[[str], None]) -> None:
     states, numbers = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(), warnings.catch_warnings():
-            warnings.simplefilter("error")  # of what is of a wrong type, and taken all the same
+            warnings.simplefilter("ignore")  # about what is refused below
             load(str(checkpoint))
     except Exception as error:  # of whatever kind: what it holds may be anything
         refuse(checkpoint / RANDOM_FILE, f"holds no random state ({type(error).__name__})")
