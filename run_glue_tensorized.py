@@ -7,16 +7,22 @@ first; flags after it win. Exit codes: 0 done, 2 refused input, 1 failed, 130 an
 
 from __future__ import annotations
 
+from tensorized_adapters import entry
+
+if __name__ == "__main__":
+    entry.begin()  # before anything that takes its time to import
+
 import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tensorized_adapters.endings import tell, unexpected
+from tensorized_adapters.errors import RunFailed, Terminated, UsageError
+
 # Before the libraries that read it. Tokenisation is short; its threads would only make forks warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-from tensorized_adapters.errors import RunFailed, Terminated, UsageError, one_line  # noqa: E402
 
 if TYPE_CHECKING:
     from tensorized_adapters.job.flags import Arguments
@@ -38,15 +44,17 @@ def main(argv: list[str]) -> int:
         run.print_results()
         return 0
     except UsageError as error:
-        return _say("error", error, 2)
+        return tell("error", error, 2)
     except OSError as error:  # of a path that cannot even be looked at; those of a run are RunFailed
-        return _say("error", f"{error.filename}: {error.strerror}", 2)
+        return tell("error", f"{error.filename or 'a file'}: {error.strerror or error}", 2)
     except RunFailed as error:
-        return _say("failed", error, 1)
+        return tell("failed", error, 1)
     except KeyboardInterrupt:
-        return _say("interrupted", "the same command goes on from the newest checkpoint, if there is one", 130)
+        return tell("interrupted", "the same command goes on from the newest checkpoint, if there is one", 130)
     except Terminated:
-        return _say("terminated", "the same command goes on from the newest checkpoint, if there is one", 143)
+        return tell("terminated", "the same command goes on from the newest checkpoint, if there is one", 143)
+    except Exception as error:  # before the run was open, or of its last words
+        return tell("failed", unexpected(error), 1)
 
 
 def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
@@ -66,7 +74,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.job.identity import used_roles
     from tensorized_adapters.job.measure import evaluate, metric_function, predict, prediction_files, train_metrics
     from tensorized_adapters.job.results import best_of, history_of, size_of_adapter
-    from tensorized_adapters.job.trainer_checks import check_training, refused_by_the_trainer
+    from tensorized_adapters.job.trainer_checks import check_training, refused_by_the_trainer, usable_cache_folder
     from tensorized_adapters.methods.parameters import count_trained
     from tensorized_adapters.methods.registry import method_of
     from tensorized_adapters.methods.verbs import add_adapters
@@ -87,12 +95,14 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     without_weights = skeleton(config)
     method_of(adapter_config).check(without_weights)
     tokenizer = pretrained.load_tokenizer(model_args, config)
+    run.doing = "reading the data"
     data = load_data(data_args, used_roles(training_args), arguments.saved)
     task = data.task
     pretrained.check_tokenizer(tokenizer, data, data_args)
     check_training(arguments, data, tokenizer, without_weights)
 
     # Pre-trained model
+    run.doing = "loading the model"
     model, newly_initialized = pretrained.load_model(model_args, config, task)
 
     # Adapters
@@ -105,6 +115,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     use_cheap_dropout(model)
 
     # Tokenised data, padded to each batch's longest example unless asked otherwise
+    run.doing = "tokenising"
     sets = pretrained.encoded(data, tokenizer, config, data_args)
     if data_args.pad_to_max_length:
         collator = default_data_collator
@@ -113,12 +124,13 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=multiple)
     if run_args.cache_frozen_prefix:
         autocast = torch.bfloat16 if training_args.bf16 else torch.float16 if training_args.fp16 else None
-        prefix = FrozenPrefix(model, Path(run_args.prefix_cache_dir).expanduser(), autocast)
+        prefix = FrozenPrefix(model, usable_cache_folder(run_args.prefix_cache_dir), autocast)
         collator = with_prefix(collator)
 
     # Trainer
+    run.doing = "preparing the Trainer"
     name = data_args.task_name or data_args.dataset_name or data_args.train_file or "files"
-    notes = {"task": name, "texts": list(task.texts), "seed": training_args.seed}
+    notes = {"task": name, "texts": list(task.texts), "label": data.label, "seed": training_args.seed}
     kind = DiffPruningTrainer if adapter_config.method == "diff_pruning" else AdapterTrainer
     with refused_by_the_trainer():
         trainer = kind(
@@ -138,6 +150,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     checkpoint = run.checkpoint()
     if checkpoint:
         check_adapter_fits(model, *read_adapter(checkpoint / ADAPTER_FOLDER), checkpoint, same_labels=True)
+        if training_args.do_train:
+            trainer.check_checkpoint(checkpoint)
 
     run.begin(
         argv,
@@ -150,17 +164,19 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         files=prediction_files(data),
     )
     if run_args.cache_frozen_prefix:
+        run.doing = "computing the frozen prefix"
         sets = sets.mapped(lambda examples: prefix.of(examples, collator, training_args.eval_batch_size))
         trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
     metrics: dict[str, Any] = {}
 
-    # Training; then the saved adapter's very weights are measured
+    # Training; the saved adapter's very weights are what is measured
     if training_args.do_train:
+        run.doing = "training"
         began = time.time()
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         run.record["train_seconds"] = round(time.time() - began, 3)
         run.record["step_losses"] = trainer.losses.values
-        save_adapter(model, run.path / ADAPTER_FOLDER, notes)
+        run.doing = "measuring on the training set"
         metrics |= {
             "epoch": trainer.state.epoch,
             "train_loss": trainer.losses.mean(),
@@ -168,28 +184,27 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             "train_runtime": result.metrics["train_runtime"],
             "train_samples_per_second": result.metrics["train_samples_per_second"],
         }
-        metrics |= train_metrics(trainer, sets.train, task)
+        metrics |= train_metrics(trainer, sets.train, task, run_args.max_train_metric_samples)
+        save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which NaN does not survive
         run.record["history"] = history_of(trainer.state.log_history)
         run.record["best_epoch"] = best_of(run.record["history"], task)
         run.record["adapter_bytes"] = size_of_adapter(run.path / ADAPTER_FOLDER)
 
     # Evaluation, of both sets where the task is MNLI
     if training_args.do_eval:
+        run.doing = "evaluating"
         for suffix, examples in sets.evaluation.items():
             metrics |= evaluate(trainer, examples, task, run.path, suffix)
 
     # Prediction
     if training_args.do_predict:
+        run.doing = "predicting"
         for name, examples in sets.prediction.items():
             predict(trainer, examples, task, run.path / f"{name}.tsv")
         metrics["predict_samples"] = sum(map(len, sets.prediction.values()))
 
     run.record["metrics"] = metrics
-
-
-def _say(what: str, message: object, code: int) -> int:
-    print(f"{what}: {one_line(message)}", file=sys.stderr)
-    return code
+    run.doing = "writing the results"
 
 
 if __name__ == "__main__":

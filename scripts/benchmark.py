@@ -5,6 +5,16 @@ of the ratios: of a training step (forward, backward, AdamW), of an evaluation s
 taken in one process a method. A JSON record goes to --output.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tensorized_adapters import entry
+
+if __name__ == "__main__":
+    entry.begin()
+
 import argparse
 import contextlib
 import gc
@@ -15,21 +25,18 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
 from benchmark_models import FLOOR, Bench, config_of, names_of  # noqa: E402
-from command_line import ScriptParser  # noqa: E402
+from command_line import ScriptParser, check_output  # noqa: E402
 from rich.table import Table  # noqa: E402
+from rich.text import Text  # noqa: E402
 from transformers import (  # noqa: E402
-    AutoConfig,
     AutoModelForSequenceClassification,
     BertConfig,
     PretrainedConfig,
@@ -37,8 +44,11 @@ from transformers import (  # noqa: E402
 )
 
 from tensorized_adapters.architectures import skeleton  # noqa: E402
-from tensorized_adapters.errors import UsageError, one_line  # noqa: E402
+from tensorized_adapters.endings import run  # noqa: E402
+from tensorized_adapters.errors import UsageError, one_line, quoted  # noqa: E402
 from tensorized_adapters.files import write_json  # noqa: E402
+from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
+from tensorized_adapters.job.pretrained import load_config  # noqa: E402
 from tensorized_adapters.job.results import console, peak_memory  # noqa: E402
 from tensorized_adapters.methods.registry import method_of  # noqa: E402
 
@@ -78,7 +88,7 @@ def main(argv: list[str]) -> int:
         console().print(_table(arguments, shape, rows))
     if arguments.output:
         write_json(arguments.output, record)
-        print(f"record: {arguments.output}")
+        print(f"record: {one_line(arguments.output)}")
     return 0
 
 
@@ -101,40 +111,55 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    arguments.methods = ALL if arguments.methods == ["all"] else arguments.methods
+    if arguments.output:  # now rather than after the measurement
+        check_output(arguments.output)
     if arguments.model != "bert-base" and not (Path(arguments.model) / "config.json").is_file():
-        raise UsageError(f"--model {arguments.model} is neither bert-base nor a model folder")
+        raise UsageError(f"--model {quoted(arguments.model)} is neither bert-base nor a model folder")
     model_config = _model_config(arguments)
     model = skeleton(model_config)
-    for name in (*arguments.methods, *([arguments.memory_of] if arguments.memory_of else [])):
-        method_of(config_of(name)).check(model)
+    arguments.methods = _usable(ALL if arguments.methods == ["all"] else arguments.methods, model)
     if not arguments.memory_of and set(arguments.methods) <= {FLOOR}:
         raise UsageError(f"--methods: name one to compare with the {FLOOR}")
     for shape in arguments.shapes:
         sizes = shape.split("x")
-        if len(sizes) != 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
-            raise UsageError(f"--shapes: {shape!r} is not like 8x128")
+        if len(sizes) != 2 or not all(re.fullmatch("[1-9][0-9]{0,5}", size) for size in sizes):
+            raise UsageError(f"--shapes: {quoted(shape)} is not like 8x128")
         if int(sizes[1]) > model_config.max_position_embeddings:
             raise UsageError(
                 f"--shapes: {shape} has more tokens than the model's {model_config.max_position_embeddings}"
             )
-    if arguments.rounds < 1:
-        raise UsageError(f"--rounds must be at least 1, got {arguments.rounds}")
-    if arguments.threads is not None and arguments.threads < 1:
-        raise UsageError(f"--threads must be at least 1, got {arguments.threads}")
+    for name, most in (("rounds", 10**6), ("threads", 1024)):
+        value = getattr(arguments, name)
+        if value is not None and not 1 <= value <= most:
+            raise UsageError(f"--{name} must be at least 1 and at most {most:,}, got {value}")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: there is no GPU here")
-    if arguments.output and arguments.output.is_dir():
-        raise UsageError(f"--output {arguments.output} is a folder; name a file")
-    if arguments.output:  # now rather than after the measurement
-        with tempfile.TemporaryFile(dir=arguments.output.resolve().parent):
-            pass
+
+
+def _usable(names: list[str], model: PreTrainedModel) -> list[str]:
+    """Those that can be used on the model, with a line for each that cannot; raises UsageError if none can."""
+    usable, flaws = [], []
+    for name, config in [(name, config_of(name)) for name in names]:
+        try:
+            method_of(config).check(model)
+        except UsageError as error:
+            flaws.append((name, error))
+        else:
+            usable.append(name)
+    if flaws and set(usable) <= {FLOOR}:
+        raise flaws[0][1]
+    for name, error in flaws:
+        print(f"skipped: {one_line(f'{name}: {error}')}", file=sys.stderr)
+    return usable
 
 
 def _model_config(arguments: argparse.Namespace) -> PretrainedConfig:
-    return (
-        BertConfig(vocab_size=28996) if arguments.model == "bert-base" else AutoConfig.from_pretrained(arguments.model)
-    )
+    if arguments.model == "bert-base":
+        return BertConfig(vocab_size=28996)
+    try:
+        return load_config(ModelArguments(model_name_or_path=arguments.model))
+    except UsageError as error:  # in the words of the main job
+        raise UsageError(str(error).replace("--model_name_or_path", "--model")) from None
 
 
 def _backbone(arguments: argparse.Namespace) -> PreTrainedModel:
@@ -233,7 +258,7 @@ def _peak_in_its_own_process(arguments: argparse.Namespace, shape: str, name: st
 
 def _table(arguments: argparse.Namespace, shape: str, rows: dict[str, dict[str, Any]]) -> Table:
     title = f"{arguments.model}, {shape} tokens, {arguments.device}, {arguments.dtype}: ratio to the floor"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(one_line(title)), title_justify="left")
     for column in (
         "method",
         "trained",
@@ -258,4 +283,4 @@ def _table(arguments: argparse.Namespace, shape: str, rows: dict[str, dict[str, 
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main))

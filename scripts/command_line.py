@@ -1,12 +1,16 @@
 """What the command lines of the Python scripts have in common."""
 
 import argparse
+import re
+import tempfile
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
-from tensorized_adapters.errors import RaisesUsageErrors
+from tensorized_adapters.errors import RaisesUsageErrors, UsageError, quoted
 
 T = TypeVar("T")
+_MOST = 2**32 - 1  # the largest seed
 
 
 class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
@@ -19,23 +23,47 @@ class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
 
 def count(text: str) -> int:
     """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
+    return _whole(text, 1)
 
 
 def whole(text: str) -> int:
     """A whole number of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
-    return int(text)
+    return _whole(text, 0)
 
 
 def rate(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number, such as 1e-3") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} must be a number, such as 1e-3") from None
+
+
+def duration(text: str) -> float:
+    """``90m``, ``1.5h`` or ``30s``, in seconds."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])", text)
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} must be a time above 0 with its unit, such as 90m or 1.5h")
+    return seconds
+
+
+def check_output(path: Path) -> None:
+    """Refuse, before any work is done, a file that could not be written after it.
+
+    Raises:
+        UsageError: naming ``--output``.
+    """
+    flaw: object = None
+    try:
+        if path.is_dir():
+            flaw = "it is a folder; name a file"
+        else:
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:20]}."):
+                pass
+    except (OSError, ValueError) as error:  # ValueError: of a NUL character
+        flaw = getattr(error, "strerror", None) or error
+    if flaw:
+        raise UsageError(f"--output {path} cannot be written: {flaw}")
 
 
 def list_of(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
@@ -51,7 +79,15 @@ def names_of(choices: Iterable[str], or_none: bool = False) -> Callable[[str], t
             return ()
         for name in text.split(","):
             if name not in choices:
-                raise argparse.ArgumentTypeError(f"{name!r} must be one of {', '.join(choices)}")
+                raise argparse.ArgumentTypeError(f"{quoted(name)} must be one of {', '.join(choices)}")
         return tuple(text.split(","))
 
     return parse
+
+
+def _whole(text: str, least: int) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18 and least <= int(text) <= _MOST):
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} must be a whole number of at least {least}, and at most {_MOST:,}"
+        )
+    return int(text)

@@ -4,25 +4,34 @@ Without flags it prints the paper's second table: the four formats at ranks 2, 4
 compared with, on bert-base-cased.
 """
 
-import argparse
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tensorized_adapters import entry
+
+if __name__ == "__main__":
+    entry.begin()
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
 import pandas as pd  # noqa: E402
-from command_line import ScriptParser, count, list_of, names_of  # noqa: E402
+from command_line import ScriptParser, check_output, count, list_of, names_of  # noqa: E402
 from grid import MODES, grid_of  # noqa: E402
 from published_table import KNOWN, PUBLISHED, model_config, notes  # noqa: E402
 from rich import box  # noqa: E402
 from rich.table import Table  # noqa: E402
+from rich.text import Text  # noqa: E402
+from transformers import PreTrainedModel  # noqa: E402
 
 from tensorized_adapters import AdapterConfig  # noqa: E402
 from tensorized_adapters.architectures import skeleton  # noqa: E402
 from tensorized_adapters.config import BITFIT_TERMS, PROJECTION_TYPES, SITES  # noqa: E402
 from tensorized_adapters.defaults import METHODS  # noqa: E402
+from tensorized_adapters.endings import run  # noqa: E402
 from tensorized_adapters.errors import RunFailed, UsageError, one_line  # noqa: E402
 from tensorized_adapters.files import write_aside  # noqa: E402
 from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
@@ -37,10 +46,9 @@ BYTES = ("bytes_float32", "bytes_float16")
 def main(argv: list[str]) -> int:
     try:
         arguments = _parser().parse_args(argv)
-        model = skeleton(model_config(ModelArguments(model_name_or_path=arguments.model), arguments.num_labels))
-        rows = list(_rows(arguments, model))
-        if not rows:
-            raise UsageError("nothing to count: no format can use these --ranks")
+        if arguments.output:
+            check_output(arguments.output)
+        rows = _rows(arguments, _model(arguments))
         paper = arguments.model == "bert-base-cased" and arguments.num_labels == 2
         text = _written(rows, arguments, with_published=paper)
         if paper and arguments.format != "csv":
@@ -83,6 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _model(arguments: argparse.Namespace) -> PreTrainedModel:
+    """Without weights."""
+    try:
+        return skeleton(model_config(ModelArguments(model_name_or_path=arguments.model), arguments.num_labels))
+    except UsageError as error:  # in the words of the main job
+        raise UsageError(str(error).replace("--model_name_or_path", "--model")) from None
+
+
 def _configs(arguments: argparse.Namespace) -> Iterable[AdapterConfig]:
     axes = {
         "adapter_projection_type": arguments.projection_types,
@@ -95,28 +111,35 @@ def _configs(arguments: argparse.Namespace) -> Iterable[AdapterConfig]:
     return grid_of(arguments.methods, axes)
 
 
-def _rows(arguments: argparse.Namespace, model) -> Iterator[dict[str, Any]]:
-    several_sizes = len(arguments.adapter_sizes) > 1
+def _rows(arguments: argparse.Namespace, model: PreTrainedModel) -> list[dict[str, Any]]:
+    """A row for each method that can be used on the model, a line for each that cannot."""
+    rows, flaws = [], []
     for config in _configs(arguments):
         try:
             counts = count_parameters(config, model)
         except UsageError as error:
-            if config.method not in ("tensorized", "compacter"):
-                raise
-            print(f"skipped: {config.describe()}: {error}", file=sys.stderr)  # a rank that this format cannot use
-            continue
-        mode = ""
-        if config.method == "tensorized":
-            mode = f"bottleneck {config.adapter_size}" if config.if_adapter_like else "one matrix"
-            mode = mode if several_sizes or not config.if_adapter_like else "bottleneck"
-        name = config.describe().removesuffix(" (one matrix)")
-        as_published = config.if_adapter_like and (config.adapter_size, config.adapter_sites) == (64, "both")
-        yield (
-            {"method": name, "mode": mode, "percent": 100 * counts["trained"] / counts["model"]}
-            | {"published": PUBLISHED.get(name) if as_published else None}
-            | {column: stored_bytes(config, counts, n) for column, n in zip(BYTES, (4, 2))}
-            | counts
-        )
+            flaws.append(str(error))
+            print(f"skipped: {one_line(f'{config.describe()}: {error}')}", file=sys.stderr)
+        else:
+            rows.append(_row(config, counts, several_sizes=len(arguments.adapter_sizes) > 1))
+    if not rows:
+        raise UsageError(f"nothing to count: {flaws[0]}")
+    return rows
+
+
+def _row(config: AdapterConfig, counts: dict[str, int], several_sizes: bool) -> dict[str, Any]:
+    mode = ""
+    if config.method == "tensorized":
+        mode = f"bottleneck {config.adapter_size}" if config.if_adapter_like else "one matrix"
+        mode = mode if several_sizes or not config.if_adapter_like else "bottleneck"
+    name = config.describe().removesuffix(" (one matrix)")
+    as_published = config.if_adapter_like and (config.adapter_size, config.adapter_sites) == (64, "both")
+    return (
+        {"method": name, "mode": mode, "percent": 100 * counts["trained"] / counts["model"]}
+        | {"published": PUBLISHED.get(name) if as_published else None}
+        | {column: stored_bytes(config, counts, n) for column, n in zip(BYTES, (4, 2))}
+        | counts
+    )
 
 
 def _written(rows: list[dict[str, Any]], arguments: argparse.Namespace, with_published: bool) -> str:
@@ -126,15 +149,15 @@ def _written(rows: list[dict[str, Any]], arguments: argparse.Namespace, with_pub
         return pd.DataFrame(cells, columns=columns).to_csv(index=False)
     markdown = arguments.format == "markdown"
     size = f"{rows[0]['model']:,} parameters, {arguments.num_labels} labels"
-    title = f"Trained parameters, {arguments.model} ({size})"
+    title = one_line(f"Trained parameters, {arguments.model} ({size})")
     table = Table(
-        title=None if markdown else title, title_justify="left", box=box.MARKDOWN if markdown else box.SIMPLE
+        title=None if markdown else Text(title), title_justify="left", box=box.MARKDOWN if markdown else box.SIMPLE
     )
     for column in columns:
         left = column in ("method", "mode")
         table.add_column(column.replace("_", " "), justify="left" if left else "right", no_wrap=True)
     for row in cells:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     printer = console()
     printer.width = 200  # in full, wherever it goes
     with printer.capture() as capture:
@@ -160,4 +183,4 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main))

@@ -6,13 +6,15 @@ source "$(dirname "$0")/setup.sh"
 install_requirements requirements.txt requirements-embedded.txt
 
 export HF_HUB_OFFLINE=1
+python=$repository/.venv/bin/python data=$repository/data/paraphrases
+cd "$caller" # whose relative paths are meant
 method=(--adapter_projection_type cp --tensorized_layer_rank 4)
 case " $* " in *" --method "* | *" --method="*) method=() ;; esac # a baseline takes no flags of the adapters
-model=$(.venv/bin/python -m tensorized_adapters.embedded)
+model=$(PYTHONPATH=$repository "$python" -m tensorized_adapters.embedded)
 echo "Fine-tuning a frozen MiniLM on data/paraphrases"
-.venv/bin/python run_glue_tensorized.py \
+"$python" "$repository/run_glue_tensorized.py" \
     --model_name_or_path "$model" --task_name mrpc \
-    --train_file data/paraphrases/train.csv --validation_file data/paraphrases/validation.csv \
+    --train_file "$data/train.csv" --validation_file "$data/validation.csv" \
     --do_train --do_eval --per_device_train_batch_size 32 --num_train_epochs 3 \
     --output_dir runs/quickstart "${method[@]}" "$@"
 

@@ -4,14 +4,21 @@ Writes into --output_dir: report.html (everything, in one file), tables.md, tabl
 figures/ as PNG and SVG. Scores are means over seeds of runs that differ in nothing else; what is missing is listed.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tensorized_adapters import entry
+
+if __name__ == "__main__":
+    entry.begin()
+
+import argparse
+
 from command_line import ScriptParser  # noqa: E402
 
+from tensorized_adapters.endings import run  # noqa: E402
 from tensorized_adapters.errors import UsageError, one_line  # noqa: E402
 
 
@@ -43,4 +50,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main))

@@ -12,33 +12,42 @@ end OUTPUT_DIR/report holds tables and figures (scripts/report.py).
 Exit codes: 0 all trials done, 1 some failed, 2 refused input, 130 and 143 interrupted.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tensorized_adapters import entry
+
+if __name__ == "__main__":
+    entry.begin()
+
 import argparse
+import contextlib
 import importlib.util
-import json
 import os
 import shlex
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from command_line import ScriptParser, count, list_of, names_of, rate, whole  # noqa: E402
+from command_line import ScriptParser, count, duration, list_of, names_of, rate, whole  # noqa: E402
 from grid import MODES  # noqa: E402
+from sweeping.yaml_flags import flags_of_yaml  # noqa: E402
 
 from tensorized_adapters.config import PROJECTION_TYPES  # noqa: E402
 from tensorized_adapters.data.tasks import TASKS  # noqa: E402
 from tensorized_adapters.defaults import METHODS  # noqa: E402
-from tensorized_adapters.errors import Terminated, UsageError, one_line  # noqa: E402
+from tensorized_adapters.endings import run  # noqa: E402
+from tensorized_adapters.errors import RunFailed, Terminated, UsageError, one_line  # noqa: E402
 
 
 def main(argv: list[str]) -> int:
     began = time.time()
     try:
         if argv and argv[0].endswith((".yaml", ".yml")):
-            argv = _flags_of_yaml(argv[0]) + argv[1:]
+            argv = flags_of_yaml(argv[0]) + argv[1:]
         argv = [_with_underscores(word) for word in argv]
         parser = _parser()
         grid, flags = parser.parse_known_args(argv)
@@ -48,14 +57,16 @@ def main(argv: list[str]) -> int:
     except (UsageError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
+    except RunFailed as error:
+        print(f"failed: {one_line(error)}", file=sys.stderr)
+        return 1
     except (KeyboardInterrupt, Terminated) as error:
         print("interrupted: the same command goes on where it was", file=sys.stderr)
         return 143 if isinstance(error, Terminated) else 130
 
 
 def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
-    from sweeping import REPORT
-    from sweeping.ledger import Ledger
+    from sweeping.ledger import Ledger, no_room
     from sweeping.plan import trials_of
     from sweeping.progress import trials_table
 
@@ -65,20 +76,29 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
     trials = trials_of(grid, flags)
     ledger = Ledger(grid.output_dir, trials, grid.command)
     if grid.dry_run:
+        _say_notes(ledger)
         console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
         return 0
-    ledger.lock()
-    for trial in ledger.trials.values():
-        if trial.refused:
-            print(
-                f"skipped: {trial.task} {trial.config.describe()} seed {trial.seed}: {trial.refused}", file=sys.stderr
-            )
-    ledger.write()
-    timing = {"planning": time.time() - began}
+    with ledger.locked():
+        try:
+            return _carry_out(ledger, grid, time.time() - began)
+        except OSError as error:  # most likely of a full disk
+            raise no_room(grid.output_dir, error.strerror or error) from None
+
+
+def _carry_out(ledger: Any, grid: argparse.Namespace, planning: float) -> int:
+    from sweeping import REPORT
+    from sweeping.progress import trials_table
+
+    from tensorized_adapters.job.results import console
+
+    timing = {"planning": planning}
     if ledger.to_run():
         timing |= _run(ledger, grid)
         ledger.timing = {name: round(seconds, 2) for name, seconds in timing.items()}
-        ledger.write()
+    else:
+        _say_notes(ledger)
+    ledger.write()
     console().print(trials_table(ledger, f"sweep in {grid.output_dir}"))
     if grid.report and ledger.states()["finished"]:
         from reporting.write import write_report
@@ -87,12 +107,12 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
         try:
             write_report([grid.output_dir], grid.output_dir / REPORT)
         except UsageError as error:  # the trials are done all the same
-            print(f"no report: {error}", file=sys.stderr)
+            print(f"no report: {one_line(error)}", file=sys.stderr)
             return 1
         if "trials" in timing:
             ledger.timing["report"] = round(time.time() - reporting, 2)
             ledger.write()
-        print(f"report: {grid.output_dir / REPORT / 'report.html'}")
+        print(f"report: {one_line(grid.output_dir / REPORT / 'report.html')}")
     if "trials" in timing:
         _say_timing(ledger.timing)
     return 1 if ledger.states()["failed"] else 0
@@ -100,11 +120,18 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
 
 def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
     """Run what is left; the seconds that its parts took."""
+    from sweeping.ledger import no_room
+    from sweeping.notes import disk_is_full
+
+    if flaw := disk_is_full(ledger.folder):  # before Ray takes its time to start
+        raise no_room(ledger.folder, flaw)
     from sweeping.on_ray import Machines, run_trials
     from sweeping.progress import Progress
 
     before = ledger.seconds()
     with Machines(grid.address, grid.cpus_per_trial, grid.gpus_per_trial) as machines:
+        _say_notes(ledger)
+        ledger.write()  # nothing was written before, and nothing is refused after
         at_a_time = min(machines.at_a_time, grid.trials_at_a_time or machines.at_a_time)
         where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
         print(f"{len(ledger.to_run())} trials, {at_a_time} at a time on {where}", flush=True)
@@ -115,10 +142,21 @@ def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
     own = ledger.seconds() - before
     timing = {"ray_start": machines.seconds_to_start, "trials": seconds, "trials_own": own, "at_a_time": at_a_time}
     if stopped_by:
-        ledger.read()
-        ledger.write()
+        with contextlib.suppress(OSError):  # of a full disk
+            ledger.read()
+            ledger.write()
         raise stopped_by
     return timing
+
+
+def _say_notes(ledger: Any) -> None:
+    """What is not run, and what was found damaged."""
+    for note in ledger.notes:
+        print(f"note: {one_line(note)}", file=sys.stderr)
+    for trial in ledger.trials.values():
+        if trial.refused:
+            what = f"{trial.task} {trial.config.describe()} seed {trial.seed}"
+            print(f"skipped: {one_line(f'{what}: {trial.refused}')}", file=sys.stderr)
 
 
 def _say_timing(timing: dict[str, float]) -> None:
@@ -153,6 +191,13 @@ def _parser() -> argparse.ArgumentParser:
         "--address", help="of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
     )
     parser.add_argument("--max_failures", type=whole, default=2, help="further starts of a failing trial (default: 2)")
+    parser.add_argument(
+        "--trial_time_limit",
+        type=duration,
+        metavar="DURATION",
+        help="such as 90m, 1.5h or 30s: a start of a trial that takes longer is killed and counts as a failure "
+        "(default: none)",
+    )
     parser.add_argument("--dry_run", action="store_true", help="list the trials, and what is already done")
     parser.add_argument("--no_report", dest="report", action="store_false", help="leave the report out")
     return parser
@@ -174,6 +219,8 @@ def _check_spelled_once(parser: argparse.ArgumentParser, argv: list[str]) -> Non
 
 def _check(grid: argparse.Namespace, argv: list[str]) -> None:
     grid.command = shlex.join(["python", "scripts/sweep.py", *argv])
+    if "\0" in str(grid.output_dir) or str(grid.output_dir) == ".":
+        raise UsageError("--output_dir must name a folder of the sweep's own")
     grid.output_dir = grid.output_dir.absolute()
     if grid.gpus_per_trial is not None and not 0 <= grid.gpus_per_trial <= 64:
         raise UsageError(f"--gpus_per_trial must be from 0 to 64, got {grid.gpus_per_trial:g}")
@@ -191,28 +238,5 @@ def _default_cpus(grid: argparse.Namespace) -> int:
     return max(1, min(8, int(cores() / at_a_time)))
 
 
-def _flags_of_yaml(path: str) -> list[str]:
-    """``{"ranks": [2, 4], "num_train_epochs": 3}`` as the flags it stands for."""
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} must hold flag names and values")
-    argv = []
-    for name, value in values.items():
-        if name in ("dry_run", "no_report"):
-            argv += [f"--{name}"] * bool(value)
-        elif value is not None:
-            listed = isinstance(value, list)
-            told = json.dumps(value) if isinstance(value, dict) else str(value)
-            argv += [f"--{name}", ",".join(map(str, value)) if listed else told]
-    return argv
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main))

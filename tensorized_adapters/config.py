@@ -1,34 +1,26 @@
 """What an adapter is: one frozen dataclass that is the flags, the Python interface and the file format at once."""
 
-import re
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Optional
 
 from .defaults import METHOD_FIELDS, METHODS, TABLE
-from .errors import UsageError
-
-PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")
-INITS = ("calibrated", "published")
-SITES = ("both", "attention", "ffn")
-SPLITS = ("separate", "interleaved")
-SCOPES = ("site", "model")
-PLACEMENTS = ("sequential", "parallel", "weights")
-BITFIT_TERMS = ("all", "query_and_intermediate")
+from .errors import UsageError, quoted
+from .settings import (
+    BITFIT_TERMS,
+    INITS,
+    PLACEMENTS,
+    PROJECTION_TYPES,
+    SCOPES,
+    SITES,
+    SPLITS,
+    check_settings,
+    parse_layers,
+    require_choice,
+)
 
 # Fields that files of earlier versions lack, with the value that says what they meant.
 LATER = {"adapter_layers": None, "tensor_split": "separate", "tensor_scope": "site"}
-LATER |= {"adapter_placement": "sequential", "adapter_scale": None}
-
-# Field -> lowest value, bound above, whether the lowest belongs to the range.
-_RANGES = {
-    "lora_dropout": (0, 1, True),
-    "adapter_scale": (0, float("inf"), False),
-    "diff_sparsity": (0, 1, False),
-    "diff_final_fraction": (0, 1, False),
-    "diff_l0_penalty": (0, float("inf"), True),
-    "diff_gate_learning_rate": (0, float("inf"), True),
-    "diff_final_learning_rate": (0, float("inf"), True),
-}
+LATER |= {"adapter_placement": "sequential", "adapter_scale": None, "lora_targets": None}
 
 
 @dataclass(frozen=True)
@@ -150,51 +142,18 @@ class AdapterConfig:
                     f"tensorized adapters, or --method {{{','.join(METHODS[1:])}}} for a baseline"
                 )
             object.__setattr__(self, "method", "tensorized")
-        _require_choice("method", self.method, METHODS)
+        require_choice("method", self.method, METHODS)
         if self.method == "tensorized":
             if self.adapter_projection_type is None:
                 raise UsageError(
                     f"--method tensorized needs --adapter_projection_type {{{','.join(PROJECTION_TYPES)}}}"
                 )
-            _require_choice("adapter_projection_type", self.adapter_projection_type, PROJECTION_TYPES)
+            require_choice("adapter_projection_type", self.adapter_projection_type, PROJECTION_TYPES)
         elif self.adapter_projection_type is not None:
             raise UsageError(
                 f"--adapter_projection_type does not belong to --method {self.method}; leave one of them out"
             )
-        for name, choices in (
-            ("adapter_init", INITS),
-            ("adapter_sites", SITES),
-            ("tensor_split", SPLITS),
-            ("tensor_scope", SCOPES),
-            ("adapter_placement", PLACEMENTS),
-            ("bitfit_terms", BITFIT_TERMS),
-        ):
-            _require_choice(name, getattr(self, name), choices)
-        for name in ("tensorized_layer_rank", "adapter_size", "phm_dim", "lora_r", "lora_alpha"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6:
-                raise UsageError(f"--{name} must be a whole number of at least 1 and at most 10**6, got {value!r}")
-        for name in ("if_adapter_like", "train_layer_norm", "diff_structured"):
-            if not isinstance(getattr(self, name), bool):
-                raise UsageError(f"--{name} must be True or False, got {getattr(self, name)!r}")
-        for name, (low, high, includes_low) in _RANGES.items():
-            value = getattr(self, name)
-            if name == "adapter_scale" and value is None:
-                continue
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not (low <= value if includes_low else low < value) or not value < high:
-                least = f"{'at least' if includes_low else 'above'} {low} and below {high:g}"
-                raise UsageError(f"--{name} must be a number {least}, got {value!r}")
-        if self.tensor_split == "interleaved" and self.adapter_projection_type == "matrix":
-            raise UsageError("--tensor_split interleaved needs modes to interleave, and matrix has none; leave it out")
-        if self.method == "tensorized" and self.lora_targets is not None and self.adapter_placement != "weights":
-            raise UsageError("--lora_targets belongs to --adapter_placement weights; leave one of them out")
-        self.layers  # noqa: B018 - refuses what it cannot read
-        targets = self.lora_targets
-        if targets is not None and not (isinstance(targets, str) and all(self.lora_target_names)):
-            raise UsageError(
-                f"--lora_targets {self.lora_targets!r} must be names of linear layers, such as query,value"
-            )
+        check_settings(self)
 
     @property
     def trains_layer_norm(self) -> bool:
@@ -261,33 +220,13 @@ class AdapterConfig:
         """
         method = values.get("method")
         if method not in METHOD_FIELDS:
-            raise UsageError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+            raise UsageError(f"unknown method {quoted(method)}; known: {', '.join(METHODS)}")
         expected = {"method", *METHOD_FIELDS[method]}
         # Fields that came later: files written before lack them.
         values = {name: value for name, value in LATER.items() if name in expected} | values
         if set(values) != expected:
             odd = sorted(expected ^ set(values))
             raise UsageError(
-                f"the settings of method {method!r} must be {sorted(expected)}; missing or foreign: {odd}"
+                f"the settings of method {method!r} must be {sorted(expected)}; missing or foreign: {quoted(odd, 200)}"
             )
         return cls(**values)
-
-
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"--{name} must be one of {', '.join(choices)}, got {value!r}")
-
-
-def parse_layers(text: str) -> tuple[int, ...]:
-    """Layers such as ``"6-11"`` or ``"0,2,8-11"`` as ascending indices from 0.
-
-    Raises:
-        UsageError: for anything else.
-    """
-    found: set[int] = set()
-    for part in str(text).split(","):
-        match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", part)
-        if not match or int(match[2] or match[1]) < int(match[1]):
-            raise UsageError(f"--adapter_layers {text!r} is not like 6-11 or 0,2,8-11")
-        found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return tuple(sorted(found))

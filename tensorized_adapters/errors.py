@@ -1,6 +1,7 @@
 """The ways in which a run ends other than well, each told to the user in one line."""
 
 _LONGEST_LINE = 1000
+_LONGEST_VALUE = 80
 
 
 class UsageError(ValueError):
@@ -19,13 +20,19 @@ class RaisesUsageErrors:
     """Mixed into an argparse parser: what it refuses is raised, rather than printed under a usage dump."""
 
     def error(self, message: str):
-        raise UsageError(message)
+        import re  # not above: a script's first import is of this module
+
+        string = r"""(['"])(?:\\.|(?!\1).)*\1"""  # as Python writes one
+        raise UsageError(re.sub(string, lambda found: _shortened(found[0]), message, flags=re.DOTALL))
 
 
-def quoted(value: object, limit: int = 80) -> str:
+def quoted(value: object, limit: int = _LONGEST_VALUE) -> str:
     """A value of the user's for a message: as Python writes it, in at most ``limit`` characters."""
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[: limit - 4]}...{text[-1]}"
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        text = hex(value)
+    return _shortened(text, limit)
 
 
 def one_line(message: object) -> str:
@@ -34,3 +41,7 @@ def one_line(message: object) -> str:
     text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
     half = _LONGEST_LINE // 2
     return text if len(text) <= _LONGEST_LINE else f"{text[:half]} ... {text[-half:]}"
+
+
+def _shortened(text: str, limit: int = _LONGEST_VALUE) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 4]}...{text[-1]}"

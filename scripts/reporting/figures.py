@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from .checked import is_number
 from .records import Results
 from .tables import METRICS
 
@@ -46,6 +47,7 @@ _STYLE = {
     "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "text.parse_math": False,  # names are the user's, and a $ in them is one
     "svg.hashsalt": "tensorized_adapters",  # the same figure is the same file
     "svg.fonttype": "path",
 }
@@ -128,7 +130,7 @@ def _by_step(cells: pd.DataFrame, metric: str) -> Figure:
     left, right = figure.subplots(1, 2)
     handles: dict[str, Line2D] = {}
     task = cells["task"].iloc[0]
-    window = max(1, min(len(run.get("step_losses", ())) for runs in cells["records"] for run in runs) // 20)
+    window = max(1, min(len(run.get("step_losses") or ()) for runs in cells["records"] for run in runs) // 20)
     for line in _lines(cells):
         for number, cell in enumerate(line.itertuples()):
             look = _look(cell)
@@ -155,7 +157,9 @@ def _by_step(cells: pd.DataFrame, metric: str) -> Figure:
 
 def _history(runs: list[dict[str, Any]], key: str) -> pd.Series:
     """Mean over runs of the metric at each evaluated step that all of them have."""
-    histories = [{e["step"]: e[key] for e in run.get("history", ()) if key in e and "step" in e} for run in runs]
+    histories = [
+        {e["step"]: e[key] for e in run.get("history") or () if is_number(e.get(key)) and "step" in e} for run in runs
+    ]
     return pd.DataFrame(histories).dropna(axis=1).mean().sort_index()
 
 

@@ -6,13 +6,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tensorized_adapters.data.places import ROLES
 from tensorized_adapters.defaults import METHOD_FIELDS
 from tensorized_adapters.job.identity import effective_arguments
+
+from .checked import shortened
 
 _DATA = (
     "task_name",
     "dataset_name",
     "dataset_config_name",
+    "text_columns",
+    "label_column",
     "train_file",
     "validation_file",
     "test_file",
@@ -29,8 +34,10 @@ OF_METHODS = {name for names in METHOD_FIELDS.values() for name in names} | {
     "warmup_steps",
     "head_start",
 }
+_MOST_TOLD = 12  # settings in a name
 # What follows from settings that are named beside it.
 _DERIVED = {"learning_rates": "learning_rate", "head_start": "adapter_init", "input_sha256": "train_file"}
+_DERIVED |= {"model_sha256": "model_name_or_path"}
 
 
 def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -38,16 +45,20 @@ def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     arguments = effective_arguments(record["arguments"])
     data = {name: arguments.pop(name, None) for name in _DATA}
     arguments.pop("seed", None)
+    hashes = data["input_sha256"] or {}  # of data and, where they are local, of model, config and tokenizer
+    data["input_sha256"] = {role: hashes[role] for role in ROLES if role in hashes}
+    arguments["model_sha256"] = {role: value for role, value in hashes.items() if role not in ROLES}
     git, machine = record.get("git") or {}, record.get("machine") or {}
     arguments |= {f"{name} version": version for name, version in record.get("versions", {}).items()}
     arguments |= {"version": record.get("version"), "commit": git.get("commit"), "threads": record.get("threads")}
-    return arguments | {"gpu": machine.get("gpu")}, data | {"metric": record["primary_metric"]}
+    arguments |= {"gpu": machine.get("gpu"), "gpus": machine.get("gpus_used")}
+    return arguments, data | {"metric": record["primary_metric"]}
 
 
 def plain_column(record: dict[str, Any]) -> str:
     """The task; data files that are in its columns are not its data."""
     file = record["arguments"].get("train_file")
-    return f"{Path(file).parent.name}/{Path(file).name} as {record['task']}" if file else record["task"]
+    return shortened(f"{Path(file).parent.name}/{Path(file).name} as {record['task']}") if file else record["task"]
 
 
 def distinct_names(plain: list[str], settings: list[dict[str, Any]], own: Iterable[str]) -> list[str]:
@@ -62,7 +73,8 @@ def distinct_names(plain: list[str], settings: list[dict[str, Any]], own: Iterab
     for key, (of_group, values) in groups.items():
         odd = everywhere | _differing([other for name, other in groups.values() if name == of_group])
         odd -= {derived for derived, source in _DERIVED.items() if source in odd}
-        told = [f"{name.removesuffix(' version')} {_short(values.get(name))}" for name in sorted(odd)]
+        told = [f"{shortened(name.removesuffix(' version'))} {_short(values.get(name))}" for name in sorted(odd)]
+        told = told[:_MOST_TOLD] + ([f"{len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else [])
         name = f"{of_group} [{', '.join(told)}]" if told else of_group
         alike = sum(other == name or other.startswith(f"{name} #") for other in names.values())
         names[key] = f"{name} #{alike + 1}" if alike else name  # long values are told in short

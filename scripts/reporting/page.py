@@ -5,6 +5,7 @@ import html
 
 from tensorized_adapters import __version__
 
+from .checked import printable
 from .records import Results
 from .tables import METRICS, Table, html_table
 
@@ -79,7 +80,7 @@ def _commands(results: Results) -> list[str]:
         blocks.append(
             f'<div class="run"><div><span>{title}</span><button type="button">copy</button></div>'
             f"<pre>{html.escape(run.record['command'])}</pre>"
-            f'<span class="quiet">{html.escape(str(run.record["path"]))}</span></div>'
+            f'<span class="quiet">{html.escape(printable(str(run.record["path"])))}</span></div>'
         )
     return blocks
 

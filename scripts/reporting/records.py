@@ -1,11 +1,10 @@
 """Run records as tables of runs and of methods on tasks: what may be averaged, and what is missing.
 
 Two runs fall into one cell only if everything in their records that can change a result is equal but the seed:
-arguments, input files, versions, commit, threads, GPU.
+arguments, input files, versions, commit, threads, GPU and number of GPUs.
 """
 
 import json
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,9 +16,11 @@ from sweeping import LEDGER_FILE, TRIALS
 
 from tensorized_adapters.config import PROJECTION_TYPES
 from tensorized_adapters.defaults import METHODS
-from tensorized_adapters.errors import UsageError
-from tensorized_adapters.job.run_folder import PROGRAM, RECORD_FILE
+from tensorized_adapters.errors import UsageError, one_line, quoted
+from tensorized_adapters.job.run_folder import RECORD_FILE
+from tensorized_adapters.reading import content_of
 
+from .checked import is_number, read_record
 from .naming import OF_METHODS, OF_TASKS, distinct_names, plain_column, settings_of
 
 
@@ -73,84 +74,68 @@ def read_results(paths: Iterable[Path]) -> Results:
         else:
             runs.append(record)
     if not runs:
-        raise UsageError(f"no finished run with a score below {', '.join(map(str, paths))}")
+        others = f"; {notes[0]}" if notes else ""
+        raise UsageError(f"no finished run with a score below {', '.join(map(str, paths))}{others}")
     unclean = sum(1 for run in runs if run.get("git") and not run["git"]["clean"])
     if unclean:
         notes.append(f"{unclean} of {len(runs)} runs came from a source tree with uncommitted changes")
     table = _runs(runs, notes)
-    return Results(table, _cells(table), missing + _holes(table), notes)
+    return Results(table, _cells(table), *([*map(one_line, lines)] for lines in (missing + _holes(table), notes)))
 
 
 def score_of(record: dict[str, Any], which: str) -> Optional[float]:
     """Primary metric at the last epoch or at the best one."""
     key = f"eval_{record['primary_metric']}"
-    history = [entry[key] for entry in record.get("history", ()) if _is_score(entry.get(key))]
+    history = [entry[key] for entry in record.get("history") or () if is_number(entry.get(key))]
     if which == "best":
         return max(history, default=None)
     if record["arguments"].get("load_best_model_at_end") and history:  # the metrics are the best epoch's then
         return history[-1]
     score = record["metrics"].get(key)
-    return score if _is_score(score) else None
-
-
-def _is_score(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return score if is_number(score) else None
 
 
 def _records(paths: Iterable[Path]) -> tuple[list[dict[str, Any]], list[str], list[str]]:
-    found: dict[Path, None] = {}
+    found: dict[str, None] = {}
     missing: list[str] = []
     notes: list[str] = []
     for path in paths:
-        if path.is_file():
-            found[path.resolve()] = None
-        elif path.is_dir():
-            for folder, folders, names in os.walk(path):
+        if path.is_dir():
+            for folder, folders, names in os.walk(path, onerror=lambda error: notes.append(_unread(error))):
                 folders.sort()
-                found |= {Path(folder, RECORD_FILE).resolve(): None} if RECORD_FILE in names else {}
+                found |= {os.path.realpath(Path(folder, RECORD_FILE)): None} if RECORD_FILE in names + folders else {}
                 missing += _not_run(Path(folder)) if LEDGER_FILE in names else []
+        elif path.exists():
+            found[os.path.realpath(path)] = None
         else:
             raise UsageError(f"{path} is not there; name run.json files or folders above them")
     records = []
-    for path in found:
+    for path in map(Path, found):
         try:
-            record = json.loads(path.read_bytes())
-            _check(record)
-            records.append(record | {"path": path})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            notes.append(f"left out, for it is not a run record ({type(error).__name__}): {path}")
+            record = read_record(path)
+            settings_of(record), score_of(record, "last"), score_of(record, "best")  # all that is asked of it alone
+            records.append(record)
+        except Exception as error:  # whatever it is, the others are reported
+            reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {quoted(str(error))}"
+            notes.append(f"left out, for it is not a run record: {path}: {reason}")
     return records, missing, notes
 
 
-def _check(record: Any) -> None:
-    """Raises ValueError, KeyError or TypeError unless the record has what a report needs."""
-    kinds = {"arguments": dict, "status": str, "seed": int, "primary_metric": str, "method": str, "task": str}
-    if record["status"] == "finished":
-        kinds |= {"metrics": dict, "parameters": dict, "command": str, "versions": dict, "machine": dict}
-        families = {"method": METHODS}
-        if record["arguments"]["method"] == "tensorized":
-            families |= {"adapter_projection_type": PROJECTION_TYPES, "tensorized_layer_rank": range(1, 10**6 + 1)}
-        for name, choices in families.items():
-            choices.index(record["arguments"][name])
-        if not all(isinstance(record["parameters"][name], int) for name in ("trained", "model")):
-            raise TypeError("parameters")
-    if not isinstance(record.get("git") or {}, dict) or not isinstance(record.get("history", []), list):
-        raise TypeError("git or history")
-    if record["program"] != PROGRAM or not all(isinstance(record[key], kind) for key, kind in kinds.items()):
-        raise ValueError("not a record of this program")
+def _unread(error: OSError) -> str:
+    return f"left out, for it cannot be read: {error.filename}: {error.strerror}"
 
 
 def _not_run(folder: Path) -> list[str]:
     """Trials of a sweep without a record, from its ledger."""
     try:
-        ledger = json.loads((folder / LEDGER_FILE).read_bytes())["trials"]
+        ledger = json.loads(content_of(folder / LEDGER_FILE))["trials"]
         return [
             f"{entry['task']} {entry['method']} seed {entry['seed']}: {entry['state']}"
             + (f": {entry['reason']}" if entry["reason"] else "")
             for name, entry in ledger.items()
             if not (folder / TRIALS / name / RECORD_FILE).is_file()
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [f"{folder / LEDGER_FILE} cannot be read: trials that never ran are not known"]
 
 
@@ -168,12 +153,26 @@ def _runs(records: list[dict[str, Any]], notes: list[str]) -> pd.DataFrame:
         if other is not record:
             same = "with equal scores" if score_of(other, "last") == score_of(record, "last") else "with OTHER scores"
             notes.append(f"counted once: {other['path'].parent} and {record['path'].parent} are the same run, {same}")
+    notes += _likely_copies(first)
     order = [*PROJECTION_TYPES, *METHODS]
     return pd.DataFrame([_run(*key, record) for key, record in first.items()]).sort_values(
         ["family", "rank", "method", "task", "seed"],
         key=lambda column: column.map(order.index) if column.name == "family" else column,
         ignore_index=True,
     )
+
+
+def _likely_copies(runs: dict[tuple[str, str, int], dict[str, Any]]) -> list[str]:
+    """Runs whose seeds differ and whose losses do not: no two seeds draw the same batches."""
+    seen: dict[tuple[str, str, str], dict[str, Any]] = {}
+    lines = []
+    for (method, task, _), record in runs.items():
+        losses = record.get("step_losses")
+        other = seen.setdefault((method, task, repr(losses)), record) if losses else record
+        if other is not record:
+            places = f"{other['path'].parent} and {record['path'].parent}"
+            lines.append(f"counted as two seeds, but equal in the loss of every step: {places}; one may be a copy")
+    return lines
 
 
 def _run(method: str, task: str, seed: int, record: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The paper's two tables, scores by method and task and parameters by method, as Markdown, LaTeX, HTML and CSV."""
 
 import html
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ METRICS = {
     "matthews_correlation": "Matthews correlation",
     "combined_score": "mean of Pearson and Spearman",
 }
+
+
+_MARKDOWN = re.compile(r"[\\|`]|\](?=\()")
 
 
 @dataclass
@@ -75,9 +79,14 @@ def parameter_table(results: Results, published: bool) -> Table:
 
 def markdown(table: Table) -> str:
     rows = [list(table.cells), [":--"] + ["--:"] * (len(table.cells.columns) - 1)]
-    rows += _marked(table, lambda text: text.replace("|", "\\|"), "**{}**".format).values.tolist()
+    rows += _marked(table, markdown_text, "**{}**".format).values.tolist()
     lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return f"## {table.title}\n\n{lines}\n\n{table.caption}\n"
+
+
+def markdown_text(text: str) -> str:
+    """A user's words where Markdown would read a cell's end, HTML, code or a link."""
+    return _MARKDOWN.sub(r"\\\g<0>", text).replace("<", "&lt;")
 
 
 def latex(table: Table) -> str:
@@ -102,7 +111,16 @@ def scores_csv(results: Results) -> str:
     """One line a method and task, in full precision."""
     columns = "method task metric seeds last_mean last_std best_mean best_std trained percent".split()
     seeds = results.cells["seeds"].map(lambda seeds: " ".join(map(str, seeds)))
-    return results.cells.assign(seeds=seeds)[columns].to_csv(index=False)
+    return as_csv(results.cells.assign(seeds=seeds)[columns])
+
+
+def as_csv(cells: pd.DataFrame) -> str:
+    """Names that a spreadsheet would take for a formula are quoted in its way."""
+    return cells.map(lambda cell: f"'{cell}" if _is_formula(cell) else cell).to_csv(index=False)
+
+
+def _is_formula(cell: Any) -> bool:
+    return isinstance(cell, str) and cell.startswith(("=", "+", "-", "@"))
 
 
 def _score(mean: float, deviation: float, count: float) -> str:

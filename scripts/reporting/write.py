@@ -10,7 +10,7 @@ from tensorized_adapters.files import write_aside
 from .figures import as_bytes, figures
 from .page import page
 from .records import Results, read_results
-from .tables import latex, markdown, parameter_table, score_table, scores_csv
+from .tables import as_csv, latex, markdown, markdown_text, parameter_table, score_table, scores_csv
 
 _FIGURE = re.compile(r"(score_by_\w+|training_[\w.-]+)\.(png|svg)")
 
@@ -31,12 +31,14 @@ def write_report(paths: Iterable[Path], output_dir: Path, published: bool = Fals
     drawn = list(figures(results))
     files = {f"figures/{stem}.{kind}": as_bytes(figure, kind) for stem, _, figure in drawn for kind in ("png", "svg")}
     svgs = [(title, files[f"figures/{stem}.svg"]) for stem, title, _ in drawn]
-    said = [f"## {title}\n\n" + "".join(f"- {line}\n" for line in lines) for title, lines in _lists(results)]
+    said = [
+        f"## {title}\n\n" + "".join(f"- {markdown_text(line)}\n" for line in lines) for title, lines in _lists(results)
+    ]
     text = {
         "tables.md": "\n".join([*map(markdown, tables), *said]),
         "tables.tex": "\n".join(map(latex, tables)),
         "scores.csv": scores_csv(results),
-        "parameters.csv": tables[-1].cells.to_csv(index=False),
+        "parameters.csv": as_csv(tables[-1].cells),
         "report.html": page(results, tables, svgs),
     }
     files |= {name: content.encode() for name, content in text.items()}

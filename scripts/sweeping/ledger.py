@@ -4,30 +4,33 @@ Whether a trial is finished stands in its run.json, and what that cannot tell in
 them up for readers and for trials of earlier grids; when it is lost, nothing is.
 """
 
+import contextlib
 import fcntl
-import json
+import math
 import os
 import secrets
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
-from tensorized_adapters.errors import UsageError
+from tensorized_adapters.errors import RunFailed, UsageError, one_line
 from tensorized_adapters.files import write_json
-from tensorized_adapters.job.run_folder import PROGRAM, inspect_folder
+from tensorized_adapters.job.run_folder import RECORD_FILE, inspect_folder
 
-from . import LEDGER_FILE, LOGS, REPORT, TRIALS
-from .notes import read_note, write_note
+from . import LEDGER_FILE, LOGS
+from .folder import KIND, read_folder
+from .notes import is_damaged, read_note, write_note
 from .plan import Trial
-
-RAY = ".ray"  # Tune's own state, of no use afterwards
-_OURS = {LEDGER_FILE, TRIALS, LOGS, REPORT, RAY}
-KIND = f"{PROGRAM} sweep"
 
 
 class Ledger:
-    """A sweep's folder and its trials' states: finished, failed, refused, interrupted or waiting."""
+    """A sweep's folder and its trials' states: finished, failed, refused, interrupted or waiting.
+
+    Attributes:
+        notes: a line for each file that is damaged, and what is taken instead.
+    """
 
     def __init__(self, folder: Path, trials: list[Trial], command: str = ""):
         """Read what is there; nothing is written.
@@ -36,12 +39,12 @@ class Ledger:
             command: the sweep's, for sweep.json.
 
         Raises:
-            UsageError: if the folder holds something that is not a sweep, or a trial's folder something foreign.
+            UsageError: if the folder holds something that is not a sweep.
         """
         self.folder, self.trials = folder, {trial.name: trial for trial in trials}
         self.command = command
         self.start = secrets.token_hex(8)  # by which notes of this start are told from older ones
-        self._lock: Optional[int] = None
+        self._unusable: set[str] = set()  # trials whose folders hold something else
         self.read()
 
     def read(self) -> None:
@@ -51,18 +54,25 @@ class Ledger:
             UsageError: as the constructor.
         """
         self.entries: dict[str, dict[str, Any]]
-        self.entries, self.timing = _read(self.folder)
+        self.entries, self.timing, damage = read_folder(self.folder)
+        self.notes = [damage] if damage else []
+        self._unusable.clear()
         for name in self.trials:
             self.look(name)
+            if is_damaged(self.note_path(name)):
+                self.notes.append(f"{self.note_path(name)} is damaged; what it told of its trial's failures is lost")
+        self.notes += [self.entries[name]["reason"] for name in self.trials if name in self._unusable]
 
     def look(self, name: str) -> None:
-        """Take one trial's state from its files.
-
-        Raises:
-            UsageError: if its folder holds something foreign.
-        """
+        """Take one trial's state from its files; one whose folder holds something else has failed."""
         trial, note = self.trials[name], read_note(self.note_path(name))
-        state, score = ("refused", None) if trial.refused else self._in_folder(trial)
+        try:
+            state, score = ("refused", None) if trial.refused else self._in_folder(trial)
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+            why = one_line(error) if isinstance(error, UsageError) else f"its {RECORD_FILE} is damaged"
+            reason = f"{trial.folder(self.folder)} is no longer what this sweep left there; move it away ({why})"
+            note, state, score = note | {"reason": reason, "last_lines": []}, "failed", None
+            self._unusable.add(name)
         self.entries[name] = {
             "state": "failed" if note["state"] == "failed" and state in ("waiting", "interrupted") else state,
             "method": trial.config.describe(),
@@ -74,28 +84,42 @@ class Ledger:
             "reason": trial.refused or note["reason"],
         } | {key: note[key] for key in ("last_lines", "failures", "seconds")}
 
-    def lock(self) -> None:
-        """Make the folder, hold it until this process ends, however it does, and read it again.
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder, hold it until the block or this process ends, however it does, and read it again; a folder
+        that was made here and in which nothing was written is removed.
 
         Raises:
             UsageError: if another sweep holds it, or it cannot be written.
         """
+        made: list[Path] = []
+        lock = None
         try:
+            made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.folder, os.O_RDONLY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"--output_dir {self.folder} is in use by another sweep; wait for it or name another folder"
-            ) from None
+            lock = os.open(self.folder, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UsageError(f"--output_dir {self.folder} cannot be written: {error.strerror}") from None
-        self.read()
+            if lock is not None:
+                os.close(lock)
+            _remove_empty(made)
+            if isinstance(error, BlockingIOError):
+                flaw = "is in use by another sweep; wait for it or name another folder"
+            else:
+                flaw = f"cannot be written: {error.strerror}"
+            raise UsageError(f"--output_dir {self.folder} {flaw}") from None
+        try:
+            self.read()
+            yield
+        finally:
+            os.close(lock)
+            _remove_empty(made)
 
     def to_run(self) -> list[Trial]:
-        """Trials that are neither finished nor refused, in the order of the plan; failed ones get another chance."""
-        done = ("finished", "refused")
-        return [trial for name, trial in self.trials.items() if self.entries[name]["state"] not in done]
+        """Trials that are neither finished nor refused, in the order of the plan; failed ones get another chance
+        unless their folders hold something else."""
+        done = {name for name in self.trials if self.entries[name]["state"] in ("finished", "refused")}
+        return [trial for name, trial in self.trials.items() if name not in done | self._unusable]
 
     def states(self) -> Counter[str]:
         """How many of this command's trials are in which state."""
@@ -125,49 +149,25 @@ class Ledger:
 
     def _in_folder(self, trial: Trial) -> tuple[str, Optional[dict[str, float]]]:
         """A trial's state by its run.json, and if it is finished its primary metric, as name and value."""
-        folder = trial.folder(self.folder)
-        try:
-            start = inspect_folder(folder, trial.resolved, False, False)
-        except UsageError:
-            raise UsageError(f"{folder} is no longer what this sweep left there; move it away") from None
+        start = inspect_folder(trial.folder(self.folder), trial.resolved, False, False)
         if start.kind != "finished":
             return {"new": "waiting", "resume": "interrupted"}[start.kind], None
         metric = start.record["primary_metric"]
         value = start.record["metrics"].get(f"eval_{metric}")
-        return "finished", {metric: value} if isinstance(value, (int, float)) else None
+        return "finished", {metric: value} if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def no_room(folder: Path, flaw: object) -> RunFailed:
+    """What ends a sweep that cannot write."""
+    return RunFailed(f"{folder} cannot be written ({flaw}); nothing is lost: the same command goes on once it can be")
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    with contextlib.suppress(OSError):  # the first that is not empty
+        for folder in folders:
+            folder.rmdir()
 
 
 def told(score: Optional[dict[str, float]]) -> str:
     """A score as ``f1 0.9063``; empty for none."""
     return " ".join(f"{metric} {value:.4f}" for metric, value in (score or {}).items())
-
-
-def _json_of(path: Path) -> dict[str, Any]:
-    """Empty where there is no such file, or no dict in it."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
-    """The trials of sweep.json, and the times of its last start that ran any."""
-    if not folder.exists():
-        return {}, {}
-    if not folder.is_dir():
-        raise UsageError(f"--output_dir {folder} is a file; name a folder")
-    if (folder / TRIALS).exists() and not (folder / TRIALS).is_dir():
-        raise UsageError(f"--output_dir {folder} holds something that is not a sweep ({TRIALS} is a file)")
-    try:
-        names = sorted(entry.name for entry in folder.iterdir())
-    except OSError as error:
-        raise UsageError(f"--output_dir {folder} cannot be read: {error.strerror}") from None
-    record = _json_of(folder / LEDGER_FILE)
-    if record.get("program") != KIND:  # lost, damaged, or the sweep was killed before its first line
-        foreign = [name for name in names if name not in _OURS and not name.startswith(f".{LEDGER_FILE}.")]
-        if names and (foreign or TRIALS not in names):
-            odd = (foreign or names)[0]
-            raise UsageError(f"--output_dir {folder} holds something that is not a sweep ({odd}); name another folder")
-    trials, timing = (value if isinstance(value, dict) else {} for value in map(record.get, ("trials", "timing")))
-    return {name: entry for name, entry in trials.items() if isinstance(entry, dict)}, timing

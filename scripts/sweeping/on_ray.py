@@ -1,6 +1,5 @@
 """The trials of a sweep on Ray Tune: on this machine's cores or GPUs, or on a cluster."""
 
-import contextlib
 import logging
 import os
 import secrets
@@ -21,11 +20,13 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
 
-from tensorized_adapters.errors import Terminated, UsageError  # noqa: E402
+from tensorized_adapters.errors import RunFailed, Terminated, UsageError, one_line  # noqa: E402
 
 from . import LOGS, notes  # noqa: E402
 from . import trial as trial_module  # noqa: E402
-from .ledger import RAY, Ledger  # noqa: E402
+from .address import check_address  # noqa: E402
+from .folder import RAY  # noqa: E402
+from .ledger import Ledger, no_room  # noqa: E402
 from .plan import Trial, cores  # noqa: E402
 
 # Workers and machines that a trial may lose; it goes on from its checkpoint each time.
@@ -44,6 +45,8 @@ class Machines:
         Raises:
             UsageError: if there is no cluster at the address, or not one trial fits on any machine.
         """
+        if address:
+            check_address(address)
         began = time.time()
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
@@ -54,6 +57,9 @@ class Machines:
                 ray_constants.ENABLE_RAY_CLUSTER = False
                 # A token for this sweep alone; Ray would write one to the home directory, for all later clusters.
                 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+                # When memory runs out, Ray would kill the small watcher of a trial, and Tune with it; the system kills
+                # what takes the memory, which is the trial's job and is started again.
+                os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
                 local = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": cores()}
                 ray.init(address="local", object_store_memory=_OBJECT_STORE_BYTES, **local, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -90,10 +96,61 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
     """Run them all, as many at a time as fit, in their order; what becomes of each stands in its own files.
 
     Returns:
-        None when all have ended; KeyboardInterrupt or Terminated after that signal, with what was running stopped.
+        None when all have ended; KeyboardInterrupt or Terminated after that signal, RunFailed if the disk is full or
+        Tune itself fails, with what was running stopped.
     """
+    state = ledger.folder / RAY
+    shutil.rmtree(state, ignore_errors=True)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the ledger
+    for module in (trial_module, notes):
+        ray.cloudpickle.register_pickle_by_value(module)  # other machines need not have our scripts on their path
+    signals: list[type[BaseException]] = []
+    failure: Optional[RunFailed] = None
+    ended: list[str] = []
+    signal.signal(signal.SIGTERM, lambda *_: (signals.append(Terminated), os.kill(os.getpid(), signal.SIGINT)))
+    try:
+        tuner = tune.Tuner(
+            tune.with_resources(trial_module.JobTrial, machines.per_trial),
+            param_space={"trial": tune.grid_search(_points(trials, ledger, machines, options))},
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.trials_at_a_time),
+            run_config=tune.RunConfig(
+                name=RAY,
+                storage_path=str(ledger.folder.resolve()),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=_LOSSES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the job writes its own
+                stop=trial_module.StopWhenFull(),
+            ),
+        )
+        # Tune catches the first SIGINT, stops its trials and returns. Its results are in the order of the points.
+        for trial, result in zip(trials, tuner.fit()):
+            if flaw := (result.metrics or {}).get(trial_module.NO_ROOM):
+                failure = no_room(ledger.folder, flaw)
+            if result.error:
+                last_lines = str(result.error).strip().splitlines()[-5:]
+                ledger.give_up(trial.name, "its worker was lost too often", last_lines)
+            if result.error or (result.metrics or {}).get(tune.result.DONE):
+                ended.append(trial.name)
+    except KeyboardInterrupt:
+        pass
+    except Exception as error:  # of Tune's, in many lines: it has not written its own state, most likely
+        flaw = notes.disk_is_full(ledger.folder)
+        failure = no_room(ledger.folder, flaw) if flaw else RunFailed(f"Ray Tune: {one_line(error)}")
+    shutil.rmtree(state, ignore_errors=True)
+    if failure:
+        return failure
+    until = time.time() + _SECONDS_TO_SHOW
+    while any(ledger.state_now(name) not in ("finished", "failed") for name in ended) and time.time() < until:
+        time.sleep(0.5)
+    return None if len(ended) == len(trials) and not signals else (signals or [KeyboardInterrupt])[0]()
+
+
+def _points(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any) -> list[dict[str, Any]]:
+    """What each trial is given."""
     environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
-    points = [
+    if "gpu" not in machines.per_trial:
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves those of a worker without GPUs as they are
+    return [
         {
             "start": ledger.start,
             "command": trial.command(ledger.folder),
@@ -103,39 +160,7 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
             "directory": str(Path.cwd()),
             "environment": environment,
             "max_failures": options.max_failures,
+            "time_limit": options.trial_time_limit,
         }
         for trial in trials
     ]
-    for module in (trial_module, notes):
-        ray.cloudpickle.register_pickle_by_value(module)  # other machines need not have our scripts on their path
-    state = ledger.folder / RAY
-    shutil.rmtree(state, ignore_errors=True)
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the ledger
-    signals: list[type[BaseException]] = []
-    ended: list[str] = []
-    signal.signal(signal.SIGTERM, lambda *_: (signals.append(Terminated), os.kill(os.getpid(), signal.SIGINT)))
-    with contextlib.suppress(KeyboardInterrupt):
-        tuner = tune.Tuner(
-            tune.with_resources(trial_module.JobTrial, machines.per_trial),
-            param_space={"trial": tune.grid_search(points)},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.trials_at_a_time),
-            run_config=tune.RunConfig(
-                name=RAY,
-                storage_path=str(ledger.folder.resolve()),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=_LOSSES),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the job writes its own
-            ),
-        )
-        # Tune catches the first SIGINT, stops its trials and returns. Its results are in the order of the points.
-        for trial, result in zip(trials, tuner.fit()):
-            if result.error:
-                last_lines = str(result.error).strip().splitlines()[-5:]
-                ledger.give_up(trial.name, "its worker was lost too often", last_lines)
-            if result.error or result.metrics.get(tune.result.DONE):
-                ended.append(trial.name)
-    shutil.rmtree(state, ignore_errors=True)
-    until = time.time() + _SECONDS_TO_SHOW
-    while any(ledger.state_now(name) not in ("finished", "failed") for name in ended) and time.time() < until:
-        time.sleep(0.5)
-    return None if len(ended) == len(trials) and not signals else (signals or [KeyboardInterrupt])[0]()

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -18,7 +19,7 @@ from tensorized_adapters.architectures import skeleton
 from tensorized_adapters.config import AdapterConfig
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.embedded import embedded_model
-from tensorized_adapters.errors import UsageError
+from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.job.arguments import check_owned, parse_arguments, resolved_arguments
 from tensorized_adapters.job.flags import Arguments
 from tensorized_adapters.job.identity import effective_arguments
@@ -106,13 +107,28 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     passed = _with_defaults(passed, grid)
     skeletons: dict[int, PreTrainedModel] = {}  # one for each number of labels
     trials: dict[str, Trial] = {}
+    flaws: dict[AdapterConfig, UsageError] = {}  # of those that no trial of theirs gets over
     for config, settings in configs.items():
         own = [word for name, given in passed.items() if _owns(config, name) for word in given]
+        made, flaw = {}, None
         for task, rate, seed in itertools.product(grid.tasks or (None,), grid.learning_rates or (None,), grid.seeds):
             point = settings | {"task_name": task, "learning_rate": rate, "seed": seed}
-            words = [str(word) for name, v in point.items() if v is not None for word in (f"--{name}", v)]
-            trial = _trial([*own, *words], skeletons)
-            trials[trial.name] = trial  # the same settings twice are one trial
+            words = [*own, *(str(word) for name, v in point.items() if v is not None for word in (f"--{name}", v))]
+            try:
+                arguments = parse_arguments(words)
+            except UsageError as error:
+                flaw = flaw or error
+                continue
+            trial = _trial(arguments, words, skeletons)
+            made[trial.name] = trial  # the same settings twice are one trial
+        if flaw and made:
+            raise flaw
+        trials |= made
+        flaws |= {config: flaw} if flaw else {}
+    for config, flaw in flaws.items():
+        if not any(trial.config.method == config.method for trial in trials.values()):
+            raise flaw  # a method's flag is wrong, rather than one of the formats unfit for it
+        print(f"skipped: {one_line(f'{config.describe()}: {flaw}')}", file=sys.stderr)
     return sorted(trials.values(), key=lambda trial: -trial.cost)
 
 
@@ -155,8 +171,7 @@ def _with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> di
     return {name: [f"--{name}", str(value)] for name, value in defaults.items() if name not in passed} | passed
 
 
-def _trial(words: list[str], skeletons: dict[int, PreTrainedModel]) -> Trial:
-    arguments = parse_arguments(words)
+def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrainedModel]) -> Trial:
     resolved = resolved_arguments(arguments)
     data, config, training = arguments.data, arguments.adapter, arguments.training
     task = data.task_name or Path(data.dataset_name or data.train_file).stem

@@ -8,8 +8,9 @@ from typing import Any, Optional
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
-from tensorized_adapters.errors import UsageError
+from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.job.results import console
 
 from .ledger import Ledger, told
@@ -69,8 +70,8 @@ class Progress:
         ending = told(entry["score"]) or f"{entry['state']}: {entry['reason']}"
         if entry["state"] == "failed" and entry["last_lines"]:
             ending += f"; last line: {entry['last_lines'][-1]}"
-        what = f"{entry['task']} {entry['method']} seed {entry['seed']}"
-        line = f"{time.strftime('%H:%M:%S')}  {what}: {ending}  ({entry['seconds']:.0f} s)  {self._summary()}"
+        what = one_line(f"{entry['task']} {entry['method']} seed {entry['seed']}: {ending}")
+        line = f"{time.strftime('%H:%M:%S')}  {what}  ({entry['seconds']:.0f} s)  {self._summary()}"
         self.console.print(line, markup=False)
 
     def _summary(self) -> str:
@@ -97,13 +98,15 @@ class Progress:
             running.add_column(column, justify="right" if column == "for" else "left")
         for name, began in list(self.running.items()):
             entry = self.ledger.entries[name]
-            running.add_row(entry["method"], entry["task"], str(entry["seed"]), _span(time.time() - began))
+            running.add_row(
+                _plain(entry["method"]), _plain(entry["task"]), str(entry["seed"]), _span(time.time() - began)
+            )
         best = Table(title="best so far", title_justify="left")
         for column in ("task", "metric", "score", "method", "seed"):
             best.add_column(column)
         for task, entry in sorted(self._best().items()):
             [(metric, score)] = entry["score"].items()
-            best.add_row(task, metric, f"{score:.4f}", entry["method"], str(entry["seed"]))
+            best.add_row(_plain(task), metric, f"{score:.4f}", _plain(entry["method"]), str(entry["seed"]))
         return Group(running, best) if best.row_count else Group(running)
 
     def _best(self) -> dict[str, dict[str, Any]]:
@@ -118,7 +121,7 @@ class Progress:
 
 def trials_table(ledger: Ledger, title: str) -> Table:
     """Every trial of the command: parameters, state, score, seconds."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=_plain(title), title_justify="left")
     for column in ("task", "method", "seed", "learning rate", "trained", "%", "state", "score", "seconds"):
         right = column in ("seed", "learning rate", "trained", "%", "score", "seconds")
         table.add_column(column, justify="right" if right else "left", no_wrap=column != "state")
@@ -126,18 +129,23 @@ def trials_table(ledger: Ledger, title: str) -> Table:
         entry, counts = ledger.entries[name], trial.counts
         state = entry["state"]
         table.add_row(
-            trial.task,
-            trial.config.describe(),
+            _plain(trial.task),
+            _plain(trial.config.describe()),
             str(trial.seed),
             f"{trial.resolved['learning_rate']:g}",
             f"{counts['trained']:,}" if counts else "",
             f"{100 * counts['trained'] / counts['model']:.4f}" if counts else "",
-            f"{state}: {entry['reason']}" if state in ("failed", "refused") else state,
+            _plain(f"{state}: {entry['reason']}" if state in ("failed", "refused") else state),
             told(entry["score"]),
             f"{entry['seconds']:.0f}" if entry["seconds"] else "",
             style=_STYLES.get(state),
         )
     return table
+
+
+def _plain(text: object) -> Text:
+    """What a user, a file or a trial wrote: neither markup nor the terminal's own sequences are obeyed."""
+    return Text(one_line(text))
 
 
 def _span(seconds: float) -> str:

@@ -24,6 +24,10 @@ LAST_LINES = 15
 # A killed sweep's trial, or that of a lost machine, may hold its folder for a moment longer.
 WAIT_FOR_FOLDER_SECONDS = 60.0
 
+# The key under which a step's result says that the sweep's disk is full, and how that shows.
+NO_ROOM = "no_room"
+_NO_ROOM_WORDS = (*map(os.strerror, notes.NO_ROOM_ERRORS), "a checkpoint cannot be written")
+
 # The process asks to be killed with its parent, makes sure that it was not too late for that, and becomes the job.
 _LAUNCHER = """
 import ctypes, os, signal, sys
@@ -40,7 +44,9 @@ class JobTrial(tune.Trainable):
     """Ray Tune's view of a trial: each step is a look at the job. What becomes of it stands in the trial's note.
 
     ``config["trial"]`` holds start (the sweep's, which its notes name), command (words for the interpreter), folder,
-    log, note, directory (the working one), environment (variables on top of the worker's) and max_failures.
+    log, note, directory (the working one), environment (variables on top of the worker's), max_failures and time_limit
+    (seconds of one start, or None). A full disk is no failure of the trial: its steps say so, and go on once there is
+    room.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -57,18 +63,27 @@ class JobTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        try:
+            return self._step()
+        except OSError as error:
+            if error.errno not in notes.NO_ROOM_ERRORS:
+                raise
+            return {tune.result.DONE: False, NO_ROOM: error.strerror}
+
+    def _step(self) -> dict[str, Any]:
         if self.job is None:
             if self._finished():  # before this worker was lost, or its sweep
                 return self._note("finished")
             self._start()
-        try:
-            code = self.job.wait(POLL_SECONDS)
-        except subprocess.TimeoutExpired:
+        code = self._ending()
+        if code is None:
             return {tune.result.DONE: False}
         self.job = None
         self.note["seconds"] = round(self.note["seconds"] + time.time() - self.began, 3)
         if code == 0 and self._finished():
             return self._note("finished")
+        if full := notes.disk_is_full(self.log.parent) or _told_to_be_full(self.log):
+            return {tune.result.DONE: False, NO_ROOM: full}
         self.failures += 1
         self.note["failures"] += 1
         if self.failures <= self.trial["max_failures"]:
@@ -79,12 +94,28 @@ class JobTrial(tune.Trainable):
         """The sweep is being stopped: let the job write its record, but not for long."""
         if self.job is not None:
             self.job.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.job.wait(10)
-            except subprocess.TimeoutExpired:
-                self.job.kill()
-                self.job.wait()
+            self._kill()
             self.job = None
+
+    def _ending(self) -> int | str | None:
+        """The job's exit code, or why it was killed, or None if it goes on: after a look of some seconds."""
+        limit = self.trial["time_limit"]
+        left = POLL_SECONDS if limit is None else self.began + limit - time.time()
+        try:
+            return self.job.wait(max(0.0, min(POLL_SECONDS, left)))
+        except subprocess.TimeoutExpired:
+            if left > POLL_SECONDS or limit is None:
+                return None
+        self._kill()
+        return f"killed: a start of it took longer than --trial_time_limit {limit:g}s"
+
+    def _kill(self) -> None:
+        """Also what it started, and also if it is stopped."""
+        with contextlib.suppress(ProcessLookupError):  # nothing is left of its group
+            os.killpg(self.job.pid, signal.SIGKILL)
+        self.job.wait()
 
     def _start(self) -> None:
         self._note("running")
@@ -129,7 +160,29 @@ def _wait_until_free(folder: Path) -> None:
             os.close(handle)
 
 
-def _ending_of(code: int) -> str:
+class StopWhenFull(tune.Stopper):
+    """Stops all trials as soon as one of them finds no room."""
+
+    def __init__(self) -> None:
+        self.full = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self.full |= NO_ROOM in result
+        return False
+
+    def stop_all(self) -> bool:
+        return self.full
+
+
+def _told_to_be_full(log: Path) -> Optional[str]:
+    """The job's last line, if it says that there was no room for something larger."""
+    last = "".join(_last_lines(log)[-1:])
+    return last if last.startswith("failed: ") and any(words in last for words in _NO_ROOM_WORDS) else None
+
+
+def _ending_of(code: int | str) -> str:
+    if isinstance(code, str):
+        return code
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return {0: "ended without a finished record", 2: "refused its input (exit code 2)"}.get(code, f"exit code {code}")

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ..tensors.formats import FactorizedWeight, SiteWeight, project, times
+from ..tensors.formats import FactorizedWeight, project, times
+from ..tensors.sites import SiteWeight
 
 Matrices = tuple[Tensor, ...]
 Weight = FactorizedWeight | SiteWeight

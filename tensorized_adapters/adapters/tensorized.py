@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ..config import AdapterConfig
-from ..tensors.formats import FactorizedWeight, SiteWeight, new_weight, project
+from ..tensors.formats import FactorizedWeight, new_weight, project
 from ..tensors.initialization import ONE_MATRIX_GAIN, calibrated_start_, published_start_
 from ..tensors.shapes import Matricization, balanced_split, matricizations
+from ..tensors.sites import SiteWeight
 from .base import Adapter
 from .fast import Weight, add_projection, bottleneck, matrices_of
 

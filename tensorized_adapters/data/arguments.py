@@ -4,7 +4,7 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ..errors import UsageError
+from ..errors import UsageError, quoted
 from .tasks import TASKS
 
 FILE_FLAGS = ("train_file", "validation_file", "test_file")
@@ -15,7 +15,8 @@ class DataTrainingArguments:
     """Which data, and how it is tokenised.
 
     Raises:
-        UsageError: for a task that is none of the nine, whose names may be in capitals.
+        UsageError: for a task that is none of the nine, whose names may be in capitals, and for columns that cannot
+            be.
     """
 
     _argument_group_name = "data arguments"
@@ -46,6 +47,19 @@ class DataTrainingArguments:
     validation_file: Optional[str] = field(default=None, metadata={"help": "Likewise, for --do_eval."})
     test_file: Optional[str] = field(default=None, metadata={"help": "Likewise, for --do_predict; labels optional."})
 
+    text_columns: Optional[str] = field(
+        default=None,
+        metadata={"help": "One or two columns of a file or of --dataset_name that are the text: A or A,B."},
+    )
+    label_column: Optional[str] = field(
+        default=None, metadata={"help": "The column of the labels there, 'label' by default."}
+    )
+
+    @property
+    def texts(self) -> Optional[tuple[str, ...]]:
+        """The names in ``text_columns``."""
+        return None if self.text_columns is None else tuple(name.strip() for name in self.text_columns.split(","))
+
     def __post_init__(self) -> None:
         if self.task_name is not None:
             self.task_name = self.task_name.lower()
@@ -53,3 +67,18 @@ class DataTrainingArguments:
                 near = difflib.get_close_matches(self.task_name, TASKS, 1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise UsageError(f"--task_name {self.task_name!r} is unknown; the tasks are {', '.join(TASKS)}{hint}")
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        for flag in ("text_columns", "label_column"):
+            if getattr(self, flag) is not None and self.task_name:
+                columns = ", ".join(TASKS[self.task_name].texts)
+                raise UsageError(f"--{flag} excludes --task_name, whose columns are {columns} and label")
+        if self.label_column is not None and not self.label_column.strip():
+            raise UsageError("--label_column is empty; name a column or leave it out")
+        if self.texts is None:
+            return
+        if not (all(self.texts) and len(set(self.texts)) == len(self.texts) <= 2):
+            raise UsageError(f"--text_columns must be one or two columns, A or A,B, got {quoted(self.text_columns)}")
+        if {"label", self.label_column} & set(self.texts):
+            raise UsageError(f"--text_columns {self.text_columns} holds the label's column; name texts only")

@@ -1,26 +1,19 @@
 """Raw data: from the hub, a local folder of its layout, or CSV, TSV and JSON-lines files; checked, then tokenised."""
 
-import csv
-import io
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Optional
 
-import pyarrow
-from datasets import ClassLabel, Dataset, Value, disable_progress_bars
+from datasets import Dataset, disable_progress_bars
 from datasets.utils.logging import CRITICAL, set_verbosity
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments
+from .columns import LABEL, check_columns, choose_columns, note_columns, note_empty_texts, under_the_usual_name
 from .labels import check_labels, check_variety, encode_labels, label_names, saved_label_names
 from .places import files_by_role, load_splits, splits_by_role
+from .readers import read_file
 from .tasks import TASKS, Task, other_task
-
-# Columns that number the examples; never taken for text.
-INDEX_COLUMNS = ("idx", "id", "index")
 
 
 @dataclass
@@ -28,6 +21,7 @@ class Data:
     """Checked examples: text columns as strings, ``label`` as class id or float (absent where a test set has none)."""
 
     task: Task
+    label: str  # the name of its column where it was read
     train: Optional[Dataset]
     evaluation: dict[str, Dataset]  # by suffix of the metric names
     prediction: dict[str, Dataset]  # by name of the submission file
@@ -48,26 +42,28 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
     set_verbosity(CRITICAL)  # its errors reach the user through ours
     named = TASKS.get(arguments.task_name or "")
     raw, sources = _load_raw(arguments, wanted)
-    first = raw.get("train", next(iter(raw.values())))
-    kept = (saved or {}).get("notes", {}).get("texts")  # a saved adapter says which columns it was trained on
-    texts = named.texts if named else tuple(kept) if kept else _text_columns(first, sources[next(iter(raw))])
+    first = next(iter(raw))  # the training set, where it is used
+    columns = choose_columns(arguments, named, saved, raw[first], sources[first])
     for split, examples in raw.items():
-        _check_columns(examples, texts, sources[split], needs_label=not split.startswith("test"))
+        check_columns(examples, columns, sources[split], needs_label=not split.startswith("test"))
+    raw = {split: under_the_usual_name(examples, columns.label) for split, examples in raw.items()}
     raw = {
         # GLUE's test labels are not public; those of a file are left to whoever scores the predictions.
-        split: examples.remove_columns("label")
-        if split.startswith("test") and "label" in examples.column_names
+        split: examples.remove_columns(LABEL)
+        if split.startswith("test") and LABEL in examples.column_names
         else examples
         for split, examples in raw.items()
     }
     labelled = {split: examples for split, examples in raw.items() if not split.startswith("test")}
-    task = named or other_task(texts, label_names(labelled or raw, sources, saved))
+    task = named or other_task(columns.texts, label_names(labelled or raw, sources, saved))
+    if columns.guessed:
+        note_columns(columns, task.labels, sources[first])
     if named and saved and saved_label_names(saved) != named.labels:
         raise UsageError(
             f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name "
             f"{arguments.task_name} has {named.labels}"
         )
-    raw |= {split: encode_labels(examples, task, sources[split]) for split, examples in labelled.items()}
+    raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
     check_labels(raw, task, sources)
     limits = {
         "train": arguments.max_train_samples,
@@ -79,9 +75,11 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
         raw[split] = examples if limit is None else examples.select(range(min(limit, len(examples))))
     if arguments.max_train_samples:
         check_variety(raw, task, {"train": f"{sources.get('train')}, cut by --max_train_samples,"})
-    _note_empty_texts(raw, texts, sources)
+    for split, examples in raw.items():
+        note_empty_texts(examples, columns.texts, sources[split])
     return Data(
         task,
+        columns.label,
         raw.get("train"),
         {suffix: raw[split] for suffix, split in task.evaluation if split in raw},
         {name: raw[split] for name, split in task.prediction if split in raw},
@@ -113,84 +111,4 @@ def _load_raw(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[
     # Both MNLI sets come from a data set only; a file is one set, under the first split's name.
     used = {splits[0]: files[role] for role, splits in splits_by_role(arguments, wanted).items() if role in files}
     sources = {split: f"--{flag} {path}" for split, (flag, path) in used.items()}
-    return {split: _read_file(path, sources[split]) for split, (_, path) in used.items()}, sources
-
-
-def _read_file(path: str, source: str) -> Dataset:
-    """One file as strings (CSV, TSV) or as it is typed (JSON). TSV is unquoted, as GLUE's own files are.
-
-    Read by the standard library. pandas would take the word "None" for a missing value, and a row with one field too
-    many for a row with an index; pyarrow reads past an open quote and makes timestamps of texts that are dates.
-    """
-    try:
-        text = Path(path).read_bytes().decode().removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{source} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    read = _json_rows if path.endswith((".json", ".jsonl")) else _tsv_rows if path.endswith(".tsv") else _csv_rows
-    try:
-        rows = list(read(text, source))
-        if not rows:
-            raise UsageError(f"{source} has no rows")
-        names = dict.fromkeys(name for row in rows for name in row)
-        return Dataset.from_dict({name: [row.get(name) for row in rows] for name in names})
-    except (csv.Error, pyarrow.ArrowException, OverflowError, UnicodeEncodeError) as error:
-        raise UsageError(f"{source} cannot be parsed: {error}") from None
-
-
-def _csv_rows(text: str, source: str, **dialect: Any) -> Iterator[dict[str, str]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, **dialect)
-    header: list[str] = []
-    for fields in filter(any, reader):
-        if not header:
-            header = [name.strip() for name in fields]
-            twice = sorted({name for name in header if header.count(name) > 1})
-            if twice:
-                raise UsageError(f"{source} has the column {twice[0]!r} twice")
-        elif len(fields) != len(header):
-            raise UsageError(f"{source}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
-        else:
-            yield dict(zip(header, fields))
-
-
-def _tsv_rows(text: str, source: str) -> Iterator[dict[str, str]]:
-    return _csv_rows(text, source, delimiter="\t", quoting=csv.QUOTE_NONE)
-
-
-def _json_rows(text: str, source: str) -> Iterator[dict[str, Any]]:
-    """JSON lines, or one list of objects."""
-    is_list = text.lstrip().startswith("[")
-    for number, part in enumerate([text] if is_list else text.split("\n")):
-        try:
-            rows = json.loads(part) if is_list else [json.loads(part)] if part.strip() else []
-        except (ValueError, RecursionError) as error:
-            line, what = number + getattr(error, "lineno", 1), getattr(error, "msg", error)
-            raise UsageError(f"{source}: line {line} cannot be parsed: {what}") from None
-        if not all(isinstance(row, dict) for row in rows):
-            raise UsageError(f"{source} must hold one JSON object a line")
-        yield from rows
-
-
-def _text_columns(examples: Dataset, source: str) -> tuple[str, ...]:
-    """sentence1 and sentence2 where they exist, else the first one or two columns that are neither label nor index."""
-    names = [name for name in examples.column_names if name != "label" and name not in INDEX_COLUMNS]
-    if "sentence1" in names and "sentence2" in names:
-        return "sentence1", "sentence2"
-    if not names:
-        raise UsageError(f"{source} has no text column beside {', '.join(examples.column_names)}")
-    return tuple(names[:2])
-
-
-def _note_empty_texts(raw: dict[str, Dataset], texts: tuple[str, ...], sources: dict[str, str]) -> None:
-    for split, examples in raw.items():
-        for name in texts:
-            empty = sum(1 for text in examples[name] if text is None or not str(text).strip())
-            if empty:
-                print(f"note: {sources[split]}: {empty} of {len(examples)} rows have an empty {name!r}")
-
-
-def _check_columns(examples: Dataset, texts: tuple[str, ...], source: str, needs_label: bool) -> None:
-    missing = [name for name in (*texts, *(["label"] if needs_label else [])) if name not in examples.column_names]
-    if missing:
-        raise UsageError(f"{source} has no column {missing[0]!r}; it has {', '.join(examples.column_names)}")
-    if needs_label and not isinstance(examples.features["label"], (Value, ClassLabel)):
-        raise UsageError(f"{source}: the column 'label' must hold one value a row")
+    return {split: read_file(path, sources[split]) for split, (_, path) in used.items()}, sources

@@ -15,12 +15,15 @@ _INPUTS = "predictions, references: one number an example; classes as label ids,
 
 
 def _correlation(function, predictions: np.ndarray, references: np.ndarray, name: str) -> float:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constant input is reported below, in our words
-        value = float(function(references, predictions))
+    value = np.nan  # of a single example, for which SciPy raises
+    if len(references) > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # constant input is reported below, in our words
+            value = float(function(references, predictions))
     if np.isfinite(value):
         return value
-    warnings.warn(f"{name} is not defined (predictions or labels are constant); reported as 0", stacklevel=2)
+    why = "predictions or labels are constant" if len(references) > 1 else "of fewer than two examples"
+    warnings.warn(f"{name} is not defined ({why}); reported as 0", stacklevel=2)
     return 0.0
 
 

@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -128,25 +128,64 @@ def _builder_of(place: _Place, split: Optional[str] = None) -> Iterator[DatasetB
             files = builder.config.data_files or {}
             _check_splits([split], files, place)
             builder.config.data_files = {split: files[split]}
-            for other in set(builder.info.splits or ()) - {split}:  # the card's counts of examples, which are checked
-                del builder.info.splits[other]
         yield builder
 
 
 def _read_split(place: _Place, split: str) -> Dataset:
     """One split, in memory. Each is read by itself: a test set may lack the column of labels."""
+    from datasets import concatenate_datasets
+
+    from .readers import read_file
+
     with _builder_of(place, split) as builder:
-        builder.download_and_prepare()
-        return builder.as_dataset(split=split, in_memory=True)
+        if _is_plain_table(builder):  # pandas would drop rows, and take the words "None" and "NA" for missing values
+            paths = map(Path, builder.config.data_files[split])
+            return concatenate_datasets([read_file(str(path), f"{place}, {path.name}") for path in paths])
+        empty = [path.name for path in map(Path, builder.config.data_files[split]) if _is_empty(path)]
+        if empty:
+            raise UsageError(f"{place}, {empty[0]} is empty")
+        said = (builder.info.splits or {}).get(split)
+        said = said and said.num_examples
+        builder.download_and_prepare(verification_mode="no_checks")  # of all splits that the card counts
+        rows = builder.info.splits[split].num_examples
+        if not rows:
+            raise UsageError(f"{place}, split {split} has no rows")
+        if said not in (None, rows):
+            raise UsageError(f"{place}, split {split} has {rows} rows, its README.md says {said}; mend either")
+        return _whole(builder.as_dataset(split=split, in_memory=True))
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
+
+
+def _is_plain_table(builder: DatasetBuilder) -> bool:
+    """CSV or TSV files of the folder itself, about which its card says nothing but their names."""
+    from datasets import BuilderConfig
+
+    files = [Path(file) for names in builder.config.data_files.values() for file in names]
+    kinds = {path.suffix for path in files}
+    if kinds not in ({".csv"}, {".tsv"}) or builder.info.features or not all(path.is_file() for path in files):
+        return False
+    plain = type(builder.config)(sep="," if kinds == {".csv"} else "\t")
+    own = {field.name for field in fields(BuilderConfig)}  # name, version, files
+    return all(getattr(builder.config, f.name) == getattr(plain, f.name) for f in fields(plain) if f.name not in own)
 
 
 def _load_from_hub(place: _Place, anew: bool) -> dict[str, Dataset]:
     from datasets import DownloadMode, load_dataset
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
+    if place.name in _PACKAGED_DATASETS_MODULES:  # it would take what lies in the current folder
+        raise UsageError(f"{place} is a file format, no data set; name a folder or hub id, or give --train_file")
     found = load_dataset(place.name, place.config, download_mode=DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None)
-    for examples in found.values():
-        examples.data.validate(full=True)  # of a damaged file, which is read no earlier than its values are
-    return found
+    return {split: _whole(examples) for split, examples in found.items()}
+
+
+def _whole(examples: Dataset) -> Dataset:
+    """Damaged values would show no earlier than they are read; raises ArrowInvalid."""
+    examples.data.validate(full=True)
+    return examples
 
 
 def _check_splits(needed: list[str], found: dict, place: _Place) -> None:
@@ -174,6 +213,7 @@ def _refusing(place: _Place) -> Iterator[None]:
         text = " ".join(str(error).split())[:300] or type(error).__name__
         if place.folder is None:
             text = f"it is no folder here, and of the hub: {text}"
-            if isinstance(error, pyarrow.ArrowException) or type(error) is OSError:  # a cached file that is not whole
+            # Of a cached file that is not whole, or gone.
+            if isinstance(error, pyarrow.ArrowException) or type(error) in (OSError, FileNotFoundError):
                 text += "; --overwrite_cache makes its cached files anew"
         raise UsageError(f"{place} cannot be loaded: {text}") from None

@@ -5,57 +5,37 @@ from pathlib import Path
 from typing import Any
 
 from ..data.arguments import FILE_FLAGS
+from ..defaults import METHOD_FIELDS
 from ..errors import UsageError
 from .flags import Arguments
+from .trainer_flags import check_ranges, check_trainer_flags
 
-# Flags, what their values must be, and whether one is.
+# Of the flags that are not TrainingArguments': what their values must be, and whether one is.
 RANGES = (
     (
-        "max_seq_length max_train_samples max_eval_samples max_predict_samples per_device_train_batch_size "
-        "per_device_eval_batch_size gradient_accumulation_steps cpu_threads save_total_limit save_steps eval_steps "
-        "logging_steps target_params",
+        "max_seq_length max_train_samples max_eval_samples max_predict_samples target_params max_train_metric_samples",
         "above 0",
         lambda value: value > 0,
     ),
-    ("num_train_epochs", "above 0 and below 1e9", lambda value: 0 < value < 1e9),
+    ("cpu_threads", "above 0 and at most 1024", lambda value: 0 < value <= 1024),
     (
-        "learning_rate layer_norm_learning_rate head_learning_rate weight_decay warmup_steps max_grad_norm "
-        "dataloader_num_workers",
-        "a finite number of at least 0",
-        lambda value: 0 <= value < float("inf"),
+        "layer_norm_learning_rate head_learning_rate",
+        "at least 0",
+        lambda value: 0 <= value,
     ),
-    ("seed data_seed", "at least 0 and below 2**32", lambda value: 0 <= value < 2**32),
-    ("label_smoothing_factor", "at least 0 and below 1", lambda value: 0 <= value < 1),
 )
-_ONE_DEVICE = "the trained part fits on one device"
-_WHOLE = "metrics need all predictions of an evaluation"
-_EXACT = "a resumed run could not equal an uninterrupted one"
-UNSUPPORTED = {
-    "deepspeed": _ONE_DEVICE,
-    "fsdp": _ONE_DEVICE,
-    "batch_eval_metrics": _WHOLE,
-    "prediction_loss_only": _WHOLE,
-    "label_names": _WHOLE,
-    "save_only_model": _EXACT,
-    "ignore_data_skip": _EXACT,
-    "auto_find_batch_size": _EXACT,
-    "use_liger_kernel": "it has no kernels for these models",
-    "push_to_hub": "upload the adapter/ folder with `hf upload` after the run",
-}
+_MAY_BE_EMPTY = ("debug", "fsdp", "logging_dir")
 
 
 def check_values(given: dict[str, Any]) -> None:
-    """Ranges of the flags that were given, each for itself; raises UsageError."""
-    for names, range_, holds in RANGES:
-        for name in names.split():
-            if name in given and not holds(given[name]):
-                raise UsageError(f"--{name} must be {range_}, got {given[name]}")
-    for name, reason in UNSUPPORTED.items():
-        if given.get(name):
-            raise UsageError(f"--{name} is not supported: {reason}; leave it out")
+    """Flags that were given, each for itself; raises UsageError."""
     for name, value in given.items():
         if isinstance(value, str) and "\0" in value:
             raise UsageError(f"--{name} holds a NUL character")
+        if (value == "" or value == [""]) and name not in _MAY_BE_EMPTY:
+            raise UsageError(f"--{name} is empty; give it a value or leave it out")
+    check_trainer_flags(given)
+    check_ranges(given, RANGES)
 
 
 def check_together(arguments: Arguments) -> None:
@@ -67,7 +47,7 @@ def check_together(arguments: Arguments) -> None:
         raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
     if not training.do_train and not arguments.run.adapter_path:
         raise UsageError("evaluating an untrained adapter tells nothing: give --do_train, or --adapter_path FOLDER")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
         raise UsageError("one run is one process: start it without torchrun, and several runs side by side instead")
     if training.report_to:
         from transformers.integrations import get_available_reporting_integrations
@@ -77,12 +57,16 @@ def check_together(arguments: Arguments) -> None:
             raise UsageError(f"--report_to {absent[0]} is not installed here; install it or leave the flag out")
     if training.save_strategy == "best" and not training.metric_for_best_model:
         raise UsageError("--save_strategy best needs --metric_for_best_model")
-    if not training.eval_do_concat_batches:
-        raise UsageError(f"--eval_do_concat_batches False is not supported: {_WHOLE}; leave it out")
     if "prefix_cache_dir" in arguments.given and not (
         arguments.run.cache_frozen_prefix and arguments.run.prefix_cache_dir
     ):
         raise UsageError("--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither")
+    owned = METHOD_FIELDS[arguments.adapter.method]
+    if arguments.run.cache_frozen_prefix and not {"adapter_layers", "lora_targets"} & set(owned):
+        method = arguments.adapter.method
+        raise UsageError(
+            f"--cache_frozen_prefix needs --adapter_layers, and --method {method} cannot choose layers; leave it out"
+        )
     if data.task_name and data.dataset_name:
         raise UsageError("--task_name and --dataset_name exclude each other")
     if any(getattr(data, name) for name in FILE_FLAGS):
@@ -102,6 +86,8 @@ def _check_file(name: str, value: str) -> None:
     if path.suffix not in (".csv", ".tsv", ".json", ".jsonl"):
         raise UsageError(f"--{name} {value} must end in .csv, .tsv, .json or .jsonl")
     try:
+        if path.exists() and not path.is_file():  # before it is opened: a pipe would wait, a device may never end
+            raise UsageError(f"--{name} {value} is no regular file; write the data to one")
         with open(path, "rb") as file:
             empty = not file.read(4096).strip()
     except OSError as error:

@@ -5,7 +5,6 @@ Only argparse-level work is done here, so that ``--help`` and a typo answer quic
 
 import argparse
 import difflib
-import json
 import sys
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -17,7 +16,7 @@ from transformers import HfArgumentParser
 from ..config import AdapterConfig
 from ..data.arguments import FILE_FLAGS, DataTrainingArguments
 from ..defaults import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, PUBLISHED_LEARNING_RATE, TABLE
-from ..errors import RaisesUsageErrors, UsageError
+from ..errors import RaisesUsageErrors, UsageError, quoted
 from .argument_checks import check_together, check_values
 from .dropped_flags import DroppedArguments, settle_warmup
 from .flags import (
@@ -27,6 +26,7 @@ from .flags import (
     RunArguments,
 )
 from .identity import input_hashes
+from .job_file import flags_of_json
 
 GROUPS = (ModelArguments, DataTrainingArguments, AdapterConfig, RunArguments, GlueTrainingArguments, DroppedArguments)
 
@@ -42,7 +42,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
         UsageError: one line that names the flag and the mend.
     """
     if argv and argv[0].endswith(".json"):
-        argv = _flags_of_json(argv[0]) + argv[1:]
+        argv = flags_of_json(argv[0]) + argv[1:]
     parser = _Parser(
         GROUPS, prog="run_glue_tensorized.py", allow_abbrev=False, description=sys.modules["__main__"].__doc__
     )
@@ -57,13 +57,18 @@ def parse_arguments(argv: list[str]) -> Arguments:
     given = vars(namespace)
     notes = given.pop("notes")
     settle_warmup(given)
-    check_values(given)
+    try:
+        check_values(given)
+    except UsageError as error:  # which names a flag as it is spelled today
+        raise UsageError("; ".join([str(error), *notes])) from None
     config, saved = _adapter_config(given)
     values = _training_defaults(given, config) | given | config.to_dict()
     try:
         model, data, adapter, run, training, _ = parser.parse_dict(values, allow_extra_keys=True)
-    except (ValueError, TypeError, ImportError) as error:  # TrainingArguments' own refusals are of several lines
-        raise UsageError(str(error)) from None
+    except UsageError:
+        raise
+    except Exception as error:  # TrainingArguments raises whatever comes up as it reads and sets up
+        raise UsageError(f"refused by TrainingArguments: {str(error) or type(error).__name__}") from None
     arguments = Arguments(model, data, adapter, saved, run, training, given, notes)
     check_together(arguments)
     return arguments
@@ -78,6 +83,11 @@ def check_owned(given: dict[str, Any], config: AdapterConfig) -> None:
     every = {name for names in METHOD_FIELDS.values() for name in names}
     foreign = (every - set(METHOD_FIELDS[config.method])) & set(given)
     if not config.trains_layer_norm and "layer_norm_learning_rate" in given:
+        if "train_layer_norm" in METHOD_FIELDS[config.method]:
+            raise UsageError(
+                "--layer_norm_learning_rate contradicts --train_layer_norm False, which freezes the LayerNorms; leave "
+                "one of them out"
+            )
         foreign.add("layer_norm_learning_rate")
     if config.method == "tensorized" and config.adapter_placement == "weights":
         if unused := {"adapter_size", "if_adapter_like", "adapter_sites"} & set(given):
@@ -137,7 +147,8 @@ def _adapter_config(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict
         raise UsageError("--target_params contradicts --adapter_path, whose rank is settled; leave one of them out")
     for name, value in config.to_dict().items():
         if given.get(name, value) != value:
-            raise UsageError(f"--{name} {given[name]} contradicts --adapter_path, which has {value}")
+            saved_with = "was saved without it; leave it out" if value is None else f"has {value}"
+            raise UsageError(f"--{name} {quoted(given[name])} contradicts --adapter_path, which {saved_with}")
     return config, saved
 
 
@@ -145,33 +156,12 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
     defaults: dict[str, Any] = {"dataloader_pin_memory": torch.cuda.is_available()}  # else torch warns at every loader
     if given.get("do_eval") and given.get("do_train"):
         defaults["eval_strategy"] = "epoch"
-    if given.get("bf16") and not torch.cuda.is_available():
-        defaults["use_cpu"] = True  # TrainingArguments refuses bf16 on CPU unless it is asked for in so many words
+    if (given.get("bf16") or given.get("bf16_full_eval")) and not torch.cuda.is_available():
+        defaults["use_cpu"] = True  # TrainingArguments refuses bfloat16 on CPU unless it is asked for in so many words
     defaults["learning_rate"] = TABLE[adapter.method].learning_rate
     if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}
     return {name: value for name, value in defaults.items() if name not in given}
-
-
-def _flags_of_json(path: str) -> list[str]:
-    """``{"task_name": "mrpc", "do_train": true}`` as the flags it stands for."""
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} must hold one JSON object of flag names and values")
-    argv = []
-    for name, value in values.items():
-        if name in ("lora_targets", "adapter_layers") and isinstance(value, list):
-            value = ",".join(map(str, value))
-        if isinstance(value, list):
-            argv += [f"--{name}", *map(str, value)] if value else []
-        elif value is not None:  # with "=", since a value may start with a dash
-            argv.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
-    return argv
 
 
 def _unknown_flag(word: str, parser: HfArgumentParser) -> str:

@@ -10,6 +10,7 @@ from ..data.arguments import DataTrainingArguments
 from ..defaults import PUBLISHED_LEARNING_RATE, TABLE
 
 WARMUP_FRACTION = 0.1
+TRAIN_METRIC_SAMPLES = 2000
 
 
 @dataclass
@@ -79,6 +80,13 @@ class RunArguments:
     )
     prefix_cache_dir: str = field(
         default="~/.cache/tensorized_adapters", metadata={"help": "Where --cache_frozen_prefix keeps its files."}
+    )
+    max_train_metric_samples: int = field(
+        default=TRAIN_METRIC_SAMPLES,
+        metadata={
+            "help": "Take the training set's own metrics, train_accuracy and the like, on at most this many of its "
+            "examples, drawn by the seed."
+        },
     )
     overwrite_output_dir: bool = field(
         default=False,

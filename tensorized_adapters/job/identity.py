@@ -13,8 +13,9 @@ from ..config import LATER
 from ..data.arguments import FILE_FLAGS
 from ..data.places import ROLES, used_files
 from ..defaults import METHOD_FIELDS
+from ..errors import UsageError
 from ..files import sha256_of
-from .flags import Arguments
+from .flags import TRAIN_METRIC_SAMPLES, Arguments
 
 _PLACES = ("model", "config", "tokenizer")
 # Arguments that cannot change the result: a second start may differ in them. Prefixes end in "_".
@@ -47,8 +48,11 @@ def input_hashes(arguments: Arguments) -> dict[str, str]:
     the plain hash of its contents.
     """
     model = arguments.model
-    wanted = used_roles(arguments.training)
-    hashes = {role: _of_all(files) for role, files in used_files(arguments.data, wanted).items() if files}
+    try:
+        files = used_files(arguments.data, used_roles(arguments.training))
+    except UsageError:  # which loading them will say; a sweep plans such a trial all the same, and goes on without it
+        files = {}
+    hashes = {role: _of_all(paths) for role, paths in files.items() if paths}
     for role, place in zip(_PLACES, (model.model_name_or_path, model.config_name, model.tokenizer_name)):
         if place and Path(place).is_dir():
             files = {file for pattern in (*_MODEL_FILES, *_TOKENIZER_FILES) for file in Path(place).glob(pattern)}
@@ -61,6 +65,9 @@ def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     plain = json.loads(json.dumps(arguments, default=str))
     owned = METHOD_FIELDS.get(plain.get("method"), ())
     plain = {name: value for name, value in LATER.items() if name in owned} | plain
+    if plain.get("bf16") or plain.get("bf16_full_eval"):
+        plain["use_cpu"] = False  # set where there is no GPU: the same command is the same run on any machine
+    plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)
     if isinstance(hashes := plain.get("input_sha256"), dict):  # once by the files' names, then by their flags
         for role, flag in zip(ROLES, FILE_FLAGS):
             for name in (flag, Path(plain.get(flag) or "").name):

@@ -26,11 +26,22 @@ def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
     return compute
 
 
-def train_metrics(trainer: Trainer, examples: Dataset, task: Task) -> dict[str, float]:
-    """The task's metrics on the training set in evaluation mode: their gap to ``eval_*`` measures regularization."""
+def train_metrics(trainer: Trainer, examples: Dataset, task: Task, limit: int) -> dict[str, float]:
+    """The task's metrics on the training set in evaluation mode: their gap to ``eval_*`` measures regularization.
+
+    Of more than ``limit`` examples so many are drawn by the seed, and a line says so.
+    """
+    if len(examples) > limit:
+        print(
+            f"train metrics are of {limit:,} of the {len(examples):,} training examples, drawn by the seed; "
+            "--max_train_metric_samples takes more"
+        )
+        drawn = np.random.default_rng(trainer.args.seed).choice(len(examples), limit, replace=False)
+        examples = examples.select(np.sort(drawn))
     values = trainer.predict(longest_first(examples), metric_key_prefix="train").metrics
     names = (*task.metrics, "combined_score")
-    return {name: value for name, value in values.items() if name.removeprefix("train_") in names}
+    metrics = {name: value for name, value in values.items() if name.removeprefix("train_") in names}
+    return metrics | {"train_metric_samples": len(examples)}
 
 
 def evaluate(trainer: Trainer, examples: Dataset, task: Task, folder: Path, suffix: str) -> dict[str, Any]:

@@ -164,6 +164,12 @@ def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **option
     try:
         if Path(name).is_file():
             raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")
+        if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:  # no hub id
+            if not Path(name).is_dir():
+                raise UsageError(
+                    f"--{flag} {name} cannot be loaded: it is no folder here; name a model's folder, or a hub id such "
+                    "as bert-base-cased"
+                )
         return kind.from_pretrained(
             name,
             cache_dir=arguments.cache_dir,
@@ -178,4 +184,6 @@ def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **option
         text = " ".join(str(error).split())
         if "ignore_mismatched_sizes" in text:
             text = "its head has another number of labels; --ignore_mismatched_sizes draws a new one"
+        elif not Path(name).is_dir():
+            text = f"it is no folder here, and as a hub id: {text}"
         raise UsageError(f"--{flag} {name} cannot be loaded: {text[:300]}") from None

@@ -129,8 +129,10 @@ def results_table(record: dict[str, Any]) -> Table:
 
 
 def console(stderr: bool = False) -> Console:
-    """Rich's console, wide enough that a table prints in full when piped."""
-    return Console(stderr=stderr, width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=True)
+    """Rich's console, wide enough that a table prints in full when piped, and plain: what it prints holds names of
+    files and settings, in which brackets and colons are no markup."""
+    width = None if sys.stdout is not None and sys.stdout.isatty() else 160
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def _without_secrets(argv: list[str]) -> list[str]:

@@ -1,7 +1,6 @@
 """A run in its folder: whether it may start there, its record from first to last, and each way to fail as a line."""
 
 import contextlib
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -14,12 +13,15 @@ from transformers.utils import logging as transformers_logging
 
 from ..architectures import skeleton
 from ..data.arguments import FILE_FLAGS
-from ..errors import RunFailed, Terminated, UsageError, one_line
+from ..endings import TRACEBACK_FILE
+from ..entry import raise_on_signals
+from ..errors import Terminated, UsageError, one_line
 from ..files import write_json
 from ..methods.tensorized import rank_within
 from ..saving.format import FORMAT_VERSION, read_adapter, read_config
 from ..training.checkpoints import ADAPTER_FOLDER, arguments_of, flaw_of_checkpoint, newest_whole_checkpoint
 from .arguments import resolved_arguments
+from .failures import as_failure
 from .flags import Arguments
 from .identity import contradictions, differences
 from .pretrained import load_config
@@ -37,6 +39,7 @@ class Run:
         resolved: every argument with its value.
         threads: of the arithmetic on CPU.
         began: when the record was first written; None before.
+        doing: what the run is at, for the line that says how it failed.
     """
 
     def __init__(self, arguments: Arguments, resolved: dict[str, Any], start: Start, folder: Optional[RunFolder]):
@@ -45,6 +48,7 @@ class Run:
         self.record: dict[str, Any] = start.record if self.finished else {}
         self.resolved = resolved
         self.began: Optional[float] = None
+        self.doing = "preparing"
         self._arguments, self._start, self._folder = arguments, start, folder
         # Equal bits need equal counts of threads: a resumed run takes that of the start.
         self.threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
@@ -95,8 +99,10 @@ class Run:
         if arguments.run.overwrite_output_dir:
             self._folder.clear(self._start.record)
         self._folder.remove_remains()
+        (self.path / TRACEBACK_FILE).unlink(missing_ok=True)  # of the start before
         self.record = new_record(argv, self.resolved, arguments.given, arguments.training.seed)
         self.record |= {"threads": self.threads} | known
+        self.record["machine"]["gpus_used"] = arguments.training.n_gpu
         self._folder.write_record(self.record)
         self.began = time.time()
         for note in arguments.notes:
@@ -132,12 +138,12 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
     Raises:
         UsageError: refused: the folder is another's, in use or not to be written, or the command line names an adapter
             or a rank that cannot be.
-        RunFailed: out of memory, a full disk.
+        RunFailed: whatever else goes wrong.
         Terminated: on SIGTERM.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()  # of loading weights; training keeps its own
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    raise_on_signals()
     settle(arguments)
     resolved = resolved_arguments(arguments)
     path = Path(arguments.training.output_dir)
@@ -157,11 +163,10 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
             yield run
             run.finish()
         except BaseException as error:
+            failure = as_failure(error, run.doing, path, began=run.began is not None)
             if run.began:
-                run.fail(error)
-            elif not isinstance(error, (MemoryError, RuntimeError)):
-                raise
-            if (failure := _as_failure(error)) is error:
+                run.fail(failure)
+            if failure is error:
                 raise
             raise failure from error
 
@@ -220,19 +225,3 @@ def _check_inputs_survive(folder: Path, arguments: Arguments) -> None:
         below = place.relative_to(root).parts if place.is_relative_to(root) else ()
         if (below and is_ours(below[0])) or (name == "adapter_path" and value and place == root):
             raise UsageError(f"--overwrite_output_dir would remove --{name} {value}; name another --output_dir")
-
-
-def _as_failure(error: BaseException) -> BaseException:
-    """One line for what a run can die of through no fault of the program; anything else as it is."""
-    text = str(error)
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
-        return RunFailed("out of memory: try a smaller --per_device_train_batch_size or --max_seq_length")
-    if isinstance(error, OSError):
-        return RunFailed(f"{error.filename or 'a file'} cannot be written: {error.strerror or error}")
-    if "file write failed" in text or "unexpected pos" in text:  # torch.save on a full disk
-        return RunFailed(f"a checkpoint cannot be written: {text.splitlines()[0]}")
-    return error
-
-
-def _raise_terminated(*_) -> None:
-    raise Terminated()

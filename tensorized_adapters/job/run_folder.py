@@ -18,6 +18,7 @@ from typing import Any, Literal, Optional
 
 from .. import PROGRAM
 from ..data.tasks import TASKS
+from ..endings import TRACEBACK_FILE
 from ..errors import UsageError
 from ..files import write_json
 from ..saving import ADAPTER_FILES
@@ -37,7 +38,7 @@ RESULTS_FILE = "all_results.json"
 EVALUATION_FILE = "eval_predictions{suffix}.tsv"
 
 # Every name that this program writes into a run folder: what --overwrite_output_dir may remove.
-_RESULTS = {RECORD_FILE, RESULTS_FILE}
+_RESULTS = {RECORD_FILE, RESULTS_FILE, TRACEBACK_FILE}
 _PREDICTIONS = {f"{name}.tsv" for task in TASKS.values() for name, _ in task.prediction} | {"predictions.tsv"}
 _PREDICTIONS |= {EVALUATION_FILE.format(suffix=suffix) for suffix in ("", "_mm")}
 _FILES = _RESULTS | _PREDICTIONS | ADAPTER_FILES
@@ -153,7 +154,8 @@ class RunFolder:
         for checkpoint in checkpoints_in(self.path):
             clear_checkpoint(checkpoint)
         clear_folder(self.path / ADAPTER_FOLDER, ADAPTER_FILES)
-        for name in sorted((set(record.get("files", ())) & _PREDICTIONS) | {RESULTS_FILE}):
+        written = set(record.get("files", ())) & _PREDICTIONS
+        for name in sorted(written | {RESULTS_FILE, TRACEBACK_FILE}):
             if (self.path / name).is_file():
                 (self.path / name).unlink()
 

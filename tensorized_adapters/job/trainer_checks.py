@@ -1,13 +1,22 @@
 """What the Trainer would refuse in its own words, or find out only after an epoch."""
 
 import contextlib
+import re
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.loading import Data
 from ..errors import UsageError
 from .flags import Arguments
+
+# What the Trainer's messages speak of, and the flags that it comes from.
+_ABOUT = (
+    ("_schedule|num_decay_steps|lr_lambda", "--lr_scheduler_type and --lr_scheduler_kwargs"),
+    ("[Oo]ptim|[Aa]dam|install", "--optim and --optim_args"),
+)
 
 
 def check_training(
@@ -36,10 +45,28 @@ def check_training(
         raise UsageError("--cache_frozen_prefix needs a tokenizer that pads on the right")
 
 
+def usable_cache_folder(folder: str) -> Path:
+    """The folder of ``--prefix_cache_dir``, made if need be, with a file written in it and removed again.
+
+    Raises:
+        UsageError: if it cannot be made or written.
+    """
+    path = Path(folder).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except (OSError, RuntimeError) as error:  # RuntimeError of a home that is not known
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"--prefix_cache_dir {path} cannot be written: {reason}; name another folder") from None
+    return path
+
+
 @contextlib.contextmanager
 def refused_by_the_trainer() -> Iterator[None]:
     """Make one line of what the Trainer, the optimizer or the schedule raises as it is built."""
     try:
         yield
     except (ValueError, TypeError, KeyError, ImportError, AttributeError, OSError) as error:
-        raise UsageError(f"refused by the Trainer: {str(error) or type(error).__name__}") from None
+        text = str(error) or type(error).__name__
+        hint = next((f"; see {flags}" for word, flags in _ABOUT if re.search(word, text)), "")
+        raise UsageError(f"refused by the Trainer: {text}{hint}") from None

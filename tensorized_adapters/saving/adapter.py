@@ -12,30 +12,36 @@ from transformers import PreTrainedModel
 
 from ..architectures import base_prefix, layer_norm_names
 from ..config import AdapterConfig
-from ..errors import RunFailed, UsageError
-from ..files import write_aside
-from ..methods.fingerprint import base_fingerprint
+from ..errors import RunFailed, UsageError, quoted
+from ..methods.fingerprint import base_identity, is_base
 from ..methods.parameters import adaptation_of, trained_parameters, unwrapped
+from ..methods.registry import method_of
 from ..methods.verbs import add_adapters, remove_adapters
 from . import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from .folder import check_free_for_adapter, write_adapter
 from .format import FORMAT_VERSION, config_checksum, read_adapter
 from .model_card import model_card
+from .schema import check_record
 from .upgrade import upgraded
 
 
 def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dict[str, Any]] = None) -> None:
-    """Write what was trained of ``model`` into ``folder``, file by file aside and renamed, the config last.
+    """Write what was trained of ``model`` into ``folder``: all files aside, then renamed, the config last.
+
+    An adapter that is there stays whole if writing fails.
 
     Args:
         model: a model that went through :func:`add_adapters` or :func:`load_adapter`.
         folder: made if missing; other files in it stay.
-        notes: shown in the card and kept in the config, for example the task and its metrics.
+        notes: shown in the card and kept in the config as JSON, for example the task and its metrics.
 
     Raises:
-        UsageError: if the model has no adapters.
+        UsageError: if the model has no adapters, the notes or its labels cannot be kept, or the folder is none, cannot
+            be written, or holds files of these names that are not of an adapter of this program.
         RunFailed: if a trained tensor is not finite; nothing is written then.
+        OSError: if the disk is full or fails.
     """
-    model = unwrapped(model)
+    model, folder = unwrapped(model), Path(folder)
     adaptation = adaptation_of(model)
     if adaptation.merged is not None:
         raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before saving them")
@@ -47,10 +53,24 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise RunFailed(f"{name} holds NaN or infinity; nothing was written to {folder}")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_free_for_adapter(folder)
     in_file = {method.file_name(name): tensor for name, tensor in tensors.items()}
     weights = safetensors.torch.save(in_file, metadata={"format": "pt"})
+    content = json.dumps(_record_of(model, tensors, weights, notes or {}), indent=1).encode()
+    files = {WEIGHTS_FILE: weights, CARD_FILE: model_card(model, notes or {}).encode()}
+    peft_config = method.peft_config(model, head)
+    if peft_config is not None:
+        files |= {BESIDE_PEFT_FILE: content}
+        content = json.dumps(peft_config, indent=1, sort_keys=True).encode()
+    write_adapter(folder, files | {CONFIG_FILE: content})
+
+
+def _record_of(
+    model: PreTrainedModel, tensors: dict[str, Tensor], weights: bytes, notes: dict[str, Any]
+) -> dict[str, Any]:
+    """The config record of an adapted model, as it will be read; raises UsageError if it would be refused then."""
+    adaptation = adaptation_of(model)
+    head = adaptation.in_place["head"]
     record = {
         "format_version": FORMAT_VERSION,
         "adapter": adaptation.config.to_dict(),
@@ -58,26 +78,24 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
         "id2label": {str(key): value for key, value in model.config.id2label.items()},
         "problem_type": model.config.problem_type,
         "base_model": {
-            "name": model.config._name_or_path,
+            "name": str(model.config._name_or_path),
             "revision": getattr(model.config, "_commit_hash", None),
             "model_type": model.config.model_type,
-            "fingerprint": base_fingerprint(model, tensors, head),
+            **base_identity(model, tensors, head),
         },
         "newly_initialized": sorted(name for name in head if name.startswith(base_prefix(model))),
-        "notes": notes or {},
+        "notes": notes,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    record["config_sha256"] = config_checksum(record)
-    write_aside(folder / WEIGHTS_FILE, weights)
-    write_aside(folder / CARD_FILE, model_card(model, notes or {}).encode())
-    content = json.dumps(record, indent=1).encode()
-    peft_config = method.peft_config(model, head)
-    if peft_config is not None:
-        write_aside(folder / BESIDE_PEFT_FILE, content)
-        write_aside(folder / CONFIG_FILE, json.dumps(peft_config, indent=1, sort_keys=True).encode())
-    else:
-        (folder / BESIDE_PEFT_FILE).unlink(missing_ok=True)
-        write_aside(folder / CONFIG_FILE, content)
+    try:
+        record = json.loads(json.dumps(record))  # keys that are numbers are texts there, and sorted as such
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"notes must be what JSON can hold: {error}") from None
+    try:
+        check_record(record)
+    except UsageError as error:
+        raise UsageError(f"the adapter could not be loaded again: {error}") from None
+    return record | {"config_sha256": config_checksum(record)}
 
 
 def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
@@ -98,14 +116,13 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     config = check_adapter_fits(model, record, tensors, folder)
     fresh = getattr(model, "adaptation", None) is None
     if fresh:
-        new = record.get("newly_initialized")
-        if new is None:  # by a version whose methods trained nothing else of the base in place than LayerNorms
-            new = set(tensors) - (set(layer_norm_names(model)) if config.trains_layer_norm else set())
-        add_adapters(model, config, newly_initialized=new)
+        _adapt(model, config, record, tensors, folder)
     method, trained = adaptation_of(model).method, trained_parameters(model)
     try:
         method.check_tensors(model, trained, tensors)
-        method.put_tensors(model, trained, upgraded(model, record, tensors))
+        tensors = upgraded(model, record, tensors)
+        _check_finite(model, trained, tensors)
+        method.put_tensors(model, trained, tensors)
     except BaseException as error:
         if fresh:
             remove_adapters(model)
@@ -116,6 +133,36 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     model.config.label2id = {value: key for key, value in model.config.id2label.items()}
     model.config.problem_type = record["problem_type"]
     return model
+
+
+def _adapt(
+    model: PreTrainedModel,
+    config: AdapterConfig,
+    record: dict[str, Any],
+    tensors: dict[str, Tensor],
+    folder: str | Path,
+) -> None:
+    """Add the adapters that a file describes to a model without any; they are not built if its numbers cannot fill
+    them. Raises UsageError."""
+    new = record.get("newly_initialized")
+    if new is None:  # by a version whose methods trained nothing else of the base in place than LayerNorms
+        new = set(tensors) - (set(layer_norm_names(model)) if config.trains_layer_norm else set())
+    method, held = method_of(config), sum(tensor.numel() for tensor in tensors.values())
+    try:
+        method.check(model)
+        if (wanted := method.added_count(model)) > held:
+            raise UsageError(f"{wanted:,} numbers in the adapters of its settings, {held:,} in its file")
+        add_adapters(model, config, newly_initialized=new)
+    except UsageError as error:
+        raise UsageError(f"{folder} does not fit the model: {error}") from None
+
+
+def _check_finite(model: PreTrainedModel, trained: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    """Refuse numbers that would not be finite in the model's own precision; raises UsageError."""
+    for name, tensor in tensors.items():
+        dtype = trained[name].dtype if name in trained else model.dtype
+        if tensor.is_floating_point() and not torch.isfinite(tensor.to(dtype)).all():
+            raise UsageError(f"does not fit: {name} holds numbers that are too large for {dtype}")
 
 
 def check_adapter_fits(
@@ -140,10 +187,12 @@ def check_adapter_fits(
         raise UsageError(
             f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
         )
-    if base_fingerprint(model, tensors, record.get("newly_initialized", [])) != record["base_model"]["fingerprint"]:
+    if not is_base(record["base_model"], model, tensors, record.get("newly_initialized", [])):
+        ours, theirs = model.config._name_or_path or "this model", record["base_model"]["name"]
+        half = "dtype" not in record["base_model"] and model.dtype != torch.float32
         raise UsageError(
-            f"{folder} was trained on another base model: the frozen weights of "
-            f"{model.config._name_or_path or 'this model'!r} are not those of {record['base_model']['name']!r}"
+            f"{folder} was trained on another base model: the frozen weights of {quoted(ours)} are not those of "
+            f"{quoted(theirs)}{'; if those were in float32, load the model with dtype=torch.float32' if half else ''}"
         )
     labels = {str(key): value for key, value in model.config.id2label.items()}
     if same_labels and (record["id2label"], record["problem_type"]) != (labels, model.config.problem_type):

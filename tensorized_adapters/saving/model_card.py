@@ -7,6 +7,8 @@ from transformers import PreTrainedModel
 
 from ..methods.parameters import GROUPS, adaptation_of, count_trained
 
+CARD_START = "---\nlibrary_name: tensorized-adapters"  # by which a card of ours is known
+
 
 def model_card(model: PreTrainedModel, notes: dict[str, Any]) -> str:
     """Markdown with what was trained of an adapted model, the notes, and the code that loads it."""
@@ -20,8 +22,7 @@ def model_card(model: PreTrainedModel, notes: dict[str, Any]) -> str:
     }
     parts = ", ".join(f"{names[group]} {counts[group]:,}" for group in GROUPS if counts[group])
     facts = "".join(f"- {key}: {value}\n" for key, value in notes.items())
-    return f"""---
-library_name: tensorized-adapters
+    return f"""{CARD_START}
 tags: [tensorized-adapters, text-classification]
 ---
 # {method.config.describe()} for {Path(base).name}

@@ -9,8 +9,8 @@ from transformers import TrainerCallback
 from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..errors import RunFailed
-from .checkpoints import flaw_of_checkpoint, rotate_checkpoints, seal_checkpoint
+from .checkpoints import copy_checkpoint, rotate_checkpoints, seal_checkpoint
+from .training_state import best_checkpoint
 
 
 class SaveAfterEvaluation(TrainerCallback):
@@ -37,14 +37,16 @@ class WholeCheckpoints(TrainerCallback):
 
     def __init__(self, limit: Optional[int]):
         self.limit = limit
+        self.resumed_from: Optional[Path] = None  # set by the Trainer
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        """Find a resumed run's best checkpoint in its folder, also after the folder was moved."""
+        """Have a resumed run's best checkpoint in this run's folder: copied there if training goes on from that of
+        another, which may be gone when this one is interrupted or ends."""
         if state.best_global_step and args.load_best_model_at_end:
-            best = _checkpoint(args, state.best_global_step)
-            if flaw := flaw_of_checkpoint(best):
-                raise RunFailed(f"the best checkpoint so far, {best}, is not whole ({flaw}); start the run anew")
-            state.best_model_checkpoint = str(best)
+            best, here = best_checkpoint(self.resumed_from, state), _checkpoint(args, state.best_global_step)
+            if best.resolve() != here.resolve():
+                copy_checkpoint(best, here)
+            state.best_model_checkpoint = str(here)
 
     def on_save(self, args, state, control, **kwargs) -> None:
         checkpoint = _checkpoint(args, state.global_step)

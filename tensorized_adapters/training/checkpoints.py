@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,13 +45,14 @@ def begin_checkpoint(path: Path) -> None:
 
     One of ours that stands there is removed; anything else that is in the way is moved aside with a line.
     """
+    if not path.is_symlink():
+        clear_checkpoint(path)
     if path.is_symlink() or path.is_file() or _unsealed(path):
         number = itertools.count()
         while os.path.lexists(aside := path.with_name(f"{path.name}.moved-{next(number)}")):
             pass
         path.rename(aside)
         print(f"note: {path} carries no seal of this program; moved to {aside.name}", file=sys.stderr)
-    clear_checkpoint(path)
     path.mkdir(parents=True, exist_ok=True)
     (path / INCOMPLETE_FILE).touch()
 
@@ -138,6 +140,18 @@ def rotate_checkpoints(folder: Path, limit: Optional[int], best: Optional[str]) 
     removable = [path for path in sealed if path.name not in protected]
     for path in removable[: max(0, len(sealed) - max(limit, len(protected)))]:
         clear_checkpoint(path)
+
+
+def copy_checkpoint(path: Path, to: Path) -> None:
+    """Copy a whole checkpoint's files."""
+    begin_checkpoint(to)
+    (to / ADAPTER_FOLDER).mkdir()
+    for name in sorted(
+        _OURS - ADAPTER_FILES - {MANIFEST_FILE, INCOMPLETE_FILE} | {f"{ADAPTER_FOLDER}/{n}" for n in ADAPTER_FILES}
+    ):
+        if (path / name).is_file():
+            shutil.copyfile(path / name, to / name)
+    seal_checkpoint(to)
 
 
 def clear_checkpoint(folder: Path) -> None:

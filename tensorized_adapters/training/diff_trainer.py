@@ -12,6 +12,7 @@ from ..methods.parameters import adaptation_of, groups_at
 from ..methods.sparse_difference import SparseDifference
 from .checkpoints import SEARCH_STATE_FILE
 from .trainer import AdapterTrainer
+from .training_state import read_search_state
 
 
 class DiffPruningTrainer(AdapterTrainer):
@@ -20,6 +21,12 @@ class DiffPruningTrainer(AdapterTrainer):
     The first ``1 - diff_final_fraction`` of the steps search, with the L0 penalty in the gradient (the reported loss
     is the task's alone); then the difference is pruned to its budget and the other steps train what was kept.
     """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        # What a checkpoint's search has to look like; a saved adapter that trains further has none.
+        state = self.difference.search_state() if self.difference.searching else {}
+        self._search_state = {name: torch.empty_like(p, device="meta") for name, p in state.items()}
 
     @property
     def difference(self) -> SparseDifference:
@@ -81,5 +88,6 @@ class DiffPruningTrainer(AdapterTrainer):
         path = Path(resume_from_checkpoint) / SEARCH_STATE_FILE
         if path.is_file():
             device = next(self.model.parameters()).device
-            self.difference.search_from(safetensors.torch.load_file(path, device=str(device)))
+            state = read_search_state(path, self._search_state)
+            self.difference.search_from({name: tensor.to(device) for name, tensor in state.items()})
         self.optimizer = None  # was built for a search from zero

@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 
 from ..errors import RunFailed
 
-_ADVICE = "try a lower --learning_rate; checkpoints that were saved before are kept"
+ADVICE = "try a lower --learning_rate; checkpoints that were saved before are kept"
 
 
 class StepLosses(TrainerCallback):
@@ -51,7 +51,7 @@ class StepLosses(TrainerCallback):
         for i, loss in enumerate(losses):
             for what, number in (("loss", loss), ("gradient", norms[i] if norms else 0.0)):
                 if not math.isfinite(number):
-                    raise RunFailed(f"the {what} is {number} at step {len(self.values) + 1}; {_ADVICE}")
+                    raise RunFailed(f"the {what} is {number} at step {len(self.values) + 1}; {ADVICE}")
             self.values.append(loss)
 
     def on_step_end(self, args, state, control, **kwargs) -> None:

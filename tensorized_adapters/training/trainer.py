@@ -2,23 +2,37 @@
 data order."""
 
 import copy
-import json
 import os
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 import torch
-from torch.utils.data import Sampler, SequentialSampler
-from transformers import Trainer, get_scheduler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
+from transformers import EvalPrediction, Trainer, get_scheduler
+from transformers.trainer_utils import EvalLoopOutput
 
-from ..errors import RunFailed
+from ..errors import RunFailed, UsageError
 from ..files import write_json
 from ..methods.parameters import groups_at
 from ..saving.adapter import load_adapter, save_adapter
 from .callbacks import SaveAfterEvaluation, WholeCheckpoints
 from .checkpoints import ADAPTER_FOLDER, ARGUMENTS_FILE, STEP_LOSSES_FILE, begin_checkpoint
-from .losses import StepLosses
+from .losses import ADVICE, StepLosses
 from .sampler import EpochSampler
+from .training_state import (
+    SCALER_FILE,
+    SCHEDULER_FILE,
+    best_checkpoint,
+    check_optimizer,
+    check_random_state,
+    check_state,
+    read_step_losses,
+    read_trainer_state,
+)
+
+# What is done with the examples, by the prefix of its metrics' names.
+_MEASURED = {"eval": "evaluation", "train": "evaluation on the training set", "predict": "prediction"}
 
 
 class AdapterTrainer(Trainer):
@@ -44,8 +58,10 @@ class AdapterTrainer(Trainer):
         # same bits, its drop_last leaves out evaluated examples, and its rotation removes whole folders.
         self._sampling, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
         self._drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
-        self.add_callback(WholeCheckpoints(self.args.save_total_limit))
+        self._checkpoints = WholeCheckpoints(self.args.save_total_limit)
+        self.add_callback(self._checkpoints)
         self.args.save_total_limit = None
+        self._metrics_of, self.compute_metrics = self.compute_metrics, self._metrics_of_numbers
 
     # Optimizer and order of the examples
 
@@ -58,10 +74,21 @@ class AdapterTrainer(Trainer):
 
     def check_optimizer_and_schedule(self) -> None:
         """Build both as training will, so that what they refuse is refused before anything is written."""
-        self.create_optimizer()
-        throwaway = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        self._new_schedule(self.create_optimizer())
+
+    def _new_schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        """One of the right kind and number of groups, which leaves the optimizer alone."""
+        groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in optimizer.param_groups]
         options = self.args.lr_scheduler_kwargs
-        get_scheduler(self.args.lr_scheduler_type, throwaway, 1, 10, scheduler_specific_kwargs=options)
+        throwaway = torch.optim.SGD(groups, lr=1.0)
+        return get_scheduler(self.args.lr_scheduler_type, throwaway, 1, 10, scheduler_specific_kwargs=options)
+
+    def _get_dataloader(self, *args, **kwargs) -> DataLoader:
+        """With a generator of its own: each pass over a loader draws a seed, and what training draws its dropout from
+        must not depend on how often the model is evaluated."""
+        loader = super()._get_dataloader(*args, **kwargs)
+        loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
+        return loader
 
     def _get_train_sampler(self, train_dataset=None) -> Optional[Sampler]:
         """Seeded by (data seed, epoch); the dataset that comes in lacks the columns that the model does not take."""
@@ -91,6 +118,33 @@ class AdapterTrainer(Trainer):
             logs["train_loss"] = self.losses.mean()
         super().log(logs, *args, **kwargs)
 
+    # What is measured has to be a number: a score that is counted from NaN looks like any other
+
+    def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
+        """The Trainer's, for evaluation and prediction.
+
+        Raises:
+            RunFailed: if an output of the model, its loss or a metric is not finite.
+        """
+        self._measuring = metric_key_prefix
+        output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        self._check_logits(output.predictions)  # again: a set without labels has no metrics
+        for name, value in output.metrics.items():
+            self._check_finite(value, name)
+        return output
+
+    def _metrics_of_numbers(self, output: EvalPrediction) -> dict[str, float]:
+        self._check_logits(output.predictions)
+        return self._metrics_of(output)
+
+    def _check_logits(self, outputs: Any) -> None:
+        self._check_finite(outputs[0] if isinstance(outputs, tuple) else outputs, "an output of the model")
+
+    def _check_finite(self, values: np.ndarray | float, what: str) -> None:
+        if not np.isfinite(values).all():
+            advice = ADVICE if self.args.do_train else "the model or its adapter cannot be used as it is"
+            raise RunFailed(f"{what} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}")
+
     # Checkpoints: of what was trained, and nothing else
 
     def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
@@ -100,19 +154,34 @@ class AdapterTrainer(Trainer):
         write_json(folder / STEP_LOSSES_FILE, self.losses.values)
         write_json(folder / ARGUMENTS_FILE, self.arguments)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        load_adapter(self.model, os.path.join(resume_from_checkpoint, ADAPTER_FOLDER))
-        self.losses.values = json.loads((Path(resume_from_checkpoint) / STEP_LOSSES_FILE).read_text())
+    def check_checkpoint(self, checkpoint: Path) -> None:
+        """Refuse a checkpoint that training could not go on from; the model has its trained values afterwards.
 
-    def _load_optimizer_and_scheduler(self, checkpoint: Optional[str]) -> None:
-        options = [set(group) for group in self.optimizer.param_groups]
-        other = f"{checkpoint} was saved with another --optim; use that one, or start from it with --adapter_path"
-        try:
-            super()._load_optimizer_and_scheduler(checkpoint)
-        except (KeyError, ValueError):
-            raise RunFailed(other) from None
-        if checkpoint and any(before - set(g) for before, g in zip(options, self.optimizer.param_groups)):
-            raise RunFailed(other)
+        Raises:
+            UsageError: naming the file.
+        """
+        *_, max_steps = self.set_initial_training_values(self.args, self.get_train_dataloader())
+        state = read_trainer_state(checkpoint, max_steps)
+        read_step_losses(checkpoint, state.global_step)
+        if state.best_global_step and self.args.load_best_model_at_end:
+            best_checkpoint(checkpoint, state)
+        check_random_state(checkpoint, self._load_rng_state)
+        self._load_from_checkpoint(str(checkpoint))
+        optimizer = self.create_optimizer()
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        check_optimizer(checkpoint, optimizer, lambda groups: kind(groups, **options))
+        check_state(checkpoint / SCHEDULER_FILE, self._new_schedule(optimizer).state_dict(), state.global_step)
+        scaler, path = self.accelerator.scaler, checkpoint / SCALER_FILE
+        if scaler is not None and path.is_file():
+            check_state(path, scaler.state_dict(), state.global_step)
+        elif scaler is not None or path.is_file():
+            raise UsageError(f"{checkpoint} was saved {'without' if scaler else 'with'} --fp16; go on as it began")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        checkpoint = Path(resume_from_checkpoint)
+        load_adapter(self.model, checkpoint / ADAPTER_FOLDER)
+        self.losses.values = read_step_losses(checkpoint)
+        self._checkpoints.resumed_from = checkpoint
 
     def _load_best_model(self) -> None:
         load_adapter(self.model, os.path.join(self.state.best_model_checkpoint, ADAPTER_FOLDER))

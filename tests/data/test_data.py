@@ -48,52 +48,6 @@ def test_mnli_evaluates_both_sets_and_writes_both_submissions(flags, tmp_path):
     assert (out / "eval_predictions_mm.tsv").exists()
 
 
-def test_csv_tsv_and_json_lines_hold_the_same(tmp_path):
-    rows = [('says "no', "None", 1, 0), ("007", "a, b", 0, 1), ("", "NA", 1, 2), ("x", "y", 0, 3)]
-    paths = [write_rows(tmp_path / "a.csv", rows)]
-    header = ("sentence1", "sentence2", "label", "idx")
-    (tmp_path / "a.tsv").write_text("\n".join("\t".join(map(str, row)) for row in (header, *rows)) + "\n")
-    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(dict(zip(header, row))) for row in rows) + "\n")
-    (tmp_path / "a.json").write_text(json.dumps([dict(zip(header, row)) for row in rows]))
-    (tmp_path / "odd.csv").write_bytes(b"\xef\xbb\xbf\r\n" + paths[0].read_bytes().replace(b",", b", ", 3))
-    paths += [tmp_path / name for name in ("a.tsv", "a.jsonl", "a.json", "odd.csv")]
-    for path in paths:
-        data = load_data(DataTrainingArguments(task_name="mrpc", train_file=str(path)), {"train"})
-        assert data.train["sentence1"][:] == [row[0] for row in rows], path
-        assert data.train["sentence2"][:] == [row[1] for row in rows], path
-        assert data.train["label"][:] == [row[2] for row in rows], path
-
-
-@pytest.mark.parametrize(
-    "labels, names",
-    [
-        (["b", "a"], ("a", "b")),
-        ([3, 10, 2], ("2", "3", "10")),
-        (["0.5", "1.5"], None),
-        (["nan", "inf"], ("inf", "nan")),
-        ([9007199254740992, 9007199254740993], ("9007199254740992", "9007199254740993")),
-    ],
-)
-def test_labels_of_other_data(tmp_path, labels, names):
-    rows = [(a, labels[i % len(labels)]) for a, _, _, i in pairs(12, 1)]
-    path = write_rows(tmp_path / "train.csv", rows, ("text", "label"))
-    data = load_data(DataTrainingArguments(train_file=str(path)), {"train"})
-    assert data.task.labels == names and data.task.texts == ("text",)
-    if names:
-        assert [names[i] for i in data.train["label"]] == [str(row[1]) for row in rows]
-
-
-def test_glue_label_names_and_numbers_are_the_same_labels(tmp_path):
-    rows = [(a, b, ("entailment", "not_entailment")[i % 2], i) for a, b, _, i in pairs(8, 1)]
-    named = write_rows(tmp_path / "named.csv", rows)
-    numbered = write_rows(tmp_path / "numbered.csv", [(a, b, i % 2, i) for a, b, _, i in rows])
-    ids = [
-        load_data(DataTrainingArguments(task_name="rte", train_file=str(path)), {"train"}).train["label"][:]
-        for path in (named, numbered)
-    ]
-    assert ids[0] == ids[1] == [i % 2 for i in range(8)]
-
-
 def test_dataset_name_takes_a_local_folder(flags, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -135,6 +89,19 @@ def test_an_undefined_correlation_is_0_with_a_warning(task, names):
     with pytest.warns(UserWarning, match="is not defined"):
         values = GlueMetric(TASKS[task]).compute(predictions=[1, 1, 1], references=[0, 1, 1])
     assert all(values[name] == 0 for name in names)
+    with pytest.warns(UserWarning, match="is not defined .of fewer than two examples"):
+        values = GlueMetric(TASKS[task]).compute(predictions=[1], references=[1])
+    assert all(values[name] == 0 for name in names)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("truth, guess", [([0], [0]), ([1], [0]), ([1, 1], [1, 1]), ([0, 1], [0, 0])])
+@pytest.mark.filterwarnings("ignore:.*is not defined")
+def test_metrics_of_one_or_two_examples_are_numbers(task, truth, guess):
+    values = GlueMetric(TASKS[task]).compute(predictions=guess, references=truth)
+    assert all(np.isfinite(value) for value in values.values())
+    if "accuracy" in values:
+        assert values["accuracy"] == np.mean(np.equal(truth, guess))
 
 
 @pytest.mark.parametrize(
@@ -162,14 +129,22 @@ def test_tokens_are_made_anew_and_leave_no_file_that_could_be_damaged(base, tmp_
     assert sets[0]["input_ids"][:] == tokenizer(*texts, max_length=8, truncation=True)["input_ids"]
 
 
-def test_a_file_of_the_cache_of_datasets_that_is_not_whole(tmp_path):
-    folder = str(glue_folder(tmp_path, "rte"))
-    data = load_data(DataTrainingArguments(task_name="rte", glue_path=folder), {"train"})
-    for file in data.train.cache_files:
-        content = Path(file["filename"]).read_bytes()
-        Path(file["filename"]).unlink()  # `data` still maps it
-        Path(file["filename"]).write_bytes(content[:-50])
-    with pytest.raises(UsageError, match="--glue_path .* cannot be loaded.*; --overwrite_cache"):
-        load_data(DataTrainingArguments(task_name="rte", glue_path=folder), {"train"})
-    again = load_data(DataTrainingArguments(task_name="rte", glue_path=folder, overwrite_cache=True), {"train"})
-    assert again.train[:] == data.train[:]
+@pytest.mark.parametrize("damage", ["cut", "a byte flipped"])
+def test_a_file_of_the_cache_of_datasets_that_is_not_whole(tmp_path, damage):
+    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    datasets.load_dataset(str(glue_folder(tmp_path / "glue", "rte")), "rte")
+    owner = cache / f"owner_{len(damage)}___glue"  # as the hub's owner/glue lies there
+    (cache / "glue").rename(owner)
+    arguments = {"task_name": "rte", "glue_path": owner.name.replace("___", "/")}
+    data = load_data(DataTrainingArguments(**arguments), {"train"})
+    assert len(data.train) == 12
+    (file,) = owner.rglob("*-train*.arrow")
+    content = file.read_bytes()
+    file.unlink()  # `data` still maps it
+    if damage == "cut":
+        file.write_bytes(content[:-50])
+    else:
+        text = data.train["sentence1"][0].encode()
+        file.write_bytes(content.replace(text, b"\xff" + text[1:]))
+    with pytest.raises(UsageError, match="--glue_path owner.* cannot be loaded.*; --overwrite_cache"):
+        load_data(DataTrainingArguments(**arguments), {"train"})

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from helpers import argv, pairs, refused, save_base, spoil_step, tiny_config, write_rows
+from helpers import OWN, argv, pairs, refused, save_base, spoil_step, tiny_config, write_rows
 from transformers import XLMConfig
 
 from run_glue_tensorized import main
@@ -30,6 +30,8 @@ from run_glue_tensorized import main
         ({"do_train": None}, "--do_train, or --adapter_path"),
         ({"do_train": None, "do_eval": None}, "nothing to do"),
         ({"model_name_or_path": None}, "--model_name_or_path is missing"),
+        ({"model_name_or_path": "/no/such/model"}, "is no folder here; name a model's folder, or a hub id such as"),
+        ({"tokenizer_name": "../no_model"}, "--tokenizer_name ../no_model cannot be loaded: it is no folder here"),
         ({"model_name_or_path": "no/such/model"}, "--model_name_or_path no/such/model cannot be loaded"),
         ({"per_device_train_batch_size": 0}, "--per_device_train_batch_size must be above 0"),
         ({"num_train_epochs": 0}, "--num_train_epochs must be above 0"),
@@ -39,6 +41,10 @@ from run_glue_tensorized import main
         ({"method": "head"}, "--adapter_projection_type does not belong to --method head"),
         ({"method": "head", "adapter_projection_type": None, "tensorized_layer_rank": 4}, "does not belong"),
         ({"load_best_model_at_end": True, "save_strategy": "steps"}, "load_best_model_at_end"),
+        ({"train_layer_norm": False, "layer_norm_learning_rate": 1e-3}, "contradicts --train_layer_norm False"),
+        ({"cache_frozen_prefix": True, "adapter_layers": "1", "prefix_cache_dir": "/proc/no"}, "--prefix_cache_dir"),
+        ({"cache_frozen_prefix": True, "adapter_layers": "1", "prefix_cache_dir": __file__}, "--prefix_cache_dir"),
+        ({"cache_frozen_prefix": True, "method": "full"} | dict.fromkeys(OWN), "--method full cannot choose layers"),
         ({"deepspeed": "config.json"}, "--deepspeed is not supported"),
         ({"adapter_path": "nowhere", "adapter_projection_type": None}, "nowhere"),
         ({"save_safetensors": False}, "--save_safetensors False is gone"),
@@ -50,7 +56,7 @@ from run_glue_tensorized import main
         ({"save_strategy": "best"}, "--save_strategy best needs"),
         ({"optim": "adamw_bnb_8bit"}, "refused by the Trainer"),
         ({"lr_scheduler_type": "cosine_with_min_lr"}, "refused by the Trainer"),
-        ({"adam_beta1": 2}, "refused by the Trainer"),
+        ({"adam_beta1": 2}, "--adam_beta1 must be at least 0 and below 1"),
         ({"seed": -1}, "--seed must be at least 0"),
         ({"num_train_epochs": "inf"}, "--num_train_epochs must be"),
         ({"max_seq_length": 4}, "--max_seq_length 4 leaves no room for text; at least 5"),
@@ -204,6 +210,37 @@ def test_a_json_file_with_a_mistake(capsys, flags, tmp_path):
     path.write_text("{")
     assert "is not valid JSON" in refused(capsys, [str(path)])
     assert "cannot be read" in refused(capsys, [str(tmp_path / "missing.json")])
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('{"a": ' * 100000, "nested too deeply"),
+        ('{"seed": ' + "9" * 5000 + "}", "is not valid JSON"),
+        ('{"seed": ' + "9" * 400 + "}", "--seed must be"),
+        ('{"learning_rate": NaN}', "NaN is no number of JSON's"),
+        ('{"learning_rate": -Infinity}', "-Infinity is no number"),
+        ('{"learning_rate": 1e400}', "--learning_rate must be a finite number"),
+        ('{"seed": 1, "seed": 2}', "'seed' stands there 2 times"),
+        ('{"task_name": "\\ud83d"}', "surrogates not allowed"),
+        ("[1]", "must hold one JSON object"),
+        ('{"seed": {"a": 1}}', "invalid int value"),
+        (" " * 2**21, "is larger than 1 MiB"),
+        (b"\xff", "is not valid JSON"),
+    ],
+)
+def test_a_json_file_that_no_job_is(capsys, tmp_path, text, message):
+    path = tmp_path / "job.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert message in refused(capsys, [str(path)])
+
+
+def test_a_json_file_that_is_no_file(capsys, tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    (tmp_path / "folder.json").mkdir()
+    for name in ("pipe", "zero", "folder"):
+        assert f"{name}.json is not a file" in refused(capsys, [str(tmp_path / f"{name}.json")])
 
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(capsys, flags, monkeypatch):

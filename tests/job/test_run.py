@@ -11,6 +11,7 @@ import torch
 from helpers import argv, pairs, record_of, tensors_of, write_rows
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score
+from transformers import Trainer
 
 from run_glue_tensorized import main
 
@@ -61,6 +62,8 @@ def test_regression(flags, tmp_path):
     table = np.loadtxt(out / "eval_predictions.tsv", skiprows=1)
     assert results["eval_pearson"] == pytest.approx(pearsonr(table[:, 1], table[:, 2])[0], abs=1e-12)
     assert results["eval_spearmanr"] == pytest.approx(spearmanr(table[:, 1], table[:, 2])[0], abs=1e-12)
+    assert main(argv(flags, max_eval_samples=1, output_dir=tmp_path / "one", **changes)) == 0
+    assert record_of(tmp_path / "one")["metrics"]["eval_combined_score"] == 0
     bias = tensors_of(out)["classifier.bias"]
     assert abs(bias.item() - np.mean([row[2] for row in rows])) < 0.5  # the head started at the labels' mean
 
@@ -115,6 +118,7 @@ def test_adapters_that_do_not_fit_are_refused(flags, other_base, tmp_path, capsy
 
     assert "was trained on another base model" in error(model_name_or_path=other_base)
     assert "--tensorized_layer_rank 3 contradicts --adapter_path, which has 2" in error(tensorized_layer_rank=3)
+    assert "--adapter_layers '1' contradicts --adapter_path, which was saved without it" in error(adapter_layers="1")
     assert "was trained for the labels" in error(task_name="rte")
     config, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
     content = weights.read_bytes()
@@ -194,3 +198,23 @@ def test_one_run_uses_one_of_several_gpus(flags, monkeypatch, capsys):
     assert main(argv(flags)) == 0
     assert capsys.readouterr().out.count("note: 2 GPUs are visible and a run uses one") == 1
     assert not wrapped and len(record_of(flags["output_dir"])["step_losses"]) == 12
+    assert record_of(flags["output_dir"])["machine"]["gpus_used"] == 1
+
+
+def test_the_training_sets_metrics_are_of_a_sample_drawn_by_the_seed(flags, tmp_path, capsys, monkeypatch):
+    predict, rows = Trainer.predict, []
+
+    def watched(self, examples, *args, **kwargs):
+        if kwargs["metric_key_prefix"] == "train":
+            rows.append(examples["input_ids"][:])
+        return predict(self, examples, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "predict", watched)
+    flags |= {"num_train_epochs": 1, "per_device_train_batch_size": 16}
+    for out, changes in (("one", {}), ("two", {}), ("other", {"seed": 7}), ("all", {"max_train_metric_samples": 48})):
+        assert main(argv(flags | {"max_train_metric_samples": 20} | changes, output_dir=tmp_path / out)) == 0
+        said = "train metrics are of 20 of the 48 training examples" in capsys.readouterr().out
+        count = record_of(tmp_path / out)["metrics"]["train_metric_samples"]
+        assert (said, count) == ((True, 20) if out != "all" else (False, 48))
+    one, two, other, every = rows
+    assert one == two != other and len(one) == len(other) == 20 and len(every) == 48

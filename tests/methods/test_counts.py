@@ -190,6 +190,21 @@ def test_the_script_as_markdown(count_script):
     assert any(line.startswith("| head ") and "1,538" in line for line in lines)
 
 
+def test_a_method_that_cannot_be_used_costs_only_its_row(count_script):
+    ended = count_script("--methods", "lora,head", "--lora_targets", "quarry", "--format", "csv")
+    assert ended.err.startswith("skipped: lora-8: --lora_targets") and ended.err.count("\n") == 1
+    assert [line.split(",")[0] for line in ended.out.splitlines()[1:]] == ["head"]
+
+
+@pytest.mark.parametrize("format_", ["text", "markdown"])
+def test_a_models_name_is_shown_as_it_is(base, tmp_path, count_script, format_):
+    (tmp_path / "[red]m[").mkdir()
+    evil = tmp_path / "[red]m[" / "b]\x1b[2J"
+    evil.symlink_to(base)
+    told = count_script("--model", str(evil), "--methods", "head", "--format", format_).out
+    assert "[red]m[/b]\\x1b[2J" in told and "\x1b" not in told
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
@@ -200,6 +215,11 @@ def test_the_script_as_markdown(count_script):
         ("--methods lora --lora_targets quarry", "no linear layer is called so"),
         ("--methods head --output /no/such/folder/x.csv", "--output /no/such/folder/x.csv cannot be written"),
         ("--ranks 100000 --methods tensorized", "nothing to count"),
+        ("--model /nope", "--model /nope cannot be loaded"),
+        (f"--num_labels {10**30}", "must be a whole number of at least 1"),
+        (f"--ranks {'4' * 5000}", "must be a whole number of at least 1"),
+        ("--adapter_sizes -1", "--adapter_sizes"),
+        ("--diff_sparsity nan --methods diff_pruning", "--diff_sparsity must be a number above 0 and below 1"),
         ("--diff_sparsity 2 --methods diff_pruning", "--diff_sparsity must be a number above 0 and below 1"),
     ],
 )

@@ -77,6 +77,42 @@ def test_a_base_stored_in_half_precision_is_the_same_base_however_it_is_loaded(t
         load_adapter(model, tmp_path / "adapter")
 
 
+PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def in_precision(base, dtype):
+    return AutoModelForSequenceClassification.from_pretrained(base, dtype=dtype)
+
+
+@pytest.mark.parametrize("trained_in", PRECISIONS)
+def test_a_base_is_known_again_in_every_precision_and_no_other_is(tmp_path, base, other_base, trained_in):
+    save_adapter(add_adapters(in_precision(base, trained_in), CONFIG), tmp_path)
+    for dtype in PRECISIONS:
+        load_adapter(in_precision(base, dtype), tmp_path)
+        with pytest.raises(UsageError, match="another base model"):
+            load_adapter(in_precision(other_base, dtype), tmp_path)
+    for dtype in {trained_in, torch.float32}:  # where the recorded bits can be had again, one number tells
+        changed = in_precision(base, dtype)
+        with torch.no_grad():
+            changed.bert.encoder.layer[1].attention.self.query.weight[3, 5] *= 1.01
+        with pytest.raises(UsageError, match="another base model"):
+            load_adapter(changed, tmp_path)
+
+
+def test_the_fingerprint_of_an_earlier_version_is_known_in_the_precision_in_which_it_was_taken(tmp_path, base):
+    """Those did not record it."""
+    for dtype in PRECISIONS:
+        save_adapter(add_adapters(in_precision(base, dtype), CONFIG), tmp_path)
+        record = json.loads((tmp_path / "adapter_config.json").read_text())
+        kept = {name: record["base_model"][name] for name in ("name", "revision", "model_type", "fingerprint")}
+        rewrite(tmp_path / "adapter_config.json", {"base_model": kept})
+        for loaded_in in {dtype, torch.float32}:
+            load_adapter(in_precision(base, loaded_in), tmp_path)
+        if dtype == torch.float32:
+            with pytest.raises(UsageError, match="load the model with dtype=torch.float32"):
+                load_adapter(in_precision(base, torch.bfloat16), tmp_path)
+
+
 def test_a_base_that_changed_after_a_save_has_another_fingerprint(tmp_path, base):
     model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG)
     save_adapter(model, tmp_path / "one")

@@ -26,12 +26,13 @@ def model_folder(tmp_path_factory):
 
 def test_a_record_with_ratios_and_memory(model_folder, tmp_path, capsys):
     words = f"--model {model_folder} --shapes 2x8 --rounds 2 --threads 1 --no_memory".split()
-    words += ["--methods", "cp-1,cp-1-torch-dropout,lora"]
+    words += ["--methods", "cp-999,cp-1,cp-1-torch-dropout,lora"]
     assert benchmark.main([*words, "--output", str(tmp_path / "record.json")]) == 0
     rows = json.loads((tmp_path / "record.json").read_text())["shapes"]["2x8"]
     assert set(rows) == {"floor", "cp-1", "cp-1-torch-dropout", "lora"}
     assert all(row[kind]["ratio"] > 0 for row in rows.values() for kind in ("train", "evaluate"))
-    assert "cp-1" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "cp-1" in captured.out and "skipped: cp-999: --tensorized_layer_rank 999 is above" in captured.err
     assert benchmark.main([*words, "--memory_of", "cp-1"]) == 0
     assert int(capsys.readouterr().out) > 10**7
 
@@ -76,6 +77,13 @@ def test_torchs_dropout_draws_what_it_draws_without_adapters():
         ("--output /no/such/folder/x.json", "No such file"),
         ("--output /tmp", "is a folder"),
         ("--round 3", "--round"),
+        ("--output /proc/x", "--output /proc/x cannot be written"),
+        (f"--output /tmp/{'x' * 300}", "cannot be written"),
+        (f"--rounds {10**30}", "--rounds must be at least 1 and at most"),
+        (f"--threads {10**9}", "--threads must be at least 1 and at most"),
+        ("--shapes 0x8", "is not like 8x128"),
+        (f"--shapes {'9' * 5000}x8", "is not like 8x128"),
+        ("--model /nope", "'/nope' is neither bert-base nor a model folder"),
     ],
 )
 def test_bad_input_is_one_line(model_folder, capsys, words, message):

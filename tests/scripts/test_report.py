@@ -1,7 +1,6 @@
 """scripts/report.py: what is averaged, marked, missing and written, from a real record and changed copies of it."""
 
 import base64
-import csv
 import json
 import re
 import statistics
@@ -10,56 +9,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from helpers import argv, record_of
-
-from run_glue_tensorized import main as run
+from records import put, scores
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 import report  # noqa: E402
 from reporting.figures import _lines, _pareto  # noqa: E402
 from reporting.records import read_results  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def real(base, files, tmp_path_factory):
-    """The record of a run of the main job."""
-    out = tmp_path_factory.mktemp("report") / "run"
-    flags = {"model_name_or_path": base, "task_name": "mrpc", "do_train": True, "do_eval": True, "disable_tqdm": True}
-    flags |= {"train_file": files["train"], "validation_file": files["validation"], "output_dir": out, "seed": 1}
-    flags |= {"adapter_projection_type": "cp", "tensorized_layer_rank": 2, "adapter_size": 8, "num_train_epochs": 2}
-    assert run(argv(flags)) == 0
-    return record_of(out)
-
-
-def put(folder, real, score, seed=1, task="mrpc", method=None, trained=None, **arguments):
-    """A record like the real one but for these; rank and format in ``arguments`` name the method."""
-    record = json.loads(json.dumps(real))
-    record["seed"] = record["arguments"]["seed"] = seed
-    data = {"train_file": None, "validation_file": None, "input_sha256": {}}  # as if the task's own
-    record["arguments"] |= data | {"task_name": task} | arguments
-    kind, rank = record["arguments"]["adapter_projection_type"], record["arguments"]["tensorized_layer_rank"]
-    record |= {"task": task, "method": method or f"{kind}-{rank}"}
-    record["primary_metric"] = {"mrpc": "f1", "rte": "accuracy"}[task]
-    key = f"eval_{record['primary_metric']}"
-    record["metrics"][key] = score
-    record["history"] = [{"epoch": 1.0, "step": 6, key: score + 0.02}, {"epoch": 2.0, "step": 12, key: score}]
-    record["parameters"]["trained"] = trained or record["parameters"]["trained"]
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(record))
-    return record
-
-
-@pytest.fixture
-def results(real, tmp_path):
-    """cp-2 with three seeds and tt-2 with one on two tasks, and a baseline on one of them."""
-    root = tmp_path / "results"
-    for seed, score in enumerate((0.8, 0.83, 0.85), 1):
-        put(root / f"a/b/cp{seed}", real, score, seed)
-    put(root / "cp-rte", real, 0.6, task="rte")
-    put(root / "tt", real, 0.82, adapter_projection_type="tt", trained=900)
-    put(root / "tt-rte", real, 0.7, task="rte", adapter_projection_type="tt", trained=900)
-    put(root / "cp4", real, 0.81, tensorized_layer_rank=4, trained=1500)
-    return root
 
 
 @pytest.mark.parametrize(
@@ -73,11 +28,6 @@ def test_what_differs_in_more_than_the_rank_is_a_line_of_its_own(real, tmp_path,
         put(tmp_path / f"other{rank}", real, 0.7, method=name, tensorized_layer_rank=rank, **setting)
     lines = [(list(line["rank"]), set(line["variant"])) for line in _lines(read_results([tmp_path]).cells)]
     assert lines == [([2, 4], {""}), ([2, 4], {f"({told})"})]
-
-
-def scores(out):
-    with open(out / "scores.csv") as file:
-        return {(row["method"], row["task"]): row for row in csv.DictReader(file)}
 
 
 def test_means_and_deviations_over_seeds(results, tmp_path, capsys):
@@ -133,7 +83,13 @@ def test_what_differs_in_more_than_the_seed_is_not_averaged(real, tmp_path, chan
 
 
 @pytest.mark.parametrize(
-    "change", [{"versions": {"torch": "3"}}, {"threads": 99}, {"git": {"commit": "x", "clean": True}}]
+    "change",
+    [
+        {"versions": {"torch": "3"}},
+        {"threads": 99},
+        {"git": {"commit": "x", "clean": True}},
+        {"machine": {"gpu": None, "gpus_used": 2}},
+    ],
 )
 def test_nor_is_what_another_program_computed(real, tmp_path, change):
     put(tmp_path / "a", real, 0.8)

@@ -1,5 +1,6 @@
 """scripts/sweep.py without Ray: which trials a grid has, who gets which flag, and what is refused at the door."""
 
+import errno
 import fcntl
 import json
 import os
@@ -8,18 +9,24 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import argv
+from transformers import TrainingArguments
 
 from run_glue_tensorized import main as run
 from tensorized_adapters.architectures import skeleton
+from tensorized_adapters.errors import UsageError
+from tensorized_adapters.job.identity import effective_arguments
 from tensorized_adapters.job.pretrained import load_config
 from tensorized_adapters.methods.counts import count_parameters
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 import sweep  # noqa: E402
 from sweeping.ledger import Ledger  # noqa: E402
-from sweeping.notes import write_note  # noqa: E402
+from sweeping.notes import is_damaged, read_note, write_note  # noqa: E402
 from sweeping.plan import trials_of  # noqa: E402
+from sweeping.progress import Progress  # noqa: E402
+from sweeping.yaml_flags import flags_of_yaml  # noqa: E402
 
 
 @pytest.fixture
@@ -101,6 +108,26 @@ def test_a_rank_that_a_format_cannot_use_costs_only_itself(job):
     assert not plan["cp-6"].refused and not plan["tr-2"].refused
 
 
+def test_a_format_that_a_flag_does_not_suit_costs_only_itself(job, capsys):
+    plan = trials("--projection_types cp,matrix --ranks 2 --tensor_split interleaved --seeds 1,2", job)
+    assert {trial.config.describe() for trial in plan} == {"cp-2 (interleaved)"} and len(plan) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("skipped: matrix-2: --tensor_split interleaved") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("flag", ["bf16", "bf16_full_eval"])
+def test_a_trial_is_the_same_on_a_machine_with_and_without_a_gpu(job, monkeypatch, flag):
+    monkeypatch.setattr(TrainingArguments, "_setup_devices", property(lambda self: torch.device("cpu")))
+    monkeypatch.setattr("transformers.training_args.is_torch_bf16_gpu_available", lambda: torch.cuda.is_available())
+    plans = []
+    for there in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        plans += trials(f"--projection_types cp --ranks 2 --{flag} True", job)
+    assert [trial.resolved["use_cpu"] for trial in plans] == [True, False]
+    assert plans[0].name == plans[1].name and plans[0].words == plans[1].words
+    assert effective_arguments(plans[0].resolved) == effective_arguments(plans[1].resolved)
+
+
 def test_the_longest_trial_comes_first(job):
     plan = trials("--projection_types cp --ranks 2 --methods head,full", job)
     assert [trial.config.method for trial in plan] == ["full", "tensorized", "head"]
@@ -122,7 +149,45 @@ def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
     assert sweep.main([str(path), "--seeds", "8", "--output_dir", str(tmp_path / "s")]) == 0
     told = capsys.readouterr().out
     assert "4 trials, 4 to run" in told and "tt-2" in told and not (tmp_path / "s").exists()
-    assert sweep._flags_of_yaml(str(path))[:6] == ["--projection_types", "cp,tt", "--ranks", "1,2", "--seeds", "7"]
+    assert flags_of_yaml(str(path))[:6] == ["--projection_types", "cp,tt", "--ranks", "1,2", "--seeds", "7"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[" * 2000, "nested too deeply"),
+        ("ranks: [1, [2, 3]]", "must be a value, or a list of values"),
+        ("a: &a [1, 1]\nb: &b [*a, *a]\nranks: *b", "must be a value, or a list of values"),
+("b0: &b0 {x: 1}\n" + "".join(f"b{i + 1}: &b{i + 1} {{x: *b{i}, y: *b{i}}}\n" for i in range(40)),
+         "holds more than 10,000 values"),
+        ("x: &x {y: *x}", "holds more than 10,000 values"),
+        ("ranks: !!python/object/apply:os.system [ls]", "is not valid YAML"),
+        ("ranks: 2\nseeds: 1\nranks: 3", "'ranks' stands twice"),
+        ("1: 2", "1 is not a flag's name"),
+        ("? [a, b]\n: 2", "is not valid YAML"),
+        ("seeds: 2024-02-30", "is not valid YAML"),
+        ("seeds: 2024-02-03", "'2024-02-03' must be a whole number"),
+        (f"seeds: {'9' * 5000}", "is not valid YAML"),
+        ("dry_run: maybe", "dry_run must be true or false"),
+        ("ranks: 2".encode("utf-16")[:-1], "is not valid YAML"),
+        (b"\xff\xfe\x00", "is not valid YAML"),
+        ("just words", "must hold flag names and values"),
+        ("#" * 2**20 + "#", "larger than a grid's file can be"),
+    ],
+)  # fmt: skip
+def test_a_yaml_file_that_is_no_grid_is_one_line(capsys, tmp_path, content, told):
+    path = tmp_path / "grid.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    error = refused(capsys, str(path), ["--projection_types", "cp", "--output_dir", str(tmp_path / "s")])
+    assert told in error and len(error) < 1200 and [p.name for p in tmp_path.iterdir()] == ["grid.yaml"]
+
+
+@pytest.mark.parametrize("place", ["pipe.yaml", "folder.yaml", "zero.yaml"])
+def test_a_yaml_file_that_is_no_file_is_one_line(capsys, tmp_path, place):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    assert f"{place} is not a file" in refused(capsys, str(tmp_path / place))
 
 
 @pytest.mark.parametrize(
@@ -145,6 +210,14 @@ def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
         ("--methods bitfit --adapter_sizes 8", "--adapter_sizes belongs to none"),
         ("--projection_types cp --seeds -1", "'-1' must be a whole number of at least 0"),
         ("nowhere.yaml", "nowhere.yaml cannot be read"),
+        (f"--projection_types cp --ranks {10**30}", "must be a whole number of at least 1"),
+        (f"--projection_types cp --seeds {'7' * 5000}", "must be a whole number of at least 0"),
+        ("--projection_types cp --gpus_per_trial nan", "--gpus_per_trial must be from 0"),
+        ("--projection_types cp --trial_time_limit 90", "must be a time above 0 with its unit"),
+        ("--projection_types cp --trial_time_limit 0m", "must be a time above 0 with its unit"),
+        ("--projection_types cp --learning_rates 1e-3,-1", "--learning_rate must be"),
+        ("--projection_types cp --methods lora --lora_r 0", "--lora_r must be"),
+        ("--projection_types matrix --methods head --tensor_split interleaved", "matrix has none"),
     ],
 )
 def test_bad_input_is_one_line(capsys, job, tmp_path, words, told):
@@ -228,6 +301,115 @@ def test_a_damaged_ledger_costs_nothing(job, tmp_path, damage):
     ledger.write()
     entry = json.loads((tmp_path / "sweep.json").read_text())["trials"][trial.name]
     assert entry["state"] == "failed" and lost.items() <= entry.items()
+
+
+DEEP = "[" * 100_000
+ENTRY = {"state": "finished", "method": "x", "task": "y", "seed": 1, "words": [], "reason": "", "last_lines": []}
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [(DEEP, []), ("[]", []), ("", []), ("null", []), ({"seconds": "x"}, []), ({"last_lines": [1]}, []),
+     ({"score": {"f1": "high"}}, []), ({"task": None}, []), ({}, ["earlier"])],
+)  # fmt: skip
+def test_a_damaged_ledger_is_told_of(job, tmp_path, capsys, damage, kept):
+    (tmp_path / "trials").mkdir()
+    entry = ENTRY | {"score": None, "seconds": 0.0} | (damage if isinstance(damage, dict) else {})
+    whole = {"program": "tensorized_adapters sweep", "timing": {}, "trials": {"earlier": entry}}
+    (tmp_path / "sweep.json").write_text(damage if isinstance(damage, str) else json.dumps(whole))
+    words = ["--projection_types", "cp", "--ranks", "2", "--output_dir", str(tmp_path), "--dry_run"]
+    assert sweep.main([*words, *job]) == 0
+    told = capsys.readouterr().err
+    assert told.count("\n") == (not kept) and ("sweep.json is damaged; it is written anew" in told) == (not kept)
+    [trial] = trials("--projection_types cp --ranks 2", job)
+    assert [name for name in Ledger(tmp_path, [trial]).entries if name != trial.name] == kept
+
+
+@pytest.mark.parametrize(
+    "record",
+    [DEEP, "{", "[]", '{"program": "wandb"}', None,
+     '{"program": "tensorized_adapters", "status": "running", "arguments": {"input_sha256": [1]}}',
+     '{"program": "tensorized_adapters", "status": "running", "arguments": {"seed": 7}}'],
+)  # fmt: skip
+def test_a_damaged_record_costs_only_its_trial(job, tmp_path, record):
+    damaged, other = trials("--projection_types cp --ranks 2,3", job)
+    folder = damaged.folder(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "run.json").mkdir() if record is None else (folder / "run.json").write_text(record)
+    ledger = Ledger(tmp_path, [damaged, other])
+    assert ledger.states() == {"failed": 1, "waiting": 1} and ledger.to_run() == [other]
+    [line] = ledger.notes
+    assert f"{folder} is no longer what this sweep left there; move it away" in line and "\n" not in line
+
+
+@pytest.mark.parametrize("note", [DEEP, "[]", "{", "null", '{"start": "x", "state": "failed"}'])
+def test_a_damaged_note_costs_only_what_it_told(job, tmp_path, note):
+    damaged, other = trials("--projection_types cp --ranks 2,3", job)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "logs" / f"{damaged.name}.json").write_text(note)
+    ledger = Ledger(tmp_path, [damaged, other])
+    assert ledger.states() == {"waiting": 2} and len(ledger.to_run()) == 2
+    assert [f"{damaged.name}.json is damaged" in line for line in ledger.notes] == [True]
+
+
+@pytest.mark.parametrize("notes", [{"seconds": -1.0}, {"seconds": float("inf")}, {"last_lines": [{}]}])
+def test_a_note_of_other_kinds_is_as_blank_as_needed(tmp_path, notes):
+    blank = read_note(tmp_path / "none.json")
+    write_note(tmp_path / "x.json", blank | {"state": "failed"} | notes)
+    assert read_note(tmp_path / "x.json") == blank | {"state": "failed"} and is_damaged(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("when", ["before Ray", "later"])
+def test_a_full_disk_is_one_line(job, tmp_path, capsys, monkeypatch, when):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if when == "later":
+        monkeypatch.setattr(sweep, "_run", full)
+    else:
+        monkeypatch.setattr("sweeping.notes.disk_is_full", lambda folder: os.strerror(errno.ENOSPC))
+    words = ["--projection_types", "cp", "--ranks", "2", "--output_dir", str(tmp_path / "s")]
+    assert sweep.main([*words, *job]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == (
+        f"failed: {tmp_path / 's'} cannot be written (No space left on device); nothing is lost: the same command "
+        "goes on once it can be\n"
+    )
+    assert not captured.out and not list(tmp_path.iterdir())
+
+
+def test_a_refusal_by_the_machines_leaves_nothing(job, tmp_path, capsys, monkeypatch):
+    def no_room(*_):
+        raise UsageError("no machine has room for one trial")
+
+    monkeypatch.setattr("sweeping.on_ray.Machines", no_room)
+    told = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path / 'a' / 'b'}", job)
+    assert "no machine has room" in told and not list(tmp_path.iterdir())
+
+
+def test_what_users_and_trials_wrote_is_shown_as_it_is(job, tmp_path, capsys):
+    """Names and last lines with markup and a terminal's sequences, in the folder, the data, the reasons."""
+    evil = "[/b][red]\x1b[2J"
+    for flag in ("--train_file", "--validation_file"):
+        copy = tmp_path / f"{evil.replace('/', '')}.csv"
+        copy.write_text(Path(job[job.index(flag) + 1]).read_text())
+        job[job.index(flag) + 1] = str(copy)
+    [trial] = trials("--projection_types cp --ranks 2", job)
+    out = tmp_path / "[red]s"
+    (out / "trials").mkdir(parents=True)
+    words = ["--projection_types", "cp", "--ranks", "2", "--output_dir", str(out)]
+    write_note(out / "logs" / f"{trial.name}.json", read_note(out) | {"state": "failed", "reason": evil, "start": "s"})
+    assert sweep.main([*words, *job, "--dry_run"]) == 0
+    told = capsys.readouterr().out
+    assert "[/b][red]\\x1b[2J" in told and "\x1b" not in told
+    ledger = Ledger(out, [trial])
+    ledger.give_up(trial.name, evil, [evil])
+    with Progress(ledger, 1) as progress:
+        ledger.look(trial.name)
+        progress.console.print(progress._tables())
+    told = capsys.readouterr().out
+    assert "last line: [/b][red]\\x1b[2J" in told and "\x1b" not in told
 
 
 def test_another_programs_sweep_json_is_refused(capsys, job, tmp_path):

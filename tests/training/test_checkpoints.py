@@ -118,6 +118,16 @@ def test_a_checkpoint_that_cannot_be_read_is_kept_and_refused(out, trained, caps
     assert record_of(out)["resumed_from"].endswith("checkpoint-12")
 
 
+@pytest.mark.parametrize("name", ["optimizer.pt", "step_losses.json", "adapter/adapter_config.json"])
+def test_a_folder_in_a_files_place_is_not_in_the_way_for_ever(out, trained, name):
+    rewrite(out / "run.json", {"status": "running"})
+    (out / "checkpoint-12" / name).unlink()
+    (out / "checkpoint-12" / name).mkdir()
+    assert main(argv(trained[1], output_dir=out)) == 0
+    assert flaw_of_checkpoint(out / "checkpoint-12") is None
+    assert (out / "checkpoint-12.moved-0" / name).is_dir()
+
+
 def test_passing_over_is_not_removing(out):
     before = sorted(out.rglob("*"))
     with open(out / "checkpoint-12" / "optimizer.pt", "r+b") as file:

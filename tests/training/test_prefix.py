@@ -212,8 +212,8 @@ def test_refusals_of_a_run(prefix_flags, capsys, tmp_path):
     assert "--cache_frozen_prefix needs frozen layers" in refused(capsys, argv(flags, adapter_layers=None), out)
     assert "is beyond the model's last layer, 3" in refused(capsys, argv(flags, adapter_layers="2-4"), out)
     (tmp_path / "file").write_text("mine")
-    assert main(argv(flags, prefix_cache_dir=tmp_path / "file" / "below")) == 1
-    assert "failed: --prefix_cache_dir" in capsys.readouterr().err
+    words = argv(flags, prefix_cache_dir=tmp_path / "file" / "below")
+    assert "error: --prefix_cache_dir" in refused(capsys, words, out)
 
 
 def test_rows_of_other_shapes_do_not_change_the_states(tmp_path):

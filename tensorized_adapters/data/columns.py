@@ -1,0 +1,131 @@
+"""Which columns are text and which is the label: as said, as a saved adapter was trained, or as they look."""
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from datasets import ClassLabel, Dataset, Value
+
+from ..errors import UsageError, quoted
+from .arguments import DataTrainingArguments
+from .labels import listed, number_of
+from .tasks import Task
+
+LABEL = "label"
+# Columns that number the examples, also those that pandas writes without being asked; never taken for text.
+_INDEX_COLUMNS = ("", "idx", "id", "index")
+_INDEX_PREFIXES = ("unnamed:", "__index_level_")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """``texts``: one or two; ``label``: one, which a test set may lack. ``guessed``: nobody named the texts."""
+
+    texts: tuple[str, ...]
+    label: str = LABEL
+    guessed: bool = False
+
+
+def choose_columns(
+    arguments: DataTrainingArguments,
+    named: Optional[Task],
+    saved: Optional[dict[str, Any]],
+    examples: Dataset,
+    source: str,
+) -> Columns:
+    """Those of the named task, else the flags' ones, else those of a saved adapter, else a guess at ``examples``.
+
+    Raises:
+        UsageError: if there is no column that could be text, or not as many as a saved adapter takes.
+    """
+    if named:
+        return Columns(named.texts)
+    texts, (trained, trained_label) = arguments.texts, _kept_columns(saved or {})
+    label = arguments.label_column or trained_label
+    if texts and trained and len(texts) != len(trained):
+        raise UsageError(
+            f"--text_columns {arguments.text_columns} contradicts --adapter_path, which was trained on "
+            f"{len(trained)}: {', '.join(trained)}"
+        )
+    if texts or trained:
+        return Columns(texts or trained, label)
+    names = [name for name in examples.column_names if name not in (label, LABEL) and not _is_index(name)]
+    if "sentence1" in names and "sentence2" in names:
+        return Columns(("sentence1", "sentence2"), label, guessed=True)
+    # "label_text" and the like would give the answer away.
+    names = [name for name in names if not name.lower().startswith("label")]
+    names = [name for name in names if _holds_words(examples, name)] or names
+    if not names:
+        raise UsageError(
+            f"{source} has no text column beside {listed(tuple(examples.column_names))}; "
+            "--text_columns names one or two"
+        )
+    return Columns(tuple(names[:2]), label, guessed=True)
+
+
+def _kept_columns(saved: dict[str, Any]) -> tuple[tuple[str, ...], str]:
+    """Text and label columns in the notes of a saved adapter; one saved from Python may hold any notes."""
+    notes = saved.get("notes", {})
+    texts, label = notes.get("texts"), notes.get("label", LABEL)
+    ours = isinstance(texts, list) and 1 <= len(texts) <= 2 and all(isinstance(name, str) for name in [*texts, label])
+    return (tuple(texts), label) if ours else ((), LABEL)
+
+
+def check_columns(examples: Dataset, columns: Columns, source: str, needs_label: bool) -> None:
+    """Raises UsageError for a column that is missing, or that does not hold one text, or one label, a row."""
+    for name in (*columns.texts, *([columns.label] if needs_label else [])):
+        if name not in examples.column_names:
+            has = listed(tuple(map(str, examples.column_names)))
+            flag = "--label_column names another" if name == columns.label else "--text_columns names others"
+            raise UsageError(f"{source} has no column {quoted(name)}; it has {has}; {flag}")
+        feature = examples.features[name]
+        if not isinstance(feature, (Value, ClassLabel)):
+            raise UsageError(f"{source}: the column {quoted(name)} must hold one value a row, no lists or objects")
+        if name == columns.label:
+            continue
+        kind = "int64" if isinstance(feature, ClassLabel) else feature.dtype
+        if kind.startswith(("int", "uint", "float", "bool")):
+            print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
+        elif "string" not in kind and kind != "null":
+            raise UsageError(f"{source}: the column {quoted(name)} holds values of type {kind}, no text")
+        elif columns.guessed and not _holds_words(examples, name):
+            print(f"note: {source}: the column {quoted(name)} holds no words and is read as text, for want of another")
+
+
+def under_the_usual_name(examples: Dataset, label: str) -> Dataset:
+    """The label's column as "label"; another of that name is left out."""
+    if label == LABEL:
+        return examples
+    if LABEL in examples.column_names:
+        examples = examples.remove_columns(LABEL)
+    return examples.rename_column(label, LABEL) if label in examples.column_names else examples
+
+
+def note_columns(columns: Columns, labels: Optional[tuple[str, ...]], source: str) -> None:
+    """Say what was guessed."""
+    texts = " and ".join(map(quoted, columns.texts))
+    kind = "scores" if labels is None else f"{len(labels)} classes ({listed(labels)})"
+    print(
+        f"note: {source}: text from {texts}, {kind} from {quoted(columns.label)}; "
+        "--text_columns and --label_column name others"
+    )
+
+
+def note_empty_texts(examples: Dataset, texts: tuple[str, ...], source: str) -> None:
+    """Say how many rows have none."""
+    for name in texts:
+        empty = sum(1 for text in examples[name] if text is None or not str(text).strip())
+        if empty:
+            print(f"note: {source}: {empty} of {len(examples)} rows have an empty {quoted(name)}")
+
+
+def _is_index(name: str) -> bool:
+    return name.strip().lower() in _INDEX_COLUMNS or name.lower().startswith(_INDEX_PREFIXES)
+
+
+def _holds_words(examples: Dataset, name: str) -> bool:
+    """Whether most of the first values are strings that are no numbers."""
+    feature = examples.features[name]
+    if not isinstance(feature, Value) or "string" not in feature.dtype:
+        return False
+    texts = [text for text in examples[:1000][name] if text and text.strip()]
+    return sum(number_of(text) is None for text in texts) > len(texts) / 2

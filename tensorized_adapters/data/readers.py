@@ -1,0 +1,145 @@
+"""One CSV, TSV or JSON-lines file, read by the standard library and refused where it is not plain.
+
+pandas would take the word "None" for a missing value, and a row with one field too many for a row with an index;
+pyarrow reads past an open quote and makes timestamps of texts that are dates.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from ..errors import UsageError, quoted
+
+
+def read_file(path: str, source: str) -> Dataset:
+    """One file as strings (CSV, TSV) or as it is typed (JSON). TSV is unquoted, as GLUE's own files are.
+
+    Args:
+        source: what messages call it.
+
+    Raises:
+        UsageError: for what is not UTF-8, not of its format or without rows, naming the row or the line.
+    """
+    text = _text_of(path, source)
+    read = _json_rows if path.endswith((".json", ".jsonl")) else _tsv_rows if path.endswith(".tsv") else _csv_rows
+    try:
+        rows = list(read(text, source))
+    except csv.Error as error:
+        raise UsageError(f"{source} cannot be parsed: {error}") from None
+    if not rows:
+        raise UsageError(f"{source} has no rows")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return Dataset.from_dict({name: _column(name, [row.get(name) for row in rows], source) for name in names})
+
+
+def _text_of(path: str, source: str) -> str:
+    content = Path(path).read_bytes()
+    try:
+        text = content.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        # With the mark that most editors write, or as the zeros beside the letters give it away.
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff")) or content[:1000].count(0) > len(content[:1000]) / 4
+        hint = "; it looks like UTF-16" if wide else ""
+        raise UsageError(
+            f"{source} is not UTF-8 text: {error.reason} at byte {error.start}{hint}; save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        number, wide = text.count("\n", 0, text.index("\0")) + 1, text[:1000].count("\0") > len(text[:1000]) / 4
+        hint = "it looks like UTF-16; save it as UTF-8" if wide else "remove it"
+        raise UsageError(f"{source} is not UTF-8 text: line {number} holds a NUL character; {hint}")
+    return text
+
+
+def _csv_rows(text: str, source: str, **dialect: Any) -> Iterator[dict[str, str]]:
+    """A row of empty fields is a row. A blank line is one only where the header has a single column."""
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long; quotes are checked by `strict`
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, **dialect)
+    header: list[str] = []
+    blank = skipped = 0
+    for fields in reader:
+        if not header:
+            header = [name.strip() for name in fields]
+            twice = sorted({name for name in header if header.count(name) > 1})
+            if twice:
+                raise UsageError(f"{source} has the column {quoted(twice[0])} twice")
+        elif not fields:
+            blank += 1
+        elif len(fields) != len(header):
+            raise UsageError(f"{source}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
+        else:
+            if len(header) == 1:
+                yield from ({header[0]: ""} for _ in range(blank))
+            else:
+                skipped += blank
+            blank = 0  # those at the end are no rows
+            yield dict(zip(header, fields))
+    _note_skipped(skipped, source)
+
+
+def _tsv_rows(text: str, source: str) -> Iterator[dict[str, str]]:
+    return _csv_rows(text, source, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def _json_rows(text: str, source: str) -> Iterator[dict[str, Any]]:
+    """JSON lines, or one list of objects."""
+    is_list = text.lstrip().startswith("[")
+    skipped = 0
+    for number, part in enumerate([text] if is_list else text.rstrip().split("\n")):
+        skipped += not part.strip()
+        try:
+            rows = json.loads(part) if is_list else [json.loads(part)] if part.strip() else []
+        except (ValueError, RecursionError) as error:
+            line, what = number + getattr(error, "lineno", 1), getattr(error, "msg", error)
+            raise UsageError(f"{source}: line {line} cannot be parsed: {what}") from None
+        if not all(isinstance(row, dict) for row in rows):
+            raise UsageError(f"{source} must hold one JSON object a line")
+        yield from rows
+    _note_skipped(skipped, source)
+
+
+def _note_skipped(lines: int, source: str) -> None:
+    if lines:
+        print(f"note: {source}: {lines} blank lines between the rows are left out")
+
+
+def _column(name: str, values: list, source: str) -> list:
+    """Values of one kind, as Arrow takes them; raises UsageError with the row that differs."""
+    kinds = [_kind(value) for value in values]
+    first = next((kind for kind in kinds if kind), None)
+    for row, (value, kind) in enumerate(zip(values, kinds), 1):
+        if kind not in ("", first):
+            what = f"row {row} has {quoted(value)} in the column {quoted(name)}, {kind}"
+            raise UsageError(f"{source} cannot be parsed: {what}, where rows before have {first}")
+        if kind == "text":
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                what = f"half a character (\\u{ord(next(c for c in value if 0xD800 <= ord(c) < 0xE000)):x})"
+                raise UsageError(f"{source} cannot be parsed: row {row} has {what} in {quoted(name)}") from None
+    if first == "a list or an object":
+        # Nobody can use it; its contents may nest deeper than Arrow takes, and the type alone tells what it is.
+        return [[] for _ in values]
+    if first == "a number":
+        # Arrow's integers have 64 bits; among decimals they become decimals, which hold 53 of them.
+        limit = 2**53 if any(isinstance(value, float) for value in values) else 2**63
+        for row, value in enumerate(values, 1):
+            if isinstance(value, int) and abs(value) > limit - 1:
+                what = f"row {row} has the number {quoted(value)} in the column {quoted(name)}"
+                raise UsageError(f"{source} cannot be parsed: {what}, which is too large; write it as text")
+    return values
+
+
+def _kind(value: Any) -> str:
+    """What a value is, for a column must be of one kind; empty for none."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    return "text" if isinstance(value, str) else "a list or an object"

@@ -1,0 +1,87 @@
+"""How a process of ours begins: its standard streams, and Ctrl-C and SIGTERM from the first import on.
+
+A script imports this before anything else, so it imports next to nothing itself.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+
+from .errors import Terminated
+
+
+def begin() -> None:
+    """What a script does first: it ends in one line from here on, and survives whoever reads its output.
+
+    Until :func:`raise_on_signals` nothing has to be closed, so Ctrl-C and SIGTERM end the process at once; an
+    exception in the middle of an import could be swallowed there, or come out as another one.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # not ignored, as under nohup
+            signal.signal(number, _end_at_once)
+    for handle in range(3):  # a closed one would be given to the next file that is opened
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = _stream(1, sys.stdout), _stream(2, sys.stderr)
+
+
+def raise_on_signals() -> None:
+    """From here on SIGTERM raises Terminated, and Ctrl-C KeyboardInterrupt, so that files are closed."""
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    if signal.getsignal(signal.SIGINT) is _end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _Dropping(io.BufferedWriter):
+    """A standard stream whose reader may go away (``| head``), or whose disk may fill: what cannot be written is
+    dropped, since nobody's reading is worth a run.
+
+    Attributes:
+        mid_line: whether the last thing written ended in the middle of a line.
+    """
+
+    mid_line = False
+
+    def write(self, content) -> int:
+        if len(content):
+            self.mid_line = bytes(content[-1:]) != b"\n"
+        return super().write(content)
+
+
+class _RawDropping(io.FileIO):
+    def write(self, content) -> int | None:
+        try:
+            return super().write(content)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(content)
+
+
+def _stream(handle: int, old: io.TextIOWrapper | None) -> io.TextIOWrapper:
+    """``old``, or a new one where there was none, whose writing never fails, also at what its encoding lacks."""
+    raw = _RawDropping(handle, "w", closefd=False)
+    return io.TextIOWrapper(
+        _Dropping(raw),
+        encoding=old.encoding if old else "utf-8",
+        errors="backslashreplace",
+        line_buffering=handle == 2 or raw.isatty() or bool(old and old.write_through),
+    )
+
+
+def _end_at_once(number: int, _) -> None:
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    try:
+        os.write(2, f"{word}: before anything was begun\n".encode())
+    finally:
+        os._exit(128 + number)
+
+
+def _raise_terminated(*_) -> None:
+    raise Terminated()

@@ -1,0 +1,173 @@
+"""What each field of transformers' TrainingArguments may hold here: free, in a range, one of a few words, JSON, or
+refused. A field of a newer version stands in none of the tables, which a test finds."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UsageError, quoted
+
+# Flags, what their values must be, and whether one is.
+RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    (
+        "per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps save_total_limit "
+        "save_steps eval_steps logging_steps eval_accumulation_steps dataloader_prefetch_factor "
+        "torch_empty_cache_steps ddp_bucket_cap_mb ddp_timeout",
+        "above 0",
+        lambda value: value > 0,
+    ),
+    ("max_steps", "above 0, or -1 for what --num_train_epochs makes", lambda value: value > 0 or value == -1),
+    ("num_train_epochs", "above 0 and below 1e9", lambda value: 0 < value < 1e9),
+    (
+        "learning_rate weight_decay warmup_steps max_grad_norm adam_epsilon neftune_noise_alpha eval_delay",
+        "at least 0",
+        lambda value: 0 <= value,
+    ),
+    ("dataloader_num_workers", "at least 0 and at most 256", lambda value: 0 <= value <= 256),
+    ("seed data_seed", "at least 0 and below 2**32", lambda value: 0 <= value < 2**32),
+    ("label_smoothing_factor adam_beta1 adam_beta2", "at least 0 and below 1", lambda value: 0 <= value < 1),
+    ("local_rank", "0 or -1: one run is one process", lambda value: value in (-1, 0)),
+)
+_SIZED = 2**31  # counts beyond it overflow in the libraries below
+_OF_THEIR_OWN = ("seed", "data_seed")
+
+# Where argparse does not know the choices already.
+CHOICES = {
+    "eval_strategy": ("no", "steps", "epoch"),
+    "save_strategy": ("no", "steps", "epoch", "best"),
+    "train_sampling_strategy": ("group_by_length", "random", "sequential"),
+    "include_for_metrics": ("inputs", "loss"),
+    "length_column_name": ("length",),  # which this program makes
+    "torch_compile_mode": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+}
+JSON_OBJECTS = ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
+
+_ONE_DEVICE = "the trained part fits on one device"
+_WHOLE = "metrics need all predictions of an evaluation"
+_EXACT = "a resumed run could not equal an uninterrupted one"
+_KERNELS = "it has no kernels for these models"
+_COLUMNS = "the order of examples and the model's inputs are this program's"
+UNSUPPORTED = {
+    "deepspeed": _ONE_DEVICE,
+    "fsdp": _ONE_DEVICE,
+    "fsdp_config": _ONE_DEVICE,
+    "parallelism_config": _ONE_DEVICE,
+    "batch_eval_metrics": _WHOLE,
+    "prediction_loss_only": _WHOLE,
+    "label_names": _WHOLE,
+    "save_only_model": _EXACT,
+    "ignore_data_skip": _EXACT,
+    "auto_find_batch_size": _EXACT,
+    "use_liger_kernel": _KERNELS,
+    "liger_kernel_config": _KERNELS,
+    "optim_target_modules": "the optimizer's groups are those of the --method",
+    "enable_jit_checkpoint": "what it saves is never a whole checkpoint; after SIGTERM the same command goes on from "
+    "the newest one anyway",
+    "debug": "what it adds cannot read the boolean masks of these models",
+    "push_to_hub": "upload the adapter/ folder with `hf upload` after the run",
+}
+ALWAYS_ON = {"eval_do_concat_batches": _WHOLE, "dataloader_in_order": _EXACT, "remove_unused_columns": _COLUMNS}
+
+# Words, switches, and what argparse, TrainingArguments or the checks of the data refuse by name.
+FREE = (
+    "output_dir lr_scheduler_type optim optim_args accelerator_config average_tokens_across_devices bf16 fp16 "
+    "bf16_full_eval fp16_full_eval tf32 activation_checkpointing gradient_checkpointing torch_compile "
+    "torch_compile_backend use_cache logging_strategy logging_first_step log_on_each_node logging_nan_inf_filter "
+    "include_num_input_tokens_seen log_level log_level_replica disable_tqdm report_to run_name project "
+    "trackio_space_id trackio_bucket_id trackio_static_space_id eval_on_start eval_use_gather_object "
+    "save_on_each_node hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision "
+    "load_best_model_at_end metric_for_best_model greater_is_better restore_callback_states_from_checkpoint "
+    "full_determinism use_cpu dataloader_drop_last dataloader_pin_memory dataloader_persistent_workers "
+    "dataloader_multiprocessing_context ddp_find_unused_parameters ddp_broadcast_buffers ddp_static_graph "
+    "ddp_backend skip_memory_metrics do_train do_eval do_predict resume_from_checkpoint"
+).split()
+
+
+def check_ranges(given: dict[str, Any], ranges: tuple[tuple[str, str, Callable[[Any], bool]], ...]) -> None:
+    """Refuse numbers outside ``ranges``, and any that is not finite or too large for the libraries below."""
+    for name, value in given.items():
+        if isinstance(value, float) and not abs(value) < float("inf"):
+            raise UsageError(f"--{name} must be a finite number, got {value}")
+        if isinstance(value, int) and not abs(value) < _SIZED and name not in _OF_THEIR_OWN:
+            raise UsageError(f"--{name} must be below 2**31, got {quoted(value)}")
+    for names, range_, holds in ranges:
+        for name in names.split():
+            if name in given and not holds(given[name]):
+                raise UsageError(f"--{name} must be {range_}, got {quoted(given[name])}")
+
+
+def check_trainer_flags(given: dict[str, Any]) -> None:
+    """What TrainingArguments or the Trainer would refuse without a name, late, or not at all; raises UsageError."""
+    for name, reason in UNSUPPORTED.items():
+        if given.get(name):
+            raise UsageError(f"--{name} is not supported: {reason}; leave it out")
+    for name, reason in ALWAYS_ON.items():
+        if given.get(name) is False:
+            raise UsageError(f"--{name} False is not supported: {reason}; leave it out")
+    check_ranges(given, RANGES)
+    for name, choices in CHOICES.items():
+        values = given.get(name, ())
+        for value in values if isinstance(values, list) else [values] if values != () else ():
+            if value not in choices:
+                raise UsageError(f"--{name} must be one of {', '.join(choices)}, got {quoted(value)}")
+    for name in JSON_OBJECTS:
+        if name in given:
+            _check_json(name, given[name])
+    if "accelerator_config" in given:
+        _check_accelerator_config(str(given["accelerator_config"]))
+    _check_workers(given)
+    _check_precision(given)
+    if "optim_args" in given and not all(part.count("=") == 1 for part in given["optim_args"].split(",")):
+        raise UsageError(f"--optim_args must be like name=1,other=2, got {quoted(given['optim_args'])}")
+    if "torch_compile_backend" in given:
+        from accelerate.utils import DynamoBackend
+
+        backends = [backend.value.lower() for backend in DynamoBackend if backend.value != "NO"]
+        if given["torch_compile_backend"].lower() not in backends:
+            told = quoted(given["torch_compile_backend"])
+            raise UsageError(f"--torch_compile_backend must be one of {', '.join(backends)}, got {told}")
+
+
+def _check_json(name: str, value: Any) -> None:
+    try:
+        fine = isinstance(value if isinstance(value, dict) else json.loads(value), dict)
+    except (ValueError, RecursionError):
+        fine = False
+    if not fine:
+        raise UsageError(f"""--{name} must be a JSON object such as '{{"name": 1}}', got {quoted(value)}""")
+
+
+def _check_accelerator_config(value: str) -> None:
+    from transformers.trainer_pt_utils import AcceleratorConfig
+
+    try:
+        if value.startswith("{"):
+            AcceleratorConfig(**json.loads(value))
+        elif Path(value).is_file():  # a pipe would be waited for
+            AcceleratorConfig.from_json_file(value)
+        else:
+            raise ValueError("there is no such file")
+    except Exception as error:
+        raise UsageError(
+            f"--accelerator_config {quoted(value)} is neither a JSON object of its settings nor a file of one: {error}"
+        ) from None
+
+
+def _check_workers(given: dict[str, Any]) -> None:
+    for name in ("persistent_workers", "prefetch_factor", "multiprocessing_context"):
+        if given.get(f"dataloader_{name}") and not given.get("dataloader_num_workers"):
+            raise UsageError(f"--dataloader_{name} is about workers: give --dataloader_num_workers, or leave it out")
+
+
+def _check_precision(given: dict[str, Any]) -> None:
+    half = next((name for name in ("fp16", "fp16_full_eval") if given.get(name)), None)
+    if half and (given.get("use_cpu") or not torch.accelerator.is_available()):
+        raise UsageError(
+            f"--{half} needs a GPU; on CPU --{half.replace('fp', 'bf')} computes in bfloat16, or leave it out"
+        )
+    for more in ("", "_full_eval"):
+        if given.get(f"fp16{more}") and given.get(f"bf16{more}"):
+            raise UsageError(f"--fp16{more} and --bf16{more} exclude each other; leave one of them out")

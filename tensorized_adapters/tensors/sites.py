@@ -1,0 +1,46 @@
+"""One tensor for the weights of several sites, and each site's weight in it."""
+
+from functools import reduce
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from .formats import FactorizedWeight
+from .shapes import Matricization
+
+
+class SiteWeight(nn.Module):
+    """One site's matrix out of the tensor for all of them: its row of the factor of sites, or its core.
+
+    Args:
+        joint: a factorised weight whose view has sites; the same for each of them.
+        site: from 0.
+    """
+
+    def __init__(self, joint: FactorizedWeight, site: int):
+        super().__init__()
+        self.joint, self.site = joint, site
+
+    @property
+    def view(self) -> Matricization:
+        return self.joint.view
+
+    @property
+    def gain(self) -> float:
+        return self.joint.gain
+
+    def parts(self) -> list[Tensor]:
+        """The tensor's factors, the one of sites cut down to this site: a mode of size 1 stays in its place."""
+        parts = self.joint.parts()
+        place = len(parts) - len(self.view.shape) + self.view.cut
+        parts[place] = parts[place].narrow(-2, self.site, 1)
+        return parts
+
+    def matrices(self, parts: Optional[list[Tensor]] = None) -> tuple[Tensor, ...]:
+        """As :meth:`FactorizedWeight.matrices`."""
+        return self.joint.matrices(self.parts() if parts is None else parts)
+
+    def matrix(self) -> Tensor:
+        """The assembled weight (in x out)."""
+        return reduce(torch.matmul, self.matrices())

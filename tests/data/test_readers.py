@@ -1,0 +1,111 @@
+"""Data files: the same in every format, one row a row, and refused in one line where they are not plain."""
+
+import json
+import os
+
+import pytest
+from helpers import argv, record_of, refused, write_rows
+
+from run_glue_tensorized import main
+from tensorized_adapters import UsageError
+from tensorized_adapters.data.arguments import DataTrainingArguments
+from tensorized_adapters.data.loading import load_data
+
+
+def test_csv_tsv_and_json_lines_hold_the_same(tmp_path):
+    rows = [('says "no', "None", 1, 0), ("007", "a, b", 0, 1), ("", "NA", 1, 2), ("x", "y", 0, 3)]
+    paths = [write_rows(tmp_path / "a.csv", rows)]
+    header = ("sentence1", "sentence2", "label", "idx")
+    (tmp_path / "a.tsv").write_text("\n".join("\t".join(map(str, row)) for row in (header, *rows)) + "\n")
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(dict(zip(header, row))) for row in rows) + "\n")
+    (tmp_path / "a.json").write_text(json.dumps([dict(zip(header, row)) for row in rows]))
+    (tmp_path / "odd.csv").write_bytes(b"\xef\xbb\xbf\r\n" + paths[0].read_bytes().replace(b",", b", ", 3))
+    paths += [tmp_path / name for name in ("a.tsv", "a.jsonl", "a.json", "odd.csv")]
+    for path in paths:
+        data = load_data(DataTrainingArguments(task_name="mrpc", train_file=str(path)), {"train"})
+        assert data.train["sentence1"][:] == [row[0] for row in rows], path
+        assert data.train["sentence2"][:] == [row[1] for row in rows], path
+        assert data.train["label"][:] == [row[2] for row in rows], path
+
+
+def texts_of(path, text, columns="text"):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    arguments = DataTrainingArguments(test_file=str(path), text_columns=columns)
+    (examples,) = load_data(arguments, {"prediction"}, SAVED).prediction.values()
+    return [tuple(row[name] for name in columns.split(",")) for row in examples]
+
+
+SAVED = {"problem_type": "regression", "notes": {}}
+
+
+@pytest.mark.parametrize(
+    "name, text, rows",
+    [
+        ("a.csv", "text\na\n\n\nb\n\n\n", ["a", "", "", "b"]),
+        ("a.csv", 'text\n""\na\n""\n', ["", "a", ""]),
+        ("a.tsv", "text\n\na\n", ["", "a"]),
+        ("a.csv", "\n,text\n0,a\n\n,\n2,b\n", ["a", "", "b"]),
+        ("a.tsv", "text\tmore\na\t\n\t\nb\t\n", ["a", "", "b"]),
+        ("a.jsonl", '{"text": "a"}\n\n{"text": ""}\n{}\n{"text": "b"}\n\n', ["a", "", None, "b"]),
+        ("a.csv", f"text\n{'a ' * 100000}\nb\n", ["a " * 100000, "b"]),
+    ],
+)
+def test_every_row_is_a_row(tmp_path, name, text, rows):
+    assert texts_of(tmp_path / name, text) == [(row,) for row in rows]
+
+
+def test_blank_lines_that_are_left_out_are_told(capsys, tmp_path):
+    text = "text,more\na,b\n\n\nc,d\n\n"
+    assert texts_of(tmp_path / "a.csv", text, "text,more") == [("a", "b"), ("c", "d")]
+    assert "a.csv: 2 blank lines between the rows are left out" in capsys.readouterr().out
+
+
+def test_predictions_have_a_line_for_each_row(flags, tmp_path):
+    rows = [("a cat", "a dog", 1, 0), ("", "", "", ""), ("the bird", "a bird", 0, 2), ("", "", "", "")]
+    changes = {"test_file": write_rows(tmp_path / "test.csv", rows), "do_predict": True, "num_train_epochs": 1}
+    assert main(argv(flags, **changes)) == 0
+    lines = (flags["output_dir"] / "MRPC.tsv").read_text().splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["index", "0", "1", "2", "3"]
+    assert record_of(flags["output_dir"])["metrics"]["predict_samples"] == 4
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("a.csv", "text\na\n".encode("utf-16"), "is not UTF-8 text.* looks like UTF-16; save it as UTF-8"),
+        ("a.csv", "text\na\n".encode("utf-16-le"), "is not UTF-8 text.* looks like UTF-16; save it as UTF-8"),
+        ("a.jsonl", '{"text": "\u00e9"}'.encode("utf-16-be"), "is not UTF-8 text.* looks like UTF-16; save it"),
+        ("a.csv", "text\na\nb\0b\n" + "c\n" * 9, "line 3 holds a NUL character; remove it"),
+        ("a.csv", f"{'x' * 500},{'x' * 500}\n", "has the column 'xxx"),
+        ("a.csv", ",,\ntext,more,label\na,b,c\n", "has the column '' twice"),
+        ("a.csv", '""\ntext\na\n', "has no column 'text'"),
+        ("a.jsonl", '{"text": "a"}\n{"text": ["b"]}', r"row 2 has \['b'\] in the column 'text', a list or an object"),
+        ("a.jsonl", '{"text": "a"}\n{"text": 3}', "row 2 has 3 in the column 'text', a number, where rows before"),
+        ("a.jsonl", f'{{"text": "a"}}\n{{"text": ["{"x" * 500}"]}}', "row 2 has "),
+        ("a.jsonl", '{"text": %s}' % ("[" * 300 + "]" * 300), "'text' must hold one value a row"),
+        ("a.jsonl", '{"text": {"a": "b"}}', "'text' must hold one value a row"),
+        ("a.jsonl", '{"text": "\\ud83d"}', r"row 1 has half a character \(\\ud83d\) in 'text'"),
+    ],
+)
+def test_what_is_not_plain(tmp_path, name, text, message):
+    with pytest.raises(UsageError, match=message) as error:
+        texts_of(tmp_path / name, text)
+    assert "x" * 81 not in str(error.value)
+
+
+def test_columns_that_nobody_reads_may_hold_anything(tmp_path):
+    deep = "[" * 300 + "]" * 300
+    assert texts_of(tmp_path / "a.json", f'[{{"text": "a", "more": {deep}}}, {{"text": "b"}}]') == [("a",), ("b",)]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_regular_file_is_not_opened(capsys, flags, tmp_path, kind):
+    path = tmp_path / "train.csv"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    error = refused(capsys, argv(flags, train_file=path), flags["output_dir"])
+    assert f"--train_file {path} is no regular file" in error
