@@ -1,0 +1,68 @@
+"""Copies the records of finished runs to a place where they can be kept: small, and without this machine's folders.
+
+  python scripts/collect_records.py runs/sweep --output_dir results/rates
+
+Each becomes OUTPUT_DIR/NAME/run.json, named by its run's folder, for scripts/report.py to read. What is left out: arguments
+that change no result, memory, and digits of the step losses beyond the fourth. Absolute paths keep their last two parts.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tensorized_adapters import entry
+
+if __name__ == "__main__":
+    entry.begin()
+
+import json
+import shlex
+from typing import Any
+
+from command_line import ScriptParser  # noqa: E402
+from reporting.records import read_results  # noqa: E402
+
+from tensorized_adapters.endings import run  # noqa: E402
+from tensorized_adapters.files import write_aside  # noqa: E402
+from tensorized_adapters.job.identity import effective_arguments  # noqa: E402
+from tensorized_adapters.job.run_folder import RECORD_FILE  # noqa: E402
+
+_LEFT_OUT = ("peak_memory_bytes", "files", "path")
+
+
+def main(argv: list[str]) -> int:
+    parser = ScriptParser(__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs or sweeps, at any depth")
+    parser.add_argument("--output_dir", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    results = read_results(arguments.runs)
+    for line in (*results.missing, *results.notes):
+        print(f"note: {line}", file=sys.stderr)
+    for record in results.runs["record"]:
+        folder = arguments.output_dir / record["path"].parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_aside(folder / RECORD_FILE, (json.dumps(kept(record), separators=(",", ":")) + "\n").encode())
+    print(f"{len(results.runs)} records in {arguments.output_dir}")
+    return 0
+
+
+def kept(record: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a record."""
+    record = {name: _neutral(value) for name, value in record.items() if name not in _LEFT_OUT}
+    arguments = effective_arguments(record["arguments"])
+    arguments = {name: _neutral(value) for name, value in arguments.items()}
+    command = shlex.join(map(_neutral, shlex.split(record["command"])))
+    losses = [round(loss, 4) for loss in record.get("step_losses", ())]
+    return record | {"arguments": arguments, "command": command, "step_losses": losses}
+
+
+def _neutral(value: Any) -> Any:
+    """An absolute path by its last two parts; anything else as it is."""
+    if not isinstance(value, str) or not value.startswith("/"):
+        return value
+    return "/".join(Path(value).parts[-2:])
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
