@@ -61,7 +61,18 @@ def input_hashes(arguments: Arguments) -> dict[str, str]:
 
 
 def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those of a record's or a start's arguments that can change the result; of earlier records as today's say it."""
+    """Those of a record's or a start's arguments that can change the result; of earlier records as today's say it.
+
+    Raises:
+        UsageError: for a record's that somebody else made.
+    """
+    try:
+        return _effective(arguments)
+    except (TypeError, AttributeError, ValueError, RecursionError):
+        raise UsageError("its arguments are not those of a run of this program") from None
+
+
+def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
     plain = json.loads(json.dumps(arguments, default=str))
     owned = METHOD_FIELDS.get(plain.get("method"), ())
     plain = {name: value for name, value in LATER.items() if name in owned} | plain
