@@ -79,7 +79,7 @@ def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
     if plain.get("bf16") or plain.get("bf16_full_eval"):
         plain["use_cpu"] = False  # set where there is no GPU: the same command is the same run on any machine
     plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)
-    if isinstance(hashes := plain.get("input_sha256"), dict):  # once by the files' names, then by their flags
+    if hashes := plain.get("input_sha256"):  # once by the files' names, then by their flags
         for role, flag in zip(ROLES, FILE_FLAGS):
             for name in (flag, Path(plain.get(flag) or "").name):
                 if name in hashes and role not in hashes:
