@@ -2,8 +2,8 @@
 
   python scripts/collect_records.py runs/sweep --output_dir results/rates
 
-Each becomes OUTPUT_DIR/NAME/run.json, named by its run's folder, for scripts/report.py to read. What is left out: arguments
-that change no result, memory, and digits of the step losses beyond the fourth. Absolute paths keep their last two parts.
+Each becomes OUTPUT_DIR/NAME/run.json, named by its run's folder, for scripts/report.py to read. Left out are arguments
+that change no result, memory, and digits of the step losses beyond the fourth; absolute paths keep two parts.
 """
 
 import sys

@@ -61,14 +61,25 @@ def input_hashes(arguments: Arguments) -> dict[str, str]:
 
 
 def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those of a record's or a start's arguments that can change the result; of earlier records as today's say it."""
+    """Those of a record's or a start's arguments that can change the result; of earlier records as today's say it.
+
+    Raises:
+        UsageError: for a record's that somebody else made.
+    """
+    try:
+        return _effective(arguments)
+    except (TypeError, AttributeError, ValueError, RecursionError):
+        raise UsageError("its arguments are not those of a run of this program") from None
+
+
+def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
     plain = json.loads(json.dumps(arguments, default=str))
     owned = METHOD_FIELDS.get(plain.get("method"), ())
     plain = {name: value for name, value in LATER.items() if name in owned} | plain
     if plain.get("bf16") or plain.get("bf16_full_eval"):
         plain["use_cpu"] = False  # set where there is no GPU: the same command is the same run on any machine
     plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)
-    if isinstance(hashes := plain.get("input_sha256"), dict):  # once by the files' names, then by their flags
+    if hashes := plain.get("input_sha256"):  # once by the files' names, then by their flags
         for role, flag in zip(ROLES, FILE_FLAGS):
             for name in (flag, Path(plain.get(flag) or "").name):
                 if name in hashes and role not in hashes:

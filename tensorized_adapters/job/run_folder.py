@@ -83,7 +83,11 @@ def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, exp
         return Start("new", record)
     if explicit_resume:
         return Start("resume", record)
-    if odd := differences(record["arguments"], arguments):
+    try:
+        odd = differences(record["arguments"], arguments)
+    except UsageError as error:
+        raise UsageError(f"{folder / RECORD_FILE}: {error}; name another --output_dir") from None
+    if odd:
         raise UsageError(
             f"--output_dir {folder} holds a run with other arguments ({', '.join(odd[:4])}); name another folder, or "
             "add --overwrite_output_dir"
@@ -179,7 +183,7 @@ def _read_record(folder: Path) -> Optional[dict[str, Any]]:
         record = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise UsageError(f"{path} cannot be read; it is not a record of this program") from None
     kinds = {"program": str, "status": str, "arguments": dict}
     if isinstance(record, dict) and record.get("status") == "finished":

@@ -1,5 +1,6 @@
 """What makes two runs the same: contents by role, and the arguments that a checkpoint was trained under."""
 
+import json
 import shutil
 
 import pytest
@@ -85,3 +86,18 @@ def test_a_resume_under_what_its_optimizer_would_not_obey_is_refused(flags, tmp_
     assert main(argv(flags, resume_from_checkpoint=value, num_train_epochs=3)) == 0  # which it obeys
     assert "was trained under other arguments (--num_train_epochs 2" in capsys.readouterr().out
     assert checkpoints_in(out)[0].name == "checkpoint-18"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"method": []}, {"train_file": 3}, {"input_sha256": {"train": []}}, {"input_sha256": [1]}, "[" * 10**5],
+    ids=lambda change: str(change)[:20],
+)
+def test_a_record_that_somebody_else_made_is_one_line(flags, capsys, change):
+    assert main(argv(flags, num_train_epochs=1)) == 0
+    path = flags["output_dir"] / "run.json"
+    record = record_of(flags["output_dir"])
+    path.write_text(
+        change if isinstance(change, str) else json.dumps(record | {"arguments": record["arguments"] | change})
+    )
+    assert refused(capsys, argv(flags, num_train_epochs=1))
