@@ -24,7 +24,6 @@ import platform
 import re
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +32,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch  # noqa: E402
 from benchmark_models import FLOOR, Bench, config_of, names_of  # noqa: E402
-from command_line import ScriptParser, check_output  # noqa: E402
+from command_line import ScriptParser, about_model, check_output  # noqa: E402
 from rich.table import Table  # noqa: E402
 from rich.text import Text  # noqa: E402
 from transformers import (  # noqa: E402
@@ -44,7 +43,7 @@ from transformers import (  # noqa: E402
 )
 
 from tensorized_adapters.architectures import skeleton  # noqa: E402
-from tensorized_adapters.endings import run  # noqa: E402
+from tensorized_adapters.endings import run, tell  # noqa: E402
 from tensorized_adapters.errors import UsageError, one_line, quoted  # noqa: E402
 from tensorized_adapters.files import write_json  # noqa: E402
 from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
@@ -69,8 +68,7 @@ def main(argv: list[str]) -> int:
         arguments = _parser().parse_args(argv)
         _check(arguments)
     except (UsageError, OSError, ValueError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+        return tell("error", error, 2)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.memory_of:
@@ -156,10 +154,8 @@ def _usable(names: list[str], model: PreTrainedModel) -> list[str]:
 def _model_config(arguments: argparse.Namespace) -> PretrainedConfig:
     if arguments.model == "bert-base":
         return BertConfig(vocab_size=28996)
-    try:
+    with about_model():
         return load_config(ModelArguments(model_name_or_path=arguments.model))
-    except UsageError as error:  # in the words of the main job
-        raise UsageError(str(error).replace("--model_name_or_path", "--model")) from None
 
 
 def _backbone(arguments: argparse.Namespace) -> PreTrainedModel:

@@ -17,7 +17,8 @@ from transformers import AutoTokenizer, BertConfig, BertModel, TrainerCallback, 
 
 from run_glue_tensorized import main as run_main  # noqa: E402
 from tensorized_adapters.embedded import embedded_model  # noqa: E402
-from tensorized_adapters.errors import UsageError, one_line  # noqa: E402
+from tensorized_adapters.endings import tell  # noqa: E402
+from tensorized_adapters.errors import UsageError  # noqa: E402
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "paraphrases"
 
@@ -43,8 +44,7 @@ def main(argv: list[str]) -> int:
             raise UsageError(f"--steps must be at least {4 * Readings.every} for a slope, got {arguments.steps}")
         base = embedded_model()
     except UsageError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+        return tell("error", error, 2)
     trainer.DEFAULT_CALLBACKS.append(Readings)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = AutoTokenizer.from_pretrained(base)

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd  # noqa: E402
-from command_line import ScriptParser, check_output, count, list_of, names_of  # noqa: E402
+from command_line import ScriptParser, about_model, check_output, count, list_of, names_of  # noqa: E402
 from grid import MODES, grid_of  # noqa: E402
 from published_table import KNOWN, PUBLISHED, model_config, notes  # noqa: E402
 from rich import box  # noqa: E402
@@ -31,7 +31,7 @@ from tensorized_adapters import AdapterConfig  # noqa: E402
 from tensorized_adapters.architectures import skeleton  # noqa: E402
 from tensorized_adapters.config import BITFIT_TERMS, PROJECTION_TYPES, SITES  # noqa: E402
 from tensorized_adapters.defaults import METHODS  # noqa: E402
-from tensorized_adapters.endings import run  # noqa: E402
+from tensorized_adapters.endings import run, tell  # noqa: E402
 from tensorized_adapters.errors import RunFailed, UsageError, one_line  # noqa: E402
 from tensorized_adapters.files import write_aside  # noqa: E402
 from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
@@ -58,8 +58,7 @@ def main(argv: list[str]) -> int:
         else:
             print(text, end="")
     except (UsageError, RunFailed) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+        return tell("error", error, 2)
     return 0
 
 
@@ -93,10 +92,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _model(arguments: argparse.Namespace) -> PreTrainedModel:
     """Without weights."""
-    try:
+    with about_model():
         return skeleton(model_config(ModelArguments(model_name_or_path=arguments.model), arguments.num_labels))
-    except UsageError as error:  # in the words of the main job
-        raise UsageError(str(error).replace("--model_name_or_path", "--model")) from None
 
 
 def _configs(arguments: argparse.Namespace) -> Iterable[AdapterConfig]:

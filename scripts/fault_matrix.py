@@ -21,8 +21,9 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from command_line import ScriptParser, count, names_of, whole  # noqa: E402
+from command_line import ScriptParser, check_output, count, names_of, whole  # noqa: E402
 
+from tensorized_adapters.endings import tell  # noqa: E402
 from tensorized_adapters.errors import UsageError, one_line  # noqa: E402
 
 _SEALS_OF_HALF = 3
@@ -31,11 +32,10 @@ _SEALS_OF_HALF = 3
 def main(argv: list[str]) -> int:
     try:
         arguments = _parser().parse_args(argv)
-        if arguments.output and not arguments.output.resolve().parent.is_dir():
-            raise UsageError(f"--output {arguments.output} is in a folder that does not exist")
+        if arguments.output:
+            check_output(arguments.output)
     except UsageError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+        return tell("error", error, 2)
     began = time.time()
     with tempfile.TemporaryDirectory(prefix="fault_matrix_", ignore_cleanup_errors=True) as folder:
         verdicts, undisturbed = run_trials(Path(folder).resolve(), arguments)

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from command_line import ScriptParser, count, names_of, whole  # noqa: E402
 
+from tensorized_adapters.endings import tell  # noqa: E402
 from tensorized_adapters.errors import UsageError, one_line  # noqa: E402
 
 _KINDS = ("arguments", "data", "adapters", "checkpoints", "json")
@@ -36,8 +37,7 @@ def main(argv: list[str]) -> int:
         if arguments.keep and arguments.keep.exists():
             raise UsageError(f"--keep {arguments.keep} exists; name a new folder")
     except UsageError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+        return tell("error", error, 2)
     from forked_run import preload
 
     preload()

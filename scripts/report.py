@@ -18,8 +18,8 @@ import argparse
 
 from command_line import ScriptParser  # noqa: E402
 
-from tensorized_adapters.endings import run  # noqa: E402
-from tensorized_adapters.errors import UsageError, one_line  # noqa: E402
+from tensorized_adapters.endings import run, tell  # noqa: E402
+from tensorized_adapters.errors import UsageError  # noqa: E402
 
 
 def main(argv: list[str]) -> int:
@@ -30,8 +30,7 @@ def main(argv: list[str]) -> int:
 
         results = write_report(arguments.results, arguments.output_dir, arguments.published)
     except UsageError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+        return tell("error", error, 2)
     print(markdown(score_table(results, "last", arguments.published)))
     for line in results.missing:
         print(f"missing: {line}")

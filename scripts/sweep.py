@@ -39,7 +39,7 @@ from sweeping.yaml_flags import flags_of_yaml  # noqa: E402
 from tensorized_adapters.config import PROJECTION_TYPES  # noqa: E402
 from tensorized_adapters.data.tasks import TASKS  # noqa: E402
 from tensorized_adapters.defaults import METHODS  # noqa: E402
-from tensorized_adapters.endings import run  # noqa: E402
+from tensorized_adapters.endings import run, tell  # noqa: E402
 from tensorized_adapters.errors import RunFailed, Terminated, UsageError, one_line  # noqa: E402
 
 
@@ -55,14 +55,12 @@ def main(argv: list[str]) -> int:
         _check(grid, argv)
         return _sweep(grid, flags, began)
     except (UsageError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+        return tell("error", error, 2)
     except RunFailed as error:
-        print(f"failed: {one_line(error)}", file=sys.stderr)
-        return 1
+        return tell("failed", error, 1)
     except (KeyboardInterrupt, Terminated) as error:
-        print("interrupted: the same command goes on where it was", file=sys.stderr)
-        return 143 if isinstance(error, Terminated) else 130
+        code = 143 if isinstance(error, Terminated) else 130
+        return tell("interrupted", "the same command goes on where it was", code)
 
 
 def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:

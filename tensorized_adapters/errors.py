@@ -35,10 +35,16 @@ def quoted(value: object, limit: int = _LONGEST_VALUE) -> str:
     return _shortened(text, limit)
 
 
+def printable(text: str) -> str:
+    """The text with what does not print, line breaks and half characters, escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 def one_line(message: object) -> str:
     """A message for the terminal: one line, what does not print escaped, its middle left out if it is very long."""
-    text = " ".join(str(message).split())
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    text = printable(" ".join(str(message).split()))
     half = _LONGEST_LINE // 2
     return text if len(text) <= _LONGEST_LINE else f"{text[:half]} ... {text[-half:]}"
 

@@ -68,6 +68,13 @@ def _remove_if_abandoned(aside: Path) -> None:
         os.close(handle)
 
 
+def remove_empty(folders: list[Path]) -> None:
+    """Remove folders, the innermost first, up to the first that is not empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
 def write_json(path: Path, value: Any) -> None:
     write_aside(path, (json.dumps(value, indent=2, default=str) + "\n").encode())
 

@@ -15,9 +15,10 @@ SCRIPTS = [
     SCRIPT,
     *(SCRIPT.parent / "scripts" / f"{n}.py" for n in ("sweep", "report", "count_parameters", "benchmark")),
 ]
-# Interrupts the process when a script's first long imports begin.
+# Interrupts the process when a script's first long imports begin. Tests in the background inherit an ignored SIGINT.
 INTERRUPT = """
-import os, runpy, sys
+import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Interrupting:
     def find_spec(self, name, path=None, target=None):
         if name in ("argparse", "tensorized_adapters.endings"):

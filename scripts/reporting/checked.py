@@ -8,7 +8,7 @@ from typing import Any
 from tensorized_adapters.config import PROJECTION_TYPES
 from tensorized_adapters.data.arguments import FILE_FLAGS
 from tensorized_adapters.defaults import METHODS
-from tensorized_adapters.errors import UsageError, quoted
+from tensorized_adapters.errors import UsageError, printable, quoted
 from tensorized_adapters.job.run_folder import PROGRAM
 from tensorized_adapters.reading import content_of
 
@@ -54,13 +54,6 @@ def shortened(text: str) -> str:
     """At most LONGEST_NAME characters of a name, the first and the last of them."""
     half = LONGEST_NAME // 2 - 2
     return text if len(text) <= LONGEST_NAME else f"{text[:half]}...{text[-half:]}"
-
-
-def printable(text: str) -> str:
-    """The text with what does not print, line breaks and half characters, escaped: it stands in tables and figures."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _printable(value: Any) -> Any:

@@ -4,8 +4,8 @@ import base64
 import html
 
 from tensorized_adapters import __version__
+from tensorized_adapters.errors import printable
 
-from .checked import printable
 from .records import Results
 from .tables import METRICS, Table, html_table
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from tensorized_adapters.errors import RunFailed, UsageError, one_line
-from tensorized_adapters.files import write_json
+from tensorized_adapters.files import remove_empty, write_json
 from tensorized_adapters.job.run_folder import RECORD_FILE, inspect_folder
 
 from . import LEDGER_FILE, LOGS
@@ -102,7 +102,7 @@ class Ledger:
         except OSError as error:
             if lock is not None:
                 os.close(lock)
-            _remove_empty(made)
+            remove_empty(made)
             if isinstance(error, BlockingIOError):
                 flaw = "is in use by another sweep; wait for it or name another folder"
             else:
@@ -113,7 +113,7 @@ class Ledger:
             yield
         finally:
             os.close(lock)
-            _remove_empty(made)
+            remove_empty(made)
 
     def to_run(self) -> list[Trial]:
         """Trials that are neither finished nor refused, in the order of the plan; failed ones get another chance
@@ -160,12 +160,6 @@ class Ledger:
 def no_room(folder: Path, flaw: object) -> RunFailed:
     """What ends a sweep that cannot write."""
     return RunFailed(f"{folder} cannot be written ({flaw}); nothing is lost: the same command goes on once it can be")
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    with contextlib.suppress(OSError):  # the first that is not empty
-        for folder in folders:
-            folder.rmdir()
 
 
 def told(score: Optional[dict[str, float]]) -> str:

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from datasets import Dataset, disable_progress_bars
-from datasets.utils.logging import CRITICAL, set_verbosity
+from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments
 from .columns import LABEL, check_columns, choose_columns, note_columns, note_empty_texts, under_the_usual_name
 from .labels import check_labels, check_variety, encode_labels, label_names, saved_label_names
-from .places import files_by_role, load_splits, splits_by_role
+from .places import files_by_role, load_splits, quieten_datasets, splits_by_role
 from .readers import read_file
 from .tasks import TASKS, Task, other_task
 
@@ -38,8 +37,7 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
     Raises:
         UsageError: data that is missing, empty, unlabelled, one-sided or inconsistent, naming the file or flag.
     """
-    disable_progress_bars()
-    set_verbosity(CRITICAL)  # its errors reach the user through ours
+    quieten_datasets()
     named = TASKS.get(arguments.task_name or "")
     raw, sources = _load_raw(arguments, wanted)
     first = next(iter(raw))  # the training set, where it is used

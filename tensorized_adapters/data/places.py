@@ -194,15 +194,21 @@ def _check_splits(needed: list[str], found: dict, place: _Place) -> None:
         raise UsageError(f"{place} has no split {missing[0]!r}; it has {', '.join(map(str, found))}")
 
 
+def quieten_datasets() -> None:
+    """No progress bars, and no log: what `datasets` has to say reaches the user through our errors."""
+    from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
+
+    disable_progress_bar()
+    set_verbosity(CRITICAL)
+
+
 @contextmanager
 def _refusing(place: _Place) -> Iterator[None]:
     """Whatever `datasets` raises becomes one line, and all it says."""
     import pyarrow
     from datasets.exceptions import DatasetGenerationError
-    from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
 
-    disable_progress_bar()
-    set_verbosity(CRITICAL)
+    quieten_datasets()
     try:
         yield
     except (UsageError, MemoryError):

@@ -99,20 +99,19 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """
     before, now = effective_arguments(before), effective_arguments(now)
     hashes = [arguments.pop("input_sha256", None) or {} for arguments in (before, now)]
-    odd = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    lines = [f"--{name} {before.get(name)} there, {now.get(name)} now" for name in odd]
+    lines = _changes(before, now, sorted(before.keys() | now.keys()))
     changed = [role for role in (*ROLES, *_PLACES) if role in hashes[0] and role in hashes[1]]
     return lines + [f"other contents of the {role} files" for role in changed if hashes[0][role] != hashes[1][role]]
 
 
 def contradictions(checkpoint: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The arguments that a resumed run would not obey, since they are in the state of the checkpoint's optimizer."""
-    before, now = (json.loads(json.dumps(arguments, default=str)) for arguments in (checkpoint, now))
-    return [
-        f"--{name} {before.get(name)} there, {now.get(name)} now"
-        for name in _OF_THE_STATE
-        if before.get(name) != now.get(name)
-    ]
+    return _changes(effective_arguments(checkpoint), effective_arguments(now), _OF_THE_STATE)
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], names: list[str]) -> list[str]:
+    odd = (name for name in names if before.get(name) != now.get(name))
+    return [f"--{name} {before.get(name)} there, {now.get(name)} now" for name in odd]
 
 
 def _of_all(files: list[Path], named: bool = False) -> str:

@@ -20,7 +20,7 @@ from .. import PROGRAM
 from ..data.tasks import TASKS
 from ..endings import TRACEBACK_FILE
 from ..errors import UsageError
-from ..files import write_json
+from ..files import remove_empty, write_json
 from ..saving import ADAPTER_FILES
 from ..training.checkpoints import (
     ADAPTER_FOLDER,
@@ -112,7 +112,7 @@ class RunFolder:
             tempfile.TemporaryFile(dir=path).close()  # root may write where mode bits say no, and the reverse
             self._lock: Optional[int] = os.open(path, os.O_RDONLY)
         except OSError as error:
-            self._remove_made()
+            remove_empty(self._made)
             raise UsageError(f"--output_dir {path} cannot be written: {error.strerror}") from None
         # A data-loading worker that outlives a killed run must not keep its lock.
         os.register_at_fork(after_in_child=self._forget_lock)
@@ -128,19 +128,12 @@ class RunFolder:
     def __exit__(self, *_) -> None:
         """Unlock, and remove the folder again if this process made it and it is still empty: input was refused."""
         self._forget_lock()
-        self._remove_made()
+        remove_empty(self._made)
 
     def _forget_lock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    def _remove_made(self) -> None:
-        for path in self._made:
-            try:
-                path.rmdir()
-            except OSError:
-                return
 
     def write_record(self, record: dict[str, Any]) -> None:
         write_json(self.path / RECORD_FILE, record)

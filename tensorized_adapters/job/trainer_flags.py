@@ -109,8 +109,8 @@ def check_trainer_flags(given: dict[str, Any]) -> None:
             raise UsageError(f"--{name} False is not supported: {reason}; leave it out")
     check_ranges(given, RANGES)
     for name, choices in CHOICES.items():
-        values = given.get(name, ())
-        for value in values if isinstance(values, list) else [values] if values != () else ():
+        values = given.get(name, [])
+        for value in values if isinstance(values, list) else [values]:
             if value not in choices:
                 raise UsageError(f"--{name} must be one of {', '.join(choices)}, got {quoted(value)}")
     for name in JSON_OBJECTS:

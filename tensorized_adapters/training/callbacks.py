@@ -7,9 +7,8 @@ from typing import Optional
 import torch
 from transformers import TrainerCallback
 from transformers.trainer_pt_utils import safe_globals
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from .checkpoints import copy_checkpoint, rotate_checkpoints, seal_checkpoint
+from .checkpoints import checkpoint_at, copy_checkpoint, rotate_checkpoints, seal_checkpoint
 from .training_state import best_checkpoint
 
 
@@ -43,20 +42,17 @@ class WholeCheckpoints(TrainerCallback):
         """Have a resumed run's best checkpoint in this run's folder: copied there if training goes on from that of
         another, which may be gone when this one is interrupted or ends."""
         if state.best_global_step and args.load_best_model_at_end:
-            best, here = best_checkpoint(self.resumed_from, state), _checkpoint(args, state.best_global_step)
+            best = best_checkpoint(self.resumed_from, state)
+            here = checkpoint_at(Path(args.output_dir), state.best_global_step)
             if best.resolve() != here.resolve():
                 copy_checkpoint(best, here)
             state.best_model_checkpoint = str(here)
 
     def on_save(self, args, state, control, **kwargs) -> None:
-        checkpoint = _checkpoint(args, state.global_step)
+        checkpoint = checkpoint_at(Path(args.output_dir), state.global_step)
         _rewrite_rng_state(checkpoint / "rng_state.pth")
         seal_checkpoint(checkpoint)
         rotate_checkpoints(Path(args.output_dir), self.limit, state.best_model_checkpoint)
-
-
-def _checkpoint(args, step: int) -> Path:
-    return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
 
 def _rewrite_rng_state(path: Path) -> None:

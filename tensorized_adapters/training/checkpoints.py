@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
 from ..errors import UsageError
 from ..files import sha256_of, write_json
 from ..saving import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
@@ -31,6 +33,7 @@ CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
 _ESSENTIAL = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", STEP_LOSSES_FILE}
 _OURS = _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", SEARCH_STATE_FILE, ARGUMENTS_FILE, MANIFEST_FILE, INCOMPLETE_FILE}
+_IN_ADAPTER_FOLDER = {f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES}
 _ASIDE = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")
 
 
@@ -38,6 +41,11 @@ def checkpoints_in(folder: Path) -> list[Path]:
     """Checkpoint folders, the one of the latest step first; links are not followed."""
     found = [(int(m[1]), p) for p in folder.iterdir() if (m := CHECKPOINT_NAME.fullmatch(p.name))]
     return [path for _, path in sorted(found, reverse=True) if path.is_dir() and not path.is_symlink()]
+
+
+def checkpoint_at(folder: Path, step: int) -> Path:
+    """Where the Trainer saves the checkpoint of a step."""
+    return folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
 
 def begin_checkpoint(path: Path) -> None:
@@ -146,9 +154,7 @@ def copy_checkpoint(path: Path, to: Path) -> None:
     """Copy a whole checkpoint's files."""
     begin_checkpoint(to)
     (to / ADAPTER_FOLDER).mkdir()
-    for name in sorted(
-        _OURS - ADAPTER_FILES - {MANIFEST_FILE, INCOMPLETE_FILE} | {f"{ADAPTER_FOLDER}/{n}" for n in ADAPTER_FILES}
-    ):
+    for name in sorted(_OURS - ADAPTER_FILES - {MANIFEST_FILE, INCOMPLETE_FILE} | _IN_ADAPTER_FOLDER):
         if (path / name).is_file():
             shutil.copyfile(path / name, to / name)
     seal_checkpoint(to)
@@ -175,8 +181,7 @@ def _is_ours(folder: Path) -> bool:
 
 def _unsealed(folder: Path) -> bool:
     """Whether files of our names are there, but neither our seal nor our mark: they may be anybody's."""
-    names = [*_OURS, *(f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES)]
-    return not _is_ours(folder) and any(os.path.lexists(folder / name) for name in names)
+    return not _is_ours(folder) and any(os.path.lexists(folder / name) for name in _OURS | _IN_ADAPTER_FOLDER)
 
 
 def clear_folder(folder: Path, ours: set[str]) -> None:

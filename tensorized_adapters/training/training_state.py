@@ -16,10 +16,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 from transformers import TrainerControl, TrainerState
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import UsageError, quoted
-from .checkpoints import STEP_LOSSES_FILE, flaw_of_checkpoint
+from .checkpoints import STEP_LOSSES_FILE, checkpoint_at, flaw_of_checkpoint
 
 STATE_FILE, OPTIMIZER_FILE, SCHEDULER_FILE = "trainer_state.json", "optimizer.pt", "scheduler.pt"
 SCALER_FILE, RANDOM_FILE = "scaler.pt", "rng_state.pth"
@@ -94,7 +93,7 @@ def best_checkpoint(checkpoint: Path, state: TrainerState) -> Path:
     """
     if state.best_global_step == state.global_step:
         return checkpoint
-    best = checkpoint.parent / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+    best = checkpoint_at(checkpoint.parent, state.best_global_step)
     if flaw := flaw_of_checkpoint(best):
         raise UsageError(
             f"the best checkpoint so far, {best}, is not whole ({flaw}); leave --load_best_model_at_end out, or start "
