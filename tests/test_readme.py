@@ -33,5 +33,6 @@ def test_an_example_runs_as_it_stands(number, space, tmp_path_factory, monkeypat
 
 def test_the_examples_are_those_that_the_readme_promises(space):
     text = "\n".join(examples())
-    assert len(examples()) == 3 and "optimizer.step()" in text and "Trainer(" in text and "adapters_off(" in text
+    assert len(examples()) == 4 and "optimizer.step()" in text and "Trainer(" in text and "adapters_off(" in text
+    assert "unmerge_adapters(model)" in text
     assert not hasattr(space["model"], "adaptation")  # the last example took them out

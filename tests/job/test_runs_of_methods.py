@@ -12,11 +12,13 @@ from run_glue_tensorized import main
 from tensorized_adapters.config import AdapterConfig
 from tensorized_adapters.defaults import METHOD_FIELDS, METHODS, TABLE
 
+DEFAULT = AdapterConfig(method="head")
 BASELINES = [name for name in CONFIGS if name != "tensorized"]
 
 
 def words_of(flags, name, **changes):
-    settings = {key: value for key, value in CONFIGS[name].to_dict().items() if value is not None}
+    settings = {key: value for key, value in CONFIGS[name].to_dict().items() if value != getattr(DEFAULT, key)}
+    settings["method"] = CONFIGS[name].method
     return argv(flags | dict.fromkeys(OWN) | settings, **changes)
 
 
@@ -65,12 +67,11 @@ def test_a_saved_one_trains_further(flags, tmp_path, name):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_flags_of_other_methods_are_refused(flags, capsys, method):
-    default = AdapterConfig(method="head")
     own = {"method": method} | ({"adapter_projection_type": "cp"} if method == "tensorized" else {})
     foreign = {name for names in METHOD_FIELDS.values() for name in names} - set(METHOD_FIELDS[method])
     assert foreign
     for name in sorted(foreign - {"adapter_projection_type"}):
-        value = {"lora_targets": "query", "adapter_layers": "0"}.get(name, getattr(default, name))
+        value = {"lora_targets": "query", "adapter_layers": "0", "adapter_scale": 2.0}.get(name, getattr(DEFAULT, name))
         changes = dict.fromkeys(OWN) | own | {name: value}
         error = refused(capsys, argv(flags, **changes), flags["output_dir"])
         assert f"--{name} does not belong to --method {method}" in error
