@@ -71,7 +71,8 @@ def test_flags_of_other_methods_are_refused(flags, capsys, method):
     foreign = {name for names in METHOD_FIELDS.values() for name in names} - set(METHOD_FIELDS[method])
     assert foreign
     for name in sorted(foreign - {"adapter_projection_type"}):
-        value = {"lora_targets": "query", "adapter_layers": "0", "adapter_scale": 2.0}.get(name, getattr(DEFAULT, name))
+        values = {"lora_targets": "query", "adapter_layers": "0", "adapter_scale": 2.0}
+        value = values.get(name, getattr(DEFAULT, name))
         changes = dict.fromkeys(OWN) | own | {name: value}
         error = refused(capsys, argv(flags, **changes), flags["output_dir"])
         assert f"--{name} does not belong to --method {method}" in error
