@@ -29,7 +29,6 @@ from transformers import PreTrainedModel  # noqa: E402
 
 from tensorized_adapters import AdapterConfig  # noqa: E402
 from tensorized_adapters.architectures import skeleton  # noqa: E402
-from tensorized_adapters.config import BITFIT_TERMS, PROJECTION_TYPES, SITES  # noqa: E402
 from tensorized_adapters.defaults import METHODS  # noqa: E402
 from tensorized_adapters.endings import run, tell  # noqa: E402
 from tensorized_adapters.errors import RunFailed, UsageError, one_line  # noqa: E402
@@ -37,6 +36,14 @@ from tensorized_adapters.files import write_aside  # noqa: E402
 from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
 from tensorized_adapters.job.results import console  # noqa: E402
 from tensorized_adapters.methods.counts import count_parameters, stored_bytes  # noqa: E402
+from tensorized_adapters.settings import (  # noqa: E402
+    BITFIT_TERMS,
+    PLACEMENTS,
+    PROJECTION_TYPES,
+    SCOPES,
+    SITES,
+    SPLITS,
+)
 
 COLUMNS = ("method", "mode", "adapters", "backbone", "layer_norm", "head", "trained", "percent")
 _DEFAULT = "(default: %(default)s)"
@@ -82,7 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         text += f", of {', '.join(choices)}" if choices else ""
         text += f" (default: {','.join(map(str, default))})"
         parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
-    parser.add_argument("--lora_targets", help="linear layers that LoRA updates (default: queries and values)")
+    targets = "linear layers that LoRA and --adapter_placement weights update (default: queries and values)"
+    parser.add_argument("--lora_targets", help=targets)
+    for name, choices in (("tensor_split", SPLITS), ("tensor_scope", SCOPES), ("adapter_placement", PLACEMENTS)):
+        parser.add_argument(
+            f"--{name}", choices=choices, default=choices[0], help=f"of tensorized adapters {_DEFAULT}"
+        )
     parser.add_argument("--diff_sparsity", type=float, default=0.005, help="share that diff pruning changes")
     parser.add_argument("--adapter_sites", choices=SITES, default="both", help="sites of all adapters")
     parser.add_argument("--format", choices=("text", "markdown", "csv"), default="text", help="of the table")
@@ -104,7 +116,8 @@ def _configs(arguments: argparse.Namespace) -> Iterable[AdapterConfig]:
         "tensorized_layer_rank": arguments.ranks,
     }
     axes |= {name: getattr(arguments, name) for name in ("phm_dim", "lora_r", "bitfit_terms")}
-    axes |= {name: [getattr(arguments, name)] for name in ("lora_targets", "diff_sparsity", "adapter_sites")}
+    single = "lora_targets diff_sparsity adapter_sites tensor_split tensor_scope adapter_placement".split()
+    axes |= {name: [getattr(arguments, name)] for name in single}
     return grid_of(arguments.methods, axes)
 
 
@@ -127,8 +140,9 @@ def _rows(arguments: argparse.Namespace, model: PreTrainedModel) -> list[dict[st
 def _row(config: AdapterConfig, counts: dict[str, int], several_sizes: bool) -> dict[str, Any]:
     mode = ""
     if config.method == "tensorized":
-        mode = f"bottleneck {config.adapter_size}" if config.if_adapter_like else "one matrix"
-        mode = mode if several_sizes or not config.if_adapter_like else "bottleneck"
+        mode = f"bottleneck {config.adapter_size}" if several_sizes else "bottleneck"
+        mode = mode if config.if_adapter_like else "one matrix"
+        mode = "weights" if config.adapter_placement == "weights" else mode
     name = config.describe().removesuffix(" (one matrix)")
     as_published = config.if_adapter_like and (config.adapter_size, config.adapter_sites) == (64, "both")
     return (

@@ -6,6 +6,7 @@ from typing import Any
 
 from tensorized_adapters.config import AdapterConfig
 from tensorized_adapters.defaults import METHOD_FIELDS
+from tensorized_adapters.settings import unused_fields
 
 MODES = {"bottleneck": True, "one_matrix": False}  # values of if_adapter_like
 
@@ -31,5 +32,8 @@ def grid_of(methods: Iterable[str], axes: Mapping[str, Sequence[Any]]) -> dict[A
             settings = ({} if method == "tensorized" else {"method": method}) | dict(zip(own, point))
             if not settings.get("if_adapter_like", True):
                 settings.pop("adapter_size", None)  # one square matrix has no bottleneck
+            if method == "tensorized":
+                unused = unused_fields(settings.get("adapter_placement", "sequential"))
+                settings = {name: value for name, value in settings.items() if name not in unused}
             grid.setdefault(AdapterConfig(**settings), settings)
     return grid

@@ -65,6 +65,11 @@ def check_settings(config: Any) -> None:
         )
 
 
+def unused_fields(placement: str) -> set[str]:
+    """Fields of tensorized adapters that say nothing with this ``--adapter_placement``."""
+    return {"adapter_size", "if_adapter_like", "adapter_sites"} if placement == "weights" else {"lora_targets"}
+
+
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UsageError(f"--{name} must be one of {', '.join(choices)}, got {quoted(value)}")

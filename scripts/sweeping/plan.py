@@ -51,6 +51,7 @@ _NOT_FOR_TRIALS = {
     "target_params": "a sweep takes --ranks",
     "if_adapter_like": "a sweep takes --modes",
 }
+_PLACEMENT = "adapter_placement"  # a flag of the main job that decides which others belong to a trial
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
             raise UsageError(f"--{name}: a sweep trains and evaluates; leave it out")
     axes = {"adapter_projection_type": grid.projection_types, "tensorized_layer_rank": grid.ranks}
     axes |= {"if_adapter_like": [MODES[mode] for mode in grid.modes], "adapter_size": grid.adapter_sizes}
+    if grid.projection_types and _PLACEMENT in passed:
+        axes[_PLACEMENT] = [" ".join(passed.pop(_PLACEMENT)).removeprefix(f"--{_PLACEMENT}")[1:]]
     configs = grid_of([*(["tensorized"] if grid.projection_types else []), *grid.methods], axes)
     if grid.adapter_sizes and not any("adapter_size" in settings for settings in configs.values()):
         raise UsageError("--adapter_sizes belongs to none of this sweep's methods; leave it out")

@@ -17,6 +17,7 @@ from ..config import AdapterConfig
 from ..data.arguments import FILE_FLAGS, DataTrainingArguments
 from ..defaults import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, PUBLISHED_LEARNING_RATE, TABLE
 from ..errors import RaisesUsageErrors, UsageError, quoted
+from ..settings import unused_fields
 from .argument_checks import check_together, check_values
 from .dropped_flags import DroppedArguments, settle_warmup
 from .flags import (
@@ -89,9 +90,9 @@ def check_owned(given: dict[str, Any], config: AdapterConfig) -> None:
                 "one of them out"
             )
         foreign.add("layer_norm_learning_rate")
-    if config.method == "tensorized" and config.adapter_placement == "weights":
-        if unused := {"adapter_size", "if_adapter_like", "adapter_sites"} & set(given):
-            raise UsageError(f"--{min(unused)} is of no use with --adapter_placement weights; leave one of them out")
+    if config.method == "tensorized" and (unused := unused_fields(config.adapter_placement) & set(given)):
+        placement = f"--adapter_placement {config.adapter_placement}"
+        raise UsageError(f"--{min(unused)} is of no use with {placement}; leave one of them out")
     if config.method != "tensorized" and "target_params" in given:
         foreign.add("target_params")
     if foreign:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers import COMBINATIONS, CONFIGS, argv, build, record_of, tiny_model
-from transformers import BertConfig
+from transformers import AutoModelForSequenceClassification, BertConfig
 
 from run_glue_tensorized import main
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained
@@ -57,6 +57,24 @@ def test_tensorized(hidden, rank, if_adapter_like, kind):
         assert rank > 3, "small ranks are refused by no format"
         return
     assert assert_counts(config, model)["adapters"] > 0
+
+
+@pytest.mark.parametrize("rank", [1, 3, 5])
+@pytest.mark.parametrize("scope, placement", [("model", "sequential"), ("site", "weights"), ("model", "weights")])
+@pytest.mark.parametrize("kind", ["cp", "tucker", "tt", "tr", "matrix"])
+def test_tensors_for_all_sites_and_updates_of_weights(kind, scope, placement, rank):
+    config = AdapterConfig(
+        adapter_projection_type=kind,
+        tensorized_layer_rank=rank,
+        tensor_scope=scope,
+        adapter_placement=placement,
+        adapter_size=16,
+        lora_targets="query,intermediate.dense" if placement == "weights" else None,
+    )
+    try:
+        assert assert_counts(config, tiny_model(**sizes(48)))["adapters"] > 0
+    except UsageError as error:
+        assert "the largest is" in str(error) and rank > 1
 
 
 @pytest.mark.parametrize("hidden", HIDDEN)
@@ -183,6 +201,24 @@ def test_the_script_as_csv_of_a_local_model(base, tmp_path, count_script):
     row = next(r for r in rows if r["method"] == "cp-2" and r["mode"] == "bottleneck")
     config = AdapterConfig(adapter_projection_type="cp", tensorized_layer_rank=2, adapter_size=8)
     assert int(row["adapters"]) == count_trained(add_adapters(tiny_model(), config))["adapters"]
+
+
+def test_the_script_counts_one_tensor_for_all_sites_and_updates_of_weights(base, count_script):
+    words = (
+        f"--model {base} --methods tensorized,lora --projection_types cp --ranks 2 --lora_targets query --format csv"
+    )
+    for flags, name in (
+        ("--tensor_scope model", "cp-2 (joint)"),
+        ("--adapter_placement weights", "cp-2 (weights, query)"),
+    ):
+        rows = list(csv.DictReader(io.StringIO(count_script(*words.split(), *flags.split()).out)))
+        assert [row["method"] for row in rows] == [name, "lora-8"]
+        config = AdapterConfig(adapter_projection_type="cp", tensorized_layer_rank=2, **dict([flags[2:].split()]),
+                               lora_targets="query" if "weights" in flags else None)  # fmt: skip
+        assert (
+            int(rows[0]["adapters"])
+            == assert_counts(config, AutoModelForSequenceClassification.from_pretrained(base))["adapters"]
+        )
 
 
 def test_the_script_as_markdown(count_script):

@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 
 from run_glue_tensorized import main as run
 from tensorized_adapters.architectures import skeleton
+from tensorized_adapters.errors import UsageError
 from tensorized_adapters.job.identity import effective_arguments
 from tensorized_adapters.job.pretrained import load_config
 from tensorized_adapters.methods.counts import count_parameters
@@ -39,6 +40,18 @@ def test_a_flag_goes_to_the_methods_that_own_it(job):
     of = {trial.config.method: trial for trial in plan}
     assert value(of["lora"], "--lora_r") == "4" and value(of["tensorized"], "--lora_r") is None
     assert value(of["tensorized"], "--adapter_sites") == "ffn" and value(of["head"], "--adapter_sites") is None
+
+
+def test_what_stands_where_decides_which_flags_belong_to_a_trial(job):
+    """--lora_targets belongs to tensorized adapters too, but only as updates of weights, which have no bottleneck."""
+    words = "--projection_types cp --ranks 2 --methods lora,dense --lora_targets query --adapter_sizes 8"
+    of = {trial.config.method: trial for trial in trials(words, job)}
+    assert value(of["lora"], "--lora_targets") == "query" and value(of["tensorized"], "--lora_targets") is None
+    of = {trial.config.method: trial for trial in trials(f"{words} --adapter_placement=weights", job)}
+    assert value(of["tensorized"], "--lora_targets") == "query" and value(of["tensorized"], "--adapter_size") is None
+    assert value(of["tensorized"], "--adapter_placement") == "weights" and value(of["dense"], "--adapter_size") == "8"
+    with pytest.raises(UsageError, match="--adapter_placement belongs to none of this sweep's methods"):
+        trials("--projection_types none --methods lora --adapter_placement weights", job)
 
 
 def test_equal_settings_are_one_trial_whatever_the_spelling(job):
