@@ -18,6 +18,7 @@ _HOME = {
     "add_adapters": "methods.verbs",
     "remove_adapters": "methods.verbs",
     "adapters_off": "methods.verbs",
+    "updates_off": "methods.verbs",
     "count_trained": "methods.parameters",
     "optimizer_groups": "methods.parameters",
     "save_adapter": "saving.adapter",

@@ -31,6 +31,7 @@ class Adaptation:
     requires_grad: dict[str, bool]  # of every pre-trained parameter, as it was
     labels: dict[str, Any]  # what the model's config said of them
     off: bool = False  # within adapters_off(model)
+    switched_off: bool = False  # what was inserted does not compute: within adapters_off or updates_off(model)
     fingerprint: Optional[tuple[list, str]] = field(default=None, repr=False)  # see fingerprint.py
 
     @property

@@ -12,6 +12,7 @@ from ..config import AdapterConfig
 from ..errors import UsageError
 from .parameters import Adaptation, adaptation_of, added_parameters, pretrained_parameters, unwrapped
 from .registry import method_of
+from .residual import ResidualAdapters
 
 
 def add_adapters(
@@ -106,13 +107,44 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
     pretrained = pretrained_parameters(model)
     trained = {name: pretrained[name].data for name in adaptation.originals}
     adaptation.off = True
+    with _switched_off(model, adaptation):
+        try:
+            for name, original in adaptation.originals.items():
+                pretrained[name].data = original.to(trained[name].device, trained[name].dtype)
+            yield
+        finally:
+            for name, values in trained.items():
+                pretrained[name].data = values
+            adaptation.off = False
+
+
+@contextmanager
+def updates_off(model: PreTrainedModel) -> Iterator[None]:
+    """Within it every adapter h -> h + update(h) hands h on, bit for bit; LayerNorms and head stay as trained.
+
+    What the model then loses is what its adapters account for. :func:`adapters_off` puts back all that was trained.
+
+    Raises:
+        UsageError: if the model is not adapted, or its method inserts no such adapters.
+    """
+    model = unwrapped(model)
+    adaptation = adaptation_of(model)
+    if not isinstance(adaptation.method, ResidualAdapters):
+        raise UsageError(f"--method {adaptation.config.method} inserts no adapters h + update(h); use adapters_off")
+    with _switched_off(model, adaptation):
+        yield
+
+
+@contextmanager
+def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[None]:
+    """What the method inserted does not compute; of nested ones the outermost switches."""
+    if adaptation.switched_off:
+        yield
+        return
+    adaptation.switched_off = True
     adaptation.method.switch(model, on=False)
     try:
-        for name, original in adaptation.originals.items():
-            pretrained[name].data = original.to(trained[name].device, trained[name].dtype)
         yield
     finally:
-        for name, values in trained.items():
-            pretrained[name].data = values
         adaptation.method.switch(model, on=True)
-        adaptation.off = False
+        adaptation.switched_off = False
