@@ -21,7 +21,7 @@ _STARTS = {
 }
 # Whose defaults are the start's own.
 _OF_STARTS = ("learning_rate", "layer_norm_learning_rate", "head_learning_rate", "warmup_steps", "head_start")
-_IN_A_ROW = 4
+_IN_A_ROW = 5  # as there are formats
 
 
 class Starts(NamedTuple):
@@ -69,9 +69,9 @@ def starts_of(cells: pd.DataFrame) -> list[Starts]:
 
 def by_start(pairs: list[Starts], metric: str) -> Figure:
     """Loss above score, a column each pair, all of one task; bands are standard deviations over seeds."""
-    across = min(_IN_A_ROW, len(pairs))
-    down = -(-len(pairs) // across)
-    figure = Figure(figsize=(max(5.0, 1.2 + 2.6 * across), 4.6 * down), layout="constrained")
+    down = -(-len(pairs) // _IN_A_ROW)
+    across = -(-len(pairs) // down)
+    figure = Figure(figsize=(max(5.5, 1.2 + 2.3 * across), 4.6 * down), layout="constrained")
     grid = figure.subplots(2 * down, across, squeeze=False)
     window = _window([cell["records"] for pair in pairs for cell in pair])
     labels = (_loss_label(window).replace(", ", ",\n"), f"{METRICS.get(metric, metric)},\ndevelopment set")
@@ -123,7 +123,8 @@ def _with_band(axes: Axes, values: pd.DataFrame, **style: Any) -> None:
 
 def _window(records: Any) -> int:
     """Steps that a loss is averaged over: a twentieth of the shortest run."""
-    return max(1, min(len(run.get("step_losses") or ()) for runs in records for run in runs) // 20)
+    lengths = [len(run["step_losses"]) for runs in records for run in runs if run.get("step_losses")]
+    return max(1, min(lengths, default=0) // 20)
 
 
 def _loss_label(window: int) -> str:
