@@ -128,7 +128,8 @@ def _records(paths: Iterable[Path]) -> tuple[list[dict[str, Any]], list[str], li
     for path in map(Path, found):
         try:
             record = read_record(path)
-            settings_of(record), score_of(record, "last"), score_of(record, "best")  # all that is asked of it alone
+            if record["status"] == "finished":  # all that is asked of it alone; others have no metrics yet
+                settings_of(record), score_of(record, "last"), score_of(record, "best")
             records.append(record)
         except Exception as error:  # whatever it is, the others are reported
             reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {quoted(str(error))}"
