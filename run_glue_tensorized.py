@@ -71,6 +71,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.architectures import skeleton
     from tensorized_adapters.data.loading import load_data
     from tensorized_adapters.job import pretrained
+    from tensorized_adapters.job.contribution import Contribution
     from tensorized_adapters.job.identity import used_roles
     from tensorized_adapters.job.measure import evaluate, metric_function, predict, prediction_files, train_metrics
     from tensorized_adapters.job.results import best_of, history_of, size_of_adapter
@@ -147,6 +148,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         )
         if training_args.do_train:
             trainer.check_optimizer_and_schedule()
+    if run_args.measure_contribution:
+        contribution = Contribution(trainer, task, run_args.max_train_metric_samples)  # the model is untrained yet
     checkpoint = run.checkpoint()
     if checkpoint:
         check_adapter_fits(model, *read_adapter(checkpoint / ADAPTER_FOLDER), checkpoint, same_labels=True)
@@ -185,6 +188,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             "train_samples_per_second": result.metrics["train_samples_per_second"],
         }
         metrics |= train_metrics(trainer, sets.train, task, run_args.max_train_metric_samples)
+        if run_args.measure_contribution:
+            run.record["contribution"] = contribution.measured()
         save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which NaN does not survive
         run.record["history"] = history_of(trainer.state.log_history)
         run.record["best_epoch"] = best_of(run.record["history"], task)

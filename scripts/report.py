@@ -1,7 +1,8 @@
 """Tables and figures from run records (run.json) at any depth below RESULTS.
 
-Writes into --output_dir: report.html (everything, in one file), tables.md, tables.tex, scores.csv, parameters.csv, and
-figures/ as PNG and SVG. Scores are means over seeds of runs that differ in nothing else; what is missing is listed.
+Writes into --output_dir: report.html (everything, in one file), tables.md, tables.tex, scores.csv, parameters.csv,
+contribution.csv where runs measured what adapters account for, and figures/ as PNG and SVG. Scores are means over
+seeds of runs that differ in nothing else; what is missing is listed.
 """
 
 import sys
@@ -25,13 +26,16 @@ from tensorized_adapters.errors import UsageError  # noqa: E402
 def main(argv: list[str]) -> int:
     try:
         arguments = _parser().parse_args(argv)
+        from reporting.summaries import mean_table
         from reporting.tables import markdown, score_table
         from reporting.write import write_report
 
         results = write_report(arguments.results, arguments.output_dir, arguments.published)
     except UsageError as error:
         return tell("error", error, 2)
-    print(markdown(score_table(results, "last", arguments.published)))
+    for table in (score_table(results, "last", arguments.published), mean_table(results)):
+        if table:
+            print(markdown(table))
     for line in results.missing:
         print(f"missing: {line}")
     for line in results.notes:

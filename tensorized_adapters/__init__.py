@@ -20,6 +20,7 @@ _HOME = {
     "adapters_off": "methods.verbs",
     "merge_adapters": "methods.merging",
     "unmerge_adapters": "methods.merging",
+    "updates_off": "methods.verbs",
     "count_trained": "methods.parameters",
     "optimizer_groups": "methods.parameters",
     "save_adapter": "saving.adapter",

@@ -101,6 +101,15 @@ def _are_evaluations(value: Any) -> bool:
     return entries and all(is_number(entry.get("step", 0)) for entry in value)
 
 
+def _are_names(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(entry, str) for entry in value))
+
+
+def _are_measures(value: Any) -> bool:
+    """Numbers by name at any depth, or None."""
+    return value is None or is_number(value) or (isinstance(value, dict) and all(map(_are_measures, value.values())))
+
+
 _TEXT_OR_NONE = (_is(str, type(None)), "a text")
 _ANY: _Rules = {
     "arguments": (_is(dict), "arguments by name"),
@@ -121,6 +130,8 @@ _FINISHED: _Rules = {
     "git": (_is_git, "a commit, and whether it is clean"),
     "history": (_are_evaluations, "evaluations with their steps"),
     "step_losses": (_are_losses, "finite numbers"),
+    "contribution": (lambda value: _are_measures(value) and not is_number(value), "losses and scores by name"),
+    "given": (_are_names, "names of flags"),
     "adapter_bytes": (lambda value: value is None or _is_count(value), "a size in bytes"),
 }
 _ARGUMENTS: _Rules = {

@@ -1,57 +1,21 @@
-"""The figures: score against trained parameters, score against rank, loss and score against step.
-
-Colours are Okabe and Ito's, which colour-blind readers can tell apart; shapes say the same once more.
-"""
+"""The figures of a report: score and gap against trained parameters, score against rank, what adapters account for,
+and the course of training."""
 
 import io
 import textwrap
 from collections.abc import Iterator
-from typing import Any
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from .checked import is_number
+from .curves import by_start, by_step, starts_of
 from .records import Results
+from .style import QUIET, STYLE, add_legend, label_of, lines_of, look_of, panels_of
 from .tables import METRICS
-
-# family -> name, colour, marker; formats are filled, other methods hollow
-_LOOKS = {
-    "cp": ("CP", "#0072B2", "o"),
-    "tucker": ("Tucker", "#D55E00", "s"),
-    "tt": ("Tensor-Train", "#009E73", "^"),
-    "tr": ("Tensor-Ring", "#CC79A7", "D"),
-    "matrix": ("low-rank matrix", "#56B4E9", "p"),
-    "dense": ("dense adapters", "#000000", "X"),
-    "compacter": ("Compacter", "#E69F00", "P"),
-    "bitfit": ("BitFit", "#56B4E9", "v"),
-    "layer_norm": ("LayerNorms", "#666666", "*"),
-    "head": ("head", "#666666", "o"),
-    "lora": ("LoRA", "#E69F00", "<"),
-    "ia3": ("(IA)³", "#D55E00", ">"),
-    "diff_pruning": ("diff pruning", "#56B4E9", "h"),
-    "full": ("full fine-tuning", "#000000", "s"),
-}
-_FORMATS = ("cp", "tucker", "tt", "tr", "matrix")
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
-_STYLE = {
-    "font.size": 10,
-    "axes.grid": True,
-    "grid.color": "#e0e0e0",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.parse_math": False,  # names are the user's, and a $ in them is one
-    "svg.hashsalt": "tensorized_adapters",  # the same figure is the same file
-    "svg.fonttype": "path",
-}
-_LEGEND_ROW_INCHES, _LETTERS_PER_INCH = 0.24, 12.5
 
 
 def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
@@ -59,54 +23,85 @@ def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
     shades = results.cells.groupby("family")["variant"].transform(lambda variants: pd.factorize(variants)[0])
     cells = results.cells.assign(shade=shades)  # the variant's number among those of its family
     tensorized = cells[cells["rank"] > 0]
-    with matplotlib.rc_context(_STYLE):
-        yield "score_by_parameters", "Score against trained parameters", _by_parameters(cells, results.metrics)
+    with matplotlib.rc_context(STYLE):
+        yield "score_by_parameters", "Score against trained parameters", _scores_by_parameters(cells, results.metrics)
         if tensorized["rank"].nunique() > 1:
             yield "score_by_rank", "Score against rank", _by_rank(tensorized, results.metrics)
+        if not (shared := cells.dropna(subset="share_mean")).empty:
+            yield "share_of_adapters", "What adapters account for", _shares(shared)
+        if not (with_gap := cells.dropna(subset="gap_mean")).empty:
+            yield "gap_by_parameters", "Train-to-development gap", _gaps_by_parameters(with_gap, results.metrics)
         for task, metric in results.metrics.items():
-            yield f"training_{_file_name(task)}", f"Training on {task}", _by_step(cells[cells["task"] == task], metric)
+            of_task = cells[cells["task"] == task]
+            yield f"training_{_file_name(task)}", f"Training on {task}", by_step(of_task, metric)
+            if pairs := starts_of(of_task):
+                title = f"Calibrated and published start on {task}"
+                yield f"starts_{_file_name(task)}", title, by_start(pairs, metric)
 
 
 def as_bytes(figure: Figure, kind: str) -> bytes:
     """The figure as a ``png`` or ``svg`` file."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()
 
 
-def _by_parameters(cells: pd.DataFrame, metrics: dict[str, str]) -> Figure:
+def _scores_by_parameters(cells: pd.DataFrame, metrics: dict[str, str]) -> Figure:
     handles: dict[str, Line2D] = {}
-    figure, panels = _panels(metrics)
+    figure, panels = panels_of({task: METRICS.get(metric, metric) for task, metric in metrics.items()})
     for task, axes in panels.items():
         of_task = cells[cells["task"] == task]
-        for line in _lines(of_task):
-            x, y, look = line["trained"], line["last_mean"], _look(line.iloc[0])
-            spread = line["last_std"].fillna(0)
-            axes.errorbar(x, y, spread, color=look["color"], linestyle="none", elinewidth=1, capsize=2)
-            axes.plot(x, y, linestyle="-" if len(x) > 1 else "none", linewidth=0.8, **look)
-            handles.setdefault(_legend(line), Line2D([], [], linestyle="none", **look))
-        low, high = of_task["trained"].min() / 1.3, of_task["trained"].max() * 1.3
-        front = [*(front := _pareto(list(zip(of_task["trained"], of_task["last_mean"])))), (high, front[-1][1])]
+        handles |= _against_parameters(axes, of_task, "last")
+        front = pareto(list(zip(of_task["trained"], of_task["last_mean"])))
+        front.append((axes.get_xlim()[1], front[-1][1]))
         axes.step(*zip(*front), where="post", color="#999999", linestyle="--", linewidth=1.2, zorder=1)
-        axes.set_xscale("log")
-        axes.set_xlim(low, high)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-        axes.xaxis.set_major_formatter(EngFormatter())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("trained parameters")
     handles["Pareto front"] = Line2D([], [], color="#999999", linestyle="--")
-    _add_legend(figure, handles)
+    add_legend(figure, handles)
     return figure
+
+
+def _gaps_by_parameters(cells: pd.DataFrame, metrics: dict[str, str]) -> Figure:
+    handles: dict[str, Line2D] = {}
+    tasks = {task: metric for task, metric in metrics.items() if task in set(cells["task"])}
+    labels = {task: f"training − development\n{METRICS.get(metric, metric)}" for task, metric in tasks.items()}
+    figure, panels = panels_of(labels)
+    for task, axes in panels.items():
+        handles |= _against_parameters(axes, cells[cells["task"] == task], "gap")
+        axes.axhline(0, color="#999999", linewidth=0.8, zorder=1)
+    add_legend(figure, handles)
+    return figure
+
+
+def _against_parameters(axes: Axes, of_task: pd.DataFrame, value: str) -> dict[str, Line2D]:
+    """Means and deviations of a value of one task's cells; returns what a legend says of them."""
+    handles: dict[str, Line2D] = {}
+    for line in lines_of(of_task):
+        x, y, look = line["trained"], line[f"{value}_mean"], look_of(line.iloc[0])
+        spread = line[f"{value}_std"].fillna(0)
+        axes.errorbar(x, y, spread, color=look["color"], linestyle="none", elinewidth=1, capsize=2)
+        axes.plot(x, y, linestyle="-" if len(x) > 1 else "none", linewidth=0.8, **look)
+        handles.setdefault(label_of(line), Line2D([], [], linestyle="none", **look))
+    low, high = of_task["trained"].min() / 1.3, of_task["trained"].max() * 1.3
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    narrow = high < 4 * low  # too narrow for the ticks of a logarithmic axis
+    axes.xaxis.set_major_locator(
+        MaxNLocator(5) if narrow else LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,))
+    )
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("trained parameters")
+    return handles
 
 
 def _by_rank(cells: pd.DataFrame, metrics: dict[str, str]) -> Figure:
     handles: dict[str, Line2D] = {}
-    figure, panels = _panels(metrics)
+    figure, panels = panels_of({task: METRICS.get(metric, metric) for task, metric in metrics.items()})
     ranks = sorted(cells["rank"].unique())
     for task, axes in panels.items():
-        for number, line in enumerate(_lines(cells[cells["task"] == task])):
-            x, y, look = line["rank"], line["last_mean"], _look(line.iloc[0])
+        for number, line in enumerate(lines_of(cells[cells["task"] == task])):
+            x, y, look = line["rank"], line["last_mean"], look_of(line.iloc[0])
             spread = line["last_std"].fillna(0)
             axes.plot(x, y, **look)
             axes.fill_between(x, y - spread, y + spread, color=look["color"], alpha=0.12, linewidth=0)
@@ -114,103 +109,54 @@ def _by_rank(cells: pd.DataFrame, metrics: dict[str, str]) -> Figure:
             for rank, scores in zip(x, line["scores"]):
                 if len(scores) > 1:
                     axes.plot([rank * shift] * len(scores), scores, ".", color=look["color"], markersize=3.5)
-            handles.setdefault(_legend(line), Line2D([], [], **look))
+            handles.setdefault(label_of(line), Line2D([], [], **look))
         axes.set_xscale("log", base=2)
         axes.set_xticks(ranks, [str(rank) for rank in ranks])
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("rank")
-    handles["single seeds"] = Line2D([], [], color="#666666", marker=".", linestyle="none", markersize=5)
-    _add_legend(figure, handles)
+    handles["single seeds"] = Line2D([], [], color=QUIET, marker=".", linestyle="none", markersize=5)
+    add_legend(figure, handles)
     return figure
 
 
-def _by_step(cells: pd.DataFrame, metric: str) -> Figure:
-    """Of one task."""
-    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    handles: dict[str, Line2D] = {}
-    task = cells["task"].iloc[0]
-    window = max(1, min(len(run.get("step_losses") or ()) for runs in cells["records"] for run in runs) // 20)
-    for line in _lines(cells):
-        for number, cell in enumerate(line.itertuples()):
-            look = _look(cell)
-            style = {"color": look["color"], "linestyle": _DASHES[number % len(_DASHES)], "linewidth": 1.3}
-            losses = [run["step_losses"] for run in cell.records if run.get("step_losses")]
-            if losses:
-                shortest = min(map(len, losses))
-                loss = np.mean([values[:shortest] for values in losses], axis=0)
-                smooth = np.convolve(loss, np.ones(window) / window, "valid")
-                left.plot(np.arange(window, shortest + 1), smooth, **style)
-            scores = _history(cell.records, f"eval_{metric}")
-            marks = {"marker": look["marker"], "markersize": 5, "markerfacecolor": look["markerfacecolor"]}
-            every = max(1, len(scores) // 8)
-            right.plot(scores.index, scores, markevery=every, **marks, **style)
-            handles[cell.method] = Line2D([], [], **marks, **style)
-    over = f", mean of {window} steps" if window > 1 else ""
-    left.set(title=f"{task}: training loss", xlabel="step", ylabel=f"loss{over}")
-    right.set(title=f"{task}: development set", xlabel="step", ylabel=METRICS.get(metric, metric))
-    for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    _add_legend(figure, handles)
-    return figure
-
-
-def _history(runs: list[dict[str, Any]], key: str) -> pd.Series:
-    """Mean over runs of the metric at each evaluated step that all of them have."""
-    histories = [
-        {e["step"]: e[key] for e in run.get("history") or () if is_number(e.get(key)) and "step" in e} for run in runs
-    ]
-    return pd.DataFrame(histories).dropna(axis=1).mean().sort_index()
-
-
-def _lines(cells: pd.DataFrame) -> list[pd.DataFrame]:
-    """Cells of one task; those that differ in rank alone are one line, by ascending rank."""
-    variant = cells["variant"].where(cells["rank"] > 0, cells["method"])
-    return [line for _, line in cells.groupby([cells["family"], variant], sort=False)]
-
-
-def _panels(metrics: dict[str, str]) -> tuple[Figure, dict[str, Axes]]:
-    """A panel a task, three in a row."""
-    across = min(3, len(metrics))
-    down = -(-len(metrics) // across)
-    figure = Figure(figsize=(max(6.0, 3.7 * across), 3.4 * down + 0.9), layout="constrained")
-    axes = list(figure.subplots(down, across, squeeze=False).flat)
-    for unused in axes[len(metrics) :]:
+def _shares(cells: pd.DataFrame) -> Figure:
+    """A line a method, the first one on top; a panel a task."""
+    methods, tasks = list(cells["method"].unique()), sorted(cells["task"].unique())
+    names = [textwrap.fill(method, 40) for method in methods]
+    across = min(3, len(tasks))
+    down = -(-len(tasks) // across)
+    lines = sum(1 + 0.7 * name.count("\n") for name in names)
+    size = (2.0 + 2.7 * across, (0.9 + 0.3 * lines) * down)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat
+    for task, axes in zip(tasks, panels):
+        of_task = cells[cells["task"] == task]
+        for cell in of_task.itertuples():
+            row, look = methods.index(cell.method), look_of(cell)
+            if cell.share_count > 1:
+                axes.plot(cell.shares, [row + 0.22] * len(cell.shares), ".", color=look["color"], markersize=3.5)
+                axes.errorbar(cell.share_mean, row, xerr=cell.share_std, color=look["color"], elinewidth=1, capsize=2)
+            axes.plot(cell.share_mean, row, **look)
+        for edge in (0, 1):
+            axes.axvline(edge, color="#999999", linewidth=0.8, zorder=1)
+        axes.set(title=task, xlabel="share of the loss's fall")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+    for unused in panels[len(tasks) :]:
         unused.remove()
-    panels = dict(zip(metrics, axes))
-    for task, panel in panels.items():
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-        panel.set(title=task, ylabel=METRICS.get(metrics[task], metrics[task]))
-    return figure, panels
+    first = figure.axes[0]
+    first.set_yticks(range(len(methods)), names)
+    first.set_ylim(len(methods) - 0.4, -0.6)
+    if (cells["share_count"] > 1).any():
+        mean = Line2D([], [], color=QUIET, marker="o", linewidth=1, markersize=6)
+        seeds = Line2D([], [], color=QUIET, marker=".", linestyle="none", markersize=5)
+        add_legend(figure, {"mean ± standard deviation": mean, "single seeds": seeds})
+    return figure
 
 
-def _look(cell: Any) -> dict[str, Any]:
-    _, colour, marker = _LOOKS[cell.family]
-    faces = (colour, "white", "#d0d0d0") if cell.family in _FORMATS else ("white", "#d0d0d0", colour)
-    face = faces[cell.shade % len(faces)]
-    return {"color": colour, "marker": marker, "markersize": 6, "markerfacecolor": face, "markeredgewidth": 1.2}
-
-
-def _legend(line: pd.DataFrame) -> str:
-    first = line.iloc[0]
-    name = _LOOKS[first["family"]][0]
-    if not first["rank"]:
-        return name + first["method"].removeprefix(first["record"]["method"])
-    ranks = ", ".join(map(str, line["rank"]))
-    return f"{name} {first['variant']}".strip() + f" ({'rank' if len(line) == 1 else 'ranks'} {ranks})"
-
-
-def _add_legend(figure: Figure, handles: dict[str, Line2D]) -> None:
-    """Below the panels, where it covers nothing; the figure grows by its height."""
-    letters = int(figure.get_figwidth() * _LETTERS_PER_INCH)
-    labels = [textwrap.fill(label, letters - 8) for label in handles]
-    across = max(1, letters // (max(len(line) for label in labels for line in label.splitlines()) + 8))
-    lines = sum(1 + label.count("\n") for label in labels)
-    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW_INCHES * -(-lines // across))
-    figure.legend(handles.values(), labels, loc="outside lower center", ncols=across, frameon=False, fontsize=9)
-
-
-def _pareto(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def pareto(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Those that no other point beats with as few parameters, by ascending parameters."""
     front: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -point[1])):

@@ -5,6 +5,7 @@ arguments, input files, versions, commit, threads, GPU and number of GPUs.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,12 +32,14 @@ class Results:
     ``runs``, finished ones with a score, have the columns
         method, task: as in the paper's tables, cp-4 and mrpc, and what tells them from others of the same name;
         metric: the task's primary one; seed; last, best: its value at the last and at the best epoch;
+        gap: its value on the training set less that on the development set, of the weights at the end;
+        share: of the fall of the training loss, what adapters account for; both NaN where the record lacks it;
         family: a format of the tensorized adapters, or another method; rank: 0 for other methods;
         variant: what the method's name says beside method and rank;
         trained, percent: parameters; record.
     ``cells``, one a method and task, have those of the first seed, and over seeds
         last_mean, last_std, last_count, best_mean, ...: with sample standard deviations, NaN for a single run;
-        seeds, scores (at the last epoch), records: lists.
+        seeds, scores (at the last epoch), shares, records: lists.
     """
 
     runs: pd.DataFrame
@@ -95,6 +98,18 @@ def score_of(record: dict[str, Any], which: str) -> Optional[float]:
     return score if is_number(score) else None
 
 
+def gap_of(record: dict[str, Any]) -> float:
+    """The training set's primary metric less the development set's, of the same weights; NaN without one of them."""
+    values = [record["metrics"].get(f"{of}_{record['primary_metric']}") for of in ("train", "eval")]
+    return values[0] - values[1] if all(map(is_number, values)) else math.nan
+
+
+def share_of(record: dict[str, Any]) -> float:
+    """The adapters' share of the fall of the training loss; NaN if not measured, or if it did not fall."""
+    share = (record.get("contribution") or {}).get("share")
+    return share if is_number(share) else math.nan
+
+
 def _records(paths: Iterable[Path]) -> tuple[list[dict[str, Any]], list[str], list[str]]:
     found: dict[str, None] = {}
     missing: list[str] = []
@@ -113,7 +128,8 @@ def _records(paths: Iterable[Path]) -> tuple[list[dict[str, Any]], list[str], li
     for path in map(Path, found):
         try:
             record = read_record(path)
-            settings_of(record), score_of(record, "last"), score_of(record, "best")  # all that is asked of it alone
+            if record["status"] == "finished":  # all that is asked of it alone; others have no metrics yet
+                settings_of(record), score_of(record, "last"), score_of(record, "best")
             records.append(record)
         except Exception as error:  # whatever it is, the others are reported
             reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {quoted(str(error))}"
@@ -187,6 +203,8 @@ def _run(method: str, task: str, seed: int, record: dict[str, Any]) -> dict[str,
         "seed": seed,
         "last": score_of(record, "last"),
         "best": score_of(record, "best"),
+        "gap": gap_of(record),
+        "share": share_of(record),
         "family": family,
         "rank": rank,
         "variant": method.removeprefix(f"{family}-{rank}" if tensorized else record["method"]).strip(),
@@ -198,10 +216,11 @@ def _run(method: str, task: str, seed: int, record: dict[str, Any]) -> dict[str,
 
 def _cells(runs: pd.DataFrame) -> pd.DataFrame:
     groups = runs.groupby(["method", "task"], sort=False)
-    scores = groups[["last", "best"]].agg(["mean", "std", "count"])
+    values = ["last", "best", "gap", "share"]
+    scores = groups[values].agg(["mean", "std", "count"])
     scores.columns = ["_".join(names) for names in scores.columns]
-    lists = groups.agg(seeds=("seed", list), scores=("last", list), records=("record", list))
-    return groups.first().drop(columns=["seed", "last", "best"]).join([scores, lists]).reset_index()
+    lists = groups.agg(seeds=("seed", list), scores=("last", list), shares=("share", list), records=("record", list))
+    return groups.first().drop(columns=["seed", *values]).join([scores, lists]).reset_index()
 
 
 def _holes(runs: pd.DataFrame) -> list[str]:

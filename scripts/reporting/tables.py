@@ -34,14 +34,7 @@ class Table:
 
 def score_table(results: Results, which: str, published: bool) -> Table:
     """Mean and standard deviation over seeds of the primary metric, at the ``last`` or the ``best`` epoch."""
-    columns = {task: f"{task} ({METRICS.get(metric, metric)})" for task, metric in results.metrics.items()}
-    cells = results.cells.set_index(["method", "task"])
-    scores = cells[[f"{which}_{name}" for name in ("mean", "std", "count")]].apply(lambda cell: _score(*cell), axis=1)
-    scores, means = (
-        values.unstack().reindex(index=results.methods, columns=list(columns)).rename(columns=columns)
-        for values in (scores, cells[f"{which}_mean"])
-    )
-    scores = scores.fillna("–")
+    scores, means = by_task(results, which)
     caption = "Mean ± sample standard deviation over seeds (their number in brackets where it is above one), on the "
     caption += "development set; the highest mean of a column is marked."
     if which == "best":
@@ -49,12 +42,26 @@ def score_table(results: Results, which: str, published: bool) -> Table:
     if published:
         caption += " Published: single runs of bert-base-cased."
         names = results.cells.groupby("method", sort=False)["record"].first().map(_published_name)
-        for task in [task for task in columns if task in PUBLISHED_SCORES]:
+        for task in [task for task in results.metrics if task in PUBLISHED_SCORES]:
             scores[f"{task} as published"] = [_published(name, task) for name in names]
     scores = scores.reset_index(names="method")
     means = means.round(12)  # the same scores in another order differ in the last bit
     best = means.eq(means.max()).reset_index(names="method").assign(method=False)
     return Table(f"Scores, {which} epoch", caption, scores, best.reindex(columns=scores.columns, fill_value=False))
+
+
+def by_task(results: Results, value: str, of_metric: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Mean and standard deviation over seeds of a value of the cells, as text, and the mean: by method and task,
+    which is named with its metric if the value is one ``of_metric``."""
+    columns = {task: f"{task} ({METRICS.get(metric, metric)})" for task, metric in results.metrics.items()}
+    columns = columns if of_metric else dict(zip(columns, columns))
+    cells = results.cells.set_index(["method", "task"])
+    texts = cells[[f"{value}_{name}" for name in ("mean", "std", "count")]].apply(lambda cell: _score(*cell), axis=1)
+    texts, means = (
+        values.unstack().reindex(index=results.methods, columns=list(columns)).rename(columns=columns)
+        for values in (texts, cells[f"{value}_mean"])
+    )
+    return texts.fillna("–"), means
 
 
 def parameter_table(results: Results, published: bool) -> Table:
@@ -109,7 +116,7 @@ def html_table(table: Table) -> str:
 
 def scores_csv(results: Results) -> str:
     """One line a method and task, in full precision."""
-    columns = "method task metric seeds last_mean last_std best_mean best_std trained percent".split()
+    columns = "method task metric seeds last_mean last_std best_mean best_std gap_mean gap_std trained percent".split()
     seeds = results.cells["seeds"].map(lambda seeds: " ".join(map(str, seeds)))
     return as_csv(results.cells.assign(seeds=seeds)[columns])
 
@@ -145,7 +152,14 @@ def _marked(table: Table, escape: Callable[[str], str], mark: Callable[[str], st
     return escaped.where(~table.best, escaped.map(mark))
 
 
-_TEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "²": "$^2$",
+}
 _TEX |= {character: "\\" + character for character in "&%$#_{}"}
 
 

@@ -67,6 +67,11 @@ def check_together(arguments: Arguments) -> None:
         raise UsageError(
             f"--cache_frozen_prefix needs --adapter_layers, and --method {method} cannot choose layers; leave it out"
         )
+    if arguments.run.measure_contribution and (arguments.run.adapter_path or not training.do_train):
+        raise UsageError(
+            "--measure_contribution compares a training's end with its start from an untrained adapter: it needs "
+            "--do_train and no --adapter_path; leave it out"
+        )
     if data.task_name and data.dataset_name:
         raise UsageError("--task_name and --dataset_name exclude each other")
     if any(getattr(data, name) for name in FILE_FLAGS):

@@ -95,6 +95,8 @@ def check_owned(given: dict[str, Any], config: AdapterConfig) -> None:
         raise UsageError(f"--{min(unused)} is of no use with {placement}; leave one of them out")
     if config.method != "tensorized" and "target_params" in given:
         foreign.add("target_params")
+    if "adapter_sites" not in METHOD_FIELDS[config.method] and "measure_contribution" in given:
+        foreign.add("measure_contribution")  # of residual adapters
     if foreign:
         raise UsageError(f"--{sorted(foreign)[0]} does not belong to --method {config.method}; leave one of them out")
 

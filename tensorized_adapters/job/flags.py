@@ -88,6 +88,13 @@ class RunArguments:
             "examples, drawn by the seed."
         },
     )
+    measure_contribution: bool = field(
+        default=False,
+        metadata={
+            "help": "Measure what the adapters account for: losses and scores before the first step, as trained, and "
+            "as trained with the adapters' updates left out. Changes nothing of the training."
+        },
+    )
     overwrite_output_dir: bool = field(
         default=False,
         metadata={"help": "Start anew: remove what this program wrote to --output_dir before, and nothing else."},

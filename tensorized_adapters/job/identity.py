@@ -23,7 +23,7 @@ _WITHOUT_EFFECT = (
     "output_dir overwrite_output_dir resume_from_checkpoint cache_dir token overwrite_cache report_to "
     "run_name project disable_tqdm debug skip_memory_metrics log_ logging_ trackio_ hub_ push_to_hub "
     "dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor ddp_ "
-    "prefix_cache_dir "
+    "prefix_cache_dir measure_contribution "
     "save_on_each_node save_total_limit eval_accumulation_steps torch_empty_cache_steps local_rank _n_gpu cpu_threads"
 ).split()
 # What the state of an optimizer and its schedule brings along: a checkpoint trains on under its own.

@@ -36,12 +36,18 @@ def train_metrics(trainer: Trainer, examples: Dataset, task: Task, limit: int) -
             f"train metrics are of {limit:,} of the {len(examples):,} training examples, drawn by the seed; "
             "--max_train_metric_samples takes more"
         )
-        drawn = np.random.default_rng(trainer.args.seed).choice(len(examples), limit, replace=False)
-        examples = examples.select(np.sort(drawn))
-    values = trainer.predict(longest_first(examples), metric_key_prefix="train").metrics
+    examples = train_sample(examples, limit, trainer.args.seed)
+    values = trainer.predict(examples, metric_key_prefix="train").metrics
     names = (*task.metrics, "combined_score")
     metrics = {name: value for name, value in values.items() if name.removeprefix("train_") in names}
     return metrics | {"train_metric_samples": len(examples)}
+
+
+def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
+    """The training examples that are measured, at most ``limit``, drawn by the seed; in the order of evaluation."""
+    if len(examples) > limit:
+        examples = examples.select(np.sort(np.random.default_rng(seed).choice(len(examples), limit, replace=False)))
+    return longest_first(examples)
 
 
 def evaluate(trainer: Trainer, examples: Dataset, task: Task, folder: Path, suffix: str) -> dict[str, Any]:

@@ -119,6 +119,8 @@ def results_table(record: dict[str, Any]) -> Table:
         table.add_row(f"best epoch ({best['epoch']:g}), {primary}", f"{best[primary]:.4f}")
     if "train_loss" in record["metrics"]:
         table.add_row("train_loss", f"{record['metrics']['train_loss']:.4f}")
+    if (share := (record.get("contribution") or {}).get("share")) is not None:
+        table.add_row("adapters' share of the fall of the training loss", f"{share:.4f}")
     counts = record["parameters"]
     table.add_section()
     table.add_row("trained parameters", f"{counts['trained']:,}")

@@ -127,6 +127,8 @@ class Run:
     def print_results(self) -> None:
         if self.finished:
             print(f"{self.path} holds this run, finished; nothing to do")
+            if self._arguments.run.measure_contribution and "contribution" not in self.record:
+                print("note: it was trained without --measure_contribution; --overwrite_output_dir trains it anew")
         console().print(results_table(self.record))
         print(f"record: {self.path / RECORD_FILE}")
 

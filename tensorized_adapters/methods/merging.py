@@ -20,7 +20,7 @@ def merge_adapters(model: PreTrainedModel) -> None:
     """
     model = unwrapped(model)
     adaptation = adaptation_of(model)
-    if adaptation.merged is not None or adaptation.off:
+    if adaptation.merged is not None or adaptation.switched_off:
         raise UsageError("the adapters are merged already, or off; undo that first")
     deltas = [(layer, delta.float()) for layer, delta in adaptation.method.deltas(model)]
     adaptation.merged = [(layer, layer.weight.detach().clone()) for layer, _ in deltas]

@@ -13,6 +13,7 @@ from ..errors import UsageError
 from .merging import unmerge_adapters
 from .parameters import Adaptation, adaptation_of, added_parameters, pretrained_parameters, unwrapped
 from .registry import method_of
+from .residual import ResidualAdapters
 
 
 def add_adapters(
@@ -101,22 +102,58 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
         UsageError: if the model is not adapted, or its adapters are merged.
     """
     model = unwrapped(model)
-    adaptation = adaptation_of(model)
-    if adaptation.merged is not None:
-        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) first")
+    adaptation = _not_merged(model)
     if adaptation.off:  # nested: it computes so already
         yield
         return
     pretrained = pretrained_parameters(model)
     trained = {name: pretrained[name].data for name in adaptation.originals}
     adaptation.off = True
+    with _switched_off(model, adaptation):
+        try:
+            for name, original in adaptation.originals.items():
+                pretrained[name].data = original.to(trained[name].device, trained[name].dtype)
+            yield
+        finally:
+            for name, values in trained.items():
+                pretrained[name].data = values
+            adaptation.off = False
+
+
+@contextmanager
+def updates_off(model: PreTrainedModel) -> Iterator[None]:
+    """Within it every adapter h -> h + update(h) hands h on, bit for bit; LayerNorms and head stay as trained.
+
+    What the model then loses is what its adapters account for. :func:`adapters_off` puts back all that was trained.
+
+    Raises:
+        UsageError: if the model is not adapted, its adapters are merged, or its method inserts no such adapters.
+    """
+    model = unwrapped(model)
+    adaptation = _not_merged(model)
+    if not isinstance(adaptation.method, ResidualAdapters):
+        raise UsageError(f"--method {adaptation.config.method} inserts no adapters h + update(h); use adapters_off")
+    with _switched_off(model, adaptation):
+        yield
+
+
+def _not_merged(model: PreTrainedModel) -> Adaptation:
+    adaptation = adaptation_of(model)
+    if adaptation.merged is not None:
+        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) first")
+    return adaptation
+
+
+@contextmanager
+def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[None]:
+    """What the method inserted does not compute; of nested ones the outermost switches."""
+    if adaptation.switched_off:
+        yield
+        return
+    adaptation.switched_off = True
     adaptation.method.switch(model, on=False)
     try:
-        for name, original in adaptation.originals.items():
-            pretrained[name].data = original.to(trained[name].device, trained[name].dtype)
         yield
     finally:
-        for name, values in trained.items():
-            pretrained[name].data = values
         adaptation.method.switch(model, on=True)
-        adaptation.off = False
+        adaptation.switched_off = False

@@ -40,6 +40,7 @@ from run_glue_tensorized import main
         ({"tensorised_layer_rank": 4}, "did you mean --tensorized_layer_rank?"),
         ({"method": "head"}, "--adapter_projection_type does not belong to --method head"),
         ({"method": "head", "adapter_projection_type": None, "tensorized_layer_rank": 4}, "does not belong"),
+        ({"measure_contribution": True, "method": "lora"} | dict.fromkeys(OWN), "does not belong to --method lora"),
         ({"load_best_model_at_end": True, "save_strategy": "steps"}, "load_best_model_at_end"),
         ({"train_layer_norm": False, "layer_norm_learning_rate": 1e-3}, "contradicts --train_layer_norm False"),
         ({"cache_frozen_prefix": True, "adapter_layers": "1", "prefix_cache_dir": "/proc/no"}, "--prefix_cache_dir"),

@@ -13,6 +13,7 @@ from tensorized_adapters import (
     remove_adapters,
     save_adapter,
     unmerge_adapters,
+    updates_off,
 )
 from tensorized_adapters.adapters.insertion import adapters_of
 
@@ -63,11 +64,16 @@ def test_a_merged_model_computes_with_the_plain_models_steps(monkeypatch):
 def test_what_a_merged_model_is_not_for_is_refused(tmp_path):
     model = add_adapters(tiny_model(), MERGED["cp"])
     merge_adapters(model)
-    for refused in (lambda: save_adapter(model, tmp_path), lambda: adapters_off(model).__enter__()):
+    off = [lambda: adapters_off(model).__enter__(), lambda: updates_off(model).__enter__()]
+    for refused in (lambda: save_adapter(model, tmp_path), *off):
         with pytest.raises(UsageError, match="merged into the weights; unmerge_adapters"):
             refused()
     with pytest.raises(UsageError, match="merged already"):
         merge_adapters(model)
+    unmerged = add_adapters(tiny_model(), MERGED["cp"])
+    for context in (adapters_off, updates_off):
+        with context(unmerged), pytest.raises(UsageError, match="merged already, or off"):
+            merge_adapters(unmerged)
     for key in ("tensorized", "parallel", "dense", "bitfit", "ia3"):
         with pytest.raises(UsageError, match="is no update of weights and cannot be merged"):
             merge_adapters(add_adapters(tiny_model(), CONFIGS[key]))

@@ -13,8 +13,9 @@ from records import put, scores
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 import report  # noqa: E402
-from reporting.figures import _lines, _pareto  # noqa: E402
+from reporting.figures import pareto  # noqa: E402
 from reporting.records import read_results  # noqa: E402
+from reporting.style import lines_of  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_what_differs_in_more_than_the_rank_is_a_line_of_its_own(real, tmp_path,
         put(tmp_path / f"plain{rank}", real, 0.8, tensorized_layer_rank=rank)
         name = f"cp-{rank} ({told})"
         put(tmp_path / f"other{rank}", real, 0.7, method=name, tensorized_layer_rank=rank, **setting)
-    lines = [(list(line["rank"]), set(line["variant"])) for line in _lines(read_results([tmp_path]).cells)]
+    lines = [(list(line["rank"]), set(line["variant"])) for line in lines_of(read_results([tmp_path]).cells)]
     assert lines == [([2, 4], {""}), ([2, 4], {f"({told})"})]
 
 
@@ -48,6 +49,7 @@ def test_means_and_deviations_over_seeds(results, tmp_path, capsys):
 def test_what_is_missing_is_said(results, real, tmp_path, capsys):
     failed = put(results / "failed", real, 0, task="rte", tensorized_layer_rank=4)
     failed |= {"status": "failed", "reason": "out of memory"}
+    del failed["metrics"]  # which are written last
     (results / "failed" / "run.json").write_text(json.dumps(failed))
     entry = {"task": "mrpc", "method": "tr-9", "seed": 1, "state": "refused", "reason": "too large"}
     (results / "sweep.json").write_text(json.dumps({"trials": {"x": entry}}))
@@ -136,7 +138,7 @@ def test_the_same_run_twice_counts_once(results, real, tmp_path):
 def test_the_files(results, tmp_path):
     out = tmp_path / "out"
     assert report.main([str(results), "--output_dir", str(out), "--published"]) == 0
-    for stem in ("score_by_parameters", "score_by_rank", "training_mrpc", "training_rte"):
+    for stem in ("score_by_parameters", "score_by_rank", "gap_by_parameters", "training_mrpc", "training_rte"):
         assert (out / "figures" / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in (out / "figures" / f"{stem}.svg").read_bytes()
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
@@ -148,7 +150,7 @@ def test_the_files(results, tmp_path):
 def test_latex_is_balanced_and_escaped(results, tmp_path):
     report.main([str(results), "--output_dir", str(tmp_path / "out")])
     text = (tmp_path / "out" / "tables.tex").read_text()
-    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 3
+    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 5
     assert text.count("{") == text.count("}") and r"\textbf{0.827 $\pm$ 0.025 (3)}" in text
     assert "layer\\_norm" in text and not re.search(r"(?<!\\)[_%&](?!\s)", re.sub(r" & ", " ", text))
 
@@ -178,7 +180,7 @@ def test_the_page_needs_nothing_else_and_holds_every_command(results, tmp_path):
     reader.feed(text)
     assert not reader.open and len(reader.commands) == 7
     assert all(command.startswith("python run_glue_tensorized.py --") for command in reader.commands)
-    assert len(reader.sources) == 4 and all(
+    assert len(reader.sources) == 5 and all(
         source.startswith("data:image/svg+xml;base64,") for source in reader.sources
     )
     assert all(b"<svg" in base64.b64decode(source.split(",")[1]) for source in reader.sources)
@@ -193,7 +195,7 @@ def test_names_cannot_break_the_page(results, real, tmp_path):
 def test_the_pareto_front_against_brute_force():
     points = [(10, 0.5), (10, 0.6), (20, 0.6), (30, 0.9), (40, 0.8), (5, 0.1)]
     beaten = {p for p in points for q in points if q != p and q[0] <= p[0] and q[1] >= p[1]}
-    assert _pareto(points) == sorted(set(points) - beaten)
+    assert pareto(points) == sorted(set(points) - beaten)
 
 
 @pytest.mark.parametrize(("words", "told"), [(["nowhere"], "nowhere is not there"), (["."], "no finished run")])

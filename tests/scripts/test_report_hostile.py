@@ -31,6 +31,8 @@ BAD = {
     "history": {"history": [5]},
     "step": {"history": [{"step": "x"}]},
     "size": {"adapter_bytes": "large"},
+    "contribution": {"contribution": {"share": 0.5, "train": {"loss": {"initial": "high"}}}},
+    "given": {"given": [["seed"]]},
     "digits": {"seed": 10**400},
 }
 

@@ -36,10 +36,12 @@ def test_the_grid_is_the_product_of_what_each_method_has(job):
 
 
 def test_a_flag_goes_to_the_methods_that_own_it(job):
-    plan = trials("--projection_types cp --ranks 2 --methods lora,head --lora_r 4 --adapter_sites ffn", job)
+    words = "--lora_r 4 --adapter_sites ffn --measure_contribution True"
+    plan = trials(f"--projection_types cp --ranks 2 --methods lora,head {words}", job)
     of = {trial.config.method: trial for trial in plan}
     assert value(of["lora"], "--lora_r") == "4" and value(of["tensorized"], "--lora_r") is None
     assert value(of["tensorized"], "--adapter_sites") == "ffn" and value(of["head"], "--adapter_sites") is None
+    assert [method for method in of if value(of[method], "--measure_contribution")] == ["tensorized"]
 
 
 def test_what_stands_where_decides_which_flags_belong_to_a_trial(job):

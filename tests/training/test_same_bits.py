@@ -33,6 +33,7 @@ def reference(flags, tmp_path, *key, **changes):
         {"eval_on_start": True},
         {"do_eval": None, "validation_file": None},
         {"do_predict": True},
+        {"measure_contribution": True, "max_train_metric_samples": 20},
         {"logging_steps": 1, "save_strategy": "steps", "save_steps": 1},
         {"max_eval_samples": 3, "per_device_eval_batch_size": 2},
         {"dataloader_num_workers": 2, "dataloader_persistent_workers": True},
