@@ -1,6 +1,7 @@
 """Tiny local models and files: no network, no GLUE data. Everything is built once a session and only read."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -15,6 +16,13 @@ import torch  # noqa: E402
 from helpers import pairs, save_base, write_rows  # noqa: E402
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imports_frozen():
+    """Trainer collects garbage in every run; without this, half of a tiny run goes into looking at the libraries."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-import subprocess
+import signal
 import sys
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import pytest
 import torch
 from helpers import (
     OWN,
-    SCRIPT,
     argv,
     assert_equal_runs,
     kill_9_after_checkpoint,
@@ -22,6 +21,7 @@ from helpers import (
 )
 
 from run_glue_tensorized import main
+from tensorized_adapters.training import callbacks
 from tensorized_adapters.training.checkpoints import flaw_of_checkpoint, seal_checkpoint
 
 
@@ -162,20 +162,22 @@ def test_everything_in_a_checkpoint_loads_without_unpickling(flags):
         torch.load(path, weights_only=True)
 
 
-def test_sigterm_ends_with_143_and_a_record(flags, tmp_path):
-    terminator = (
-        "import os, signal, sys\n"
-        "import run_glue_tensorized, tensorized_adapters.training.callbacks as callbacks\n"
-        "seal = callbacks.seal_checkpoint\n"
-        "def stopping(path):\n"
-        "    seal(path); os.kill(os.getpid(), signal.SIGTERM)\n"
-        "callbacks.seal_checkpoint = stopping\n"
-        "sys.exit(run_glue_tensorized.main(sys.argv[1:]))\n"
-    )
-    env = os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
-    ended = subprocess.run([sys.executable, "-c", terminator, *argv(flags)], env=env, capture_output=True, text=True)
-    assert ended.returncode == 143
-    assert ended.stderr.splitlines()[-1].startswith("terminated: the same command goes on")
+def test_sigterm_ends_with_143_and_a_record(flags, tmp_path, monkeypatch):
+    def stopping(path):
+        seal_checkpoint(path)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(callbacks, "seal_checkpoint", stopping)
+    printed = tmp_path / "stderr"
+    child = os.fork()
+    if not child:
+        try:
+            sys.stderr = open(printed, "w", buffering=1)
+            os._exit(main(argv(flags)))
+        finally:
+            os._exit(99)  # never back into the parent's tests
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+    assert printed.read_text().splitlines()[-1].startswith("terminated: the same command goes on")
     assert record_of(flags["output_dir"])["status"] == "interrupted"
 
 

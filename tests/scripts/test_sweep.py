@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import argv, glue_folder, record_of
 
+pytestmark = pytest.mark.xdist_group("sweeps")  # in one worker, so that the undisturbed sweep runs once
 SWEEP = Path(__file__).parent.parent.parent / "scripts" / "sweep.py"
 
 
@@ -59,7 +60,7 @@ def starts(out):
 def module_flags(base, files):
     data = {"train_file": files["train"], "validation_file": files["validation"], "task_name": "mrpc"}
     actions = {"do_train": True, "do_eval": True, "disable_tqdm": True}
-    return {"model_name_or_path": base, "num_train_epochs": 40, "cpus_per_trial": 1} | data | actions
+    return {"model_name_or_path": base, "num_train_epochs": 9, "cpus_per_trial": 1} | data | actions
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_a_failing_trial_costs_only_itself(base, tmp_path):
 
 
 def test_a_killed_job_is_started_again(undisturbed, module_flags, tmp_path):
-    """The job kills itself at its second checkpoint, once."""
+    """The job kills itself at its seventh checkpoint of nine, checkpoint-42, once."""
     (tmp_path / "sitecustomize.py").write_text(KILLER.format(once=str(tmp_path / "once")))
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     words = words_of(module_flags, tmp_path / "s", trials_at_a_time=1)

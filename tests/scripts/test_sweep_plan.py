@@ -139,6 +139,15 @@ def test_a_trial_is_the_run_of_its_command(job, flags, tmp_path, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
+# An interpreter that writes down what it is to do with sweep.py, and where, instead of importing everything again.
+NOTING = """#!/bin/sh
+case $1 in
+    */sweep.py) printf '%s\\n' "$PWD" "$@" > "$0.noted" ;;
+    *) exec {python} "$@" ;;
+esac
+"""
+
+
 @pytest.mark.parametrize(
     ("script", "words", "count"),
     [
@@ -148,14 +157,24 @@ def test_a_trial_is_the_run_of_its_command(job, flags, tmp_path, capsys):
         ("reproduce_tables.sh", "--seeds 1,2 --num_train_epochs 3", 2 * 3 * (4 * 2 + 8)),
     ],
 )
-def test_the_shell_scripts(base, tmp_path, script, words, count):
-    """From another folder, with an interpreter of the caller's choice."""
+def test_the_shell_scripts(base, tmp_path, tmp_path_factory, monkeypatch, capsys, script, words, count):
+    """From another folder, with an interpreter of the caller's choice; the first of them to its very end."""
     path = Path(sweep.__file__).parent / script
     words = f"{words} --model_name_or_path {base} --adapter_size 8 --output_dir s --dry_run".split()
-    environment = os.environ | {"PYTHON": sys.executable}
+    noting = tmp_path_factory.mktemp("interpreter") / "python"
+    noting.write_text(NOTING.format(python=sys.executable))
+    noting.chmod(0o755)
+    environment = os.environ | {"PYTHON": sys.executable if script == "sweep_ranks.sh" else str(noting)}
     ended = subprocess.run(["bash", path, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert f"{count} trials" in ended.stdout and not list(tmp_path.iterdir())
+    told = ended.stdout
+    if script != "sweep_ranks.sh":
+        place, program, *given = Path(f"{noting}.noted").read_text().splitlines()
+        assert Path(program).samefile(sweep.__file__) and Path(place).samefile(tmp_path)
+        monkeypatch.chdir(place)
+        assert sweep.main(given) == 0
+        told = capsys.readouterr().out
+    assert f"{count} trials" in told and not list(tmp_path.iterdir())
 
 
 def test_dashes_are_underscores(job, capsys, tmp_path):
