@@ -18,7 +18,8 @@ from ..entry import raise_on_signals
 from ..errors import Terminated, UsageError, one_line
 from ..files import write_json
 from ..methods.tensorized import rank_within
-from ..saving.format import FORMAT_VERSION, read_adapter, read_config
+from ..saving.format import read_adapter, read_config
+from ..saving.upgrade import moments_still_hold
 from ..training.checkpoints import ADAPTER_FOLDER, arguments_of, flaw_of_checkpoint, newest_whole_checkpoint
 from .arguments import resolved_arguments
 from .failures import as_failure
@@ -80,7 +81,7 @@ class Run:
     def _check_state(self, checkpoint: Path) -> None:
         """What a checkpoint's state would not obey is refused; what it was trained with beside that is said."""
         mend = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
-        if read_config(checkpoint)["format_version"] != FORMAT_VERSION:
+        if not moments_still_hold(read_config(checkpoint)):
             raise UsageError(f"{checkpoint} was saved by an earlier version and cannot be resumed; {mend}")
         arguments = arguments_of(checkpoint)
         if arguments is None:

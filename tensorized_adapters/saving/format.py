@@ -7,9 +7,9 @@ README.md                   a model card
 The folder of a method that peft knows is also one of peft: its adapter_config.json and tensor names are peft's, and
 what would otherwise stand in adapter_config.json stands in tensorized_adapters.json.
 
-Format 2 holds the factors of W = gain x product(factors). Format 1 held factors without a gain, and a learning rate
-for each (upgrade.py). Folders come from anywhere: nothing is unpickled, and nothing is allocated, or waited for,
-because a file claims something.
+Format 3 holds the factors of W = gain x product(factors). In format 2 the gains of some ranks were larger, and the
+factors narrower; format 1 held factors without a gain, and a learning rate for each (upgrade.py). Folders come from
+anywhere: nothing is unpickled, and nothing is allocated, or waited for, because a file claims something.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ from ..reading import content_of
 from . import BESIDE_PEFT_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .schema import check_record
 
-FORMAT_VERSION = 2
-READABLE_VERSIONS = (1, 2)
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
 LARGEST_CONFIG = 2**24  # bytes: room for a hundred thousand labels
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 

@@ -7,32 +7,68 @@ from transformers import PreTrainedModel
 
 from ..adapters.fast import factorized_weights
 from ..adapters.insertion import adapters_of
+from ..adapters.tensorized import views_of
+from ..config import AdapterConfig
 from ..errors import UsageError
+from ..methods.parameters import adaptation_of
+from ..tensors.formats import FORMATS
+from ..tensors.initialization import excess, width
+
+ANY_HIDDEN_SIZE = 768  # that splits: the number of a weight's modes is the same for each
 
 
 def upgraded(model: PreTrainedModel, record: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a read adapter as the adapted ``model`` takes them.
-
-    Format 1 had no gain: W = product(theta), and each factor theta a learning rate of its own, lr x scale. A factor
-    here is theta / scale, since under Adam a step of lr in it is one of lr x scale in theta; what then is left between
-    the scales' product and the gain, which counted on exact standard deviations, is shared by the factors alike.
+    """The tensors of a read adapter as the adapted ``model`` takes them: of the same weights, by the gains of today.
 
     Raises:
-        UsageError: if the record's scales are not those of the adapters' parameters.
+        UsageError: if the record of format 1 has scales that are not those of the adapters' parameters.
     """
-    if record["format_version"] != 1:
+    version = record["format_version"]
+    tensors = _with_gains(model, record["learning_rate_scales"], tensors) if version == 1 else tensors
+    return _widened(model, tensors) if version < 3 else tensors
+
+
+def moments_still_hold(record: dict[str, Any]) -> bool:
+    """Whether an adapter's factors are what they were when its record was written, and with them an optimizer's
+    moments: those of format 2 are, but at large ranks and of low-rank matrices."""
+    config = AdapterConfig.from_dict(record["adapter"])
+    if record["format_version"] != 2 or not _is_calibrated(config):
+        return record["format_version"] > 1
+    kind, rank = FORMATS[config.adapter_projection_type], config.tensorized_layer_rank
+    return all(excess(kind, len(view.shape), rank) == 1 for view in views_of(config, ANY_HIDDEN_SIZE, sites=1))
+
+
+def _is_calibrated(config: AdapterConfig) -> bool:
+    return config.method == "tensorized" and config.calibrated
+
+
+def _widened(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Factors of format 2, which were all drawn at n s_W, at the width of today (tensors/initialization.py)."""
+    if not _is_calibrated(adaptation_of(model).config):
         return tensors
-    parameters = [parameter for _, adapter in adapters_of(model) for parameter in adapter.parameters()]
-    if len(record["learning_rate_scales"]) != len(parameters):
-        raise UsageError(f"does not fit its own settings: {len(parameters)} learning-rate scales expected")
-    scales = {id(parameter): scale for parameter, scale in zip(parameters, record["learning_rate_scales"])}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    weights = factorized_weights(model)
+    weights = [getattr(weight, "joint", weight) for weight in factorized_weights(model)]
+    widths = {names[id(p)]: width(weight) for weight in weights for p in weight.parameters()}
+    return {name: tensor * widths[name] if name in widths else tensor for name, tensor in tensors.items()}
+
+
+def _with_gains(model: PreTrainedModel, learning_rate_scales: list[float], tensors: dict[str, Tensor]):
+    """Format 1 had no gain: W = product(theta), and each factor theta a learning rate of its own, lr x scale. A factor
+    of format 2 is theta / scale, since under Adam a step of lr in it is one of lr x scale in theta; what then is left
+    between the scales' product and the gain, which counted on exact standard deviations, is shared by the factors
+    alike."""
+    parameters = [parameter for _, adapter in adapters_of(model) for parameter in adapter.parameters()]
+    if len(learning_rate_scales) != len(parameters):
+        raise UsageError(f"does not fit its own settings: {len(parameters)} learning-rate scales expected")
+    scales = {id(parameter): scale for parameter, scale in zip(parameters, learning_rate_scales)}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    weights, calibrated = factorized_weights(model), _is_calibrated(adaptation_of(model).config)
     shared = _shared_by_weights(weights)
     tensors = dict(tensors)
     for weight in weights:
         product = weight.gain
         for parameter in weight.parameters():
+            product *= width(weight) if calibrated else 1.0  # the gain of format 2
             product /= scales[id(parameter)]
         own = [parameter for parameter in weight.parameters() if id(parameter) not in shared]
         for parameter in own:

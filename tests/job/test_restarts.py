@@ -205,16 +205,32 @@ def test_a_schedule_by_plateaus(flags):
     assert main(argv(flags, lr_scheduler_type="reduce_lr_on_plateau", logging_steps=2)) == 0
 
 
-def test_a_checkpoint_of_an_earlier_format_is_not_resumed(flags, capsys):
-    """Its optimizer's moments are of factors without a gain: taken as they are, they would move others."""
+@pytest.mark.parametrize("version, kind, rank", [(1, "cp", 2), (2, "matrix", 2)])
+def test_a_checkpoint_of_an_earlier_format_is_not_resumed(flags, capsys, version, kind, rank):
+    """Its optimizer's moments are of factors without a gain, or narrower ones: as they are, they would move others."""
+    flags |= {"adapter_projection_type": kind, "tensorized_layer_rank": rank}
     assert main(argv(flags)) == 0
     checkpoint = max(flags["output_dir"].glob("checkpoint-*"))
-    rewrite(checkpoint / "adapter" / "adapter_config.json", {"format_version": 1, "learning_rate_scales": [1.0] * 24})
+    scales = {"learning_rate_scales": [1.0] * 24} if version == 1 else {}
+    rewrite(checkpoint / "adapter" / "adapter_config.json", {"format_version": version} | scales)
     seal_checkpoint(checkpoint)
     words = argv(flags, resume_from_checkpoint=checkpoint, num_train_epochs=3, output_dir=flags["output_dir"] / "new")
     assert "was saved by an earlier version and cannot be resumed" in refused(
         capsys, words, flags["output_dir"] / "new"
     )
+
+
+def test_a_checkpoint_of_format_2_goes_on_where_the_factors_are_what_they_were(flags, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert main(argv(flags, output_dir=whole)) == 0
+    words = argv(flags, output_dir=killed)
+    kill_9_after_checkpoint(words, 1)
+    (checkpoint,) = killed.glob("checkpoint-*")
+    rewrite(checkpoint / "adapter" / "adapter_config.json", {"format_version": 2})
+    seal_checkpoint(checkpoint)
+    assert main(words) == 0
+    assert record_of(killed)["resumed_from"]
+    assert_equal_runs(whole, killed)
 
 
 @pytest.mark.parametrize("by", ["name", "flag"])

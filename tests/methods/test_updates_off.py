@@ -7,7 +7,17 @@ from helpers import CONFIGS, logits, tiny_model, trained_a_little
 from tensorized_adapters import AdapterConfig, UsageError, adapters_off, add_adapters, updates_off
 from tensorized_adapters.methods.parameters import pretrained_parameters
 
-WITH_UPDATES = ("tensorized", "interleaved", "dense", "compacter", "compacter++")
+WITH_UPDATES = (
+    "tensorized",
+    "interleaved",
+    "joint",
+    "parallel",
+    "weights",
+    "weights, joint",
+    "dense",
+    "compacter",
+    "compacter++",
+)
 SQUARE = AdapterConfig(adapter_projection_type="cp", tensorized_layer_rank=2, if_adapter_like=False)
 
 

@@ -137,7 +137,7 @@ def test_saving_does_not_depend_on_requires_grad(tmp_path, base):
         {"format_version": 1},
         {"format_version": 1, "learning_rate_scales": []},
         {"format_version": 1, "learning_rate_scales": ["a"]},
-        {"format_version": 3},
+        {"format_version": 4},
         {"problem_type": 7},
         {"adapter": {"method": ["tensorized"]}},
         {"base_model": {"fingerprint": "0", "name": None}},
@@ -210,6 +210,28 @@ def test_an_adapter_of_format_1_gives_the_outputs_it_had(tmp_path, name):
             std = len(list(weight.parameters())) / math.sqrt(weight.view.in_features)
             first = next(weight.parameters())
             assert 0.2 * std < first.square().mean().sqrt() < 5 * std
+
+
+@pytest.mark.parametrize("kind, rank", [("cp", 16), ("tucker", 8), ("tt", 12), ("tr", 8), ("tr", 4), ("matrix", 4)])
+@pytest.mark.parametrize("if_adapter_like", [True, False])
+def test_an_adapter_of_format_2_gives_the_outputs_it_had(tmp_path, kind, rank, if_adapter_like):
+    """Its weights had the gain s_W / (sqrt(terms) (n s_W)^n), n times that where the last factor starts at zero."""
+    config = AdapterConfig(adapter_projection_type=kind, tensorized_layer_rank=rank, if_adapter_like=if_adapter_like)
+    model = trained(add_adapters(wide_model(), config))
+    for _, adapter in adapters_of(model):
+        for weight in factorized_weights(adapter):
+            n, std = len(list(weight.parameters())), 1 / math.sqrt(weight.view.in_features)
+            terms, starts_at_zero = weight.terms(len(weight.shape), rank), weight is not getattr(adapter, "down", None)
+            weight.gain = std / (math.sqrt(terms) * (n * std) ** n) * (n if starts_at_zero else 1)
+            for parameter in weight.parameters():
+                parameter.data.mul_(n * std)
+    save_adapter(model, tmp_path)
+    rewrite(tmp_path / "adapter_config.json", {"format_version": 2})
+    torch.testing.assert_close(seen(load_adapter(wide_model(), tmp_path)), seen(model), rtol=1e-5, atol=1e-6)
+
+
+def wide_model():
+    return tiny_model(hidden_size=144, num_hidden_layers=1)
 
 
 def test_every_format_and_mode_is_stored():
