@@ -20,7 +20,7 @@ echo "Fine-tuning a frozen MiniLM on data/paraphrases"
 
 cat <<'EOF'
 
-Next, the control without adapters, for comparison:
+Next, the control without adapters, which comes as far on data this easy:
   bash scripts/quickstart.sh --output_dir runs/quickstart-layer-norm --method layer_norm
 or a task of GLUE with BERT, from the Hugging Face hub:
   .venv/bin/python run_glue_tensorized.py --model_name_or_path bert-base-cased --task_name mrpc --do_train --do_eval \

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .reading import open_regular
+
 
 def write_aside(path: Path, content: bytes) -> None:
     """Write ``content`` beside ``path`` and rename it into place: a kill leaves the old file or the new one."""
@@ -80,5 +82,5 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

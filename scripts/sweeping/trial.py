@@ -135,8 +135,9 @@ class JobTrial(tune.Trainable):
             )
 
     def _finished(self) -> bool:
+        record = self.folder / "run.json"
         with contextlib.suppress(OSError, ValueError):
-            return json.loads((self.folder / "run.json").read_text())["status"] == "finished"
+            return record.is_file() and json.loads(record.read_text())["status"] == "finished"  # a pipe never ends
         return False
 
     def _note(self, state: str, reason: str = "", last_lines: Sequence[str] = ()) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from ..data.tasks import TASKS
 from ..endings import TRACEBACK_FILE
 from ..errors import UsageError
 from ..files import remove_empty, write_json
+from ..reading import open_regular
 from ..saving import ADAPTER_FILES
 from ..training.checkpoints import (
     ADAPTER_FOLDER,
@@ -173,7 +174,8 @@ def is_ours(name: str) -> bool:
 def _read_record(folder: Path) -> Optional[dict[str, Any]]:
     path = folder / RECORD_FILE
     try:
-        record = json.loads(path.read_bytes())
+        with open_regular(path) as file:
+            record = json.load(file)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError):

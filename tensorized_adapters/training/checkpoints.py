@@ -21,6 +21,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import UsageError
 from ..files import sha256_of, write_json
+from ..reading import open_regular
 from ..saving import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
 
 ADAPTER_FOLDER = "adapter"
@@ -83,7 +84,8 @@ def flaw_of_checkpoint(path: Path) -> Optional[str]:
         UsageError: if a file of it is there and cannot be read: that may pass, and tells nothing of the checkpoint.
     """
     try:
-        manifest = json.loads((path / MANIFEST_FILE).read_bytes())
+        with open_regular(path / MANIFEST_FILE) as file:
+            manifest = json.load(file)
         for name, digest in manifest.items():
             if sha256_of(path / name) != digest:
                 return f"{name} was altered"
@@ -101,7 +103,8 @@ def flaw_of_checkpoint(path: Path) -> Optional[str]:
 def arguments_of(path: Path) -> Optional[dict[str, Any]]:
     """The arguments under which a whole checkpoint was trained; None in those of earlier versions, which kept none."""
     try:
-        arguments = json.loads((path / ARGUMENTS_FILE).read_bytes())
+        with open_regular(path / ARGUMENTS_FILE) as file:
+            arguments = json.load(file)
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError):

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import TrainerControl, TrainerState
 
 from ..errors import UsageError, quoted
+from ..reading import open_regular
 from .checkpoints import STEP_LOSSES_FILE, checkpoint_at, flaw_of_checkpoint
 
 STATE_FILE, OPTIMIZER_FILE, SCHEDULER_FILE = "trainer_state.json", "optimizer.pt", "scheduler.pt"
@@ -225,7 +226,8 @@ def _difference(found: Any, expected: Any, place: str = "its kind") -> str:
 
 def _read_json(path: Path, kind: type) -> Any:
     try:
-        value = json.loads(path.read_bytes())
+        with open_regular(path) as file:
+            value = json.load(file)
     except (OSError, ValueError, RecursionError):
         refuse(path, "cannot be read")
     if not isinstance(value, kind):

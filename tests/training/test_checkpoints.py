@@ -1,8 +1,10 @@
 """Checkpoint folders: what is ours, what is whole, and what a kill on the way leaves."""
 
 import errno
+import json
 import os
 import shutil
+import signal
 
 import pytest
 from helpers import argv, record_of, refused, rewrite
@@ -159,3 +161,21 @@ def test_what_stands_where_a_checkpoint_is_saved_is_moved_aside(out, trained, tm
     begin_checkpoint(out / "checkpoint-24")
     assert flaw_of_checkpoint(elsewhere) is None and (out / "checkpoint-24.moved-0").read_text() == "mine"
     assert [path.name for path in (out / "checkpoint-18").iterdir()] == [INCOMPLETE_FILE]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "trainer_state.json", "arguments.json", "../run.json"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(trained, out, capsys, name):
+    """Of an unfinished run that would go on from its newest checkpoint; an alarm ends the test if it waits."""
+    checkpoint = out / "checkpoint-12"
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps(record | {"status": "running"}))
+    place = checkpoint / name
+    assert place.exists()
+    place.unlink()
+    os.mkfifo(place)
+    signal.alarm(60)
+    try:
+        error = refused(capsys, argv(trained[1], output_dir=out))
+    finally:
+        signal.alarm(0)
+    assert f"{place.resolve().name} cannot be read" in error and place.is_fifo()
