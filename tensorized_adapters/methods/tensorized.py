@@ -49,8 +49,8 @@ class Tensorized(ResidualAdapters):
         targets = [name for name in names if chosen is None or layer_of(name, layers) in chosen]
         if not targets:
             raise UsageError(
-                f"--adapter_layers {self.config.adapter_layers} has none of --lora_targets {self.config.lora_targets}; "
-                "leave one of them out"
+                f"--adapter_layers {self.config.adapter_layers} has none of --lora_targets {self.config.lora_targets}"
+                "; leave one of them out"
             )
         return targets
 
