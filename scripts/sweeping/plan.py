@@ -100,8 +100,9 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     if grid.projection_types and _PLACEMENT in passed:
         axes[_PLACEMENT] = [" ".join(passed.pop(_PLACEMENT)).removeprefix(f"--{_PLACEMENT}")[1:]]
     configs = grid_of([*(["tensorized"] if grid.projection_types else []), *grid.methods], axes)
-    if grid.adapter_sizes and not any("adapter_size" in settings for settings in configs.values()):
-        raise UsageError("--adapter_sizes belongs to none of this sweep's methods; leave it out")
+    for axis, name in (("modes", "if_adapter_like"), ("adapter_sizes", "adapter_size")):
+        if getattr(grid, axis) and not any(name in settings for settings in configs.values()):
+            raise UsageError(f"--{axis} belongs to none of this sweep's methods; leave it out")
     if not configs:
         raise UsageError("nothing to train: give --projection_types and --ranks, or --methods")
     for name in passed:

@@ -77,14 +77,19 @@ def _beside_sublayer(site: nn.Module, _, output):
     adapter = getattr(site, CHILD)
     if not adapter.enabled:
         return output
-    x = _kept(adapter).pop(id(adapter))
+    compiled = adapter.__dict__.get("kept")  # non-empty if the module that kept the input was compiled, as this may be
+    x = (compiled or _inputs.of).pop(id(adapter))
     return _changed(output, lambda hidden: adapter.beside(x, hidden))
 
 
 def _keep_input(module: nn.Module, args: tuple[Tensor, ...]) -> None:
     adapter = getattr(module, _SOURCE)
-    if adapter.enabled:
-        _kept(adapter)[id(adapter)] = args[0]
+    if not adapter.enabled:
+        return
+    if torch.compiler.is_compiling():  # which does not follow a thread's own variables
+        adapter.__dict__.setdefault("kept", {})[id(adapter)] = args[0]
+    else:
+        _inputs.of[id(adapter)] = args[0]
 
 
 def _changed(output, change):
@@ -100,12 +105,6 @@ class _Inputs(threading.local):
 
 
 _inputs = _Inputs()
-
-
-def _kept(adapter: Adapter) -> dict[int, Tensor]:
-    if torch.compiler.is_compiling():  # which does not follow a thread's own variables
-        return adapter.__dict__.setdefault("kept", {})
-    return _inputs.of
 
 
 _HOOKS = (_through_adapter, _beside_module, _beside_sublayer, _keep_input)

@@ -1,7 +1,7 @@
 """Updates of weights into the weights, so that inference costs what the pre-trained model costs, and out again."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..errors import UsageError
@@ -22,10 +22,10 @@ def merge_adapters(model: PreTrainedModel) -> None:
     adaptation = adaptation_of(model)
     if adaptation.merged is not None or adaptation.switched_off:
         raise UsageError("the adapters are merged already, or off; undo that first")
-    deltas = [(layer, delta.float()) for layer, delta in adaptation.method.deltas(model)]
+    deltas = [(layer, delta.to(_wide(delta))) for layer, delta in adaptation.method.deltas(model)]
     adaptation.merged = [(layer, layer.weight.detach().clone()) for layer, _ in deltas]
     for layer, delta in deltas:
-        layer.weight.copy_(layer.weight.float() + delta)
+        layer.weight.copy_(layer.weight.to(_wide(layer.weight)) + delta)
     _switch(model, on=False)
 
 
@@ -40,6 +40,11 @@ def unmerge_adapters(model: PreTrainedModel) -> None:
         layer.weight.copy_(weight)
     adaptation.merged = None
     _switch(model, on=True)
+
+
+def _wide(values: Tensor) -> torch.dtype:
+    """That in which a sum is rounded once only, when it is put into the weight."""
+    return torch.promote_types(values.dtype, torch.float32)
 
 
 def _switch(model: nn.Module, on: bool) -> None:

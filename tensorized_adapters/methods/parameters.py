@@ -131,7 +131,7 @@ def optimizer_groups(
         weight_decay: of all but LayerNorms and biases.
 
     Raises:
-        UsageError: if the model is not adapted.
+        UsageError: if the model is not adapted, or its adapters are merged.
     """
     rates = {"adapters": 1.0, "backbone": 1.0, "layer_norm": layer_norm, "head": head}
     return groups_at(model, {group: multiple * learning_rate for group, multiple in rates.items()}, weight_decay)
@@ -140,6 +140,8 @@ def optimizer_groups(
 def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
     """:func:`optimizer_groups` with the learning rate of each of GROUPS told one by one."""
     model = unwrapped(model)
+    if adaptation_of(model).merged is not None:
+        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before training them")
     norms = tuple(f"{name}." for name, module in model.named_modules() if is_layer_norm(model, module))
     groups = trained_groups(model)
     names = [name for parameters in groups.values() for name in parameters]

@@ -43,9 +43,16 @@ class Tensorized(ResidualAdapters):
         return [(view, 1 if view.sites else count) for view, count in views]
 
     def targets(self, model: PreTrainedModel) -> list[str]:
-        """The linear layers that are updated, in the chosen layers."""
+        """The linear layers that are updated, in the chosen layers; raises UsageError if there are none."""
         names, layers = target_names(model, self.config), layer_names(model)
-        return [name for name in names if self.config.layers is None or layer_of(name, layers) in self.config.layers]
+        chosen = self.config.layers
+        targets = [name for name in names if chosen is None or layer_of(name, layers) in chosen]
+        if not targets:
+            raise UsageError(
+                f"--adapter_layers {self.config.adapter_layers} has none of --lora_targets {self.config.lora_targets}"
+                "; leave one of them out"
+            )
+        return targets
 
     def places(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
         """Linear layers that are newly initialised are trained whole and get no update."""
@@ -71,8 +78,7 @@ class Tensorized(ResidualAdapters):
         return (next(of_size[size]) for size in sizes)
 
     def added_count(self, model: PreTrainedModel) -> int:
-        kind, rank = FORMATS[self.config.adapter_projection_type], self.config.tensorized_layer_rank
-        return sum(count * kind.parameter_count(view.shape, rank) for view, count in self.tensors_of(model))
+        return _count(self.config.adapter_projection_type, self.config.tensorized_layer_rank, self.tensors_of(model))
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
         if self.config.adapter_placement != "weights":
@@ -80,6 +86,11 @@ class Tensorized(ResidualAdapters):
         for module in model.modules():
             if isinstance(update := getattr(module, CHILD, None), WeightUpdate):
                 yield module, update.weight.matrix().mT
+
+
+def _count(projection_type: str, rank: int, tensors: list[tuple[Matricization, int]]) -> int:
+    kind = FORMATS[projection_type]
+    return sum(count * kind.parameter_count(view.shape, rank) for view, count in tensors)
 
 
 def _size(layer: nn.Linear) -> tuple[int, int]:
@@ -94,11 +105,10 @@ def rank_within(config: AdapterConfig, model: PreTrainedModel, target: int) -> t
     """
     at_rank_1 = Tensorized(replace(config, tensorized_layer_rank=1))
     at_rank_1.check(model)
-    kind = config.adapter_projection_type
-    largest = largest_rank(kind, [view for view, _ in at_rank_1.tensors_of(model)])
+    kind, tensors = config.adapter_projection_type, at_rank_1.tensors_of(model)
+    # Of one tensor for all sites there are thousands of ranks: the model is looked at once, not for each of them.
     costs = {
-        rank: Tensorized(replace(config, tensorized_layer_rank=rank)).added_count(model)
-        for rank in range(1, largest + 1)
+        rank: _count(kind, rank, tensors) for rank in range(1, largest_rank(kind, [view for view, _ in tensors]) + 1)
     }
     within = [rank for rank, cost in costs.items() if cost <= target]
     if not within:

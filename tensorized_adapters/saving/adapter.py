@@ -109,12 +109,18 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
         The same model, with ``config.id2label``, ``label2id`` and ``problem_type`` of the adapter.
 
     Raises:
-        UsageError: missing, truncated or altered files, another base model, other labels, tensors that do not fit.
+        UsageError: missing, truncated or altered files, another base model, other labels, tensors that do not fit; or
+            the model's own adapters are merged or off.
     """
     model = unwrapped(model)
+    adaptation = getattr(model, "adaptation", None)
+    if adaptation is not None and adaptation.merged is not None:
+        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before loading others")
+    if adaptation is not None and adaptation.off:
+        raise UsageError("within adapters_off(model) its trained values are put away; load an adapter outside of it")
     record, tensors = read_adapter(folder)
     config = check_adapter_fits(model, record, tensors, folder)
-    fresh = getattr(model, "adaptation", None) is None
+    fresh = adaptation is None
     if fresh:
         _adapt(model, config, record, tensors, folder)
     method, trained = adaptation_of(model).method, trained_parameters(model)

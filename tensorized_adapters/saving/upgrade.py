@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from ..adapters.fast import factorized_weights
 from ..adapters.insertion import adapters_of
-from ..adapters.tensorized import views_of
+from ..adapters.tensorized import update_view, views_of
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..methods.parameters import adaptation_of
@@ -35,7 +35,11 @@ def moments_still_hold(record: dict[str, Any]) -> bool:
     if record["format_version"] != 2 or not _is_calibrated(config):
         return record["format_version"] > 1
     kind, rank = FORMATS[config.adapter_projection_type], config.tensorized_layer_rank
-    return all(excess(kind, len(view.shape), rank) == 1 for view in views_of(config, ANY_HIDDEN_SIZE, sites=1))
+    if config.adapter_placement == "weights":
+        views = [update_view(config, ANY_HIDDEN_SIZE, ANY_HIDDEN_SIZE, layers=1)]
+    else:
+        views = views_of(config, ANY_HIDDEN_SIZE, sites=1)
+    return all(excess(kind, len(view.shape), rank) == 1 for view in views)
 
 
 def _is_calibrated(config: AdapterConfig) -> bool:

@@ -164,6 +164,15 @@ def test_the_whole_model_compiles_and_gives_the_same_numbers(config):
         torch.testing.assert_close(compiled(**batch()).logits, model(**batch()).logits, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("part", ["attention.self.value", "attention.output"])
+def test_compiling_one_end_of_a_sublayer_leaves_the_adapter_beside_it_its_input(part):
+    model = model_of(next(config for config in CONFIGS if config.adapter_placement == "parallel"), num_hidden_layers=1)
+    plain = gradients(model)
+    torch.compiler.reset()
+    model.bert.encoder.layer[0].get_submodule(part).compile(backend="eager")
+    assert_same(gradients(model), plain)
+
+
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("change", ["optimizer", "in place", "loaded", "data", "trained under a compiler"])
 def test_evaluation_follows_every_change_of_a_parameter(change, fused):

@@ -205,10 +205,17 @@ def test_a_schedule_by_plateaus(flags):
     assert main(argv(flags, lr_scheduler_type="reduce_lr_on_plateau", logging_steps=2)) == 0
 
 
-@pytest.mark.parametrize("version, kind, rank", [(1, "cp", 2), (2, "matrix", 2)])
-def test_a_checkpoint_of_an_earlier_format_is_not_resumed(flags, capsys, version, kind, rank):
+@pytest.mark.parametrize(
+    "version, kind, rank, more",
+    [
+        (1, "cp", 2, {}),
+        (2, "matrix", 2, {}),
+        (2, "tr", 3, {"adapter_placement": "weights", "adapter_size": None}),  # of one mode more than a bottleneck's
+    ],
+)
+def test_a_checkpoint_of_an_earlier_format_is_not_resumed(flags, capsys, version, kind, rank, more):
     """Its optimizer's moments are of factors without a gain, or narrower ones: as they are, they would move others."""
-    flags |= {"adapter_projection_type": kind, "tensorized_layer_rank": rank}
+    flags |= {"adapter_projection_type": kind, "tensorized_layer_rank": rank} | more
     assert main(argv(flags)) == 0
     checkpoint = max(flags["output_dir"].glob("checkpoint-*"))
     scales = {"learning_rate_scales": [1.0] * 24} if version == 1 else {}

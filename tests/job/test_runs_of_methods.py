@@ -93,6 +93,15 @@ def test_flags_of_other_methods_are_refused(flags, capsys, method):
         ({"method": "lora", "lora_dropout": 1.0}, "--lora_dropout must be a number at least 0 and below 1"),
         ({"method": "lora", "lora_targets": "quarry"}, "--lora_targets quarry: no linear layer"),
         ({"method": "lora", "lora_targets": "query,"}, "must be names of linear layers"),
+        (
+            {
+                "adapter_projection_type": "cp",
+                "adapter_placement": "weights",
+                "lora_targets": "pooler.dense",
+                "adapter_layers": "0",
+            },
+            "--adapter_layers 0 has none of --lora_targets pooler.dense; leave one of them out",
+        ),
         ({"method": "bitfit", "bitfit_terms": "some"}, "bitfit_terms"),
         ({"method": "diff_pruning", "diff_sparsity": 0}, "--diff_sparsity must be a number above 0"),
         ({"method": "diff_pruning", "diff_sparsity": 1e-9}, "is less than one of them"),

@@ -14,7 +14,7 @@ from run_glue_tensorized import main
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained
 from tensorized_adapters.architectures import skeleton
 from tensorized_adapters.methods.counts import count_parameters
-from tensorized_adapters.methods.tensorized import rank_within
+from tensorized_adapters.methods.tensorized import Tensorized, rank_within
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 import count_parameters as script  # noqa: E402
@@ -139,6 +139,15 @@ def test_target_params_takes_the_largest_rank_within(kind, target):
         assert "no larger rank is of use" in line
     else:
         assert above > target and f"rank {rank + 1} would have {above:,}" in line
+
+
+def test_target_params_looks_at_the_model_once_however_many_ranks_there_are(monkeypatch):
+    looks = []
+    tensors_of = Tensorized.tensors_of
+    monkeypatch.setattr(Tensorized, "tensors_of", lambda *args: looks.append(1) or tensors_of(*args))
+    config = AdapterConfig(adapter_projection_type="cp", tensor_scope="model", adapter_placement="weights")
+    rank, line = rank_within(config, skeleton(tiny_model(**sizes(160)).config), 10**6)
+    assert rank > 1_000 and "no larger rank is of use" in line and len(looks) < 5
 
 
 def test_target_params_in_a_run(flags, capsys):

@@ -9,7 +9,9 @@ from tensorized_adapters import (
     UsageError,
     adapters_off,
     add_adapters,
+    load_adapter,
     merge_adapters,
+    optimizer_groups,
     remove_adapters,
     save_adapter,
     unmerge_adapters,
@@ -53,6 +55,15 @@ def test_merging_changes_no_output_and_is_undone_bit_for_bit(name, key):
     assert all(torch.equal(p, weights[n]) for n, p in model.named_parameters())
 
 
+@pytest.mark.parametrize("key", ["tr, joint", "lora"])
+def test_merging_rounds_in_the_precision_of_the_weights(key):
+    model = trained_a_little(add_adapters(tiny_model().double(), MERGED[key]))
+    adapted = logits(model)
+    merge_adapters(model)
+    assert adapted.dtype == torch.float64
+    torch.testing.assert_close(logits(model), adapted, rtol=1e-12, atol=1e-12)
+
+
 def test_a_merged_model_computes_with_the_plain_models_steps(monkeypatch):
     model = trained_a_little(add_adapters(tiny_model(), MERGED["cp"]))
     merge_adapters(model)
@@ -65,7 +76,9 @@ def test_what_a_merged_model_is_not_for_is_refused(tmp_path):
     model = add_adapters(tiny_model(), MERGED["cp"])
     merge_adapters(model)
     off = [lambda: adapters_off(model).__enter__(), lambda: updates_off(model).__enter__()]
-    for refused in (lambda: save_adapter(model, tmp_path), *off):
+    save_adapter(add_adapters(tiny_model(), MERGED["cp"]), tmp_path / "other")
+    load = lambda: load_adapter(model, tmp_path / "other")  # noqa: E731
+    for refused in (lambda: save_adapter(model, tmp_path), load, lambda: optimizer_groups(model, 1e-3), *off):
         with pytest.raises(UsageError, match="merged into the weights; unmerge_adapters"):
             refused()
     with pytest.raises(UsageError, match="merged already"):

@@ -148,16 +148,19 @@ def test_a_failed_load_leaves_the_model_as_it_was(tmp_path, base, config):
     assert all(p.requires_grad for p in model.parameters())
 
 
-def test_switching_off_nests_and_nothing_is_saved_meanwhile(tmp_path):
+def test_switching_off_nests_and_nothing_is_saved_or_loaded_meanwhile(tmp_path):
     model = tiny_model()
     before = logits(model)
     trained_a_little(add_adapters(model, CONFIGS["tensorized"]))
+    save_adapter(model, tmp_path / "other")
     with adapters_off(model):
         with adapters_off(model):
             pass
         assert torch.equal(logits(model), before)
         with pytest.raises(UsageError, match=r"within adapters_off\(model\)"):
             save_adapter(model, tmp_path / "adapter")
+        with pytest.raises(UsageError, match=r"within adapters_off\(model\)"):
+            load_adapter(model, tmp_path / "other")
         with pytest.raises(UsageError, match=r"within adapters_off\(model\)"):
             remove_adapters(model)
     assert not torch.equal(logits(model), before) and not (tmp_path / "adapter").exists()

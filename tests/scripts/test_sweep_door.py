@@ -76,6 +76,8 @@ def test_a_yaml_file_that_is_no_file_is_one_line(capsys, tmp_path, place):
         ("--projection_types cp --do_eval False", "--do_eval: a sweep trains and evaluates"),
         ("--projection_types cp --adapter-projection-type tt", "are the same; give one of them"),
         ("--methods bitfit --adapter_sizes 8", "--adapter_sizes belongs to none"),
+        ("--methods lora --modes one_matrix", "--modes belongs to none"),
+        ("--projection_types cp --modes one_matrix --adapter_placement weights", "--modes belongs to none"),
         ("--projection_types cp --seeds -1", "'-1' must be a whole number of at least 0"),
         ("nowhere.yaml", "nowhere.yaml cannot be read"),
         (f"--projection_types cp --ranks {10**30}", "must be a whole number of at least 1"),
