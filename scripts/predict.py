@@ -22,8 +22,7 @@ from command_line import ScriptParser, check_output, count  # noqa: E402
 
 from tensorized_adapters.endings import run, tell  # noqa: E402
 from tensorized_adapters.errors import RunFailed, UsageError  # noqa: E402
-
-FORMATS = ("jsonl", "csv", "tsv", "text")
+from tensorized_adapters.predicting import FORMATS  # noqa: E402
 
 
 def main(argv: list[str]) -> int:

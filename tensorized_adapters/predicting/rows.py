@@ -15,8 +15,8 @@ from ..data.columns import kept_columns
 from ..data.labels import listed
 from ..data.readers import csv_rows, json_rows, tsv_rows
 from ..errors import UsageError, quoted
+from . import FORMATS
 
-FORMATS = ("jsonl", "csv", "tsv", "text")
 Texts = tuple[str, ...]  # of one row: a text, or two
 
 _BY_ENDING = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "text"}
