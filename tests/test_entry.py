@@ -13,7 +13,7 @@ from tensorized_adapters import entry
 
 SCRIPTS = [
     SCRIPT,
-    *(SCRIPT.parent / "scripts" / f"{n}.py" for n in ("sweep", "report", "count_parameters", "benchmark")),
+    *(SCRIPT.parent / "scripts" / f"{n}.py" for n in ("sweep", "report", "count_parameters", "benchmark", "predict")),
 ]
 # Interrupts the process when a script's first long imports begin. Tests in the background inherit an ignored SIGINT.
 INTERRUPT = """

@@ -39,7 +39,7 @@ def choose_columns(
     """
     if named:
         return Columns(named.texts)
-    texts, (trained, trained_label) = arguments.texts, _kept_columns(saved or {})
+    texts, (trained, trained_label) = arguments.texts, kept_columns(saved or {})
     label = arguments.label_column or trained_label
     if texts and trained and len(texts) != len(trained):
         raise UsageError(
@@ -62,7 +62,7 @@ def choose_columns(
     return Columns(tuple(names[:2]), label, guessed=True)
 
 
-def _kept_columns(saved: dict[str, Any]) -> tuple[tuple[str, ...], str]:
+def kept_columns(saved: dict[str, Any]) -> tuple[tuple[str, ...], str]:
     """Text and label columns in the notes of a saved adapter; one saved from Python may hold any notes."""
     notes = saved.get("notes", {})
     texts, label = notes.get("texts"), notes.get("label", LABEL)

@@ -7,7 +7,7 @@ pyarrow reads past an open quote and makes timestamps of texts that are dates.
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,15 @@ def read_file(path: str, source: str) -> Dataset:
         UsageError: for what is not UTF-8, not of its format or without rows, naming the row or the line.
     """
     text = _text_of(path, source)
-    read = _json_rows if path.endswith((".json", ".jsonl")) else _tsv_rows if path.endswith(".tsv") else _csv_rows
-    try:
-        rows = list(read(text, source))
-    except csv.Error as error:
-        raise UsageError(f"{source} cannot be parsed: {error}") from None
+    is_json = path.endswith((".json", ".jsonl"))
+    if is_json and text.lstrip().startswith("["):
+        rows = _objects(_parsed(text, source), source)
+    elif is_json:
+        rows = [row for _, row in json_rows(text.split("\n"), source)]
+    else:
+        csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long; quotes are checked
+        read = tsv_rows if path.endswith(".tsv") else csv_rows
+        rows = [row for _, row in read(io.StringIO(text, newline=""), source)]
     if not rows:
         raise UsageError(f"{source} has no rows")
     names = dict.fromkeys(name for row in rows for name in row)
@@ -55,51 +59,75 @@ def _text_of(path: str, source: str) -> str:
     return text
 
 
-def _csv_rows(text: str, source: str, **dialect: Any) -> Iterator[dict[str, str]]:
-    """A row of empty fields is a row. A blank line is one only where the header has a single column."""
-    csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long; quotes are checked by `strict`
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, **dialect)
+def csv_rows(lines: Iterable[str], source: str, **dialect: Any) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each row of ``lines``, which keep their ends, with the number of the line on which it ends.
+
+    A row of empty fields is a row. A blank line is one only where the header has a single column.
+    """
+    reader = csv.reader(lines, strict=True, **dialect)
     header: list[str] = []
-    blank = skipped = 0
-    for fields in reader:
+    blank: list[int] = []
+    skipped = 0
+    for fields in _whole_rows(reader, source):
         if not header:
             header = [name.strip() for name in fields]
             twice = sorted({name for name in header if header.count(name) > 1})
             if twice:
                 raise UsageError(f"{source} has the column {quoted(twice[0])} twice")
         elif not fields:
-            blank += 1
+            blank.append(reader.line_num)
         elif len(fields) != len(header):
             raise UsageError(f"{source}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
         else:
             if len(header) == 1:
-                yield from ({header[0]: ""} for _ in range(blank))
+                yield from ((number, {header[0]: ""}) for number in blank)
             else:
-                skipped += blank
-            blank = 0  # those at the end are no rows
-            yield dict(zip(header, fields))
+                skipped += len(blank)
+            blank.clear()  # those at the end are no rows
+            yield reader.line_num, dict(zip(header, fields))
     _note_skipped(skipped, source)
 
 
-def _tsv_rows(text: str, source: str) -> Iterator[dict[str, str]]:
-    return _csv_rows(text, source, delimiter="\t", quoting=csv.QUOTE_NONE)
+def _whole_rows(reader: Any, source: str) -> Iterator[list[str]]:
+    last = 0
+    try:
+        for fields in reader:
+            last = reader.line_num
+            yield fields
+    except csv.Error as error:  # an open quote takes in every line below it
+        raise UsageError(f"{source} cannot be parsed: {error}, in the row that begins at line {last + 1}") from None
 
 
-def _json_rows(text: str, source: str) -> Iterator[dict[str, Any]]:
-    """JSON lines, or one list of objects."""
-    is_list = text.lstrip().startswith("[")
-    skipped = 0
-    for number, part in enumerate([text] if is_list else text.rstrip().split("\n")):
-        skipped += not part.strip()
-        try:
-            rows = json.loads(part) if is_list else [json.loads(part)] if part.strip() else []
-        except (ValueError, RecursionError) as error:
-            line, what = number + getattr(error, "lineno", 1), getattr(error, "msg", error)
-            raise UsageError(f"{source}: line {line} cannot be parsed: {what}") from None
-        if not all(isinstance(row, dict) for row in rows):
-            raise UsageError(f"{source} must hold one JSON object a line")
-        yield from rows
+def tsv_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """As :func:`csv_rows`, without quotes."""
+    return csv_rows(lines, source, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def json_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """One object a line, each with the number of its line; blank lines are left out, and those at the end unsaid."""
+    blank = skipped = 0
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            skipped, blank = skipped + blank, 0
+            yield number, _objects([_parsed(line.strip(), source, number)], source)[0]
+        else:
+            blank += 1
     _note_skipped(skipped, source)
+
+
+def _parsed(text: str, source: str, line: int = 1) -> Any:
+    """What stands in JSON from ``line`` on."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line, what = line + getattr(error, "lineno", 1) - 1, getattr(error, "msg", error)
+        raise UsageError(f"{source}: line {line} cannot be parsed: {what}") from None
+
+
+def _objects(rows: list, source: str) -> list[dict[str, Any]]:
+    if not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"{source} must hold one JSON object a line")
+    return rows
 
 
 def _note_skipped(lines: int, source: str) -> None:

@@ -36,14 +36,18 @@ def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> B
         return RunFailed(str(error))
     if isinstance(error, (UsageError, RunFailed, KeyboardInterrupt, Terminated, SystemExit, GeneratorExit)):
         return error
-    text = str(error)
-    if isinstance(error, MemoryError) or any(words in text.lower() for words in _OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         return RunFailed(
             f"out of memory while {doing}: try a smaller --per_device_train_batch_size or --max_seq_length"
         )
     if isinstance(error, OSError) and error.filename is not None:
         return RunFailed(f"{error.filename} failed while {doing}: {error.strerror or error}")
     return RunFailed(f"while {doing}: {unexpected(error, folder if began else None)}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of the machine or of its GPU was used up."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def _with_causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -58,8 +58,8 @@ def evaluate(trainer: Trainer, examples: Dataset, task: Task, folder: Path, suff
         suffix: of the metrics' names and of the file's, "" or MNLI's "_mm".
     """
     output = trainer.predict(examples, metric_key_prefix="eval")
-    predictions, labels = _in_file_order(examples, predictions_of(_logits(output), task), output.label_ids)
-    write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), predictions, labels, task)
+    logits, labels = _in_file_order(examples, _logits(output), output.label_ids)
+    write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
     metrics = {f"{name}{suffix}": value for name, value in output.metrics.items()}
     return metrics | {f"eval_samples{suffix}": len(examples)}
 

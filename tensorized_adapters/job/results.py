@@ -18,8 +18,10 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from scipy.special import softmax
 
 from .. import PROGRAM, __version__
+from ..data.metrics import predictions_of
 from ..data.tasks import Task
 from ..files import write_aside
 from ..methods.parameters import GROUPS
@@ -84,10 +86,19 @@ def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
     write_aside(path, _tsv(["index", "prediction"], enumerate(_names(predictions, task, task.writes_label_names))))
 
 
-def write_evaluation(path: Path, predictions: np.ndarray, references: np.ndarray, task: Task) -> None:
-    """``index, label, prediction`` in file order: what the evaluation's metrics were computed from."""
-    numbers = [_names(values, task, False) for values in (references, predictions)]
-    write_aside(path, _tsv(["index", "label", "prediction"], ((i, *row) for i, row in enumerate(zip(*numbers)))))
+def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, task: Task) -> None:
+    """``index, label, prediction`` in file order: what the evaluation's metrics were computed from.
+
+    Of classes also their names, and the probability of the predicted one; scores are their own names.
+    """
+    predictions = predictions_of(logits, task)
+    header = ["index", "label", "prediction"]
+    columns = [_names(values, task, False) for values in (references, predictions)]
+    if task.labels is not None:
+        header += ["label_name", "predicted_name", "probability"]
+        columns += [_names(values, task, True) for values in (references, predictions)]
+        columns.append([f"{value:.6g}" for value in softmax(logits.astype(np.float64), axis=1).max(axis=1)])
+    write_aside(path, _tsv(header, ((i, *row) for i, row in enumerate(zip(*columns)))))
 
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:

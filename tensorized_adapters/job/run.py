@@ -131,6 +131,9 @@ class Run:
             if self._arguments.run.measure_contribution and "contribution" not in self.record:
                 print("note: it was trained without --measure_contribution; --overwrite_output_dir trains it anew")
         console().print(results_table(self.record))
+        for path in (self.path / name for name in self.record.get("files", ())):
+            if path.is_file():
+                print(f"predictions: {path}")
         print(f"record: {self.path / RECORD_FILE}")
 
 

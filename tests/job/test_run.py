@@ -1,5 +1,6 @@
 """The main job through its public door: what it writes, measures and refuses."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from transformers import Trainer
 
 from run_glue_tensorized import main
+from tensorized_adapters.data.tasks import TASKS
 
 OWN = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size")
 SCRIPT = Path(__file__).parent.parent.parent / "run_glue_tensorized.py"
@@ -38,11 +40,18 @@ def test_controls_run(flags, method):
     assert counts["adapters"] == 0 and (counts["layer_norm"] > 0) == (method == "layer_norm")
 
 
-def test_metrics_are_those_of_the_written_predictions(flags, files):
+def test_metrics_are_those_of_the_written_predictions(capsys, flags, files):
     out = flags["output_dir"]
     assert main(argv(flags, do_predict=True, test_file=files["test"])) == 0
+    *_, evaluated, submitted, record = capsys.readouterr().out.splitlines()
+    assert (evaluated, submitted) == (f"predictions: {out}/eval_predictions.tsv", f"predictions: {out}/MRPC.tsv")
+    assert record == f"record: {out}/run.json"
     results = json.loads((out / "all_results.json").read_text())
-    rows = np.loadtxt(out / "eval_predictions.tsv", skiprows=1, dtype=int)
+    rows = np.loadtxt(out / "eval_predictions.tsv", skiprows=1, dtype=int, usecols=(0, 1, 2))
+    named = list(csv.DictReader((out / "eval_predictions.tsv").open(), delimiter="\t"))
+    names = TASKS["mrpc"].labels
+    assert [(row["label_name"], row["predicted_name"]) for row in named] == [(names[a], names[b]) for _, a, b in rows]
+    assert all(0.5 <= float(row["probability"]) <= 1 for row in named)  # of the likelier one of two
     assert rows[:, 1].tolist() == [label for *_, label, _ in pairs(16, 2)]  # file order
     assert results["eval_accuracy"] == accuracy_score(rows[:, 1], rows[:, 2])
     assert results["eval_f1"] == f1_score(rows[:, 1], rows[:, 2])

@@ -1,0 +1,109 @@
+"""Predictions as lines: TSV or JSON lines, into a file or to standard output."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+from transformers import PretrainedConfig
+
+from ..errors import RunFailed, UsageError
+from ..files import rename_into_place
+
+_ENDINGS = (".tsv", ".jsonl", ".json")
+
+
+class Output:
+    """Writes windows of predictions; made by :func:`open_output`."""
+
+    def __init__(self, file: Any, place: str, as_json: bool, config: PretrainedConfig):
+        self._file, self._place, self._as_json = file, place, as_json
+        self._names = [config.id2label[i] for i in range(config.num_labels)]
+        self._is_score = config.problem_type == "regression"
+        self.count = 0
+        if not as_json:
+            probabilities = [] if self._is_score else [f"probability_of_{name}" for name in self._names]
+            self._put(_tsv([["index", "prediction", *probabilities]]))
+
+    def write(self, values: np.ndarray) -> None:
+        """Write what :func:`predicted` gave of a window, and hand it on at once.
+
+        Raises:
+            RunFailed: if the disk is full or fails.
+            BrokenPipeError: if nobody reads on.
+        """
+        predictions = values[:, 0].tolist() if self._is_score else [self._names[i] for i in values.argmax(axis=1)]
+        rows = zip(range(self.count, self.count + len(values)), predictions, values.tolist())
+        if self._as_json:
+            self._put("".join(json.dumps(self._object(*row), ensure_ascii=False) + "\n" for row in rows))
+        elif self._is_score:
+            self._put(_tsv([[index, f"{score:.6g}"] for index, score, _ in rows]))
+        else:
+            self._put(_tsv([[index, name, *(f"{p:.6g}" for p in ps)] for index, name, ps in rows]))
+        self.count += len(values)
+
+    def _object(self, index: int, prediction: Any, values: list[float]) -> dict[str, Any]:
+        if self._is_score:
+            return {"index": index, "prediction": _short(prediction)}
+        probabilities = {name: _short(value) for name, value in zip(self._names, values)}
+        return {"index": index, "prediction": prediction, "probabilities": probabilities}
+
+    def _put(self, text: str) -> None:
+        try:
+            self._file.write(text.encode())
+            self._file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise RunFailed(f"{self._place} cannot be written: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def open_output(path: Optional[Path], config: PretrainedConfig) -> Iterator[Output]:
+    """Standard output as TSV, or a file: it is written aside and comes into its place when it is whole.
+
+    Raises:
+        UsageError: if the adapter gives several scores, which are no column of either format.
+    """
+    if config.problem_type == "regression" and config.num_labels > 1:
+        raise UsageError(
+            f"the adapter gives {config.num_labels} scores a text; load_pipeline in Python gives them all"
+        )
+    if path is None:
+        # Not sys.stdout, which drops what nobody reads: here that is the end.
+        with open(os.dup(1), "wb") as file:
+            yield Output(file, "standard output", False, config)
+        return
+    with rename_into_place(path.resolve()) as aside:  # a link stays one
+        with open(aside, "wb") as file:
+            yield Output(file, f"--output {path}", path.suffix.lower() != ".tsv", config)
+
+
+def check_destination(path: Path, overwrite: bool, read: Optional[Path]) -> None:
+    """Refuse a file of another ending, one that is there, and the one that is ``read``; raises UsageError."""
+    if path.suffix.lower() not in _ENDINGS:
+        raise UsageError(f"--output {path} must end in one of {', '.join(_ENDINGS)}, which says its format")
+    if not os.path.lexists(path):
+        return
+    if not path.is_file():
+        raise UsageError(f"--output {path} is not a regular file; name another, or leave it out for standard output")
+    if read is not None and read.exists() and path.samefile(read):
+        raise UsageError(f"--output {path} is the --input; name another file")
+    if not overwrite:
+        raise UsageError(f"--output {path} exists; --overwrite replaces it")
+
+
+def _short(value: float) -> float:
+    """Six digits, which is what float32 holds of it for sure."""
+    return float(f"{value:.6g}")
+
+
+def _tsv(rows: list[list[Any]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows(rows)
+    return buffer.getvalue()

@@ -1,0 +1,131 @@
+"""From an adapter's folder to Transformers' own pipeline: base model, tokenizer, length and labels come from it."""
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+from transformers import PreTrainedTokenizerBase, TextClassificationPipeline
+from transformers.utils import logging as transformers_logging
+
+from ..architectures import usable_positions
+from ..data.arguments import DataTrainingArguments
+from ..data.columns import kept_columns
+from ..data.tasks import other_task
+from ..errors import UsageError
+from ..job.flags import ModelArguments
+from ..job.pretrained import load_config, load_model, load_tokenizer
+from ..methods.merging import merge_adapters
+from ..saving.adapter import load_adapter
+from ..saving.format import read_adapter
+
+
+def load_pipeline(
+    folder: str | Path,
+    model_name_or_path: Optional[str] = None,
+    tokenizer_name: Optional[str] = None,
+    max_seq_length: Optional[int] = None,
+    **options: Any,
+) -> TextClassificationPipeline:
+    """The pipeline that predicts what the evaluation of a run predicts with the adapter that it saved.
+
+    Updates of weights are merged into them. Texts are given as Transformers has it: a string, for pairs a dict of
+    ``text`` and ``text_pair``, or a list of either. Labels have their names, and a score is the label's probability;
+    a regression gives its score as it is.
+
+    Args:
+        folder: what a run or ``save_adapter`` wrote.
+        model_name_or_path: where the base model is now; by default where it was.
+        tokenizer_name: folder or hub id of the tokenizer, by default the one of training.
+        max_seq_length: longer inputs are truncated; by default as in training.
+        options: Transformers' own, such as ``device`` and ``batch_size``.
+
+    Raises:
+        UsageError: if the folder is not one of an adapter, its base model is not to be found or is another one, or
+            the length leaves no room for text.
+    """
+    record, _ = read_adapter(folder)
+    arguments = ModelArguments(
+        model_name_or_path=model_name_or_path or record["base_model"]["name"],
+        tokenizer_name=tokenizer_name or _kept(record, "tokenizer", str),
+        model_revision="main" if model_name_or_path else record["base_model"].get("revision") or "main",
+        ignore_mismatched_sizes=True,  # of a head, which the adapter replaces
+    )
+    if not arguments.model_name_or_path:
+        raise UsageError(f"{folder} does not say where its base model is; --model_name_or_path does")
+    labels = tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
+    with _quiet(), _naming_the_flag(folder, given=bool(model_name_or_path)):
+        config = load_config(arguments)
+        tokenizer = load_tokenizer(arguments, config)
+        _check_words(tokenizer, arguments)
+        length = max_seq_length or _kept(record, "max_seq_length", int) or _assumed_length(folder)
+        _set_length(tokenizer, min(length, tokenizer.model_max_length, usable_positions(config)), record)
+        model, _ = load_model(arguments, config, other_task((), labels))
+    load_adapter(model, folder)
+    with contextlib.suppress(UsageError):  # of methods that are no updates of weights
+        merge_adapters(model)
+    taken = inspect.signature(model.forward).parameters
+    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
+    return TextClassificationPipeline(model=model.eval(), tokenizer=tokenizer, truncation=True, **options)
+
+
+def _kept(record: dict[str, Any], name: str, kind: type) -> Any:
+    """A note of a run; an adapter saved from Python may hold any notes."""
+    value = record["notes"].get(name)
+    return value if type(value) is kind and value else None
+
+
+def _assumed_length(folder: str | Path) -> int:
+    length = DataTrainingArguments().max_seq_length
+    print(
+        f"note: {folder} does not say at what length it was trained; {length} tokens are taken, and --max_seq_length "
+        "says otherwise",
+        file=sys.stderr,
+    )
+    return length
+
+
+def _set_length(tokenizer: PreTrainedTokenizerBase, length: int, record: dict[str, Any]) -> None:
+    """Let the tokenizer truncate to ``length`` by itself; raises UsageError if that leaves no room for text."""
+    texts = len(kept_columns(record)[0]) or 1
+    least = tokenizer.num_special_tokens_to_add(pair=texts == 2) + texts
+    if length < least:
+        raise UsageError(f"--max_seq_length {length} leaves no room for text; at least {least}")
+    tokenizer.model_max_length = length
+
+
+def _check_words(tokenizer: PreTrainedTokenizerBase, arguments: ModelArguments) -> None:
+    """A folder without tokenizer files gives a tokenizer without words rather than an error."""
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        flag = "tokenizer_name" if arguments.tokenizer_name else "model_name_or_path"
+        raise UsageError(f"--{flag} has no usable tokenizer: every word is unknown to it")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers would tell to train the head, which the adapter brings along."""
+    before, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _naming_the_flag(folder: str | Path, given: bool) -> Iterator[None]:
+    """Nobody ``gave`` the base model's place: the folder knows it from the machine where it was trained."""
+    try:
+        yield
+    except UsageError as error:
+        flag, _, what = str(error).partition(" ")
+        if given or flag != "--model_name_or_path" or "cannot be loaded" not in what:
+            raise
+        raise UsageError(
+            f"{folder}: its base model {what.split(';')[0]}; --model_name_or_path names where it is on this machine"
+        ) from None

@@ -1,0 +1,30 @@
+"""The script's command line in this process, and what it and the evaluations wrote."""
+
+import csv
+import io
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
+import predict as script  # noqa: E402
+
+
+def table(text):
+    return list(csv.DictReader(io.StringIO(text), delimiter="\t"))
+
+
+def evaluated(places, kind):
+    return table((places / kind / "eval_predictions.tsv").read_text())
+
+
+def predicted(capfd, words, code=0):
+    """Standard output and error of the script."""
+    capfd.readouterr()
+    assert script.main([str(word) for word in words]) == code
+    return capfd.readouterr()
+
+
+def refused_by_script(capfd, *words):
+    out, error = predicted(capfd, words, 2)
+    assert error.startswith("error: ") and error.count("\n") == 1
+    return error

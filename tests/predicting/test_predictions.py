@@ -1,0 +1,174 @@
+"""Predictions from an adapter's folder are those of the evaluation that it was saved after, whatever way they take."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+
+import numpy as np
+import pytest
+from door import evaluated, predicted, refused_by_script, script, table
+from helpers import rewrite
+
+from tensorized_adapters import endings, load_pipeline
+from tensorized_adapters.predicting import windows
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    monkeypatch.setattr(windows, "WINDOW", 2)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "single", "scores"])
+@pytest.mark.parametrize("batch_size", [3, 64])
+def test_predictions_are_the_evaluations(capfd, places, small_windows, kind, batch_size):
+    words = ["--adapter_path", places / kind, "--input", places / f"{kind}.csv", "--batch_size", batch_size]
+    rows, truth = table(predicted(capfd, words).out), evaluated(places, kind)
+    assert [row["index"] for row in rows] == [row["index"] for row in truth] == [str(n) for n in range(40)]
+    if kind == "scores":
+        expected = [float(row["prediction"]) for row in truth]
+        assert [float(row["prediction"]) for row in rows] == pytest.approx(expected, abs=1e-5)
+        assert np.std(expected) > 0.01 and list(rows[0]) == ["index", "prediction"]
+        return
+    assert len({row["prediction"] for row in truth}) == 2
+    assert [row["prediction"] for row in rows] == [row["predicted_name"] for row in truth]
+    names = ("0", "1") if kind == "pairs" else ("no", "yes, surely")
+    assert list(rows[0]) == ["index", "prediction", *(f"probability_of_{name}" for name in names)]
+    for row, other in zip(rows, truth):
+        probabilities = [float(row[f"probability_of_{name}"]) for name in names]
+        assert max(probabilities) == pytest.approx(float(other["probability"]), abs=1e-5)
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "single", "scores"])
+def test_the_pipeline_is_the_evaluation(places, kind):
+    pipeline = load_pipeline(places / kind / "adapter", device="cpu")
+    rows = list(csv.DictReader((places / f"{kind}.csv").open()))
+    if kind == "single":
+        results = pipeline([row["text"] for row in rows])
+    else:
+        texts = [{"text": row["sentence1"], "text_pair": row["sentence2"]} for row in rows]
+        results = pipeline(texts, batch_size=8)
+    truth = evaluated(places, kind)
+    name, value = ("label", "prediction") if kind == "scores" else ("predicted_name", "probability")
+    assert [r["score"] for r in results] == pytest.approx([float(row[value]) for row in truth], abs=1e-5)
+    assert {r["label"] for r in results} == ({"score"} if kind == "scores" else {row[name] for row in truth})
+    if kind != "scores":
+        assert [r["label"] for r in results] == [row[name] for row in truth]
+
+
+def given(places, kind, form):
+    """The rows of a kind in another form, as bytes."""
+    rows = list(csv.DictReader((places / f"{kind}.csv").open()))
+    columns = ["text"] if kind == "single" else ["sentence1", "sentence2"]
+    if form == "jsonl":
+        return "".join(json.dumps(row) + "\n" for row in rows).encode()
+    header = "\ufeff" + "\t".join(columns) + "\r\n" if form == "tsv" else ""
+    return (header + "".join("\t".join(row[name] for name in columns) + "\r\n" for row in rows)).encode()
+
+
+@pytest.mark.parametrize(
+    "kind, form, words, said",
+    [
+        ("pairs", "jsonl", [], "note: standard input is taken for JSON lines; --format says otherwise\n"),
+        ("single", "text", ["--input", "-"], "note: standard input is taken for plain text, tabs between its columns"),
+        ("scores", "tsv", ["--format", "tsv"], ""),
+    ],
+)
+def test_standard_input(capfd, monkeypatch, places, tmp_path, kind, form, words, said):
+    words = ["--adapter_path", places / kind, *words]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given(places, kind, form))))
+    out, error = predicted(capfd, words)
+    rows = table(out)
+    assert len(rows) == 40 and (error.startswith(said) and error.count("\n") == 1 if said else not error)
+    # The same to a file, as JSON lines.
+    path = tmp_path / "a.jsonl"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given(places, kind, form))))
+    out, error = predicted(capfd, [*words, "--output", path])
+    assert not out and error.endswith(f"40 predictions: {path}\n")
+    objects = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [str(row["prediction"]) for row in objects] == pytest.approx([row["prediction"] for row in rows])
+    if kind != "scores":
+        for row, other in zip(rows, objects):
+            numbers = {f"probability_of_{name}": p for name, p in other["probabilities"].items()}
+            assert numbers == {name: float(value) for name, value in row.items() if name.startswith("probability")}
+
+
+def test_output_is_a_window_behind_the_input(capfd, monkeypatch, places, small_windows):
+    """A window is written before a row of the next one is asked for, and of the input nothing more is held."""
+    written = []
+
+    class Lines(io.RawIOBase):
+        rows = iter(given(places, "single", "jsonl").splitlines(keepends=True))
+        asked = 0
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            self.asked += 1
+            written.append((self.asked, capfd.readouterr().out.count("\n")))
+            line = next(self.rows, b"")
+            buffer[: len(line)] = line
+            return len(line)
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(Lines(), 200)))
+    script.main(["--adapter_path", str(places / "single"), "--batch_size", "4"])
+    asked, lines = np.array([(n, sum(count for m, count in written if m <= n)) for n, _ in written]).T
+    assert all(asked - 1 - (lines - 1) <= 8 + 1) and lines[-1] - 1 >= 32  # the header apart; a line of read-ahead
+
+
+def test_a_folder_moved_elsewhere(capfd, places, tmp_path):
+    words = ["--input", places / "pairs.csv", "--adapter_path", tmp_path / "adapter"]
+    shutil.copytree(places / "pairs" / "adapter", tmp_path / "adapter")
+    here = predicted(capfd, words).out
+    shutil.move(places / "base", tmp_path / "base")
+    try:
+        error = refused_by_script(capfd, *words)
+        assert f"{tmp_path / 'adapter'}: its base model {places / 'base'} cannot be loaded: it is no folder" in error
+        assert "; --model_name_or_path names where it is on this machine" in error
+        assert predicted(capfd, [*words, "--model_name_or_path", tmp_path / "base"]).out == here
+    finally:
+        shutil.move(tmp_path / "base", places / "base")
+
+
+def test_what_an_adapter_from_python_does_not_say_is_told_or_asked(capfd, places, tmp_path):
+    shutil.copytree(places / "pairs" / "adapter", tmp_path / "adapter")
+    config = tmp_path / "adapter" / "adapter_config.json"
+    rewrite(config, {"notes": {"max_seq_length": "long"}})
+    words = ["--adapter_path", tmp_path / "adapter", "--input", places / "pairs.csv"]
+    assert "does not say which columns it was trained on; --text_columns names one or two" in refused_by_script(
+        capfd, *words
+    )
+    out, error = predicted(capfd, [*words, "--text_columns", "sentence1,sentence2"])
+    assert "does not say at what length it was trained; 128 tokens are taken" in error and error.count("\n") == 1
+    whole = ["--adapter_path", places / "pairs", "--input", places / "pairs.csv"]
+    assert out != predicted(capfd, whole).out  # whose texts are cut at 9 tokens
+    assert out == predicted(capfd, [*whole, "--max_seq_length", 128]).out
+
+
+def test_the_end_of_reader_and_user(capfd, monkeypatch, places, tmp_path):
+    words = ["--adapter_path", str(places / "pairs"), "--input", str(places / "pairs.csv"), "--batch_size", "1"]
+    read, write = os.pipe()
+    os.close(read)
+    before = os.dup(1)
+    os.dup2(write, 1)
+    try:
+        assert script.main(words) == 0  # as behind `| head`
+    finally:
+        os.dup2(before, 1)
+        os.close(write)
+        os.close(before)
+    assert not capfd.readouterr().err
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(sys, "argv", ["predict.py", *words, "--output", str(tmp_path / "a.tsv")])
+    monkeypatch.setattr(windows, "as_probabilities", lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        assert endings.run(script.main) == 130
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers):
+            signal.signal(number, handler)
+    assert capfd.readouterr().err == "interrupted: by Ctrl-C\n" and not list(tmp_path.iterdir())

@@ -1,0 +1,65 @@
+"""What cannot be predicted is refused in one line, before anything is written."""
+
+import pytest
+from door import predicted, refused_by_script, table
+
+from tensorized_adapters import UsageError, load_pipeline
+
+
+@pytest.mark.parametrize(
+    "name, content, line",
+    [
+        (
+            "a.csv",
+            "sentence1,label\na,1\n",
+            "line 2 has no column 'sentence2'; it has sentence1, label; --text_columns",
+        ),
+        ("a.csv", "sentence1,sentence2\na,b\n,b\n", "line 3 has an empty 'sentence1'; write it or remove the line"),
+        ("a.csv", 'sentence1,sentence2\na,b\n"a,b\nc,d\n', "in the row that begins at line 3"),
+        ("a.csv", "sentence1,sentence2\n", "has no rows"),
+        ("a.csv", "", "is empty"),
+        ("a.tsv", b"sentence1\tsentence2\na\t\xff\n", "line 2 is not UTF-8 text; save it as UTF-8"),
+        ("a.tsv", "sentence1\tsentence2\na\tb\0\n", "line 2 holds a NUL character"),
+        ("a.jsonl", '{"sentence1": "a", "sentence2": "b"}\n\n{"sentence1": \n', "line 3 cannot be parsed: Expecting"),
+        ("a.jsonl", '{"sentence1": "a", "sentence2": null}\n', "line 1 has an empty 'sentence2'"),
+        ("a.jsonl", '{"sentence1": "a", "sentence2": ["b"]}\n', "line 1 has a list or an object as 'sentence2'"),
+        ("a.jsonl", '{"sentence1": "a", "sentence2": "\\ud83d"}\n', "line 1 has half a character in 'sentence2'"),
+        ("a.json", '[{"sentence1": "a", "sentence2": "b"}]\n', "is a JSON list; write one JSON object a line"),
+        ("a.txt", "a\tb\na\n", "line 2 has 1 columns between tabs, the adapter takes 2 (sentence1, sentence2)"),
+        ("a.dat", "a\tb\n", "has none of the endings .jsonl, .json, .csv, .tsv, .txt; --format says what it is"),
+        ("missing.csv", None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(capfd, places, tmp_path, name, content, line):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    output = tmp_path / "out.tsv"
+    error = refused_by_script(capfd, "--adapter_path", places / "pairs", "--input", path, "--output", output)
+    assert f"error: --input {path}" in error and line in error
+    assert sorted(p.name for p in tmp_path.iterdir()) == ([name] if content is not None else [])
+
+
+def test_places_and_flags_that_cannot_be_are_refused_by_script(capfd, places, tmp_path):
+    words = ["--adapter_path", places / "pairs", "--input", places / "pairs.csv"]
+    there = tmp_path / "there.tsv"
+    there.write_text("mine")
+    assert "exists; --overwrite replaces it" in refused_by_script(capfd, *words, "--output", there)
+    assert there.read_text() == "mine"
+    assert predicted(capfd, [*words, "--output", there, "--overwrite"]).err == f"40 predictions: {there}\n"
+    assert len(table(there.read_text())) == 40
+    own = ["--adapter_path", places / "pairs", "--input", there, "--output", there, "--overwrite"]
+    assert "is the --input; name another file" in refused_by_script(capfd, *own)
+    assert "must end in one of .tsv, .jsonl, .json" in refused_by_script(capfd, *words, "--output", tmp_path / "a.csv")
+    assert "cannot be written: No such file" in refused_by_script(capfd, *words, "--output", tmp_path / "no" / "a.tsv")
+    assert "an adapter is a folder with that file" in refused_by_script(capfd, "--adapter_path", places / "base")
+    assert "contradicts" in refused_by_script(capfd, *words, "--text_columns", "sentence1")
+    assert "--max_seq_length 3 leaves no room for text; at least 5" in refused_by_script(
+        capfd, *words, "--max_seq_length", 3
+    )
+    assert "--batch_size" in refused_by_script(capfd, *words, "--batch_size", 0)
+
+
+def test_another_base_is_refused_from_python_too(places, other_base):
+    with pytest.raises(UsageError, match="was trained on another base model"):
+        load_pipeline(places / "pairs", model_name_or_path=str(other_base))
