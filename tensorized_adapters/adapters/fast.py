@@ -118,7 +118,7 @@ def _in_few_launches(weights: list[Weight], assembled: bool) -> list[Matrices]:
         if assembled and len(matrices) == 2:
             a, b = matrices
             matrices = ((b.mT @ a.mT).mT,)  # columns behind each other at once
-    if torch.is_autocast_enabled(kind):
+    if torch.is_autocast_enabled(kind) and parts[0].dtype is not torch.float64:  # which it leaves alone
         matrices = [matrix.to(torch.get_autocast_dtype(kind)) for matrix in matrices]
     first, *rest = matrices
     first = first.mT.contiguous().mT  # see formats.times
