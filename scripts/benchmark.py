@@ -2,7 +2,8 @@
 
 One process takes the methods in alternating rounds, each between two runs of the floor, and prints medians and spread
 of the ratios: of a training step (forward, backward, AdamW), of an evaluation step, and of the peak memory, which is
-taken in one process a method. A JSON record goes to --output.
+taken in one process a method. A JSON record goes to --output. With --count_operations nothing is timed: it counts what
+a step would have an accelerator launch, which takes no accelerator.
 """
 
 import sys
@@ -32,6 +33,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch  # noqa: E402
 from benchmark_models import FLOOR, Bench, config_of, names_of  # noqa: E402
+from benchmark_operations import COUNTED, count_operations, operations_table  # noqa: E402
 from command_line import ScriptParser, about_model, check_output  # noqa: E402
 from rich.table import Table  # noqa: E402
 from rich.text import Text  # noqa: E402
@@ -74,16 +76,17 @@ def main(argv: list[str]) -> int:
     if arguments.memory_of:
         print(json.dumps(_peak(arguments)))
         return 0
+    measure, table = (count_operations, operations_table) if arguments.count_operations else (_measure, _table)
     record = {
         "command": ["python", "scripts/benchmark.py", *argv],
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": torch.get_num_threads()}
         | {"gpu": torch.cuda.get_device_name() if arguments.device == "cuda" else None},
         "torch": torch.__version__,
         "settings": {key: getattr(arguments, key) for key in ("model", "device", "dtype", "compile", "rounds")},
-        "shapes": {shape: _measure(arguments, shape) for shape in arguments.shapes},
+        "shapes": {shape: measure(arguments, _backbone(arguments), shape) for shape in arguments.shapes},
     }
     for shape, rows in record["shapes"].items():
-        console().print(_table(arguments, shape, rows))
+        console().print(table(arguments, shape, rows))
     if arguments.output:
         write_json(arguments.output, record)
         print(f"record: {one_line(arguments.output)}")
@@ -93,9 +96,9 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
     words = {"type": lambda text: text.split(",")}
-    parser.add_argument("--methods", **words, default=DEFAULT, help=f"'all', or of {','.join(ALL)}")
+    parser.add_argument("--methods", **words, help=f"'all', or of {','.join(ALL)}")
     parser.add_argument("--model", default="bert-base", help="bert-base (random weights), or a model folder")
-    parser.add_argument("--shapes", **words, default=["8x128", "32x128"], help="examples x tokens, comma-separated")
+    parser.add_argument("--shapes", **words, help="examples x tokens, comma-separated (8x128,32x128)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="bfloat16 is autocast")
     parser.add_argument("--compile", action="store_true", help="torch.compile(fullgraph=True) every model")
@@ -103,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=9, help="measured rounds, after two that are not")
     parser.add_argument("--threads", type=int, help="threads of the arithmetic on CPU")
     parser.add_argument("--no_memory", action="store_true", help="leave peak memory out")
+    parser.add_argument("--count_operations", action="store_true", help="count operations instead of measuring time")
     parser.add_argument("--output", type=Path, help="JSON record")
     parser.add_argument("--memory_of", help=argparse.SUPPRESS)  # one method, in a process of its own
     return parser
@@ -115,7 +119,12 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--model {quoted(arguments.model)} is neither bert-base nor a model folder")
     model_config = _model_config(arguments)
     model = skeleton(model_config)
-    arguments.methods = _usable(ALL if arguments.methods == ["all"] else arguments.methods, model)
+    if arguments.count_operations and arguments.compile:
+        raise UsageError("--count_operations counts what runs without a compiler; leave out --compile")
+    names = arguments.methods or (COUNTED if arguments.count_operations else DEFAULT)
+    arguments.methods = _usable(ALL if names == ["all"] else names, model)
+    # Operations are as many for any number of tokens.
+    arguments.shapes = arguments.shapes or (["2x8"] if arguments.count_operations else ["8x128", "32x128"])
     if not arguments.memory_of and set(arguments.methods) <= {FLOOR}:
         raise UsageError(f"--methods: name one to compare with the {FLOOR}")
     for shape in arguments.shapes:
@@ -181,9 +190,8 @@ def _seconds(step: Callable[[], None], device: str) -> float:
     return began.elapsed_time(ended) / 1000
 
 
-def _measure(arguments: argparse.Namespace, shape: str) -> dict[str, dict[str, Any]]:
+def _measure(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: str) -> dict[str, dict[str, Any]]:
     """Ratio of each method to the floor that was run right before and right after it, in alternating rounds."""
-    backbone = _backbone(arguments)
     names = [name for name in arguments.methods if name != FLOOR]
     benches = {name: Bench(name, backbone, arguments, shape) for name in (FLOOR, *names)}
     times: dict[str, dict[str, list[float]]] = {n: {"train": [], "evaluate": []} for n in benches}

@@ -100,12 +100,16 @@ class Bench:
         self.forward = torch.compile(self.model, fullgraph=True) if arguments.compile else self.model
 
     def train(self) -> None:
+        self.differentiate()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def differentiate(self) -> None:
+        """A training step up to the optimizer's."""
         self.model.train()
         with torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
             loss = self.forward(**self.batch).loss
         loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
 
     def evaluate(self) -> None:
         self.model.eval()

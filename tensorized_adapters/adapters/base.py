@@ -1,5 +1,7 @@
 """What every residual adapter is to the rest of the program, tensorized or not."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 
@@ -7,6 +9,7 @@ class Adapter(nn.Module):
     """A residual update of one site; ``enabled`` is looked at by the hook that calls it there."""
 
     enabled = True
+    is_bottleneck: ClassVar[bool] = False  # down and up: assembled, its weights are no larger than a dense adapter's
 
     def forward(self, hidden: Tensor) -> Tensor:
         """h + update(h) for hidden (..., hidden_size)."""

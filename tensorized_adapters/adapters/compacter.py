@@ -55,6 +55,8 @@ class CompacterAdapter(Adapter):
     ``rule`` is the first adapter's, or None for that one itself. Nonlinearity and start are the tensorized adapters'.
     """
 
+    is_bottleneck = True
+
     def __init__(self, config: AdapterConfig, hidden_size: int, rule: Optional[nn.Parameter] = None):
         super().__init__()
         n, m = config.phm_dim, config.adapter_size

@@ -2,6 +2,10 @@
 
 The matrices of all sites' factorised weights are computed together, in a handful of batched products instead of some
 ten small ones a weight, and belong to one forward pass in one thread. A bottleneck adapter is one step of autograd.
+
+Which of two rules holds depends on where the model lies (:func:`saves_launches`). On the processor arithmetic is what
+takes the time, and a bottleneck's weights stay the thin pairs that they are. On an accelerator it is to launch one
+small operation after the other: there they are assembled for all sites at once, and a site is two products and a ReLU.
 """
 
 import threading
@@ -16,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from ..tensors.formats import FactorizedWeight, project, times
 from ..tensors.sites import SiteWeight
+from .base import Adapter
 
 Matrices = tuple[Tensor, ...]
 Weight = FactorizedWeight | SiteWeight
@@ -29,6 +34,24 @@ class _Passes(threading.local):
 
 
 _passes = _Passes()
+_forced: bool | None = None
+
+
+def saves_launches(device: torch.device) -> bool:
+    """Whether adapters compute in as few operations as they can, at the price of more arithmetic: on anything but the
+    processor, unless :func:`few_launches` says otherwise."""
+    return device.type != "cpu" if _forced is None else _forced
+
+
+@contextmanager
+def few_launches(on: bool) -> Iterator[None]:
+    """Within it, one of the two rules holds on every device and in every thread: for tests and counts."""
+    global _forced
+    before, _forced = _forced, on
+    try:
+        yield
+    finally:
+        _forced = before
 
 
 def factorized_weights(module: nn.Module) -> list[Weight]:
@@ -48,12 +71,14 @@ class MergedWeights:
     """Computes a model's factorised weights together, for one forward pass after the other."""
 
     def __init__(self, model: nn.Module):
+        bottlenecks = [part for part in model.modules() if isinstance(part, Adapter) and part.is_bottleneck]
+        of_bottlenecks = {id(weight) for adapter in bottlenecks for weight in factorized_weights(adapter)}
         groups: dict[Any, list[Weight]] = defaultdict(list)
         for weight in factorized_weights(model):
             shapes = tuple(part.shape for part in weight.parts())
             kind = id(weight.joint) if isinstance(weight, SiteWeight) else type(weight)
-            groups[kind, weight.view, weight.gain, shapes].append(weight)
-        self._groups = list(groups.values())
+            groups[id(weight) in of_bottlenecks, kind, weight.view, weight.gain, shapes].append(weight)
+        self._groups = [(weights, key[0]) for key, weights in groups.items()]
 
     @contextmanager
     def forward_pass(self, model: nn.Module) -> Iterator[None]:
@@ -67,20 +92,60 @@ class MergedWeights:
             _passes.stack.pop()
 
     def _merged(self) -> Iterator[tuple[int, Matrices]]:
-        for group in self._groups:
-            parts = [torch.stack(part) for part in zip(*(weight.parts() for weight in group))]
-            first, *rest = group[0].matrices(parts)
+        for weights, of_bottlenecks in self._groups:
+            if saves_launches(next(weights[0].parameters()).device):
+                yield from zip(map(id, weights), _in_few_launches(weights, of_bottlenecks))
+                continue
+            parts = [torch.stack(part) for part in zip(*(weight.parts() for weight in weights))]
+            first, *rest = weights[0].matrices(parts)
             first = first.mT.contiguous().mT  # columns behind each other, as formats.times wants them
             stacked = [first, *(matrix.contiguous() for matrix in rest)]
-            yield from zip(map(id, group), zip(*(matrix.unbind() for matrix in stacked)))
+            yield from zip(map(id, weights), zip(*(matrix.unbind() for matrix in stacked)))
+
+
+def _in_few_launches(weights: list[Weight], assembled: bool) -> list[Matrices]:
+    """The matrices of each of a group's weights, or its one matrix where they are to be ``assembled``.
+
+    What weights share takes part in the products once, rather than in a copy for each, whose gradients would be added
+    up one by one; and under autocast all are cast at once.
+    """
+    joint = isinstance(weights[0], SiteWeight)
+    parts = weights[0].parts_of_all_sites() if joint else [_batch(part) for part in zip(*(w.parts() for w in weights))]
+    sites = [weight.site for weight in weights] if joint else range(len(weights))
+    kind = parts[0].device.type
+    with torch.autocast(kind, enabled=False):
+        matrices = weights[0].matrices(parts)
+        if assembled and len(matrices) == 2:
+            a, b = matrices
+            matrices = ((b.mT @ a.mT).mT,)  # columns behind each other at once
+    if torch.is_autocast_enabled(kind) and parts[0].dtype is not torch.float64:  # which it leaves alone
+        matrices = [matrix.to(torch.get_autocast_dtype(kind)) for matrix in matrices]
+    first, *rest = matrices
+    first = first.mT.contiguous().mT  # see formats.times
+    count = max(sites) + 1
+    of_site = list(zip(*(matrix.expand(count, -1, -1).unbind() for matrix in (first, *rest))))
+    return [of_site[site] for site in sites]
+
+
+def _batch(parts: Sequence[Tensor]) -> Tensor:
+    """The same factor of several weights, in a leading dimension; of size 1 where it is one for all of them."""
+    if all(part is parts[0] for part in parts):
+        return parts[0].unsqueeze(0)
+    batch = torch.stack(parts)
+    if batch.requires_grad:  # one copy of a gradient that lies otherwise in memory, rather than one for each parameter
+        batch.register_hook(Tensor.contiguous)
+    return batch
 
 
 def bottleneck(hidden: Tensor, down: Sequence[Tensor], up: Sequence[Tensor]) -> Tensor:
     """h + relu(h D) U for hidden (..., hidden_size), D and U each as the one or two matrices whose product
     they are."""
     compiled = torch.compiler.is_compiling() or torch.is_autocast_enabled(hidden.device.type)
-    if len(down) == len(up) == 2 and torch.is_grad_enabled() and not compiled:
-        return FusedBottleneck.apply(hidden, *down, *up)
+    if torch.is_grad_enabled() and not compiled:
+        if len(down) == len(up) == 2:
+            return FusedBottleneck.apply(hidden, *down, *up)
+        if len(down) == len(up) == 1 and saves_launches(hidden.device):
+            return AssembledBottleneck.apply(hidden, *down, *up)
     return add_projection(hidden, torch.relu(project(hidden, down)), up)
 
 
@@ -121,3 +186,24 @@ class FusedBottleneck(torch.autograd.Function):
         g_c = g_outer.mT @ active
         g_hidden = torch.addmm(g, g_inner, a_rows).view_as(gradient) if ctx.needs_input_grad[0] else None
         return g_hidden, g_a.mT, inner.mT @ g_active, g_c.mT, outer.mT @ g
+
+
+class AssembledBottleneck(torch.autograd.Function):
+    """x + relu(x D) U for the matrices D and U themselves, three operations forward and five backward: a dense
+    adapter's are four and eight, with two gradients of x that are added and two of biases."""
+
+    @staticmethod
+    def forward(ctx, hidden: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        x = hidden.flatten(0, -2)
+        active = (x @ down).relu_()
+        ctx.save_for_backward(x, active, down, up)
+        return torch.addmm(x, active, up).view_as(hidden)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        x, active, down, up = ctx.saved_tensors
+        g = gradient.flatten(0, -2)
+        g_inner = torch.ops.aten.threshold_backward(g @ up.mT, active, 0)
+        g_hidden = torch.addmm(g, g_inner, down.mT).view_as(gradient) if ctx.needs_input_grad[0] else None
+        return g_hidden, x.mT @ g_inner, active.mT @ g

@@ -18,6 +18,8 @@ from .fast import Weight, add_projection, bottleneck, matrices_of
 class BottleneckAdapter(Adapter):
     """h -> h + relu(h D) U with factorised D (hidden x m) and U (m x hidden); no biases, as published."""
 
+    is_bottleneck = True
+
     def __init__(self, down: Weight, up: Weight):
         super().__init__()
         self.down, self.up = down, up

@@ -74,14 +74,16 @@ class FactorizedWeight:
 
         Args:
             parts: factors to use instead of the weight's own, for example those of several weights stacked along a
-                leading dimension, which the matrices then have too. Of a tensor for several sites, those of one site.
+                leading dimension, which the matrices then have too (of size 1 where all factors behind one of them
+                have it so). Of a tensor for several sites, those of one site.
         """
         parts = self.parts() if parts is None else parts
         with torch.autocast(parts[0].device.type, enabled=False):  # small products, in the factors' own precision
             a, b = self.low_rank_pair(parts, self.view.cut)
             a, b = (self.gain * a, b) if a.numel() < b.numel() else (a, self.gain * b)
             if self.view.interleaved:
-                return (self.view.matrix_of(a @ b, a.shape[:-2]),)
+                product = a @ b
+                return (self.view.matrix_of(product, product.shape[:-2]),)
             return (a, b) if pair_is_cheaper(a, b) else (a @ b,)
 
     def matrix(self) -> Tensor:

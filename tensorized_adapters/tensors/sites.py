@@ -32,10 +32,20 @@ class SiteWeight(nn.Module):
 
     def parts(self) -> list[Tensor]:
         """The tensor's factors, the one of sites cut down to this site: a mode of size 1 stays in its place."""
-        parts = self.joint.parts()
-        place = len(parts) - len(self.view.shape) + self.view.cut
+        parts, place = self.joint.parts(), self._place
         parts[place] = parts[place].narrow(-2, self.site, 1)
         return parts
+
+    def parts_of_all_sites(self) -> list[Tensor]:
+        """:meth:`parts` of every site in a leading dimension, of size 1 for the factors that sites share."""
+        parts, place = [part.unsqueeze(0) for part in self.joint.parts()], self._place
+        parts[place] = parts[place].transpose(0, -2)
+        return parts
+
+    @property
+    def _place(self) -> int:
+        """Which of the tensor's factors is that of sites."""
+        return len(self.joint.parts()) - len(self.view.shape) + self.view.cut
 
     def matrices(self, parts: Optional[list[Tensor]] = None) -> tuple[Tensor, ...]:
         """As :meth:`FactorizedWeight.matrices`."""

@@ -72,6 +72,8 @@ def test_merged_weights_give_the_numbers_of_single_ones(config):
     model = model_of(config)
     merged = gradients(model)
     assert not fast._passes.stack
+    with fast.few_launches(True):  # the rule of accelerators
+        assert_same(gradients(model), merged)
     model.adaptation.method.unmerge(model)
     assert_same(gradients(model), merged)
 
@@ -249,8 +251,23 @@ def test_evaluation_with_and_without_autocast(config):
         plain = model(**batch()).logits
         with torch.autocast("cpu", torch.bfloat16):
             half = model(**batch()).logits
+            with fast.few_launches(True):
+                few = model(**batch()).logits
         assert torch.equal(model(**batch()).logits, plain)
-    assert (half.float() - plain).norm() < 0.1 * plain.norm()
+    for logits in (half, few):
+        assert (logits.float() - plain).norm() < 0.1 * plain.norm()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_training_under_autocast_has_the_same_gradients_in_few_launches(config):
+    model = model_of(config).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        _, plain = gradients(model)
+        with fast.few_launches(True):
+            _, few = gradients(model)
+    assert plain.keys() == few.keys()
+    one, other = (torch.cat([gradient.flatten() for gradient in each.values()]) for each in (plain, few))
+    assert one.dtype is other.dtype is torch.float32 and (one - other).norm() < 0.1 * one.norm()
 
 
 def test_second_derivatives_of_the_fused_step_are_refused_rather_than_wrong():

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 import benchmark  # noqa: E402
 from benchmark_models import assembled, build  # noqa: E402
 
-from tensorized_adapters.adapters.fast import factorized_weights
+from tensorized_adapters.adapters.fast import factorized_weights, saves_launches  # noqa: E402
 from tensorized_adapters.adapters.insertion import adapters_of  # noqa: E402
 
 
@@ -35,6 +35,22 @@ def test_a_record_with_ratios_and_memory(model_folder, tmp_path, capsys):
     assert "cp-1" in captured.out and "skipped: cp-999: --tensorized_layer_rank 999 is above" in captured.err
     assert benchmark.main([*words, "--memory_of", "cp-1"]) == 0
     assert int(capsys.readouterr().out) > 10**7
+
+
+def test_a_step_takes_no_more_operations_than_a_dense_adapters(tmp_path, capsys):
+    """As an accelerator launches them, in twelve layers like BERT-base: the weights of all are computed together."""
+    folder, names = tmp_path / "model", ["cp-4", "tucker-4", "tt-4", "tr-4"]
+    BertForSequenceClassification(tiny_config(num_hidden_layers=12)).save_pretrained(folder)
+    words = f"--model {folder} --count_operations --output {tmp_path / 'counts.json'} --device cpu".split()
+    assert benchmark.main(words) == 0
+    rows = json.loads((tmp_path / "counts.json").read_text())["shapes"]["2x8"]
+    assert set(rows) == {"floor", *names, "dense", "compacter", "lora", "bitfit", "full"}
+    for name in names:
+        assert rows["floor"]["operations"] < rows[name]["operations"] <= rows["dense"]["operations"]
+    assert all(row["optimizer_groups"] <= 4 for row in rows.values())
+    table = capsys.readouterr().out
+    assert "optimizer groups" in table and f"{rows['tr-4']['operations']:,}" in table
+    assert not saves_launches(torch.device("cpu")) and saves_launches(torch.device("cuda"))
 
 
 @pytest.mark.parametrize("kind", ["cp", "tucker", "tt", "tr"])
@@ -77,6 +93,7 @@ def test_torchs_dropout_draws_what_it_draws_without_adapters():
         ("--output /no/such/folder/x.json", "No such file"),
         ("--output /tmp", "is a folder"),
         ("--round 3", "--round"),
+        ("--count_operations --compile", "leave out --compile"),
         ("--output /proc/x", "--output /proc/x cannot be written"),
         (f"--output /tmp/{'x' * 300}", "cannot be written"),
         (f"--rounds {10**30}", "--rounds must be at least 1 and at most"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import argv, optimizer_of, spoil_step, tiny_model
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tensorized_adapters
@@ -68,30 +69,55 @@ def test_the_optimizers_groups(flags):
     assert rate_of[id(model.bert.embeddings.LayerNorm.weight)] == (2e-3, 0.0)
     trained = {id(p) for p in model.parameters() if p.requires_grad}
     assert set(rate_of) == trained and isinstance(optimizer, torch.optim.AdamW)
-    assert len(optimizer.param_groups) == 4
+    assert len(optimizer.param_groups) == 4 and optimizer.defaults["fused"]  # one launch a group, or a few
+
+
+def _place() -> str:
+    """The innermost file on the stack that is neither torch's nor this one."""
+    return [f.filename for f in traceback.extract_stack() if "/torch/" not in f.filename and f.filename != __file__][
+        -1
+    ]
 
 
 class _Waits(TorchDispatchMode):
-    """Where a number is read from a tensor (``item``, ``bool``, ``float``), which on a GPU waits for all before it."""
+    """Where a number is read from a tensor (``item``, ``bool``, ``float``), or a shape depends on numbers
+    (``nonzero``, ``x[mask]``): a GPU then waits for all before it."""
 
     def __init__(self):
         super().__init__()
         self.files: list[str] = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function is torch.ops.aten._local_scalar_dense.default:
-            stack = [frame.filename for frame in traceback.extract_stack()]
-            self.files.append([name for name in stack if "/torch/" not in name and name != __file__][-1])
+        shaped = torch.Tag.dynamic_output_shape in function.tags
+        if function is torch.ops.aten.index.Tensor:
+            shaped = any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+        if shaped or torch.Tag.data_dependent_output in function.tags:
+            self.files.append(_place())
+        return function(*args, **(kwargs or {}))
+
+
+class _Copies(TorchFunctionMode):
+    """Where a tensor is brought to the host whole, which on CPU dispatches nothing."""
+
+    KINDS = {torch.Tensor.cpu, torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__}
+
+    def __init__(self):
+        super().__init__()
+        self.files: list[str] = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in self.KINDS:
+            self.files.append(_place())
         return function(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_no_step_waits_for_the_device(flags, monkeypatch, accumulated):
     """Losses and norms are read where the Trainer logs, every third step, and at the end of the epoch."""
-    waits, train, read, reads = _Waits(), AdapterTrainer.train, StepLosses.read, []
+    waits, copies, train, read, reads = _Waits(), _Copies(), AdapterTrainer.train, StepLosses.read, []
 
     def watched(self, *args, **kwargs):
-        with waits:
+        with waits, copies:
             return train(self, *args, **kwargs)
 
     def counted(self):
@@ -108,6 +134,9 @@ def test_no_step_waits_for_the_device(flags, monkeypatch, accumulated):
     # The Trainer's own: loss and norm of two log lines, and the last loss. (transformers' masks wait once a step.)
     assert len([name for name in waits.files if name.endswith(TRAINER)]) == 5
     assert reads == [3, 3, 0]
+    # Ours: losses and norms of two reads; the order of an epoch lies on the host anyway.
+    ours = [Path(name).name for name in copies.files if name.startswith(PACKAGE) and not name.endswith("sampler.py")]
+    assert ours == 4 * ["losses.py"] and not [name for name in copies.files if name.endswith(TRAINER)], copies.files
 
 
 def test_the_first_step_that_is_not_finite_is_named():
