@@ -148,6 +148,9 @@ def test_what_an_adapter_from_python_does_not_say_is_told_or_asked(capfd, places
     whole = ["--adapter_path", places / "pairs", "--input", places / "pairs.csv"]
     assert out != predicted(capfd, whole).out  # whose texts are cut at 9 tokens
     assert out == predicted(capfd, [*whole, "--max_seq_length", 128]).out
+    rewrite(config, {"notes": {"texts": ["sentence1", "sentence2"], "tokenizer": "/nowhere/at/all"}})
+    assert "--tokenizer_name /nowhere/at/all cannot be loaded" in refused_by_script(capfd, *words)
+    assert predicted(capfd, [*words, "--tokenizer_name", places / "base"]).out == out
 
 
 def test_the_end_of_reader_and_user(capfd, monkeypatch, places, tmp_path):
