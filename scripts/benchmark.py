@@ -71,8 +71,8 @@ def main(argv: list[str]) -> int:
         _check(arguments)
     except (UsageError, OSError, ValueError) as error:
         return tell("error", error, 2)
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    if arguments.threads or arguments.count_operations:  # a few tokens are not worth a second thread
+        torch.set_num_threads(arguments.threads or 1)
     if arguments.memory_of:
         print(json.dumps(_peak(arguments)))
         return 0

@@ -54,9 +54,10 @@ class Output:
         return {"index": index, "prediction": prediction, "probabilities": probabilities}
 
     def _put(self, text: str) -> None:
+        rest = memoryview(text.encode())
         try:
-            self._file.write(text.encode())
-            self._file.flush()
+            while rest:  # unbuffered: what could not be written must not be tried again when the file is closed
+                rest = rest[self._file.write(rest) :]
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -76,11 +77,11 @@ def open_output(path: Optional[Path], config: PretrainedConfig) -> Iterator[Outp
         )
     if path is None:
         # Not sys.stdout, which drops what nobody reads: here that is the end.
-        with open(os.dup(1), "wb") as file:
+        with open(os.dup(1), "wb", buffering=0) as file:
             yield Output(file, "standard output", False, config)
         return
     with rename_into_place(path.resolve()) as aside:  # a link stays one
-        with open(aside, "wb") as file:
+        with open(aside, "wb", buffering=0) as file:
             yield Output(file, f"--output {path}", path.suffix.lower() != ".tsv", config)
 
 

@@ -148,21 +148,28 @@ def test_what_an_adapter_from_python_does_not_say_is_told_or_asked(capfd, places
     whole = ["--adapter_path", places / "pairs", "--input", places / "pairs.csv"]
     assert out != predicted(capfd, whole).out  # whose texts are cut at 9 tokens
     assert out == predicted(capfd, [*whole, "--max_seq_length", 128]).out
+    rewrite(config, {"notes": {"texts": ["sentence1", "sentence2"], "tokenizer": "/nowhere/at/all"}})
+    assert "--tokenizer_name /nowhere/at/all cannot be loaded" in refused_by_script(capfd, *words)
+    assert predicted(capfd, [*words, "--tokenizer_name", places / "base"]).out == out
 
 
 def test_the_end_of_reader_and_user(capfd, monkeypatch, places, tmp_path):
     words = ["--adapter_path", str(places / "pairs"), "--input", str(places / "pairs.csv"), "--batch_size", "1"]
     read, write = os.pipe()
     os.close(read)
-    before = os.dup(1)
-    os.dup2(write, 1)
-    try:
-        assert script.main(words) == 0  # as behind `| head`
-    finally:
-        os.dup2(before, 1)
-        os.close(write)
-        os.close(before)
-    assert not capfd.readouterr().err
+    for place, code, line in (
+        (write, 0, ""),  # as behind `| head`
+        (os.open("/dev/full", os.O_WRONLY), 1, "failed: standard output cannot be written: No space left on device\n"),
+    ):
+        before = os.dup(1)
+        os.dup2(place, 1)
+        os.close(place)
+        try:
+            assert script.main(words) == code
+        finally:
+            os.dup2(before, 1)
+            os.close(before)
+        assert capfd.readouterr().err == line
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     monkeypatch.setattr(sys, "argv", ["predict.py", *words, "--output", str(tmp_path / "a.tsv")])
     monkeypatch.setattr(windows, "as_probabilities", lambda *_: signal.raise_signal(signal.SIGINT))

@@ -1,9 +1,13 @@
 """What cannot be predicted is refused in one line, before anything is written."""
 
+from unittest.mock import Mock
+
+import numpy as np
 import pytest
 from door import predicted, refused_by_script, table
 
 from tensorized_adapters import UsageError, load_pipeline
+from tensorized_adapters.predicting import windows
 
 
 @pytest.mark.parametrize(
@@ -63,3 +67,18 @@ def test_places_and_flags_that_cannot_be_are_refused_by_script(capfd, places, tm
 def test_another_base_is_refused_from_python_too(places, other_base):
     with pytest.raises(UsageError, match="was trained on another base model"):
         load_pipeline(places / "pairs", model_name_or_path=str(other_base))
+
+
+def test_a_failure_is_one_line_and_leaves_no_file(capfd, monkeypatch, places, tmp_path):
+    words = ["--adapter_path", places / "pairs", "--input", places / "pairs.csv", "--output", tmp_path / "a.tsv"]
+    logits = windows._logits
+    for error in (MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")):
+        with monkeypatch.context() as patch:
+            patch.setattr(windows, "_logits", Mock(side_effect=error))
+            assert predicted(capfd, words, 1).err == (
+                "failed: out of memory: try a smaller --batch_size or --max_seq_length\n"
+            )
+    spoiled = Mock(side_effect=lambda *given: np.where(np.arange(40)[:, None] == 6, np.nan, logits(*given)))
+    monkeypatch.setattr(windows, "_logits", spoiled)
+    assert predicted(capfd, words, 1).err.startswith("failed: an output of the model is NaN or infinite in row 7; ")
+    assert not list(tmp_path.iterdir())
