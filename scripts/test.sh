@@ -5,4 +5,4 @@ source "$(dirname "$0")/setup.sh"
 install_requirements requirements.txt requirements-embedded.txt requirements-sweeps.txt requirements-test.txt
 .venv/bin/ruff check --quiet .
 .venv/bin/ruff format --check --quiet .
-exec .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup "$@"
+exec .venv/bin/python -m pytest --numprocesses 2 "$@"

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from helpers import argv, glue_folder, record_of
 
-pytestmark = pytest.mark.xdist_group("sweeps")  # in one worker, so that the undisturbed sweep runs once
 SWEEP = Path(__file__).parent.parent.parent / "scripts" / "sweep.py"
 
 
