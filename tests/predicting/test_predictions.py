@@ -171,6 +171,7 @@ def test_the_end_of_reader_and_user(capfd, monkeypatch, places, tmp_path):
             os.close(before)
         assert capfd.readouterr().err == line
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background inherits that it is ignored
     monkeypatch.setattr(sys, "argv", ["predict.py", *words, "--output", str(tmp_path / "a.tsv")])
     monkeypatch.setattr(windows, "as_probabilities", lambda *_: signal.raise_signal(signal.SIGINT))
     try:
