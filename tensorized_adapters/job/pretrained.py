@@ -124,14 +124,19 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: D
         UsageError: naming the flag.
     """
     task = data.task
-    least = tokenizer.num_special_tokens_to_add(pair=len(task.texts) == 2) + len(task.texts)
-    if arguments.max_seq_length < least:
-        raise UsageError(f"--max_seq_length {arguments.max_seq_length} leaves no room for text; at least {least}")
+    check_room(tokenizer, arguments.max_seq_length, len(task.texts))
     examples = data.train or next(iter([*data.evaluation.values(), *data.prediction.values()]))
     texts = [str(text) for name in task.texts for text in examples[name][:100]]
     ids = [i for text in texts for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
     if ids and set(ids) == {tokenizer.unk_token_id}:
         raise UsageError("--model_name_or_path has no usable tokenizer: every word is unknown to it")
+
+
+def check_room(tokenizer: PreTrainedTokenizerBase, length: int, texts: int) -> None:
+    """Refuse a ``length`` in tokens at which one of so many ``texts`` would be left out; raises UsageError."""
+    least = tokenizer.num_special_tokens_to_add(pair=texts == 2) + texts
+    if length < least:
+        raise UsageError(f"--max_seq_length {length} leaves no room for text; at least {least}")
 
 
 def encoded(

@@ -16,7 +16,7 @@ from ..data.columns import kept_columns
 from ..data.tasks import other_task
 from ..errors import UsageError
 from ..job.flags import ModelArguments
-from ..job.pretrained import load_config, load_model, load_tokenizer
+from ..job.pretrained import check_room, load_config, load_model, load_tokenizer
 from ..methods.merging import merge_adapters
 from ..saving.adapter import load_adapter
 from ..saving.format import read_adapter
@@ -89,10 +89,7 @@ def _assumed_length(folder: str | Path) -> int:
 
 def _set_length(tokenizer: PreTrainedTokenizerBase, length: int, record: dict[str, Any]) -> None:
     """Let the tokenizer truncate to ``length`` by itself; raises UsageError if that leaves no room for text."""
-    texts = len(kept_columns(record)[0]) or 1
-    least = tokenizer.num_special_tokens_to_add(pair=texts == 2) + texts
-    if length < least:
-        raise UsageError(f"--max_seq_length {length} leaves no room for text; at least {least}")
+    check_room(tokenizer, length, texts=len(kept_columns(record)[0]) or 1)
     tokenizer.model_max_length = length
 
 

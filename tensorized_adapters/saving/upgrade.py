@@ -11,7 +11,7 @@ from ..adapters.tensorized import update_view, views_of
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..methods.parameters import adaptation_of
-from ..tensors.formats import FORMATS
+from ..tensors.formats import FORMATS, FactorizedWeight
 from ..tensors.initialization import excess, width
 
 ANY_HIDDEN_SIZE = 768  # that splits: the number of a weight's modes is the same for each
@@ -51,8 +51,7 @@ def _widened(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Te
     if not _is_calibrated(adaptation_of(model).config):
         return tensors
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    weights = [getattr(weight, "joint", weight) for weight in factorized_weights(model)]
-    widths = {names[id(p)]: width(weight) for weight in weights for p in weight.parameters()}
+    widths = {names[id(p)]: width(weight) for weight in _whole_weights(model) for p in weight.parameters()}
     return {name: tensor * widths[name] if name in widths else tensor for name, tensor in tensors.items()}
 
 
@@ -66,7 +65,7 @@ def _with_gains(model: PreTrainedModel, learning_rate_scales: list[float], tenso
         raise UsageError(f"does not fit its own settings: {len(parameters)} learning-rate scales expected")
     scales = {id(parameter): scale for parameter, scale in zip(parameters, learning_rate_scales)}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    weights, calibrated = factorized_weights(model), _is_calibrated(adaptation_of(model).config)
+    weights, calibrated = _whole_weights(model), _is_calibrated(adaptation_of(model).config)
     shared = _shared_by_weights(weights)
     tensors = dict(tensors)
     for weight in weights:
@@ -82,6 +81,11 @@ def _with_gains(model: PreTrainedModel, learning_rate_scales: list[float], tenso
         name = names[id(parameter)]
         tensors[name] = tensors[name] / scales[id(parameter)]
     return tensors
+
+
+def _whole_weights(model: PreTrainedModel) -> list[FactorizedWeight]:
+    """Every factorised weight once, and a tensor for all sites rather than each site's weight in it."""
+    return list(dict.fromkeys(getattr(weight, "joint", weight) for weight in factorized_weights(model)))
 
 
 def _shared_by_weights(weights: list) -> dict[int, Any]:
