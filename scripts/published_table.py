@@ -35,7 +35,8 @@ PUBLISHED = {
     "full": 100,
 }
 
-# Single runs of bert-base-cased on the development sets: MRPC F1, RTE accuracy, STS-B correlation (not said which).
+PUBLISHED_MODEL = "bert-base-cased"
+# Single runs of that model on the development sets: MRPC F1, RTE accuracy, STS-B correlation (not said which).
 PUBLISHED_SCORES = {
     "mrpc": {"cp-2": 0.906, "cp-4": 0.906, "tt-2": 0.905, "tt-4": 0.909, "tucker-2": 0.903, "tucker-4": 0.904}
     | {"dense-64": 0.896, "bitfit": 0.904, "diff_pruning-0.005": 0.897, "full": 0.890},

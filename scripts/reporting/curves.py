@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .checked import is_number
 from .naming import settings_of
-from .style import DASHES, LOOKS, add_legend, lines_of, look_of
+from .style import DASHES, LOOKS, add_legend, lines_of, look_of, without_head
 from .tables import METRICS
 
 _STARTS = {
@@ -36,6 +36,7 @@ def by_step(cells: pd.DataFrame, metric: str) -> Figure:
     figure = Figure(figsize=(10.5, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     handles: dict[str, Line2D] = {}
+    drawn: dict[bool, list[pd.Series]] = {True: [], False: []}  # of a linear probe, and of the other methods
     task, window = cells["task"].iloc[0], _window(cells["records"])
     for line in lines_of(cells):
         for number, cell in enumerate(line.itertuples()):
@@ -47,7 +48,12 @@ def by_step(cells: pd.DataFrame, metric: str) -> Figure:
             marks = {"marker": look["marker"], "markersize": 5, "markerfacecolor": look["markerfacecolor"]}
             every = max(1, len(scores) // 8)
             right.plot(scores.index, scores, markevery=every, **marks, **style)
+            drawn[cell.family == "head"].append(scores)
             handles[cell.method] = Line2D([], [], **marks, **style)
+    values, of_head = (
+        pd.concat(drawn[is_head]) if drawn[is_head] else pd.Series(dtype=float) for is_head in (False, True)
+    )
+    without_head(right, values, of_head.nlargest(1))
     left.set(title=f"{task}: training loss", xlabel="step", ylabel=_loss_label(window))
     right.set(title=f"{task}: development set", xlabel="step", ylabel=METRICS.get(metric, metric))
     for axes in (left, right):

@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocat
 
 from .curves import by_start, by_step, starts_of
 from .records import Results
-from .style import QUIET, STYLE, add_legend, label_of, lines_of, look_of, panels_of
+from .style import QUIET, STYLE, add_legend, label_of, lines_of, look_of, panels_of, without_head
 from .tables import METRICS
 
 
@@ -53,6 +53,9 @@ def _scores_by_parameters(cells: pd.DataFrame, metrics: dict[str, str]) -> Figur
     for task, axes in panels.items():
         of_task = cells[cells["task"] == task]
         handles |= _against_parameters(axes, of_task, "last")
+        is_head, spread = of_task["family"] == "head", of_task["last_std"].fillna(0)
+        ends = pd.concat([of_task["last_mean"] - spread, of_task["last_mean"] + spread])
+        without_head(axes, ends[~pd.concat([is_head, is_head])], of_task.loc[is_head, "last_mean"])
         front = pareto(list(zip(of_task["trained"], of_task["last_mean"])))
         front.append((axes.get_xlim()[1], front[-1][1]))
         axes.step(*zip(*front), where="post", color="#999999", linestyle="--", linewidth=1.2, zorder=1)

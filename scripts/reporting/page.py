@@ -6,6 +6,7 @@ import html
 from tensorized_adapters import __version__
 from tensorized_adapters.errors import printable
 
+from .about import told_of
 from .records import Results
 from .tables import METRICS, Table, html_table
 
@@ -19,10 +20,24 @@ h1 { font-size: 1.6rem; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.2
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { border-bottom: 2px solid var(--text); vertical-align: bottom; white-space: normal; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff;
+  white-space: normal; min-width: 9rem; max-width: 22rem; overflow-wrap: anywhere; }
 tbody tr:hover td { background: var(--soft); }
+/* On a telephone a line of a table is a block, and each of its cells a line with its column's name. */
+@media (max-width: 640px) {
+  thead { display: none; }
+  table, tbody, tr, td { display: block; width: 100%; }
+  tr { margin: 0 0 .8rem; border-top: 2px solid var(--text); }
+  td { display: flex; justify-content: space-between; gap: 1rem; padding: .2rem 0; white-space: normal; }
+  td::before { content: attr(data-column); color: var(--quiet); text-align: left; }
+  td:first-child { position: static; max-width: none; font-weight: 600; }
+  td:first-child::before { content: none; }
+  li { overflow-wrap: anywhere; }
+}
 .caption, .quiet { color: var(--quiet); font-size: .88rem; }
-figure { margin: 0 0 1rem; } figure img { max-width: 100%; height: auto; }
+figure { margin: 0 0 1rem; } figure img { max-width: 100%; height: auto; cursor: zoom-in; }
+figure img.large { position: fixed; inset: 0; width: 100vw; height: 100vh; max-width: none; padding: 1rem; z-index: 2;
+  object-fit: contain; background: #fff; cursor: zoom-out; }
 .run { border: 1px solid var(--line); border-radius: 6px; margin: .6rem 0; padding: .5rem .8rem; }
 .run div { display: flex; flex-wrap: wrap; justify-content: space-between; gap: .5rem; align-items: center; }
 pre { background: var(--soft); padding: .6rem; border-radius: 4px; margin: .4rem 0 0; font-size: .8rem;
@@ -39,6 +54,11 @@ for (const button of document.querySelectorAll("button")) button.onclick = async
   button.textContent = "copied";
   setTimeout(() => button.textContent = "copy", 1500);
 };
+for (const picture of document.querySelectorAll("figure img"))
+  picture.onclick = () => picture.classList.toggle("large");
+addEventListener("keydown", event => {
+  if (event.key === "Escape") document.querySelector("img.large")?.classList.remove("large");
+});
 """
 
 
@@ -48,11 +68,10 @@ def page(results: Results, tables: list[Table], figures: list[tuple[str, bytes]]
     Args:
         figures: title and SVG file of each.
     """
-    counts = {"run": len(results.runs)} | {name: results.runs[name].nunique() for name in ("method", "task", "seed")}
-    told = ", ".join(f"{number} {name}{'s' * (number != 1)}" for name, number in counts.items())
+    told = "; ".join(told_of(results))
     parts = [
         "<h1>Tensorized adapters: results</h1>",
-        f'<p class="quiet">{told}. Written by tensorized_adapters {html.escape(__version__)}.</p>',
+        f'<p class="quiet">{html.escape(told)}. Written by tensorized_adapters {html.escape(__version__)}.</p>',
         *(html_table(table) for table in tables),
         "<h2>Missing</h2>",
         _list(results.missing, "Nothing: every method has every seed on every task."),

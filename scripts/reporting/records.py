@@ -224,14 +224,18 @@ def _cells(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _holes(runs: pd.DataFrame) -> list[str]:
-    """Methods without a run on a task that others have, and seeds that others have."""
+    """Methods without a run on a task that others have, and seeds that others have.
+
+    A setting that was tried on some tasks, or with some seeds, was asked for there alone: what is looked for is a run
+    in any of the method's settings. What a sweep was asked for, its ledger knows.
+    """
     lines = []
+    plain = runs["record"].map(lambda record: record["method"])
     for task, of_task in runs.groupby("task"):
-        seeds, by_method = set(of_task["seed"]), of_task.groupby("method")["seed"].agg(set)
-        for method in runs["method"].unique():
-            lacking = sorted(seeds - by_method.get(method, set()))
-            if len(lacking) == len(seeds):
-                lines.append(f"{task}, {method}: no run")
-            elif lacking:
+        seeds, by_method = set(of_task["seed"]), of_task.groupby(plain)["seed"].agg(set)
+        if elsewhere := [method for method in plain.unique() if method not in by_method]:
+            lines.append(f"{task}: no run of {', '.join(elsewhere)}")
+        for method, own in by_method.items():
+            if lacking := sorted(seeds - own):
                 lines.append(f"{task}, {method}: no run of seed {', '.join(map(str, lacking))}")
     return lines

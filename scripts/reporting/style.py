@@ -1,6 +1,7 @@
 """How figures look: colours, shapes, panels and legends.
 
-Colours are Okabe and Ito's, which colour-blind readers can tell apart; shapes say the same once more.
+Formats have Okabe and Ito's colours, which colour-blind readers can tell apart, other methods mostly Tol's; shapes say
+the same once more.
 """
 
 import textwrap
@@ -13,22 +14,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-# family -> name, colour, marker; formats are filled, other methods hollow
+# family -> name, colour, marker, none of them twice; formats are filled, other methods hollow
 LOOKS = {
     "cp": ("CP", "#0072B2", "o"),
     "tucker": ("Tucker", "#D55E00", "s"),
     "tt": ("Tensor-Train", "#009E73", "^"),
     "tr": ("Tensor-Ring", "#CC79A7", "D"),
     "matrix": ("low-rank matrix", "#56B4E9", "p"),
-    "dense": ("dense adapters", "#000000", "X"),
+    "dense": ("dense adapters", "#6A3D9A", "X"),
     "compacter": ("Compacter", "#E69F00", "P"),
-    "bitfit": ("BitFit", "#56B4E9", "v"),
+    "bitfit": ("BitFit", "#332288", "v"),
     "layer_norm": ("LayerNorms", "#666666", "*"),
-    "head": ("head", "#666666", "o"),
-    "lora": ("LoRA", "#E69F00", "<"),
-    "ia3": ("(IA)³", "#D55E00", ">"),
-    "diff_pruning": ("diff pruning", "#56B4E9", "h"),
-    "full": ("full fine-tuning", "#000000", "s"),
+    "head": ("head", "#A08060", "d"),
+    "lora": ("LoRA", "#882255", "<"),
+    "ia3": ("(IA)³", "#999933", ">"),
+    "diff_pruning": ("diff pruning", "#661100", "h"),
+    "full": ("full fine-tuning", "#000000", (6, 1, 0)),
 }
 FORMATS = ("cp", "tucker", "tt", "tr", "matrix")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
@@ -71,6 +72,24 @@ def panels_of(labels: dict[str, str]) -> tuple[Figure, dict[str, Axes]]:
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         panel.set(title=task, ylabel=labels[task])
     return figure, panels
+
+
+def without_head(axes: Axes, values: pd.Series, of_head: pd.Series) -> None:
+    """A vertical range for the other methods' values, if a linear probe's, far below, would press them together.
+
+    Args:
+        values: what the other methods' marks span.
+        of_head: the probe's values, one a setting; what lies below the range is said at its edge.
+    """
+    if values.empty or of_head.empty:
+        return
+    low, high = values.min(), values.max()
+    span = max(high - low, 0.02)
+    if of_head.max() >= low - span:
+        return
+    axes.set_ylim(low - 0.12 * span, high + 0.08 * span)
+    told = "head: " + ", ".join(f"{value:.3g}" for value in of_head) + " (below)"
+    axes.annotate(told, (0.02, 0.02), xycoords="axes fraction", fontsize=8, color=LOOKS["head"][1])
 
 
 def look_of(cell: Any) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from published_table import PUBLISHED, PUBLISHED_SCORES
+from published_table import PUBLISHED, PUBLISHED_MODEL, PUBLISHED_SCORES
 
+from .about import models_of
 from .records import Results
 
 METRICS = {
@@ -40,7 +41,9 @@ def score_table(results: Results, which: str, published: bool) -> Table:
     if which == "best":
         caption += " The best epoch is chosen on the same development set, which flatters every method."
     if published:
-        caption += " Published: single runs of bert-base-cased."
+        caption += f" Published: single runs of {PUBLISHED_MODEL}."
+        if others := [model for model in models_of(results) if model != PUBLISHED_MODEL]:
+            caption += f" The runs here are of {', '.join(others)}: the two are not to be compared."
         names = results.cells.groupby("method", sort=False)["record"].first().map(_published_name)
         for task in [task for task in results.metrics if task in PUBLISHED_SCORES]:
             scores[f"{task} as published"] = [_published(name, task) for name in names]
@@ -107,8 +110,12 @@ def latex(table: Table) -> str:
 
 def html_table(table: Table) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table.cells)
-    rows = _marked(table, html.escape, "<strong>{}</strong>".format).values
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>\n" for row in rows)
+    columns = [html.escape(name) for name in table.cells]
+    rows = [
+        "".join(f'<td data-column="{column}">{cell}</td>' for column, cell in zip(columns, row))
+        for row in _marked(table, html.escape, "<strong>{}</strong>".format).values
+    ]
+    body = "".join(f"<tr>{row}</tr>\n" for row in rows)
     caption = f'<p class="caption">{html.escape(table.caption)}</p>'
     table_html = f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
     return f'<h2>{html.escape(table.title)}</h2>\n<div class="wide">{table_html}</div>\n{caption}\n'

@@ -7,6 +7,7 @@ from pathlib import Path
 from tensorized_adapters.errors import UsageError
 from tensorized_adapters.files import write_aside
 
+from .about import told_of
 from .figures import as_bytes, figures
 from .page import page
 from .records import Results, read_results
@@ -40,7 +41,9 @@ def write_report(paths: Iterable[Path], output_dir: Path, published: bool = Fals
         f"## {title}\n\n" + "".join(f"- {markdown_text(line)}\n" for line in lines) for title, lines in _lists(results)
     ]
     text = {
-        "tables.md": "\n".join([*map(markdown, tables), *said]),
+        "tables.md": "\n".join(
+            [*(f"{markdown_text(line)}\n" for line in told_of(results)), *map(markdown, tables), *said]
+        ),
         "tables.tex": "\n".join(map(latex, tables)),
         "scores.csv": scores_csv(results),
         "parameters.csv": as_csv(parameters.cells),

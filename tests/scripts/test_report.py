@@ -13,9 +13,9 @@ from records import put, scores
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 import report  # noqa: E402
-from reporting.figures import pareto  # noqa: E402
+from reporting.figures import figures, pareto  # noqa: E402
 from reporting.records import read_results  # noqa: E402
-from reporting.style import lines_of  # noqa: E402
+from reporting.style import LOOKS, lines_of  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,42 @@ def test_what_is_missing_is_said(results, real, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "missing: rte cp-4 seed 1: failed: out of memory" in told
     assert "missing: mrpc tr-9 seed 1: refused: too large" in told
-    assert "missing: mrpc, tt-2: no run of seed 2, 3" in told and "missing: rte, cp-4: no run" in told
+    assert "missing: mrpc, tt-2: no run of seed 2, 3" in told and "missing: rte: no run of cp-4" in told
     assert told.count("not a run record") == 2
     assert "tr-9" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_figures_tell_methods_apart_and_a_linear_probe_does_not_press_them_together(real, tmp_path):
+    assert len({colour for _, colour, _ in LOOKS.values()}) == len({mark for *_, mark in LOOKS.values()}) == len(LOOKS)
+    for seed, score in enumerate((0.81, 0.82, 0.83)):
+        put(tmp_path / f"cp{seed}", real, score, seed)
+    record = put(tmp_path / "head", real, 0.4, method="head", trained=100)
+    record["arguments"]["method"] = "head"
+    (tmp_path / "head" / "run.json").write_text(json.dumps(record))
+    drawn = {stem: figure.axes for stem, _, figure in figures(read_results([tmp_path]))}
+    for axes in (drawn["score_by_parameters"][0], drawn["training_mrpc"][1]):
+        low, high = axes.get_ylim()
+        assert 0.75 < low < 0.82 and 0.83 <= high < 0.9
+        assert [text.get_text() for text in axes.texts][0].startswith("head: 0.4")
+
+
+def test_a_setting_tried_on_one_task_is_not_asked_for_on_the_others(results, real, tmp_path, capsys):
+    for rate in (0.1, 0.2):
+        put(results / f"rate{rate}", real, 0.8, learning_rate=rate)  # of cp-2, on mrpc alone and with one seed
+    assert report.main([str(results), "--output_dir", str(tmp_path / "out")]) == 0
+    missing = [line for line in capsys.readouterr().out.splitlines() if line.startswith("missing")]
+    assert len(missing) == 3 and not any("learning_rate" in line for line in missing), missing
+
+
+def test_the_head_says_of_which_model_and_data(results, real, tmp_path):
+    out = tmp_path / "out"
+    assert report.main([str(results), "--output_dir", str(out), "--published"]) == 0
+    model = "/".join(Path(real["arguments"]["model_name_or_path"]).parts[-2:])
+    samples = real["metrics"]["train_samples"]
+    for name in ("report.html", "tables.md"):
+        told = (out / name).read_text().replace("\\", "")
+        assert f"model {model}, {samples} training examples, 2 epochs" in told
+        assert f"The runs here are of {model}: the two are not to be compared." in told
 
 
 @pytest.mark.parametrize(
