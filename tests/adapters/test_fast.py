@@ -166,6 +166,25 @@ def test_the_whole_model_compiles_and_gives_the_same_numbers(config):
         torch.testing.assert_close(compiled(**batch()).logits, model(**batch()).logits, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"adapter_placement": "parallel"}, {"adapter_placement": "weights"}, {"tensor_scope": "model"}],
+    ids=lambda change: " ".join(change.values()) or "sequential",
+)
+def test_batches_of_any_size_are_compiled_twice_and_never_again(change):
+    """As the plain model: once for the first shape, and once for all others, as dynamic padding makes them."""
+    config = AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8, **change)
+    model = model_of(config, num_hidden_layers=1).train()
+    torch.compiler.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    for rows, length in [(4, 16), (3, 24), (2, 17), (7, 9), (6, 33)]:
+        ids = torch.randint(0, model.config.vocab_size, (rows, length))
+        compiled(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.sum().backward()
+    assert counters["stats"]["unique_graphs"] == 2 and not counters["graph_break"]
+
+
 @pytest.mark.parametrize("part", ["attention.self.value", "attention.output"])
 def test_compiling_one_end_of_a_sublayer_leaves_the_adapter_beside_it_its_input(part):
     model = model_of(next(config for config in CONFIGS if config.adapter_placement == "parallel"), num_hidden_layers=1)
