@@ -14,6 +14,7 @@ from .merging import unmerge_adapters
 from .parameters import Adaptation, adaptation_of, added_parameters, pretrained_parameters, unwrapped
 from .registry import method_of
 from .residual import ResidualAdapters
+from .save_pretrained import write_as_adapted, write_as_before
 
 
 def add_adapters(
@@ -60,6 +61,7 @@ def add_adapters(
         parameter.requires_grad = name in trained
     for parameter in added_parameters(model).values():
         parameter.requires_grad = True
+    write_as_adapted(model)
     return model
 
 
@@ -85,6 +87,7 @@ def remove_adapters(model: PreTrainedModel) -> None:
             raise UsageError(f"{name} was replaced since add_adapters; put it back, or load a fresh model")
     unmerge_adapters(model)
     adaptation.method.remove(model)
+    write_as_before(model)
     del model.adaptation
     for name, parameter in pretrained.items():
         parameter.requires_grad = adaptation.requires_grad[name]
