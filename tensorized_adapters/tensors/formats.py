@@ -36,8 +36,8 @@ class FactorizedWeight:
     gain: float = 1.0
 
     def __init_subclass__(cls, name: Optional[str] = None, **kwargs):
-        # tltorch's register under a name; torch.export makes subclasses of its own, which have none.
-        super().__init_subclass__(**(kwargs if name is None else kwargs | {"name": name}))
+        if name is not None:  # tltorch registers it; torch.export makes subclasses of its own, which have none
+            super().__init_subclass__(name=name, **kwargs)
 
     @staticmethod
     def ranks(order: int, rank: int):
