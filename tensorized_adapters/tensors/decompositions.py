@@ -6,6 +6,7 @@ same rank, whichever is nearer.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 
 import tensorly
@@ -16,7 +17,7 @@ from torch import Tensor
 from .formats import CP, TR, TT, FactorizedWeight, Tucker
 
 _SEED = 0  # of the decompositions' random starts
-_SWEEPS = 50
+_SWEEPS, _SWEEPS_OF_RINGS = 50, 20  # a ring of rank r takes r^6 multiply-adds a sweep
 
 
 @torch.no_grad()
@@ -37,7 +38,10 @@ def decompose_(weight: FactorizedWeight, matrix: Tensor) -> float:
         parameters[-1].zero_()
         return 0.0
     tensor = matrix.double().reshape(weight.view.shape) / norm
-    with tensorly.backend_context("pytorch", local_threadsafe=True):
+    with tensorly.backend_context("pytorch", local_threadsafe=True), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Trying to compute SVD"
+        )  # of CP above a mode's size, where the rest is drawn
         kind = next(kind for kind in _DECOMPOSITIONS if isinstance(weight, kind))
         parts = _DECOMPOSITIONS[kind](tensor, weight.bond)
     sizes = [part.square().mean().sqrt().item() for part in parts]
@@ -64,7 +68,7 @@ def _train(tensor: Tensor, rank: int) -> list[Tensor]:
 
 
 def _ring(tensor: Tensor, rank: int) -> list[Tensor]:
-    ring = list(tensor_ring_als(tensor, rank, n_iter_max=_SWEEPS, random_state=_SEED))
+    ring = list(tensor_ring_als(tensor, rank, n_iter_max=_SWEEPS_OF_RINGS, random_state=_SEED))
     train = [torch.nn.functional.pad(core, _to(core, rank)) for core in _train(tensor, _of_train(tensor, rank))]
     return min(ring, train, key=lambda cores: (tensorly.tr_to_tensor(cores) - tensor).norm().item())
 
