@@ -1,5 +1,6 @@
 """scripts/export_adapter.py: each kind of output, run without this package, gives the adapter's logits."""
 
+import runpy
 import sys
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import torch
 from helpers import CONFIGS, save_base, tiny_config, trained_a_little
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tensorized_adapters import add_adapters, load_pipeline, save_adapter
+from tensorized_adapters import UsageError, add_adapters, load_pipeline, save_adapter
+from tensorized_adapters.exporting import program
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 import export_adapter  # noqa: E402
@@ -49,10 +51,54 @@ def rows_of(inputs, number):
 @pytest.mark.parametrize("key", ["joint", "parallel", "diff_pruning"])
 def test_a_program_of_torch_export_takes_any_batch_and_length(places, tmp_path, key):
     folder = export(places, key, tmp_path / "program", "pt2")
-    program = torch.export.load(folder / "model.pt2").module()
+    exported = torch.export.load(folder / "model.pt2").module()
     inputs, logits = expected(places, key)
     assert AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True).input_ids == inputs["input_ids"].tolist()
     for number in (3, 1):
         given = rows_of(inputs, number)
-        torch.testing.assert_close(program(*given.values()), logits[:number], rtol=0, atol=1e-5)
-    assert not any("tltorch" in line or "tensorized" in line for line in str(program.graph).splitlines())
+        torch.testing.assert_close(exported(*given.values()), logits[:number], rtol=0, atol=1e-5)
+    assert not any("tltorch" in line or "tensorized" in line for line in str(exported.graph).splitlines())
+
+
+def test_onnx_gives_the_same_logits_for_any_batch_and_length(places, tmp_path):
+    import onnxruntime
+
+    folder = export(places, "joint", tmp_path / "onnx", "onnx")
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    inputs, logits = expected(places, "joint")
+    assert {each.name for each in session.get_inputs()} == set(inputs)
+    for number in (3, 1):
+        given = {name: values.numpy() for name, values in rows_of(inputs, number).items()}
+        found = torch.from_numpy(session.run(["logits"], given)[0])
+        torch.testing.assert_close(found, logits[:number], rtol=0, atol=1e-4)
+
+
+def test_a_dense_export_of_updates_is_the_merged_model(places, tmp_path):
+    folder = export(places, "weights", tmp_path / "dense", "dense")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "dense_adapter.json",
+        "dense_adapter.py",
+        "dense_adapter.safetensors",
+    ]
+    inputs, logits = expected(places, "weights")
+    plain = AutoModelForSequenceClassification.from_pretrained(places / "base").eval()
+    attach = runpy.run_path(folder / "dense_adapter.py")["attach"]
+    with torch.no_grad():
+        torch.testing.assert_close(attach(plain, folder)(**inputs).logits, logits, rtol=0, atol=1e-5)
+    assert not any(hasattr(module, "adapter") for module in plain.modules())
+
+
+def test_what_is_refused_leaves_nothing_behind(places, tmp_path, monkeypatch):
+    words = ["--adapter_path", str(places / "dense"), "--to", "onnx", "--output_dir"]
+    monkeypatch.setattr(program, "_PACKAGES_OF_ONNX", ("onnx", "no_such_package"))
+    with pytest.raises(UsageError, match="needs .*no_such_package: python -m pip install -r requirements-export.txt"):
+        export_adapter.main([*words, str(tmp_path / "out")])
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine").touch()
+    with pytest.raises(UsageError, match="taken is there already; name another folder"):
+        export_adapter.main([*words, str(tmp_path / "taken")])
+    with pytest.raises(UsageError, match="cannot be written"):
+        export_adapter.main([*words, str(tmp_path / "taken" / "mine" / "out")])
+    with pytest.raises(UsageError, match="adapter_config.json"):
+        export_adapter.main(["--adapter_path", str(tmp_path), "--to", "dense", "--output_dir", str(tmp_path / "out")])
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]

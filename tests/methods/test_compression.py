@@ -40,7 +40,6 @@ def test_a_matrix_of_the_format_is_found_again(kind, place):
         calibrated_start_(each, 0.2)
     error = decompose_(weight, source.matrix().detach())
     assert error < 0.05
-    torch.testing.assert_close(weight.matrix(), source.matrix(), rtol=0, atol=0.05)
     sizes = [parameter.detach().square().mean().sqrt() for parameter in weight.parameters()]
     torch.testing.assert_close(max(sizes), min(sizes))  # so that Adam moves each by the same share
     other = new_weight(kind, view, 1)
