@@ -21,6 +21,7 @@ _HOME = {
     "merge_adapters": "methods.merging",
     "unmerge_adapters": "methods.merging",
     "updates_off": "methods.verbs",
+    "compress_adapter": "methods.compression",
     "count_trained": "methods.parameters",
     "optimizer_groups": "methods.parameters",
     "save_adapter": "saving.adapter",

@@ -18,3 +18,8 @@ class Adapter(nn.Module):
     def beside(self, x: Tensor, output: Tensor) -> Tensor:
         """output + update(x), for the input (..., in) and the output (..., out) of what the adapter stands beside."""
         raise NotImplementedError
+
+    def dense_weights(self) -> dict[str, Tensor]:
+        """The weights of an ordinary adapter that computes the same, (out x in) as in nn.Linear: ``down.weight``,
+        ``down.bias``, ``up.weight`` and ``up.bias``; or of h + relu(h W) ``weight`` alone."""
+        raise NotImplementedError

@@ -87,6 +87,10 @@ class CompacterAdapter(Adapter):
         inner = torch.relu(project(x, matrices_of(self.down)) + self.down_bias)
         return add_projection(output + self.up_bias, inner, matrices_of(self.up))
 
+    def dense_weights(self) -> dict[str, Tensor]:
+        weights = {"down.weight": self.down.matrix().mT, "up.weight": self.up.matrix().mT}
+        return weights | {"down.bias": self.down_bias, "up.bias": self.up_bias}
+
 
 def rule_std(hidden_size: int, adapter_size: int) -> float:
     """The standard deviation of the A_i. Both weights train them: of their two rates the smaller one is taken."""

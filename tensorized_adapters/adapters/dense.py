@@ -35,3 +35,6 @@ class DenseAdapter(Adapter):
 
     def beside(self, x: Tensor, output: Tensor) -> Tensor:
         return output + self.up(torch.relu(self.down(x)))
+
+    def dense_weights(self) -> dict[str, Tensor]:
+        return dict(self.named_parameters())

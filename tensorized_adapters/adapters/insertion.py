@@ -63,6 +63,11 @@ def adapters_of(model: nn.Module) -> Iterator[tuple[str, Adapter]]:
             yield name, module
 
 
+def source_names(model: nn.Module) -> dict[int, str]:
+    """Of each adapter that takes another module's input, by its id, that module's name."""
+    return {id(m.__dict__[_SOURCE]): name for name, m in model.named_modules() if _SOURCE in m.__dict__}
+
+
 def _through_adapter(site: nn.Module, _, output):
     adapter = getattr(site, CHILD)
     return _changed(output, adapter) if adapter.enabled else output

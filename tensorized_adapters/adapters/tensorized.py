@@ -30,6 +30,11 @@ class BottleneckAdapter(Adapter):
     def beside(self, x: Tensor, output: Tensor) -> Tensor:
         return add_projection(output, torch.relu(project(x, matrices_of(self.down))), matrices_of(self.up))
 
+    def dense_weights(self) -> dict[str, Tensor]:
+        down, up = self.down.matrix().mT, self.up.matrix().mT
+        biases = {"down.bias": down.new_zeros(len(down)), "up.bias": up.new_zeros(len(up))}
+        return {"down.weight": down, "up.weight": up} | biases
+
 
 class OneMatrixAdapter(Adapter):
     """h -> h + relu(h W) with a factorised square W (hidden x hidden), applied from the right as published."""
@@ -40,6 +45,9 @@ class OneMatrixAdapter(Adapter):
 
     def beside(self, x: Tensor, output: Tensor) -> Tensor:
         return output + torch.relu(project(x, matrices_of(self.weight)))
+
+    def dense_weights(self) -> dict[str, Tensor]:
+        return {"weight": self.weight.matrix().mT}
 
 
 class WeightUpdate(Adapter):

@@ -35,6 +35,10 @@ class FactorizedWeight:
     bond: int  # the rank, the same for every mode and bond
     gain: float = 1.0
 
+    def __init_subclass__(cls, name: Optional[str] = None, **kwargs):
+        if name is not None:  # tltorch registers it; torch.export makes subclasses of its own, which have none
+            super().__init_subclass__(name=name, **kwargs)
+
     @staticmethod
     def ranks(order: int, rank: int):
         """The rank in the form that tltorch's ``new`` takes."""

@@ -1,0 +1,71 @@
+"""An adapted model's adapters as ordinary dense ones, with whatever else was trained: plain weights by plain names."""
+
+import json
+from pathlib import Path
+from typing import Optional
+
+import safetensors.torch
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ..adapters.insertion import CHILD, adapters_of, source_names
+from ..methods.parameters import adaptation_of, added_parameters, pretrained_parameters, unwrapped
+from ..methods.residual import ResidualAdapters
+
+SETTINGS_FILE, WEIGHTS_FILE, CODE_FILE = "dense_adapter.json", "dense_adapter.safetensors", "dense_adapter.py"
+
+
+@torch.no_grad()
+def dense_weights(model: PreTrainedModel) -> tuple[dict[str, Optional[str]], dict[str, Tensor]]:
+    """The sites of dense adapters that compute what the model's own do, and all their weights.
+
+    Args:
+        model: adapted, and not merged.
+
+    Returns:
+        Each site's module with the module whose input its adapter takes (None: the site's own output), and tensors by
+        name: ``SITE.adapter.down.weight`` (m x hidden), ``.down.bias``, ``.up.weight`` (hidden x m) and ``.up.bias``,
+        or for one square matrix ``SITE.adapter.weight``, (out x in) as in nn.Linear; LayerNorms, head and whatever
+        was trained in place, and weights with their updates added, under their names in the plain model.
+
+    Raises:
+        UsageError: if the model is not adapted, or its method adds neither adapters nor updates of weights.
+    """
+    model = unwrapped(model)
+    adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
+    tensors = {name: pretrained[name] for names in adaptation.in_place.values() for name in sorted(names)}
+    sites: dict[str, Optional[str]] = {}
+    if isinstance(adaptation.method, ResidualAdapters) and not _updates_weights(model):
+        sources = source_names(model)
+        for name, adapter in adapters_of(model):
+            sites[name.removesuffix(f".{CHILD}")] = sources.get(id(adapter))
+            tensors |= {f"{name}.{part}": weight for part, weight in adapter.dense_weights().items()}
+    elif added_parameters(model):
+        names = {id(parameter): name for name, parameter in pretrained.items()}
+        tensors |= {names[id(layer.weight)]: layer.weight + delta for layer, delta in adaptation.method.deltas(model)}
+    return sites, {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def write_dense(model: PreTrainedModel, folder: Path) -> None:
+    """Write :func:`dense_weights` into ``folder``, with the code that attaches them and needs nothing of this package.
+
+    Raises:
+        UsageError: as :func:`dense_weights`.
+    """
+    sites, tensors = dense_weights(model)
+    settings = {
+        "base_model": str(model.config._name_or_path),
+        "num_labels": model.config.num_labels,
+        "id2label": model.config.id2label,
+        "problem_type": model.config.problem_type,
+        "sites": sites,
+    }
+    (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n")
+    (folder / CODE_FILE).write_bytes(Path(__file__).with_name("reference.py").read_bytes())
+    safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def _updates_weights(model: PreTrainedModel) -> bool:
+    config = adaptation_of(model).config
+    return config.method == "tensorized" and config.adapter_placement == "weights"

@@ -1,0 +1,52 @@
+"""A folder that appears when all its files are written, or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import UsageError, quoted
+
+
+def check_new_folder(path: Path) -> None:
+    """Refuse an ``--output_dir`` that holds something, or that could not be made; raises UsageError.
+
+    Whether it can is tried out, by making what :func:`new_folder` will make.
+    """
+    try:
+        if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+            raise UsageError(f"--output_dir {path} is there already; name another folder")
+        os.rmdir(_aside(path))
+    except (OSError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"--output_dir {quoted(str(path))} cannot be written: {reason}; name another folder"
+        ) from None
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a folder beside ``path`` to write to; it takes that name at the end, and is removed if writing fails."""
+    aside = _aside(path)
+    try:
+        yield aside
+        aside.chmod(0o777 & ~_umask())
+        os.replace(aside, path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _aside(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:20]}."))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,93 @@
+"""An adapted model as a graph of its own: a program of torch.export, or ONNX. Neither needs this package to run."""
+
+import contextlib
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.nn.utils import parametrize
+from transformers import PreTrainedModel, TextClassificationPipeline
+
+from ..errors import UsageError
+
+PROGRAM_FILE, ONNX_FILE = "model.pt2", "model.onnx"
+REQUIREMENTS = "requirements-export.txt"
+_PACKAGES_OF_ONNX = ("onnx", "onnxscript", "onnxruntime")
+_EXAMPLE = (2, 8)  # rows and tokens with which the graph is traced; it takes any of both
+
+
+def exported(pipeline: TextClassificationPipeline) -> ExportedProgram:
+    """The program that takes ``input_ids``, ``attention_mask`` and, where the model has them, ``token_type_ids``
+    (batch x length, int64, of any batch and length) and gives the logits (batch x labels).
+
+    Args:
+        pipeline: of :func:`load_pipeline`. Its model is for inference alone afterwards.
+    """
+    model = pipeline.model.eval().requires_grad_(False)
+    for module in list(model.modules()):  # a sparse difference, which is looked up anew in every pass
+        for name in list(getattr(module, "parametrizations", ())):
+            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    model._forward_pre_hooks.clear()  # which drew that difference's noise
+    inputs = {name: torch.ones(_EXAMPLE, dtype=torch.int64) for name in pipeline.tokenizer.model_input_names}
+    shapes = {name: {0: torch.export.Dim("batch"), 1: torch.export.Dim.DYNAMIC} for name in inputs}
+    with torch.no_grad(), _quiet():
+        return torch.export.export(
+            _Logits(model, tuple(inputs)), tuple(inputs.values()), dynamic_shapes=(tuple(shapes.values()),)
+        )
+
+
+def write_program(pipeline: TextClassificationPipeline, folder: Path) -> None:
+    """Write :func:`exported` as ``model.pt2``, with the tokenizer and the labels' names beside it."""
+    torch.export.save(exported(pipeline), folder / PROGRAM_FILE)
+    _write_companions(pipeline, folder)
+
+
+def write_onnx(pipeline: TextClassificationPipeline, folder: Path) -> None:
+    """Write the model as ``model.onnx``, its inputs named as the tokenizer's, with tokenizer and labels beside it.
+
+    Raises:
+        UsageError: as :func:`check_onnx`.
+    """
+    check_onnx()
+    names = pipeline.tokenizer.model_input_names
+    with _quiet():
+        program = torch.onnx.export(
+            exported(pipeline), dynamo=True, input_names=names, output_names=["logits"], verbose=False
+        )
+    program.save(folder / ONNX_FILE)
+    _write_companions(pipeline, folder)
+
+
+def check_onnx() -> None:
+    """Refuse where the packages that ONNX needs are missing; raises UsageError with the command that installs them."""
+    missing = [name for name in _PACKAGES_OF_ONNX if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"--to onnx needs {', '.join(missing)}: python -m pip install -r {REQUIREMENTS}")
+
+
+class _Logits(nn.Module):
+    """The model with its inputs by place, and the logits alone as its output."""
+
+    def __init__(self, model: PreTrainedModel, names: tuple[str, ...]):
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.model(**dict(zip(self.names, inputs))).logits
+
+
+def _write_companions(pipeline: TextClassificationPipeline, folder: Path) -> None:
+    pipeline.tokenizer.save_pretrained(folder)
+    pipeline.model.config.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters warn of what is theirs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

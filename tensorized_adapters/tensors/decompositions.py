@@ -1,0 +1,90 @@
+"""From a matrix to the factors of a format: tensorly's decompositions, in the order and at the scale of our weights.
+
+CP is fitted by alternating least squares, Tucker by higher-order orthogonal iteration, a train by truncated SVDs (all:
+Kolda & Bader, 2009; Oseledets, 2011), a ring by alternating least squares (Zhao et al., 2016) or as the train of the
+same rank, whichever is nearer.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+
+import tensorly
+import torch
+from tensorly.decomposition import parafac, tensor_ring_als, tensor_train, tucker
+from torch import Tensor
+
+from .formats import CP, TR, TT, FactorizedWeight, Tucker
+
+_SEED = 0  # of the decompositions' random starts
+_SWEEPS, _SWEEPS_OF_RINGS = 50, 20  # a ring of rank r takes r^6 multiply-adds a sweep
+
+
+@torch.no_grad()
+def decompose_(weight: FactorizedWeight, matrix: Tensor) -> float:
+    """Make the factors of ``weight`` those of the nearest weight to a matrix that the decomposition finds.
+
+    The factors get one common size, as they start with (initialization.py), so that each trains on at the same pace.
+
+    Args:
+        weight: of one site, separate modes, with its gain; its rank is what the format can use.
+        matrix: (in x out), finite.
+
+    Returns:
+        |W - matrix| / |matrix| in the Frobenius norm; 0 for a matrix of zeros, whose weight keeps its other factors.
+    """
+    parameters, norm = list(weight.parameters()), matrix.double().norm().item()
+    if norm == 0:
+        parameters[-1].zero_()
+        return 0.0
+    tensor = matrix.double().reshape(weight.view.shape) / norm
+    with tensorly.backend_context("pytorch", local_threadsafe=True), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Trying to compute SVD"
+        )  # of CP above a mode's size, where the rest is drawn
+        kind = next(kind for kind in _DECOMPOSITIONS if isinstance(weight, kind))
+        parts = _DECOMPOSITIONS[kind](tensor, weight.bond)
+    sizes = [part.square().mean().sqrt().item() for part in parts]
+    common = (math.prod(sizes) * norm / weight.gain) ** (1 / len(parts))
+    for parameter, part, size in zip(parameters, parts, sizes):
+        parameter.copy_(part * (common / size))
+    return (weight.matrix().double() - matrix.double()).norm().item() / norm
+
+
+def _cp(tensor: Tensor, rank: int) -> list[Tensor]:
+    weights, factors = parafac(tensor, rank, init="svd", n_iter_max=_SWEEPS, random_state=_SEED)
+    norms = [factor.norm(dim=0).clamp_min(1e-30) for factor in factors]
+    share = (weights * math.prod(norms)) ** (1 / (len(factors) + 1))  # of each component's size, for every factor
+    return [share, *(factor / norm * share for factor, norm in zip(factors, norms))]
+
+
+def _tucker(tensor: Tensor, rank: int) -> list[Tensor]:
+    core, factors = tucker(tensor, [rank] * tensor.ndim, n_iter_max=_SWEEPS, random_state=_SEED)
+    return [core, *factors]
+
+
+def _train(tensor: Tensor, rank: int) -> list[Tensor]:
+    return list(tensor_train(tensor, [1, *[rank] * (tensor.ndim - 1), 1]))
+
+
+def _ring(tensor: Tensor, rank: int) -> list[Tensor]:
+    ring = list(tensor_ring_als(tensor, rank, n_iter_max=_SWEEPS_OF_RINGS, random_state=_SEED))
+    train = [torch.nn.functional.pad(core, _to(core, rank)) for core in _train(tensor, _of_train(tensor, rank))]
+    return min(ring, train, key=lambda cores: (tensorly.tr_to_tensor(cores) - tensor).norm().item())
+
+
+def _of_train(tensor: Tensor, rank: int) -> int:
+    return min(rank, TT.usable_rank(tensor.shape))
+
+
+def _to(core: Tensor, rank: int) -> tuple[int, ...]:
+    """By how many zeros a train's core is short of a ring's, on each side, the last dimension first."""
+    return (0, rank - core.shape[2], 0, 0, 0, rank - core.shape[0])
+
+
+_DECOMPOSITIONS: dict[type[FactorizedWeight], Callable[[Tensor, int], list[Tensor]]] = {
+    CP: _cp,
+    Tucker: _tucker,
+    TR: _ring,
+    TT: _train,  # and a low-rank matrix
+}

@@ -1,0 +1,46 @@
+"""Dense exports: what they hold computes the same on a plain model, by the code that lies beside them."""
+
+import runpy
+
+import pytest
+import torch
+from helpers import CONFIGS, MODELS, build, logits, trained_a_little
+
+from tensorized_adapters import AdapterConfig, UsageError, add_adapters
+from tensorized_adapters.exporting.dense import write_dense
+
+FORMATS = ("cp", "tucker", "tt", "tr", "matrix")
+SQUARE = AdapterConfig(adapter_projection_type="tucker", tensorized_layer_rank=2, if_adapter_like=False)
+OF_BERT = {
+    kind: AdapterConfig(adapter_projection_type=kind, tensorized_layer_rank=2, adapter_size=8) for kind in FORMATS
+}
+OF_BERT |= {"one matrix": SQUARE} | {
+    name: CONFIGS[name]
+    for name in ("interleaved", "joint", "parallel", "weights", "weights, joint", "dense", "compacter", "bitfit")
+}
+OF_BERT |= {name: CONFIGS[name] for name in ("layer_norm", "lora", "full")}
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [("bert", config) for config in OF_BERT.values()]
+    + [(name, CONFIGS[key]) for name in MODELS if name != "bert" for key in ("parallel", "compacter")],
+    ids=lambda value: value if isinstance(value, str) else value.describe(),
+)
+def test_the_code_beside_it_computes_the_same_on_a_plain_model(tmp_path, name, config):
+    model, _ = build(name)
+    trained_a_little(add_adapters(model, config))
+    write_dense(model, tmp_path)
+    plain, _ = build(name)
+    before = logits(plain)
+    again = logits(runpy.run_path(tmp_path / "dense_adapter.py")["attach"](plain, tmp_path))
+    torch.testing.assert_close(again, logits(model), rtol=0, atol=1e-5)
+    assert (again - before).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("key", ["ia3", "diff_pruning"])
+def test_what_is_no_dense_adapter_is_refused(tmp_path, key):
+    model, _ = build("bert")
+    with pytest.raises(UsageError, match="cannot be merged"):
+        write_dense(add_adapters(model, CONFIGS[key]), tmp_path)
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,104 @@
+"""scripts/export_adapter.py: each kind of output, run without this package, gives the adapter's logits."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import CONFIGS, save_base, tiny_config, trained_a_little
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from tensorized_adapters import UsageError, add_adapters, load_pipeline, save_adapter
+from tensorized_adapters.exporting import program
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
+import export_adapter  # noqa: E402
+
+TEXTS = ["the cat saw a dog", "red", "the old woman found a new house and not the river"]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A base, and adapters of several methods on it that were trained a little."""
+    root = tmp_path_factory.mktemp("export")
+    base = save_base(root / "base", config=tiny_config(initializer_range=0.3))
+    for key in ("joint", "parallel", "weights", "dense", "diff_pruning"):
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_pretrained(base)
+        save_adapter(trained_a_little(add_adapters(model, CONFIGS[key])), root / key, {"max_seq_length": 32})
+    return root
+
+
+def expected(places, key):
+    """Token ids, and the logits of the adapter on them."""
+    pipeline = load_pipeline(places / key)
+    inputs = pipeline.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        return inputs, pipeline.model(**inputs).logits
+
+
+def export(places, key, out, to):
+    words = ["--adapter_path", str(places / key), "--output_dir", str(out), "--to", to]
+    assert export_adapter.main(words) == 0
+    return out
+
+
+def rows_of(inputs, number):
+    return {name: values[:number] for name, values in inputs.items()}
+
+
+@pytest.mark.parametrize("key", ["joint", "parallel", "diff_pruning"])
+def test_a_program_of_torch_export_takes_any_batch_and_length(places, tmp_path, key):
+    folder = export(places, key, tmp_path / "program", "pt2")
+    exported = torch.export.load(folder / "model.pt2").module()
+    inputs, logits = expected(places, key)
+    assert AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True).input_ids == inputs["input_ids"].tolist()
+    for number in (3, 1):
+        given = rows_of(inputs, number)
+        torch.testing.assert_close(exported(*given.values()), logits[:number], rtol=0, atol=1e-5)
+    assert not any("tltorch" in line or "tensorized" in line for line in str(exported.graph).splitlines())
+
+
+def test_onnx_gives_the_same_logits_for_any_batch_and_length(places, tmp_path):
+    import onnxruntime
+
+    folder = export(places, "joint", tmp_path / "onnx", "onnx")
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    inputs, logits = expected(places, "joint")
+    assert {each.name for each in session.get_inputs()} == set(inputs)
+    for number in (3, 1):
+        given = {name: values.numpy() for name, values in rows_of(inputs, number).items()}
+        found = torch.from_numpy(session.run(["logits"], given)[0])
+        torch.testing.assert_close(found, logits[:number], rtol=0, atol=1e-4)
+
+
+def test_a_dense_export_of_updates_is_the_merged_model(places, tmp_path):
+    folder = export(places, "weights", tmp_path / "dense", "dense")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "dense_adapter.json",
+        "dense_adapter.py",
+        "dense_adapter.safetensors",
+    ]
+    inputs, logits = expected(places, "weights")
+    plain = AutoModelForSequenceClassification.from_pretrained(places / "base").eval()
+    attach = runpy.run_path(folder / "dense_adapter.py")["attach"]
+    with torch.no_grad():
+        torch.testing.assert_close(attach(plain, folder)(**inputs).logits, logits, rtol=0, atol=1e-5)
+    assert not any(hasattr(module, "adapter") for module in plain.modules())
+
+
+def test_what_is_refused_leaves_nothing_behind(places, tmp_path, monkeypatch):
+    words = ["--adapter_path", str(places / "dense"), "--to", "onnx", "--output_dir"]
+    monkeypatch.setattr(program, "_PACKAGES_OF_ONNX", ("onnx", "no_such_package"))
+    with pytest.raises(UsageError, match="needs .*no_such_package: python -m pip install -r requirements-export.txt"):
+        export_adapter.main([*words, str(tmp_path / "out")])
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine").touch()
+    with pytest.raises(UsageError, match="taken is there already; name another folder"):
+        export_adapter.main([*words, str(tmp_path / "taken")])
+    with pytest.raises(UsageError, match="cannot be written"):
+        export_adapter.main([*words, str(tmp_path / "taken" / "mine" / "out")])
+    with pytest.raises(UsageError, match="adapter_config.json"):
+        export_adapter.main(["--adapter_path", str(tmp_path), "--to", "dense", "--output_dir", str(tmp_path / "out")])
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
