@@ -47,6 +47,8 @@ def check_together(arguments: Arguments) -> None:
         raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
     if not training.do_train and not arguments.run.adapter_path:
         raise UsageError("evaluating an untrained adapter tells nothing: give --do_train, or --adapter_path FOLDER")
+    if training.push_to_hub and not training.do_train:
+        raise UsageError("--push_to_hub uploads what a run has trained: give --do_train, or leave it out")
     if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
         raise UsageError("one run is one process: start it without torchrun, and several runs side by side instead")
     if training.report_to:
