@@ -6,7 +6,7 @@ from typing import Any
 
 from ..data.arguments import FILE_FLAGS
 from ..defaults import METHOD_FIELDS
-from ..errors import UsageError
+from ..errors import UsageError, need
 from .flags import Arguments
 from .trainer_flags import check_ranges, check_trainer_flags
 
@@ -63,6 +63,8 @@ def check_together(arguments: Arguments) -> None:
         arguments.run.cache_frozen_prefix and arguments.run.prefix_cache_dir
     ):
         raise UsageError("--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither")
+    if arguments.adapter.method in ("lora", "ia3"):
+        need("peft", "lora", f"--method {arguments.adapter.method}")
     owned = METHOD_FIELDS[arguments.adapter.method]
     if arguments.run.cache_frozen_prefix and not {"adapter_layers", "lora_targets"} & set(owned):
         method = arguments.adapter.method
