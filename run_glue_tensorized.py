@@ -42,6 +42,10 @@ def main(argv: list[str]) -> int:
             if not run.finished:
                 run_glue(arguments, run, [Path(__file__).name, *argv])
         run.print_results()
+        if arguments.training.push_to_hub:
+            from tensorized_adapters.job.sharing import share
+
+            share(arguments.training)
         return 0
     except UsageError as error:
         return tell("error", error, 2)
@@ -75,11 +79,12 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.job.identity import used_roles
     from tensorized_adapters.job.measure import evaluate, metric_function, predict, prediction_files, train_metrics
     from tensorized_adapters.job.results import best_of, history_of, size_of_adapter
+    from tensorized_adapters.job.sharing import check_sharing, training_of
     from tensorized_adapters.job.trainer_checks import check_training, refused_by_the_trainer, usable_cache_folder
     from tensorized_adapters.methods.parameters import count_trained
     from tensorized_adapters.methods.registry import method_of
     from tensorized_adapters.methods.verbs import add_adapters
-    from tensorized_adapters.saving.adapter import check_adapter_fits, load_adapter, save_adapter
+    from tensorized_adapters.saving.adapter import check_adapter_fits, load_adapter, save_adapter, write_card
     from tensorized_adapters.saving.format import read_adapter
     from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
     from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
@@ -158,6 +163,9 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         check_adapter_fits(model, *read_adapter(checkpoint / ADAPTER_FOLDER), checkpoint, same_labels=True)
         if training_args.do_train:
             trainer.check_checkpoint(checkpoint)
+    if training_args.push_to_hub:
+        run.doing = "asking the hub"
+        check_sharing(training_args)
 
     run.begin(
         argv,
@@ -196,13 +204,16 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which NaN does not survive
         run.record["history"] = history_of(trainer.state.log_history)
         run.record["best_epoch"] = best_of(run.record["history"], task)
-        run.record["adapter_bytes"] = size_of_adapter(run.path / ADAPTER_FOLDER)
 
     # Evaluation, of both sets where the task is MNLI
     if training_args.do_eval:
         run.doing = "evaluating"
         for suffix, examples in sets.evaluation.items():
             metrics |= evaluate(trainer, examples, task, run.path, suffix)
+    if training_args.do_train:
+        trained = training_of(data_args, task, metrics, run.record["command"])
+        write_card(model, run.path / ADAPTER_FOLDER, notes, trained)
+        run.record["adapter_bytes"] = size_of_adapter(run.path / ADAPTER_FOLDER)
 
     # Prediction
     if training_args.do_predict:

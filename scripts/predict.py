@@ -56,8 +56,10 @@ def predict(arguments: argparse.Namespace) -> None:
     # Imported step by step: a wrong folder or file does not wait for Transformers' models.
     from tensorized_adapters.predicting.rows import text_columns, text_rows
     from tensorized_adapters.saving.format import read_config
+    from tensorized_adapters.saving.hub import pinned
 
-    columns = text_columns(read_config(arguments.adapter_path), arguments.text_columns, arguments.adapter_path)
+    adapter = pinned(arguments.adapter_path)
+    columns = text_columns(read_config(adapter), arguments.text_columns, adapter)
     rows = text_rows(path, arguments.format, columns)
 
     from tqdm import tqdm
@@ -67,9 +69,7 @@ def predict(arguments: argparse.Namespace) -> None:
     from tensorized_adapters.predicting.pipeline import load_pipeline
     from tensorized_adapters.predicting.windows import predicted
 
-    pipeline = load_pipeline(
-        arguments.adapter_path, arguments.model_name_or_path, arguments.tokenizer_name, arguments.max_seq_length
-    )
+    pipeline = load_pipeline(adapter, arguments.model_name_or_path, arguments.tokenizer_name, arguments.max_seq_length)
     try:
         with (
             open_output(arguments.output, pipeline.model.config) as output,
@@ -87,7 +87,11 @@ def predict(arguments: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
-    parser.add_argument("--adapter_path", type=Path, required=True, help="a saved adapter/ folder, or a run's folder")
+    parser.add_argument(
+        "--adapter_path",
+        required=True,
+        help="a saved adapter/ folder, a run's folder, or of the Hugging Face hub owner/name or owner/name@revision",
+    )
     parser.add_argument(
         "--input", type=Path, default=Path("-"), help="CSV, TSV, JSON lines or text (default: -, stdin)"
     )

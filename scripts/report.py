@@ -20,12 +20,13 @@ import argparse
 from command_line import ScriptParser  # noqa: E402
 
 from tensorized_adapters.endings import run, tell  # noqa: E402
-from tensorized_adapters.errors import UsageError  # noqa: E402
+from tensorized_adapters.errors import UsageError, need  # noqa: E402
 
 
 def main(argv: list[str]) -> int:
     try:
         arguments = _parser().parse_args(argv)
+        need("matplotlib", "report", "a report")
         from reporting.summaries import mean_table
         from reporting.tables import markdown, score_table
         from reporting.write import write_report

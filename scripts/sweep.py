@@ -40,7 +40,7 @@ from tensorized_adapters.config import PROJECTION_TYPES  # noqa: E402
 from tensorized_adapters.data.tasks import TASKS  # noqa: E402
 from tensorized_adapters.defaults import METHODS  # noqa: E402
 from tensorized_adapters.endings import run, tell  # noqa: E402
-from tensorized_adapters.errors import RunFailed, Terminated, UsageError, one_line  # noqa: E402
+from tensorized_adapters.errors import RunFailed, Terminated, UsageError, need, one_line  # noqa: E402
 
 
 def main(argv: list[str]) -> int:
@@ -223,7 +223,12 @@ def _check(grid: argparse.Namespace, argv: list[str]) -> None:
     if grid.gpus_per_trial is not None and not 0 <= grid.gpus_per_trial <= 64:
         raise UsageError(f"--gpus_per_trial must be from 0 to 64, got {grid.gpus_per_trial:g}")
     if importlib.util.find_spec("ray") is None and not grid.dry_run:
-        raise UsageError("Ray is missing: pip install -r requirements-sweeps.txt, or start by scripts/sweep_ranks.sh")
+        raise UsageError(
+            "Ray is missing: pip install 'tensorized-adapters[sweeps]' or -r requirements-sweeps.txt, or start by "
+            "scripts/sweep_ranks.sh"
+        )
+    if grid.report and not grid.dry_run:
+        need("matplotlib", "report", "a sweep's report (--no_report leaves it out)")
 
 
 def _default_cpus(grid: argparse.Namespace) -> int:

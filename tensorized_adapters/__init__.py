@@ -26,6 +26,7 @@ _HOME = {
     "optimizer_groups": "methods.parameters",
     "save_adapter": "saving.adapter",
     "load_adapter": "saving.adapter",
+    "push_adapter": "saving.upload",
     "load_pipeline": "predicting.pipeline",
 }
 __all__ = sorted(_HOME)

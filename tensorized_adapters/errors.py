@@ -16,6 +16,14 @@ class Terminated(BaseException):
     """SIGTERM, as an exception, so that files are closed and the record says so; exit code 143."""
 
 
+def need(package: str, extra: str, what: str) -> None:
+    """Refuse ``what`` if an optional package is missing, naming the extra that brings it; raises UsageError."""
+    from importlib.util import find_spec  # not above: a script's first import is of this module
+
+    if find_spec(package) is None:
+        raise UsageError(f"{what} needs {package}, which is missing: pip install 'tensorized-adapters[{extra}]'")
+
+
 class RaisesUsageErrors:
     """Mixed into an argparse parser: what it refuses is raised, rather than printed under a usage dump."""
 

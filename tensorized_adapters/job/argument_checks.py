@@ -6,7 +6,7 @@ from typing import Any
 
 from ..data.arguments import FILE_FLAGS
 from ..defaults import METHOD_FIELDS
-from ..errors import UsageError
+from ..errors import UsageError, need
 from .flags import Arguments
 from .trainer_flags import check_ranges, check_trainer_flags
 
@@ -47,6 +47,8 @@ def check_together(arguments: Arguments) -> None:
         raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
     if not training.do_train and not arguments.run.adapter_path:
         raise UsageError("evaluating an untrained adapter tells nothing: give --do_train, or --adapter_path FOLDER")
+    if training.push_to_hub and not training.do_train:
+        raise UsageError("--push_to_hub uploads what a run has trained: give --do_train, or leave it out")
     if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
         raise UsageError("one run is one process: start it without torchrun, and several runs side by side instead")
     if training.report_to:
@@ -61,6 +63,8 @@ def check_together(arguments: Arguments) -> None:
         arguments.run.cache_frozen_prefix and arguments.run.prefix_cache_dir
     ):
         raise UsageError("--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither")
+    if arguments.adapter.method in ("lora", "ia3"):
+        need("peft", "lora", f"--method {arguments.adapter.method}")
     owned = METHOD_FIELDS[arguments.adapter.method]
     if arguments.run.cache_frozen_prefix and not {"adapter_layers", "lora_targets"} & set(owned):
         method = arguments.adapter.method

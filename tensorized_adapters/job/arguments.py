@@ -142,7 +142,9 @@ def _adapter_config(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict
     if "head_start" in given:
         raise UsageError("--head_start contradicts --adapter_path, which holds a trained head; leave one of them out")
     from ..saving.format import read_config  # with torch and transformers' models, which a plain command line spares
+    from ..saving.hub import pinned
 
+    given["adapter_path"] = path = pinned(path, token=given.get("token"))
     saved = read_config(path)
     config = AdapterConfig.from_dict(saved["adapter"])
     check_owned(given, config)

@@ -46,7 +46,8 @@ class RunArguments:
     adapter_path: Optional[str] = field(
         default=None,
         metadata={
-            "help": "A saved adapter/ folder to evaluate, predict with or train further; settings come from it."
+            "help": "A saved adapter/ folder to evaluate, predict with or train further, or of the Hugging Face hub "
+            "owner/name or owner/name@revision; settings come from it."
         },
     )
     head_start: Optional[Literal["label_prior", "random"]] = field(

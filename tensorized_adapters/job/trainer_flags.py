@@ -41,6 +41,7 @@ CHOICES = {
     "train_sampling_strategy": ("group_by_length", "random", "sequential"),
     "include_for_metrics": ("inputs", "loss"),
     "length_column_name": ("length",),  # which this program makes
+    "hub_strategy": ("end",),  # the adapter is uploaded once
     "torch_compile_mode": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
 }
 JSON_OBJECTS = ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
@@ -67,7 +68,7 @@ UNSUPPORTED = {
     "enable_jit_checkpoint": "what it saves is never a whole checkpoint; after SIGTERM the same command goes on from "
     "the newest one anyway",
     "debug": "what it adds cannot read the boolean masks of these models",
-    "push_to_hub": "upload the adapter/ folder with `hf upload` after the run",
+    "hub_always_push": "--push_to_hub uploads the adapter once, when the run is over",
 }
 ALWAYS_ON = {"eval_do_concat_batches": _WHOLE, "dataloader_in_order": _EXACT, "remove_unused_columns": _COLUMNS}
 
@@ -78,7 +79,7 @@ FREE = (
     "torch_compile_backend use_cache logging_strategy logging_first_step log_on_each_node logging_nan_inf_filter "
     "include_num_input_tokens_seen log_level log_level_replica disable_tqdm report_to run_name project "
     "trackio_space_id trackio_bucket_id trackio_static_space_id eval_on_start eval_use_gather_object "
-    "save_on_each_node hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision "
+    "save_on_each_node push_to_hub hub_token hub_private_repo hub_model_id hub_revision "
     "load_best_model_at_end metric_for_best_model greater_is_better restore_callback_states_from_checkpoint "
     "full_determinism use_cpu dataloader_drop_last dataloader_pin_memory dataloader_persistent_workers "
     "dataloader_multiprocessing_context ddp_find_unused_parameters ddp_broadcast_buffers ddp_static_graph "

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from ..architectures import base_prefix
-from ..errors import UsageError
+from ..errors import UsageError, need
 from .base import Method
 
 _PREFIX = "base_model.model."
@@ -26,6 +26,7 @@ class ThroughPeft(Method):
 
     def insert(self, model: PreTrainedModel, head: set[str]) -> None:
         """Let peft wrap the layers. One whose weight is ``head``, for it was newly initialised, is trained whole."""
+        need("peft", "lora", f"--method {self.name}")
         from peft import inject_adapter_in_model
 
         targets = [layer for layer in self.targets(model) if f"{layer}.weight" not in head]

@@ -20,6 +20,7 @@ from ..job.pretrained import check_room, load_config, load_model, load_tokenizer
 from ..methods.merging import merge_adapters
 from ..saving.adapter import load_adapter
 from ..saving.format import read_adapter
+from ..saving.hub import pinned
 
 
 def load_pipeline(
@@ -27,6 +28,8 @@ def load_pipeline(
     model_name_or_path: Optional[str] = None,
     tokenizer_name: Optional[str] = None,
     max_seq_length: Optional[int] = None,
+    revision: Optional[str] = None,
+    token: Optional[str] = None,
     **options: Any,
 ) -> TextClassificationPipeline:
     """The pipeline that predicts what the evaluation of a run predicts with the adapter that it saved.
@@ -36,21 +39,25 @@ def load_pipeline(
     a regression gives its score as it is.
 
     Args:
-        folder: what a run or ``save_adapter`` wrote.
+        folder: what a run or ``save_adapter`` wrote, or of the hub "owner/name" or "owner/name@revision".
         model_name_or_path: where the base model is now; by default where it was.
         tokenizer_name: folder or hub id of the tokenizer, by default the one of training.
         max_seq_length: longer inputs are truncated; by default as in training.
+        revision: branch, tag or commit of an adapter on the hub.
+        token: for private repositories on the hub, if it is not the one of ``hf auth login`` or ``HF_TOKEN``.
         options: Transformers' own, such as ``device`` and ``batch_size``.
 
     Raises:
         UsageError: if the folder is not one of an adapter, its base model is not to be found or is another one, or
             the length leaves no room for text.
     """
+    folder = pinned(folder, revision, token)
     record, _ = read_adapter(folder)
     arguments = ModelArguments(
         model_name_or_path=model_name_or_path or record["base_model"]["name"],
         tokenizer_name=tokenizer_name or _kept(record, "tokenizer", str),
         model_revision="main" if model_name_or_path else record["base_model"].get("revision") or "main",
+        token=token,
         ignore_mismatched_sizes=True,  # of a head, which the adapter replaces
     )
     if not arguments.model_name_or_path:

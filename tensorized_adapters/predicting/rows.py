@@ -57,7 +57,7 @@ def text_rows(path: Optional[Path], kind: Optional[str], columns: tuple[str, ...
     return itertools.chain([first_row], rows)
 
 
-def text_columns(record: dict[str, Any], said: Optional[str], folder: Path) -> tuple[str, ...]:
+def text_columns(record: dict[str, Any], said: Optional[str], folder: str | Path) -> tuple[str, ...]:
     """Those that an adapter was trained on, or as many others, as ``--text_columns`` has ``said``.
 
     Args:

@@ -18,9 +18,10 @@ from ..methods.parameters import adaptation_of, trained_parameters, unwrapped
 from ..methods.registry import method_of
 from ..methods.verbs import add_adapters, remove_adapters
 from . import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
-from .folder import check_free_for_adapter, write_adapter
+from .folder import check_free_for_adapter, replace_card, write_adapter
 from .format import FORMAT_VERSION, config_checksum, read_adapter
-from .model_card import model_card
+from .hub import pinned
+from .model_card import Training, model_card
 from .schema import check_record
 from .upgrade import upgraded
 
@@ -98,21 +99,31 @@ def _record_of(
     return record | {"config_sha256": config_checksum(record)}
 
 
-def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
+def write_card(model: PreTrainedModel, folder: Path, notes: dict[str, Any], trained: Training) -> None:
+    """Write the model card of a saved adapter anew, with what is known once it is measured. Raises as the above."""
+    replace_card(folder, model_card(unwrapped(model), notes, trained).encode())
+
+
+def load_adapter(
+    model: PreTrainedModel, folder: str | Path, *, revision: Optional[str] = None, token: Optional[str] = None
+) -> PreTrainedModel:
     """Adapt ``model`` as the folder says and load every trained tensor. In place; strict.
 
     Args:
         model: the base model with a head for the same number of labels; adapted already with equal settings, or not.
-        folder: what :func:`save_adapter` wrote, or a checkpoint folder that holds one as ``adapter/``.
+        folder: what :func:`save_adapter` wrote, or a checkpoint folder that holds one as ``adapter/``; or of the
+            Hugging Face hub "owner/name" or "owner/name@revision".
+        revision: branch, tag or commit of the hub's repository; without a commit a line says which one is taken.
+        token: for a private repository, if it is not the one of ``hf auth login`` or ``HF_TOKEN``.
 
     Returns:
         The same model, with ``config.id2label``, ``label2id`` and ``problem_type`` of the adapter.
 
     Raises:
         UsageError: missing, truncated or altered files, another base model, other labels, tensors that do not fit; or
-            the model's own adapters are merged or off.
+            the model's own adapters are merged or off; or the hub does not give the repository.
     """
-    model = unwrapped(model)
+    model, folder = unwrapped(model), pinned(folder, revision, token)
     adaptation = getattr(model, "adaptation", None)
     if adaptation is not None and adaptation.merged is not None:
         raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before loading others")

@@ -12,8 +12,9 @@ from ..files import rename_into_place
 from ..reading import content_of
 from . import ADAPTER_FILES, BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE
 from .format import LARGEST_CONFIG
-from .model_card import CARD_START
+from .model_card import MARK_OF_OURS
 
+_HEADER = 2**12  # bytes of a card in which its header names whose it is
 _CONFIGS = (BESIDE_PEFT_FILE, CONFIG_FILE)
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)  # what fails through no fault of the folder
 
@@ -58,6 +59,12 @@ def write_adapter(folder: Path, files: dict[str, bytes]) -> None:
             (folder / BESIDE_PEFT_FILE).unlink(missing_ok=True)
 
 
+def replace_card(folder: Path, content: bytes) -> None:
+    """Write the card of an adapter that is there; raises as :func:`write_adapter`."""
+    with _refusing(folder), rename_into_place(folder / CARD_FILE) as aside:
+        aside.write_bytes(content)
+
+
 @contextlib.contextmanager
 def _refusing(folder: Path) -> Iterator[None]:
     """What the system says against a folder, as one line for whoever named it."""
@@ -77,7 +84,8 @@ def _is_our_card(path: Path) -> bool:
     if not path.is_file():
         return False
     with open(path, "rb") as file:
-        return file.read(len(CARD_START)) == CARD_START.encode()
+        header = file.read(_HEADER)
+    return header.startswith(b"---\n") and MARK_OF_OURS.encode() in header
 
 
 def _is_our_config(path: Path) -> bool:

@@ -27,6 +27,7 @@ from ..errors import UsageError, quoted
 from ..methods.registry import method_of
 from ..reading import content_of
 from . import BESIDE_PEFT_FILE, CONFIG_FILE, WEIGHTS_FILE
+from .hub import local_folder
 from .schema import check_record
 
 FORMAT_VERSION = 3
@@ -96,8 +97,9 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 
 def adapter_folder(folder: str | Path) -> Path:
-    """``folder`` itself, or its ``adapter/`` if that is where the config is (run folders and checkpoints)."""
-    folder = Path(folder)
+    """``folder`` itself, or its ``adapter/`` if that is where the config is (run folders and checkpoints); of a hub
+    repository where its files lie here. Raises UsageError if it cannot be had."""
+    folder = local_folder(folder)
     return folder / "adapter" if os.path.isfile(folder / "adapter" / CONFIG_FILE) else folder
 
 

@@ -1,16 +1,42 @@
-"""The README of an adapter folder."""
+"""The README of an adapter folder, with the header by which the Hugging Face hub files it."""
 
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedModel
 
 from ..methods.parameters import GROUPS, adaptation_of, count_trained
 
-CARD_START = "---\nlibrary_name: tensorized-adapters"  # by which a card of ours is known
+LIBRARY = "tensorized-adapters"
+MARK_OF_OURS = f"\nlibrary_name: {LIBRARY}\n"  # in the header, by which a card of ours is known
+PLACE_IN_CARD = "path/to/this/folder"
+_TASK = "text-classification"
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
-def model_card(model: PreTrainedModel, notes: dict[str, Any]) -> str:
+@dataclass
+class Training:
+    """What a card tells of a run beside its notes.
+
+    Attributes:
+        data: id of the data set, or the name of its file.
+        config: which part of it, such as "mrpc".
+        of_hub: whether it is a data set of the hub, which the card then links.
+        metrics: by name and split, what was measured with the saved weights: {"validation": {"f1": 0.9}}.
+        command: that trained it.
+    """
+
+    data: str
+    config: Optional[str] = None
+    of_hub: bool = False
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    command: Optional[str] = None
+
+
+def model_card(model: PreTrainedModel, notes: dict[str, Any], trained: Optional[Training] = None) -> str:
     """Markdown with what was trained of an adapted model, the notes, and the code that loads it."""
     method, counts = adaptation_of(model).method, count_trained(model)
     base = model.config._name_or_path or model.config.model_type
@@ -21,20 +47,65 @@ def model_card(model: PreTrainedModel, notes: dict[str, Any]) -> str:
         "head": "head",
     }
     parts = ", ".join(f"{names[group]} {counts[group]:,}" for group in GROUPS if counts[group])
+    title = f"{method.config.describe()} for {Path(base).name}"
     facts = "".join(f"- {key}: {value}\n" for key, value in notes.items())
-    return f"""{CARD_START}
-tags: [tensorized-adapters, text-classification]
----
-# {method.config.describe()} for {Path(base).name}
+    commit = getattr(model.config, "_commit_hash", None)
+    revision = f", revision={commit!r}" if commit else ""
+    text = f"""# {title}
 
 {counts["trained"]:,} trained parameters ({100 * counts["trained"] / counts["model"]:.4f} % of the model): {parts}.
 
-{facts}
+{facts}{_measured(trained)}
 ```python
 from transformers import AutoModelForSequenceClassification
 from tensorized_adapters import load_adapter
 
-model = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={model.config.num_labels})
-load_adapter(model, "path/to/this/folder")
+model = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={model.config.num_labels}{revision})
+load_adapter(model, "{PLACE_IN_CARD}")
 ```
-"""
+{_command(trained)}"""
+    return str(ModelCard(f"---\n{_header(model, title, trained).to_yaml()}\n---\n{text}"))
+
+
+def _header(model: PreTrainedModel, title: str, trained: Optional[Training]) -> ModelCardData:
+    """Only what the hub can know is named in it: no folder of this machine as base model, no file as data set."""
+    base, config = model.config._name_or_path, adaptation_of(model).config
+    values = [config.method] if config.method != "tensorized" else ["tensorized", config.adapter_projection_type]
+    metrics = trained.metrics if trained else {}
+    results = [
+        EvalResult(
+            task_type=_TASK,
+            dataset_type=trained.data,
+            dataset_name=trained.data if trained.config is None else f"{trained.data} {trained.config}",
+            dataset_config=trained.config,
+            dataset_split=split,
+            metric_type=name,
+            metric_value=value,
+        )
+        for split, of_split in metrics.items()
+        for name, value in of_split.items()
+    ]
+    return ModelCardData(
+        library_name=LIBRARY,
+        base_model=base if _HUB_ID.fullmatch(base or "") and not Path(base).exists() else None,
+        datasets=[trained.data] if trained and trained.of_hub else None,
+        pipeline_tag=_TASK,
+        tags=[LIBRARY, "adapter", *map(str, values)],
+        metrics=sorted({name for of_split in metrics.values() for name in of_split}) or None,
+        model_name=title if results else None,
+        eval_results=results or None,
+    )
+
+
+def _measured(trained: Optional[Training]) -> str:
+    if trained is None or not trained.metrics:
+        return ""
+    rows = [f"| {split} | {n} | {v:.4f} |\n" for split, found in trained.metrics.items() for n, v in found.items()]
+    data = trained.data if trained.config is None else f"{trained.data}, {trained.config}"
+    return f"\nMeasured on {data}:\n\n| split | metric | value |\n|---|---|---|\n{''.join(rows)}"
+
+
+def _command(trained: Optional[Training]) -> str:
+    if trained is None or trained.command is None:
+        return ""
+    return f"\nTrained by\n\n```bash\n{trained.command}\n```\n"

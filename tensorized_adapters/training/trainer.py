@@ -49,6 +49,7 @@ class AdapterTrainer(Trainer):
         # averaged over accumulation steps.
         kwargs["model"].accepts_loss_kwargs = False
         kwargs["args"] = copy.copy(kwargs["args"])  # a few are changed below
+        kwargs["args"].push_to_hub = False  # the Trainer would upload the whole folder of the run
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
         self.add_callback(self.losses)

@@ -52,7 +52,7 @@ from run_glue_tensorized import main
         ({"save_only_model": True}, "--save_only_model is not supported"),
         ({"ignore_data_skip": True}, "--ignore_data_skip is not supported"),
         ({"prediction_loss_only": True}, "--prediction_loss_only is not supported"),
-        ({"push_to_hub": True}, "--push_to_hub is not supported"),
+        ({"push_to_hub": True}, "--push_to_hub: out cannot be uploaded to: HF_HUB_OFFLINE is set"),
         ({"load_best_model_at_end": True, "metric_for_best_model": "acuracy"}, "acuracy is unknown here"),
         ({"save_strategy": "best"}, "--save_strategy best needs"),
         ({"optim": "adamw_bnb_8bit"}, "refused by the Trainer"),

@@ -14,6 +14,7 @@ from transformers import AutoModelForSequenceClassification
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError, add_adapters, load_adapter, save_adapter
 from tensorized_adapters.adapters.fast import factorized_weights
 from tensorized_adapters.adapters.insertion import adapters_of
+from tensorized_adapters.saving.format import READABLE_VERSIONS
 from tensorized_adapters.tensors.formats import FORMATS
 
 CONFIG = AdapterConfig(adapter_projection_type="tr", tensorized_layer_rank=2, adapter_size=8)
@@ -191,15 +192,15 @@ def test_minilm_cp_4_stays_under_its_size(tmp_path):
 
 
 STORED = Path(__file__).parent.parent / "stored" / "format_1"
+FOLDERS = [path.parent for path in sorted(STORED.parent.glob("format_*/*/adapter_model.safetensors"))]
 
 
-@pytest.mark.parametrize(
-    "name", [path.name for path in sorted(STORED.iterdir()) if (path / "adapter_config.json").exists()]
-)
-def test_an_adapter_of_format_1_gives_the_outputs_it_had(tmp_path, name):
-    """Written by version 0.1.0, when factors had learning rates of their own instead of the weight a gain."""
-    expected = safetensors.torch.load_file(STORED / "logits.safetensors")[name]
-    model = load_adapter(AutoModelForSequenceClassification.from_pretrained(STORED / "base"), STORED / name)
+@pytest.mark.parametrize("folder", FOLDERS, ids=[f"{folder.parent.name}-{folder.name}" for folder in FOLDERS])
+def test_a_stored_adapter_gives_the_outputs_it_had(tmp_path, folder):
+    """Each was written by a version of its format, and so were the logits: in format 1 factors had learning rates of
+    their own instead of the weight a gain, in format 2 other gains than today."""
+    expected = safetensors.torch.load_file(folder.parent / "logits.safetensors")[folder.name]
+    model = load_adapter(AutoModelForSequenceClassification.from_pretrained(STORED / "base"), folder)
     torch.testing.assert_close(seen(model), expected, rtol=1e-5, atol=1e-6)
     # It is saved in today's format, and trains on at today's rates.
     save_adapter(model, tmp_path)
@@ -235,5 +236,6 @@ def wide_model():
 
 
 def test_every_format_and_mode_is_stored():
+    assert {folder.parent.name for folder in FOLDERS} == {f"format_{version}" for version in READABLE_VERSIONS}
     kinds = {f"{kind}{mode}" for kind in FORMATS for mode in ("", "_one_matrix")}
     assert kinds <= {path.name for path in STORED.iterdir()}
