@@ -157,6 +157,9 @@ def _adapter_config(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict
 
 def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[str, Any]:
     defaults: dict[str, Any] = {"dataloader_pin_memory": torch.cuda.is_available()}  # else torch warns at every loader
+    defaults["disable_tqdm"] = not sys.stderr.isatty()  # a bar in a log is one endless line
+    if given.get("eval_strategy") == "steps":
+        defaults["eval_steps"] = given.get("logging_steps", 500)  # as the Trainer's own defaults have it
     if given.get("do_eval") and given.get("do_train"):
         defaults["eval_strategy"] = "epoch"
     if (given.get("bf16") or given.get("bf16_full_eval")) and not torch.cuda.is_available():
