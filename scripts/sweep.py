@@ -52,6 +52,7 @@ def main(argv: list[str]) -> int:
         parser = _parser()
         grid, flags = parser.parse_known_args(argv)
         _check_spelled_once(parser, argv)
+        _check_known(parser, flags)
         _check(grid, argv)
         return _sweep(grid, flags, began)
     except (UsageError, OSError) as error:
@@ -67,6 +68,7 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
     from sweeping.ledger import Ledger, no_room
     from sweeping.plan import trials_of
     from sweeping.progress import trials_table
+    from sweeping.reachable import check_reachable
 
     from tensorized_adapters.job.results import console
 
@@ -77,6 +79,7 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
         _say_notes(ledger)
         console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
         return 0
+    check_reachable(ledger.to_run())
     with ledger.locked():
         try:
             return _carry_out(ledger, grid, time.time() - began)
@@ -213,6 +216,18 @@ def _check_spelled_once(parser: argparse.ArgumentParser, argv: list[str]) -> Non
         both = [option for option in action.option_strings if option in given]
         if len(both) > 1:
             raise UsageError(f"{' and '.join(both)} are the same; give one of them")
+
+
+def _check_known(parser: argparse.ArgumentParser, flags: list[str]) -> None:
+    """What neither the sweep nor the main job knows may be a flag of the sweep, not quite spelled; the main job says
+    the rest."""
+    from tensorized_adapters.job.arguments import nearest, words_of_flags
+
+    of_job = words_of_flags()
+    own = [option for action in parser._actions for option in action.option_strings]
+    for word in (flag.partition("=")[0] for flag in flags if flag.startswith("--")):
+        if word not in of_job and (near := nearest(word, [*own, *of_job])) in own:
+            raise UsageError(f"unknown argument {word}; did you mean {near}?")
 
 
 def _check(grid: argparse.Namespace, argv: list[str]) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 
 import pytest
 from helpers import SCRIPT, argv, record_of, spoil_step
@@ -134,8 +135,9 @@ def test_a_log_gets_plain_lines_and_twenty_losses(flags, capsys):
     assert [line for line in lines if line in phases] == phases
 
 
-def test_a_terminal_gets_labelled_bars(flags, tmp_path):
+def test_a_terminal_gets_labelled_bars(flags):
     main_end, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
     child = os.fork()
     if not child:
         os.dup2(terminal, 1)

@@ -1,5 +1,7 @@
 """What a run says while it goes on: bars on a terminal, plain lines in a log, and the training loss in both."""
 
+import shutil
+
 import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
@@ -81,7 +83,8 @@ class LiveOutput(TrainerCallback):
 
 
 def _bar(what: str, total: int, leave: bool) -> tqdm:
-    return tqdm(desc=what, total=total, leave=leave, dynamic_ncols=True, bar_format=_FORMAT)
+    width = None if shutil.get_terminal_size((0, 0)).columns else 80  # a terminal that tells no width would get no bar
+    return tqdm(desc=what, total=total, leave=leave, dynamic_ncols=width is None, ncols=width, bar_format=_FORMAT)
 
 
 def _is_told(name: str, value: object) -> bool:
