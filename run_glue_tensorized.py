@@ -196,6 +196,12 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             "train_samples_per_second": result.metrics["train_samples_per_second"],
         }
         metrics |= train_metrics(trainer, sets.train, task, run_args.max_train_metric_samples)
+        drawn = metrics["train_metric_samples"] < len(sets.train)
+        run.record["train_metric_examples"] = {
+            "count": metrics["train_metric_samples"],
+            "of": len(sets.train),
+            "drawn_by_seed": training_args.seed if drawn else None,
+        }
         if run_args.measure_contribution:
             run.record["contribution"] = contribution.measured()
         save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which NaN does not survive
@@ -207,7 +213,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     if training_args.do_eval:
         run.now("evaluating")
         for suffix, examples in sets.evaluation.items():
-            metrics |= evaluate(trainer, examples, task, run.path, suffix)
+            found, only = evaluate(trainer, examples, task, run.path, suffix)
+            metrics |= found
+            if only is not None:
+                run.record["one_class"] = run.record.get("one_class", {}) | {f"eval{suffix}": only}
 
     # Prediction
     if training_args.do_predict:

@@ -82,7 +82,7 @@ def list_of(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
 
 
 def names_of(choices: Iterable[str], or_none: bool = False) -> Callable[[str], tuple[str, ...]]:
-    """A parser of comma-separated names out of ``choices``, also in capitals; ``or_none``: "none" stands for no name."""
+    """A parser of comma-separated names out of ``choices``, also in capitals; with ``or_none`` "none" is no name."""
 
     def parse(text: str) -> tuple[str, ...]:
         if or_none and text.lower() == "none":

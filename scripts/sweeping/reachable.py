@@ -15,15 +15,21 @@ _PLACES += "dataset_config_name train_file validation_file test_file".split()
 
 
 def check_reachable(trials: Iterable[Trial]) -> None:
-    """Ask once for each model and each data set of the trials, without loading weights or rows.
+    """Ask for the models and the data sets of the trials, without loading weights or rows, until one can start.
+
+    One that cannot costs only itself, later; it is for none of them that nothing has to begin.
 
     Raises:
-        UsageError: what the trial would have said, after its start.
+        UsageError: what the first of the trials would have said, after its start.
     """
+    flaw = None
     for trial in {tuple(str(t.resolved.get(name)) for name in _PLACES): t for t in trials}.values():
         arguments = parse_arguments(list(trial.words))
         try:
             load_tokenizer(arguments.model, load_config(arguments.model))
             check_place(arguments.data, used_roles(arguments.training))
+            return
         except UsageError as error:
-            raise UsageError(f"no trial could start: {error}") from None
+            flaw = flaw or error
+    if flaw:
+        raise UsageError(f"no trial could start: {flaw}")

@@ -75,6 +75,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
         raise
     except Exception as error:  # TrainingArguments raises whatever comes up as it reads and sets up
         raise UsageError(f"refused by TrainingArguments: {str(error) or type(error).__name__}") from None
+    notes += _low_rate(given, config)
     arguments = Arguments(model, data, adapter, saved, run, training, given, notes)
     check_together(arguments)
     return arguments
@@ -173,6 +174,17 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
     if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}
     return {name: value for name, value in defaults.items() if name not in given}
+
+
+def _low_rate(given: dict[str, Any], config: AdapterConfig) -> list[str]:
+    """A note where a rate of the published start was brought along to the calibrated one, which it hardly moves."""
+    rate, default = given.get("learning_rate"), TABLE[config.method].learning_rate
+    if not rate or not config.calibrated or config.method != "tensorized" or rate > default / 10 * (1 + 1e-9):
+        return []
+    return [
+        f"--learning_rate {rate:g} is low for the calibrated start, whose default is {default:g}; the published "
+        f"{PUBLISHED_LEARNING_RATE:g} belongs to --adapter_init published"
+    ]
 
 
 def _unknown_flag(word: str, parser: HfArgumentParser) -> str:
