@@ -34,6 +34,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from command_line import ScriptParser, count, duration, list_of, names_of, rate, whole  # noqa: E402
 from grid import MODES  # noqa: E402
+from sweeping.spelling import check_known, check_spelled_once, with_underscores  # noqa: E402
 from sweeping.yaml_flags import flags_of_yaml  # noqa: E402
 
 from tensorized_adapters.config import PROJECTION_TYPES  # noqa: E402
@@ -48,11 +49,11 @@ def main(argv: list[str]) -> int:
     try:
         if argv and argv[0].endswith((".yaml", ".yml")):
             argv = flags_of_yaml(argv[0]) + argv[1:]
-        argv = [_with_underscores(word) for word in argv]
+        argv = [with_underscores(word) for word in argv]
         parser = _parser()
         grid, flags = parser.parse_known_args(argv)
-        _check_spelled_once(parser, argv)
-        _check_known(parser, flags)
+        check_spelled_once(parser, argv)
+        check_known(parser, flags)
         _check(grid, argv)
         return _sweep(grid, flags, began)
     except (UsageError, OSError) as error:
@@ -202,32 +203,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry_run", action="store_true", help="list the trials, and what is already done")
     parser.add_argument("--no_report", dest="report", action="store_false", help="leave the report out")
     return parser
-
-
-def _with_underscores(word: str) -> str:
-    """``--num-train-epochs=3`` as ``--num_train_epochs=3``."""
-    name, equals, value = word.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value if word.startswith("--") else word
-
-
-def _check_spelled_once(parser: argparse.ArgumentParser, argv: list[str]) -> None:
-    given = {word.partition("=")[0] for word in argv}
-    for action in parser._actions:
-        both = [option for option in action.option_strings if option in given]
-        if len(both) > 1:
-            raise UsageError(f"{' and '.join(both)} are the same; give one of them")
-
-
-def _check_known(parser: argparse.ArgumentParser, flags: list[str]) -> None:
-    """What neither the sweep nor the main job knows may be a flag of the sweep, not quite spelled; the main job says
-    the rest."""
-    from tensorized_adapters.job.arguments import nearest, words_of_flags
-
-    of_job = words_of_flags()
-    own = [option for action in parser._actions for option in action.option_strings]
-    for word in (flag.partition("=")[0] for flag in flags if flag.startswith("--")):
-        if word not in of_job and (near := nearest(word, [*own, *of_job])) in own:
-            raise UsageError(f"unknown argument {word}; did you mean {near}?")
 
 
 def _check(grid: argparse.Namespace, argv: list[str]) -> None:
