@@ -33,9 +33,14 @@ def main(argv: list[str]) -> int:
     """Run the job; returns the exit code."""
     try:
         # Imported step by step: a typo in a flag does not wait for Trainer, datasets and evaluate.
+        _announce("importing PyTorch", argv)
+        import torch  # noqa: F401 - takes longest
+
+        _announce("importing Transformers", argv)
         from tensorized_adapters.job.arguments import parse_arguments
 
         arguments = parse_arguments(argv)
+        _announce("importing the Trainer", argv)
         from tensorized_adapters.job.run import open_run
 
         with open_run(arguments) as run:
@@ -101,14 +106,14 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     without_weights = skeleton(config)
     method_of(adapter_config).check(without_weights)
     tokenizer = pretrained.load_tokenizer(model_args, config)
-    run.doing = "reading the data"
+    run.now("reading the data")
     data = load_data(data_args, used_roles(training_args), arguments.saved)
     task = data.task
     pretrained.check_tokenizer(tokenizer, data, data_args)
     check_training(arguments, data, tokenizer, without_weights)
 
     # Pre-trained model
-    run.doing = "loading the model"
+    run.now("loading the model")
     model, newly_initialized = pretrained.load_model(model_args, config, task)
 
     # Adapters
@@ -121,7 +126,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     use_cheap_dropout(model)
 
     # Tokenised data, padded to each batch's longest example unless asked otherwise
-    run.doing = "tokenising"
+    run.now("tokenising")
     sets = pretrained.encoded(data, tokenizer, config, data_args)
     if data_args.pad_to_max_length:
         collator = default_data_collator
@@ -178,7 +183,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         files=prediction_files(data),
     )
     if run_args.cache_frozen_prefix:
-        run.doing = "computing the frozen prefix"
+        run.now("computing the frozen prefix")
         sets = sets.mapped(lambda examples: prefix.of(examples, collator, training_args.eval_batch_size))
         trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
     metrics: dict[str, Any] = {}
@@ -190,7 +195,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         run.record["train_seconds"] = round(time.time() - began, 3)
         run.record["step_losses"] = trainer.losses.values
-        run.doing = "measuring on the training set"
+        run.now("measuring on the training set")
         metrics |= {
             "epoch": trainer.state.epoch,
             "train_loss": trainer.losses.mean(),
@@ -199,6 +204,12 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             "train_samples_per_second": result.metrics["train_samples_per_second"],
         }
         metrics |= train_metrics(trainer, sets.train, task, run_args.max_train_metric_samples)
+        drawn = metrics["train_metric_samples"] < len(sets.train)
+        run.record["train_metric_examples"] = {
+            "count": metrics["train_metric_samples"],
+            "of": len(sets.train),
+            "drawn_by_seed": training_args.seed if drawn else None,
+        }
         if run_args.measure_contribution:
             run.record["contribution"] = contribution.measured()
         save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which NaN does not survive
@@ -207,9 +218,12 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
     # Evaluation, of both sets where the task is MNLI
     if training_args.do_eval:
-        run.doing = "evaluating"
+        run.now("evaluating")
         for suffix, examples in sets.evaluation.items():
-            metrics |= evaluate(trainer, examples, task, run.path, suffix)
+            found, only = evaluate(trainer, examples, task, run.path, suffix)
+            metrics |= found
+            if only is not None:
+                run.record["one_class"] = run.record.get("one_class", {}) | {f"eval{suffix}": only}
     if training_args.do_train:
         trained = training_of(data_args, task, metrics, run.record["command"])
         write_card(model, run.path / ADAPTER_FOLDER, notes, trained)
@@ -217,13 +231,19 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
     # Prediction
     if training_args.do_predict:
-        run.doing = "predicting"
+        run.now("predicting")
         for name, examples in sets.prediction.items():
             predict(trainer, examples, task, run.path / f"{name}.tsv")
         metrics["predict_samples"] = sum(map(len, sets.prediction.values()))
 
     run.record["metrics"] = metrics
     run.doing = "writing the results"
+
+
+def _announce(doing: str, argv: list[str]) -> None:
+    """On a terminal, before what takes seconds; a log has no need of it, and --help is about flags."""
+    if sys.stdout.isatty() and not {"-h", "--help"} & set(argv):
+        print(f"{doing} ...", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,18 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tensorized_adapters import entry
+
+if __name__ == "__main__":
+    entry.begin()
+
 import numpy as np  # noqa: E402
 from command_line import ScriptParser  # noqa: E402
 from transformers import AutoTokenizer, BertConfig, BertModel, TrainerCallback, trainer  # noqa: E402
 
 from run_glue_tensorized import main as run_main  # noqa: E402
 from tensorized_adapters.embedded import embedded_model  # noqa: E402
-from tensorized_adapters.endings import tell  # noqa: E402
+from tensorized_adapters.endings import run, tell  # noqa: E402
 from tensorized_adapters.errors import UsageError  # noqa: E402
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "paraphrases"
@@ -70,4 +75,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main))

@@ -82,15 +82,15 @@ def list_of(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
 
 
 def names_of(choices: Iterable[str], or_none: bool = False) -> Callable[[str], tuple[str, ...]]:
-    """A parser of comma-separated names out of ``choices``; with ``or_none`` the word "none" stands for no name."""
+    """A parser of comma-separated names out of ``choices``, also in capitals; with ``or_none`` "none" is no name."""
 
     def parse(text: str) -> tuple[str, ...]:
-        if or_none and text == "none":
+        if or_none and text.lower() == "none":
             return ()
         for name in text.split(","):
-            if name not in choices:
+            if name.lower() not in choices:
                 raise argparse.ArgumentTypeError(f"{quoted(name)} must be one of {', '.join(choices)}")
-        return tuple(text.split(","))
+        return tuple(text.lower().split(","))
 
     return parse
 

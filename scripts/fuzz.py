@@ -19,9 +19,14 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tensorized_adapters import entry
+
+if __name__ == "__main__":
+    entry.begin()
+
 from command_line import ScriptParser, count, names_of, whole  # noqa: E402
 
-from tensorized_adapters.endings import tell  # noqa: E402
+from tensorized_adapters.endings import run, tell  # noqa: E402
 from tensorized_adapters.errors import UsageError, one_line  # noqa: E402
 
 _KINDS = ("arguments", "data", "adapters", "checkpoints", "json")
@@ -111,4 +116,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main))

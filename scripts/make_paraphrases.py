@@ -3,26 +3,37 @@
 The same seed always gives the same files. Nothing but Python is needed.
 """
 
-import argparse
 import csv
+import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tensorized_adapters import entry
+
+if __name__ == "__main__":
+    entry.begin()
+
+from command_line import ScriptParser, whole
 from paraphrases.pairs import make_data
 
+from tensorized_adapters.endings import run
 
-def main() -> None:
+
+def main(argv: list[str]) -> int:
     """Write the three files."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(__doc__)
     parser.add_argument("--output_dir", type=Path, default=Path("data/paraphrases"))
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    parser.add_argument("--seed", type=whole, default=0)
+    args = parser.parse_args(argv)
     args.output_dir.mkdir(parents=True, exist_ok=True)
     for name, rows in make_data(args.seed).items():
         with open(args.output_dir / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["sentence1", "sentence2", "label", "idx"])
             writer.writerows((one, two, label, index) for index, (one, two, label, _) in enumerate(rows))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

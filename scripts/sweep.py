@@ -34,6 +34,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from command_line import ScriptParser, count, duration, list_of, names_of, rate, whole  # noqa: E402
 from grid import MODES  # noqa: E402
+from sweeping.spelling import check_known, check_spelled_once, with_underscores  # noqa: E402
 from sweeping.yaml_flags import flags_of_yaml  # noqa: E402
 
 from tensorized_adapters.config import PROJECTION_TYPES  # noqa: E402
@@ -48,10 +49,11 @@ def main(argv: list[str]) -> int:
     try:
         if argv and argv[0].endswith((".yaml", ".yml")):
             argv = flags_of_yaml(argv[0]) + argv[1:]
-        argv = [_with_underscores(word) for word in argv]
+        argv = [with_underscores(word) for word in argv]
         parser = _parser()
         grid, flags = parser.parse_known_args(argv)
-        _check_spelled_once(parser, argv)
+        check_spelled_once(parser, argv)
+        check_known(parser, flags)
         _check(grid, argv)
         return _sweep(grid, flags, began)
     except (UsageError, OSError) as error:
@@ -67,6 +69,7 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
     from sweeping.ledger import Ledger, no_room
     from sweeping.plan import trials_of
     from sweeping.progress import trials_table
+    from sweeping.reachable import check_reachable
 
     from tensorized_adapters.job.results import console
 
@@ -77,6 +80,7 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
         _say_notes(ledger)
         console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
         return 0
+    check_reachable(ledger.to_run())
     with ledger.locked():
         try:
             return _carry_out(ledger, grid, time.time() - began)
@@ -199,20 +203,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry_run", action="store_true", help="list the trials, and what is already done")
     parser.add_argument("--no_report", dest="report", action="store_false", help="leave the report out")
     return parser
-
-
-def _with_underscores(word: str) -> str:
-    """``--num-train-epochs=3`` as ``--num_train_epochs=3``."""
-    name, equals, value = word.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value if word.startswith("--") else word
-
-
-def _check_spelled_once(parser: argparse.ArgumentParser, argv: list[str]) -> None:
-    given = {word.partition("=")[0] for word in argv}
-    for action in parser._actions:
-        both = [option for option in action.option_strings if option in given]
-        if len(both) > 1:
-            raise UsageError(f"{' and '.join(both)} are the same; give one of them")
 
 
 def _check(grid: argparse.Namespace, argv: list[str]) -> None:

@@ -135,6 +135,9 @@ class AdapterConfig:
     )
 
     def __post_init__(self) -> None:
+        for name in ("method", "adapter_projection_type"):  # CP and LoRA are how the papers write them
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, getattr(self, name).lower())
         if self.method is None:
             if self.adapter_projection_type is None:
                 raise UsageError(

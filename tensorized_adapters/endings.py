@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
-from .entry import raise_on_signals
+from .entry import raise_on_signals, settled
 from .errors import RunFailed, Terminated, UsageError, one_line
 from .files import write_aside
 
@@ -33,6 +33,7 @@ def run(main: Callable[[list[str]], int]) -> int:
 
 def tell(what: str, message: object, code: int) -> int:
     """Say on stderr, on a line of its own, how it ended; returns ``code``."""
+    settled()
     tqdm = sys.modules.get("tqdm")
     for bar in list(getattr(tqdm and tqdm.tqdm, "_instances", ())):  # else they are drawn once more, below the line
         bar.close()

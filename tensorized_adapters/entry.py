@@ -35,9 +35,14 @@ def begin() -> None:
 
 def raise_on_signals() -> None:
     """From here on SIGTERM raises Terminated, and Ctrl-C KeyboardInterrupt, so that files are closed."""
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    signal.signal(signal.SIGTERM, _raise)
     if signal.getsignal(signal.SIGINT) is _end_at_once:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _raise)
+
+
+def settled() -> None:
+    """What a signal raised was caught by whoever ends the process: it need not be raised again."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class _Dropping(io.BufferedWriter):
@@ -86,5 +91,9 @@ def _end_at_once(number: int, _) -> None:
         os._exit(128 + number)
 
 
-def _raise_terminated(*_) -> None:
-    raise Terminated()
+def _raise(number: int, _) -> None:
+    """Raise, and again every two seconds until it is settled: in a destructor, a callback of the garbage collector or
+    under a library's bare ``except`` an exception is lost, and the process would go on as if nobody had asked."""
+    signal.signal(signal.SIGALRM, lambda _, frame: _raise(number, frame))
+    signal.setitimer(signal.ITIMER_REAL, 2)
+    raise KeyboardInterrupt() if number == signal.SIGINT else Terminated()

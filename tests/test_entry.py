@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 
 import pytest
 from helpers import SCRIPT, argv, record_of, spoil_step
@@ -121,3 +122,53 @@ def test_names_with_brackets_are_no_markup(flags, tmp_path, capsys):
     folder = tmp_path / "a[/b] :smile:"
     assert main(argv(flags, output_dir=folder, num_train_epochs=1)) == 0
     assert "a[/b] :smile:" in capsys.readouterr().out
+
+
+def test_a_log_gets_plain_lines_and_twenty_losses(flags, capsys):
+    assert main(argv(flags, disable_tqdm=None, num_train_epochs=4)) == 0
+    printed = capsys.readouterr()
+    assert "\r" not in printed.out + printed.err and printed.err == ""
+    lines = printed.out.splitlines()
+    assert sum(line.startswith("step ") and "loss 0." in line for line in lines) >= 20
+    begin = f"training {flags['model_name_or_path']} on cpu (1 thread): 48 examples, 24 steps of 8"
+    phases = ["reading the data ...", "loading the model ...", "tokenising ...", begin, "evaluating ..."]
+    assert [line for line in lines if line in phases] == phases
+
+
+def test_a_terminal_gets_labelled_bars(flags):
+    main_end, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
+    child = os.fork()
+    if not child:
+        os.dup2(terminal, 1)
+        os.dup2(terminal, 2)
+        entry.begin()
+        os._exit(main(argv(flags, disable_tqdm=None, num_train_epochs=1)))
+    os.close(terminal)
+    printed = b""
+    try:
+        while part := os.read(main_end, 65536):
+            printed += part
+    except OSError:  # the terminal's other end is closed
+        pass
+    assert os.waitpid(child, 0)[1] == 0
+    text = printed.decode()
+    assert "importing PyTorch ..." in text and "training: 100% |" in text and " left, " in text
+    assert "measuring on the training set:   0% |" in text and "evaluating:   0% |" in text
+
+
+def test_an_interrupt_that_is_swallowed_comes_again(monkeypatch):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    timers = []
+    monkeypatch.setattr("tensorized_adapters.entry.signal.setitimer", lambda _, seconds: timers.append(seconds))
+    try:
+        signal.signal(signal.SIGINT, entry._end_at_once)
+        entry.raise_on_signals()
+        for number in (signal.SIGINT, signal.SIGALRM, signal.SIGALRM):  # nobody settled the one before
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+        entry.settled()
+        assert timers == [2, 2, 2, 0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

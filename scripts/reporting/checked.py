@@ -131,6 +131,7 @@ _FINISHED: _Rules = {
     "history": (_are_evaluations, "evaluations with their steps"),
     "step_losses": (_are_losses, "finite numbers"),
     "contribution": (lambda value: _are_measures(value) and not is_number(value), "losses and scores by name"),
+    "one_class": (lambda value: value is None or isinstance(value, dict), "classes by set"),
     "given": (_are_names, "names of flags"),
     "adapter_bytes": (lambda value: value is None or _is_count(value), "a size in bytes"),
 }

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .records import Results
-from .tables import Table, as_csv, by_task
+from .tables import METRICS, Table, as_csv, by_task, highest
 
 _MOMENTS = ("initial", "trained", "without_adapters")
 _MEASURES = [f"{of}_{what}_{when}" for of in ("train", "eval") for what in ("loss", "metric") for when in _MOMENTS]
@@ -29,7 +29,7 @@ def mean_table(results: Results) -> Optional[Table]:
         for name, values in ((f"{which} epoch", means), (f"standard error, {which}", errors)):
             table[name] = values.map(_number).values
             best[name] = False
-        best[f"{which} epoch"] = means.round(12).eq(means.round(12).max()).values
+        best[f"{which} epoch"] = highest(means).values
     caption = "Of the methods that have every task: the mean over the tasks of the means over seeds, and its standard "
     caption += "error, sqrt(sum of variance / seeds) / tasks, from two seeds a task on. A method is above another one "
     caption += "by more than two standard errors where their difference exceeds 2 sqrt(error² + other error²)."
@@ -50,8 +50,16 @@ def contribution_table(results: Results) -> Optional[Table]:
 def gap_table(results: Results) -> Optional[Table]:
     """The training set's metric less the development set's."""
     caption = "The metric on the training examples that are measured less that on the development set, both of the "
-    caption += "weights at the end of training. Mean ± sample standard deviation over seeds."
-    return _filled("Train-to-development gap", caption, *by_task(results, "gap"))
+    caption += "weights at the end of training. Mean ± sample standard deviation over seeds; behind the stroke the "
+    caption += "number of training examples that are measured, where records hold it."
+    texts, means = by_task(results, "gap")
+    for cell in results.cells.itertuples():
+        counts = {record["metrics"].get("train_metric_samples") for record in cell.records}
+        counts = sorted(count for count in counts if type(count) is int)
+        if counts and not np.isnan(cell.gap_mean):
+            told = "–".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
+            texts.loc[cell.method, f"{cell.task} ({METRICS.get(cell.metric, cell.metric)})"] += f" / {told}"
+    return _filled("Train-to-development gap", caption, texts, means)
 
 
 def contribution_csv(results: Results) -> Optional[str]:

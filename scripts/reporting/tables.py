@@ -37,7 +37,12 @@ def score_table(results: Results, which: str, published: bool) -> Table:
     """Mean and standard deviation over seeds of the primary metric, at the ``last`` or the ``best`` epoch."""
     scores, means = by_task(results, which)
     caption = "Mean ± sample standard deviation over seeds (their number in brackets where it is above one), on the "
-    caption += "development set; the highest mean of a column is marked."
+    caption += "development set; the highest mean of a column is marked, unless all are equal."
+    constant = results.cells[results.cells["one_class"]] if which == "last" else results.cells[:0]
+    for cell in constant.itertuples():
+        scores.loc[cell.method, f"{cell.task} ({METRICS.get(cell.metric, cell.metric)})"] += " †"
+    if len(constant):
+        caption += " †: a run of it predicts one class only, so that this is a constant's score."
     if which == "best":
         caption += " The best epoch is chosen on the same development set, which flatters every method."
     if published:
@@ -48,9 +53,15 @@ def score_table(results: Results, which: str, published: bool) -> Table:
         for task in [task for task in results.metrics if task in PUBLISHED_SCORES]:
             scores[f"{task} as published"] = [_published(name, task) for name in names]
     scores = scores.reset_index(names="method")
-    means = means.round(12)  # the same scores in another order differ in the last bit
-    best = means.eq(means.max()).reset_index(names="method").assign(method=False)
+    best = means.apply(highest).reset_index(names="method").assign(method=False)
     return Table(f"Scores, {which} epoch", caption, scores, best.reindex(columns=scores.columns, fill_value=False))
+
+
+def highest(means: pd.Series) -> pd.Series:
+    """Which of the means to mark: the highest, unless there are several and all of them are equal."""
+    means = means.round(12)  # the same scores in another order differ in the last bit
+    tied = means.count() > 1 and means.nunique() == 1
+    return means.eq(means.max()) & (not tied)
 
 
 def by_task(results: Results, value: str, of_metric: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -163,6 +174,7 @@ _TEX = {
     "\\": r"\textbackslash{}",
     "±": r"$\pm$",
     "–": "--",
+    "†": r"$\dagger$",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "²": "$^2$",

@@ -169,6 +169,8 @@ def _with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> di
     defaults: dict[str, Any] = {"do_train": True, "do_eval": True, "disable_tqdm": True}
     if "model_name_or_path" not in passed:
         defaults |= {"model_name_or_path": embedded_model()}
+        if grid.tasks or {"dataset_name", "train_file", "validation_file"} & passed.keys():
+            print("note: no --model_name_or_path is given; taking the embedded MiniLM BERT", file=sys.stderr)
     if not grid.tasks and not {"dataset_name", "train_file", "validation_file"} & passed.keys():
         data = REPOSITORY / "data" / "paraphrases"
         defaults |= {"train_file": data / "train.csv", "validation_file": data / "validation.csv", "task_name": "mrpc"}

@@ -60,6 +60,21 @@ def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, 
     return {role: [path for path in found if path.exists()] for role, found in paths.items()}  # a card may name links
 
 
+def check_place(arguments: DataTrainingArguments, wanted: set[str]) -> None:
+    """Refuse data that cannot be reached or that lacks a split, without reading its rows; of the hub, ask it.
+
+    Raises:
+        UsageError: as loading would.
+    """
+    used_files(arguments, wanted)
+    if files_by_role(arguments, wanted) is not None or (place := _place_of(arguments)).folder:
+        return
+    from datasets import load_dataset_builder
+
+    with _refusing(place):
+        load_dataset_builder(place.name, place.config)
+
+
 def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:
     """What a folder or a hub id holds: splits by name, and for messages the flag and place each came from.
 

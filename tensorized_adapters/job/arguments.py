@@ -6,6 +6,7 @@ Only argparse-level work is done here, so that ``--help`` and a typo answer quic
 import argparse
 import difflib
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Optional
@@ -26,10 +27,12 @@ from .flags import (
     ModelArguments,
     RunArguments,
 )
+from .help import print_help
 from .identity import input_hashes
 from .job_file import flags_of_json
+from .trainer_flags import UNSUPPORTED
 
-GROUPS = (ModelArguments, DataTrainingArguments, AdapterConfig, RunArguments, GlueTrainingArguments, DroppedArguments)
+GROUPS = (AdapterConfig, ModelArguments, DataTrainingArguments, RunArguments, GlueTrainingArguments, DroppedArguments)
 
 
 class _Parser(RaisesUsageErrors, HfArgumentParser):
@@ -48,9 +51,11 @@ def parse_arguments(argv: list[str]) -> Arguments:
         GROUPS, prog="run_glue_tensorized.py", allow_abbrev=False, description=sys.modules["__main__"].__doc__
     )
     if {"-h", "--help"} & set(argv):
-        parser.print_help()
+        print_help(parser)
         raise SystemExit(0)
     for action in parser._actions:
+        if action.dest in ("method", "adapter_projection_type"):
+            action.type = str.lower  # CP and LoRA are how the papers write them
         action.default = argparse.SUPPRESS  # the namespace then holds exactly what was given
     namespace, unknown = parser.parse_known_args(argv, argparse.Namespace(notes=[]))
     if unknown:
@@ -65,11 +70,12 @@ def parse_arguments(argv: list[str]) -> Arguments:
     config, saved = _adapter_config(given)
     values = _training_defaults(given, config) | given | config.to_dict()
     try:
-        model, data, adapter, run, training, _ = parser.parse_dict(values, allow_extra_keys=True)
+        adapter, model, data, run, training, _ = parser.parse_dict(values, allow_extra_keys=True)
     except UsageError:
         raise
     except Exception as error:  # TrainingArguments raises whatever comes up as it reads and sets up
         raise UsageError(f"refused by TrainingArguments: {str(error) or type(error).__name__}") from None
+    notes += _low_rate(given, config)
     arguments = Arguments(model, data, adapter, saved, run, training, given, notes)
     check_together(arguments)
     return arguments
@@ -159,6 +165,9 @@ def _adapter_config(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict
 
 def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[str, Any]:
     defaults: dict[str, Any] = {"dataloader_pin_memory": torch.cuda.is_available()}  # else torch warns at every loader
+    defaults["disable_tqdm"] = not sys.stderr.isatty()  # a bar in a log is one endless line
+    if given.get("eval_strategy") == "steps":
+        defaults["eval_steps"] = given.get("logging_steps", 500)  # as the Trainer's own defaults have it
     if given.get("do_eval") and given.get("do_train"):
         defaults["eval_strategy"] = "epoch"
     if (given.get("bf16") or given.get("bf16_full_eval")) and not torch.cuda.is_available():
@@ -169,9 +178,33 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
     return {name: value for name, value in defaults.items() if name not in given}
 
 
+def _low_rate(given: dict[str, Any], config: AdapterConfig) -> list[str]:
+    """A note where a rate of the published start was brought along to the calibrated one, which it hardly moves."""
+    rate, default = given.get("learning_rate"), TABLE[config.method].learning_rate
+    if not rate or not config.calibrated or config.method != "tensorized" or rate > default / 10 * (1 + 1e-9):
+        return []
+    return [
+        f"--learning_rate {rate:g} is low for the calibrated start, whose default is {default:g}; the published "
+        f"{PUBLISHED_LEARNING_RATE:g} belongs to --adapter_init published"
+    ]
+
+
 def _unknown_flag(word: str, parser: HfArgumentParser) -> str:
-    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
-    known = [option for action in shown for option in action.option_strings if "-" not in option[2:]]
-    near = difflib.get_close_matches(word.split("=")[0], known, 1)
-    hint = f"; did you mean {near[0]}?" if near else "; --help lists them"
+    shown = [
+        action for action in parser._actions if action.help != argparse.SUPPRESS and action.dest not in UNSUPPORTED
+    ]
+    near = nearest(word.split("=")[0], [option for action in shown for option in action.option_strings])
+    hint = f"; did you mean {near}?" if near else "; --help lists them"
     return f"unknown argument {word}{hint}"
+
+
+def words_of_flags() -> set[str]:
+    """Every flag that the command line takes, old spellings included."""
+    return {option for action in _Parser(GROUPS)._actions for option in action.option_strings}
+
+
+def nearest(word: str, known: Iterable[str]) -> Optional[str]:
+    """Of the ``known`` flags the one that ``word`` begins, or else the one most like it; None if none is."""
+    known, word = [option for option in known if "-" not in option[2:]], word.replace("-", "_").replace("__", "--", 1)
+    begun = [option for option in known if len(word) > 4 and option.startswith(word)]
+    return min(begun, key=len, default=None) or next(iter(difflib.get_close_matches(word, known, 1)), None)

@@ -10,6 +10,7 @@ from ..data.arguments import DataTrainingArguments
 from ..defaults import PUBLISHED_LEARNING_RATE, TABLE
 
 WARMUP_FRACTION = 0.1
+LOGGED_FRACTION = 0.05  # of the steps, from one loss that is told to the next
 TRAIN_METRIC_SAMPLES = 2000
 
 
@@ -141,6 +142,17 @@ class GlueTrainingArguments(TrainingArguments):
     eval_strategy: str = field(
         default="no",
         metadata={"help": "When to evaluate: no, steps or epoch; 'epoch' with --do_train --do_eval, if not given."},
+    )
+    logging_steps: float = field(
+        default=LOGGED_FRACTION,
+        metadata={
+            "help": "Steps from one line with the training loss to the next, or a fraction of all steps below 1: "
+            "twenty lines a run, if not given."
+        },
+    )
+    disable_tqdm: Optional[bool] = field(
+        default=None,
+        metadata={"help": "No progress bars. Without the flag they are for a terminal; a log gets plain lines."},
     )
     save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
     save_total_limit: Optional[int] = field(

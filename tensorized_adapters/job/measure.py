@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from datasets import Dataset
@@ -11,6 +11,7 @@ from transformers import EvalPrediction, Trainer
 from ..data.loading import Data
 from ..data.metrics import GlueMetric, predictions_of
 from ..data.tasks import Task
+from ..errors import quoted
 from ..training.sampler import longest_first
 from .results import write_evaluation, write_predictions
 from .run_folder import EVALUATION_FILE
@@ -50,8 +51,11 @@ def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
     return longest_first(examples)
 
 
-def evaluate(trainer: Trainer, examples: Dataset, task: Task, folder: Path, suffix: str) -> dict[str, Any]:
-    """``eval_*`` metrics of an evaluation set, and the predictions behind them in a file.
+def evaluate(
+    trainer: Trainer, examples: Dataset, task: Task, folder: Path, suffix: str
+) -> tuple[dict[str, Any], Optional[str]]:
+    """``eval_*`` metrics of an evaluation set, with the predictions behind them in a file; and the name of the class
+    that all examples were taken for, if it was one, which a line says: such a score tells nothing of the model.
 
     Args:
         examples: in any order; their column ``row`` says where each stands in the file.
@@ -61,7 +65,7 @@ def evaluate(trainer: Trainer, examples: Dataset, task: Task, folder: Path, suff
     logits, labels = _in_file_order(examples, _logits(output), output.label_ids)
     write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
     metrics = {f"{name}{suffix}": value for name, value in output.metrics.items()}
-    return metrics | {f"eval_samples{suffix}": len(examples)}
+    return metrics | {f"eval_samples{suffix}": len(examples)}, _only_class(logits, task)
 
 
 def predict(trainer: Trainer, examples: Dataset, task: Task, path: Path) -> None:
@@ -75,6 +79,15 @@ def prediction_files(data: Data) -> list[str]:
     """The names of the files that these functions write for ``data``."""
     evaluated = [EVALUATION_FILE.format(suffix=suffix) for suffix in data.evaluation]
     return evaluated + [f"{name}.tsv" for name in data.prediction]
+
+
+def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
+    predictions = predictions_of(logits, task)
+    if task.labels is None or len(predictions) < 2 or (predictions != predictions[0]).any():
+        return None
+    name = task.labels[int(predictions[0])]
+    print(f"note: all {len(predictions):,} evaluated examples were predicted as {quoted(name)}: a constant's score")
+    return name
 
 
 def _in_file_order(examples: Dataset, *values: np.ndarray) -> list[np.ndarray]:

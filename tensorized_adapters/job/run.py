@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from ..architectures import skeleton
 from ..data.arguments import FILE_FLAGS
 from ..endings import TRACEBACK_FILE
-from ..entry import raise_on_signals
+from ..entry import raise_on_signals, settled
 from ..errors import Terminated, UsageError, one_line
 from ..files import write_json
 from ..methods.tensorized import rank_within
@@ -53,6 +53,11 @@ class Run:
         self._arguments, self._start, self._folder = arguments, start, folder
         # Equal bits need equal counts of threads: a resumed run takes that of the start.
         self.threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
+
+    def now(self, doing: str) -> None:
+        """Say what the run is at from here on: what takes its time is announced before it does."""
+        self.doing = doing
+        print(f"{doing} ...", flush=True)
 
     def checkpoint(self) -> Optional[Path]:
         """The checkpoint to go on from, or None; a line says which newer ones are passed over.
@@ -169,6 +174,7 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
             yield run
             run.finish()
         except BaseException as error:
+            settled()
             failure = as_failure(error, run.doing, path, began=run.began is not None)
             if run.began:
                 run.fail(failure)

@@ -42,6 +42,7 @@ EVALUATION_FILE = "eval_predictions{suffix}.tsv"
 _RESULTS = {RECORD_FILE, RESULTS_FILE, TRACEBACK_FILE}
 _PREDICTIONS = {f"{name}.tsv" for task in TASKS.values() for name, _ in task.prediction} | {"predictions.tsv"}
 _PREDICTIONS |= {EVALUATION_FILE.format(suffix=suffix) for suffix in ("", "_mm")}
+_SHARED = Path("/tmp").resolve()  # where the published command writes, whose /tmp/$TASK_NAME/ is /tmp// as it stands
 _FILES = _RESULTS | _PREDICTIONS | ADAPTER_FILES
 
 
@@ -78,6 +79,12 @@ def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, exp
             raise UsageError(
                 f"--output_dir {folder} holds something that is not a run of this program ({sorted(entries)[0]}); "
                 "name another folder"
+            )
+        foreign = sorted(name for name in entries if not name.startswith("."))
+        if foreign and folder.resolve() != _SHARED:
+            raise UsageError(
+                f"--output_dir {folder} holds files that are not of this program ({foreign[0]}), also with "
+                "--overwrite_output_dir; name a folder of the run's own"
             )
         return Start("new")
     if overwrite:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, get_scheduler
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..errors import RunFailed, UsageError
@@ -18,6 +19,7 @@ from ..methods.parameters import groups_at
 from ..saving.adapter import load_adapter, save_adapter
 from .callbacks import SaveAfterEvaluation, WholeCheckpoints
 from .checkpoints import ADAPTER_FOLDER, ARGUMENTS_FILE, STEP_LOSSES_FILE, begin_checkpoint
+from .live import LiveOutput
 from .losses import ADVICE, StepLosses
 from .sampler import EpochSampler
 from .training_state import (
@@ -52,6 +54,10 @@ class AdapterTrainer(Trainer):
         kwargs["args"].push_to_hub = False  # the Trainer would upload the whole folder of the run
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
+        for printing in (PrinterCallback, ProgressCallback):
+            self.remove_callback(printing)
+        self._live = LiveOutput()
+        self.add_callback(self._live)
         self.add_callback(self.losses)
         self.add_callback(SaveAfterEvaluation())
         self.args.logging_nan_inf_filter = False  # would hide what the losses report
@@ -127,7 +133,7 @@ class AdapterTrainer(Trainer):
         Raises:
             RunFailed: if an output of the model, its loss or a metric is not finite.
         """
-        self._measuring = metric_key_prefix
+        self._measuring = self._live.doing = metric_key_prefix
         output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
         self._check_logits(output.predictions)  # again: a set without labels has no metrics
         for name, value in output.metrics.items():

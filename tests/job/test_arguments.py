@@ -3,10 +3,11 @@
 import json
 
 import pytest
-from helpers import argv
+from helpers import OWN, argv
 
-from tensorized_adapters import UsageError
+from tensorized_adapters import AdapterConfig, UsageError
 from tensorized_adapters.job.arguments import parse_arguments, resolve_rates, resolved_arguments
+from tensorized_adapters.job.trainer_flags import ALWAYS_ON, UNSUPPORTED
 
 
 def test_defaults(flags):
@@ -123,6 +124,39 @@ def test_files_of_one_name_in_two_folders_are_both_in_the_record(flags, files, t
     ]
     assert hashes[0].keys() == hashes[1].keys() == {"train", "evaluation", "model"}
     assert hashes[0]["train"] != hashes[1]["train"] == hashes[1]["evaluation"]
+
+
+def test_names_of_methods_and_formats_may_be_in_capitals(flags):
+    assert parse_arguments(argv(flags, adapter_projection_type="CP")).adapter.adapter_projection_type == "cp"
+    assert AdapterConfig("LoRA").method == "lora"
+    assert AdapterConfig(adapter_projection_type="Tucker").describe() == "tucker-4"
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"learning_rate": 2e-4}, True),
+        ({"learning_rate": 3e-4}, False),
+        ({"learning_rate": 2e-4, "adapter_init": "published"}, False),
+        ({"learning_rate": 1e-6, "method": "full"} | dict.fromkeys(OWN), False),
+    ],
+)
+def test_a_published_rate_under_the_calibrated_start_is_noted_once(flags, changes, told):
+    notes = parse_arguments(argv(flags, **changes)).notes
+    assert notes == [note for note in notes if "whose default is 0.002; the published 0.0002" in note]
+    assert len(notes) == told
+
+
+def test_help_shows_what_a_user_decides_upon_first_and_nothing_that_is_refused(capsys):
+    with pytest.raises(SystemExit) as ending:
+        parse_arguments(["--help"])
+    text = capsys.readouterr().out
+    usage, first = text.splitlines()[:2]
+    assert ending.value.code == 0 and usage.startswith("usage: run_glue_tensorized.py") and first == ""
+    assert text.index("--method") < text.index("--model_name_or_path MODEL_NAME") < text.index("--do_train [")
+    assert text.index("--num_train_epochs") < text.index("all others of Hugging Face's") < text.index("--adam_beta1")
+    refused = [name for name in (*UNSUPPORTED, *ALWAYS_ON) if f"--{name} " in text]
+    assert not refused and "--learning-rate" not in text and "default: None" not in text
 
 
 def test_abbreviations_are_not_guessed(flags):

@@ -37,6 +37,7 @@ from run_glue_tensorized import main
         ({"num_train_epochs": 0}, "--num_train_epochs must be above 0"),
         ({"learning_rate": "nan"}, "--learning_rate must be a finite number"),
         ({"max_seq_length": -1}, "--max_seq_length must be above 0"),
+        ({"adapter_proj": "tt"}, "unknown argument --adapter_proj; did you mean --adapter_projection_type?"),
         ({"tensorised_layer_rank": 4}, "did you mean --tensorized_layer_rank?"),
         ({"method": "head"}, "--adapter_projection_type does not belong to --method head"),
         ({"method": "head", "adapter_projection_type": None, "tensorized_layer_rank": 4}, "does not belong"),
@@ -183,6 +184,8 @@ def test_a_folder_that_holds_something_else(capsys, flags):
     out.mkdir()
     (out / "thesis.tex").write_text("years of work")
     assert "holds something that is not a run" in refused(capsys, argv(flags), out)
+    error = refused(capsys, argv(flags, overwrite_output_dir=True), out)
+    assert "holds files that are not of this program (thesis.tex)" in error and "a folder of the run's own" in error
     (out / "run.json").write_text('{"program": "another"}')
     assert "is not a record of this program" in refused(capsys, argv(flags, overwrite_output_dir=True), out)
     (out / "run.json").unlink()

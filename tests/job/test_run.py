@@ -210,6 +210,14 @@ def test_one_run_uses_one_of_several_gpus(flags, monkeypatch, capsys):
     assert record_of(flags["output_dir"])["machine"]["gpus_used"] == 1
 
 
+def test_a_run_that_predicts_one_class_only_says_so(flags, capsys):
+    assert main(argv(flags, learning_rate=0, num_train_epochs=1)) == 0
+    with open(flags["output_dir"] / "eval_predictions.tsv") as file:
+        [name] = {row["predicted_name"] for row in csv.DictReader(file, delimiter="\t")}
+    assert f"note: all 16 evaluated examples were predicted as '{name}'" in capsys.readouterr().out
+    assert record_of(flags["output_dir"])["one_class"] == {"eval": name}
+
+
 def test_the_training_sets_metrics_are_of_a_sample_drawn_by_the_seed(flags, tmp_path, capsys, monkeypatch):
     predict, rows = Trainer.predict, []
 
@@ -225,5 +233,8 @@ def test_the_training_sets_metrics_are_of_a_sample_drawn_by_the_seed(flags, tmp_
         said = "train metrics are of 20 of the 48 training examples" in capsys.readouterr().out
         count = record_of(tmp_path / out)["metrics"]["train_metric_samples"]
         assert (said, count) == ((True, 20) if out != "all" else (False, 48))
+        told = record_of(tmp_path / out)["train_metric_examples"]
+        drawn_by = {"one": 42, "two": 42, "other": 7, "all": None}[out]
+        assert told == {"count": count, "of": 48, "drawn_by_seed": drawn_by}
     one, two, other, every = rows
     assert one == two != other and len(one) == len(other) == 20 and len(every) == 48

@@ -16,7 +16,7 @@ from reporting.curves import starts_of  # noqa: E402
 from reporting.figures import as_bytes, figures  # noqa: E402
 from reporting.records import read_results  # noqa: E402
 from reporting.summaries import gap_table, mean_table  # noqa: E402
-from reporting.tables import markdown  # noqa: E402
+from reporting.tables import latex, markdown, score_table  # noqa: E402
 
 PUBLISHED = {"adapter_init": "published", "learning_rate": 2e-4, "warmup_steps": 0, "head_start": "random"}
 
@@ -84,11 +84,29 @@ def test_what_adapters_account_for_where_it_was_measured(results, real, tmp_path
 def test_the_gap_is_of_the_weights_at_the_end(real, tmp_path):
     for seed, score in enumerate((0.7, 0.8), 1):
         record = put(tmp_path / f"cp{seed}", real, score, seed)
+        del record["metrics"]["train_metric_samples"]  # as in earlier records
         changed(tmp_path / f"cp{seed}", record, metrics=record["metrics"] | {"train_f1": 0.95})
     record = put(tmp_path / "tt", real, 0.8, adapter_projection_type="tt")
     changed(tmp_path / "tt", record, metrics={"eval_f1": 0.8})
     rows = rows_of(markdown(gap_table(read_results([tmp_path]))), "Train-to-development gap")
     assert rows.keys() == {"method", ":--", "cp-2"} and rows["cp-2"] == ["0.200 ± 0.071 (2)"]
+    record = put(tmp_path / "tr", real, 0.8, adapter_projection_type="tr")
+    changed(tmp_path / "tr", record, metrics={"eval_f1": 0.8, "train_f1": 0.9, "train_metric_samples": 2000})
+    rows = rows_of(markdown(gap_table(read_results([tmp_path]))), "Train-to-development gap")
+    assert rows["tr-2"] == ["0.100 / 2,000"]
+
+
+def test_a_score_of_one_class_has_a_footnote_and_a_tie_of_all_no_mark(real, tmp_path):
+    record = put(tmp_path / "cp", real, 0.8)
+    changed(tmp_path / "cp", record, one_class={"eval": "equivalent"})
+    put(tmp_path / "tt", real, 0.8, adapter_projection_type="tt")
+    table = score_table(read_results([tmp_path]), "last", published=False)
+    rows = rows_of(markdown(table), "Scores, last epoch")
+    assert rows["cp-2"] == ["0.800 †"] and rows["tt-2"] == ["0.800"]
+    assert "†: a run of it predicts one class only" in table.caption and r"0.800 $\dagger$" in latex(table)
+    put(tmp_path / "tr", real, 0.7, adapter_projection_type="tr")
+    rows = rows_of(markdown(score_table(read_results([tmp_path]), "last", False)), "Scores, last epoch")
+    assert (rows["cp-2"], rows["tt-2"], rows["tr-2"]) == (["**0.800 †**"], ["**0.800**"], ["0.700"])
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_a_yaml_file_that_is_no_file_is_one_line(capsys, tmp_path, place):
         ("--projection_types cp --overwrite_output_dir True", "--overwrite_output_dir: a sweep overwrites nothing"),
         ("--projection_types cp --target_params 900", "--target_params: a sweep takes --ranks"),
         ("--projection_types cp --num_train_epoch 3", "did you mean --num_train_epochs?"),
+        ("--projection_types cp --rank 2", "unknown argument --rank; did you mean --ranks?"),
         ("--projection_types cq", "'cq' must be one of cp, tucker"),
         ("--projection_types cp --ranks 2,x", "'x' must be a whole number"),
         ("--projection_types none", "nothing to train"),
@@ -100,6 +101,24 @@ def test_bad_input_is_one_line(capsys, job, tmp_path, words, told):
 def test_a_model_that_is_not_there_is_refused(capsys, tmp_path):
     told = refused(capsys, f"--projection_types cp --model_name_or_path {tmp_path}/no --output_dir {tmp_path}/s")
     assert "--model_name_or_path" in told
+
+
+def test_data_that_no_trial_can_reach_is_found_before_the_first_one(capsys, base, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweeping.on_ray.run_trials", lambda *_: pytest.fail("a trial was started"))
+    words = f"--projection_types CP --ranks 2 --adapter_sizes 8 --model_name_or_path {base} --dataset_name"
+    told = refused(capsys, f"{words} no/such_data --output_dir {tmp_path}/s")
+    assert "no trial could start: --dataset_name no/such_data cannot be loaded" in told
+    told = refused(capsys, f"{words} {tmp_path}/nope --output_dir {tmp_path}/s")
+    assert f"--dataset_name {tmp_path}/nope does not exist" in told and not (tmp_path / "s").exists()
+
+
+def test_a_sweep_with_data_alone_says_which_model_it_takes(capsys, files, tmp_path):
+    data = f"--task_name mrpc --train_file {files['train']} --validation_file {files['validation']}"
+    words = f"--projection_types Tucker --ranks 2 {data} --dry_run --output_dir {tmp_path}/s"
+    assert sweep.main(words.split()) == 0
+    printed = capsys.readouterr()
+    assert "note: no --model_name_or_path is given; taking the embedded MiniLM" in printed.err
+    assert "tucker-2" in printed.out
 
 
 def test_a_foreign_folder_is_refused(capsys, job, tmp_path):
