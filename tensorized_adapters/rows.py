@@ -146,7 +146,7 @@ def architecture_of(model_type: str) -> Architecture:
     if model_type not in ARCHITECTURES:
         raise UsageError(
             f"--model_name_or_path is a {quoted(model_type)} model, which is not supported by this method; supported "
-            f"architectures: {', '.join(sorted(ARCHITECTURES))} (DeBERTa-v3 is deberta-v2). On any other work --method "
-            f"{', '.join(WITHOUT_A_ROW)}, and lora with --lora_targets"
+            f"architectures: {', '.join(sorted(ARCHITECTURES))} (DeBERTa-v3 is deberta-v2). On any other work "
+            f"--method {', '.join(WITHOUT_A_ROW)}, and lora with --lora_targets"
         )
     return ARCHITECTURES[model_type]

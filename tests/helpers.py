@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file
@@ -238,6 +239,22 @@ def save_base(folder, seed: int = 0, config: BertConfig | None = None):
     BertTokenizerFast(vocab=str(vocabulary)).save_pretrained(folder)
     torch.manual_seed(seed)
     BertModel(config or tiny_config()).save_pretrained(folder)
+    return folder
+
+
+def save_base_of(folder, name: str):
+    """:func:`save_base` of an architecture; a decoder's tokenizer has no token to pad with, and pads on the left."""
+    model = build(name)[0]
+    model.base_model.save_pretrained(folder)
+    if "eos_token_id" in MODELS[name][1] and name != "modernbert":
+        words = tokenizers.models.WordLevel({w: i for i, w in enumerate(["<unk>", "<s>", "</s>", *WORDS])}, "<unk>")
+        tokenizer = tokenizers.Tokenizer(words)
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+        names = {"unk_token": "<unk>", "eos_token": "</s>", "padding_side": "left"}
+        transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    else:
+        (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
+        BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
     return folder
 
 

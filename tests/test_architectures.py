@@ -19,6 +19,7 @@ def test_every_supported_architecture_is_tested():
     assert set(MODELS) == set(ARCHITECTURES)
 
 
+@pytest.mark.cells("identity at start", "gradients")
 @pytest.mark.parametrize("name", MODELS)
 def test_the_adapted_model_starts_as_the_backbone_bit_for_bit(name):
     model, norms = build(name)

@@ -178,11 +178,11 @@ def encoded(
     def encode(examples: Dataset) -> Dataset:
         length = min(arguments.max_seq_length, limit)
         tokens = tokenize(examples, data.task, tokenizer, arguments, length)
-        for row, mask in enumerate(tokens["attention_mask"], start=1):
-            if not any(mask):  # of a tokenizer that adds no tokens of its own, as those of decoders
-                raise UsageError(
-                    f"example {row} of {len(tokens)} has no text in {', '.join(data.task.texts)}; leave it out"
-                )
+        if not tokenizer.num_special_tokens_to_add(pair=len(data.task.texts) == 2):  # as those of decoders
+            for row, mask in enumerate(tokens["attention_mask"], start=1):
+                if not any(mask):
+                    texts = ", ".join(data.task.texts)
+                    raise UsageError(f"example {row} of {len(tokens)} has no text in {texts}; leave it out")
         return with_lengths(tokens)
 
     def encode_measured(examples: Dataset) -> Dataset:
