@@ -106,6 +106,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     without_weights = skeleton(config)
     method_of(adapter_config).check(without_weights)
     tokenizer = pretrained.load_tokenizer(model_args, config)
+    for line in pretrained.agree_on_padding(tokenizer, config):
+        print(f"note: {line}")
     run.now("reading the data")
     data = load_data(data_args, used_roles(training_args), arguments.saved)
     task = data.task

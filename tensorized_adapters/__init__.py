@@ -13,6 +13,8 @@ PROGRAM = __name__  # how records and folders say whose they are
 # Resolved on first use: `run_glue_tensorized.py --help` must not pay for torch, tltorch or Trainer.
 _HOME = {
     "AdapterConfig": "config",
+    "Architecture": "rows",
+    "register_architecture": "rows",
     "UsageError": "errors",
     "RunFailed": "errors",
     "add_adapters": "methods.verbs",

@@ -1,128 +1,44 @@
-"""What each supported transformer calls its parts: one complete row an architecture, and the names that follow.
+"""The names of a model's layers, sites, LayerNorms and biases, by the row of its architecture (rows.py).
 
-A new architecture is a row here and its ``config.model_type`` in ARCHITECTURES; nothing else names a module.
+Names that can be told without a row, such as all biases, are told of any architecture.
 """
 
 import re
+import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Optional
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from .config import AdapterConfig
-from .errors import UsageError
+from .errors import UsageError, quoted
+from .rows import ARCHITECTURES, architecture_of
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """Module names, those of a layer's parts relative to it; a ``*`` stands for the number of a layer.
-
-    A site is the module whose output an adapter takes and replaces: the dropout between a sublayer's last linear layer
-    and the residual sum, which is the paper's position, or that linear layer where no dropout follows it.
-    """
-
-    layers: str = "encoder.layer.*"  # relative to the base model
-    attention: str = "attention.output.dropout"  # site
-    ffn: str = "output.dropout"  # site
-    layer_norm: tuple[str, ...] = ("LayerNorm",)  # class names
-    query: str = "attention.self.query"  # linear layers; a layer that computes several of them stands for each
-    key: str = "attention.self.key"
-    value: str = "attention.self.value"
-    intermediate: str = "intermediate.dense"  # of the feed-forward network, the first and
-    output: str = "output.dense"  # the last
-    query_bias: Optional[str] = None  # where it is not the bias of ``query``
-    positions_after_padding: bool = False  # position ids start after pad_token_id, so that many are never used
-    returns_tuple: bool = False  # a layer returns (hidden states, ...) rather than hidden states
-
-
-BERT = Architecture()
-ROBERTA = Architecture(positions_after_padding=True)
-ARCHITECTURES: dict[str, Architecture] = {
-    "bert": BERT,
-    "roberta": ROBERTA,
-    "xlm-roberta": ROBERTA,
-    "camembert": ROBERTA,
-    "electra": BERT,
-    "ernie": BERT,
-    "deberta": Architecture(  # queries, keys and values in one layer, whose biases stand beside it
-        layer_norm=("LayerNorm", "DebertaLayerNorm"),
-        query="attention.self.in_proj",
-        key="attention.self.in_proj",
-        value="attention.self.in_proj",
-        query_bias="attention.self.q_bias",
-        returns_tuple=True,
-    ),
-    "deberta-v2": Architecture(
-        query="attention.self.query_proj",
-        key="attention.self.key_proj",
-        value="attention.self.value_proj",
-        returns_tuple=True,
-    ),
-    "distilbert": Architecture(
-        layers="transformer.layer.*",
-        attention="attention.out_lin",
-        ffn="ffn.dropout",
-        query="attention.q_lin",
-        key="attention.k_lin",
-        value="attention.v_lin",
-        intermediate="ffn.lin1",
-        output="ffn.lin2",
-    ),
-    "albert": Architecture(  # all layers of a group are one and the same, and so are their adapters
-        layers="encoder.albert_layer_groups.*.albert_layers.*",
-        attention="attention.output_dropout",
-        ffn="ffn_output",
-        query="attention.query",
-        key="attention.key",
-        value="attention.value",
-        intermediate="ffn",
-        output="ffn_output",
-    ),
-    "mpnet": Architecture(
-        attention="attention.dropout",
-        query="attention.attn.q",
-        key="attention.attn.k",
-        value="attention.attn.v",
-        positions_after_padding=True,
-        returns_tuple=True,
-    ),
-    "modernbert": Architecture(
-        layers="layers.*",
-        attention="attn.out_drop",
-        ffn="mlp.Wo",
-        query="attn.Wqkv",
-        key="attn.Wqkv",
-        value="attn.Wqkv",
-        intermediate="mlp.Wi",
-        output="mlp.Wo",
-    ),
-}
-
-
-def architecture_of(model_type: str) -> Architecture:
-    """The row of a ``config.model_type``.
-
-    Raises:
-        UsageError: for an architecture outside the table, with the list of what is supported.
-    """
-    if model_type not in ARCHITECTURES:
-        raise UsageError(
-            f"--model_name_or_path is a {model_type!r} model, which is not supported; supported architectures: "
-            f"{', '.join(sorted(ARCHITECTURES))} (DeBERTa-v3 is deberta-v2)"
-        )
-    return ARCHITECTURES[model_type]
+_TOKENS = ("embed_tokens.weight", "wte.weight", "wpe.weight")  # embeddings that are not in a module of that name
 
 
 def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
     """The model of a configuration without its weights: names and shapes alone, in no time and memory.
 
     Raises:
-        UsageError: for an unsupported architecture, or a configuration that makes no model.
+        UsageError: for an architecture that Transformers does not classify with, or a configuration that makes no
+            model.
     """
-    architecture_of(model_config.model_type)
+    if (
+        model_config.model_type not in ARCHITECTURES
+        and type(model_config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    ):
+        raise UsageError(
+            f"--model_name_or_path is a {quoted(model_config.model_type)} model, with which Transformers does not "
+            "classify sequences; choose another"
+        )
     try:
         with torch.device("meta"):
             return AutoModelForSequenceClassification.from_config(model_config)
@@ -156,8 +72,10 @@ def layer_of(name: str, layers: list[str]) -> Optional[int]:
 
 def check_layers(config: AdapterConfig, model: PreTrainedModel) -> None:
     """Refuse ``--adapter_layers`` that the model does not have; raises UsageError."""
+    if config.layers is None:
+        return
     last = len(layer_names(model)) - 1
-    if config.layers is not None and config.layers[-1] > last:
+    if config.layers[-1] > last:
         raise UsageError(f"--adapter_layers {config.adapter_layers} is beyond the model's last layer, {last}")
 
 
@@ -199,16 +117,22 @@ def linear_names(model: PreTrainedModel, *parts: str) -> list[str]:
 
 
 def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
-    """Whether a module of the model, head included, is a LayerNorm by its architecture's rule."""
-    return type(module).__name__ in architecture_of(model.config.model_type).layer_norm
+    """Whether a module of the model, head included, is a LayerNorm by its architecture's rule; RMSNorm counts as one.
+
+    Without a row, which only their weight decay asks for, the name of the class tells.
+    """
+    kind, row = type(module).__name__, ARCHITECTURES.get(model.config.model_type)
+    return kind.endswith(("LayerNorm", "RMSNorm")) if row is None else kind in row.layer_norm
 
 
 def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = None) -> list[str]:
     """Names of the parameters of all LayerNorms of the base model, or of those in some of its layers.
 
     Raises:
-        UsageError: if there are none, which would silently train less than the method says.
+        UsageError: for an unsupported architecture, or if there are none, which would silently train less than the
+            method says.
     """
+    architecture_of(model.config.model_type)
     prefix, every_layer = base_prefix(model), layer_names(model)
     names = [
         f"{prefix}{module_name}.{name}"
@@ -225,11 +149,12 @@ def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
     """Names of the base model's biases: "all", or those of queries and first FFN layers ("query_and_intermediate").
 
     Raises:
-        UsageError: if there are none.
+        UsageError: if there are none, or the latter are asked of an unsupported architecture.
     """
-    row, prefix = architecture_of(model.config.model_type), base_prefix(model)
+    prefix = base_prefix(model)
     names = [name for name, _ in model.base_model.named_parameters() if name.endswith("bias")]
     if terms != "all":
+        row = architecture_of(model.config.model_type)
         ends = tuple(f".{name}" for name in (row.query_bias or f"{row.query}.bias", f"{row.intermediate}.bias"))
         names = [name for name in names if name.endswith(ends)]
     if not names:
@@ -238,9 +163,29 @@ def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
 
 
 def usable_positions(model_config: PretrainedConfig) -> int:
-    """How many tokens the position embeddings have room for."""
-    unused = model_config.pad_token_id + 1 if architecture_of(model_config.model_type).positions_after_padding else 0
-    return model_config.max_position_embeddings - unused
+    """How many tokens the position embeddings have room for; without a limit ``sys.maxsize``."""
+    limit = getattr(model_config, "max_position_embeddings", None) or sys.maxsize
+    if limit < 0:  # how some say that there is none
+        return sys.maxsize
+    return limit - (model_config.pad_token_id + 1 if _positions_after_padding(model_config) else 0)
+
+
+def _positions_after_padding(model_config: PretrainedConfig) -> bool:
+    row = ARCHITECTURES.get(model_config.model_type)
+    if row is not None:
+        return row.positions_after_padding
+    return any(
+        "position" in name and getattr(module, "padding_idx", None) is not None
+        for name, module in skeleton(model_config).named_modules()
+    )
+
+
+def is_drawn_encoder(model: PreTrainedModel, name: str) -> bool:
+    """Whether a parameter belongs to what no checkpoint of the base may lack: embeddings and layers."""
+    if model.config.model_type in ARCHITECTURES:
+        return layer_of(name, layer_names(model)) is not None or ".embeddings." in name or name.endswith(_TOKENS)
+    # Without a row: whatever is numbered in the base model is a layer, or is in one.
+    return name.startswith(base_prefix(model)) and ("embed" in name or re.search(r"\.\d+\.", name) is not None)
 
 
 def _existing(model: PreTrainedModel, name: str) -> str:

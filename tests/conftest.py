@@ -13,6 +13,11 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from architecture_table import (  # noqa: E402, F401 (hooks)
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_terminal_summary,
+)
 from helpers import pairs, save_base, write_rows  # noqa: E402
 
 torch.set_num_threads(1)

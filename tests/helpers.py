@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file
@@ -41,6 +42,9 @@ MODERNBERT = {"cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_toke
 MODERNBERT |= {"global_attn_every_n_layers": 2, "local_attention": 8}
 
 
+GPT2 = {"bos_token_id": 1, "eos_token_id": 2}
+
+
 # Architecture -> (config class, changes, LayerNorms of the base model).
 MODELS = {
     "bert": (transformers.BertConfig, {}, 5),
@@ -55,6 +59,10 @@ MODELS = {
     "albert": (transformers.AlbertConfig, {"embedding_size": 16, "num_hidden_groups": 2, "num_hidden_layers": 4}, 5),
     "mpnet": (transformers.MPNetConfig, {}, 5),
     "modernbert": (transformers.ModernBertConfig, MODERNBERT, 5),
+    "gpt2": (transformers.GPT2Config, GPT2, 5),
+    "llama": (transformers.LlamaConfig, GPT2, 5),
+    "qwen2": (transformers.Qwen2Config, GPT2 | {"num_key_value_heads": 1}, 5),
+    "qwen3": (transformers.Qwen3Config, GPT2 | {"num_key_value_heads": 1, "head_dim": 16}, 9),
 }
 
 
@@ -97,8 +105,9 @@ CONFIGS = {
 }
 
 
-# ModernBERT has no biases, and like DeBERTa one layer for queries, keys and values.
-REFUSED = [("modernbert", "bitfit"), ("modernbert", "bitfit, two terms"), ("modernbert", "ia3"), ("deberta", "ia3")]
+# ModernBERT, Llama and Qwen3 have no biases; ModernBERT, DeBERTa and GPT-2 one layer for queries, keys and values.
+REFUSED = [(name, key) for name in ("modernbert", "llama", "qwen3") for key in ("bitfit", "bitfit, two terms")]
+REFUSED += [(name, "ia3") for name in ("modernbert", "deberta", "gpt2")]
 COMBINATIONS = [(name, key) for name in MODELS for key in CONFIGS if (name, key) not in REFUSED]
 
 
@@ -230,6 +239,22 @@ def save_base(folder, seed: int = 0, config: BertConfig | None = None):
     BertTokenizerFast(vocab=str(vocabulary)).save_pretrained(folder)
     torch.manual_seed(seed)
     BertModel(config or tiny_config()).save_pretrained(folder)
+    return folder
+
+
+def save_base_of(folder, name: str):
+    """:func:`save_base` of an architecture; a decoder's tokenizer has no token to pad with, and pads on the left."""
+    model = build(name)[0]
+    model.base_model.save_pretrained(folder)
+    if "eos_token_id" in MODELS[name][1] and name != "modernbert":
+        words = tokenizers.models.WordLevel({w: i for i, w in enumerate(["<unk>", "<s>", "</s>", *WORDS])}, "<unk>")
+        tokenizer = tokenizers.Tokenizer(words)
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+        names = {"unk_token": "<unk>", "eos_token": "</s>", "padding_side": "left"}
+        transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    else:
+        (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
+        BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
     return folder
 
 

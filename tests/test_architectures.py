@@ -19,6 +19,7 @@ def test_every_supported_architecture_is_tested():
     assert set(MODELS) == set(ARCHITECTURES)
 
 
+@pytest.mark.cells("identity at start", "gradients")
 @pytest.mark.parametrize("name", MODELS)
 def test_the_adapted_model_starts_as_the_backbone_bit_for_bit(name):
     model, norms = build(name)
@@ -33,8 +34,10 @@ def test_the_adapted_model_starts_as_the_backbone_bit_for_bit(name):
     assert names <= set(dict(model.named_parameters()))  # the backbone's names are what they were
     counts = count_trained(model)
     sizes = [16] if name in ("electra", "albert") else []  # the norm of narrower embeddings
+    sizes += [16] * 4 if name == "qwen3" else []  # of queries and keys, as wide as a head
     sizes += [32] * (norms - len(sizes))
-    assert counts["layer_norm"] == sum(sizes) * (1 if name == "modernbert" else 2)  # whose norms have no bias
+    without_bias = name in ("modernbert", "llama", "qwen2", "qwen3")
+    assert counts["layer_norm"] == sum(sizes) * (1 if without_bias else 2)
     assert counts["head"] > 0
 
     # Training moves the adapters, and the adapters move the logits.
@@ -49,12 +52,17 @@ def test_the_adapted_model_starts_as_the_backbone_bit_for_bit(name):
 
 
 # The last linear layers of the two sublayers, in a layer.
-LAST = dict.fromkeys(MODELS, ("attention.output.dense", "output.dense")) | {
-    "distilbert": ("attention.out_lin", "ffn.lin2"),
-    "albert": ("attention.dense", "ffn_output"),
-    "mpnet": ("attention.attn.o", "output.dense"),
-    "modernbert": ("attn.Wo", "mlp.Wo"),
-}
+LAST = (
+    dict.fromkeys(MODELS, ("attention.output.dense", "output.dense"))
+    | {
+        "distilbert": ("attention.out_lin", "ffn.lin2"),
+        "albert": ("attention.dense", "ffn_output"),
+        "mpnet": ("attention.attn.o", "output.dense"),
+        "modernbert": ("attn.Wo", "mlp.Wo"),
+        "gpt2": ("attn.c_proj", "mlp.c_proj"),
+    }
+    | dict.fromkeys(["llama", "qwen2", "qwen3"], ("self_attn.o_proj", "mlp.down_proj"))
+)
 
 
 @pytest.mark.parametrize("name", MODELS)

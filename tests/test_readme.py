@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from tensorized_adapters.rows import ARCHITECTURES, BERT
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -14,8 +16,10 @@ def examples():
 
 def test_the_examples_run_as_they_stand_one_after_the_other(tmp_path, monkeypatch):
     text = "\n".join(examples())
-    assert len(examples()) == 4 and "optimizer.step()" in text and "Trainer(" in text and "adapters_off(" in text
-    assert "unmerge_adapters(model)" in text
+    assert len(examples()) == 5 and "optimizer.step()" in text and "Trainer(" in text and "adapters_off(" in text
+    assert "unmerge_adapters(model)" in text and "register_architecture(" in text
+    monkeypatch.setitem(ARCHITECTURES, "roberta-prelayernorm", BERT)  # so that the example's row is gone afterwards
+    del ARCHITECTURES["roberta-prelayernorm"]
     (tmp_path / "data").symlink_to(ROOT / "data")  # the examples' paths are relative to the repository
     monkeypatch.chdir(tmp_path)
     space = {}  # what they have defined so far; one goes on from the other
@@ -23,4 +27,5 @@ def test_the_examples_run_as_they_stand_one_after_the_other(tmp_path, monkeypatc
         exec(example, space)
         assert torch.isfinite(space["loss"])
         assert (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size < 150_000
-    assert not hasattr(space["model"], "adaptation")  # the last example took them out
+    assert not hasattr(space["model"], "adaptation")  # the one before the last took them out
+    assert space["own"].adaptation.config.describe() == "cp-2"

@@ -19,11 +19,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..architectures import layer_names, layer_of, usable_positions
+from ..architectures import is_drawn_encoder, usable_positions
 from ..data.arguments import DataTrainingArguments
 from ..data.loading import Data, tokenize
 from ..data.tasks import Task
-from ..errors import UsageError
+from ..errors import UsageError, quoted
+from ..rows import ARCHITECTURES
 from ..training.sampler import longest_first, with_lengths
 from .flags import ModelArguments
 
@@ -61,6 +62,31 @@ def load_tokenizer(arguments: ModelArguments, config: PretrainedConfig) -> PreTr
     return tokenizer
 
 
+def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> list[str]:
+    """Make tokenizer and model pad alike, in place; returns a line for each thing that was taken without being asked.
+
+    The head of a decoder reads the last token that is not ``config.pad_token_id``, so that it has to be what the
+    tokenizer pads with, and on the right: left of a text it would shift absolute positions.
+
+    Raises:
+        UsageError: if the tokenizer has no token to pad with.
+    """
+    lines, row = [], ARCHITECTURES.get(config.model_type)
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise UsageError("--model_name_or_path: its tokenizer has no token to pad with, and none for the end")
+        tokenizer.pad_token = tokenizer.eos_token
+        lines.append(f"the tokenizer has no token to pad with; taking its end of text, {quoted(tokenizer.eos_token)}")
+    if row is not None and row.pools_last_token:
+        if tokenizer.padding_side != "right":
+            tokenizer.padding_side = "right"
+            lines.append("the tokenizer pads on the left; padding on the right, as everywhere here")
+        config.use_cache = False  # of keys and values, for generating text
+    if config.pad_token_id is None or (row is not None and row.pools_last_token):
+        config.pad_token_id = tokenizer.pad_token_id
+    return lines
+
+
 def load_model(arguments: ModelArguments, config: PretrainedConfig, task: Task) -> tuple[PreTrainedModel, set[str]]:
     """The pre-trained model with a head for the task's labels, and the names of what its checkpoint did not hold.
 
@@ -84,8 +110,7 @@ def load_model(arguments: ModelArguments, config: PretrainedConfig, task: Task) 
     )
     new = {*info["missing_keys"], *(key for key, *_ in info.get("mismatched_keys", ()))}
     # A base whose encoder was not in the checkpoint would be frozen at random numbers.
-    layers = layer_names(model)
-    drawn = sorted(key for key in new if layer_of(key, layers) is not None or ".embeddings." in key)
+    drawn = sorted(key for key in new if is_drawn_encoder(model, key))
     if drawn:
         name = arguments.model_name_or_path
         raise UsageError(f"--model_name_or_path {name} lacks {len(drawn)} weights of the encoder, {drawn[0]} first")
@@ -152,7 +177,13 @@ def encoded(
 
     def encode(examples: Dataset) -> Dataset:
         length = min(arguments.max_seq_length, limit)
-        return with_lengths(tokenize(examples, data.task, tokenizer, arguments, length))
+        tokens = tokenize(examples, data.task, tokenizer, arguments, length)
+        if not tokenizer.num_special_tokens_to_add(pair=len(data.task.texts) == 2):  # as those of decoders
+            for row, mask in enumerate(tokens["attention_mask"], start=1):
+                if not any(mask):
+                    texts = ", ".join(data.task.texts)
+                    raise UsageError(f"example {row} of {len(tokens)} has no text in {texts}; leave it out")
+        return with_lengths(tokens)
 
     def encode_measured(examples: Dataset) -> Dataset:
         return longest_first(encode(examples).add_column("row", np.arange(len(examples))))

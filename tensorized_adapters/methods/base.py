@@ -70,7 +70,7 @@ class Method:
         """Let the model compute without what was inserted, or with it again."""
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
-        """Each linear layer that is updated, and what is added to its weight (out x in).
+        """Each linear layer that is updated, and what is added to its weight, in that one's shape.
 
         Raises:
             UsageError: if what the method adds is no update of weights, so that it cannot be merged into them.

@@ -1,14 +1,16 @@
 """LoRA (Hu et al., 2021), through peft."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from ..errors import UsageError
 from .peft import ADAPTER, ThroughPeft
-from .targets import target_names
+from .targets import sizes_of, target_names
 
 
 class LoRA(ThroughPeft):
@@ -19,8 +21,8 @@ class LoRA(ThroughPeft):
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
         for name in self.targets(model):
-            layer = model.get_submodule(name)
-            largest = layer.in_features * layer.out_features // (layer.in_features + layer.out_features)
+            sizes = sizes_of(model.get_submodule(name))
+            largest = math.prod(sizes) // sum(sizes)
             if self.config.lora_r > largest:
                 raise UsageError(
                     f"--lora_r {self.config.lora_r} stores more than {name} itself; the largest is {largest}"
@@ -30,8 +32,7 @@ class LoRA(ThroughPeft):
         return target_names(model, self.config)
 
     def added_count(self, model: PreTrainedModel) -> int:
-        layers = [model.get_submodule(name) for name in self.targets(model)]
-        return sum(self.config.lora_r * (layer.in_features + layer.out_features) for layer in layers)
+        return sum(self.config.lora_r * sum(sizes_of(model.get_submodule(name))) for name in self.targets(model))
 
     def config_of_peft(self, model: PreTrainedModel, targets: list[str]) -> Any:
         from peft import LoraConfig
@@ -42,6 +43,7 @@ class LoRA(ThroughPeft):
             lora_alpha=self.config.lora_alpha,
             lora_dropout=self.config.lora_dropout,
             target_modules=sorted(targets),
+            fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in targets),
             base_model_name_or_path=model.config._name_or_path,
         )
 

@@ -2,6 +2,7 @@
 
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from ..architectures import base_prefix, linear_names
 from ..config import AdapterConfig
@@ -18,7 +19,7 @@ def target_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
     if not names:
         return linear_names(model, "query", "value")
     prefix = base_prefix(model)
-    linear = [n for n, module in model.named_modules() if isinstance(module, nn.Linear) and n.startswith(prefix)]
+    linear = [n for n, part in model.named_modules() if isinstance(part, (nn.Linear, Conv1D)) and n.startswith(prefix)]
     for name in names:
         if not any(_ends_in(layer, name) for layer in linear):
             known = sorted({".".join(layer.split(".")[-2:]) for layer in linear})
@@ -28,3 +29,10 @@ def target_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
 
 def _ends_in(layer: str, name: str) -> bool:
     return layer == name or layer.endswith(f".{name}")
+
+
+def sizes_of(layer: nn.Linear | Conv1D) -> tuple[int, int]:
+    """(in, out) of a linear layer; GPT-2's Conv1D is one whose weight is stored as in x out."""
+    if isinstance(layer, Conv1D):
+        return layer.nx, layer.nf
+    return layer.in_features, layer.out_features

@@ -7,6 +7,7 @@ from typing import Optional
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from ..adapters.base import Adapter
 from ..adapters.insertion import CHILD
@@ -18,7 +19,7 @@ from ..tensors.formats import FORMATS
 from ..tensors.ranks import check_rank, largest_rank
 from ..tensors.shapes import Matricization
 from .residual import ResidualAdapters
-from .targets import target_names
+from .targets import sizes_of, target_names
 
 
 class Tensorized(ResidualAdapters):
@@ -35,7 +36,7 @@ class Tensorized(ResidualAdapters):
         """How the weights are seen as tensors, and how many tensors there are of each kind."""
         config = self.config
         if config.adapter_placement == "weights":
-            sizes = Counter(_size(model.get_submodule(name)) for name in self.targets(model))
+            sizes = Counter(sizes_of(model.get_submodule(name)) for name in self.targets(model))
             views = [(update_view(config, *size, count), count) for size, count in sizes.items()]
         else:
             sites = len(site_names(model, config))
@@ -70,7 +71,7 @@ class Tensorized(ResidualAdapters):
         config = self.config
         if config.adapter_placement != "weights":
             return new_adapters(config, model.config.hidden_size, len(sites))
-        sizes = [_size(model.base_model.get_submodule(name)) for name in sites]
+        sizes = [sizes_of(model.base_model.get_submodule(name)) for name in sites]
         of_size = {
             size: weight_updates(config, update_view(config, *size, count), count)
             for size, count in Counter(sizes).items()
@@ -85,16 +86,13 @@ class Tensorized(ResidualAdapters):
             yield from super().deltas(model)
         for module in model.modules():
             if isinstance(update := getattr(module, CHILD, None), WeightUpdate):
-                yield module, update.weight.matrix().mT
+                matrix = update.weight.matrix()  # in x out, as Conv1D's own
+                yield module, matrix if isinstance(module, Conv1D) else matrix.mT
 
 
 def _count(projection_type: str, rank: int, tensors: list[tuple[Matricization, int]]) -> int:
     kind = FORMATS[projection_type]
     return sum(count * kind.parameter_count(view.shape, rank) for view, count in tensors)
-
-
-def _size(layer: nn.Linear) -> tuple[int, int]:
-    return layer.in_features, layer.out_features
 
 
 def rank_within(config: AdapterConfig, model: PreTrainedModel, target: int) -> tuple[int, str]:

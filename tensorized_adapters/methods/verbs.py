@@ -26,7 +26,7 @@ def add_adapters(
     ``from_pretrained`` did not find in the checkpoint (for some models the pooler) and no saved base could give back.
 
     Args:
-        model: a model for sequence classification of a supported architecture, not adapted yet.
+        model: a model for sequence classification, not adapted yet.
         config: the method and its settings.
         newly_initialized: parameter names, as in ``output_loading_info["missing_keys"]``.
 

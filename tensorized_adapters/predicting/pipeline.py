@@ -16,7 +16,7 @@ from ..data.columns import kept_columns
 from ..data.tasks import other_task
 from ..errors import UsageError
 from ..job.flags import ModelArguments
-from ..job.pretrained import check_room, load_config, load_model, load_tokenizer
+from ..job.pretrained import agree_on_padding, check_room, load_config, load_model, load_tokenizer
 from ..methods.merging import merge_adapters
 from ..saving.adapter import load_adapter
 from ..saving.format import read_adapter
@@ -66,6 +66,7 @@ def load_pipeline(
     with _quiet(), _naming_the_flag(folder, given=bool(model_name_or_path)):
         config = load_config(arguments)
         tokenizer = load_tokenizer(arguments, config)
+        agree_on_padding(tokenizer, config)
         _check_words(tokenizer, arguments)
         length = max_seq_length or _kept(record, "max_seq_length", int) or _assumed_length(folder)
         _set_length(tokenizer, min(length, tokenizer.model_max_length, usable_positions(config)), record)

@@ -134,8 +134,8 @@ class FrozenPrefix:
                     except _Reached:
                         pass
                 hidden = reached.pop().cpu().to(getattr(torch, self.dtype.name)).numpy()
-                for row, of_row in zip(rows, hidden):
-                    states[starts[row] : starts[row] + lengths[row]] = of_row[: lengths[row]]
+                for row, of_row, mask in zip(rows, hidden, batch["attention_mask"].bool().cpu().numpy()):
+                    states[starts[row] : starts[row] + lengths[row]] = of_row[mask]
         finally:
             handle.remove()
             self.model.train(training)
@@ -219,8 +219,7 @@ def with_prefix(collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]]) ->
         if states:
             states = [torch.from_numpy(np.array(state)) for state in states]
             hidden = states[0].new_zeros(*batch["input_ids"].shape, states[0].shape[-1])
-            for row, state in zip(hidden, states):
-                row[: len(state)] = state
+            hidden[batch["attention_mask"].bool()] = torch.cat(states)  # on whichever side the padding is
             batch[PREFIX_KEY] = hidden
         return batch
 

@@ -275,8 +275,12 @@ def test_the_script_refuses_in_one_line(words, message, count_script):
 
 
 def test_the_script_refuses_an_unsupported_architecture(tmp_path, count_script):
-    from transformers import XLMConfig
+    from transformers import SwinConfig, XLMConfig
 
-    XLMConfig().save_pretrained(tmp_path)
+    SwinConfig().save_pretrained(tmp_path)
     ended = count_script("--model", str(tmp_path), code=2)
-    assert "'xlm'" in ended.err and ended.err.count("\n") == 1
+    assert "'swin'" in ended.err and ended.err.count("\n") == 1
+    XLMConfig(vocab_size=40, emb_dim=32, n_layers=1, n_heads=2).save_pretrained(tmp_path)
+    ended = count_script("--model", str(tmp_path), "--methods", "head,layer_norm")
+    assert "layer_norm: --model_name_or_path is a 'xlm' model" in ended.err and ended.err.count("\n") == 1
+    assert "head" in ended.out

@@ -1,0 +1,117 @@
+"""What every supported architecture passes, beside tests of its own: the cells of architecture_table.py."""
+
+import pytest
+import torch
+from helpers import (
+    CONFIGS,
+    MODELS,
+    argv,
+    assert_equal_runs,
+    build,
+    logits,
+    refused,
+    save_base_of,
+    tokens,
+    trained_a_little,
+)
+
+from run_glue_tensorized import main
+from tensorized_adapters import add_adapters, load_adapter, save_adapter
+from tensorized_adapters.architectures import site_names
+
+every = pytest.mark.parametrize("name", MODELS)
+LABELS = torch.tensor([0, 1])
+
+
+@pytest.fixture
+def of_architecture(flags, name, tmp_path):
+    return flags | {"model_name_or_path": save_base_of(tmp_path / "base", name), "max_seq_length": 32}
+
+
+def gradients(model):
+    """Of everything that is trained, by name."""
+    torch.manual_seed(0)  # of dropout
+    model.zero_grad()
+    model(input_ids=tokens(), labels=LABELS).loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.cells("save, load")
+@every
+def test_a_fresh_model_with_the_saved_adapter_computes_the_same(name, tmp_path):
+    model = trained_a_little(add_adapters(build(name)[0], CONFIGS["tensorized"]))
+    save_adapter(model, tmp_path)
+    assert torch.equal(logits(load_adapter(build(name)[0], tmp_path)), logits(model))
+
+
+@pytest.mark.cells("training", "resume")
+@every
+def test_a_run_resumed_from_its_first_checkpoint_ends_in_the_same_bits(of_architecture, tmp_path):
+    whole, resumed = of_architecture["output_dir"], tmp_path / "resumed"
+    assert main(argv(of_architecture)) == 0
+    assert main(argv(of_architecture, output_dir=resumed, resume_from_checkpoint=whole / "checkpoint-6")) == 0
+    assert_equal_runs(whole, resumed)
+
+
+@pytest.mark.cells("bf16")
+@every
+def test_bfloat16(name):
+    """The identity holds bit for bit there too, and the gradients point where float32's do."""
+    model, _ = build(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = logits(model)
+        add_adapters(model, CONFIGS["tensorized"])
+        assert torch.equal(logits(model), before)
+    exact = gradients(trained_a_little(model))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = gradients(model)
+    assert rounded.keys() == exact.keys()
+    both = [torch.cat([values[key].flatten() for key in exact]) for values in (exact, rounded)]
+    assert torch.cosine_similarity(*both, dim=0) > 0.95
+
+
+@pytest.mark.cells("checkpointing")
+@every
+def test_gradient_checkpointing(name):
+    model = trained_a_little(add_adapters(build(name)[0], CONFIGS["tensorized"])).train()
+    expected = gradients(model)
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    calls = []
+    first = site_names(model, model.adaptation.config)[0]
+    model.base_model.get_submodule(first).register_forward_hook(lambda *_: calls.append(1))
+    got = gradients(model)
+    assert len(calls) == 2  # in the pass and, again, in the backward pass
+    assert got.keys() == expected.keys()
+    for key, gradient in got.items():
+        torch.testing.assert_close(gradient, expected[key], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.cells("two processes", shown="refused")
+@every
+def test_two_processes_are_refused(of_architecture, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "one run is one process" in refused(capsys, argv(of_architecture), of_architecture["output_dir"])
+
+
+# The others are BERT's code, and a compilation takes a second.
+OF_THEIR_OWN = [
+    "bert",
+    "deberta",
+    "deberta-v2",
+    "distilbert",
+    "albert",
+    "mpnet",
+    "modernbert",
+    "gpt2",
+    "llama",
+    "qwen3",
+]
+
+
+@pytest.mark.cells("compile")
+@pytest.mark.parametrize("name", OF_THEIR_OWN)
+def test_the_compiled_model_computes_the_same(name):
+    model = trained_a_little(add_adapters(build(name)[0], CONFIGS["tensorized"]))
+    expected = logits(model)
+    torch.compiler.reset()
+    torch.testing.assert_close(logits(torch.compile(model, backend="eager")), expected, rtol=1e-5, atol=1e-6)
