@@ -25,6 +25,10 @@ _HOME = {
     "optimizer_groups": "methods.parameters",
     "save_adapter": "saving.adapter",
     "load_adapter": "saving.adapter",
+    "set_adapter": "methods.named",
+    "active_adapter": "methods.named",
+    "adapter_names": "methods.named",
+    "delete_adapter": "methods.named",
     "load_pipeline": "predicting.pipeline",
 }
 __all__ = sorted(_HOME)
