@@ -29,6 +29,10 @@ _HOME = {
     "save_adapter": "saving.adapter",
     "load_adapter": "saving.adapter",
     "push_adapter": "saving.upload",
+    "set_adapter": "methods.named",
+    "active_adapter": "methods.named",
+    "adapter_names": "methods.named",
+    "delete_adapter": "methods.named",
     "load_pipeline": "predicting.pipeline",
 }
 __all__ = sorted(_HOME)

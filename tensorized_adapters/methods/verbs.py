@@ -11,10 +11,10 @@ from ..architectures import base_prefix
 from ..config import AdapterConfig
 from ..errors import UsageError
 from .merging import unmerge_adapters
+from .named import adapter_names, check_no_names, forget_names
 from .parameters import Adaptation, adaptation_of, added_parameters, pretrained_parameters, unwrapped
 from .registry import method_of
 from .residual import ResidualAdapters
-from .save_pretrained import write_as_adapted, write_as_before
 
 
 def add_adapters(
@@ -37,6 +37,7 @@ def add_adapters(
         UsageError: if the model is adapted already, or the method cannot be built on it.
     """
     model = unwrapped(model)
+    check_no_names(model)
     if getattr(model, "adaptation", None) is not None or hasattr(model, "peft_config"):
         raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
     method = method_of(config)
@@ -59,9 +60,13 @@ def add_adapters(
     model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad, labels)
     for name, parameter in pretrained_parameters(model).items():
         parameter.requires_grad = name in trained
-    for parameter in added_parameters(model).values():
+    added = added_parameters(model)
+    for parameter in added.values():
         parameter.requires_grad = True
-    write_as_adapted(model)
+    if added:  # else from_pretrained gives back what Transformers writes
+        from ..saving.pretrained import SavePretrained  # saving stands above the methods; this door alone leads there
+
+        model.save_pretrained = SavePretrained(model)
     return model
 
 
@@ -69,7 +74,7 @@ def add_adapters(
 def remove_adapters(model: PreTrainedModel) -> None:
     """Make the model what it was before :func:`add_adapters`, bit for bit, head and labels included.
 
-    Of a model that is not adapted nothing changes.
+    Of a model that is not adapted nothing changes. Of named adapters all are removed.
 
     Raises:
         UsageError: within :func:`adapters_off`, or if a parameter that was trained has another shape now, and so
@@ -78,6 +83,7 @@ def remove_adapters(model: PreTrainedModel) -> None:
     model = unwrapped(model)
     adaptation = getattr(model, "adaptation", None)
     if adaptation is None:
+        forget_names(model)
         return
     if adaptation.off:
         raise UsageError("within adapters_off(model) adapters are not removed; leave it first")
@@ -86,8 +92,11 @@ def remove_adapters(model: PreTrainedModel) -> None:
         if name not in pretrained or pretrained[name].shape != original.shape:
             raise UsageError(f"{name} was replaced since add_adapters; put it back, or load a fresh model")
     unmerge_adapters(model)
+    if adapter_names(model):
+        forget_names(model)
+        return
     adaptation.method.remove(model)
-    write_as_before(model)
+    model.__dict__.pop("save_pretrained", None)
     del model.adaptation
     for name, parameter in pretrained.items():
         parameter.requires_grad = adaptation.requires_grad[name]

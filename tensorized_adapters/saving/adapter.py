@@ -14,6 +14,7 @@ from ..architectures import base_prefix, layer_norm_names
 from ..config import AdapterConfig
 from ..errors import RunFailed, UsageError, quoted
 from ..methods.fingerprint import base_identity, is_base
+from ..methods.named import adapter_set, load_named
 from ..methods.parameters import adaptation_of, trained_parameters, unwrapped
 from ..methods.registry import method_of
 from ..methods.verbs import add_adapters, remove_adapters
@@ -26,7 +27,12 @@ from .schema import check_record
 from .upgrade import upgraded
 
 
-def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dict[str, Any]] = None) -> None:
+def save_adapter(
+    model: PreTrainedModel,
+    folder: str | Path,
+    notes: Optional[dict[str, Any]] = None,
+    name: Optional[str] = None,
+) -> None:
     """Write what was trained of ``model`` into ``folder``: all files aside, then renamed, the config last.
 
     An adapter that is there stays whole if writing fails.
@@ -35,6 +41,7 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
         model: a model that went through :func:`add_adapters` or :func:`load_adapter`.
         folder: made if missing; other files in it stay.
         notes: shown in the card and kept in the config as JSON, for example the task and its metrics.
+        name: which of several adapters (:func:`load_adapter`); by default the one that the model computes with.
 
     Raises:
         UsageError: if the model has no adapters, the notes or its labels cannot be kept, or the folder is none, cannot
@@ -43,6 +50,9 @@ def save_adapter(model: PreTrainedModel, folder: str | Path, notes: Optional[dic
         OSError: if the disk is full or fails.
     """
     model, folder = unwrapped(model), Path(folder)
+    if name is not None:
+        with adapter_set(model, name):
+            return save_adapter(model, folder, notes)
     adaptation = adaptation_of(model)
     if adaptation.merged is not None:
         raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before saving them")
@@ -105,14 +115,23 @@ def write_card(model: PreTrainedModel, folder: Path, notes: dict[str, Any], trai
 
 
 def load_adapter(
-    model: PreTrainedModel, folder: str | Path, *, revision: Optional[str] = None, token: Optional[str] = None
+    model: PreTrainedModel,
+    folder: str | Path,
+    name: Optional[str] = None,
+    *,
+    revision: Optional[str] = None,
+    token: Optional[str] = None,
 ) -> PreTrainedModel:
     """Adapt ``model`` as the folder says and load every trained tensor. In place; strict.
+
+    With a name it is one of several adapters on the model, which share the backbone and may be of any method; it is
+    the one that the model computes with, until ``set_adapter``.
 
     Args:
         model: the base model with a head for the same number of labels; adapted already with equal settings, or not.
         folder: what :func:`save_adapter` wrote, or a checkpoint folder that holds one as ``adapter/``; or of the
             Hugging Face hub "owner/name" or "owner/name@revision".
+        name: for ``set_adapter`` and ``model(..., adapter_names=[...])``; the model has no adapter yet, or named ones.
         revision: branch, tag or commit of the hub's repository; without a commit a line says which one is taken.
         token: for a private repository, if it is not the one of ``hf auth login`` or ``HF_TOKEN``.
 
@@ -120,10 +139,15 @@ def load_adapter(
         The same model, with ``config.id2label``, ``label2id`` and ``problem_type`` of the adapter.
 
     Raises:
-        UsageError: missing, truncated or altered files, another base model, other labels, tensors that do not fit; or
-            the model's own adapters are merged or off; or the hub does not give the repository.
+        UsageError: missing, truncated or altered files, another base model, another number of labels, tensors that do
+            not fit; the model's own adapters are merged or off; the name is taken; or the hub does not give the
+            repository.
     """
-    model, folder = unwrapped(model), pinned(folder, revision, token)
+    folder = pinned(folder, revision, token)
+    if name is not None:
+        load_named(model, name, lambda plain: load_adapter(plain, folder))
+        return model
+    model = unwrapped(model)
     adaptation = getattr(model, "adaptation", None)
     if adaptation is not None and adaptation.merged is not None:
         raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before loading others")

@@ -1,91 +1,111 @@
-"""Transformers' own door for saving, which anybody's Trainer uses, on an adapted model: nothing is lost in silence."""
+"""Transformers' own doors for saving, on adapted models: they write the adapter, or a model, and lose nothing."""
 
 import copy
+import pickle
 
 import pytest
 import torch
-from helpers import CONFIGS, logits, save_base, tokens, trained_a_little
+from helpers import CONFIGS, build, logits, save_base, tiny_model, tokens, trained_a_little
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
-from tensorized_adapters import (
-    AdapterConfig,
-    UsageError,
-    add_adapters,
-    load_adapter,
-    merge_adapters,
-    remove_adapters,
-)
+from tensorized_adapters import UsageError, add_adapters, load_adapter, merge_adapters, remove_adapters
 
-WEIGHTS = AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_placement="weights")
-CP = AdapterConfig(adapter_projection_type="cp", tensorized_layer_rank=2, adapter_size=8)
-plain = AutoModelForSequenceClassification.from_pretrained
+MERGING = ["weights", "weights, joint", "lora"]
+IN_PLACE = ["bitfit", "layer_norm", "head", "full"]
+ADDING = [key for key in CONFIGS if key not in IN_PLACE and not key.startswith("bitfit")]
 
 
-def adapted(folder, config):
-    return trained_a_little(add_adapters(plain(folder), config))
+def from_pretrained(folder):
+    model, info = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    return model
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A base whose head is saved with it, so that whatever loads it draws nothing."""
-    folder = tmp_path_factory.mktemp("plain") / "base"
-    save_base(folder)
-    plain(folder).save_pretrained(folder)
-    return folder
-
-
-@pytest.mark.parametrize(
-    "config",
-    [CP, WEIGHTS, *(CONFIGS[name] for name in ("dense", "compacter", "lora", "ia3"))],
-    ids=AdapterConfig.describe,
-)
-def test_it_writes_the_adapter_folder(folder, tmp_path, config):
-    model = adapted(folder, config)
-    model.save_pretrained(tmp_path)
-    assert not (tmp_path / "model.safetensors").exists()
-    assert torch.equal(logits(load_adapter(plain(folder), tmp_path)), logits(model))
-    copy.deepcopy(model).save_pretrained(tmp_path / "copy")
-    assert torch.equal(logits(load_adapter(plain(folder), tmp_path / "copy")), logits(model))
-
-
-def test_the_plain_model_is_not_loaded_from_it_in_silence(folder, tmp_path):
-    adapted(folder, CP).save_pretrained(tmp_path)
-    with pytest.raises((OSError, ValueError, KeyError, TypeError)):
-        plain(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["full", "layer_norm", "bitfit", "head"])
-def test_what_is_trained_in_place_is_an_ordinary_model(folder, tmp_path, name):
-    model = adapted(folder, CONFIGS.get(name) or AdapterConfig(method=name))
-    model.save_pretrained(tmp_path)
-    assert torch.equal(logits(plain(tmp_path)), logits(model))
-
-
-@pytest.mark.parametrize("config", [WEIGHTS, CONFIGS["lora"]], ids=AdapterConfig.describe)
-def test_a_merged_model_is_an_ordinary_model(folder, tmp_path, config):
-    model = adapted(folder, config)
-    merge_adapters(model)
-    model.save_pretrained(tmp_path)
-    again, info = plain(tmp_path, output_loading_info=True)
-    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+@pytest.mark.parametrize("key", ADDING)
+def test_an_adapted_model_is_written_as_its_adapter(tmp_path, key):
+    model = tiny_model()
+    model.save_pretrained(tmp_path / "base")
+    trained_a_little(add_adapters(model, CONFIGS[key])).save_pretrained(tmp_path / "adapter", max_shard_size="1KB")
+    assert not (tmp_path / "adapter" / "config.json").exists()  # which would make it a model for from_pretrained
+    again = load_adapter(from_pretrained(tmp_path / "base"), tmp_path / "adapter")
     assert torch.equal(logits(again), logits(model))
+    with pytest.raises((OSError, ValueError, KeyError, TypeError)):  # rather than a model without adapters
+        from_pretrained(tmp_path / "adapter")
+    with pytest.raises(UsageError, match="base holds a whole model; name another folder"):
+        model.save_pretrained(tmp_path / "base")
+    with pytest.raises(UsageError, match="other values than the model's; save_adapter"):
+        model.save_pretrained(tmp_path / "other", state_dict={"classifier.bias": torch.zeros(2)})
+    copy.deepcopy(model).save_pretrained(tmp_path / "copy")
+    assert torch.equal(logits(load_adapter(from_pretrained(tmp_path / "base"), tmp_path / "copy")), logits(model))
     remove_adapters(model)
-    model.save_pretrained(tmp_path / "before")
-    assert torch.equal(logits(plain(tmp_path / "before")), logits(plain(folder)))
+    model.save_pretrained(tmp_path / "removed")
+    assert torch.equal(logits(from_pretrained(tmp_path / "removed")), logits(from_pretrained(tmp_path / "base")))
 
 
-def test_anybodys_trainer_saves_adapters(folder, tmp_path):
-    rows = [{"input_ids": ids, "labels": label} for ids, label in zip(tokens().tolist(), (0, 1))]
-    arguments = TrainingArguments(tmp_path / "run", max_steps=2, save_steps=1, use_cpu=True, report_to="none")
-    model = add_adapters(plain(folder), CP)
-    trainer = Trainer(model=model, args=arguments, train_dataset=rows)
-    trainer.train()
-    trainer.save_model(tmp_path / "end")
-    for saved in (tmp_path / "end", tmp_path / "run" / "checkpoint-2"):
-        assert torch.equal(logits(load_adapter(plain(folder), saved)), logits(model))
+@pytest.mark.parametrize("name", ["bert", "albert", "modernbert"])
+@pytest.mark.parametrize("key", [*MERGING, *IN_PLACE])
+def test_a_merged_model_or_one_trained_in_place_is_written_as_a_model(tmp_path, name, key):
+    if (name, key) == ("modernbert", "bitfit"):
+        key = "layer_norm"
+    model = trained_a_little(add_adapters(build(name)[0], CONFIGS[key]))
+    if key in MERGING:
+        merge_adapters(model)
+    model.save_pretrained(tmp_path / "whole", max_shard_size="20KB")
+    assert len(list((tmp_path / "whole").glob("model-*.safetensors"))) > 1
+    assert torch.equal(logits(from_pretrained(tmp_path / "whole")), logits(model))
+    if key in MERGING:
+        (tmp_path / "adapter").mkdir()
+        (tmp_path / "adapter" / "adapter_config.json").touch()
+        with pytest.raises(UsageError, match="holds an adapter; name another folder"):
+            model.save_pretrained(tmp_path / "adapter")
 
 
-def test_adapters_are_not_pushed_by_it(folder, tmp_path):
-    with pytest.raises(UsageError, match="does not push"):
-        adapted(folder, CP).save_pretrained(tmp_path / "x", push_to_hub=True)
-    assert not (tmp_path / "x").exists()
+@pytest.mark.parametrize("key", ["tensorized", "lora"])
+def test_any_trainer_saves_resumes_and_keeps_the_best(tmp_path, base, key):
+    """The same as when nothing interrupted it, by Hugging Face's Trainer alone."""
+
+    def trainer(folder, steps):
+        torch.manual_seed(0)
+        model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIGS[key])
+        rows = [{"input_ids": tokens()[0], "labels": i % 2} for i in range(8)]
+        arguments = TrainingArguments(
+            str(tmp_path / folder), max_steps=steps, save_steps=2, eval_steps=2, eval_strategy="steps", use_cpu=True,
+            learning_rate=0.01, lr_scheduler_type="constant", report_to="none", disable_tqdm=True,
+            load_best_model_at_end=True, per_device_train_batch_size=2,
+        )  # fmt: skip
+        return Trainer(model=model, args=arguments, train_dataset=rows, eval_dataset=rows)
+
+    whole = trainer("whole", 4)
+    whole.train()
+    trainer("parts", 2).train()
+    resumed = trainer("parts", 4)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.best_model_checkpoint[-1] == whole.state.best_model_checkpoint[-1]
+    assert torch.equal(logits(resumed.model), logits(whole.model))
+    resumed.save_model(str(tmp_path / "saved"))
+    again = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "saved")
+    assert torch.equal(logits(again), logits(resumed.model))
+    best = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), resumed.state.best_model_checkpoint)
+    assert torch.equal(logits(best), logits(resumed.model))
+
+
+def test_the_hub_gets_the_adapter(tmp_path, monkeypatch):
+    pushed = []
+    model = add_adapters(tiny_model(), CONFIGS["tensorized"])
+    monkeypatch.setattr(type(model), "push_to_hub", lambda self, name, **options: pushed.append((name, options)))
+    model.save_pretrained(tmp_path / "mine", push_to_hub=True, token="t", is_main_process=False)
+    assert not pushed and not (tmp_path / "mine").exists()
+    model.save_pretrained(tmp_path / "mine", push_to_hub=True, token="t")
+    assert pushed == [("mine", {"token": "t"})] and (tmp_path / "mine" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("key", ["tensorized", "joint", "parallel", "weights", "dense", "compacter", "lora", "ia3"])
+def test_a_pickled_model_computes_and_saves_as_itself(tmp_path, key):
+    base = save_base(tmp_path / "base")
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    trained_a_little(add_adapters(model, CONFIGS[key]))
+    again = pickle.loads(pickle.dumps(model))
+    assert torch.equal(logits(again), logits(model)) or torch.allclose(logits(again), logits(model), atol=1e-6)
+    again.save_pretrained(tmp_path / "adapter")
+    loaded = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "adapter")
+    assert torch.equal(logits(loaded), logits(model))

@@ -1,0 +1,57 @@
+"""One batch, each of its rows under an adapter of its own: the rows of each adapter are a batch of theirs, so that a
+row gets what that adapter alone gives it, whatever the adapter trained."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from ..errors import UsageError, quoted
+
+
+def in_groups(
+    compute: Callable[[Optional[str], tuple, dict[str, Any]], Any],
+    names: Sequence[Optional[str]],
+    args: tuple,
+    kwargs: dict[str, Any],
+) -> Any:
+    """What ``compute(name, args, kwargs)`` gives for the rows of each name, with the rows in their order again.
+
+    Args:
+        names: one for each row.
+        args, kwargs: of a forward pass; tensors with that many rows are split, everything else is for all.
+
+    Raises:
+        UsageError: if there are not as many names as rows, or labels, whose loss would be a mean over other batches.
+    """
+    if kwargs.get("labels") is not None:
+        raise UsageError("adapter_names is for predictions; leave labels out")
+    values = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args]
+    rows = next((len(value) for value in values if isinstance(value, Tensor)), None)
+    if isinstance(names, str) or len(names) != rows:
+        given = quoted(names) if isinstance(names, str) else len(names)
+        raise UsageError(f"adapter_names is a list of one name or None for each row: {given} for {rows} rows")
+    groups = {name: [row for row, each in enumerate(names) if each == name] for name in dict.fromkeys(names)}
+    outputs = []
+    for name, of_name in groups.items():
+
+        def part(value: Any, of_name: list[int] = of_name) -> Any:
+            split = isinstance(value, Tensor) and value.ndim and len(value) == rows
+            return value[torch.tensor(of_name, device=value.device)] if split else value
+
+        outputs.append(compute(name, tuple(map(part, args)), {key: part(value) for key, value in kwargs.items()}))
+    order = torch.tensor([row for of_name in groups.values() for row in of_name]).argsort()
+    return _joined(outputs, order)
+
+
+def _joined(outputs: list[Any], order: Tensor) -> Any:
+    """Tensors, tuples or mappings of the groups as one, in the ``order`` of the rows."""
+    first = outputs[0]
+    if isinstance(first, Tensor):
+        return torch.cat(outputs)[order.to(first.device)]
+    if isinstance(first, dict):  # a ModelOutput is one
+        return type(first)(**{key: _joined([output[key] for output in outputs], order) for key in first})
+    if isinstance(first, tuple):
+        return tuple(_joined(list(parts), order) for parts in zip(*outputs))
+    return first

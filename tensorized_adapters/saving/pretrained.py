@@ -1,0 +1,92 @@
+"""``save_pretrained`` of a model into which a method put something: what Transformers writes of it by itself,
+``from_pretrained`` would drop again with a shrug."""
+
+from pathlib import Path
+from typing import Any, Optional
+
+import safetensors.torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
+
+from ..errors import UsageError
+from ..files import rename_into_place
+from ..methods.parameters import adaptation_of, added_parameters, trained_parameters
+from . import CONFIG_FILE
+from .adapter import save_adapter
+
+
+class SavePretrained:
+    """Stands as ``model.save_pretrained``, and so behind ``push_to_hub`` and every Trainer's ``save_model``.
+
+    An object rather than a function, so that pickles and copies of the model have one of their own.
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+
+    def __call__(
+        self,
+        save_directory: str | Path,
+        is_main_process: bool = True,
+        state_dict: Optional[dict[str, Tensor]] = None,
+        push_to_hub: bool = False,
+        **options: Any,
+    ) -> None:
+        """Write the adapter's folder, as ``save_adapter`` does; of merged adapters the plain model, changed weights.
+
+        Args:
+            save_directory: made if missing.
+            is_main_process: another one writes nothing.
+            state_dict: the model's own values, as a Trainer gathers them.
+            push_to_hub, options: as Transformers has them; sharding is for merged models, adapters are one file.
+
+        Raises:
+            UsageError: if the folder holds the other of the two, the values are not the model's, and as
+                ``save_adapter``.
+        """
+        model, folder = self.model, Path(save_directory)
+        if adaptation_of(model).merged is not None:
+            if (folder / CONFIG_FILE).exists():  # by which Transformers would take the folder for an adapter's
+                raise UsageError(f"{folder} holds an adapter; name another folder for the merged model")
+            state = plain_state(model, model.state_dict() if state_dict is None else state_dict)
+            type(model).save_pretrained(model, folder, is_main_process, state, push_to_hub, **options)
+            return
+        if state_dict is not None and not _is_own(model, state_dict):
+            raise UsageError(
+                "save_pretrained(state_dict=...): other values than the model's; save_adapter saves those"
+            )
+        if not is_main_process:
+            return
+        if (folder / CONFIG_NAME).exists():
+            raise UsageError(f"{folder} holds a whole model; name another folder for the adapter")
+        save_adapter(model, folder)
+        _write_for_trainer(model, folder)
+        if push_to_hub:
+            taken = ("commit_message", "create_pr", "private", "revision", "token")
+            model.push_to_hub(options.get("repo_id", folder.name), **{k: options[k] for k in taken if k in options})
+
+
+def plain_state(model: PreTrainedModel, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a merged model under the names that it had before it was adapted, without what was added."""
+    plain, ours = adaptation_of(model).plain, {id(parameter) for parameter in added_parameters(model).values()}
+    # All names of what several sites share, as a state dict has them.
+    added = {name for name, p in model.named_parameters(remove_duplicate=False) if id(p) in ours}
+    return {plain.get(name, name): value for name, value in state.items() if name not in added}
+
+
+def _write_for_trainer(model: PreTrainedModel, folder: Path) -> None:
+    """What is trained by its names in the adapted model, beside the adapter: a Trainer resumes from this file and
+    takes its best model from it. Not of diff pruning, whose positions are no parameters."""
+    if adaptation_of(model).method.stores_positions:
+        return
+    now = {id(parameter): name for name, parameter in model.named_parameters()}
+    state = {now[id(p)]: p.detach().cpu().contiguous() for p in trained_parameters(model).values()}
+    with rename_into_place(folder / SAFE_WEIGHTS_NAME) as aside:
+        safetensors.torch.save_file(state, aside, metadata={"format": "pt"})
+
+
+def _is_own(model: PreTrainedModel, state: dict[str, Tensor]) -> bool:
+    """Whether a state dict, also of a wrapper around the model, holds the model's own memory."""
+    own = {value.data_ptr() for value in model.state_dict().values()}
+    return all(value.data_ptr() in own for value in state.values())
