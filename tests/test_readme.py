@@ -14,8 +14,8 @@ def examples():
 
 def test_the_examples_run_as_they_stand_one_after_the_other(tmp_path, monkeypatch):
     text = "\n".join(examples())
-    assert len(examples()) == 4 and "optimizer.step()" in text and "Trainer(" in text and "adapters_off(" in text
-    assert "unmerge_adapters(model)" in text
+    assert len(examples()) == 5 and "optimizer.step()" in text and "Trainer(" in text and "adapters_off(" in text
+    assert "unmerge_adapters(model)" in text and "adapter_names=" in text
     (tmp_path / "data").symlink_to(ROOT / "data")  # the examples' paths are relative to the repository
     monkeypatch.chdir(tmp_path)
     space = {}  # what they have defined so far; one goes on from the other
