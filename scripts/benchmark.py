@@ -3,7 +3,8 @@
 One process takes the methods in alternating rounds, each between two runs of the floor, and prints medians and spread
 of the ratios: of a training step (forward, backward, AdamW), of an evaluation step, and of the peak memory, which is
 taken in one process a method. A JSON record goes to --output. With --count_operations nothing is timed: it counts what
-a step would have an accelerator launch, which takes no accelerator.
+a step would have an accelerator launch, which takes no accelerator. With --switch it times set_adapter between two
+adapters of each method on one backbone.
 """
 
 import sys
@@ -34,6 +35,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch  # noqa: E402
 from benchmark_models import FLOOR, Bench, config_of, names_of  # noqa: E402
 from benchmark_operations import COUNTED, count_operations, operations_table  # noqa: E402
+from benchmark_switching import switching_table, time_switches  # noqa: E402
 from command_line import ScriptParser, about_model, check_output  # noqa: E402
 from rich.table import Table  # noqa: E402
 from rich.text import Text  # noqa: E402
@@ -76,7 +78,11 @@ def main(argv: list[str]) -> int:
     if arguments.memory_of:
         print(json.dumps(_peak(arguments)))
         return 0
-    measure, table = (count_operations, operations_table) if arguments.count_operations else (_measure, _table)
+    measure, table = _measure, _table
+    if arguments.count_operations:
+        measure, table = count_operations, operations_table
+    elif arguments.switch:
+        measure, table = time_switches, switching_table
     record = {
         "command": ["python", "scripts/benchmark.py", *argv],
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": torch.get_num_threads()}
@@ -107,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="threads of the arithmetic on CPU")
     parser.add_argument("--no_memory", action="store_true", help="leave peak memory out")
     parser.add_argument("--count_operations", action="store_true", help="count operations instead of measuring time")
+    parser.add_argument("--switch", action="store_true", help="time switches between two adapters on one backbone")
     parser.add_argument("--output", type=Path, help="JSON record")
     parser.add_argument("--memory_of", help=argparse.SUPPRESS)  # one method, in a process of its own
     return parser
@@ -119,9 +126,12 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--model {quoted(arguments.model)} is neither bert-base nor a model folder")
     model_config = _model_config(arguments)
     model = skeleton(model_config)
-    if arguments.count_operations and arguments.compile:
-        raise UsageError("--count_operations counts what runs without a compiler; leave out --compile")
-    names = arguments.methods or (COUNTED if arguments.count_operations else DEFAULT)
+    for flag in ("count_operations", "switch"):
+        if getattr(arguments, flag) and arguments.compile:
+            raise UsageError(f"--{flag} is about what runs without a compiler; leave out --compile")
+    if arguments.count_operations and arguments.switch:
+        raise UsageError("--count_operations and --switch print different tables; leave one of them out")
+    names = arguments.methods or (COUNTED if arguments.count_operations or arguments.switch else DEFAULT)
     arguments.methods = _usable(ALL if names == ["all"] else names, model)
     # Operations are as many for any number of tokens.
     arguments.shapes = arguments.shapes or (["2x8"] if arguments.count_operations else ["8x128", "32x128"])

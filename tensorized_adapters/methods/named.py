@@ -69,15 +69,24 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     first = next(model.parameters())
     device, dtype = first.device, first.dtype
     if kept.active is not None:
-        _switch(model, kept, kept.of[kept.active], on=False)
+        kept.of[kept.active].labels = labels_of(model)
+        for patch in kept.of[kept.active].patches:
+            patch.put(on=False)
     if name is not None:
-        _switch(model, kept, kept.of[name], on=True)
+        for patch in kept.of[name].patches:
+            patch.put(on=True)
+    if None in (name, kept.active):  # what is shared is frozen under every adapter
+        for parameter, flag in kept.requires_grad:
+            parameter.requires_grad = flag and name is None
+    for label, value in (kept.labels if name is None else kept.of[name].labels).items():
+        setattr(model.config, label, value)
     moved = [kept.of[each] for each in (kept.active, name) if each is not None]
     for parameter in (p for each in moved for p in each.parameters[each is not kept.of.get(name)]):
         if parameter.device != device or parameter.dtype != dtype:  # the model was moved while this was not in it
             parameter.data = parameter.data.to(device, dtype)
     for module in kept.of[name].modules if name is not None else ():
-        module.training = model.training
+        if module.training != model.training:
+            module.training = model.training
     kept.active = name
 
 
@@ -177,18 +186,6 @@ def _with_names(forward: Callable) -> Callable:
             return in_groups(compute, adapter_names, args, kwargs)
 
     return naming
-
-
-def _switch(model: PreTrainedModel, kept: NamedAdapters, adapter: Named, on: bool) -> None:
-    """Between the plain backbone and one adapter."""
-    if not on:
-        adapter.labels = labels_of(model)
-    for patch in adapter.patches:
-        patch.put(on)
-    for parameter, flag in kept.requires_grad:
-        parameter.requires_grad = flag and not on
-    for name, value in (adapter.labels if on else kept.labels).items():
-        setattr(model.config, name, value)
 
 
 def _kept(model: PreTrainedModel) -> Optional[NamedAdapters]:

@@ -37,6 +37,14 @@ def test_a_record_with_ratios_and_memory(model_folder, tmp_path, capsys):
     assert int(capsys.readouterr().out) > 10**7
 
 
+def test_a_switch_between_adapters_is_timed(model_folder, tmp_path, capsys):
+    words = f"--switch --model {model_folder} --shapes 2x8 --rounds 1 --threads 1 --methods cp-1,lora".split()
+    assert benchmark.main([*words, "--output", str(tmp_path / "record.json"), "--device", "cpu"]) == 0
+    rows = json.loads((tmp_path / "record.json").read_text())["shapes"]["2x8"]
+    assert set(rows) == {"cp-1", "lora"} and "switch / forward" in capsys.readouterr().out
+    assert all(0 < row["switch_ms"] < 1 and row["ratio"] > 0 for row in rows.values())
+
+
 def test_a_step_takes_no_more_operations_than_a_dense_adapters(tmp_path, capsys):
     """As an accelerator launches them, in twelve layers like BERT-base: the weights of all are computed together."""
     folder, names = tmp_path / "model", ["cp-4", "tucker-4", "tt-4", "tr-4"]
@@ -94,6 +102,8 @@ def test_torchs_dropout_draws_what_it_draws_without_adapters():
         ("--output /tmp", "is a folder"),
         ("--round 3", "--round"),
         ("--count_operations --compile", "leave out --compile"),
+        ("--switch --compile", "leave out --compile"),
+        ("--switch --count_operations", "leave one of them out"),
         ("--output /proc/x", "--output /proc/x cannot be written"),
         (f"--output /tmp/{'x' * 300}", "cannot be written"),
         (f"--rounds {10**30}", "--rounds must be at least 1 and at most"),
