@@ -1,6 +1,6 @@
 """Write a saved adapter for where this program is not.
 
---to dense   ordinary bottleneck adapters of equal output, with LayerNorms and head (safetensors), and 30 lines of code
+--to dense   ordinary bottleneck adapters of equal output, with LayerNorms and head (safetensors), and 40 lines of code
              that put them on the plain Transformers model; updates of weights come added to the weights
 --to pt2     the whole model as a program of torch.export: torch.export.load("model.pt2").module()
 --to onnx    the whole model as ONNX, for onnxruntime and others

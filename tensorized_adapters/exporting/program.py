@@ -5,6 +5,7 @@ import importlib.util
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,8 @@ _EXAMPLE = (2, 8)  # rows and tokens with which the graph is traced; it takes an
 
 
 def exported(pipeline: TextClassificationPipeline) -> ExportedProgram:
-    """The program that takes ``input_ids``, ``attention_mask`` and, where the model has them, ``token_type_ids``
-    (batch x length, int64, of any batch and length) and gives the logits (batch x labels).
+    """The program that takes, by name, ``input_ids``, ``attention_mask`` and, where the model has them,
+    ``token_type_ids`` (batch x length, int64, of any batch and length) and gives the logits (batch x labels).
 
     Args:
         pipeline: of :func:`load_pipeline`. Its model is for inference alone afterwards.
@@ -32,12 +33,11 @@ def exported(pipeline: TextClassificationPipeline) -> ExportedProgram:
         for name in list(getattr(module, "parametrizations", ())):
             parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     model._forward_pre_hooks.clear()  # which drew that difference's noise
-    inputs = {name: torch.ones(_EXAMPLE, dtype=torch.int64) for name in pipeline.tokenizer.model_input_names}
-    shapes = {name: {0: torch.export.Dim("batch"), 1: torch.export.Dim.DYNAMIC} for name in inputs}
+    names = _names_of(pipeline)
+    shapes = {name: {0: torch.export.Dim("batch"), 1: torch.export.Dim.DYNAMIC} for name in names}
+    inputs = {name: torch.ones(_EXAMPLE, dtype=torch.int64) for name in names}
     with torch.no_grad(), _quiet():
-        return torch.export.export(
-            _Logits(model, tuple(inputs)), tuple(inputs.values()), dynamic_shapes=(tuple(shapes.values()),)
-        )
+        return torch.export.export(_Logits(model), (), kwargs=inputs, dynamic_shapes=shapes)
 
 
 def write_program(pipeline: TextClassificationPipeline, folder: Path) -> None:
@@ -53,10 +53,13 @@ def write_onnx(pipeline: TextClassificationPipeline, folder: Path) -> None:
         UsageError: as :func:`check_onnx`.
     """
     check_onnx()
-    names = pipeline.tokenizer.model_input_names
     with _quiet():
         program = torch.onnx.export(
-            exported(pipeline), dynamo=True, input_names=names, output_names=["logits"], verbose=False
+            exported(pipeline),
+            dynamo=True,
+            input_names=_names_of(pipeline),
+            output_names=["logits"],
+            verbose=False,
         )
     program.save(folder / ONNX_FILE)
     _write_companions(pipeline, folder)
@@ -70,14 +73,21 @@ def check_onnx() -> None:
 
 
 class _Logits(nn.Module):
-    """The model with its inputs by place, and the logits alone as its output."""
+    """The model with the logits alone as its output."""
 
-    def __init__(self, model: PreTrainedModel, names: tuple[str, ...]):
+    def __init__(self, model: PreTrainedModel):
         super().__init__()
-        self.model, self.names = model, names
+        self.model = model
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.model(**dict(zip(self.names, inputs))).logits
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Optional[Tensor] = None) -> Tensor:
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        return self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
+
+
+def _names_of(pipeline: TextClassificationPipeline) -> list[str]:
+    """What the model takes of a tokenizer's output, in the order of :class:`_Logits`."""
+    known = ("input_ids", "attention_mask", "token_type_ids")
+    return [name for name in known if name in pipeline.tokenizer.model_input_names]
 
 
 def _write_companions(pipeline: TextClassificationPipeline, folder: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_program_of_torch_export_takes_any_batch_and_length(places, tmp_path, 
     assert AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True).input_ids == inputs["input_ids"].tolist()
     for number in (3, 1):
         given = rows_of(inputs, number)
-        torch.testing.assert_close(exported(*given.values()), logits[:number], rtol=0, atol=1e-5)
+        torch.testing.assert_close(exported(**given), logits[:number], rtol=0, atol=1e-5)
     assert not any("tltorch" in line or "tensorized" in line for line in str(exported.graph).splitlines())
 
 
