@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 
 # What a bar over a set of examples is about, by the prefix of its metrics' names.
 _BARS = {"eval": "evaluating", "train": "measuring on the training set", "predict": "predicting"}
-_FORMAT = "{desc}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed} gone, {remaining} left, {rate_fmt}]"
+_FORMAT = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed} gone, {remaining} left, {rate_fmt}]"
 _NAMES = {"grad_norm": "gradient norm", "learning_rate": "learning rate"}
 _TIMINGS = ("_runtime", "_per_second")
 
