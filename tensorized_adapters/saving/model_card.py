@@ -22,7 +22,7 @@ class Training:
     """What a card tells of a run beside its notes.
 
     Attributes:
-        data: id of the data set, or the name of its file.
+        data: id of the data set, or the name of the file that the metrics are of.
         config: which part of it, such as "mrpc".
         of_hub: whether it is a data set of the hub, which the card then links.
         metrics: by name and split, what was measured with the saved weights: {"validation": {"f1": 0.9}}.

@@ -146,7 +146,7 @@ def test_a_run_uploads_at_its_end_and_another_starts_from_there(hub, flags, base
     files = repository.commits[repository.refs["main"]]
     card, metrics = ModelCard(files["README.md"].decode()), record_of(flags["output_dir"])["metrics"]
     found = {result.metric_type: result for result in card.data.eval_results}
-    assert found["f1"].metric_value == metrics["eval_f1"] and found["f1"].dataset_name == "train.csv"
+    assert found["f1"].metric_value == metrics["eval_f1"] and found["f1"].dataset_name == "validation.csv"
     assert card.data.library_name == "tensorized-adapters" and "cp" in card.data.tags
     assert card.data.base_model is None and WRITER not in card.content  # the base is a folder of this machine
     command = re.search(r"```bash\n(.*)\n```", card.text)[1]
