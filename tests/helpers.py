@@ -247,9 +247,9 @@ def save_base_of(folder, name: str):
     model = build(name)[0]
     model.base_model.save_pretrained(folder)
     if "eos_token_id" in MODELS[name][1] and name != "modernbert":
-        words = tokenizers.models.WordLevel({w: i for i, w in enumerate(["<unk>", "<s>", "</s>", *WORDS])}, "<unk>")
-        tokenizer = tokenizers.Tokenizer(words)
-        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+        letters = ["<unk>", "<s>", "</s>", "\u0120", *"abcdefghijklmnopqrstuvwxyz"]  # the fourth is a space in BPE
+        tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE({x: i for i, x in enumerate(letters)}, merges=[]))
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
         names = {"unk_token": "<unk>", "eos_token": "</s>", "padding_side": "left"}
         transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
     else:

@@ -53,8 +53,11 @@ def test_a_run_resumed_from_its_first_checkpoint_ends_in_the_same_bits(of_archit
     assert_equal_runs(whole, resumed)
 
 
+NOT_IN_BFLOAT16, NOT_CHECKPOINTED = ["deberta"], ["albert", "mpnet"]  # by Transformers' own code
+
+
 @pytest.mark.cells("bf16")
-@every
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in NOT_IN_BFLOAT16])
 def test_bfloat16(name):
     """The identity holds bit for bit there too, and the gradients point where float32's do."""
     model, _ = build(name)
@@ -70,8 +73,22 @@ def test_bfloat16(name):
     assert torch.cosine_similarity(*both, dim=0) > 0.95
 
 
+@pytest.mark.cells("bf16", shown="refused")
+@pytest.mark.parametrize("name", NOT_IN_BFLOAT16)
+def test_bfloat16_is_refused_where_the_model_fails_in_it(of_architecture, capsys):
+    error = refused(capsys, argv(of_architecture, bf16=True), of_architecture["output_dir"])
+    assert "--bf16 and --fp16 are not to be had with a deberta model" in error
+
+
+@pytest.mark.cells("checkpointing", shown="refused")
+@pytest.mark.parametrize("name", NOT_CHECKPOINTED)
+def test_gradient_checkpointing_is_refused_where_the_model_has_none(of_architecture, capsys):
+    error = refused(capsys, argv(of_architecture, gradient_checkpointing=True), of_architecture["output_dir"])
+    assert "--activation_checkpointing is not to be had with" in error
+
+
 @pytest.mark.cells("checkpointing")
-@every
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in NOT_CHECKPOINTED])
 def test_gradient_checkpointing(name):
     model = trained_a_little(add_adapters(build(name)[0], CONFIGS["tensorized"])).train()
     expected = gradients(model)

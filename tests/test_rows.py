@@ -122,8 +122,8 @@ def test_a_decoder_pads_with_what_its_head_looks_for_and_says_so(decoder, capsys
     pipeline = load_pipeline(decoder["output_dir"])
     assert pipeline.model.config.pad_token_id == pipeline.tokenizer.pad_token_id == 2
     texts = [
-        {"text": "the cat saw", "text_pair": "the dog"},
-        {"text": "a bird", "text_pair": "heard a new red old dog"},
+        {"text": "the cat saw a", "text_pair": "the dog"},
+        {"text": "a bird", "text_pair": "saw a dog"},
     ]
     together = [answer["score"] for answer in pipeline(texts, batch_size=2)]
     alone = [pipeline(text)["score"] for text in texts]

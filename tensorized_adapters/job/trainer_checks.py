@@ -40,6 +40,9 @@ def check_training(
         raise UsageError(
             f"--activation_checkpointing is not to be had with a {model.config.model_type} model; leave it out"
         )
+    if (training.bf16 or training.fp16) and model.config.model_type == "deberta":
+        # It masks scores of 16 bits with the least number of 32, which they cannot hold.
+        raise UsageError("--bf16 and --fp16 are not to be had with a deberta model; leave them out")
     if arguments.run.cache_frozen_prefix and tokenizer.padding_side != "right":
         # Positions, and so the states, would depend on the batch.
         raise UsageError("--cache_frozen_prefix needs a tokenizer that pads on the right")
