@@ -112,17 +112,6 @@ def test_two_processes_are_refused(of_architecture, capsys, monkeypatch):
 
 # A few of different making: a compilation takes seconds.
 COMPILED = ["bert", "deberta-v2", "modernbert", "gpt2", "llama"]
-    "bert",
-    "deberta",
-    "deberta-v2",
-    "distilbert",
-    "albert",
-    "mpnet",
-    "modernbert",
-    "gpt2",
-    "llama",
-    "qwen3",
-]
 
 
 @pytest.mark.cells("compile")
