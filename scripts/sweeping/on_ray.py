@@ -20,6 +20,7 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
 
+from tensorized_adapters.entry import settled  # noqa: E402
 from tensorized_adapters.errors import RunFailed, Terminated, UsageError, one_line  # noqa: E402
 
 from . import LOGS, notes  # noqa: E402
@@ -86,6 +87,7 @@ class Machines:
         return self
 
     def __exit__(self, *_) -> None:
+        settled()  # an interrupt that came again would break off the end of Ray's processes
         ray.shutdown()
 
     def _slots_of(self, node: dict[str, float]) -> int:
@@ -132,7 +134,7 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
             if result.error or (result.metrics or {}).get(tune.result.DONE):
                 ended.append(trial.name)
     except KeyboardInterrupt:
-        pass
+        settled()
     except Exception as error:  # of Tune's, in many lines: it has not written its own state, most likely
         flaw = notes.disk_is_full(ledger.folder)
         failure = no_room(ledger.folder, flaw) if flaw else RunFailed(f"Ray Tune: {one_line(error)}")
