@@ -1,12 +1,12 @@
 """What is refused at the door: flags out of range, flags that exclude each other, files that cannot be read."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from ..data.arguments import FILE_FLAGS
 from ..defaults import METHOD_FIELDS
 from ..errors import UsageError
+from ..processes import count
 from .flags import Arguments
 from .trainer_flags import check_ranges, check_trainer_flags
 
@@ -47,8 +47,12 @@ def check_together(arguments: Arguments) -> None:
         raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
     if not training.do_train and not arguments.run.adapter_path:
         raise UsageError("evaluating an untrained adapter tells nothing: give --do_train, or --adapter_path FOLDER")
-    if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
-        raise UsageError("one run is one process: start it without torchrun, and several runs side by side instead")
+    if training.world_size != count():
+        raise UsageError(
+            f"{count()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
+        )
+    if count() > 1 and "accelerator_config" in arguments.given:
+        raise UsageError("--accelerator_config is for one process: how several share batches is settled; leave it out")
     if training.report_to:
         from transformers.integrations import get_available_reporting_integrations
 
