@@ -95,7 +95,7 @@ class DiffPruningTrainer(AdapterTrainer):
 
     def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
         super()._save(output_dir, state_dict)
-        if self.difference.searching:
+        if self.difference.searching and self.args.should_save:
             state = {name: p.detach().cpu().contiguous() for name, p in self.difference.search_state().items()}
             write_aside(Path(output_dir) / SEARCH_STATE_FILE, safetensors.torch.save(state))
 

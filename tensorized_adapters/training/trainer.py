@@ -209,6 +209,9 @@ class AdapterTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
     def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
+        """Called in every process."""
+        if not self.args.should_save:
+            return
         folder = Path(output_dir)
         begin_checkpoint(folder)
         save_adapter(self.model, folder / ADAPTER_FOLDER, self.notes)
