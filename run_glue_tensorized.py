@@ -225,6 +225,5 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    if code == 0:  # else there may be nobody left to part from
-        processes.part()
+    processes.part(code)
     sys.exit(code)

@@ -156,9 +156,15 @@ def is_lost_peer(error: BaseException) -> bool:
     return count() > 1 and isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
 
 
-def part() -> None:
-    """End the group of the processes, if there is one."""
-    if count() > 1 and (distributed := sys.modules.get("torch.distributed")) and distributed.is_initialized():
+def part(code: int) -> None:
+    """What this process does last: it ends the group, unless it failed and there may be nobody left to end it with.
+
+    The launcher, which ends all as soon as one has failed, is no longer listened to: all is said.
+    """
+    if count() == 1:
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if code == 0 and (distributed := sys.modules.get("torch.distributed")) and distributed.is_initialized():
         distributed.destroy_process_group()
 
 
