@@ -16,8 +16,8 @@ from typing import Any, Optional
 
 from .errors import RunFailed, Terminated, UsageError, one_line
 
-# How long a process that was refused too waits for the first one to have said so, and for the launcher to end it.
-_PATIENCE = 10.0  # seconds
+# How many seconds a process that was refused waits for the launcher to end it, as the first one was refused too.
+_PATIENCE = 30.0
 # As gloo and NCCL put it.
 _LOST = re.compile("connection (was )?(closed|reset|refused)|gloo|nccl|process ?group|store.*(closed|timeout)", re.I)
 
@@ -140,7 +140,8 @@ def leaves_it_to_the_first(error: object) -> bool:
         return False
     if isinstance(error, (KeyboardInterrupt, Terminated)):
         return _first_lives()
-    if not (isinstance(error, UsageError) or getattr(error, "of_all_processes", False)):
+    known = getattr(error, "of_all_processes", False)
+    if not (known or isinstance(error, UsageError)):
         return False
     ended: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -148,7 +149,7 @@ def leaves_it_to_the_first(error: object) -> bool:
     until = time.monotonic() + _PATIENCE
     while not ended and time.monotonic() < until and _first_lives():
         time.sleep(0.05)
-    return bool(ended) or not _first_lives()
+    return known or bool(ended) or not _first_lives()
 
 
 def is_lost_peer(error: BaseException) -> bool:
