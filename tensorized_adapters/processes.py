@@ -158,14 +158,15 @@ def is_lost_peer(error: BaseException) -> bool:
 
 
 def part(code: int) -> None:
-    """What this process does last: it ends the group, unless it failed and there may be nobody left to end it with.
-
-    The launcher, which ends all as soon as one has failed, is no longer listened to: all is said.
-    """
+    """What this process does last: it ends the group. One that failed ends at once: there may be nobody left to end the
+    group with, and the launcher, which ends all as soon as one has failed, must not interrupt its way out."""
     if count() == 1:
         return
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if code == 0 and (distributed := sys.modules.get("torch.distributed")) and distributed.is_initialized():
+    if code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    if (distributed := sys.modules.get("torch.distributed")) and distributed.is_initialized():
         distributed.destroy_process_group()
 
 

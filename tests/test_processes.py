@@ -142,7 +142,7 @@ def test_a_killed_process_ends_the_run_which_goes_on(flags, tmp_path, capsys):
     assert main(argv(flags, output_dir=moved, per_device_train_batch_size=8)) == 0
     said = capsys.readouterr().out
     assert f"going on from {moved / 'checkpoint-8'}" in said
-    assert "is of a run of 2 processes, and this is one of 1" in said
+    assert "was trained in 2 process(es), this run has 1" in said
     assert len(record_of(moved)["step_losses"]) == 12
 
 

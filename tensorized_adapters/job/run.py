@@ -96,12 +96,9 @@ class Run:
             raise UsageError(f"{checkpoint} goes on as its optimizer was set ({', '.join(odd[:4])}); {mend}")
         if odd := differences(arguments, self.resolved):
             self._arguments.notes.append(f"{checkpoint} was trained under other arguments ({', '.join(odd[:4])})")
-        there, here = arguments.get("processes", 1), self.resolved["processes"]
-        if there != here:
-            self._arguments.notes.append(
-                f"{checkpoint} is of a run of {there} process{'es' if there != 1 else ''}, and this is one of {here}: "
-                "sums are rounded otherwise, and what is drawn at random (dropout) is drawn anew"
-            )
+        if (there := arguments.get("processes", 1)) != (here := self.resolved["processes"]):
+            other = f"was trained in {there} process(es), this run has {here}"
+            self._arguments.notes.append(f"{checkpoint} {other}: sums are rounded otherwise, and dropout drawn anew")
 
     def begin(self, argv: list[str], **known: Any) -> None:
         """Write the record, with what is ``known`` before training, and say what is trained.

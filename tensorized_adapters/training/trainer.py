@@ -122,8 +122,7 @@ class AdapterTrainer(Trainer):
         """With draws of its own in each process: masks of dropout that are equal would be no more than one."""
         if self.args.process_index:
             torch.manual_seed(self.args.seed + self.args.process_index)
-        with warnings.catch_warnings():
-            # Of gradients that lie transposed in memory: the copy is of a few thousand numbers.
+        with warnings.catch_warnings():  # of gradients that lie transposed in memory, and are small
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             return super().train(*args, **kwargs)
 
