@@ -158,8 +158,8 @@ def is_lost_peer(error: BaseException) -> bool:
 
 
 def part(code: int) -> None:
-    """What this process does last: it ends the group. One that failed ends at once: there may be nobody left to end the
-    group with, and the launcher, which ends all as soon as one has failed, must not interrupt its way out."""
+    """What this process does last: it ends the group. One that failed ends at once, as there may be nobody left to end
+    the group with, and the launcher, which then ends all of them, must not interrupt its way out."""
     if count() == 1:
         return
     if code:

@@ -32,7 +32,7 @@ from .run_folder import RECORD_FILE, RESULTS_FILE, RunFolder, Start, inspect_fol
 
 
 class Run:
-    """What the script needs of a run; made by :func:`open_run`. In a process that is not the first it writes nothing.
+    """What the script needs of a run; made by :func:`open_run`. It writes in the first process alone.
 
     Attributes:
         path: its folder.
@@ -97,8 +97,8 @@ class Run:
         if odd := differences(arguments, self.resolved):
             self._arguments.notes.append(f"{checkpoint} was trained under other arguments ({', '.join(odd[:4])})")
         if (there := arguments.get("processes", 1)) != (here := self.resolved["processes"]):
-            other = f"was trained in {there} process(es), this run has {here}"
-            self._arguments.notes.append(f"{checkpoint} {other}: sums are rounded otherwise, and dropout drawn anew")
+            what = f"{checkpoint} was trained in {there} process(es), this run has {here}"
+            self._arguments.notes.append(f"{what}: sums are rounded otherwise, and dropout is drawn anew")
 
     def begin(self, argv: list[str], **known: Any) -> None:
         """Write the record, with what is ``known`` before training, and say what is trained.

@@ -87,9 +87,10 @@ class DiffPruningTrainer(AdapterTrainer):
         if isinstance(
             self.model_wrapped, DistributedDataParallel
         ):  # which sums the gradients that it knew at its start
-            before, options = self.model_wrapped, self.accelerator.ddp_handler.to_kwargs()
+            before, model = self.model_wrapped, self._wrap_model(self.model)
+            options = self.accelerator.ddp_handler.to_kwargs()
             options |= {"device_ids": before.device_ids, "output_device": before.output_device}
-            self.model_wrapped = DistributedDataParallel(self._wrap_model(self.model), **options)
+            self.model_wrapped = DistributedDataParallel(model, **options)
 
     # Checkpoints: while searching, the dense values and gates are training state, as the optimizer's moments are.
 
