@@ -211,10 +211,8 @@ def settle(arguments: Arguments) -> None:
     training = arguments.training
     if training.n_gpu > 1:
         # The Trainer would split each batch over all of them with nn.DataParallel, and multiply its size.
-        arguments.notes.append(
-            f"{training.n_gpu} GPUs are visible and a run uses one, {training.device}; CUDA_VISIBLE_DEVICES chooses "
-            "it, and several runs side by side, or one with torchrun --nproc_per_node, use them all"
-        )
+        how = "CUDA_VISIBLE_DEVICES chooses it; several runs side by side, or one under torchrun, use them all"
+        arguments.notes.append(f"{training.n_gpu} GPUs are visible and a run uses one, {training.device}; {how}")
         training._n_gpu = 1
 
 
