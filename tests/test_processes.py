@@ -19,6 +19,8 @@ from tensorized_adapters.training.shares import Sharing
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 METHODS = {
     "cp": {"adapter_projection_type": "cp"},
+    "accumulated": {"adapter_projection_type": "cp", "tensorized_layer_rank": 1},
+    "prefix": {"adapter_projection_type": "cp", "adapter_layers": "1", "cache_frozen_prefix": True},
     "tucker": {"adapter_projection_type": "tucker", "tensor_scope": "model"},
     "tt": {"adapter_projection_type": "tt", "adapter_placement": "weights", "adapter_size": None},
     "tr": {"adapter_projection_type": "tr", "adapter_placement": "parallel"},
@@ -27,6 +29,9 @@ METHODS = {
         for name in ("dense", "compacter", "bitfit", "layer_norm", "head", "lora", "ia3", "diff_pruning", "full")
     },
 }
+# In each of two processes, where one has 8 examples a step.
+SHARES = dict.fromkeys(METHODS, {"per_device_train_batch_size": 4})
+SHARES["accumulated"] = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
 
 
 def free_port() -> int:
@@ -92,14 +97,12 @@ def test_two_processes_train_what_one_does(flags, still_base, tmp_path):
     """With 41 examples: in the last step of each epoch one process has one, and the other none."""
     flags |= {"model_name_or_path": still_base, "max_train_samples": 41, "eval_strategy": "no", "save_strategy": "no"}
     flags |= {"per_device_eval_batch_size": 3, "num_train_epochs": 1}
-    cases = {
-        name: argv(flags | changes, output_dir=tmp_path / name, per_device_train_batch_size=4)
-        for name, changes in METHODS.items()
-    }
-    run_in_processes(list(cases.values()))
-    for name, changes in METHODS.items():
+    cases = {name: flags | changes for name, changes in METHODS.items()}
+    cases["prefix"]["prefix_cache_dir"] = tmp_path / "cache"
+    run_in_processes([argv(case | SHARES[name], output_dir=tmp_path / name) for name, case in cases.items()])
+    for name, case in cases.items():
         one, two = tmp_path / f"{name}-one", tmp_path / name
-        assert main(argv(flags | changes, output_dir=one)) == 0
+        assert main(argv(case, output_dir=one)) == 0
         ours, theirs = tensors_of(one), tensors_of(two)
         assert ours.keys() == theirs.keys()
         assert all(torch.allclose(ours[key], theirs[key], rtol=1e-5, atol=1e-5) for key in ours), name

@@ -47,7 +47,7 @@ def check_together(arguments: Arguments) -> None:
         raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
     if not training.do_train and not arguments.run.adapter_path:
         raise UsageError("evaluating an untrained adapter tells nothing: give --do_train, or --adapter_path FOLDER")
-    if training.world_size != count():
+    if count() > 1 and training.world_size != count():
         raise UsageError(
             f"{count()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
         )

@@ -120,7 +120,7 @@ def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
     resolved["head_start"] = arguments.run.head_start or ("label_prior" if config.calibrated else "random")
     resolved["learning_rates"] = resolve_rates(arguments, config)
     resolved["input_sha256"] = input_hashes(arguments)
-    resolved["processes"] = training.world_size
+    resolved["processes"] = count()
     if arguments.saved:
         resolved["adapter_sha256"] = arguments.saved["weights_sha256"]
     # One place has several spellings; hub ids, which are no paths, stay as they are.
