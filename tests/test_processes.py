@@ -124,9 +124,11 @@ def test_a_killed_process_ends_the_run_which_goes_on(flags, tmp_path, capsys):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     ended = torchrun(script, argv(flags))
-    assert ended.returncode and len(lines_of(ended.stderr)) == 1, ended.stderr
-    assert "another process of this run has ended; the same command goes on" in lines_of(ended.stderr)[0]
-    assert record_of(out)["status"] == "failed"
+    assert ended.returncode
+    (line,) = lines_of(ended.stderr)  # what is left notices by itself, or is ended by torchrun before
+    assert "another process of this run has ended; " in line or line.startswith("terminated: ")
+    assert "the same command goes on from the newest checkpoint" in line
+    assert record_of(out)["status"] in ("failed", "interrupted")
     assert {path.name for path in (out / "checkpoint-8").glob("rng*")} == {"rng_state_0.pth", "rng_state_1.pth"}
     shutil.copytree(out, moved)
 
