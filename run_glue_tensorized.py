@@ -7,7 +7,7 @@ first; flags after it win. Exit codes: 0 done, 2 refused input, 1 failed, 130 an
 
 from __future__ import annotations
 
-from tensorized_adapters import entry
+from tensorized_adapters import entry, processes
 
 if __name__ == "__main__":
     entry.begin()  # before anything that takes its time to import
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Run the job; returns the exit code."""
     try:
+        processes.check_launch()
+        processes.be_quiet()
         # Imported step by step: a typo in a flag does not wait for Trainer, datasets and evaluate.
         _announce("importing PyTorch", argv)
         import torch  # noqa: F401 - takes longest
@@ -47,21 +49,21 @@ def main(argv: list[str]) -> int:
             if not run.finished:
                 run_glue(arguments, run, [Path(__file__).name, *argv])
         run.print_results()
-        if arguments.training.push_to_hub:
+        if arguments.training.push_to_hub and processes.is_first():
             from tensorized_adapters.job.sharing import share
 
             share(arguments.training)
         return 0
     except UsageError as error:
-        return tell("error", error, 2)
+        return tell("error", error, 2, error)
     except OSError as error:  # of a path that cannot even be looked at; those of a run are RunFailed
         return tell("error", f"{error.filename or 'a file'}: {error.strerror or error}", 2)
     except RunFailed as error:
-        return tell("failed", error, 1)
-    except KeyboardInterrupt:
-        return tell("interrupted", "the same command goes on from the newest checkpoint, if there is one", 130)
-    except Terminated:
-        return tell("terminated", "the same command goes on from the newest checkpoint, if there is one", 143)
+        return tell("failed", error, 1, error)
+    except KeyboardInterrupt as error:
+        return tell("interrupted", "the same command goes on from the newest checkpoint, if there is one", 130, error)
+    except Terminated as error:
+        return tell("terminated", "the same command goes on from the newest checkpoint, if there is one", 143, error)
     except Exception as error:  # before the run was open, or of its last words
         return tell("failed", unexpected(error), 1)
 
@@ -89,6 +91,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.methods.parameters import count_trained
     from tensorized_adapters.methods.registry import method_of
     from tensorized_adapters.methods.verbs import add_adapters
+    from tensorized_adapters.processes import agreed, first_before_others, is_first
     from tensorized_adapters.saving.adapter import check_adapter_fits, load_adapter, save_adapter, write_card
     from tensorized_adapters.saving.format import read_adapter
     from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
@@ -101,78 +104,82 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     training_args, adapter_config = arguments.training, arguments.adapter
     set_seed(training_args.seed)
 
-    # Configuration, tokenizer, data and its labels: what they refuse costs no download of weights
-    config = pretrained.load_config(model_args)
-    without_weights = skeleton(config)
-    method_of(adapter_config).check(without_weights)
-    tokenizer = pretrained.load_tokenizer(model_args, config)
-    for line in pretrained.agree_on_padding(tokenizer, config):
-        print(f"note: {line}")
-    run.now("reading the data")
-    data = load_data(data_args, used_roles(training_args), arguments.saved)
-    task = data.task
-    pretrained.check_tokenizer(tokenizer, data, data_args)
-    check_training(arguments, data, tokenizer, without_weights)
+    with agreed():  # what one process refuses, all do
+        # Configuration, tokenizer, data and its labels: what they refuse costs no download of weights
+        config = pretrained.load_config(model_args)
+        without_weights = skeleton(config)
+        method_of(adapter_config).check(without_weights)
+        tokenizer = pretrained.load_tokenizer(model_args, config)
+        for line in pretrained.agree_on_padding(tokenizer, config):
+            print(f"note: {line}")
+        run.now("reading the data")
+        data = load_data(data_args, used_roles(training_args), arguments.saved)
+        task = data.task
+        pretrained.check_tokenizer(tokenizer, data, data_args)
+        check_training(arguments, data, tokenizer, without_weights)
 
-    # Pre-trained model
-    run.now("loading the model")
-    model, newly_initialized = pretrained.load_model(model_args, config, task)
+        # Pre-trained model
+        run.now("loading the model")
+        model, newly_initialized = pretrained.load_model(model_args, config, task)
 
-    # Adapters
-    if run_args.adapter_path:
-        load_adapter(model, run_args.adapter_path)
-    else:
-        add_adapters(model, adapter_config, newly_initialized)
-        if run.resolved["head_start"] == "label_prior":
-            pretrained.set_label_prior_(model, data.train["label"], newly_initialized)
-    use_cheap_dropout(model)
+        # Adapters
+        if run_args.adapter_path:
+            load_adapter(model, run_args.adapter_path)
+        else:
+            add_adapters(model, adapter_config, newly_initialized)
+            if run.resolved["head_start"] == "label_prior":
+                pretrained.set_label_prior_(model, data.train["label"], newly_initialized)
+        use_cheap_dropout(model)
 
-    # Tokenised data, padded to each batch's longest example unless asked otherwise
-    run.now("tokenising")
-    sets = pretrained.encoded(data, tokenizer, config, data_args)
-    if data_args.pad_to_max_length:
-        collator = default_data_collator
-    else:
-        multiple = 8 if training_args.fp16 or training_args.bf16 else None
-        collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=multiple)
-    if run_args.cache_frozen_prefix:
-        autocast = torch.bfloat16 if training_args.bf16 else torch.float16 if training_args.fp16 else None
-        prefix = FrozenPrefix(model, usable_cache_folder(run_args.prefix_cache_dir), autocast)
-        collator = with_prefix(collator)
+        # Tokenised data, padded to each batch's longest example unless asked otherwise
+        run.now("tokenising")
+        sets = pretrained.encoded(data, tokenizer, config, data_args)
+        if data_args.pad_to_max_length:
+            collator = default_data_collator
+        else:
+            multiple = 8 if training_args.fp16 or training_args.bf16 else None
+            collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=multiple)
+        if run_args.cache_frozen_prefix:
+            autocast = torch.bfloat16 if training_args.bf16 else torch.float16 if training_args.fp16 else None
+            prefix = FrozenPrefix(model, usable_cache_folder(run_args.prefix_cache_dir), autocast)
+            collator = with_prefix(collator)
 
-    # Trainer
-    run.doing = "preparing the Trainer"
-    name = data_args.task_name or data_args.dataset_name or data_args.train_file or "files"
-    notes = {"task": name, "texts": list(task.texts), "label": data.label, "seed": training_args.seed}
-    notes["max_seq_length"] = data_args.max_seq_length
-    if model_args.tokenizer_name:
-        notes["tokenizer"] = model_args.tokenizer_name
-    kind = DiffPruningTrainer if adapter_config.method == "diff_pruning" else AdapterTrainer
-    with refused_by_the_trainer():
-        trainer = kind(
-            model=model,
-            args=training_args,
-            train_dataset=sets.train,
-            eval_dataset=next(iter(sets.evaluation.values()), None),
-            compute_metrics=metric_function(task),
-            data_collator=collator,
-            processing_class=tokenizer,
-            rates=run.resolved["learning_rates"],
-            notes=notes,
-            arguments=run.resolved,
-        )
-        if training_args.do_train:
-            trainer.check_optimizer_and_schedule()
-    if run_args.measure_contribution:
-        contribution = Contribution(trainer, task, run_args.max_train_metric_samples)  # the model is untrained yet
+        # Trainer
+        run.doing = "preparing the Trainer"
+        name = data_args.task_name or data_args.dataset_name or data_args.train_file or "files"
+        notes = {"task": name, "texts": list(task.texts), "label": data.label, "seed": training_args.seed}
+        notes["max_seq_length"] = data_args.max_seq_length
+        if model_args.tokenizer_name:
+            notes["tokenizer"] = model_args.tokenizer_name
+        kind = DiffPruningTrainer if adapter_config.method == "diff_pruning" else AdapterTrainer
+        with refused_by_the_trainer():
+            trainer = kind(
+                model=model,
+                args=training_args,
+                train_dataset=sets.train,
+                eval_dataset=next(iter(sets.evaluation.values()), None),
+                compute_metrics=metric_function(task),
+                data_collator=collator,
+                processing_class=tokenizer,
+                rates=run.resolved["learning_rates"],
+                notes=notes,
+                arguments=run.resolved,
+            )
+            if training_args.do_train:
+                trainer.check_optimizer_and_schedule()
+        if run_args.measure_contribution:
+            contribution = Contribution(trainer, task, run_args.max_train_metric_samples)  # the model is untrained yet
     checkpoint = run.checkpoint()
     if checkpoint:
-        check_adapter_fits(model, *read_adapter(checkpoint / ADAPTER_FOLDER), checkpoint, same_labels=True)
-        if training_args.do_train:
-            trainer.check_checkpoint(checkpoint)
+        with agreed():
+            adapter = read_adapter(checkpoint / ADAPTER_FOLDER)
+            check_adapter_fits(model, *adapter, checkpoint, same_labels=True)
+            if training_args.do_train:
+                trainer.check_checkpoint(checkpoint)
     if training_args.push_to_hub:
         run.doing = "asking the hub"
-        check_sharing(training_args)
+        with agreed():
+            check_sharing(training_args)
 
     run.begin(
         argv,
@@ -186,7 +193,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     )
     if run_args.cache_frozen_prefix:
         run.now("computing the frozen prefix")
-        sets = sets.mapped(lambda examples: prefix.of(examples, collator, training_args.eval_batch_size))
+        with first_before_others():
+            sets = sets.mapped(lambda examples: prefix.of(examples, collator, training_args.eval_batch_size))
         trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
     metrics: dict[str, Any] = {}
 
@@ -214,9 +222,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         }
         if run_args.measure_contribution:
             run.record["contribution"] = contribution.measured()
-        save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which NaN does not survive
         run.record["history"] = history_of(trainer.state.log_history)
         run.record["best_epoch"] = best_of(run.record["history"], task)
+        if is_first():
+            save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which NaN does not survive
 
     # Evaluation, of both sets where the task is MNLI
     if training_args.do_eval:
@@ -228,8 +237,9 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
                 run.record["one_class"] = run.record.get("one_class", {}) | {f"eval{suffix}": only}
     if training_args.do_train:
         trained = training_of(data_args, task, metrics, run.record["command"])
-        write_card(model, run.path / ADAPTER_FOLDER, notes, trained)
-        run.record["adapter_bytes"] = size_of_adapter(run.path / ADAPTER_FOLDER)
+        if is_first():
+            write_card(model, run.path / ADAPTER_FOLDER, notes, trained)
+            run.record["adapter_bytes"] = size_of_adapter(run.path / ADAPTER_FOLDER)
 
     # Prediction
     if training_args.do_predict:
@@ -249,4 +259,6 @@ def _announce(doing: str, argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    processes.part(code)
+    sys.exit(code)

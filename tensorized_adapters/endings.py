@@ -10,6 +10,7 @@ from typing import Optional
 from .entry import raise_on_signals, settled
 from .errors import RunFailed, Terminated, UsageError, one_line
 from .files import write_aside
+from .processes import leaves_it_to_the_first, rank
 
 TRACEBACK_FILE = "traceback.txt"
 
@@ -31,15 +32,21 @@ def run(main: Callable[[list[str]], int]) -> int:
         return tell("failed", unexpected(error), 1)
 
 
-def tell(what: str, message: object, code: int) -> int:
-    """Say on stderr, on a line of its own, how it ended; returns ``code``."""
+def tell(what: str, message: object, code: int, error: Optional[BaseException] = None) -> int:
+    """Say on stderr, on a line of its own, how it ended; returns ``code``.
+
+    Of a run of several processes one says it: another is silent about an ``error`` that the first one tells.
+    """
     settled()
+    if leaves_it_to_the_first(error):
+        return code
     tqdm = sys.modules.get("tqdm")
     for bar in list(getattr(tqdm and tqdm.tqdm, "_instances", ())):  # else they are drawn once more, below the line
         bar.close()
     # A progress bar leaves the cursor at its end.
     start = "\n" if getattr(getattr(sys.stderr, "buffer", None), "mid_line", False) else ""
-    print(f"{start}{what}: {one_line(message)}", file=sys.stderr)
+    of_process = f"rank {rank()}: " if rank() else ""
+    print(f"{start}{what}: {of_process}{one_line(message)}", file=sys.stderr)
     return code
 
 

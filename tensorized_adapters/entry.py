@@ -12,6 +12,7 @@ import signal
 import sys
 
 from .errors import Terminated
+from .processes import is_first
 
 
 def begin() -> None:
@@ -86,7 +87,8 @@ def _stream(handle: int, old: io.TextIOWrapper | None) -> io.TextIOWrapper:
 def _end_at_once(number: int, _) -> None:
     word = "interrupted" if number == signal.SIGINT else "terminated"
     try:
-        os.write(2, f"{word}: before anything was begun\n".encode())
+        if is_first():
+            os.write(2, f"{word}: before anything was begun\n".encode())
     finally:
         os._exit(128 + number)
 

@@ -103,13 +103,6 @@ def test_gradient_checkpointing(name):
         torch.testing.assert_close(gradient, expected[key], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.cells("two processes", shown="refused")
-@every
-def test_two_processes_are_refused(of_architecture, capsys, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "one run is one process" in refused(capsys, argv(of_architecture), of_architecture["output_dir"])
-
-
 # A few of different making: a compilation takes seconds.
 COMPILED = ["bert", "deberta-v2", "modernbert", "gpt2", "llama"]
 

@@ -51,6 +51,7 @@ def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     git, machine = record.get("git") or {}, record.get("machine") or {}
     arguments |= {f"{name} version": version for name, version in record.get("versions", {}).items()}
     arguments |= {"version": record.get("version"), "commit": git.get("commit"), "threads": record.get("threads")}
+    arguments.setdefault("processes", 1)
     arguments |= {"gpu": machine.get("gpu"), "gpus": machine.get("gpus_used")}
     return arguments, data | {"metric": record["primary_metric"]}
 

@@ -1,12 +1,12 @@
 """What is refused at the door: flags out of range, flags that exclude each other, files that cannot be read."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from ..data.arguments import FILE_FLAGS
 from ..defaults import METHOD_FIELDS
 from ..errors import UsageError, need
+from ..processes import count
 from .flags import Arguments
 from .trainer_flags import check_ranges, check_trainer_flags
 
@@ -49,8 +49,12 @@ def check_together(arguments: Arguments) -> None:
         raise UsageError("evaluating an untrained adapter tells nothing: give --do_train, or --adapter_path FOLDER")
     if training.push_to_hub and not training.do_train:
         raise UsageError("--push_to_hub uploads what a run has trained: give --do_train, or leave it out")
-    if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
-        raise UsageError("one run is one process: start it without torchrun, and several runs side by side instead")
+    if count() > 1 and training.world_size != count():
+        raise UsageError(
+            f"{count()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
+        )
+    if count() > 1 and "accelerator_config" in arguments.given:
+        raise UsageError("--accelerator_config is for one process: how several share batches is settled; leave it out")
     if training.report_to:
         from transformers.integrations import get_available_reporting_integrations
 

@@ -18,6 +18,7 @@ from ..config import AdapterConfig
 from ..data.arguments import FILE_FLAGS, DataTrainingArguments
 from ..defaults import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, PUBLISHED_LEARNING_RATE, TABLE
 from ..errors import RaisesUsageErrors, UsageError, quoted
+from ..processes import count
 from ..settings import unused_fields
 from .argument_checks import check_together, check_values
 from .dropped_flags import DroppedArguments, settle_warmup
@@ -125,6 +126,7 @@ def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
     resolved["head_start"] = arguments.run.head_start or ("label_prior" if config.calibrated else "random")
     resolved["learning_rates"] = resolve_rates(arguments, config)
     resolved["input_sha256"] = input_hashes(arguments)
+    resolved["processes"] = count()
     if arguments.saved:
         resolved["adapter_sha256"] = arguments.saved["weights_sha256"]
     # One place has several spellings; hub ids, which are no paths, stay as they are.
@@ -172,6 +174,8 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
         defaults["eval_strategy"] = "epoch"
     if (given.get("bf16") or given.get("bf16_full_eval")) and not torch.cuda.is_available():
         defaults["use_cpu"] = True  # TrainingArguments refuses bfloat16 on CPU unless it is asked for in so many words
+    if count() > 1 and not torch.accelerator.is_available():
+        defaults["use_cpu"] = True  # and takes each of several processes for the only one
     defaults["learning_rate"] = TABLE[adapter.method].learning_rate
     if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}

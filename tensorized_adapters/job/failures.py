@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..endings import unexpected
 from ..errors import RunFailed, Terminated, UsageError
+from ..processes import is_lost_peer
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # As libraries put it that write by themselves: torch.save, datasets, and whoever tells the system's own words.
@@ -36,6 +37,9 @@ def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> B
         return RunFailed(str(error))
     if isinstance(error, (UsageError, RunFailed, KeyboardInterrupt, Terminated, SystemExit, GeneratorExit)):
         return error
+    if is_lost_peer(error):
+        kept = "; the same command goes on from the newest checkpoint" if began else ""
+        return RunFailed(f"while {doing}: another process of this run has ended{kept}")
     if is_out_of_memory(error):
         return RunFailed(
             f"out of memory while {doing}: try a smaller --per_device_train_batch_size or --max_seq_length"

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ _OF_THE_STATE = (
     "learning_rate layer_norm_learning_rate head_learning_rate weight_decay adam_beta1 adam_beta2 "
     "adam_epsilon optim_args lr_scheduler_type diff_final_learning_rate diff_gate_learning_rate"
 ).split()
+# What the examples of a step are counted from.
+_BATCH = ("processes", "per_device_train_batch_size", "gradient_accumulation_steps")
 # What a model's folder is read for; what else lies there does not count.
 _MODEL_FILES = ("*.safetensors", "*.bin", "*.index.json", "config.json", "*.py")
 _TOKENIZER_FILES = ("*token*.json", "vocab*", "merges.txt", "*.model")
@@ -79,6 +82,8 @@ def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
     if plain.get("bf16") or plain.get("bf16_full_eval"):
         plain["use_cpu"] = False  # set where there is no GPU: the same command is the same run on any machine
     plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)
+    if plain.get("processes") == 1:
+        del plain["processes"]  # which earlier records do not tell
     if hashes := plain.get("input_sha256"):  # once by the files' names, then by their flags
         for role, flag in zip(ROLES, FILE_FLAGS):
             for name in (flag, Path(plain.get(flag) or "").name):
@@ -95,11 +100,18 @@ def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What tells two runs' arguments apart, each in words; empty if both give the same result.
 
-    Contents count as changed where both know them: earlier records hold the hashes of data files alone.
+    Contents count as changed where both know them: earlier records hold the hashes of data files alone. Another number
+    of processes gives the same result, to rounding, if each step has as many examples.
     """
     before, now = effective_arguments(before), effective_arguments(now)
+    lines = []
+    if before.get("processes") != now.get("processes"):
+        there, here = _batch(before), _batch(now)
+        lines = [] if there == here else [f"{there} examples a step there, {here} now, in all processes together"]
+        skip = (*_BATCH, "use_cpu")  # which is set for several processes where there is no GPU
+        before, now = ({k: v for k, v in arguments.items() if k not in skip} for arguments in (before, now))
     hashes = [arguments.pop("input_sha256", None) or {} for arguments in (before, now)]
-    lines = _changes(before, now, sorted(before.keys() | now.keys()))
+    lines += _changes(before, now, sorted(before.keys() | now.keys()))
     changed = [role for role in (*ROLES, *_PLACES) if role in hashes[0] and role in hashes[1]]
     return lines + [f"other contents of the {role} files" for role in changed if hashes[0][role] != hashes[1][role]]
 
@@ -107,6 +119,14 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def contradictions(checkpoint: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The arguments that a resumed run would not obey, since they are in the state of the checkpoint's optimizer."""
     return _changes(effective_arguments(checkpoint), effective_arguments(now), _OF_THE_STATE)
+
+
+def _batch(arguments: dict[str, Any]) -> int:
+    """How many examples a step has, in all processes together."""
+    try:
+        return math.prod(int(arguments.get(name, 1)) for name in _BATCH)
+    except (TypeError, ValueError):
+        raise UsageError("its arguments are not those of a run of this program") from None
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], names: list[str]) -> list[str]:

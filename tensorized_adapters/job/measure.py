@@ -12,6 +12,7 @@ from ..data.loading import Data
 from ..data.metrics import GlueMetric, predictions_of
 from ..data.tasks import Task
 from ..errors import quoted
+from ..processes import is_first
 from ..training.sampler import longest_first
 from .results import write_evaluation, write_predictions
 from .run_folder import EVALUATION_FILE
@@ -63,7 +64,8 @@ def evaluate(
     """
     output = trainer.predict(examples, metric_key_prefix="eval")
     logits, labels = _in_file_order(examples, _logits(output), output.label_ids)
-    write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
+    if is_first():
+        write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
     metrics = {f"{name}{suffix}": value for name, value in output.metrics.items()}
     return metrics | {f"eval_samples{suffix}": len(examples)}, _only_class(logits, task)
 
@@ -72,7 +74,8 @@ def predict(trainer: Trainer, examples: Dataset, task: Task, path: Path) -> None
     """Write a prediction set's submission file, in GLUE's format."""
     output = trainer.predict(examples, metric_key_prefix="predict")
     (predictions,) = _in_file_order(examples, predictions_of(_logits(output), task))
-    write_predictions(path, predictions, task)
+    if is_first():
+        write_predictions(path, predictions, task)
 
 
 def prediction_files(data: Data) -> list[str]:

@@ -18,6 +18,7 @@ from ..entry import raise_on_signals, settled
 from ..errors import Terminated, UsageError, one_line
 from ..files import write_json
 from ..methods.tensorized import rank_within
+from ..processes import agreed, from_first, is_first
 from ..saving.format import read_adapter, read_config
 from ..saving.upgrade import moments_still_hold
 from ..training.checkpoints import ADAPTER_FOLDER, arguments_of, flaw_of_checkpoint, newest_whole_checkpoint
@@ -31,7 +32,7 @@ from .run_folder import RECORD_FILE, RESULTS_FILE, RunFolder, Start, inspect_fol
 
 
 class Run:
-    """What the script needs of a run; made by :func:`open_run`.
+    """What the script needs of a run; made by :func:`open_run`. It writes in the first process alone.
 
     Attributes:
         path: its folder.
@@ -60,13 +61,18 @@ class Run:
         print(f"{doing} ...", flush=True)
 
     def checkpoint(self) -> Optional[Path]:
-        """The checkpoint to go on from, or None; a line says which newer ones are passed over.
+        """The checkpoint to go on from, or None; a line says which newer ones are passed over. For all processes.
 
         Without ``--resume_from_checkpoint`` only one that was trained under this run's arguments will do.
 
         Raises:
             UsageError: if it cannot be read, or was named and cannot go on under this run's arguments.
         """
+        with agreed():
+            found = self._checkpoint_to_go_on_from() if is_first() else None
+        return from_first(found)
+
+    def _checkpoint_to_go_on_from(self) -> Optional[Path]:
         value, training = self._arguments.training.resume_from_checkpoint, self._arguments.training.do_train
         checkpoint = _named_checkpoint(self._arguments)
         if checkpoint is None and (self._start.kind != "resume" or not training):
@@ -95,6 +101,9 @@ class Run:
             raise UsageError(f"{checkpoint} goes on as its optimizer was set ({', '.join(odd[:4])}); {mend}")
         if odd := differences(arguments, self.resolved):
             self._arguments.notes.append(f"{checkpoint} was trained under other arguments ({', '.join(odd[:4])})")
+        if (there := arguments.get("processes", 1)) != (here := self.resolved["processes"]):
+            what = f"{checkpoint} was trained in {there} process(es), this run has {here}"
+            self._arguments.notes.append(f"{what}: sums are rounded otherwise, and dropout is drawn anew")
 
     def begin(self, argv: list[str], **known: Any) -> None:
         """Write the record, with what is ``known`` before training, and say what is trained.
@@ -102,14 +111,16 @@ class Run:
         Nothing was written before, and nothing is refused after.
         """
         arguments = self._arguments
-        if arguments.run.overwrite_output_dir:
-            self._folder.clear(self._start.record)
-        self._folder.remove_remains()
-        (self.path / TRACEBACK_FILE).unlink(missing_ok=True)  # of the start before
         self.record = new_record(argv, self.resolved, arguments.given, arguments.training.seed)
         self.record |= {"threads": self.threads} | known
-        self.record["machine"]["gpus_used"] = arguments.training.n_gpu
-        self._folder.write_record(self.record)
+        self.record["machine"]["gpus_used"] = arguments.training.n_gpu * self.resolved["processes"]
+        with agreed():
+            if self._folder:
+                if arguments.run.overwrite_output_dir:
+                    self._folder.clear(self._start.record)
+                self._folder.remove_remains()
+                (self.path / TRACEBACK_FILE).unlink(missing_ok=True)  # of the start before
+                self._folder.write_record(self.record)
         self.began = time.time()
         for note in arguments.notes:
             print(f"note: {note}")
@@ -117,6 +128,8 @@ class Run:
 
     def finish(self) -> None:
         """Write ``record["metrics"]`` as the results, and the record."""
+        if not self._folder:
+            return
         self.record["peak_memory_bytes"] = peak_memory()
         write_json(self.path / RESULTS_FILE, self.record["metrics"])
         self.record |= {"seconds": round(time.time() - self.began, 3), "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
@@ -125,6 +138,8 @@ class Run:
 
     def fail(self, error: BaseException) -> None:
         """Write into the record that and why the run ended early."""
+        if not self._folder:
+            return
         self.record["status"] = "interrupted" if isinstance(error, (KeyboardInterrupt, Terminated)) else "failed"
         self.record["reason"] = one_line(error) or type(error).__name__
         with contextlib.suppress(OSError):  # of a full disk
@@ -155,20 +170,23 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()  # of loading weights; training keeps its own
     raise_on_signals()
-    settle(arguments)
-    resolved = resolved_arguments(arguments)
     path = Path(arguments.training.output_dir)
-    start = _inspect(path, resolved, arguments)
-    if start.kind == "finished":
-        yield Run(arguments, resolved, start, None)
-        return
-    with RunFolder(path) as folder:
-        start = _inspect(path, resolved, arguments)  # again: it may have changed until it was locked
-        run = Run(arguments, resolved, start, folder)
+    with contextlib.ExitStack() as held:
+        with agreed():
+            settle(arguments)
+            resolved = resolved_arguments(arguments)
+            start, folder = None, None
+            if is_first():
+                start = _inspect(path, resolved, arguments)
+                if start.kind != "finished":
+                    folder = held.enter_context(RunFolder(path))
+                    start = _inspect(path, resolved, arguments)  # again: it may have changed until it was locked
+                if start.kind != "finished":
+                    _check_inputs_survive(path, arguments)
+        run = Run(arguments, resolved, from_first(start), folder)
         if run.finished:
             yield run
             return
-        _check_inputs_survive(path, arguments)
         torch.set_num_threads(run.threads)
         try:
             yield run
@@ -199,10 +217,8 @@ def settle(arguments: Arguments) -> None:
     training = arguments.training
     if training.n_gpu > 1:
         # The Trainer would split each batch over all of them with nn.DataParallel, and multiply its size.
-        arguments.notes.append(
-            f"{training.n_gpu} GPUs are visible and a run uses one, {training.device}; CUDA_VISIBLE_DEVICES chooses "
-            "it, and several runs side by side use them all"
-        )
+        how = "CUDA_VISIBLE_DEVICES chooses it; several runs side by side, or one under torchrun, use them all"
+        arguments.notes.append(f"{training.n_gpu} GPUs are visible and a run uses one, {training.device}; {how}")
         training._n_gpu = 1
 
 

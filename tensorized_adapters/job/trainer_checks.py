@@ -34,8 +34,9 @@ def check_training(
         raise UsageError(f"--metric_for_best_model {metric} is unknown here; known: {', '.join(sorted(metrics))}")
     if task.labels is None and training.label_smoothing_factor:
         raise UsageError("--label_smoothing_factor is for classes, and these labels are scores; leave it out")
-    if training.dataloader_drop_last and data.train and len(data.train) < training.train_batch_size:
-        raise UsageError("--dataloader_drop_last leaves no batch: the training set is smaller than one")
+    step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+    if training.dataloader_drop_last and data.train and len(data.train) < step:
+        raise UsageError("--dataloader_drop_last leaves no step: the training set is smaller than the batch of one")
     if training.activation_checkpointing and not model.supports_gradient_checkpointing:
         raise UsageError(
             f"--activation_checkpointing is not to be had with a {model.config.model_type} model; leave it out"

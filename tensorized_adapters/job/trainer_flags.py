@@ -29,7 +29,7 @@ RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("dataloader_num_workers", "at least 0 and at most 256", lambda value: 0 <= value <= 256),
     ("seed data_seed", "at least 0 and below 2**32", lambda value: 0 <= value < 2**32),
     ("label_smoothing_factor adam_beta1 adam_beta2", "at least 0 and below 1", lambda value: 0 <= value < 1),
-    ("local_rank", "0 or -1: one run is one process", lambda value: value in (-1, 0)),
+    ("local_rank", "0 or -1: torchrun tells each process its own", lambda value: value in (-1, 0)),
 )
 _SIZED = 2**31  # counts beyond it overflow in the libraries below
 _OF_THEIR_OWN = ("seed", "data_seed")
@@ -46,16 +46,16 @@ CHOICES = {
 }
 JSON_OBJECTS = ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
 
-_ONE_DEVICE = "the trained part fits on one device"
+_PLAIN = "the trained part fits on one device, and torchrun --nproc_per_node trains on several by plain data parallel"
 _WHOLE = "metrics need all predictions of an evaluation"
 _EXACT = "a resumed run could not equal an uninterrupted one"
 _KERNELS = "it has no kernels for these models"
 _COLUMNS = "the order of examples and the model's inputs are this program's"
 UNSUPPORTED = {
-    "deepspeed": _ONE_DEVICE,
-    "fsdp": _ONE_DEVICE,
-    "fsdp_config": _ONE_DEVICE,
-    "parallelism_config": _ONE_DEVICE,
+    "deepspeed": _PLAIN,
+    "fsdp": _PLAIN,
+    "fsdp_config": _PLAIN,
+    "parallelism_config": _PLAIN,
     "batch_eval_metrics": _WHOLE,
     "prediction_loss_only": _WHOLE,
     "label_names": _WHOLE,

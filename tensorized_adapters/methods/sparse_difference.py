@@ -15,6 +15,8 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from ..processes import share_
+
 # The stretch of the hard-concrete distribution and the gates' start, as in the authors' code; its temperature is 1.
 LOW, HIGH, GATE_START = -1.5, 1.5, 5.0
 
@@ -137,10 +139,13 @@ class SparseDifference:
 
     def draw_for_pass(self, model: nn.Module, _) -> None:
         """Noise for one forward pass, while searching: drawn before it, as a hook of the model, so that activations
-        that are computed again find the same and leave the random state alone."""
+        that are computed again find the same and leave the random state alone. Of several processes all have the
+        first one's: they share the gates."""
         for part in self.parts.values() if model.training else ():
             if part.searching:
                 part.draw()
+                for noise in part.noise:
+                    share_(noise)
 
     def expected_count(self) -> Tensor:
         return sum(part.expected_count() for part in self.parts.values())

@@ -8,7 +8,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_pt_utils import safe_globals
 
-from .checkpoints import checkpoint_at, copy_checkpoint, rotate_checkpoints, seal_checkpoint
+from .checkpoints import checkpoint_at, copy_checkpoint, random_states_in, rotate_checkpoints, seal_checkpoint
 from .training_state import best_checkpoint
 
 
@@ -44,13 +44,16 @@ class WholeCheckpoints(TrainerCallback):
         if state.best_global_step and args.load_best_model_at_end:
             best = best_checkpoint(self.resumed_from, state)
             here = checkpoint_at(Path(args.output_dir), state.best_global_step)
-            if best.resolve() != here.resolve():
+            if best.resolve() != here.resolve() and state.is_world_process_zero:
                 copy_checkpoint(best, here)
             state.best_model_checkpoint = str(here)
 
     def on_save(self, args, state, control, **kwargs) -> None:
+        if not state.is_world_process_zero:
+            return
         checkpoint = checkpoint_at(Path(args.output_dir), state.global_step)
-        _rewrite_rng_state(checkpoint / "rng_state.pth")
+        for path in random_states_in(checkpoint):
+            _rewrite_rng_state(path)
         seal_checkpoint(checkpoint)
         rotate_checkpoints(Path(args.output_dir), self.limit, state.best_model_checkpoint)
 

@@ -32,7 +32,8 @@ STEP_LOSSES_FILE = "step_losses.json"
 SEARCH_STATE_FILE = "difference_search.safetensors"  # of diff pruning, until it has pruned
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
-_ESSENTIAL = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", STEP_LOSSES_FILE}
+_ESSENTIAL = {"optimizer.pt", "scheduler.pt", "trainer_state.json", STEP_LOSSES_FILE}
+_RANDOM = re.compile(r"rng_state(_\d+)?\.pth")  # of the only process, or of each one
 _OURS = _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", SEARCH_STATE_FILE, ARGUMENTS_FILE, MANIFEST_FILE, INCOMPLETE_FILE}
 _IN_ADAPTER_FOLDER = {f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES}
 _ASIDE = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")
@@ -96,6 +97,8 @@ def flaw_of_checkpoint(path: Path) -> Optional[str]:
     except (ValueError, AttributeError, TypeError, RecursionError):
         return "its manifest cannot be read"
     essential = _ESSENTIAL | {f"{ADAPTER_FOLDER}/{name}" for name in (CONFIG_FILE, WEIGHTS_FILE)}
+    if "rng_state_0.pth" not in manifest:
+        essential.add("rng_state.pth")
     lacking = essential - set(manifest)
     return f"{min(lacking)} is not in its manifest" if lacking else None
 
@@ -157,7 +160,7 @@ def copy_checkpoint(path: Path, to: Path) -> None:
     """Copy a whole checkpoint's files."""
     begin_checkpoint(to)
     (to / ADAPTER_FOLDER).mkdir()
-    for name in sorted(_OURS - ADAPTER_FILES - {MANIFEST_FILE, INCOMPLETE_FILE} | _IN_ADAPTER_FOLDER):
+    for name in sorted(_ours_in(path) - ADAPTER_FILES - {MANIFEST_FILE, INCOMPLETE_FILE} | _IN_ADAPTER_FOLDER):
         if (path / name).is_file():
             shutil.copyfile(path / name, to / name)
     seal_checkpoint(to)
@@ -172,10 +175,20 @@ def clear_checkpoint(folder: Path) -> None:
         if (folder / MANIFEST_FILE).is_file():
             os.replace(folder / MANIFEST_FILE, folder / INCOMPLETE_FILE)
         clear_folder(folder / ADAPTER_FOLDER, ADAPTER_FILES)
-        clear_folder(folder, _OURS - {INCOMPLETE_FILE})
+        clear_folder(folder, _ours_in(folder) - {INCOMPLETE_FILE})
         (folder / INCOMPLETE_FILE).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not there, or not empty
         folder.rmdir()
+
+
+def random_states_in(folder: Path) -> list[Path]:
+    """The files of random states of a checkpoint: one, or one for each process."""
+    return [path for path in folder.glob("rng_state*.pth") if _RANDOM.fullmatch(path.name)]
+
+
+def _ours_in(folder: Path) -> set[str]:
+    """The names that files of ours may have in a checkpoint's folder."""
+    return _OURS | {path.name for path in random_states_in(folder)}
 
 
 def _is_ours(folder: Path) -> bool:
@@ -184,7 +197,9 @@ def _is_ours(folder: Path) -> bool:
 
 def _unsealed(folder: Path) -> bool:
     """Whether files of our names are there, but neither our seal nor our mark: they may be anybody's."""
-    return not _is_ours(folder) and any(os.path.lexists(folder / name) for name in _OURS | _IN_ADAPTER_FOLDER)
+    return not _is_ours(folder) and any(
+        os.path.lexists(folder / name) for name in _ours_in(folder) | _IN_ADAPTER_FOLDER
+    )
 
 
 def clear_folder(folder: Path, ours: set[str]) -> None:

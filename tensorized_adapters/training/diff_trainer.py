@@ -1,10 +1,12 @@
 """Training in two phases: the search for the entries of a sparse difference, then what was kept."""
 
+import contextlib
 from pathlib import Path
 from typing import Optional
 
 import safetensors.torch
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from ..config import AdapterConfig
 from ..files import write_aside
@@ -39,7 +41,10 @@ class DiffPruningTrainer(AdapterTrainer):
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         if self.difference.searching and self.state.global_step >= self._search_steps():
             self._end_search()
-        return super().training_step(model, inputs, num_items_in_batch)
+        # The loop goes on with the model as it was wrapped before the search ended.
+        sums = model is self.model_wrapped or self.accelerator.sync_gradients
+        with contextlib.nullcontext() if sums else self.model_wrapped.no_sync():
+            return super().training_step(self.model_wrapped, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         """The task's loss; while searching its gradient is that of the loss and the penalty."""
@@ -53,6 +58,11 @@ class DiffPruningTrainer(AdapterTrainer):
         output = super().train(*args, **kwargs)
         self.difference.fix()  # if a callback ended training before the search was over
         return output
+
+    def _wrap_model(self, *args, **kwargs):
+        """Of a parameter of which nothing was kept there is no gradient to wait for."""
+        self.accelerator.ddp_handler.find_unused_parameters = not self.difference.searching
+        return super()._wrap_model(*args, **kwargs)
 
     def _search_steps(self) -> int:
         """Of at least two steps each phase has one at least."""
@@ -74,12 +84,19 @@ class DiffPruningTrainer(AdapterTrainer):
             for gone in set(group["params"]) - set(new["params"]):
                 optimizer.state.pop(gone, None)
             group["params"] = new["params"]
+        if isinstance(
+            self.model_wrapped, DistributedDataParallel
+        ):  # which sums the gradients that it knew at its start
+            before, model = self.model_wrapped, self._wrap_model(self.model)
+            options = self.accelerator.ddp_handler.to_kwargs()
+            options |= {"device_ids": before.device_ids, "output_device": before.output_device}
+            self.model_wrapped = DistributedDataParallel(model, **options)
 
     # Checkpoints: while searching, the dense values and gates are training state, as the optimizer's moments are.
 
     def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
         super()._save(output_dir, state_dict)
-        if self.difference.searching:
+        if self.difference.searching and self.args.should_save:
             state = {name: p.detach().cpu().contiguous() for name, p in self.difference.search_state().items()}
             write_aside(Path(output_dir) / SEARCH_STATE_FILE, safetensors.torch.save(state))
 

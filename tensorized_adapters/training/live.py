@@ -6,6 +6,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
+from ..processes import is_first
+
 # What a bar over a set of examples is about, by the prefix of its metrics' names.
 _BARS = {"eval": "evaluating", "train": "measuring on the training set", "predict": "predicting"}
 _FORMAT = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed} gone, {remaining} left, {rate_fmt}]"
@@ -31,13 +33,14 @@ class LiveOutput(TrainerCallback):
             state.logging_steps = max(1, int(state.max_steps * args.logging_steps))
         count = torch.get_num_threads()
         threads = f" ({count} thread{'s' * (count > 1)})" if args.device.type == "cpu" else ""
-        batch = args.train_batch_size * args.gradient_accumulation_steps
+        threads += f" in {args.world_size} processes" if args.world_size > 1 else ""
+        batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         begin = f", from step {state.global_step:,} on" if state.global_step else ""
         self._say(
             f"training {model.name_or_path or model.config.model_type} on {args.device}{threads}: "
             f"{len(train_dataloader.dataset):,} examples, {state.max_steps:,} steps of {batch}{begin}"
         )
-        if not args.disable_tqdm:
+        if not args.disable_tqdm and is_first():
             self._training = _bar("training", state.max_steps, leave=True)
             self._training.update(state.global_step)
 
@@ -51,7 +54,7 @@ class LiveOutput(TrainerCallback):
             self._training = None
 
     def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs) -> None:
-        if self._evaluation is None and not args.disable_tqdm:
+        if self._evaluation is None and not args.disable_tqdm and is_first():
             self._evaluation = _bar(_BARS[self.doing], len(eval_dataloader), leave=False)
         if self._evaluation is not None:
             self._evaluation.update()

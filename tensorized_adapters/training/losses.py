@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from ..errors import RunFailed
+from ..processes import mean_over_processes, told_once
 
 ADVICE = "try a lower --learning_rate; checkpoints that were saved before are kept"
 
@@ -46,12 +47,13 @@ class StepLosses(TrainerCallback):
         Raises:
             RunFailed: if a loss or a norm is not finite, naming the first step of one.
         """
-        losses, norms = _fetched(self._losses), _fetched(self._norms)
+        losses, norms = _fetched(self._losses, over_processes=True), _fetched(self._norms)
         self._losses, self._norms = [], []
         for i, loss in enumerate(losses):
             for what, number in (("loss", loss), ("gradient", norms[i] if norms else 0.0)):
                 if not math.isfinite(number):
-                    raise RunFailed(f"the {what} is {number} at step {len(self.values) + 1}; {ADVICE}")
+                    where = f"the {what} is {number} at step {len(self.values) + 1}"
+                    raise told_once(RunFailed(f"{where}; {ADVICE}"))
             self.values.append(loss)
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
@@ -62,5 +64,9 @@ class StepLosses(TrainerCallback):
         self.read()
 
 
-def _fetched(numbers: list[Tensor]) -> list[float]:
-    return torch.stack(numbers).tolist() if numbers else []
+def _fetched(numbers: list[Tensor], over_processes: bool = False) -> list[float]:
+    """Losses are means over all processes; norms are the same in each."""
+    if not numbers:
+        return []
+    values = torch.stack(numbers)
+    return (mean_over_processes(values) if over_processes else values).tolist()

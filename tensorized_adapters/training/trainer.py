@@ -3,6 +3,7 @@ data order."""
 
 import copy
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Optional
 
@@ -11,17 +12,19 @@ import torch
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, get_scheduler
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..errors import RunFailed, UsageError
 from ..files import write_json
 from ..methods.parameters import groups_at
+from ..processes import told_once
 from ..saving.adapter import load_adapter, save_adapter
 from .callbacks import SaveAfterEvaluation, WholeCheckpoints
 from .checkpoints import ADAPTER_FOLDER, ARGUMENTS_FILE, STEP_LOSSES_FILE, begin_checkpoint
 from .live import LiveOutput
 from .losses import ADVICE, StepLosses
 from .sampler import EpochSampler
+from .shares import Sharing, cut, filled_up
 from .training_state import (
     SCALER_FILE,
     SCHEDULER_FILE,
@@ -52,8 +55,11 @@ class AdapterTrainer(Trainer):
         kwargs["model"].accepts_loss_kwargs = False
         kwargs["args"] = copy.copy(kwargs["args"])  # a few are changed below
         kwargs["args"].push_to_hub = False  # the Trainer would upload the whole folder of the run
+        if kwargs["args"].ddp_find_unused_parameters is None:
+            kwargs["args"].ddp_find_unused_parameters = False  # all that is trained is used
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
+        self._weights, self._weight = iter(()), 1.0  # of the batches of a step, and of one
         for printing in (PrinterCallback, ProgressCallback):
             self.remove_callback(printing)
         self._live = LiveOutput()
@@ -61,6 +67,7 @@ class AdapterTrainer(Trainer):
         self.add_callback(self.losses)
         self.add_callback(SaveAfterEvaluation())
         self.args.logging_nan_inf_filter = False  # would hide what the losses report
+        self.args.save_on_each_node = False  # the first process writes, for all machines
         # What we do in the Trainer's stead. Its grouping by length shuffles evaluation too and does not resume to the
         # same bits, its drop_last leaves out evaluated examples, and its rotation removes whole folders.
         self._sampling, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
@@ -98,17 +105,52 @@ class AdapterTrainer(Trainer):
         return loader
 
     def _get_train_sampler(self, train_dataset=None) -> Optional[Sampler]:
-        """Seeded by (data seed, epoch); the dataset that comes in lacks the columns that the model does not take."""
-        size, batch_size = len(self.train_dataset), self.args.train_batch_size
+        """Seeded by (data seed, epoch), in batches of a step of all processes, so that the order is the same for any
+        number of them; the dataset that comes in lacks the columns that the model does not take."""
+        size, batch_size = len(self.train_dataset), self.get_total_train_batch_size(self.args)
         if self._sampling == "sequential":
-            return SequentialSampler(range(size - size % batch_size if self._drop_last else size))
-        lengths = self.train_dataset["length"][:] if self._sampling == "group_by_length" else None
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return EpochSampler(size, seed, batch_size, lengths, self._drop_last)
+            self._order = SequentialSampler(range(size - size % batch_size if self._drop_last else size))
+        else:
+            lengths = self.train_dataset["length"][:] if self._sampling == "group_by_length" else None
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            self._order = EpochSampler(size, seed, batch_size, lengths, self._drop_last)
+        return self._order
 
-    # Losses
+    def _run_epoch(self, *args, epoch: int, **kwargs) -> None:
+        """In the order of this epoch: accelerate does not reach the sampler behind the batches of several processes
+        that a resumed epoch skips."""
+        if isinstance(self._order, EpochSampler):
+            self._order.set_epoch(epoch)
+        super()._run_epoch(*args, epoch=epoch, **kwargs)
+
+    # Losses: means over the examples of a step, in whatever process they are
+
+    def train(self, *args, **kwargs) -> TrainOutput:
+        """With draws of its own in each process: masks of dropout that are equal would be no more than one."""
+        if self.args.process_index:
+            torch.manual_seed(self.args.seed + self.args.process_index)
+        with warnings.catch_warnings():  # of gradients that lie transposed in memory, and are small
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+            return super().train(*args, **kwargs)
+
+    def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list, Any]:
+        """The batches of a step, without the examples that fill them up."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        args = self.args
+        sharing = Sharing(len(self._order), args.train_batch_size, args.world_size, args.gradient_accumulation_steps)
+        counts, weights = zip(*sharing.of_step(self.state.global_step, args.process_index))
+        self._weights = iter(weights)
+        return [cut(batch, count) for batch, count in zip(batches, counts, strict=True)], items
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        """In training weighted by how many of its step's examples this batch has."""
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        if model.training and self._weight != 1:
+            loss = loss * self._weight
+        return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        self._weight = next(self._weights, 1.0)
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.losses.add(loss, ends_step=self.accelerator.sync_gradients)
         return loss
@@ -140,6 +182,14 @@ class AdapterTrainer(Trainer):
             self._check_finite(value, name)
         return output
 
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None) -> tuple:
+        """The Trainer's, whose last batch in several processes is filled up: the loss is that of its own examples."""
+        state, size = self.accelerator.gradient_state, len(next(iter(inputs.values())))
+        if self.args.world_size > 1 and state.end_of_dataloader and state.remainder > 0:
+            inputs = cut(inputs, min(state.remainder - self.args.process_index * size, size))
+        loss, *outputs = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        return loss, *(filled_up(output, size) for output in outputs)
+
     def _metrics_of_numbers(self, output: EvalPrediction) -> dict[str, float]:
         self._check_logits(output.predictions)
         return self._metrics_of(output)
@@ -150,11 +200,24 @@ class AdapterTrainer(Trainer):
     def _check_finite(self, values: np.ndarray | float, what: str) -> None:
         if not np.isfinite(values).all():
             advice = ADVICE if self.args.do_train else "the model or its adapter cannot be used as it is"
-            raise RunFailed(f"{what} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}")
+            raise told_once(RunFailed(f"{what} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}"))
 
     # Checkpoints: of what was trained, and nothing else
 
+    def save_model(self, *args, **kwargs) -> None:
+        """Nobody writes into a checkpoint's folder before the first process has made it."""
+        super().save_model(*args, **kwargs)
+        self.accelerator.wait_for_everyone()
+
+    def _save_checkpoint(self, *args, **kwargs) -> None:
+        """It is sealed next, once all have written their random states into it."""
+        super()._save_checkpoint(*args, **kwargs)
+        self.accelerator.wait_for_everyone()
+
     def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
+        """Called in every process."""
+        if not self.args.should_save:
+            return
         folder = Path(output_dir)
         begin_checkpoint(folder)
         save_adapter(self.model, folder / ADAPTER_FOLDER, self.notes)

@@ -268,6 +268,6 @@ def test_a_tracker_that_is_not_installed(capsys, flags):
     assert "--report_to comet_ml is not installed" in refused(capsys, argv(flags, report_to="comet_ml"))
 
 
-def test_torchrun_is_refused(capsys, flags, monkeypatch):
+def test_half_of_a_launchers_variables(capsys, flags, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "one run is one process" in refused(capsys, argv(flags))
+    assert "WORLD_SIZE is 2 and RANK is not set: start several processes with torchrun" in refused(capsys, argv(flags))

@@ -1,0 +1,62 @@
+"""What of a step's examples is computed by this process.
+
+accelerate cuts the order of an epoch into batches and deals them out to the processes; where the last ones are not
+full, or not one for each, it fills them up with examples from the epoch's start. Those would count twice: they are cut
+off again, and each loss is weighted by the examples behind it, so that a step's gradient is that of the mean over all
+its examples, however they are shared out and accumulated.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How the ``size`` examples of an epoch are shared out.
+
+    Args:
+        size: of the epoch.
+        batch_size: of one process, at a time.
+        processes: their number.
+        accumulated: how many batches of a process make a step.
+    """
+
+    size: int
+    batch_size: int
+    processes: int
+    accumulated: int
+
+    def of_step(self, step: int, rank: int) -> list[tuple[int, float]]:
+        """Of each batch of a step, counted from the start of training: how many examples of it are this process's own,
+        and by what the mean of their losses is multiplied, before the Trainer divides it by the number of batches and
+        averages over the processes."""
+        together = self.batch_size * self.processes
+        batches = math.ceil(self.size / together)
+        first = step % math.ceil(batches / self.accumulated) * self.accumulated
+        counts = [
+            min(together, self.size - i * together) for i in range(first, min(first + self.accumulated, batches))
+        ]
+        own = [min(max(count - rank * self.batch_size, 0), self.batch_size) for count in counts]
+        return [(count, count * self.processes * len(counts) / sum(counts)) for count in own]
+
+
+def cut(batch: Mapping[str, Tensor], count: int) -> Mapping[str, Tensor]:
+    """The first ``count`` examples of a batch, one at least: a process without any of its own takes part too."""
+    count = max(count, 1)
+    if all(len(values) == count for values in batch.values()):
+        return batch
+    return {name: values[:count] for name, values in batch.items()}
+
+
+def filled_up(outputs: Any, size: int) -> Any:
+    """Outputs of a batch that was cut, tensors or tuples of them, with its last row repeated to ``size`` rows."""
+    if isinstance(outputs, (tuple, list)):
+        return type(outputs)(filled_up(output, size) for output in outputs)
+    if outputs is None or len(outputs) == size:
+        return outputs
+    return torch.cat([outputs, outputs[-1:].expand(size - len(outputs), *outputs.shape[1:])])
