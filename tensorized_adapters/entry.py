@@ -5,11 +5,13 @@ A script imports this before anything else, so it imports next to nothing itself
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 from .errors import Terminated
 from .processes import is_first
@@ -44,6 +46,21 @@ def raise_on_signals() -> None:
 def settled() -> None:
     """What a signal raised was caught by whoever ends the process: it need not be raised again."""
     signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Within it Ctrl-C and SIGTERM wait until it is over: for the last words of what is ending already."""
+    waiting: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: waiting.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if waiting:
+            os.kill(os.getpid(), waiting[0])
 
 
 class _Dropping(io.BufferedWriter):

@@ -11,6 +11,7 @@ from helpers import SCRIPT, argv, record_of, spoil_step
 
 from run_glue_tensorized import main
 from tensorized_adapters import entry
+from tensorized_adapters.errors import Terminated
 
 SCRIPTS = [
     SCRIPT,
@@ -155,6 +156,19 @@ def test_a_terminal_gets_labelled_bars(flags):
     text = printed.decode()
     assert "importing PyTorch ..." in text and "training: 100% |" in text and " left, " in text
     assert "measuring on the training set:   0% |" in text and "evaluating:   0% |" in text
+
+
+def test_a_signal_waits_for_last_words(monkeypatch):
+    before = signal.signal(signal.SIGTERM, entry._raise)
+    monkeypatch.setattr("tensorized_adapters.entry.signal.setitimer", lambda *_: None)
+    said = []
+    try:
+        with pytest.raises(Terminated), entry.undisturbed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            said.append("all")
+        assert said == ["all"] and signal.getsignal(signal.SIGTERM) is entry._raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_an_interrupt_that_is_swallowed_comes_again(monkeypatch):

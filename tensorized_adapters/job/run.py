@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from ..architectures import skeleton
 from ..data.arguments import FILE_FLAGS
 from ..endings import TRACEBACK_FILE
-from ..entry import raise_on_signals, settled
+from ..entry import raise_on_signals, settled, undisturbed
 from ..errors import Terminated, UsageError, one_line
 from ..files import write_json
 from ..methods.tensorized import rank_within
@@ -193,9 +193,10 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
             run.finish()
         except BaseException as error:
             settled()
-            failure = as_failure(error, run.doing, path, began=run.began is not None)
-            if run.began:
-                run.fail(failure)
+            with undisturbed():  # a killed process's launcher ends the others just while they say so
+                failure = as_failure(error, run.doing, path, began=run.began is not None)
+                if run.began:
+                    run.fail(failure)
             if failure is error:
                 raise
             raise failure from error

@@ -166,7 +166,7 @@ def test_a_run_with_a_cached_prefix(prefix_flags, tmp_path, capsys):
     # Another seed and another method read the same file.
     capsys.readouterr()
     assert main(argv(prefix_flags, cache_frozen_prefix=True, seed=7, output_dir=tmp_path / "seed")) == 0
-    assert "computing" not in capsys.readouterr().out
+    assert "computing layers" not in capsys.readouterr().out
     assert tensors_of(tmp_path / "seed").keys() == tensors_of(prefix_flags["output_dir"]).keys()
 
 
