@@ -1,7 +1,7 @@
 """The settings of a tensorized adapter as one of peft's configurations."""
 
 from dataclasses import dataclass, field, fields, make_dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Optional
 
 from peft import PeftConfig
@@ -22,8 +22,8 @@ _Settings = make_dataclass(
 )
 
 
-class TensorizedType(str, Enum):
-    """peft's name of the method; as in peft's own enumeration it equals the text that stands in a saved folder."""
+class TensorizedType(StrEnum):
+    """peft's name of the method, equal to the text that stands in a saved folder, as in peft's own enumeration."""
 
     TENSORIZED = "TENSORIZED"
 
@@ -34,8 +34,8 @@ class TensorizedAdapterConfig(_Settings):
     defaults, and peft's own.
 
     Sites follow from ``adapter_placement``, ``adapter_sites``, ``adapter_layers`` and ``lora_targets``, so that there
-    are no ``target_modules`` to give. With ``train_layer_norm`` LayerNorms are among peft's ``modules_to_save``; with
-    ``task_type="SEQ_CLS"`` peft adds the head.
+    are no ``target_modules`` to give. With ``train_layer_norm`` LayerNorms are among peft's ``modules_to_save``, with
+    ``task_type="SEQ_CLS"`` the head is.
 
     Raises:
         UsageError: for a setting outside its range, and for ``target_modules``.
@@ -53,8 +53,8 @@ class TensorizedAdapterConfig(_Settings):
         self.peft_type = TensorizedType.TENSORIZED
         if self.target_modules is not None:
             raise UsageError(
-                f"target_modules={quoted(self.target_modules)}: sites follow from adapter_placement, adapter_sites and "
-                "adapter_layers, and updated layers from lora_targets; leave it out"
+                f"target_modules={quoted(self.target_modules)}: sites follow from adapter_placement, adapter_sites, "
+                "adapter_layers and lora_targets; leave it out"
             )
         self.adapter_projection_type = self.adapter.adapter_projection_type
 

@@ -77,8 +77,8 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
             placement = self.placements.get(name, "weights")
             if placement != "weights":
                 raise UsageError(
-                    f"adapter {name!r} has adapter_placement {placement!r}, which is no update of weights and cannot be "
-                    "merged; 'weights' can"
+                    f"adapter {name!r} has adapter_placement {placement!r}, which is no update of weights and cannot "
+                    "be merged; 'weights' can"
                 )
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Optional
 
 import torch
+from peft import TaskType
 from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -25,11 +26,15 @@ class TensorizedModel(BaseTuner):
     tuner_layer_cls = TensorizedLayer
     target_module_mapping: dict[str, list[str]] = {}
 
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        self._name = adapter_name  # which the steps below are not told
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
+
     def _prepare_adapter_config(self, peft_config: TensorizedAdapterConfig, model_config: dict) -> Any:
         return peft_config
 
     def _prepare_model(self, peft_config: TensorizedAdapterConfig, model: nn.Module) -> None:
-        """Say where the adapters go, make them, and have LayerNorms trained; raises UsageError where that cannot be."""
+        """Say where adapters go, make them, have LayerNorms and head trained; raises UsageError if that cannot be."""
         if not isinstance(model, PreTrainedModel):
             raise UsageError(f"tensorized adapters go into a model of Transformers, not into a {type(model).__name__}")
         plain = _plain(model)
@@ -40,10 +45,22 @@ class TensorizedModel(BaseTuner):
         names = [prefix + site for site in sites]
         peft_config.target_modules = "|".join(map(re.escape, names))
         self._adapters = dict(zip(names, method.new_adapters(plain, sites)))
+        self._check_name(plain)
         self._sources = {name: prefix + source for name, source in zip(names, sources or [])}
+        saved = set(peft_config.modules_to_save or [])
         if peft_config.train_layer_norm:
-            norms = {name.rpartition(".")[0] for name in layer_norm_names(plain, peft_config.adapter.layers)}
-            peft_config.modules_to_save = sorted({*(peft_config.modules_to_save or []), *norms})
+            saved |= {name.rpartition(".")[0] for name in layer_norm_names(plain, peft_config.adapter.layers)}
+        if peft_config.task_type == TaskType.SEQ_CLS:  # of which peft knows the last layer alone, by its usual names
+            saved |= {name.split(".")[0] for name, _ in plain.named_parameters() if not name.startswith(prefix)}
+        peft_config.modules_to_save = sorted(saved) or None
+
+    def _check_name(self, plain: nn.Module) -> None:
+        """Refuse an adapter's name for which peft, which looks for it between dots, would take other tensors."""
+        parts = {"base_model", "model", "base_layer", "modules_to_save", "original_module", "tensorized_adapter"}
+        for module in (plain, *self._adapters.values()):
+            parts |= {part for name, _ in module.named_parameters() for part in name.split(".")}
+        if self._name in parts:
+            raise UsageError(f"adapter_name {quoted(self._name)}: a part of the model is called so; choose another")
 
     def _create_and_replace(
         self,
@@ -57,7 +74,7 @@ class TensorizedModel(BaseTuner):
     ) -> None:
         adapter = self._adapters.pop(current_key)
         like = next(p for p in self.model.base_model.parameters() if p.is_floating_point())
-        if like.device.type != "meta":
+        if not any(p.is_meta for p in (like, *adapter.parameters())):  # as under low_cpu_mem_usage
             adapter.to(like.device, like.dtype)
         layer = target if isinstance(target, TensorizedLayer) else TensorizedLayer(target)
         source = self._sources.get(current_key)
