@@ -37,6 +37,8 @@ class TensorizedModel(BaseTuner):
         """Say where adapters go, make them, have LayerNorms and head trained; raises UsageError if that cannot be."""
         if not isinstance(model, PreTrainedModel):
             raise UsageError(f"tensorized adapters go into a model of Transformers, not into a {type(model).__name__}")
+        if getattr(model, "adaptation", None) is not None:
+            raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
         plain = _plain(model)
         method = Tensorized(peft_config.adapter)
         method.check(plain)
@@ -55,12 +57,17 @@ class TensorizedModel(BaseTuner):
         peft_config.modules_to_save = sorted(saved) or None
 
     def _check_name(self, plain: nn.Module) -> None:
-        """Refuse an adapter's name for which peft, which looks for it between dots, would take other tensors."""
+        """Refuse an adapter's name that torch takes no module under, and one for which peft, which looks for it
+        between dots, would take other tensors."""
         parts = {"base_model", "model", "base_layer", "modules_to_save", "original_module", "tensorized_adapter"}
         for module in (plain, *self._adapters.values()):
             parts |= {part for name, _ in module.named_parameters() for part in name.split(".")}
-        if self._name in parts:
-            raise UsageError(f"adapter_name {quoted(self._name)}: a part of the model is called so; choose another")
+        name = self._name
+        if not name or "." in name or name in parts or hasattr(nn.ModuleDict(), name):
+            raise UsageError(
+                f"adapter_name {quoted(name)}: it must be without dots, and nothing in the model or in torch's modules "
+                "may be called so; choose another"
+            )
 
     def _create_and_replace(
         self,
