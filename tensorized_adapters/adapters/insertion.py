@@ -70,7 +70,7 @@ def source_names(model: nn.Module) -> dict[int, str]:
 
 def _through_adapter(site: nn.Module, _, output):
     adapter = getattr(site, CHILD)
-    return _changed(output, adapter) if adapter.enabled else output
+    return changed(output, adapter) if adapter.enabled else output
 
 
 def _beside_module(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def _beside_sublayer(site: nn.Module, _, output):
         return output
     compiled = adapter.__dict__.get("kept")  # non-empty if the module that kept the input was compiled, as this may be
     x = (compiled or _inputs.of).pop(id(adapter))
-    return _changed(output, lambda hidden: adapter.beside(x, hidden))
+    return changed(output, lambda hidden: adapter.beside(x, hidden))
 
 
 def _keep_input(module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -97,8 +97,8 @@ def _keep_input(module: nn.Module, args: tuple[Tensor, ...]) -> None:
         _inputs.of[id(adapter)] = args[0]
 
 
-def _changed(output, change):
-    # A block gives a tuple, of which hidden states come first.
+def changed(output, change):
+    """What a module gave, its hidden states changed: of a block's tuple they come first."""
     return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
 

@@ -68,9 +68,10 @@ def calibrated_start_(weight: FactorizedWeight, std: float, last_factor: float =
         neutral = name == "weights" or (isinstance(weight, CP) and name == f"factors.factor_{_mode_of_sites(weight)}")
         parameter.fill_(factor_std) if neutral else parameter.normal_(std=factor_std)
     weight.gain = gain_of(n, weight.terms(len(weight.shape), weight.bond), std) / width(weight) ** n
-    measured = _assembled(weight).double().std(correction=0).item()
-    for parameter in parameters:
-        parameter.mul_((std / measured) ** (1 / n))
+    if not parameters[0].is_meta:  # else the numbers come from a file, and the gain is all that is missing
+        measured = _assembled(weight).double().std(correction=0).item()
+        for parameter in parameters:
+            parameter.mul_((std / measured) ** (1 / n))
     if last_factor != 1.0:
         weight.gain *= n
         parameters[-1].mul_(last_factor / n)
