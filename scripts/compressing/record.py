@@ -1,6 +1,6 @@
 """The record behind a figure of compression: small, without this machine's folders, and read from anywhere.
 
-    program, kind, version, task, metric, samples (of the evaluation), epochs (of training on)
+    program, kind, version, versions (of packages), task, metric, samples (of the evaluation), epochs (of training on)
     adapter     method, parameters and weights_sha256 of the dense adapter
     arguments   data, model and training, as the runs had them; absolute paths keep two parts
     dense       score, and score_after_training: as trained, and after the further epoch

@@ -19,6 +19,7 @@ from tensorized_adapters.job.run_folder import RunFolder
 from tensorized_adapters.methods.compression import compressed_config
 from tensorized_adapters.predicting.pipeline import load_pipeline
 from tensorized_adapters.saving.adapter import save_adapter
+from tensorized_adapters.saving.format import adapter_folder
 
 from .adapter import check_dense, compressed
 from .jobs import flags_of, run_of, score_of
@@ -55,12 +56,13 @@ def measure(
     """
     config = check_dense(adapter_path)
     run = run_of(adapter_path)
+    adapter_path = adapter_folder(adapter_path).resolve()  # however it is spelled, its jobs are the same ones
     flags = flags_of(run, model_name_or_path)
     model = load_pipeline(adapter_path, model_name_or_path, device="cpu").model
     pairs = _usable(model, projection_types, ranks)
     size = sum(parameter.numel() for _, adapter in adapters_of(model) for parameter in adapter.parameters())
     method = model.adaptation.config.describe()
-    path = output_dir / RECORD_FILE
+    path = output_dir.resolve() / RECORD_FILE
     expected = {
         "program": PROGRAM,
         "kind": KIND,
@@ -77,7 +79,7 @@ def measure(
         study.score(study.record["dense"], _DENSE, method, adapter_path)
         for kind, rank in pairs:
             study.point(kind, rank, adapter_path, model_name_or_path)
-    return path
+    return output_dir / RECORD_FILE
 
 
 class _Study:
@@ -115,9 +117,10 @@ class _Study:
             job = score_of(self._flags, self._flags_from, adapter, self._path.parent / folder / what, epochs)
             metric = job["primary_metric"]
             point[measured] = round(job["metrics"][f"eval_{metric}"], 4)
-            self.record |= {"metric": metric, "samples": job["metrics"]["eval_samples"]}
+            self.record |= {"metric": metric, "samples": job["metrics"]["eval_samples"], "versions": job["versions"]}
             self._write()
-            print(f"{name}: {metric} {point[measured]:.4f}", flush=True)
+            constant = ", a constant's: all were predicted as one class" if job.get("one_class") else ""
+            print(f"{name}: {metric} {point[measured]:.4f}{constant}", flush=True)
 
     def _write(self) -> None:
         write_json(self._path, self.record)

@@ -11,6 +11,7 @@ from helpers import main as run_glue
 
 from tensorized_adapters import UsageError
 from tensorized_adapters.endings import run as run_script
+from tensorized_adapters.training.trainer import AdapterTrainer
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 import compress_adapter as script  # noqa: E402
@@ -42,17 +43,24 @@ def test_each_step_is_measured_once_and_drawn_again_from_the_record(dense, tmp_p
 
     def counting(*arguments):
         jobs.append(arguments)
-        if len(jobs) == 4:  # the evaluation of tt-2 is behind it
-            raise KeyboardInterrupt
-        return score_of(*arguments)
+        if len(jobs) != 4:
+            return score_of(*arguments)
+        with monkeypatch.context() as patched:  # while tt-2 is trained on; its evaluation is behind it
+            patched.setattr(AdapterTrainer, "train", interrupted)
+            return score_of(*arguments)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
 
     score_of = study.score_of
     monkeypatch.setattr(study, "score_of", counting)
     with pytest.raises(KeyboardInterrupt):
         script.main(words(dense, out))
     assert set(json.loads((out / "compression.json").read_text())["points"][0]) == set(POINT)
+    assert record_of(out / "tt-2/trained")["status"] == "interrupted"
     before = (out / "tt-2/compressed/adapter_model.safetensors").stat().st_mtime_ns
-    assert script.main(words(dense, out)) == 0
+    monkeypatch.chdir(tmp_path)
+    assert script.main(words(dense / "adapter", "figure")) == 0  # the same, by other names
     said = capsys.readouterr()
     assert said.err.count("left out: tt-9: --rank 9 is above what tt can use") == 2
     assert said.err.count("left out: tr-9: rank 9 takes many minutes") == 2
@@ -72,7 +80,7 @@ def test_each_step_is_measured_once_and_drawn_again_from_the_record(dense, tmp_p
         assert trained["method"] == ("dense-8" if folder == "dense" else folder)
 
     figure = (out / "compression.svg").read_bytes()
-    assert script.main(words(dense / "adapter", out)) == 0  # the same adapter, by another name
+    assert script.main(words(dense, out)) == 0
     assert len(jobs) == 7 and (out / "compression.json").read_text() == content
     again = tmp_path / "again"
     record = shutil.copy(out / "compression.json", tmp_path)
