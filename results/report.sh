@@ -6,6 +6,12 @@ use_python
 output=$(cd "$caller" && realpath -m "${1:-$repository/runs/evidence}")
 for stage in results/*/; do
   stage=$(basename "$stage")
+  [ "$stage" != compression ] || continue
   echo "== $stage"
   "$python" scripts/report.py "results/$stage" --output_dir "$output/$stage"
+done
+for record in results/compression/*.json; do
+  name=$(basename "$record" .json)
+  echo "== compression of $name"
+  "$python" scripts/compress_adapter.py --figure --record "$record" --output_dir "$output/compression/$name"
 done

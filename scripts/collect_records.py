@@ -49,15 +49,15 @@ def main(argv: list[str]) -> int:
 
 def kept(record: dict[str, Any]) -> dict[str, Any]:
     """What is kept of a record."""
-    record = {name: _neutral(value) for name, value in record.items() if name not in _LEFT_OUT}
+    record = {name: neutral(value) for name, value in record.items() if name not in _LEFT_OUT}
     arguments = effective_arguments(record["arguments"])
-    arguments = {name: _neutral(value) for name, value in arguments.items()}
-    command = shlex.join(map(_neutral, shlex.split(record["command"])))
+    arguments = {name: neutral(value) for name, value in arguments.items()}
+    command = shlex.join(map(neutral, shlex.split(record["command"])))
     losses = [round(loss, 4) for loss in record.get("step_losses", ())]
     return record | {"arguments": arguments, "command": command, "step_losses": losses}
 
 
-def _neutral(value: Any) -> Any:
+def neutral(value: Any) -> Any:
     """An absolute path by its last two parts; anything else as it is."""
     if not isinstance(value, str) or not value.startswith("/"):
         return value

@@ -19,6 +19,11 @@ def flags_of_json(path: str) -> list[str]:
     values = _read(path)
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold one JSON object of flag names and values")
+    return words_of(values)
+
+
+def words_of(values: dict[str, Any]) -> list[str]:
+    """Flags by name, with the values that JSON can hold, as words of a command line."""
     argv = []
     for name, value in values.items():
         if name in ("lora_targets", "adapter_layers") and isinstance(value, list):

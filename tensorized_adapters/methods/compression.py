@@ -64,14 +64,9 @@ def compress_adapter(
         raise UsageError("give either --rank or --target_error")
     if target_error is not None and not 0 < target_error < 1:
         raise UsageError(f"--target_error must be a number above 0 and below 1, got {quoted(target_error)}")
-    fields = ("adapter_size", "adapter_sites", "adapter_layers", "train_layer_norm")
-    same = {name: getattr(adaptation.config, name) for name in fields}
-    config = AdapterConfig(
-        adapter_projection_type=adapter_projection_type, tensorized_layer_rank=1 if rank is None else rank, **same
-    )
     dense = [(name.removesuffix(f".{CHILD}"), adapter) for name, adapter in adapters_of(model)]
     with torch.random.fork_rng(devices=[]):  # starts are drawn that are written over
-        _check(config, model)
+        config = compressed_config(model, adapter_projection_type, 1 if rank is None else rank)
         if target_error is None:
             found = list(_decomposed(config, model, dense))
         else:
@@ -80,11 +75,20 @@ def compress_adapter(
     return [site for _, site in found]
 
 
-def _check(config: AdapterConfig, model: PreTrainedModel) -> None:
+def compressed_config(model: PreTrainedModel, adapter_projection_type: str, rank: int) -> AdapterConfig:
+    """What the dense adapters of ``model`` become at a rank.
+
+    Raises:
+        UsageError: naming ``--rank``, if it is none that the format can use.
+    """
+    fields = ("adapter_size", "adapter_sites", "adapter_layers", "train_layer_norm")
+    same = {name: getattr(adaptation_of(model).config, name) for name in fields}
+    config = AdapterConfig(adapter_projection_type=adapter_projection_type, tensorized_layer_rank=rank, **same)
     try:
         Tensorized(config).check(model)
     except UsageError as error:
         raise UsageError(str(error).replace("--tensorized_layer_rank", "--rank")) from None
+    return config
 
 
 _Found = list[tuple[BottleneckAdapter, CompressedSite]]

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The part "Compression" of PROTOCOL.md:  bash results/compression.sh GLUE_FOLDER OUTPUT_DIR
+# Trains dense adapters, and measures them compressed. OUTPUT_DIR/figure/compression.json is what is kept, as
+# results/compression/stsb.json. The same command again goes on where it was.
+set -euo pipefail
+[ $# -eq 2 ] || { echo "usage: bash $0 GLUE_FOLDER OUTPUT_DIR" >&2; exit 2; }
+glue=$(realpath "$1") output=$(realpath -m "$2")
+source "$(dirname "${BASH_SOURCE[0]}")/../scripts/setup.sh"
+use_python
+"$python" run_glue_tensorized.py --model_name_or_path "$("$python" -m tensorized_adapters.embedded)" \
+  --glue_path "$glue" --task_name stsb --method dense --do_train --do_eval --max_train_samples 1000 \
+  --max_eval_samples 500 --num_train_epochs 3 --per_device_train_batch_size 32 --max_seq_length 128 --bf16 \
+  --cpu_threads 1 --seed 11 --output_dir "$output/dense"
+figure() { # figure FORMATS RANKS: added to what is measured already
+  "$python" scripts/compress_adapter.py --figure --adapter_path "$output/dense" --projection_types "$1" --ranks "$2" \
+    --output_dir "$output/figure"
+}
+figure cp,tt,tucker 2,4,8,16
+figure tr 2,4

@@ -1,0 +1,1 @@
+"""A trained dense adapter compressed: once, and at each rank of each format with what becomes of its score."""
