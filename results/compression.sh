@@ -11,9 +11,5 @@ use_python
   --glue_path "$glue" --task_name stsb --method dense --do_train --do_eval --max_train_samples 1000 \
   --max_eval_samples 500 --num_train_epochs 3 --per_device_train_batch_size 32 --max_seq_length 128 --bf16 \
   --cpu_threads 1 --seed 11 --output_dir "$output/dense"
-figure() { # figure FORMATS RANKS: added to what is measured already
-  "$python" scripts/compress_adapter.py --figure --adapter_path "$output/dense" --projection_types "$1" --ranks "$2" \
-    --output_dir "$output/figure"
-}
-figure cp,tt,tucker 2,4,8,16
-figure tr 2,4
+"$python" scripts/compress_adapter.py --figure --adapter_path "$output/dense" --projection_types cp,tt,tucker,tr \
+  --ranks 2,4,8,16 --output_dir "$output/figure"

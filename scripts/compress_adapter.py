@@ -126,9 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     figure.add_argument(
         "--projection_types", type=names_of(PROJECTION_TYPES), help=f"formats (default: {','.join(FORMATS)})"
     )
-    figure.add_argument(
-        "--ranks", type=list_of(count), help=f"of every weight (default: {','.join(map(str, RANKS))}); tr: at most 8"
-    )
+    figure.add_argument("--ranks", type=list_of(count), help=f"of every weight (default: {','.join(map(str, RANKS))})")
     figure.add_argument("--record", type=Path, help="draw this compression.json, instead of --adapter_path")
     return parser
 

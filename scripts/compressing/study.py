@@ -26,8 +26,6 @@ from .jobs import flags_of, run_of, score_of
 from .record import KIND, MEASURED, RECORD_FILE, point_of, read_record
 
 EPOCHS = 1
-# Alternating least squares of a ring take the fourth power of the rank: a minute a site at 15 on MiniLM.
-LARGEST_RING = 8
 _DENSE, _RUNS = "dense", ("evaluated", "trained")
 
 
@@ -132,8 +130,6 @@ def _usable(model: Any, projection_types: tuple[str, ...], ranks: tuple[int, ...
     for kind in dict.fromkeys(projection_types):
         for rank in sorted(set(ranks)):
             try:
-                if kind == "tr" and rank > LARGEST_RING:
-                    raise UsageError(f"rank {rank} takes many minutes; --rank {rank} without --figure compresses it")
                 compressed_config(model, kind, rank)
             except UsageError as error:
                 print(f"left out: {kind}-{rank}: {one_line(error)}", file=sys.stderr)

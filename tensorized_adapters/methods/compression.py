@@ -1,5 +1,6 @@
 """A trained dense adapter as a tensorized one: each of its matrices decomposed, the rest of what was trained kept."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Optional
@@ -65,7 +66,8 @@ def compress_adapter(
     if target_error is not None and not 0 < target_error < 1:
         raise UsageError(f"--target_error must be a number above 0 and below 1, got {quoted(target_error)}")
     dense = [(name.removesuffix(f".{CHILD}"), adapter) for name, adapter in adapters_of(model)]
-    with torch.random.fork_rng(devices=[]):  # starts are drawn that are written over
+    # Starts are drawn that are written over. A sweep of least squares is of matrices far too small for threads.
+    with torch.random.fork_rng(devices=[]), _one_thread():
         config = compressed_config(model, adapter_projection_type, 1 if rank is None else rank)
         if target_error is None:
             found = list(_decomposed(config, model, dense))
@@ -73,6 +75,17 @@ def compress_adapter(
             config, found = _within(config, model, dense, target_error)
         _replace(model, adaptation, config, [adapter for adapter, _ in found])
     return [site for _, site in found]
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Two threads, waiting for each other, took forty times as long; and so the result is the same for any count."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def compressed_config(model: PreTrainedModel, adapter_projection_type: str, rank: int) -> AdapterConfig:

@@ -11,6 +11,7 @@ from helpers import main as run_glue
 
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, compress_adapter, load_adapter, save_adapter
 from tensorized_adapters.adapters.insertion import adapters_of
+from tensorized_adapters.methods import compression
 from tensorized_adapters.tensors.decompositions import decompose_
 from tensorized_adapters.tensors.formats import FORMATS, new_weight
 from tensorized_adapters.tensors.initialization import calibrated_start_
@@ -85,6 +86,20 @@ def test_what_is_compressed_without_loss_computes_the_same_but_for_biases():
     assert model.adaptation.config.tensorized_layer_rank == 6  # the smallest that does
     assert max(max(site.down_error, site.up_error) for site in sites) < 1e-4
     torch.testing.assert_close(logits(model), before, rtol=0, atol=1e-4)
+
+
+def test_decompositions_run_on_one_thread_whatever_the_rest_does(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        compression, "decompose_", lambda *both: seen.append(torch.get_num_threads()) or decompose_(*both)
+    )
+    threads, model = torch.get_num_threads(), trained_dense()
+    torch.set_num_threads(2)
+    try:
+        compress_adapter(model, "tt", rank=2)
+        assert torch.get_num_threads() == 2 and set(seen) == {1}
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(
