@@ -16,8 +16,9 @@ def examples():
 
 def test_the_examples_run_as_they_stand_one_after_the_other(tmp_path, monkeypatch):
     text = "\n".join(examples())
-    assert len(examples()) == 6 and "optimizer.step()" in text and "Trainer(" in text and "adapters_off(" in text
+    assert len(examples()) == 7 and "optimizer.step()" in text and "Trainer(" in text and "adapters_off(" in text
     assert "unmerge_adapters(model)" in text and "register_architecture(" in text and "adapter_names=" in text
+    assert "PeftModel.from_pretrained(" in text
     monkeypatch.setitem(ARCHITECTURES, "roberta-prelayernorm", BERT)  # so that the example's row is gone afterwards
     del ARCHITECTURES["roberta-prelayernorm"]
     (tmp_path / "data").symlink_to(ROOT / "data")  # the examples' paths are relative to the repository

@@ -65,8 +65,8 @@ class TensorizedModel(BaseTuner):
         name = self._name
         if not name or "." in name or name in parts or hasattr(nn.ModuleDict(), name):
             raise UsageError(
-                f"adapter_name {quoted(name)}: it must be without dots, and nothing in the model or in torch's modules "
-                "may be called so; choose another"
+                f"adapter_name {quoted(name)}: it must be without dots, and no part of the model or of torch's "
+                "modules may be called so; choose another"
             )
 
     def _create_and_replace(
