@@ -11,6 +11,7 @@ for stage in results/*/; do
   "$python" scripts/report.py "results/$stage" --output_dir "$output/$stage"
 done
 for record in results/compression/*.json; do
+  [ -e "$record" ] || continue
   name=$(basename "$record" .json)
   echo "== compression of $name"
   "$python" scripts/compress_adapter.py --figure --record "$record" --output_dir "$output/compression/$name"
