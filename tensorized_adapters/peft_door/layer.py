@@ -56,7 +56,11 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
             return output
         for name in self.active_adapters:
             if name in self.tensorized_adapter:
-                x = {"sequential": None, "parallel": kept, "weights": args[0]}[self.placements[name]]
+                placement = self.placements[name]
+                if placement == "sequential":
+                    x = None
+                elif (x := args[0] if placement == "weights" else kept) is None:
+                    raise RuntimeError(f"adapter {name!r} stands beside a sublayer whose input was not seen")
                 output = changed(output, lambda hidden, name=name, x=x: self._through(name, x, hidden))
         return output
 

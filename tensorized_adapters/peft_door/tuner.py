@@ -61,7 +61,8 @@ class TensorizedModel(BaseTuner):
         between dots, would take other tensors."""
         parts = {"base_model", "model", "base_layer", "modules_to_save", "original_module", "tensorized_adapter"}
         for module in (plain, *self._adapters.values()):
-            parts |= {part for name, _ in module.named_parameters() for part in name.split(".")}
+            names = [name for name, _ in (*module.named_modules(), *module.named_parameters())]
+            parts |= {part for name in names for part in name.split(".")}
         name = self._name
         if not name or "." in name or name in parts or hasattr(nn.ModuleDict(), name):
             raise UsageError(

@@ -147,7 +147,7 @@ def test_other_adapters_do_not_merge():
         (TT | {"target_modules": ["query"]}, "default", r"target_modules=\['query'\]: sites follow from"),
         *(
             (TT, name, f"adapter_name '{name}': it must be without dots")
-            for name in ("up", "bert", "train", "a.b", "")
+            for name in ("up", "bert", "dropout", "train", "a.b", "")
         ),
     ],
 )
