@@ -47,6 +47,9 @@ def test_round_trip_holds_every_trained_tensor_and_nothing_else(tmp_path, base, 
     again = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "adapter")
     assert torch.equal(logits(again), logits(model))
     assert again.config.id2label == {0: "no", 1: "yes"} and again.config.label2id == {"no": 0, "yes": 1}
+    save_adapter(again, tmp_path / "again")
+    for path in (tmp_path / "adapter").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
 def test_a_pooler_that_the_base_lacks_is_saved_with_the_head(tmp_path, base):
