@@ -33,6 +33,7 @@ LOOKS = {
 }
 FORMATS = ("cp", "tucker", "tt", "tr", "matrix")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+_FURTHER_MARKERS = ("s", "^", "D", "v", "p", "<", ">", "h")
 QUIET = "#666666"
 STYLE = {
     "font.size": 10,
@@ -97,6 +98,9 @@ def look_of(cell: Any) -> dict[str, Any]:
     _, colour, marker = LOOKS[cell.family]
     faces = (colour, "white", "#d0d0d0") if cell.family in FORMATS else ("white", "#d0d0d0", colour)
     face = faces[cell.shade % len(faces)]
+    if cell.shade >= len(faces):  # faces are used up: the same colour in another shape
+        others = [other for other in _FURTHER_MARKERS if other != marker]
+        marker = others[(cell.shade // len(faces) - 1) % len(others)]
     return {"color": colour, "marker": marker, "markersize": 6, "markerfacecolor": face, "markeredgewidth": 1.2}
 
 

@@ -81,6 +81,15 @@ def test_figures_tell_methods_apart_and_a_linear_probe_does_not_press_them_toget
         assert [text.get_text() for text in axes.texts][0].startswith("head: 0.4")
 
 
+def test_variants_of_a_method_look_apart(real, tmp_path):
+    for number in range(9):
+        put(tmp_path / str(number), real, 0.8, adapter_size=8 + number)
+    axes = next(iter(figures(read_results([tmp_path]))))[2].axes[0]
+    marks = [line for line in axes.lines if line.get_marker() not in ("None", "", "_")]  # not error bars' ends
+    looks = {(str(line.get_marker()), str(line.get_markerfacecolor())) for line in marks}
+    assert len({line.get_color() for line in marks}) == 1 and len(looks) == 9
+
+
 def test_a_setting_tried_on_one_task_is_not_asked_for_on_the_others(results, real, tmp_path, capsys):
     for rate in (0.1, 0.2):
         put(results / f"rate{rate}", real, 0.8, learning_rate=rate)  # of cp-2, on mrpc alone and with one seed
