@@ -94,6 +94,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.processes import agreed, first_before_others, is_first
     from tensorized_adapters.saving.adapter import check_adapter_fits, load_adapter, save_adapter, write_card
     from tensorized_adapters.saving.format import read_adapter
+    from tensorized_adapters.training.callbacks import AfterFirstStep
     from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
     from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
     from tensorized_adapters.training.dropout import use_cheap_dropout
@@ -201,6 +202,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     # Training; the saved adapter's very weights are what is measured
     if training_args.do_train:
         run.doing = "training"
+        trainer.add_callback(AfterFirstStep(run.note_memory))
         began = time.time()
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         run.record["train_seconds"] = round(time.time() - began, 3)

@@ -138,10 +138,11 @@ def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
         where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
         print(f"{len(ledger.to_run())} trials, {at_a_time} at a time on {where}", flush=True)
         began = time.time()
-        with Progress(ledger, at_a_time):
+        with Progress(ledger, at_a_time) as progress:
             stopped_by = run_trials(ledger.to_run(), ledger, machines, grid)
         seconds = time.time() - began
     own = ledger.seconds() - before
+    at_a_time = min(at_a_time, progress.most_running or at_a_time)  # there may be memory for fewer
     timing = {"ray_start": machines.seconds_to_start, "trials": seconds, "trials_own": own, "at_a_time": at_a_time}
     if stopped_by:
         with contextlib.suppress(OSError):  # of a full disk

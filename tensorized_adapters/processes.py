@@ -40,7 +40,14 @@ def is_first() -> bool:
 
 
 def check_launch() -> None:
-    """Raises UsageError where several processes are asked for, and a variable that each needs is missing."""
+    """Raises UsageError where several processes are asked for, and one was started, or a variable that each needs is
+    missing."""
+    # What accelerate launch sets for --num_processes above 1, and then starts one process without --multi_gpu.
+    if "WORLD_SIZE" not in os.environ and {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys():
+        raise UsageError(
+            "accelerate launch was asked for several processes and has started one: use torchrun --nproc_per_node, or "
+            "accelerate launch --multi_gpu, which both start several, on processors too"
+        )
     lacking = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if count() > 1 and lacking:
         raise UsageError(

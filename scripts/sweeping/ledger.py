@@ -133,9 +133,13 @@ class Ledger:
         return self.folder / LOGS / f"{name}.json"
 
     def state_now(self, name: str) -> str:
-        """What a trial has noted in this start of the sweep: running, finished, failed, or nothing yet."""
+        """What a trial has noted in this start of the sweep: waiting, running, finished, failed, or nothing yet."""
         note = read_note(self.note_path(name))
         return note["state"] if note["start"] == self.start else ""
+
+    def reason_now(self, name: str) -> str:
+        """Why it has failed, or waits."""
+        return read_note(self.note_path(name))["reason"]
 
     def give_up(self, name: str, reason: str, last_lines: list[str]) -> None:
         """Note for a trial, which cannot any more, that it failed."""

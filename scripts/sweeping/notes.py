@@ -18,8 +18,9 @@ _BLANK = {"start": "", "state": "", "reason": "", "last_lines": [], "failures": 
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """``start`` (the sweep's that the rest is about), ``state`` (running, finished or failed), ``reason`` and
-    ``last_lines`` of a failure, ``failures`` and ``seconds`` over all starts; blank where there is no such note."""
+    """``start`` (the sweep's that the rest is about), ``state`` (waiting, running, finished or failed), ``reason`` (of
+    a wait or a failure), ``last_lines`` of a failure, ``failures`` and ``seconds`` over all starts; blank where there
+    is no such note."""
     return _read(path)[0]
 
 

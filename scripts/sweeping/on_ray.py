@@ -23,7 +23,7 @@ from ray._private import ray_constants  # noqa: E402
 from tensorized_adapters.entry import settled  # noqa: E402
 from tensorized_adapters.errors import RunFailed, Terminated, UsageError, one_line  # noqa: E402
 
-from . import LOGS, notes  # noqa: E402
+from . import LOGS, memory, notes  # noqa: E402
 from . import trial as trial_module  # noqa: E402
 from .address import check_address  # noqa: E402
 from .folder import RAY  # noqa: E402
@@ -104,8 +104,10 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
     state = ledger.folder / RAY
     shutil.rmtree(state, ignore_errors=True)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the ledger
-    for module in (trial_module, notes):
+    for module in (trial_module, notes, memory):
         ray.cloudpickle.register_pickle_by_value(module)  # other machines need not have our scripts on their path
+    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(memory.Memory)
+    known = actor.options(name=memory.name_of(ledger.start)).remote()  # while this is held
     signals: list[type[BaseException]] = []
     failure: Optional[RunFailed] = None
     ended: list[str] = []
@@ -138,6 +140,7 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
     except Exception as error:  # of Tune's, in many lines: it has not written its own state, most likely
         flaw = notes.disk_is_full(ledger.folder)
         failure = no_room(ledger.folder, flaw) if flaw else RunFailed(f"Ray Tune: {one_line(error)}")
+    del known
     shutil.rmtree(state, ignore_errors=True)
     if failure:
         return failure

@@ -14,6 +14,7 @@ from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.job.results import console
 
 from .ledger import Ledger, told
+from .memory import MEMORY
 
 _LOOK_SECONDS = 0.5
 _STYLES = {"finished": "green", "failed": "red", "refused": "yellow", "interrupted": "magenta"}
@@ -26,6 +27,8 @@ class Progress:
         self.ledger, self.at_a_time = ledger, at_a_time
         self.began = time.time()
         self.running: dict[str, float] = {}
+        self.most_running = 0  # at a time, so far
+        self._told_to_wait = False
         self.to_run = {trial.name: trial.cost for trial in ledger.to_run()}
         self.done: set[str] = set()  # by this start of the sweep
         self.console = console()
@@ -49,10 +52,15 @@ class Progress:
 
     def look(self) -> None:
         """Take in what trials have noted since the last look: sweep.json and one line for each that has ended."""
-        for name in [name for name in self.to_run if name not in self.done]:
-            state = self.ledger.state_now(name)
+        states = {name: self.ledger.state_now(name) for name in self.to_run if name not in self.done}
+        # Those of the last look that still run all ran at once; of this one's, some ended before others began.
+        self.most_running = max(self.most_running, sum(states[name] == "running" for name in self.running))
+        for name, state in states.items():
             if state == "running":
                 self.running.setdefault(name, time.time())
+            elif state == "waiting":
+                self.running.pop(name, None)
+                self._tell_wait(name)
             elif state:
                 self.ledger.look(name)
                 self.ledger.write()
@@ -62,6 +70,13 @@ class Progress:
         while not self._over.wait(_LOOK_SECONDS):
             with contextlib.suppress(OSError, UsageError):  # the last look raises what has not passed
                 self.look()
+
+    def _tell_wait(self, name: str) -> None:
+        """Why fewer run than could, once."""
+        why = self.ledger.reason_now(name)
+        if not self._told_to_wait and why.startswith(MEMORY):
+            self._told_to_wait = True
+            self.console.print(f"{time.strftime('%H:%M:%S')}  further trials wait for {one_line(why)}", markup=False)
 
     def _tell(self, name: str) -> None:
         self.running.pop(name, None)
@@ -90,7 +105,8 @@ class Progress:
         rate = sum(self.ledger.entries[name]["seconds"] for name in done) / sum(self.to_run[name] for name in done)
         left = sum(cost for name, cost in self.to_run.items() if name not in done) * rate
         left -= sum(time.time() - began for began in list(self.running.values()))
-        return max(0.0, left) / min(self.at_a_time, max(1, len(self.to_run) - len(done)))
+        at_a_time = self.most_running if self._told_to_wait else self.at_a_time
+        return max(0.0, left) / min(at_a_time, max(1, len(self.to_run) - len(done)))
 
     def _tables(self) -> Group:
         running = Table(title=self._summary(), title_justify="left")

@@ -1,6 +1,6 @@
 """One trial on Ray Tune: the main job in a process of its own, started again if it fails.
 
-Only the standard library, Ray and notes.py are imported, for this module is sent to other machines by value.
+Only the standard library, Ray, notes.py and memory.py are imported: this module is sent to other machines by value.
 """
 
 import contextlib
@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,9 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+import ray
 from ray import tune
 
 from . import notes
+from .memory import available_bytes, name_of
 
 POLL_SECONDS = 2.0
 LAST_LINES = 15
@@ -74,11 +77,17 @@ class JobTrial(tune.Trainable):
         if self.job is None:
             if self._finished():  # before this worker was lost, or its sweep
                 return self._note("finished")
+            if why := self._why_wait():
+                if self.note["reason"] != why:
+                    self._note("waiting", why)
+                time.sleep(POLL_SECONDS)
+                return {tune.result.DONE: False}
             self._start()
         code = self._ending()
+        self._tell_memory()
         if code is None:
             return {tune.result.DONE: False}
-        self.job = None
+        self._left()
         self.note["seconds"] = round(self.note["seconds"] + time.time() - self.began, 3)
         if code == 0 and self._finished():
             return self._note("finished")
@@ -97,7 +106,7 @@ class JobTrial(tune.Trainable):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.job.wait(10)
             self._kill()
-            self.job = None
+            self._left()
 
     def _ending(self) -> int | str | None:
         """The job's exit code, or why it was killed, or None if it goes on: after a look of some seconds."""
@@ -120,6 +129,7 @@ class JobTrial(tune.Trainable):
     def _start(self) -> None:
         self._note("running")
         _wait_until_free(self.folder)
+        self.former = self._record().get("started")
         with open(self.log, "ab") as log:
             log.write(f"== {time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {self.failures + 1}\n".encode())
             log.flush()
@@ -135,16 +145,42 @@ class JobTrial(tune.Trainable):
             )
 
     def _finished(self) -> bool:
-        record = self.folder / "run.json"
+        return self._record().get("status") == "finished"
+
+    def _record(self) -> dict[str, Any]:
+        """What the run has written so far, if anything."""
+        path = self.folder / "run.json"
         with contextlib.suppress(OSError, ValueError):
-            return record.is_file() and json.loads(record.read_text())["status"] == "finished"  # a pipe never ends
-        return False
+            record = json.loads(path.read_text()) if path.is_file() else {}  # a pipe never ends
+            return record if isinstance(record, dict) else {}
+        return {}
+
+    def _why_wait(self) -> str:
+        return self._of_memory("why_wait", *_place(), available_bytes())
+
+    def _tell_memory(self) -> None:
+        record = self._record()
+        self._of_memory("tell", *_place(), record if record.get("started") != self.former else {})
+
+    def _left(self) -> None:
+        self.job = None
+        self._of_memory("left")
+
+    def _of_memory(self, ask: str, *what: Any) -> Any:
+        actor = ray.get_actor(name_of(self.trial["start"]))
+        return ray.get(getattr(actor, ask).remote(self.trial["folder"], *what))
 
     def _note(self, state: str, reason: str = "", last_lines: Sequence[str] = ()) -> dict[str, Any]:
         """Write the note; what a step returns then."""
         self.note |= {"state": state, "reason": reason, "last_lines": list(last_lines)}
         notes.write_note(Path(self.trial["note"]), self.note)
         return {tune.result.DONE: state != "running"}
+
+
+def _place() -> tuple[str, Optional[str]]:
+    """This machine's name, and the GPU that Ray has given to this worker."""
+    gpus = ray.get_gpu_ids()
+    return socket.gethostname(), str(gpus[0]) if gpus else None
 
 
 def _wait_until_free(folder: Path) -> None:

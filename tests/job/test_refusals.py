@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from helpers import OWN, argv, pairs, refused, save_base, spoil_step, tiny_config, write_rows
 from transformers import XLMConfig
 
+import run_glue_tensorized
 from run_glue_tensorized import main
 
 
@@ -271,3 +275,13 @@ def test_a_tracker_that_is_not_installed(capsys, flags):
 def test_half_of_a_launchers_variables(capsys, flags, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "WORLD_SIZE is 2 and RANK is not set: start several processes with torchrun" in refused(capsys, argv(flags))
+
+
+def test_an_accelerate_launch_that_starts_one_process_of_two(flags):
+    """As it does with --cpu, or without GPUs, unless it is told --multi_gpu."""
+    script = Path(run_glue_tensorized.__file__)
+    words = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", str(script), *argv(flags)]
+    ended = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert ended.returncode and len(lines) == 1 and "has started one: use torchrun --nproc_per_node" in lines[0]
+    assert not flags["output_dir"].exists()

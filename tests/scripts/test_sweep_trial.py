@@ -37,6 +37,7 @@ FULL = "failed: checkpoint-4 cannot be written: " + os.strerror(errno.ENOSPC)
 def job_trial(tmp_path, monkeypatch):
     """Makes a trial of a job of these lines, given its folder and further words; its polls are short."""
     monkeypatch.setattr(trial, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(trial.JobTrial, "_of_memory", lambda *_: "")
 
     def make(lines, *words, **changes):
         (tmp_path / "job.py").write_text(lines)
