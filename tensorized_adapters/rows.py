@@ -4,7 +4,7 @@ A new architecture is a row here and its ``config.model_type`` in ARCHITECTURES,
 :func:`register_architecture`; nothing else names a module.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from .errors import UsageError, quoted
@@ -33,10 +33,12 @@ class Architecture:
     positions_after_padding: bool = False  # position ids start after pad_token_id, so that many are never used
     returns_tuple: bool = False  # a layer returns (hidden states, ...) rather than hidden states
     pools_last_token: bool = False  # a decoder, whose head reads the last token that is not padding
+    # Attention hides nothing else: no window, no later tokens. Only speed hangs on it.
+    masks_padding_alone: bool = field(default=False, compare=False)
 
 
-BERT = Architecture()
-ROBERTA = Architecture(positions_after_padding=True)
+BERT = Architecture(masks_padding_alone=True)
+ROBERTA = replace(BERT, positions_after_padding=True)
 LLAMA = Architecture(
     layers="layers.*",
     attention="self_attn.o_proj",
@@ -79,6 +81,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         value="attention.v_lin",
         intermediate="ffn.lin1",
         output="ffn.lin2",
+        masks_padding_alone=True,
     ),
     "albert": Architecture(  # all layers of a group are one and the same, and so are their adapters
         layers="encoder.albert_layer_groups.*.albert_layers.*",
@@ -89,6 +92,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         value="attention.value",
         intermediate="ffn",
         output="ffn_output",
+        masks_padding_alone=True,
     ),
     "mpnet": Architecture(
         attention="attention.dropout",

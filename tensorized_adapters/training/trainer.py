@@ -23,6 +23,7 @@ from .callbacks import SaveAfterEvaluation, WholeCheckpoints
 from .checkpoints import ADAPTER_FOLDER, ARGUMENTS_FILE, STEP_LOSSES_FILE, begin_checkpoint
 from .live import LiveOutput
 from .losses import ADVICE, StepLosses
+from .masks import with_ready_masks
 from .sampler import EpochSampler
 from .shares import Sharing, cut, filled_up
 from .training_state import (
@@ -54,6 +55,8 @@ class AdapterTrainer(Trainer):
         # averaged over accumulation steps.
         kwargs["model"].accepts_loss_kwargs = False
         kwargs["args"] = copy.copy(kwargs["args"])  # a few are changed below
+        if kwargs.get("data_collator"):
+            kwargs["data_collator"] = with_ready_masks(kwargs["model"], kwargs["data_collator"])
         kwargs["args"].push_to_hub = False  # the Trainer would upload the whole folder of the run
         if kwargs["args"].ddp_find_unused_parameters is None:
             kwargs["args"].ddp_find_unused_parameters = False  # all that is trained is used
@@ -76,6 +79,11 @@ class AdapterTrainer(Trainer):
         self.add_callback(self._checkpoints)
         self.args.save_total_limit = None
         self._metrics_of, self.compute_metrics = self.compute_metrics, self._metrics_of_numbers
+        compiling = self.accelerator.state.dynamo_plugin
+        if compiling.dynamic is None:
+            compiling.dynamic = (
+                True  # compiled once for all lengths and numbers of examples, not for each that differs
+            )
 
     # Optimizer and order of the examples
 

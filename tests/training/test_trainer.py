@@ -1,13 +1,10 @@
 """Data order, learning rates and losses of the Trainer."""
 
-import traceback
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import argv, optimizer_of, spoil_step, tiny_model
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import tensorized_adapters
 from run_glue_tensorized import main
@@ -16,7 +13,6 @@ from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
 from tensorized_adapters.training.losses import StepLosses
 from tensorized_adapters.training.sampler import EpochSampler
-from tensorized_adapters.training.trainer import AdapterTrainer
 
 PACKAGE = str(Path(tensorized_adapters.__file__).parent)
 TRAINER = str(Path("transformers") / "trainer.py")
@@ -70,73 +66,6 @@ def test_the_optimizers_groups(flags):
     trained = {id(p) for p in model.parameters() if p.requires_grad}
     assert set(rate_of) == trained and isinstance(optimizer, torch.optim.AdamW)
     assert len(optimizer.param_groups) == 4 and optimizer.defaults["fused"]  # one launch a group, or a few
-
-
-def _place() -> str:
-    """The innermost file on the stack that is neither torch's nor this one."""
-    return [f.filename for f in traceback.extract_stack() if "/torch/" not in f.filename and f.filename != __file__][
-        -1
-    ]
-
-
-class _Waits(TorchDispatchMode):
-    """Where a number is read from a tensor (``item``, ``bool``, ``float``), or a shape depends on numbers
-    (``nonzero``, ``x[mask]``): a GPU then waits for all before it."""
-
-    def __init__(self):
-        super().__init__()
-        self.files: list[str] = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        shaped = torch.Tag.dynamic_output_shape in function.tags
-        if function is torch.ops.aten.index.Tensor:
-            shaped = any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
-        if shaped or torch.Tag.data_dependent_output in function.tags:
-            self.files.append(_place())
-        return function(*args, **(kwargs or {}))
-
-
-class _Copies(TorchFunctionMode):
-    """Where a tensor is brought to the host whole, which on CPU dispatches nothing."""
-
-    KINDS = {torch.Tensor.cpu, torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__}
-
-    def __init__(self):
-        super().__init__()
-        self.files: list[str] = []
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function in self.KINDS:
-            self.files.append(_place())
-        return function(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("accumulated", [1, 2])
-def test_no_step_waits_for_the_device(flags, monkeypatch, accumulated):
-    """Losses and norms are read where the Trainer logs, every third step, and at the end of the epoch."""
-    waits, copies, train, read, reads = _Waits(), _Copies(), AdapterTrainer.train, StepLosses.read, []
-
-    def watched(self, *args, **kwargs):
-        with waits, copies:
-            return train(self, *args, **kwargs)
-
-    def counted(self):
-        before = len(self.values)
-        read(self)
-        reads.append(len(self.values) - before)
-
-    monkeypatch.setattr(AdapterTrainer, "train", watched)
-    monkeypatch.setattr(StepLosses, "read", counted)
-    batches = {"per_device_train_batch_size": 8 // accumulated, "gradient_accumulation_steps": accumulated}
-    changes = {"do_eval": None, "validation_file": None, "save_strategy": "no", "logging_steps": 3}
-    assert main(argv(flags, num_train_epochs=1, **batches, **changes)) == 0
-    assert not [name for name in waits.files if name.startswith(PACKAGE)]
-    # The Trainer's own: loss and norm of two log lines, and the last loss. (transformers' masks wait once a step.)
-    assert len([name for name in waits.files if name.endswith(TRAINER)]) == 5
-    assert reads == [3, 3, 0]
-    # Ours: losses and norms of two reads; the order of an epoch lies on the host anyway.
-    ours = [Path(name).name for name in copies.files if name.startswith(PACKAGE) and not name.endswith("sampler.py")]
-    assert ours == 4 * ["losses.py"] and not [name for name in copies.files if name.endswith(TRAINER)], copies.files
 
 
 def test_the_first_step_that_is_not_finite_is_named():
