@@ -12,7 +12,7 @@ Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 
 
 def with_ready_masks(model: PreTrainedModel, collate: Collator) -> Collator:
-    """``collate``, whose masks of padding (examples, tokens) become those of attention (examples, 1, 1, keys), booleans.
+    """``collate``, whose masks of padding (examples, tokens) become those of attention (examples, 1, 1, keys), bool.
 
     Transformers would make the same ones, once it has asked the device in each forward pass whether anything is masked
     at all: a step of a GPU would begin by waiting for the one before. Models whose attention is masked in other ways

@@ -82,7 +82,7 @@ class AdapterTrainer(Trainer):
         compiling = self.accelerator.state.dynamo_plugin
         if compiling.dynamic is None:
             compiling.dynamic = (
-                True  # compiled once for all lengths and numbers of examples, not for each that differs
+                True  # compiled once for all lengths and numbers of examples
             )
 
     # Optimizer and order of the examples
