@@ -16,6 +16,7 @@ _STYLE = """
 body { margin: 0 auto; max-width: 1100px; padding: 1.5rem 1rem 4rem; color: var(--text); background: #fff;
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
+h1, p, li, .run { overflow-wrap: anywhere; }  /* names and paths are the user's, of any length */
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
@@ -32,7 +33,6 @@ tbody tr:hover td { background: var(--soft); }
   td::before { content: attr(data-column); color: var(--quiet); text-align: left; }
   td:first-child { position: static; max-width: none; font-weight: 600; }
   td:first-child::before { content: none; }
-  li { overflow-wrap: anywhere; }
 }
 .caption, .quiet { color: var(--quiet); font-size: .88rem; }
 figure { margin: 0 0 1rem; } figure img { max-width: 100%; height: auto; cursor: zoom-in; }
