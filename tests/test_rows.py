@@ -119,6 +119,7 @@ def test_a_decoder_pads_with_what_its_head_looks_for_and_says_so(decoder, capsys
     said = capsys.readouterr().out
     assert "no token to pad with; taking its end of text, '</s>'" in said
     assert "pads on the left; padding on the right" in said
+    assert "--head_start label_prior: the head has no new bias" in said
     pipeline = load_pipeline(decoder["output_dir"])
     assert pipeline.model.config.pad_token_id == pipeline.tokenizer.pad_token_id == 2
     texts = [

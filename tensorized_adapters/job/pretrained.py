@@ -118,13 +118,16 @@ def load_model(arguments: ModelArguments, config: PretrainedConfig, task: Task) 
 
 
 @torch.no_grad()
-def set_label_prior_(model: PreTrainedModel, labels: list, new: set[str]) -> None:
+def set_label_prior_(model: PreTrainedModel, labels: list, new: set[str]) -> bool:
     """Start the classifier's bias at the labels' mean (regression) or at their log frequency (classes).
 
     Only if it is among the ``new`` parameters: a head that came trained with the checkpoint keeps its bias.
 
     Without it the first steps of a regression are spent on the mean, and throw the hidden states far enough that some
     formats do not come back. A class without an example gets half a one.
+
+    Returns:
+        Whether there is such a bias; decoders' heads have none.
     """
     biases = [
         parameter
@@ -138,6 +141,7 @@ def set_label_prior_(model: PreTrainedModel, labels: list, new: set[str]) -> Non
         prior = [math.log(counts.get(i, 0.5) / len(labels)) for i in range(model.config.num_labels)]
     for bias in biases[-1:]:  # the output layer's; a hidden size of num_labels would come before it
         bias.copy_(torch.tensor(prior))
+    return bool(biases)
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: DataTrainingArguments) -> None:
