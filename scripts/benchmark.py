@@ -18,41 +18,26 @@ if __name__ == "__main__":
     entry.begin()
 
 import argparse
-import contextlib
-import gc
 import json
 import os
 import platform
 import re
-import statistics
-import subprocess
-import time
-from collections.abc import Callable
-from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch  # noqa: E402
-from benchmark_models import FLOOR, Bench, config_of, names_of  # noqa: E402
+from benchmark_models import FLOOR, backbone_of, config_of, model_config_of, names_of  # noqa: E402
 from benchmark_operations import COUNTED, count_operations, operations_table  # noqa: E402
 from benchmark_switching import switching_table, time_switches  # noqa: E402
-from command_line import ScriptParser, about_model, check_output  # noqa: E402
-from rich.table import Table  # noqa: E402
-from rich.text import Text  # noqa: E402
-from transformers import (  # noqa: E402
-    AutoModelForSequenceClassification,
-    BertConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from benchmark_timing import peak_bytes, time_steps, timing_table  # noqa: E402
+from command_line import ScriptParser, check_output  # noqa: E402
+from transformers import PreTrainedModel  # noqa: E402
 
 from tensorized_adapters.architectures import skeleton  # noqa: E402
 from tensorized_adapters.endings import run, tell  # noqa: E402
 from tensorized_adapters.errors import UsageError, one_line, quoted  # noqa: E402
 from tensorized_adapters.files import write_json  # noqa: E402
-from tensorized_adapters.job.flags import ModelArguments  # noqa: E402
-from tensorized_adapters.job.pretrained import load_config  # noqa: E402
-from tensorized_adapters.job.results import console, peak_memory  # noqa: E402
+from tensorized_adapters.job.results import console  # noqa: E402
 from tensorized_adapters.methods.registry import method_of  # noqa: E402
 
 DEFAULT = [
@@ -76,9 +61,9 @@ def main(argv: list[str]) -> int:
     if arguments.threads or arguments.count_operations:  # a few tokens are not worth a second thread
         torch.set_num_threads(arguments.threads or 1)
     if arguments.memory_of:
-        print(json.dumps(_peak(arguments)))
+        print(json.dumps(peak_bytes(arguments)))
         return 0
-    measure, table = _measure, _table
+    measure, table = time_steps, timing_table
     if arguments.count_operations:
         measure, table = count_operations, operations_table
     elif arguments.switch:
@@ -89,7 +74,7 @@ def main(argv: list[str]) -> int:
         | {"gpu": torch.cuda.get_device_name() if arguments.device == "cuda" else None},
         "torch": torch.__version__,
         "settings": {key: getattr(arguments, key) for key in ("model", "device", "dtype", "compile", "rounds")},
-        "shapes": {shape: measure(arguments, _backbone(arguments), shape) for shape in arguments.shapes},
+        "shapes": {shape: measure(arguments, backbone_of(arguments), shape) for shape in arguments.shapes},
     }
     for shape, rows in record["shapes"].items():
         console().print(table(arguments, shape, rows))
@@ -124,7 +109,7 @@ def _check(arguments: argparse.Namespace) -> None:
         check_output(arguments.output)
     if arguments.model != "bert-base" and not (Path(arguments.model) / "config.json").is_file():
         raise UsageError(f"--model {quoted(arguments.model)} is neither bert-base nor a model folder")
-    model_config = _model_config(arguments)
+    model_config = model_config_of(arguments)
     model = skeleton(model_config)
     for flag in ("count_operations", "switch"):
         if getattr(arguments, flag) and arguments.compile:
@@ -168,132 +153,6 @@ def _usable(names: list[str], model: PreTrainedModel) -> list[str]:
     for name, error in flaws:
         print(f"skipped: {one_line(f'{name}: {error}')}", file=sys.stderr)
     return usable
-
-
-def _model_config(arguments: argparse.Namespace) -> PretrainedConfig:
-    if arguments.model == "bert-base":
-        return BertConfig(vocab_size=28996)
-    with about_model():
-        return load_config(ModelArguments(model_name_or_path=arguments.model))
-
-
-def _backbone(arguments: argparse.Namespace) -> PreTrainedModel:
-    torch.manual_seed(0)
-    if arguments.model == "bert-base":
-        model = AutoModelForSequenceClassification.from_config(_model_config(arguments))
-    else:
-        model = AutoModelForSequenceClassification.from_pretrained(arguments.model)
-    return model.to(arguments.device)
-
-
-def _seconds(step: Callable[[], None], device: str) -> float:
-    if device == "cpu":
-        began = time.perf_counter()
-        step()
-        return time.perf_counter() - began
-    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
-    began.record()
-    step()
-    ended.record()
-    torch.cuda.synchronize()
-    return began.elapsed_time(ended) / 1000
-
-
-def _measure(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: str) -> dict[str, dict[str, Any]]:
-    """Ratio of each method to the floor that was run right before and right after it, in alternating rounds."""
-    names = [name for name in arguments.methods if name != FLOOR]
-    benches = {name: Bench(name, backbone, arguments, shape) for name in (FLOOR, *names)}
-    times: dict[str, dict[str, list[float]]] = {n: {"train": [], "evaluate": []} for n in benches}
-    ratios: dict[str, dict[str, list[float]]] = {n: {"train": [], "evaluate": []} for n in benches}
-    for round_ in range(-2, arguments.rounds):
-        for kind in ("train", "evaluate"):
-            before = _seconds(getattr(benches[FLOOR], kind), arguments.device)
-            for name in names if round_ % 2 else reversed(names):
-                seconds = _seconds(getattr(benches[name], kind), arguments.device)
-                after = _seconds(getattr(benches[FLOOR], kind), arguments.device)
-                if round_ >= 0:
-                    times[name][kind].append(seconds)
-                    times[FLOOR][kind].append(after)
-                    ratios[name][kind].append(2 * seconds / (before + after))
-                before = after
-        print(f"{shape}: round {round_ + 3} of {arguments.rounds + 2}", file=sys.stderr)
-    examples, tokens = map(int, shape.split("x"))
-    rows = {}
-    for name, bench in benches.items():
-        rows[name] = {"trained": bench.counts["trained"]}
-        for kind in ("train", "evaluate"):
-            seconds = statistics.median(times[name][kind])
-            rows[name][kind] = {"seconds": seconds, "tokens_per_second": examples * tokens / seconds}
-            rows[name][kind]["ratio"] = statistics.median(ratios[name][kind] or [1.0])
-            rows[name][kind]["quartiles"] = _quartiles(ratios[name][kind] or [1.0])
-    del benches, backbone
-    if not arguments.no_memory:
-        for name in rows:
-            rows[name]["peak_bytes"] = _peak_in_its_own_process(arguments, shape, name)
-    return rows
-
-
-def _quartiles(values: list[float]) -> tuple[float, float]:
-    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
-    return low, high
-
-
-def _peak(arguments: argparse.Namespace) -> int:
-    """The process's bytes at the peak of three training steps, without the peak of building the model."""
-    bench = Bench(arguments.memory_of, _backbone(arguments), arguments, arguments.shapes[0])
-    if arguments.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        gc.collect()
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: start the peak anew
-    for _ in range(3):
-        bench.train()
-    if arguments.device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    with contextlib.suppress(OSError):
-        status = Path("/proc/self/status").read_text()
-        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
-    return peak_memory()["resident"]
-
-
-def _peak_in_its_own_process(arguments: argparse.Namespace, shape: str, name: str) -> int:
-    words = ["--memory_of", name, "--shapes", shape, "--model", arguments.model, "--device", arguments.device]
-    words += ["--dtype", arguments.dtype, "--threads", str(torch.get_num_threads())]
-    words += ["--compile"] * arguments.compile + ["--gradient_checkpointing"] * arguments.gradient_checkpointing
-    # glibc gives large blocks back at once then: the peak is of what is alive, not of the allocator's fragments.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144"}
-    ended = subprocess.run(
-        [sys.executable, __file__, *words], env=environment, capture_output=True, text=True, check=True
-    )
-    return int(ended.stdout.splitlines()[-1])
-
-
-def _table(arguments: argparse.Namespace, shape: str, rows: dict[str, dict[str, Any]]) -> Table:
-    title = f"{arguments.model}, {shape} tokens, {arguments.device}, {arguments.dtype}: ratio to the floor"
-    table = Table(title=Text(one_line(title)), title_justify="left")
-    for column in (
-        "method",
-        "trained",
-        "train",
-        "quartiles",
-        "evaluate",
-        "quartiles",
-        "peak",
-        "ms a step",
-        "tokens/s",
-    ):
-        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
-    for name, row in rows.items():
-        cells = [name, f"{row['trained']:,}"]
-        for kind in ("train", "evaluate"):
-            cells += [f"{row[kind]['ratio']:.3f}", "{:.3f}-{:.3f}".format(*row[kind]["quartiles"])]
-        peak = row.get("peak_bytes")
-        cells.append(f"{peak / rows[FLOOR]['peak_bytes']:.3f}" if peak else "")
-        train = row["train"]
-        table.add_row(*cells, f"{1000 * train['seconds']:.1f}", f"{train['tokens_per_second']:,.0f}")
-    return table
 
 
 if __name__ == "__main__":

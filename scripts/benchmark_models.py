@@ -5,15 +5,18 @@ import re
 from collections.abc import Callable
 
 import torch
+from command_line import about_model
 from grid import grid_of
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, BertConfig, PretrainedConfig, PreTrainedModel
 
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters
 from tensorized_adapters.adapters.fast import factorized_weights
 from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.config import PROJECTION_TYPES
 from tensorized_adapters.defaults import METHODS
+from tensorized_adapters.job.flags import ModelArguments
+from tensorized_adapters.job.pretrained import load_config
 from tensorized_adapters.methods.parameters import count_trained, optimizer_groups, trained_parameters
 from tensorized_adapters.tensors.formats import FactorizedWeight
 from tensorized_adapters.training.dropout import use_cheap_dropout
@@ -136,3 +139,19 @@ def _one_matrix(weight: FactorizedWeight) -> Callable[[Tensor], Tensor]:
 def assembled(weight: FactorizedWeight) -> Tensor:
     """The matrix of a factorised weight by tensorly's own reconstruction."""
     return weight.view.matrix_of(weight.to_tensor())
+
+
+def model_config_of(arguments: argparse.Namespace) -> PretrainedConfig:
+    if arguments.model == "bert-base":
+        return BertConfig(vocab_size=28996)
+    with about_model():
+        return load_config(ModelArguments(model_name_or_path=arguments.model))
+
+
+def backbone_of(arguments: argparse.Namespace) -> PreTrainedModel:
+    torch.manual_seed(0)
+    if arguments.model == "bert-base":
+        model = AutoModelForSequenceClassification.from_config(model_config_of(arguments))
+    else:
+        model = AutoModelForSequenceClassification.from_pretrained(arguments.model)
+    return model.to(arguments.device)

@@ -81,9 +81,7 @@ class AdapterTrainer(Trainer):
         self._metrics_of, self.compute_metrics = self.compute_metrics, self._metrics_of_numbers
         compiling = self.accelerator.state.dynamo_plugin
         if compiling.dynamic is None:
-            compiling.dynamic = (
-                True  # compiled once for all lengths and numbers of examples
-            )
+            compiling.dynamic = True  # compiled once for all lengths and numbers of examples
 
     # Optimizer and order of the examples
 
