@@ -195,6 +195,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     )
     if run_args.cache_frozen_prefix:
         run.now("computing the frozen prefix")
+        model.to(training_args.device)  # which the Trainer leaves to its evaluation in half precision
         with first_before_others():
             sets = sets.mapped(lambda examples: prefix.of(examples, collator, training_args.eval_batch_size))
         trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)

@@ -66,7 +66,10 @@ def time_steps(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: 
             rows[name][kind] = {"seconds": seconds, "tokens_per_second": examples * tokens / seconds}
             rows[name][kind]["ratio"] = statistics.median(ratios[name][kind] or [1.0])
             rows[name][kind]["quartiles"] = _quartiles(ratios[name][kind] or [1.0])
-    del benches, backbone
+    del benches, backbone, bench
+    gc.collect()
+    if arguments.device == "cuda":
+        torch.cuda.empty_cache()
     if not arguments.no_memory:
         for name in rows:
             rows[name]["peak_bytes"] = _peak_in_its_own_process(arguments, shape, name)
@@ -81,6 +84,8 @@ def _quartiles(values: list[float]) -> tuple[float, float]:
 def peak_bytes(arguments: argparse.Namespace) -> int:
     """The process's bytes at the peak of three training steps, without the peak of building the model."""
     bench = Bench(arguments.memory_of, backbone_of(arguments), arguments, arguments.shapes[0])
+    if arguments.compile:
+        bench.train()  # compiles, which takes memory of its own
     if arguments.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:

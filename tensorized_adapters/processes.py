@@ -18,8 +18,12 @@ from .errors import RunFailed, Terminated, UsageError, one_line
 
 # How many seconds a process that was refused waits for the launcher to end it, as the first one was refused too.
 _PATIENCE = 30.0
-# As gloo and NCCL put it.
-_LOST = re.compile("connection (was )?(closed|reset|refused)|gloo|nccl|process ?group|store.*(closed|timeout)", re.I)
+# As gloo and NCCL put it; NCCL's other errors are of this process's own.
+_LOST = re.compile(
+    "connection (was )?(closed|reset|refused)|gloo|(remote process|peer).*(exit|clos|lost|abort|error)|"
+    "watchdog|nccl.*(timed? ?out|aborted|remote error)|store.*(closed|timeout)",
+    re.I | re.S,
+)
 
 _first: Optional[tuple[str, int]] = None  # host and process id of the first process, once they have met
 
@@ -27,6 +31,11 @@ _first: Optional[tuple[str, int]] = None  # host and process id of the first pro
 def count() -> int:
     """How many processes the run has; 1 unless a launcher's variables say otherwise."""
     return max(1, _variable("WORLD_SIZE", 1))
+
+
+def local_count() -> int:
+    """How many of them run on this machine."""
+    return max(1, _variable("LOCAL_WORLD_SIZE", 1)) if count() > 1 else 1
 
 
 def rank() -> int:
@@ -110,10 +119,10 @@ def first_before_others() -> Iterator[None]:
     It may not fail in one of them alone without ending the run: who waits is ended by the launcher.
     """
     if count() > 1 and _variable("LOCAL_RANK", 0):
-        _distributed().barrier()
+        _meet()
     yield
     if count() > 1 and not _variable("LOCAL_RANK", 0):
-        _distributed().barrier()
+        _meet()
 
 
 def mean_over_processes(values):
@@ -167,9 +176,7 @@ def is_lost_peer(error: BaseException) -> bool:
 def part(code: int) -> None:
     """What this process does last: it ends the group. One that failed ends at once, as there may be nobody left to end
     the group with, and the launcher, which then ends all of them, must not interrupt its way out."""
-    if count() == 1:
-        return
-    if code:
+    if code and count() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -185,6 +192,12 @@ def _first_lives() -> bool:
     except OSError:
         return False
     return True
+
+
+def _meet() -> None:
+    distributed = _distributed()
+    on_gpu = distributed.get_backend() == "nccl"  # which else guesses the device, and warns
+    distributed.barrier(device_ids=[_variable("LOCAL_RANK", 0)] if on_gpu else None)
 
 
 def _variable(name: str, default: int) -> int:

@@ -6,6 +6,9 @@ import os
 import shutil
 import tempfile
 
+# Forks, bits of a CPU's arithmetic, two processes on a device: test_gpu.py alone gives the GPUs back, to its commands.
+os.environ.setdefault("TESTS_MAY_SEE_GPUS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="tensorized_adapters_tests_")
 atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)

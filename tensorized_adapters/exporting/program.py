@@ -28,7 +28,7 @@ def exported(pipeline: TextClassificationPipeline) -> ExportedProgram:
     Args:
         pipeline: of :func:`load_pipeline`. Its model is for inference alone afterwards.
     """
-    model = pipeline.model.eval().requires_grad_(False)
+    model = pipeline.model.eval().cpu().requires_grad_(False)  # a program runs where its own numbers lie
     for module in list(model.modules()):  # a sparse difference, which is looked up anew in every pass
         for name in list(getattr(module, "parametrizations", ())):
             parametrize.remove_parametrizations(module, name, leave_parametrized=True)

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..data.arguments import FILE_FLAGS
 from ..defaults import METHOD_FIELDS
 from ..errors import UsageError, need
-from ..processes import count
+from ..processes import count, local_count
 from .flags import Arguments
 from .trainer_flags import check_ranges, check_trainer_flags
 
@@ -53,6 +55,8 @@ def check_together(arguments: Arguments) -> None:
         raise UsageError(
             f"{count()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
         )
+    if training.device.type == "cuda" and (local := local_count()) > (gpus := torch.cuda.device_count()):
+        raise UsageError(f"{local} processes were started on a machine with {gpus} GPU(s); each needs one of its own")
     if count() > 1 and "accelerator_config" in arguments.given:
         raise UsageError("--accelerator_config is for one process: how several share batches is settled; leave it out")
     if training.report_to:

@@ -37,7 +37,7 @@ class Contribution(TrainerCallback):
         resumed = {name: parameter.data for name, parameter in parameters.items()}
         try:
             for name, values in self._start.items():
-                parameters[name].data = values
+                parameters[name].data = values.to(parameters[name].device)  # training has moved the model
             self._initial = self._measures()
         finally:
             for name, values in resumed.items():

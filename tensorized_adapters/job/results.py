@@ -68,10 +68,10 @@ def best_of(history: list[dict[str, Any]], task: Task) -> Optional[dict[str, Any
 
 
 def peak_memory() -> dict[str, int]:
-    """Bytes: the process's peak resident set; where there is a GPU, the peaks allocated there, and reserved for it."""
+    """Bytes: the process's peak resident set; if it uses a GPU, the peaks allocated there, and reserved for it."""
     unit = 1 if sys.platform == "darwin" else 1024
     peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         peak |= {"gpu": torch.cuda.max_memory_allocated(), "gpu_reserved": torch.cuda.max_memory_reserved()}
     return peak
 

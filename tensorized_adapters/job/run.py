@@ -131,7 +131,7 @@ class Run:
         peak, known = peak_memory(), self.record.get("peak_memory_bytes", {})
         if self._folder and any(taken > 1.02 * known.get(name, 0) for name, taken in peak.items()):
             self.record["peak_memory_bytes"] = peak
-            if torch.cuda.is_available():
+            if torch.cuda.is_initialized():
                 self.record["gpu_free"] = torch.cuda.mem_get_info()[0]
             self._folder.write_record(self.record)
 
@@ -225,6 +225,8 @@ def settle(arguments: Arguments) -> None:
         arguments.adapter = replace(arguments.adapter, tensorized_layer_rank=rank)
         arguments.notes.append(note)
     training = arguments.training
+    if training.device.type == "cuda" and not (training.bf16 or training.fp16 or training.tf32):
+        arguments.notes.append("in float32, as nothing else is asked for; --bf16 or --tf32 True is faster on this GPU")
     if training.n_gpu > 1:
         # The Trainer would split each batch over all of them with nn.DataParallel, and multiply its size.
         how = "CUDA_VISIBLE_DEVICES chooses it; several runs side by side, or one under torchrun, use them all"

@@ -87,6 +87,9 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     for module in kept.of[name].modules if name is not None else ():
         if module.training != model.training:
             module.training = model.training
+        for buffer, values in module._buffers.items():
+            if values is not None and values.device != device:
+                module._buffers[buffer] = values.to(device)
     kept.active = name
 
 

@@ -10,12 +10,13 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import EvalPrediction, Trainer, get_scheduler
+from transformers import EvalPrediction, Trainer, TrainingArguments, get_scheduler
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..errors import RunFailed, UsageError
 from ..files import write_json
+from ..masks import with_ready_masks
 from ..methods.parameters import groups_at
 from ..processes import told_once
 from ..saving.adapter import load_adapter, save_adapter
@@ -23,7 +24,6 @@ from .callbacks import SaveAfterEvaluation, WholeCheckpoints
 from .checkpoints import ADAPTER_FOLDER, ARGUMENTS_FILE, STEP_LOSSES_FILE, begin_checkpoint
 from .live import LiveOutput
 from .losses import ADVICE, StepLosses
-from .masks import with_ready_masks
 from .sampler import EpochSampler
 from .shares import Sharing, cut, filled_up
 from .training_state import (
@@ -54,12 +54,9 @@ class AdapterTrainer(Trainer):
         # The models take **kwargs but leave `num_items_in_batch` unused, which Trainer reads as a loss that is already
         # averaged over accumulation steps.
         kwargs["model"].accepts_loss_kwargs = False
-        kwargs["args"] = copy.copy(kwargs["args"])  # a few are changed below
+        kwargs["args"] = _arguments(kwargs["args"])
         if kwargs.get("data_collator"):
             kwargs["data_collator"] = with_ready_masks(kwargs["model"], kwargs["data_collator"])
-        kwargs["args"].push_to_hub = False  # the Trainer would upload the whole folder of the run
-        if kwargs["args"].ddp_find_unused_parameters is None:
-            kwargs["args"].ddp_find_unused_parameters = False  # all that is trained is used
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
         self._weights, self._weight = iter(()), 1.0  # of the batches of a step, and of one
@@ -69,8 +66,6 @@ class AdapterTrainer(Trainer):
         self.add_callback(self._live)
         self.add_callback(self.losses)
         self.add_callback(SaveAfterEvaluation())
-        self.args.logging_nan_inf_filter = False  # would hide what the losses report
-        self.args.save_on_each_node = False  # the first process writes, for all machines
         # What we do in the Trainer's stead. Its grouping by length shuffles evaluation too and does not resume to the
         # same bits, its drop_last leaves out evaluated examples, and its rotation removes whole folders.
         self._sampling, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
@@ -82,6 +77,11 @@ class AdapterTrainer(Trainer):
         compiling = self.accelerator.state.dynamo_plugin
         if compiling.dynamic is None:
             compiling.dynamic = True  # compiled once for all lengths and numbers of examples
+        self._size = self.model.num_parameters(exclude_embeddings=True)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """As the Trainer's, which counts the parameters anew in each step, as long as some launches take."""
+        return 6 * inputs[self.model.main_input_name].numel() * self._size
 
     # Optimizer and order of the examples
 
@@ -137,6 +137,7 @@ class AdapterTrainer(Trainer):
             torch.manual_seed(self.args.seed + self.args.process_index)
         with warnings.catch_warnings():  # of gradients that lie transposed in memory, and are small
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # the Trainer's own spelling
             return super().train(*args, **kwargs)
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list, Any]:
@@ -261,3 +262,19 @@ class AdapterTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         load_adapter(self.model, os.path.join(self.state.best_model_checkpoint, ADAPTER_FOLDER))
+
+
+def _arguments(given: TrainingArguments) -> TrainingArguments:
+    """A copy with what is done otherwise here."""
+    args = copy.copy(given)
+    args.push_to_hub = False  # the Trainer would upload the whole folder of the run
+    args.logging_nan_inf_filter = False  # would hide what the losses report
+    args.save_on_each_node = False  # the first process writes, for all machines
+    if args.ddp_find_unused_parameters is None:
+        args.ddp_find_unused_parameters = False  # all that is trained is used
+    if args.ddp_broadcast_buffers is None:
+        args.ddp_broadcast_buffers = False  # they are constants
+    if args.dataloader_pin_memory:  # batches go to a GPU while it computes, and the host does not wait for the copies
+        args.accelerator_config = copy.copy(args.accelerator_config)
+        args.accelerator_config.non_blocking = True
+    return args

@@ -150,9 +150,10 @@ def check_random_state(checkpoint: Path, load: Callable[[str], None]) -> None:
     """Try whether ``load``, which sets the random state from a checkpoint, can do so; raises UsageError."""
     states, numbers = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about what is refused below
-            load(str(checkpoint))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what is refused below, and about several GPUs
+            with torch.random.fork_rng():
+                load(str(checkpoint))
     except Exception as error:  # of whatever kind: what it holds may be anything
         refuse(checkpoint / RANDOM_FILE, f"holds no random state ({type(error).__name__})")
     finally:

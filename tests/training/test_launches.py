@@ -3,6 +3,7 @@
 import traceback
 from pathlib import Path
 
+import accelerate.data_loader
 import pytest
 import torch
 from helpers import MODELS, argv, build, pairs, write_rows
@@ -11,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import tensorized_adapters
 from run_glue_tensorized import main
+from tensorized_adapters.masks import with_ready_masks
 from tensorized_adapters.rows import ARCHITECTURES
 from tensorized_adapters.training.losses import StepLosses
-from tensorized_adapters.training.masks import with_ready_masks
 from tensorized_adapters.training.trainer import AdapterTrainer
 
 PACKAGE = str(Path(tensorized_adapters.__file__).parent)
@@ -63,10 +64,15 @@ class _Copies(TorchFunctionMode):
 def test_no_step_waits_for_the_device(flags, monkeypatch, accumulated):
     """Losses and norms are read where the Trainer logs, every third step, and at the end of the epoch."""
     waits, copies, train, read, reads = _Waits(), _Copies(), AdapterTrainer.train, StepLosses.read, []
+    copied, send = [], accelerate.data_loader.send_to_device
 
     def watched(self, *args, **kwargs):
         with waits, copies:
             return train(self, *args, **kwargs)
+
+    def sent(*args, non_blocking=False, **kwargs):
+        copied.append(non_blocking)
+        return send(*args, non_blocking=non_blocking, **kwargs)
 
     def counted(self):
         before = len(self.values)
@@ -75,12 +81,15 @@ def test_no_step_waits_for_the_device(flags, monkeypatch, accumulated):
 
     monkeypatch.setattr(AdapterTrainer, "train", watched)
     monkeypatch.setattr(StepLosses, "read", counted)
+    monkeypatch.setattr(accelerate.data_loader, "send_to_device", sent)
     batches = {"per_device_train_batch_size": 8 // accumulated, "gradient_accumulation_steps": accumulated}
     changes = {"do_eval": None, "validation_file": None, "save_strategy": "no", "logging_steps": 3}
+    changes["dataloader_pin_memory"] = True  # as where there is a GPU
     assert main(argv(flags, num_train_epochs=1, **batches, **changes)) == 0
     # The Trainer's own alone: loss and norm of two log lines, and the last loss; and a seed, before the first step.
     assert [name.endswith(LOADER) for name in waits.files] == [True] + 5 * [False], waits.files
     assert all(name.endswith(TRAINER) for name in waits.files[1:]), waits.files
+    assert copied and all(copied)  # of batches, from pinned memory
     assert reads == [3, 3, 0]
     # Ours: losses and norms of two reads; the order of an epoch lies on the host anyway.
     ours = [Path(name).name for name in copies.files if name.startswith(PACKAGE) and not name.endswith("sampler.py")]
