@@ -129,7 +129,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         else:
             add_adapters(model, adapter_config, newly_initialized)
             if run.resolved["head_start"] == "label_prior":
-                if not pretrained.set_label_prior_(model, data.train["label"], newly_initialized):
+                applied = pretrained.set_label_prior_(model, data.train["label"], newly_initialized)
+                if not applied and (newly_initialized or "head_start" in arguments.given):
                     arguments.notes.append("--head_start label_prior: the head has no new bias; it starts as it is")
         use_cheap_dropout(model)
 

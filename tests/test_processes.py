@@ -30,6 +30,7 @@ METHODS = {
         for name in ("dense", "compacter", "bitfit", "layer_norm", "head", "lora", "ia3", "diff_pruning", "full")
     },
 }
+METHODS["compiled"] = METHODS["diff_pruning"] | {"torch_compile": True, "torch_compile_backend": "eager"}
 ARCHITECTURES = ["albert", "modernbert", "gpt2", "llama"]  # a few of different making
 # In each of two processes, where one has 8 examples a step.
 SHARES = dict.fromkeys([*METHODS, *ARCHITECTURES], {"per_device_train_batch_size": 4})
@@ -173,6 +174,25 @@ def test_a_refusal_is_said_once(flags):
     assert line.startswith("error: --output_dir") and "not a run of this program" in line
 
 
+# As of a machine where somebody changed the command.
+OTHER = """
+import os, sys
+import run_glue_tensorized
+run_glue_tensorized.entry.begin()
+code = run_glue_tensorized.main([*sys.argv[1:], "--seed", os.environ["RANK"]])
+run_glue_tensorized.processes.part(code)
+sys.exit(code)
+"""
+
+
+def test_processes_that_were_given_something_else_are_refused(flags, tmp_path):
+    (tmp_path / "other.py").write_text(OTHER)
+    ended = torchrun(tmp_path / "other.py", argv(flags, seed=None))
+    (line,) = lines_of(ended.stderr)
+    assert line == "error: rank 1: given something else than the first process (--seed 0 there, 1 now)"
+    assert ended.returncode and not flags["output_dir"].exists()
+
+
 @pytest.mark.parametrize("size", [1, 7, 40, 41, 45])
 def test_each_example_of_a_step_counts_once(size):
     """However a step's examples are shared out and accumulated, weights make the mean over them."""
@@ -194,6 +214,7 @@ def test_the_number_of_processes_is_part_of_what_a_run_is():
     one = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "seed": 1, "use_cpu": False}
     two = one | {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "processes": 2, "use_cpu": True}
     assert differences(one, two) == [] == differences(one, one | {"processes": 1})
+    assert differences(one | {"do_train": False}, one | {"do_train": False, "processes": 2}) == []
     assert differences(one, two | {"seed": 2}) == ["--seed 1 there, 2 now"]
     assert "examples a step" in differences(one, one | {"processes": 2})[0]
     assert "--per_device_train_batch_size" in differences(two, two | {"per_device_train_batch_size": 4})[0]

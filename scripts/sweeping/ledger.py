@@ -81,7 +81,7 @@ class Ledger:
             "words": list(trial.words),
             "trained": trial.counts and trial.counts["trained"],
             "score": score,
-            "reason": trial.refused or note["reason"],
+            "reason": trial.refused or ("" if note["state"] == "waiting" else note["reason"]),
         } | {key: note[key] for key in ("last_lines", "failures", "seconds")}
 
     @contextlib.contextmanager

@@ -18,9 +18,11 @@ _SHARE = 0.9
 # What CUDA takes in each process beside what PyTorch reserves: its context and the loaded kernels, about.
 _CUDA_BYTES = 600 * 2**20
 # A watcher that has said nothing for so long is lost, and what it ran is gone with it.
-_SECONDS_TO_LIVE = 60.0
-# How the reason begins if it is not that the first trial is being measured.
-MEMORY = "memory: "
+_SECONDS_TO_LIVE = 20.0
+# A first trial that has not trained a step by then is not waited for any longer: it downloads, say, or hangs.
+_SECONDS_ALONE = 300.0
+# How the two reasons to wait begin.
+FIRST, MEMORY = "the first trial ", "memory: "
 _CGROUP, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _GROUP_FILES = (  # of the second version and of the first: limit, use, and what of it can be given back
     ("memory.max", "memory.current", "inactive_file"),
@@ -34,6 +36,7 @@ class _Place:
 
     capacity: Optional[float] = None  # for all trials together; None where nobody can tell
     most: Optional[int] = None  # that any trial has taken so far
+    began: float = 0.0  # when the first one started
     running: dict[str, Optional[int]] = field(default_factory=dict)  # what each has taken at most, None: not measured
 
 
@@ -56,6 +59,7 @@ class Memory:
             gpu: that the trial would use, or None.
             available: bytes on the machine, now.
         """
+        self.left(trial)  # its former watcher was lost
         self._forget_lost()
         places = [(machine, self._places.setdefault(machine, _Place()))]
         if not places[0][1].running:
@@ -67,6 +71,8 @@ class Memory:
             if why := _why_wait(name, place):
                 return why
         for _, place in places:
+            if not place.running:
+                place.began = time.monotonic()
             place.running[trial] = None
         self._seen[trial] = time.monotonic()
         return ""
@@ -131,9 +137,10 @@ def _why_wait(name: str, place: _Place) -> str:
     if not place.running or (place.most is not None and place.capacity is None):
         return ""
     if place.most is None:
-        return f"the first trial on {name} is measured before others start"
+        alone = time.monotonic() - place.began < _SECONDS_ALONE
+        return f"{FIRST}on {name}, whose memory is measured while it trains its first step" if alone else ""
     taken = sum(place.most if own is None else own for own in place.running.values())
     if taken + place.most <= _SHARE * place.capacity:
         return ""
-    most, taken, capacity = (f"{size / 2**30:.1f} GiB" for size in (place.most, taken, place.capacity))
-    return f"{MEMORY}a trial takes up to {most}, and on {name} {taken} of {capacity} are taken"
+    most, capacity = (f"{size / 2**30:.1f} GiB" for size in (place.most, place.capacity))
+    return f"{MEMORY}a trial takes up to {most}, and {capacity} were free on {name}: {len(place.running)} at a time"

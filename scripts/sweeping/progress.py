@@ -14,7 +14,7 @@ from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.job.results import console
 
 from .ledger import Ledger, told
-from .memory import MEMORY
+from .memory import FIRST, MEMORY
 
 _LOOK_SECONDS = 0.5
 _STYLES = {"finished": "green", "failed": "red", "refused": "yellow", "interrupted": "magenta"}
@@ -28,7 +28,7 @@ class Progress:
         self.began = time.time()
         self.running: dict[str, float] = {}
         self.most_running = 0  # at a time, so far
-        self._told_to_wait = False
+        self._told: set[str] = set()  # reasons to wait, by their beginnings
         self.to_run = {trial.name: trial.cost for trial in ledger.to_run()}
         self.done: set[str] = set()  # by this start of the sweep
         self.console = console()
@@ -72,10 +72,10 @@ class Progress:
                 self.look()
 
     def _tell_wait(self, name: str) -> None:
-        """Why fewer run than could, once."""
+        """Why fewer run than could, each reason once."""
         why = self.ledger.reason_now(name)
-        if not self._told_to_wait and why.startswith(MEMORY):
-            self._told_to_wait = True
+        for reason in {reason for reason in (FIRST, MEMORY) if why.startswith(reason)} - self._told:
+            self._told.add(reason)
             self.console.print(f"{time.strftime('%H:%M:%S')}  further trials wait for {one_line(why)}", markup=False)
 
     def _tell(self, name: str) -> None:
@@ -105,7 +105,7 @@ class Progress:
         rate = sum(self.ledger.entries[name]["seconds"] for name in done) / sum(self.to_run[name] for name in done)
         left = sum(cost for name, cost in self.to_run.items() if name not in done) * rate
         left -= sum(time.time() - began for began in list(self.running.values()))
-        at_a_time = self.most_running if self._told_to_wait else self.at_a_time
+        at_a_time = self.most_running if MEMORY in self._told else self.at_a_time
         return max(0.0, left) / min(at_a_time, max(1, len(self.to_run) - len(done)))
 
     def _tables(self) -> Group:

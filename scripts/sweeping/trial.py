@@ -24,6 +24,7 @@ from .memory import available_bytes, name_of
 
 POLL_SECONDS = 2.0
 LAST_LINES = 15
+_HEADER = "== "  # of each start, in the log
 # A killed sweep's trial, or that of a lost machine, may hold its folder for a moment longer.
 WAIT_FOR_FOLDER_SECONDS = 60.0
 
@@ -97,7 +98,8 @@ class JobTrial(tune.Trainable):
         self.note["failures"] += 1
         if self.failures <= self.trial["max_failures"]:
             return self._note("running")
-        return self._note("failed", _ending_of(code), _last_lines(self.log))
+        ran_out = code == -signal.SIGKILL and _out_of_memory_kills() > self.kills_before
+        return self._note("failed", _ending_of(code, ran_out), _last_lines(self.log))
 
     def cleanup(self) -> None:
         """The sweep is being stopped: let the job write its record, but not for long."""
@@ -107,6 +109,9 @@ class JobTrial(tune.Trainable):
                 self.job.wait(10)
             self._kill()
             self._left()
+            self.note["seconds"] = round(self.note["seconds"] + time.time() - self.began, 3)
+            with contextlib.suppress(OSError):  # of a full disk
+                notes.write_note(Path(self.trial["note"]), self.note)
 
     def _ending(self) -> int | str | None:
         """The job's exit code, or why it was killed, or None if it goes on: after a look of some seconds."""
@@ -131,9 +136,9 @@ class JobTrial(tune.Trainable):
         _wait_until_free(self.folder)
         self.former = self._record().get("started")
         with open(self.log, "ab") as log:
-            log.write(f"== {time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {self.failures + 1}\n".encode())
+            log.write(f"{_HEADER}{time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {self.failures + 1}\n".encode())
             log.flush()
-            self.began = time.time()
+            self.began, self.kills_before = time.time(), _out_of_memory_kills()
             self.job = subprocess.Popen(
                 [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *self.trial["command"]],
                 cwd=self.trial["directory"],
@@ -217,9 +222,18 @@ def _told_to_be_full(log: Path) -> Optional[str]:
     return last if last.startswith("failed: ") and any(words in last for words in _NO_ROOM_WORDS) else None
 
 
-def _ending_of(code: int | str) -> str:
+def _out_of_memory_kills() -> int:
+    """How many processes the system of this machine has killed because memory ran out, also within a control group."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return int(dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())["oom_kill"])
+    return 0
+
+
+def _ending_of(code: int | str, ran_out: bool) -> str:
     if isinstance(code, str):
         return code
+    if ran_out:
+        return "killed by the system, as memory ran out"
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return {0: "ended without a finished record", 2: "refused its input (exit code 2)"}.get(code, f"exit code {code}")
@@ -229,4 +243,4 @@ def _last_lines(log: Path) -> list[str]:
     with open(log, "rb") as file:
         file.seek(max(0, log.stat().st_size - 20_000))
         lines = file.read().decode(errors="replace").splitlines()
-    return [line for line in lines if line.strip()][-LAST_LINES:]
+    return [line for line in lines if line.strip() and not line.startswith(_HEADER)][-LAST_LINES:]

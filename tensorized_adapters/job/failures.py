@@ -42,7 +42,7 @@ def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> B
             f"out of memory while {doing}: try a smaller --per_device_train_batch_size or --max_seq_length"
         )
     if is_lost_peer(error):
-        kept = "; the same command goes on from the newest checkpoint" if began else ""
+        kept = "; the same command goes on from the newest checkpoint, if there is one" if began else ""
         return RunFailed(f"while {doing}: another process of this run has ended{kept}")
     if isinstance(error, OSError) and error.filename is not None:
         return RunFailed(f"{error.filename} failed while {doing}: {error.strerror or error}")

@@ -101,13 +101,14 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What tells two runs' arguments apart, each in words; empty if both give the same result.
 
     Contents count as changed where both know them: earlier records hold the hashes of data files alone. Another number
-    of processes gives the same result, to rounding, if each step has as many examples.
+    of processes gives the same result, to rounding, if each step has as many examples, or nothing is trained.
     """
     before, now = effective_arguments(before), effective_arguments(now)
     lines = []
     if before.get("processes") != now.get("processes"):
         there, here = _batch(before), _batch(now)
-        lines = [] if there == here else [f"{there} examples a step there, {here} now, in all processes together"]
+        same = there == here or not now.get("do_train", True)
+        lines = [] if same else [f"{there} examples a step there, {here} now, in all processes together"]
         skip = (*_BATCH, "use_cpu")  # which is set for several processes where there is no GPU
         before, now = ({k: v for k, v in arguments.items() if k not in skip} for arguments in (before, now))
     hashes = [arguments.pop("input_sha256", None) or {} for arguments in (before, now)]

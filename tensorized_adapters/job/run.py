@@ -192,7 +192,11 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
                     start = _inspect(path, resolved, arguments)  # again: it may have changed until it was locked
                 if start.kind != "finished":
                     _check_inputs_survive(path, arguments)
-        run = Run(arguments, resolved, from_first(start), folder)
+        start, of_first = from_first((start, resolved))
+        with agreed():
+            if odd := differences(of_first, resolved):
+                raise UsageError(f"given something else than the first process ({', '.join(odd[:4])})")
+        run = Run(arguments, resolved, start, folder)
         if run.finished:
             yield run
             return

@@ -6,6 +6,7 @@ from typing import Optional
 
 import safetensors.torch
 import torch
+from accelerate.utils import is_compiled_module
 from torch.nn.parallel import DistributedDataParallel
 
 from ..config import AdapterConfig
@@ -84,13 +85,15 @@ class DiffPruningTrainer(AdapterTrainer):
             for gone in set(group["params"]) - set(new["params"]):
                 optimizer.state.pop(gone, None)
             group["params"] = new["params"]
-        if isinstance(
-            self.model_wrapped, DistributedDataParallel
-        ):  # which sums the gradients that it knew at its start
-            before, model = self.model_wrapped, self._wrap_model(self.model)
+        compiled = is_compiled_module(self.model_wrapped)
+        before = self.model_wrapped._orig_mod if compiled else self.model_wrapped
+        if isinstance(before, DistributedDataParallel):  # which sums the gradients that it knew at its start
+            model = self._wrap_model(self.model)
             options = self.accelerator.ddp_handler.to_kwargs()
             options |= {"device_ids": before.device_ids, "output_device": before.output_device}
-            self.model_wrapped = DistributedDataParallel(model, **options)
+            wrapped = DistributedDataParallel(model, **options)
+            compiling = self.accelerator.state.dynamo_plugin.to_kwargs()
+            self.model_wrapped = torch.compile(wrapped, **compiling) if compiled else wrapped
 
     # Checkpoints: while searching, the dense values and gates are training state, as the optimizer's moments are.
 

@@ -23,12 +23,12 @@ def test_as_many_start_as_the_first_ones_memory_fits_in():
     known = memory.Memory()
     assert known.why_wait("a", "here", None, 20 * GIB) == ""
     known.tell("a", "here", None, UNMEASURED)
-    assert "measured before others" in known.why_wait("b", "here", None, 18 * GIB)
+    assert "is measured while it trains" in known.why_wait("b", "here", None, 18 * GIB)
     assert known.why_wait("x", "there", None, GIB) == ""  # another machine has a first one of its own
     known.tell("a", "here", None, measured(5))
     assert known.why_wait("b", "here", None, 15 * GIB) == known.why_wait("c", "here", None, 12 * GIB) == ""
     assert known.why_wait("d", "here", None, 10 * GIB) == (
-        "memory: a trial takes up to 5.0 GiB, and on here 15.0 GiB of 20.0 GiB are taken"
+        "memory: a trial takes up to 5.0 GiB, and 20.0 GiB were free on here: 3 at a time"
     )
     known.left("b")
     assert known.why_wait("d", "here", None, 10 * GIB) == ""
@@ -71,15 +71,27 @@ def test_lost_watchers_hold_no_memory_and_a_new_memory_is_told_again(monkeypatch
     known, now = memory.Memory(), [0.0]
     monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: now[0]))
     known.why_wait("a", "here", None, GIB)
-    now[0] = 59
-    known.tell("a", "here", None, UNMEASURED)
-    now[0] = 100
+    for now[0] in (19, 38, 57, 59):
+        known.tell("a", "here", None, UNMEASURED)
+    now[0] = 78
     assert known.why_wait("b", "here", None, GIB)
-    now[0] = 120
+    now[0] = 80
     assert known.why_wait("b", "here", None, GIB) == ""
+    assert known.why_wait("b", "here", None, GIB) == ""  # asked by another watcher of the same trial
     anew = memory.Memory()  # its process was lost and started again
     anew.tell("b", "here", None, measured(1))
     assert anew.why_wait("c", "here", None, GIB) == "" and anew.why_wait("d", "here", None, GIB) == ""
+
+
+def test_a_first_trial_that_does_not_come_to_train_is_not_waited_for_for_ever(monkeypatch):
+    known, now = memory.Memory(), [0.0]
+    monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    known.why_wait("a", "here", None, GIB)
+    for now[0] in range(10, 300, 10):
+        known.tell("a", "here", None, UNMEASURED)
+        assert known.why_wait("b", "here", None, GIB).startswith(memory.FIRST)
+    now[0] = 301
+    assert known.why_wait("b", "here", None, GIB) == ""
 
 
 @pytest.mark.parametrize(
