@@ -19,6 +19,7 @@ os.environ["TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S"] = "600"
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
+from ray._private import worker as ray_worker  # noqa: E402
 
 from tensorized_adapters.entry import settled  # noqa: E402
 from tensorized_adapters.errors import RunFailed, Terminated, UsageError, one_line  # noqa: E402
@@ -104,6 +105,7 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
     state = ledger.folder / RAY
     shutil.rmtree(state, ignore_errors=True)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the ledger
+    ray_worker.print_to_stdstream = lambda *_, **__: None  # as is what became of a worker, coloured, into files too
     for module in (trial_module, notes, memory):
         ray.cloudpickle.register_pickle_by_value(module)  # other machines need not have our scripts on their path
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(memory.Memory)
