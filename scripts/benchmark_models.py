@@ -17,7 +17,7 @@ from tensorized_adapters.config import PROJECTION_TYPES
 from tensorized_adapters.defaults import METHODS
 from tensorized_adapters.job.flags import ModelArguments
 from tensorized_adapters.job.pretrained import load_config
-from tensorized_adapters.masks import ready_mask, takes_ready_masks
+from tensorized_adapters.masks import with_ready_mask
 from tensorized_adapters.methods.parameters import count_trained, optimizer_groups, trained_parameters
 from tensorized_adapters.tensors.formats import FactorizedWeight
 from tensorized_adapters.training.dropout import use_cheap_dropout
@@ -98,10 +98,9 @@ class Bench:
             self.model.config.vocab_size // 2, self.model.config.vocab_size, (examples, tokens), generator=generator
         )
         labels = torch.randint(2, (examples,), generator=generator)
-        mask = torch.ones_like(ids)
-        mask = ready_mask(mask) if takes_ready_masks(self.model) else mask  # as a run gives it
-        self.batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
-        self.batch = {key: value.to(arguments.device) for key, value in self.batch.items()}
+        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+        batch = {key: value.to(arguments.device) for key, value in batch.items()}
+        self.batch = with_ready_mask(self.model, batch)  # as a run gives it
         self.autocast = (arguments.device, torch.bfloat16, arguments.dtype == "bfloat16")
         self.forward = torch.compile(self.model, fullgraph=True) if arguments.compile else self.model
 

@@ -1,41 +1,23 @@
 """Attention masks that a model takes as they are, without a look at their values, for which the host would wait."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from .architectures import ARCHITECTURES
 
-Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 
-
-def takes_ready_masks(model: PreTrainedModel) -> bool:
-    """Whether :func:`ready_mask` is all that the model's attention is to be masked with: nothing but padding is, by
-    PyTorch's ``scaled_dot_product_attention``."""
-    row = ARCHITECTURES.get(model.config.model_type)
-    return row is not None and row.masks_padding_alone and model.config._attn_implementation == "sdpa"
-
-
-def ready_mask(padding: Tensor) -> Tensor:
-    """The mask of attention (examples, 1, 1, keys), bool, of one of padding (examples, keys).
+def with_ready_mask(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A batch whose mask of padding (examples, keys) is that of attention (examples, 1, queries, keys), a view, bool.
 
     Transformers would make the same one, once it has asked the device in each forward pass whether anything is masked
-    at all: a step of a GPU would begin by waiting for the one before.
+    at all: a step of a GPU would begin by waiting for the one before. Models whose attention hides more than padding,
+    or is not PyTorch's ``scaled_dot_product_attention``, keep their masks.
     """
-    return padding.bool()[:, None, None, :]
-
-
-def with_ready_masks(model: PreTrainedModel, collate: Collator) -> Collator:
-    """``collate``, whose batches have ready masks where the model takes them."""
-    if not takes_ready_masks(model):
-        return collate
-
-    def collated(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
-        batch = collate(examples)
-        if (mask := batch.get("attention_mask")) is not None and mask.dim() == 2:
-            batch["attention_mask"] = ready_mask(mask)
+    row, mask = ARCHITECTURES.get(model.config.model_type), batch.get("attention_mask")
+    if row is None or not row.masks_padding_alone or model.config._attn_implementation != "sdpa":
         return batch
-
-    return collated
+    if mask is None or mask.dim() != 2:
+        return batch
+    return {**batch, "attention_mask": mask.bool()[:, None, None, :].expand(-1, -1, mask.shape[1], -1)}

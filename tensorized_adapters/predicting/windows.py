@@ -11,7 +11,7 @@ from transformers import PretrainedConfig, TextClassificationPipeline
 from transformers.data.data_collator import pad_without_fast_tokenizer_warning
 
 from ..errors import RunFailed
-from ..masks import ready_mask, takes_ready_masks
+from ..masks import with_ready_mask
 from .rows import Texts
 
 WINDOW = 50  # batches, as in training
@@ -69,12 +69,10 @@ def _logits(
     for places in np.split(order, range(batch_size, len(order), batch_size)):
         batch = {name: [values[place] for place in places] for name, values in encoded.items()}
         batch = pad_without_fast_tokenizer_warning(tokenizer, batch, return_tensors="pt")
-        if takes_ready_masks(model) and "attention_mask" in batch:
-            batch["attention_mask"] = ready_mask(batch["attention_mask"])
         if pipeline.device.type == "cuda":
             batch = {name: values.pin_memory() for name, values in batch.items()}
         batch = {name: values.to(pipeline.device, non_blocking=True) for name, values in batch.items()}
-        outputs.append(model(**batch).logits)
+        outputs.append(model(**with_ready_mask(model, batch)).logits)
         progress(len(places))
     logits = torch.cat(outputs).float().cpu().numpy()  # moved once a window: a GPU is not waited for after each batch
     return logits[np.argsort(order)]

@@ -4,6 +4,7 @@ data order."""
 import copy
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,7 +17,7 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..errors import RunFailed, UsageError
 from ..files import write_json
-from ..masks import with_ready_masks
+from ..masks import with_ready_mask
 from ..methods.parameters import groups_at
 from ..processes import told_once
 from ..saving.adapter import load_adapter, save_adapter
@@ -55,8 +56,6 @@ class AdapterTrainer(Trainer):
         # averaged over accumulation steps.
         kwargs["model"].accepts_loss_kwargs = False
         kwargs["args"] = _arguments(kwargs["args"])
-        if kwargs.get("data_collator"):
-            kwargs["data_collator"] = with_ready_masks(kwargs["model"], kwargs["data_collator"])
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
         self._weights, self._weight = iter(()), 1.0  # of the batches of a step, and of one
@@ -78,6 +77,9 @@ class AdapterTrainer(Trainer):
         if compiling.dynamic is None:
             compiling.dynamic = True  # compiled once for all lengths and numbers of examples
         self._size = self.model.num_parameters(exclude_embeddings=True)
+
+    def _prepare_inputs(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        return with_ready_mask(self.model, super()._prepare_inputs(inputs))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """As the Trainer's, which counts the parameters anew in each step, as long as some launches take."""

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import tensorized_adapters
 from run_glue_tensorized import main
-from tensorized_adapters.masks import with_ready_masks
+from tensorized_adapters.masks import with_ready_mask
 from tensorized_adapters.rows import ARCHITECTURES
 from tensorized_adapters.training.losses import StepLosses
 from tensorized_adapters.training.trainer import AdapterTrainer
@@ -97,7 +97,7 @@ def test_no_step_waits_for_the_device(flags, monkeypatch, accumulated):
 
 
 def padded(examples):
-    """A collator: what is missing is padded by 0."""
+    """A batch; what is missing is padded by 0."""
     ids = torch.nn.utils.rnn.pad_sequence(examples, batch_first=True)
     return {"input_ids": ids, "attention_mask": (ids != 0).long()}
 
@@ -107,7 +107,7 @@ def padded(examples):
 def test_a_ready_mask_is_what_the_model_makes_without_a_look_at_its_numbers(name, lengths):
     model, examples = build(name)[0], [torch.arange(5, 5 + length) for length in lengths]
     with torch.no_grad(), _Waits() as waits:
-        ready = model(**with_ready_masks(model, padded)(examples)).logits
+        ready = model(**with_ready_mask(model, padded(examples))).logits
     assert not waits.files
     with torch.no_grad():
         torch.testing.assert_close(ready, model(**padded(examples)).logits, rtol=0, atol=1e-6)
@@ -117,7 +117,8 @@ def test_other_attention_keeps_its_masks():
     others = [build(name)[0] for name in MODELS if not ARCHITECTURES[name].masks_padding_alone]
     eager = build("bert")[0]
     eager.set_attn_implementation("eager")
-    assert all(with_ready_masks(model, padded) is padded for model in [*others, eager])
+    batch = padded([torch.arange(5, 9), torch.arange(5, 7)])
+    assert all(with_ready_mask(model, batch) is batch for model in [*others, eager])
 
 
 @pytest.mark.parametrize("grouped", [False, True])
