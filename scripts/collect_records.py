@@ -28,7 +28,7 @@ from tensorized_adapters.files import write_aside  # noqa: E402
 from tensorized_adapters.job.identity import effective_arguments  # noqa: E402
 from tensorized_adapters.job.run_folder import RECORD_FILE  # noqa: E402
 
-_LEFT_OUT = ("peak_memory_bytes", "files", "path")
+_LEFT_OUT = ("peak_memory_bytes", "gpu_free", "files", "path")
 
 
 def main(argv: list[str]) -> int:
