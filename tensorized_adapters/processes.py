@@ -55,7 +55,8 @@ def check_launch() -> None:
     if "WORLD_SIZE" not in os.environ and {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys():
         raise UsageError(
             "accelerate launch was asked for several processes and has started one: use torchrun --nproc_per_node, or "
-            "accelerate launch --multi_gpu, which both start several, on processors too"
+            "accelerate launch --multi_gpu, which both start several, on processors too (if one was meant, unset "
+            "MASTER_ADDR)"
         )
     lacking = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if count() > 1 and lacking:
