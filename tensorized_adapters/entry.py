@@ -5,6 +5,7 @@ A script imports this before anything else, so it imports next to nothing itself
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import io
@@ -26,6 +27,7 @@ def begin() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # not ignored, as under nohup
             signal.signal(number, _end_at_once)
+    atexit.register(_ignore_signals)  # the first one is called last
     for handle in range(3):  # a closed one would be given to the next file that is opened
         try:
             os.fstat(handle)
@@ -99,6 +101,12 @@ def _stream(handle: int, old: io.TextIOWrapper | None) -> io.TextIOWrapper:
         errors="backslashreplace",
         line_buffering=handle == 2 or raw.isatty() or bool(old and old.write_through),
     )
+
+
+def _ignore_signals() -> None:
+    """All is said and done, and in the second that the interpreter takes to end a signal would kill without a word."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end_at_once(number: int, _) -> None:

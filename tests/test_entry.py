@@ -158,6 +158,26 @@ def test_a_terminal_gets_labelled_bars(flags):
     assert "measuring on the training set:   0% |" in text and "evaluating:   0% |" in text
 
 
+# A global is destroyed when the interpreter has put the signals' handlers away.
+LATE = """
+import os, signal
+from tensorized_adapters import entry
+entry.begin()
+entry.raise_on_signals()
+class Late:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.{number}):
+        kill(process, number)
+late = Late()
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_the_interpreter_ends_changes_nothing(number):
+    words = [sys.executable, "-c", LATE.format(number=number)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=SCRIPT.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_signal_waits_for_last_words(monkeypatch):
     before = signal.signal(signal.SIGTERM, entry._raise)
     monkeypatch.setattr("tensorized_adapters.entry.signal.setitimer", lambda *_: None)
