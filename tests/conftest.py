@@ -21,7 +21,7 @@ from architecture_table import (  # noqa: E402, F401 (hooks)
     pytest_configure,
     pytest_terminal_summary,
 )
-from helpers import pairs, save_base, write_rows  # noqa: E402
+from helpers import pairs, save_base, tiny_config, write_rows  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -41,6 +41,13 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="session")
 def other_base(tmp_path_factory):
     return save_base(tmp_path_factory.mktemp("models") / "other", seed=1)
+
+
+@pytest.fixture(scope="session")
+def still_base(tmp_path_factory):
+    """A base model without dropout, whose draws differ between processes and devices."""
+    still = tiny_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    return save_base(tmp_path_factory.mktemp("models") / "still", config=still)
 
 
 @pytest.fixture(scope="session")

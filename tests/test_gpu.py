@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import argv, record_of, save_base, tensors_of, tiny_config
+from helpers import OWN, argv, record_of, tensors_of
 
 ROOT = Path(__file__).parent.parent
-STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 # A wait within a step is an error, but for the one in which the Trainer logs, and the first, which warms up.
 UNWAITED = """
 import sys, torch
@@ -49,17 +48,11 @@ def a_gpu():
         pytest.skip("there is no GPU, or PyTorch is built without CUDA")
 
 
-@pytest.fixture(scope="module")
-def still_base(tmp_path_factory):
-    return save_base(tmp_path_factory.mktemp("models") / "still", config=tiny_config(**STILL))
-
-
 @pytest.mark.parametrize("method", ["tt", "dense", "diff_pruning"])
 def test_it_trains_as_the_cpu_does_and_goes_on_from_a_checkpoint(flags, still_base, tmp_path, method):
     flags |= {"model_name_or_path": still_base}
     if method != "tt":
-        flags |= {"adapter_projection_type": None, "tensorized_layer_rank": None, "adapter_size": None}
-        flags |= {"method": method}
+        flags |= dict.fromkeys(OWN) | {"method": method}
     on_cpu, on_gpu, resumed = (tmp_path / name for name in ("cpu", "gpu", "resumed"))
     run("run_glue_tensorized.py", *argv(flags, output_dir=on_cpu), gpus=False)
     assert " on cuda" in run("run_glue_tensorized.py", *argv(flags, output_dir=on_gpu))

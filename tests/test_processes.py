@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import argv, assert_equal_runs, record_of, refused, save_base, save_base_of, tensors_of, tiny_config
+from helpers import argv, assert_equal_runs, record_of, refused, save_base_of, tensors_of
 
 import run_glue_tensorized
 from run_glue_tensorized import main
 from tensorized_adapters.job.identity import differences
 from tensorized_adapters.training.shares import Sharing
 
-STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 METHODS = {
     "cp": {"adapter_projection_type": "cp"},
     "accumulated": {"adapter_projection_type": "cp", "tensorized_layer_rank": 1},
@@ -55,12 +54,6 @@ def in_processes(rank: int, port: int, count: int, commands: list[list[str]]) ->
 
 def run_in_processes(commands: list[list[str]], count: int = 2) -> None:
     torch.multiprocessing.spawn(in_processes, (free_port(), count, commands), nprocs=count)
-
-
-@pytest.fixture(scope="module")
-def still_base(tmp_path_factory):
-    """A base model without dropout, whose draws differ between processes."""
-    return save_base(tmp_path_factory.mktemp("models") / "still", config=tiny_config(**STILL))
 
 
 # Ends its process, that of rank 1, once both have written their parts of the first checkpoint.

@@ -134,12 +134,12 @@ class Ledger:
 
     def state_now(self, name: str) -> str:
         """What a trial has noted in this start of the sweep: waiting, running, finished, failed, or nothing yet."""
-        note = read_note(self.note_path(name))
-        return note["state"] if note["start"] == self.start else ""
+        return self.state_and_reason_now(name)[0]
 
-    def reason_now(self, name: str) -> str:
-        """Why it has failed, or waits."""
-        return read_note(self.note_path(name))["reason"]
+    def state_and_reason_now(self, name: str) -> tuple[str, str]:
+        """Also why it waits or has failed."""
+        note = read_note(self.note_path(name))
+        return (note["state"], note["reason"]) if note["start"] == self.start else ("", "")
 
     def give_up(self, name: str, reason: str, last_lines: list[str]) -> None:
         """Note for a trial, which cannot any more, that it failed."""

@@ -34,6 +34,7 @@ _GROUP_FILES = (  # of the second version and of the first: limit, use, and what
 class _Place:
     """A machine, or one of its GPUs: bytes."""
 
+    name: str
     capacity: Optional[float] = None  # for all trials together; None where nobody can tell
     most: Optional[int] = None  # that any trial has taken so far
     began: float = 0.0  # when the first one started
@@ -51,7 +52,7 @@ class Memory:
         self._places: dict[str, _Place] = {}
         self._seen: dict[str, float] = {}
 
-    def why_wait(self, trial: str, machine: str, gpu: Optional[str], available: Optional[int]) -> str:
+    def why_wait(self, trial: str, machine: str, gpu: Optional[str], available: int) -> str:
         """Empty if the trial may start, and it counts as running from here on; else what it waits for.
 
         Args:
@@ -61,16 +62,13 @@ class Memory:
         """
         self.left(trial)  # its former watcher was lost
         self._forget_lost()
-        places = [(machine, self._places.setdefault(machine, _Place()))]
-        if not places[0][1].running:
-            places[0][1].capacity = available
-        if gpu is not None:
-            name = f"GPU {gpu} of {machine}"
-            places.append((name, self._places.setdefault(name, _Place())))
-        for name, place in places:
-            if why := _why_wait(name, place):
+        places = self._places_of(machine, gpu)
+        if not places[0].running:
+            places[0].capacity = available
+        for place in places:
+            if why := _why_wait(place):
                 return why
-        for _, place in places:
+        for place in places:
             if not place.running:
                 place.began = time.monotonic()
             place.running[trial] = None
@@ -81,9 +79,9 @@ class Memory:
         """What a running trial has taken so far, by its run.json (``{}``: nothing yet)."""
         self._seen[trial] = time.monotonic()
         peak = record.get("peak_memory_bytes", {})
-        self._take(trial, self._places.setdefault(machine, _Place()), peak.get("resident"))
-        if gpu is not None:
-            place = self._places.setdefault(f"GPU {gpu} of {machine}", _Place())
+        own_machine, *own_gpu = self._places_of(machine, gpu)
+        self._take(trial, own_machine, peak.get("resident"))
+        for place in own_gpu:
             taken = peak["gpu_reserved"] + _CUDA_BYTES if "gpu_reserved" in peak else None
             if place.capacity is None and len(place.running) <= 1 and taken and "gpu_free" in record:
                 place.capacity = record["gpu_free"] + taken
@@ -95,6 +93,11 @@ class Memory:
         self._seen.pop(trial, None)
         for place in self._places.values():
             place.running.pop(trial, None)
+
+    def _places_of(self, machine: str, gpu: Optional[str]) -> list[_Place]:
+        """The machine, and the GPU if there is one."""
+        names = [machine] if gpu is None else [machine, f"GPU {gpu} of {machine}"]
+        return [self._places.setdefault(name, _Place(name)) for name in names]
 
     def _take(self, trial: str, place: _Place, taken: Optional[int]) -> None:
         place.running[trial] = taken
@@ -133,14 +136,15 @@ def _control_groups() -> Iterator[Path]:
                 yield from accumulate(Path(path).parts[1:], Path.joinpath, initial=root)
 
 
-def _why_wait(name: str, place: _Place) -> str:
+def _why_wait(place: _Place) -> str:
     if not place.running or (place.most is not None and place.capacity is None):
         return ""
     if place.most is None:
         alone = time.monotonic() - place.began < _SECONDS_ALONE
-        return f"{FIRST}on {name}, whose memory is measured while it trains its first step" if alone else ""
+        return f"{FIRST}on {place.name}, whose memory is measured while it trains its first step" if alone else ""
     taken = sum(place.most if own is None else own for own in place.running.values())
     if taken + place.most <= _SHARE * place.capacity:
         return ""
     most, capacity = (f"{size / 2**30:.1f} GiB" for size in (place.most, place.capacity))
-    return f"{MEMORY}a trial takes up to {most}, and {capacity} were free on {name}: {len(place.running)} at a time"
+    count = len(place.running)
+    return f"{MEMORY}a trial takes up to {most}, and {capacity} were free on {place.name}: {count} at a time"

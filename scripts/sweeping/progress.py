@@ -52,15 +52,15 @@ class Progress:
 
     def look(self) -> None:
         """Take in what trials have noted since the last look: sweep.json and one line for each that has ended."""
-        states = {name: self.ledger.state_now(name) for name in self.to_run if name not in self.done}
+        now = {name: self.ledger.state_and_reason_now(name) for name in self.to_run if name not in self.done}
         # Those of the last look that still run all ran at once; of this one's, some ended before others began.
-        self.most_running = max(self.most_running, sum(states[name] == "running" for name in self.running))
-        for name, state in states.items():
+        self.most_running = max(self.most_running, sum(now[name][0] == "running" for name in self.running))
+        for name, (state, reason) in now.items():
             if state == "running":
                 self.running.setdefault(name, time.time())
             elif state == "waiting":
                 self.running.pop(name, None)
-                self._tell_wait(name)
+                self._tell_wait(reason)
             elif state:
                 self.ledger.look(name)
                 self.ledger.write()
@@ -71,11 +71,10 @@ class Progress:
             with contextlib.suppress(OSError, UsageError):  # the last look raises what has not passed
                 self.look()
 
-    def _tell_wait(self, name: str) -> None:
+    def _tell_wait(self, why: str) -> None:
         """Why fewer run than could, each reason once."""
-        why = self.ledger.reason_now(name)
-        for reason in {reason for reason in (FIRST, MEMORY) if why.startswith(reason)} - self._told:
-            self._told.add(reason)
+        for beginning in {beginning for beginning in (FIRST, MEMORY) if why.startswith(beginning)} - self._told:
+            self._told.add(beginning)
             self.console.print(f"{time.strftime('%H:%M:%S')}  further trials wait for {one_line(why)}", markup=False)
 
     def _tell(self, name: str) -> None:
