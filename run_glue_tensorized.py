@@ -96,6 +96,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.saving.format import read_adapter
     from tensorized_adapters.training.callbacks import AfterFirstStep
     from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
+    from tensorized_adapters.training.collapse import loss_of_best_constant
     from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
     from tensorized_adapters.training.dropout import use_cheap_dropout
     from tensorized_adapters.training.prefix import FrozenPrefix, with_prefix
@@ -154,6 +155,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         notes["max_seq_length"] = data_args.max_seq_length
         if model_args.tokenizer_name:
             notes["tokenizer"] = model_args.tokenizer_name
+        constant_loss = None
+        if training_args.do_train:
+            classes, smoothing = task.labels and len(task.labels), training_args.label_smoothing_factor
+            constant_loss = loss_of_best_constant(data.train["label"][:], classes, smoothing)
         kind = DiffPruningTrainer if adapter_config.method == "diff_pruning" else AdapterTrainer
         with refused_by_the_trainer():
             trainer = kind(
@@ -167,6 +172,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
                 rates=run.resolved["learning_rates"],
                 notes=notes,
                 arguments=run.resolved,
+                constant_loss=constant_loss,
             )
             if training_args.do_train:
                 trainer.check_optimizer_and_schedule()
@@ -210,6 +216,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         run.record["train_seconds"] = round(time.time() - began, 3)
         run.record["step_losses"] = trainer.losses.values
+        if trainer.collapsed_at_step is not None:
+            run.record["collapsed_at_step"] = trainer.collapsed_at_step
         run.now("measuring on the training set")
         metrics |= {
             "epoch": trainer.state.epoch,

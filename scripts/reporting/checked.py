@@ -132,6 +132,7 @@ _FINISHED: _Rules = {
     "step_losses": (_are_losses, "finite numbers"),
     "contribution": (lambda value: _are_measures(value) and not is_number(value), "losses and scores by name"),
     "one_class": (lambda value: value is None or isinstance(value, dict), "classes by set"),
+    "collapsed_at_step": (lambda value: value is None or _is_count(value), "a step"),
     "given": (_are_names, "names of flags"),
     "adapter_bytes": (lambda value: value is None or _is_count(value), "a size in bytes"),
 }

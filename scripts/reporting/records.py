@@ -35,12 +35,13 @@ class Results:
         gap: its value on the training set less that on the development set, of the weights at the end;
         share: of the fall of the training loss, what adapters account for; both NaN where the record lacks it;
         one_class: whether every prediction on the development set is the same class (False for earlier records);
+        collapsed: whether the run noticed that it collapsed to a constant prediction (False for earlier records);
         family: a format of the tensorized adapters, or another method; rank: 0 for other methods;
         variant: what the method's name says beside method and rank;
         trained, percent: parameters; record.
     ``cells``, one a method and task, have those of the first seed, and over seeds
         last_mean, last_std, last_count, best_mean, ...: with sample standard deviations, NaN for a single run;
-        one_class: of any run;
+        one_class, collapsed: of any run;
         seeds, scores (at the last epoch), shares, records: lists.
     """
 
@@ -208,6 +209,7 @@ def _run(method: str, task: str, seed: int, record: dict[str, Any]) -> dict[str,
         "gap": gap_of(record),
         "share": share_of(record),
         "one_class": bool(record.get("one_class")),
+        "collapsed": record.get("collapsed_at_step") is not None,
         "family": family,
         "rank": rank,
         "variant": method.removeprefix(f"{family}-{rank}" if tensorized else record["method"]).strip(),
@@ -224,12 +226,13 @@ def _cells(runs: pd.DataFrame) -> pd.DataFrame:
     scores.columns = ["_".join(names) for names in scores.columns]
     lists = groups.agg(
         one_class=("one_class", "any"),
+        collapsed=("collapsed", "any"),
         seeds=("seed", list),
         scores=("last", list),
         shares=("share", list),
         records=("record", list),
     )
-    return groups.first().drop(columns=["seed", "one_class", *values]).join([scores, lists]).reset_index()
+    return groups.first().drop(columns=["seed", "one_class", "collapsed", *values]).join([scores, lists]).reset_index()
 
 
 def _holes(runs: pd.DataFrame) -> list[str]:

@@ -20,6 +20,11 @@ METRICS = {
 }
 
 
+# Of scores at the last epoch, by the column of the cells.
+_MARKS = {
+    "one_class": ("†", "a run of it predicts one class only, so that this is a constant's score."),
+    "collapsed": ("‡", "a run of it collapsed to a constant prediction as it trained; a lower rate may mend that."),
+}
 _MARKDOWN = re.compile(r"[\\|`]|\](?=\()")
 
 
@@ -38,11 +43,12 @@ def score_table(results: Results, which: str, published: bool) -> Table:
     scores, means = by_task(results, which)
     caption = "Mean ± sample standard deviation over seeds (their number in brackets where it is above one), on the "
     caption += "development set; the highest mean of a column is marked, unless all are equal."
-    constant = results.cells[results.cells["one_class"]] if which == "last" else results.cells[:0]
-    for cell in constant.itertuples():
-        scores.loc[cell.method, f"{cell.task} ({METRICS.get(cell.metric, cell.metric)})"] += " †"
-    if len(constant):
-        caption += " †: a run of it predicts one class only, so that this is a constant's score."
+    for column, (mark, meaning) in _MARKS.items() if which == "last" else ():
+        marked = results.cells[results.cells[column]]
+        for cell in marked.itertuples():
+            scores.loc[cell.method, f"{cell.task} ({METRICS.get(cell.metric, cell.metric)})"] += f" {mark}"
+        if len(marked):
+            caption += f" {mark}: {meaning}"
     if which == "best":
         caption += " The best epoch is chosen on the same development set, which flatters every method."
     if published:
@@ -175,6 +181,7 @@ _TEX = {
     "±": r"$\pm$",
     "–": "--",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "²": "$^2$",

@@ -36,7 +36,7 @@ class LiveOutput(TrainerCallback):
         threads += f" in {args.world_size} processes" if args.world_size > 1 else ""
         batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         begin = f", from step {state.global_step:,} on" if state.global_step else ""
-        self._say(
+        self.say(
             f"training {model.name_or_path or model.config.model_type} on {args.device}{threads}: "
             f"{len(train_dataloader.dataset):,} examples, {state.max_steps:,} steps of {batch}{begin}"
         )
@@ -75,9 +75,9 @@ class LiveOutput(TrainerCallback):
             place = f"evaluation, epoch {logs.get('epoch') or 0:.2f}"
             shown = {name.removeprefix("eval_"): value for name, value in logs.items() if not name.endswith(_TIMINGS)}
         values = (f"{_NAMES.get(name, name)} {value:.4g}" for name, value in shown.items() if _is_told(name, value))
-        self._say(f"{place}: {', '.join(values)}")
+        self.say(f"{place}: {', '.join(values)}")
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
         """Above the bar where there is one; in a log at once, for whoever follows it."""
         if self._training is not None:
             self._training.write(line)

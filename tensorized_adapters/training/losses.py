@@ -18,10 +18,13 @@ class StepLosses(TrainerCallback):
 
     Attributes:
         values: the loss of every step read so far, those before a resume included.
+        norms: likewise the gradient's norm; none with ``--fp16``, nor of steps before a resume from an earlier
+            version's checkpoint.
     """
 
     def __init__(self):
         self.values: list[float] = []
+        self.norms: list[float] = []
         self._losses: list[Tensor] = []
         self._norms: list[Tensor] = []
         self._of_step: Tensor | None = None
@@ -55,6 +58,7 @@ class StepLosses(TrainerCallback):
                     where = f"the {what} is {number} at step {len(self.values) + 1}"
                     raise told_once(RunFailed(f"{where}; {ADVICE}"))
             self.values.append(loss)
+        self.norms += norms
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         if control.should_log or control.should_evaluate or control.should_save:

@@ -22,7 +22,8 @@ from ..methods.parameters import groups_at
 from ..processes import told_once
 from ..saving.adapter import load_adapter, save_adapter
 from .callbacks import SaveAfterEvaluation, WholeCheckpoints
-from .checkpoints import ADAPTER_FOLDER, ARGUMENTS_FILE, STEP_LOSSES_FILE, begin_checkpoint
+from .checkpoints import ADAPTER_FOLDER, ARGUMENTS_FILE, GRADIENT_NORMS_FILE, STEP_LOSSES_FILE, begin_checkpoint
+from .collapse import CollapseGuard
 from .live import LiveOutput
 from .losses import ADVICE, StepLosses
 from .sampler import EpochSampler
@@ -34,6 +35,7 @@ from .training_state import (
     check_optimizer,
     check_random_state,
     check_state,
+    read_gradient_norms,
     read_step_losses,
     read_trainer_state,
 )
@@ -49,9 +51,17 @@ class AdapterTrainer(Trainer):
         rates: learning rate of each parameter group (methods.parameters.GROUPS).
         notes: kept in every saved adapter (task, seed).
         arguments: kept in every checkpoint: those that it was trained under.
+        constant_loss: of the best constant prediction, by which a collapse is noticed; without it none is.
     """
 
-    def __init__(self, rates: dict[str, float], notes: dict[str, Any], arguments: dict[str, Any], **kwargs):
+    def __init__(
+        self,
+        rates: dict[str, float],
+        notes: dict[str, Any],
+        arguments: dict[str, Any],
+        constant_loss: Optional[float] = None,
+        **kwargs,
+    ):
         # The models take **kwargs but leave `num_items_in_batch` unused, which Trainer reads as a loss that is already
         # averaged over accumulation steps.
         kwargs["model"].accepts_loss_kwargs = False
@@ -64,6 +74,9 @@ class AdapterTrainer(Trainer):
         self._live = LiveOutput()
         self.add_callback(self._live)
         self.add_callback(self.losses)
+        self._guard = None if constant_loss is None else CollapseGuard(self.losses, constant_loss, self._live.say)
+        if self._guard:
+            self.add_callback(self._guard)
         self.add_callback(SaveAfterEvaluation())
         # What we do in the Trainer's stead. Its grouping by length shuffles evaluation too and does not resume to the
         # same bits, its drop_last leaves out evaluated examples, and its rotation removes whole folders.
@@ -84,6 +97,11 @@ class AdapterTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """As the Trainer's, which counts the parameters anew in each step, as long as some launches take."""
         return 6 * inputs[self.model.main_input_name].numel() * self._size
+
+    @property
+    def collapsed_at_step(self) -> Optional[int]:
+        """Where the training was found to have collapsed to a constant prediction; None if it was not."""
+        return self._guard.step if self._guard else None
 
     # Optimizer and order of the examples
 
@@ -231,6 +249,7 @@ class AdapterTrainer(Trainer):
         begin_checkpoint(folder)
         save_adapter(self.model, folder / ADAPTER_FOLDER, self.notes)
         write_json(folder / STEP_LOSSES_FILE, self.losses.values)
+        write_json(folder / GRADIENT_NORMS_FILE, self.losses.norms)
         write_json(folder / ARGUMENTS_FILE, self.arguments)
 
     def check_checkpoint(self, checkpoint: Path) -> None:
@@ -242,6 +261,7 @@ class AdapterTrainer(Trainer):
         *_, max_steps = self.set_initial_training_values(self.args, self.get_train_dataloader())
         state = read_trainer_state(checkpoint, max_steps)
         read_step_losses(checkpoint, state.global_step)
+        read_gradient_norms(checkpoint)
         if state.best_global_step and self.args.load_best_model_at_end:
             best_checkpoint(checkpoint, state)
         check_random_state(checkpoint, self._load_rng_state)
@@ -259,7 +279,7 @@ class AdapterTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         checkpoint = Path(resume_from_checkpoint)
         load_adapter(self.model, checkpoint / ADAPTER_FOLDER)
-        self.losses.values = read_step_losses(checkpoint)
+        self.losses.values, self.losses.norms = read_step_losses(checkpoint), read_gradient_norms(checkpoint)
         self._checkpoints.resumed_from = checkpoint
 
     def _load_best_model(self) -> None:

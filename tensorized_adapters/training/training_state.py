@@ -19,7 +19,7 @@ from transformers import TrainerControl, TrainerState
 
 from ..errors import UsageError, quoted
 from ..reading import open_regular
-from .checkpoints import STEP_LOSSES_FILE, checkpoint_at, flaw_of_checkpoint
+from .checkpoints import GRADIENT_NORMS_FILE, STEP_LOSSES_FILE, checkpoint_at, flaw_of_checkpoint
 
 STATE_FILE, OPTIMIZER_FILE, SCHEDULER_FILE = "trainer_state.json", "optimizer.pt", "scheduler.pt"
 SCALER_FILE, RANDOM_FILE = "scaler.pt", "rng_state.pth"
@@ -84,6 +84,15 @@ def read_step_losses(checkpoint: Path, steps: Optional[int] = None) -> list[floa
     if not all(_is_number(loss) for loss in losses) or len(losses) != (len(losses) if steps is None else steps):
         refuse(path, f"does not hold one loss for each step{f' of {steps}' if steps else ''}")
     return losses
+
+
+def read_gradient_norms(checkpoint: Path) -> list[float]:
+    """The gradient norm of every step so far; none if the checkpoint keeps none. Raises UsageError."""
+    path = checkpoint / GRADIENT_NORMS_FILE
+    norms = _read_json(path, list) if path.is_file() else []
+    if not all(map(_is_number, norms)):
+        refuse(path, "does not hold norms")
+    return norms
 
 
 def best_checkpoint(checkpoint: Path, state: TrainerState) -> Path:

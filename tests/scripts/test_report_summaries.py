@@ -109,6 +109,16 @@ def test_a_score_of_one_class_has_a_footnote_and_a_tie_of_all_no_mark(real, tmp_
     assert (rows["cp-2"], rows["tt-2"], rows["tr-2"]) == (["**0.800 †**"], ["**0.800**"], ["0.700"])
 
 
+def test_a_score_of_a_collapsed_run_has_a_footnote_at_the_last_epoch(real, tmp_path):
+    for name, step in (("a", 40), ("b", None)):
+        record = put(tmp_path / name, real, 0.8, adapter_projection_type="cp" if step else "tt")
+        changed(tmp_path / name, record, collapsed_at_step=step)
+    last, best = (score_table(read_results([tmp_path]), which, published=False) for which in ("last", "best"))
+    rows = rows_of(markdown(last), "Scores, last epoch")
+    assert rows["cp-2"] == ["0.800 ‡"] and rows["tt-2"] == ["0.800"] and r"0.800 $\ddagger$" in latex(last)
+    assert "‡: a run of it collapsed" in last.caption and "‡" not in markdown(best)
+
+
 @pytest.mark.parametrize(
     ("calibrated", "published", "given", "pairs"),
     [

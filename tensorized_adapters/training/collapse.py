@@ -1,0 +1,80 @@
+"""Notices while a training goes on that it has collapsed to a constant prediction."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Optional
+
+import numpy as np
+from transformers import TrainerCallback
+
+from .losses import StepLosses
+
+TOLERANCE = 0.02  # of the best constant prediction's loss: how far below it the loss may be
+FALL = 0.1  # of the largest gradient norm so far: below it the median norm has to be
+SHORTEST_WINDOW = 10  # steps
+
+
+def loss_of_best_constant(labels: Sequence[float], classes: Optional[int], smoothing: float = 0.0) -> float:
+    """The least mean loss of a prediction that is the same for every example.
+
+    Of classes that is the cross-entropy of the label frequencies, of scores the squared error of their mean.
+
+    Args:
+        labels: class ids or scores of the training set.
+        classes: their number; None for scores.
+        smoothing: ``--label_smoothing_factor``, under which a label is partly every class.
+    """
+    if classes is None:
+        return float(np.var(labels))
+    counts = Counter(labels)
+    shares = [(1 - smoothing) * counts[i] / len(labels) + smoothing / classes for i in range(classes)]
+    return -sum(share * math.log(share) for share in shares if share)
+
+
+class CollapseGuard(TrainerCallback):
+    """Says once that the training has collapsed, and at which step.
+
+    It has if in the last tenth of the steps the mean loss is no better than a constant prediction's and the gradient
+    has all but vanished. A training that has not begun to learn keeps its gradient. Looked at are fixed steps, from a
+    third of the training on, so that a resumed run finds the same one. Only numbers are used that were read anyway;
+    without gradient norms (``--fp16``, checkpoints of earlier versions) nothing is said.
+
+    Args:
+        losses: added to the Trainer before this one.
+        constant: the loss of the best constant prediction.
+        say: prints a line.
+
+    Attributes:
+        step: where the training was found to have collapsed; None if it was not.
+    """
+
+    def __init__(self, losses: StepLosses, constant: float, say: Callable[[str], None]):
+        self.step: Optional[int] = None
+        self._losses, self._constant, self._say = losses, constant, say
+        self._looked = 0
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        losses, norms = self._losses.values, self._losses.norms
+        if self.step is not None or len(losses) == self._looked or len(norms) != len(losses):
+            return
+        window = max(SHORTEST_WINDOW, state.max_steps // 10)
+        distance = max(1, state.max_steps // 20)
+        for step in range(max(window, math.ceil(state.max_steps / 3), self._looked + 1), len(losses) + 1):
+            if step % distance and step != state.max_steps:
+                continue
+            loss, norm = statistics.fmean(losses[step - window : step]), statistics.median(norms[step - window : step])
+            largest = max(norms[:step])
+            if loss >= (1 - TOLERANCE) * self._constant and norm < FALL * largest:
+                self.step = step
+                where = f"by step {step:,} of {state.max_steps:,}"
+                self._say(
+                    f"note: the training has collapsed to a constant prediction {where}: the loss is {loss:.3g}, a "
+                    f"constant's {self._constant:.3g}, and the gradient norm fell from {largest:.2g} to {norm:.2g}; "
+                    f"try a lower --learning_rate than {args.learning_rate:g}"
+                )
+                return
+        self._looked = len(losses)
+
+    on_epoch_end = on_step_end
