@@ -115,24 +115,26 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         for line in pretrained.agree_on_padding(tokenizer, config):
             print(f"note: {line}")
         run.now("reading the data")
-        data = load_data(data_args, used_roles(training_args), arguments.saved)
+        data = load_data(data_args, used_roles(training_args), None if run_args.new_head else arguments.saved)
         task = data.task
         pretrained.check_tokenizer(tokenizer, data, data_args)
         check_training(arguments, data, tokenizer, without_weights)
 
         # Pre-trained model
         run.now("loading the model")
-        model, newly_initialized = pretrained.load_model(model_args, config, task)
+        model, newly_initialized = pretrained.load_model(model_args, config, task, run_args.new_head)
 
         # Adapters
         if run_args.adapter_path:
-            load_adapter(model, run_args.adapter_path)
+            load_adapter(model, run_args.adapter_path, new_head=run_args.new_head)
+            if run_args.new_head:
+                arguments.notes.append(pretrained.kept_and_new(model, arguments.saved))
         else:
             add_adapters(model, adapter_config, newly_initialized)
-            if run.resolved["head_start"] == "label_prior":
-                applied = pretrained.set_label_prior_(model, data.train["label"], newly_initialized)
-                if not applied and (newly_initialized or "head_start" in arguments.given):
-                    arguments.notes.append("--head_start label_prior: the head has no new bias; it starts as it is")
+        if (run_args.new_head or not run_args.adapter_path) and run.resolved["head_start"] == "label_prior":
+            applied = pretrained.set_label_prior_(model, data.train["label"], newly_initialized)
+            if not applied and (newly_initialized or "head_start" in arguments.given):
+                arguments.notes.append("--head_start label_prior: the head has no new bias; it starts as it is")
         use_cheap_dropout(model)
 
         # Tokenised data, padded to each batch's longest example unless asked otherwise

@@ -51,6 +51,12 @@ def base_prefix(model: PreTrainedModel) -> str:
     return "" if model.base_model is model else f"{model.base_model_prefix}."
 
 
+def head_names(model: PreTrainedModel) -> set[str]:
+    """Names of the parameters outside of the base model, of a model that is not adapted."""
+    prefix = base_prefix(model)
+    return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
+
+
 def layer_names(model: PreTrainedModel) -> list[str]:
     """Names of the transformer's layers, relative to the base model, from the lowest up; a shared one stands once.
 

@@ -49,6 +49,8 @@ def check_together(arguments: Arguments) -> None:
         raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
     if not training.do_train and not arguments.run.adapter_path:
         raise UsageError("evaluating an untrained adapter tells nothing: give --do_train, or --adapter_path FOLDER")
+    if arguments.run.new_head and not training.do_train:
+        raise UsageError("--new_head draws a head that has to be trained: give --do_train, or leave it out")
     if training.push_to_hub and not training.do_train:
         raise UsageError("--push_to_hub uploads what a run has trained: give --do_train, or leave it out")
     if count() > 1 and training.world_size != count():

@@ -140,6 +140,8 @@ def _adapter_config(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict
     """The method's settings: from the flags, or from ``--adapter_path``, whose config record comes second."""
     path = given.get("adapter_path")
     if path is None:
+        if given.get("new_head"):
+            raise UsageError("--new_head draws a new head for a saved adapter: give --adapter_path, or leave it out")
         config = AdapterConfig(**{f.name: given[f.name] for f in fields(AdapterConfig) if f.name in given})
         check_owned(given, config)
         if "target_params" in given and "tensorized_layer_rank" in given:
@@ -147,8 +149,11 @@ def _adapter_config(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict
         return config, None
     if not path:
         raise UsageError("--adapter_path is empty; name an adapter/ folder or leave it out")
-    if "head_start" in given:
-        raise UsageError("--head_start contradicts --adapter_path, which holds a trained head; leave one of them out")
+    if "head_start" in given and not given.get("new_head"):
+        raise UsageError(
+            "--head_start contradicts --adapter_path, which holds a trained head; leave one of them out, or add "
+            "--new_head"
+        )
     from ..saving.format import read_config  # with torch and transformers' models, which a plain command line spares
     from ..saving.hub import pinned
 

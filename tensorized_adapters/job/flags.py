@@ -51,6 +51,13 @@ class RunArguments:
             "owner/name or owner/name@revision; settings come from it."
         },
     )
+    new_head: bool = field(
+        default=False,
+        metadata={
+            "help": "Start from another task's --adapter_path: keep its adapters, LayerNorms and whatever else it "
+            "trained of the base model, and draw a new head, also for another number of labels or for scores."
+        },
+    )
     head_start: Optional[Literal["label_prior", "random"]] = field(
         default=None,
         metadata={

@@ -82,6 +82,7 @@ def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
     if plain.get("bf16") or plain.get("bf16_full_eval"):
         plain["use_cpu"] = False  # set where there is no GPU: the same command is the same run on any machine
     plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)
+    plain.setdefault("new_head", False)
     if plain.get("processes") == 1:
         del plain["processes"]  # which earlier records do not tell
     if hashes := plain.get("input_sha256"):  # once by the files' names, then by their flags

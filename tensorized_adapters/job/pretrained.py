@@ -19,11 +19,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..architectures import is_drawn_encoder, usable_positions
+from ..architectures import base_prefix, head_names, is_drawn_encoder, usable_positions
 from ..data.arguments import DataTrainingArguments
+from ..data.labels import saved_label_names
 from ..data.loading import Data, tokenize
 from ..data.tasks import Task
 from ..errors import UsageError, quoted
+from ..methods.parameters import trained_groups
 from ..rows import ARCHITECTURES
 from ..training.sampler import longest_first, with_lengths
 from .flags import ModelArguments
@@ -87,8 +89,12 @@ def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfi
     return lines
 
 
-def load_model(arguments: ModelArguments, config: PretrainedConfig, task: Task) -> tuple[PreTrainedModel, set[str]]:
+def load_model(
+    arguments: ModelArguments, config: PretrainedConfig, task: Task, new_head: bool = False
+) -> tuple[PreTrainedModel, set[str]]:
     """The pre-trained model with a head for the task's labels, and the names of what its checkpoint did not hold.
+
+    With ``new_head`` the head is drawn, also where the checkpoint has one, and its names are among those.
 
     Raises:
         UsageError: if weights are missing or do not fit.
@@ -104,7 +110,7 @@ def load_model(arguments: ModelArguments, config: PretrainedConfig, task: Task) 
         "model_name_or_path",
         arguments,
         config=config,
-        ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
+        ignore_mismatched_sizes=arguments.ignore_mismatched_sizes or new_head,
         output_loading_info=True,
         dtype=torch.float32,
     )
@@ -114,7 +120,35 @@ def load_model(arguments: ModelArguments, config: PretrainedConfig, task: Task) 
     if drawn:
         name = arguments.model_name_or_path
         raise UsageError(f"--model_name_or_path {name} lacks {len(drawn)} weights of the encoder, {drawn[0]} first")
+    if new_head and (trained := head_names(model) - new):
+        drawn_anew = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32).state_dict()
+        model.load_state_dict({name: drawn_anew[name] for name in trained}, strict=False)
+        new |= trained
     return model, new
+
+
+def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
+    """For the user, of a model with another task's adapter and a new head: how many numbers of what are which.
+
+    Args:
+        saved: the adapter's config record.
+    """
+    prefix = base_prefix(model)
+    groups = {group: dict(parameters) for group, parameters in trained_groups(model).items()}
+    outside = {name: p for name, p in groups["head"].items() if not name.startswith(prefix)}
+    groups["head"] = {name: p for name, p in groups["head"].items() if name not in outside}
+    called = {"layer_norm": "LayerNorms", "head": "pooler"}
+    kept = [
+        f"{called.get(group, group)} ({sum(p.numel() for p in parameters.values()):,})"
+        for group, parameters in groups.items()
+        if parameters
+    ]
+    task, labels = saved["notes"].get("task"), saved_label_names(saved)
+    before = f"{task or 'a task'}, {'scores' if labels is None else f'{len(labels)} classes'}"
+    regression = model.config.problem_type == "regression"
+    now = "scores" if regression else f"{model.config.num_labels} classes"
+    size = sum(p.numel() for p in outside.values())
+    return f"--new_head: kept from {quoted(before)}: {', '.join(kept)}; new: the head ({size:,}), for {now}"
 
 
 @torch.no_grad()

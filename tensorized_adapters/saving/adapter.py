@@ -15,7 +15,13 @@ from ..config import AdapterConfig
 from ..errors import RunFailed, UsageError, quoted
 from ..methods.fingerprint import base_identity, is_base
 from ..methods.named import adapter_set, load_named
-from ..methods.parameters import adaptation_of, trained_parameters, unwrapped
+from ..methods.parameters import (
+    adaptation_of,
+    added_parameters,
+    pretrained_parameters,
+    trained_parameters,
+    unwrapped,
+)
 from ..methods.registry import method_of
 from ..methods.verbs import add_adapters, remove_adapters
 from . import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
@@ -119,6 +125,7 @@ def load_adapter(
     folder: str | Path,
     name: Optional[str] = None,
     *,
+    new_head: bool = False,
     revision: Optional[str] = None,
     token: Optional[str] = None,
 ) -> PreTrainedModel:
@@ -132,20 +139,23 @@ def load_adapter(
         folder: what :func:`save_adapter` wrote, or a checkpoint folder that holds one as ``adapter/``; or of the
             Hugging Face hub "owner/name" or "owner/name@revision".
         name: for ``set_adapter`` and ``model(..., adapter_names=[...])``; the model has no adapter yet, or named ones.
+        new_head: start another task from this adapter: take all that it trained of the base model, and leave head and
+            labels as the model has them, whose number may be another.
         revision: branch, tag or commit of the hub's repository; without a commit a line says which one is taken.
         token: for a private repository, if it is not the one of ``hf auth login`` or ``HF_TOKEN``.
 
     Returns:
-        The same model, with ``config.id2label``, ``label2id`` and ``problem_type`` of the adapter.
+        The same model, with ``config.id2label``, ``label2id`` and ``problem_type`` of the adapter; with ``new_head``
+        they stay as they are.
 
     Raises:
-        UsageError: missing, truncated or altered files, another base model, another number of labels, tensors that do
-            not fit; the model's own adapters are merged or off; the name is taken; or the hub does not give the
-            repository.
+        UsageError: missing, truncated or altered files, another base model, another number of labels (without
+            ``new_head``), tensors that do not fit; the model's own adapters are merged or off; the name is taken; or
+            the hub does not give the repository.
     """
     folder = pinned(folder, revision, token)
     if name is not None:
-        load_named(model, name, lambda plain: load_adapter(plain, folder))
+        load_named(model, name, lambda plain: load_adapter(plain, folder, new_head=new_head))
         return model
     model = unwrapped(model)
     adaptation = getattr(model, "adaptation", None)
@@ -154,12 +164,14 @@ def load_adapter(
     if adaptation is not None and adaptation.off:
         raise UsageError("within adapters_off(model) its trained values are put away; load an adapter outside of it")
     record, tensors = read_adapter(folder)
-    config = check_adapter_fits(model, record, tensors, folder)
+    config = check_adapter_fits(model, record, tensors, folder, any_labels=new_head)
     fresh = adaptation is None
     if fresh:
         _adapt(model, config, record, tensors, folder)
     method, trained = adaptation_of(model).method, trained_parameters(model)
     try:
+        if new_head:
+            tensors = _with_head_of(model, tensors)
         method.check_tensors(model, trained, tensors)
         tensors = upgraded(model, record, tensors)
         _check_finite(model, trained, tensors)
@@ -170,6 +182,8 @@ def load_adapter(
         if isinstance(error, UsageError):
             raise UsageError(f"{folder} {error}") from None
         raise
+    if new_head:
+        return model
     model.config.id2label = {int(key): value for key, value in record["id2label"].items()}
     model.config.label2id = {value: key for key, value in model.config.id2label.items()}
     model.config.problem_type = record["problem_type"]
@@ -198,6 +212,17 @@ def _adapt(
         raise UsageError(f"{folder} does not fit the model: {error}") from None
 
 
+def _with_head_of(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a file holds of the base model, and of the head what the adapted model has; raises UsageError."""
+    prefix, added = base_prefix(model), added_parameters(model)
+    pretrained = pretrained_parameters(model)
+    kept = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix) or name in added}
+    if not kept:
+        raise UsageError("holds a head alone, of which a new head would leave nothing")
+    head = {name for name in adaptation_of(model).in_place["head"] if not name.startswith(prefix)}
+    return kept | {name: pretrained[name].detach().clone() for name in head}
+
+
 def _check_finite(model: PreTrainedModel, trained: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
     """Refuse numbers that would not be finite in the model's own precision; raises UsageError."""
     for name, tensor in tensors.items():
@@ -212,10 +237,12 @@ def check_adapter_fits(
     tensors: dict[str, Tensor],
     folder: str | Path,
     same_labels: bool = False,
+    any_labels: bool = False,
 ) -> AdapterConfig:
     """Compare a read adapter with a model, adapted or not, without touching the model.
 
-    With ``same_labels``, the label map must be the model's too: a checkpoint to go on from is of the same task.
+    With ``same_labels``, the label map must be the model's too: a checkpoint to go on from is of the same task. With
+    ``any_labels`` not even their number has to be: the head is not taken.
 
     Returns:
         The adapter's settings.
@@ -224,7 +251,7 @@ def check_adapter_fits(
         UsageError: another number of labels, another base model, other settings than the model was adapted with.
     """
     config = AdapterConfig.from_dict(record["adapter"])
-    if model.config.num_labels != record["num_labels"]:
+    if not any_labels and model.config.num_labels != record["num_labels"]:
         raise UsageError(
             f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
         )
