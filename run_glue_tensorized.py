@@ -7,7 +7,8 @@ first; flags after it win. Exit codes: 0 done, 2 refused input, 1 failed, 130 an
 
 from __future__ import annotations
 
-from tensorized_adapters import entry, processes
+from tensorized_adapters.runtime import distributed as processes
+from tensorized_adapters.runtime import signals as entry
 
 if __name__ == "__main__":
     entry.begin()  # before anything that takes its time to import
@@ -18,15 +19,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tensorized_adapters.endings import tell, unexpected
 from tensorized_adapters.errors import RunFailed, Terminated, UsageError
+from tensorized_adapters.runtime.exits import tell, unexpected
 
 # Before the libraries that read it. Tokenisation is short; its threads would only make forks warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 if TYPE_CHECKING:
-    from tensorized_adapters.job.flags import Arguments
-    from tensorized_adapters.job.run import Run
+    from tensorized_adapters.arguments.flags import Arguments
+    from tensorized_adapters.runs.run import Run
 
 
 def main(argv: list[str]) -> int:
@@ -39,18 +40,18 @@ def main(argv: list[str]) -> int:
         import torch  # noqa: F401 - takes longest
 
         _announce("importing Transformers", argv)
-        from tensorized_adapters.job.arguments import parse_arguments
+        from tensorized_adapters.arguments.parsing import parse_arguments
 
         arguments = parse_arguments(argv)
         _announce("importing the Trainer", argv)
-        from tensorized_adapters.job.run import open_run
+        from tensorized_adapters.runs.run import open_run
 
         with open_run(arguments) as run:
             if not run.finished:
                 run_glue(arguments, run, [Path(__file__).name, *argv])
         run.print_results()
         if arguments.training.push_to_hub and processes.is_first():
-            from tensorized_adapters.job.sharing import share
+            from tensorized_adapters.runs.push_to_hub import share
 
             share(arguments.training)
         return 0
@@ -79,27 +80,28 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     import torch
     from transformers import DataCollatorWithPadding, default_data_collator, set_seed
 
-    from tensorized_adapters.architectures import skeleton
+    from tensorized_adapters.adaptation.lifecycle import add_adapters
+    from tensorized_adapters.adaptation.parameters import count_trained
+    from tensorized_adapters.backbone.parts import skeleton
+    from tensorized_adapters.data import encoding as pretrained
     from tensorized_adapters.data.loading import load_data
-    from tensorized_adapters.job import pretrained
-    from tensorized_adapters.job.contribution import Contribution
-    from tensorized_adapters.job.identity import used_roles
-    from tensorized_adapters.job.measure import evaluate, metric_function, predict, prediction_files, train_metrics
-    from tensorized_adapters.job.results import best_of, history_of, size_of_adapter
-    from tensorized_adapters.job.sharing import check_sharing, training_of
-    from tensorized_adapters.job.trainer_checks import check_training, refused_by_the_trainer, usable_cache_folder
-    from tensorized_adapters.methods.parameters import count_trained
     from tensorized_adapters.methods.registry import method_of
-    from tensorized_adapters.methods.verbs import add_adapters
-    from tensorized_adapters.processes import agreed, first_before_others, is_first
-    from tensorized_adapters.saving.adapter import check_adapter_fits, load_adapter, save_adapter, write_card
+    from tensorized_adapters.runs.contribution import Contribution
+    from tensorized_adapters.runs.evaluation import evaluate, metric_function, predict, prediction_files, train_metrics
+    from tensorized_adapters.runs.push_to_hub import check_sharing, training_of
+    from tensorized_adapters.runs.record import best_of, history_of, size_of_adapter
+    from tensorized_adapters.runs.same_run import used_roles
+    from tensorized_adapters.runs.trainer_checks import check_training, refused_by_the_trainer, usable_cache_folder
+    from tensorized_adapters.runtime.distributed import agreed, first_before_others, is_first
     from tensorized_adapters.saving.format import read_adapter
+    from tensorized_adapters.saving.load import check_adapter_fits, load_adapter
+    from tensorized_adapters.saving.save import save_adapter, write_card
     from tensorized_adapters.training.callbacks import AfterFirstStep
     from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
     from tensorized_adapters.training.collapse import loss_of_best_constant
     from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
     from tensorized_adapters.training.dropout import use_cheap_dropout
-    from tensorized_adapters.training.prefix import FrozenPrefix, with_prefix
+    from tensorized_adapters.training.frozen_prefix import FrozenPrefix, with_prefix
     from tensorized_adapters.training.trainer import AdapterTrainer
 
     model_args, data_args, run_args = arguments.model, arguments.data, arguments.run

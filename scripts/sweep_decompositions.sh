@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All four formats at rank 4, and every baseline. Flags are those of scripts/sweep.py (--help) and of the main job:
+# All four formats at rank 4, and every baseline. Flags are those of tensorized-adapters sweep (--help) and of the main job:
 #   bash scripts/sweep_decompositions.sh --tasks mrpc,rte,stsb --seeds 1,2,3 --output_dir runs/decompositions
 # Without model and data: the embedded MiniLM and data/paraphrases. The same command again goes on where it was.
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All four formats over ranks 1, 2, 4, 8 and 16. Flags are those of scripts/sweep.py (--help) and of the main job:
+# All four formats over ranks 1, 2, 4, 8 and 16. Flags are those of tensorized-adapters sweep (--help) and of the main job:
 #   bash scripts/sweep_ranks.sh --ranks 2,4 --projection_types cp,tt --tasks mrpc,rte --seeds 1,2,3 --output_dir runs/ranks
 # Without model and data: the embedded MiniLM and data/paraphrases. The same command again goes on where it was.
 set -euo pipefail

@@ -1,5 +1,5 @@
 """``python -m tensorized_adapters SCRIPT FLAG...``, as the command ``tensorized-adapters``."""
 
-from .commands import main
+from .cli.main import main
 
 main()

@@ -14,14 +14,14 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="tensorized_adapters_t
 atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
 from architecture_table import (  # noqa: E402, F401 (hooks)
     pytest_collection_modifyitems,
     pytest_configure,
     pytest_terminal_summary,
 )
-from helpers import pairs, save_base, tiny_config, write_rows  # noqa: E402
+from helpers import pairs, save_base, tiny_config, write_rows
 
 torch.set_num_threads(1)
 

@@ -17,7 +17,7 @@ from helpers import (
 
 from run_glue_tensorized import main
 from tensorized_adapters import add_adapters, load_adapter, save_adapter
-from tensorized_adapters.architectures import site_names
+from tensorized_adapters.backbone.parts import site_names
 
 every = pytest.mark.parametrize("name", MODELS)
 LABELS = torch.tensor([0, 1])

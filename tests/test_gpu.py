@@ -75,4 +75,4 @@ def test_no_step_waits_for_it(flags):
 
 def test_the_benchmark():
     words = ["--methods", "cp-4", "--shapes", "2x16", "--rounds", "2", "--device", "cuda", "--dtype", "bfloat16"]
-    assert "cp-4" in run("scripts/benchmark.py", *words)
+    assert "cp-4" in run("benchmarks/benchmark.py", *words)

@@ -13,7 +13,8 @@ from helpers import CONFIGS, argv, refused, tiny_model
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tensorized_adapters import UsageError, add_adapters, commands
+from tensorized_adapters import UsageError, add_adapters
+from tensorized_adapters.cli import main as commands
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from tensorized_adapters.rows import ARCHITECTURES, BERT
+from tensorized_adapters.backbone.architectures import ARCHITECTURES, BERT
 
 ROOT = Path(__file__).parent.parent
 

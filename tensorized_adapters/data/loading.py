@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments
 from .columns import LABEL, check_columns, choose_columns, note_columns, note_empty_texts, under_the_usual_name
 from .labels import check_labels, check_variety, encode_labels, label_names, saved_label_names
-from .places import files_by_role, load_splits, quieten_datasets, splits_by_role
 from .readers import read_file
+from .sources import files_by_role, load_splits, quieten_datasets, splits_by_role
 from .tasks import TASKS, Task, other_task
 
 
@@ -82,23 +81,6 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
         {suffix: raw[split] for suffix, split in task.evaluation if split in raw},
         {name: raw[split] for name, split in task.prediction if split in raw},
     )
-
-
-def tokenize(
-    examples: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, arguments: DataTrainingArguments, length: int
-) -> Dataset:
-    """Token ids of at most ``length``, and ``label``.
-
-    Made anew in every run, and in memory: a cached file in which a bit was flipped would train on other tokens.
-    """
-
-    def encode(batch: dict[str, list]) -> dict[str, list]:
-        texts = [["" if text is None else str(text) for text in batch[name]] for name in task.texts]
-        padding = "max_length" if arguments.pad_to_max_length else False
-        return tokenizer(*texts, padding=padding, max_length=length, truncation=True)
-
-    remove = [name for name in examples.column_names if name != "label"]
-    return examples.map(encode, batched=True, remove_columns=remove, keep_in_memory=True, load_from_cache_file=False)
 
 
 def _load_raw(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..adaptation.parameters import adaptation_of, added_parameters, pretrained_parameters, unwrapped
 from ..adapters.insertion import CHILD, adapters_of, source_names
-from ..methods.parameters import adaptation_of, added_parameters, pretrained_parameters, unwrapped
-from ..methods.residual import ResidualAdapters
+from ..methods.bottleneck import ResidualAdapters
 
 SETTINGS_FILE, WEIGHTS_FILE, CODE_FILE = "dense_adapter.json", "dense_adapter.safetensors", "dense_adapter.py"
 

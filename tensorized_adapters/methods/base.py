@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..architectures import check_layers, layer_norm_names
+from ..backbone.parts import check_layers, layer_norm_names
 from ..config import AdapterConfig
 from ..errors import UsageError
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
-from ..architectures import base_prefix
+from ..backbone.parts import base_prefix
 from ..config import AdapterConfig
 from ..errors import UsageError
 from .base import Method

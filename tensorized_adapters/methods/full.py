@@ -1,9 +1,35 @@
-"""Full fine-tuning."""
+"""Methods that train parameters of the pre-trained model in place: the head, LayerNorms, biases, or everything."""
 
 from transformers import PreTrainedModel
 
-from ..architectures import base_prefix
+from ..backbone.parts import base_prefix, bias_names
 from .base import Method
+
+
+class Head(Method):
+    """Trains nothing of the base model."""
+
+    name = "head"
+
+
+class LayerNorm(Method):
+    """Trains the LayerNorms (of --adapter_layers), which every adapter method trains beside its adapters."""
+
+    name = "layer_norm"
+
+
+class BitFit(Method):
+    """All biases of the base model, or the two terms that its authors single out: queries and first FFN layers."""
+
+    name = "bitfit"
+    backbone_called = "biases"
+
+    def check(self, model: PreTrainedModel) -> None:
+        super().check(model)
+        bias_names(model, self.config.bitfit_terms)
+
+    def backbone_names(self, model: PreTrainedModel) -> set[str]:
+        return set(bias_names(model, self.config.bitfit_terms))
 
 
 class Full(Method):

@@ -1,15 +1,20 @@
-"""What the methods share that come from the peft library: insertion, peft's names, and folders that peft reads."""
+"""LoRA and (IA)3 through the peft library."""
 
+import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
+from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
-from ..architectures import base_prefix
+from ..backbone.parts import architecture_of, base_prefix, linear_names, sizes_of, target_names
 from ..errors import UsageError, need
 from .base import Method
 
 _PREFIX = "base_model.model."
+
 ADAPTER = "default"  # peft's name for an only adapter; its files leave it out
 
 
@@ -63,3 +68,75 @@ class ThroughPeft(Method):
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+
+
+class LoRA(ThroughPeft):
+    """W + (alpha / r) B A for some linear layers; peft's initialisation: A uniform (Kaiming), B zero."""
+
+    name = "lora"
+
+    def check(self, model: PreTrainedModel) -> None:
+        super().check(model)
+        for name in self.targets(model):
+            sizes = sizes_of(model.get_submodule(name))
+            largest = math.prod(sizes) // sum(sizes)
+            if self.config.lora_r > largest:
+                raise UsageError(
+                    f"--lora_r {self.config.lora_r} stores more than {name} itself; the largest is {largest}"
+                )
+
+    def targets(self, model: PreTrainedModel) -> list[str]:
+        return target_names(model, self.config)
+
+    def added_count(self, model: PreTrainedModel) -> int:
+        return sum(self.config.lora_r * sum(sizes_of(model.get_submodule(name))) for name in self.targets(model))
+
+    def config_of_peft(self, model: PreTrainedModel, targets: list[str]) -> Any:
+        from peft import LoraConfig
+
+        return LoraConfig(
+            task_type="SEQ_CLS",
+            r=self.config.lora_r,
+            lora_alpha=self.config.lora_alpha,
+            lora_dropout=self.config.lora_dropout,
+            target_modules=sorted(targets),
+            fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in targets),
+            base_model_name_or_path=model.config._name_or_path,
+        )
+
+    def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
+        for _, module in self._wrapped(model):
+            yield module.base_layer, module.get_delta_weight(ADAPTER)
+
+
+class IA3(ThroughPeft):
+    """One vector each that rescales the keys, the values and the input of the feed-forward network's last layer."""
+
+    name = "ia3"
+
+    def check(self, model: PreTrainedModel) -> None:
+        super().check(model)
+        row = architecture_of(model.config.model_type)
+        if row.key in (row.query, row.value):
+            raise UsageError(
+                f"--method ia3 rescales keys and values, which a {model.config.model_type} model computes in one "
+                "layer with others; choose another method"
+            )
+
+    def targets(self, model: PreTrainedModel) -> list[str]:
+        return linear_names(model, "key", "value", "output")
+
+    def added_count(self, model: PreTrainedModel) -> int:
+        outer = sum(model.get_submodule(name).out_features for name in linear_names(model, "key", "value"))
+        return outer + sum(model.get_submodule(name).in_features for name in linear_names(model, "output"))
+
+    def config_of_peft(self, model: PreTrainedModel, targets: list[str]) -> Any:
+        from peft import IA3Config
+
+        feedforward = set(linear_names(model, "output")) & set(targets)
+        return IA3Config(
+            task_type="SEQ_CLS",
+            target_modules=sorted(targets),
+            feedforward_modules=sorted(feedforward),
+            base_model_name_or_path=model.config._name_or_path,
+        )

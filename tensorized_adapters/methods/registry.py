@@ -1,17 +1,11 @@
 """Every method by its name."""
 
-from ..config import AdapterConfig
-from ..defaults import METHODS
+from ..config import METHODS, AdapterConfig
 from .base import Method
-from .bitfit import BitFit
-from .compacter import Compacter
-from .dense import Dense
+from .bottleneck import Compacter, Dense
 from .diff_pruning import DiffPruning
-from .full import Full
-from .head import Head
-from .ia3 import IA3
-from .layer_norm import LayerNorm
-from .lora import LoRA
+from .full import BitFit, Full, Head, LayerNorm
+from .peft import IA3, LoRA
 from .tensorized import Tensorized
 
 REGISTRY: dict[str, type[Method]] = {

@@ -15,7 +15,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from ..processes import share_
+from ..runtime.distributed import share_
 
 # The stretch of the hard-concrete distribution and the gates' start, as in the authors' code; its temperature is 1.
 LOW, HIGH, GATE_START = -1.5, 1.5, 5.0

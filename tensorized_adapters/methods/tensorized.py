@@ -12,14 +12,13 @@ from transformers.pytorch_utils import Conv1D
 from ..adapters.base import Adapter
 from ..adapters.insertion import CHILD
 from ..adapters.tensorized import WeightUpdate, new_adapters, update_view, views_of, weight_updates
-from ..architectures import base_prefix, layer_names, layer_of, site_inputs, site_names
+from ..backbone.parts import base_prefix, layer_names, layer_of, site_inputs, site_names, sizes_of, target_names
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..tensors.formats import FORMATS
 from ..tensors.ranks import check_rank, largest_rank
 from ..tensors.shapes import Matricization
-from .residual import ResidualAdapters
-from .targets import sizes_of, target_names
+from .bottleneck import ResidualAdapters
 
 
 class Tensorized(ResidualAdapters):

@@ -13,7 +13,7 @@ import numpy as np
 from transformers import PretrainedConfig
 
 from ..errors import RunFailed, UsageError
-from ..files import rename_into_place
+from ..runtime.files import rename_into_place
 
 _ENDINGS = (".tsv", ".jsonl", ".json")
 

@@ -10,17 +10,18 @@ from typing import Any, Optional
 from transformers import PreTrainedTokenizerBase, TextClassificationPipeline
 from transformers.utils import logging as transformers_logging
 
-from ..architectures import usable_positions
+from ..adaptation.merging import merge_adapters
+from ..backbone.arguments import ModelArguments
+from ..backbone.loading import agree_on_padding, load_config, load_model, load_tokenizer
+from ..backbone.parts import usable_positions
 from ..data.arguments import DataTrainingArguments
 from ..data.columns import kept_columns
+from ..data.encoding import check_room
 from ..data.tasks import other_task
 from ..errors import UsageError
-from ..job.flags import ModelArguments
-from ..job.pretrained import agree_on_padding, check_room, load_config, load_model, load_tokenizer
-from ..methods.merging import merge_adapters
-from ..saving.adapter import load_adapter
 from ..saving.format import read_adapter
 from ..saving.hub import pinned
+from ..saving.load import load_adapter
 
 
 def load_pipeline(

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import UsageError, quoted
-from ..files import rename_into_place
-from ..reading import content_of
+from ..runtime.files import content_of, rename_into_place
 from . import ADAPTER_FILES, BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE
 from .format import LARGEST_CONFIG
 from .model_card import MARK_OF_OURS

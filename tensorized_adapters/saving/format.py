@@ -25,7 +25,7 @@ from torch import Tensor
 from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.registry import method_of
-from ..reading import content_of
+from ..runtime.files import content_of
 from . import BESIDE_PEFT_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .hub import local_folder
 from .schema import check_record

@@ -8,7 +8,7 @@ from typing import Any, Optional
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedModel
 
-from ..methods.parameters import GROUPS, adaptation_of, count_trained
+from ..adaptation.parameters import GROUPS, adaptation_of, count_trained
 
 LIBRARY = "tensorized-adapters"
 MARK_OF_OURS = f"\nlibrary_name: {LIBRARY}\n"  # in the header, by which a card of ours is known

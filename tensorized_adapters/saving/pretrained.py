@@ -9,11 +9,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
+from ..adaptation.parameters import adaptation_of, added_parameters, trained_parameters
 from ..errors import UsageError
-from ..files import rename_into_place
-from ..methods.parameters import adaptation_of, added_parameters, trained_parameters
+from ..runtime.files import rename_into_place
 from . import CONFIG_FILE
-from .adapter import save_adapter
+from .save import save_adapter
 
 
 class SavePretrained:

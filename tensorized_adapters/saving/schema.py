@@ -6,7 +6,7 @@ from typing import Any
 
 from ..config import AdapterConfig
 from ..errors import UsageError, quoted
-from ..methods.fingerprint import PRECISIONS
+from .fingerprint import PRECISIONS
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")

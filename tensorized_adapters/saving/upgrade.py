@@ -5,12 +5,12 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..adaptation.parameters import adaptation_of
 from ..adapters.fast import factorized_weights
 from ..adapters.insertion import adapters_of
 from ..adapters.tensorized import update_view, views_of
 from ..config import AdapterConfig
 from ..errors import UsageError
-from ..methods.parameters import adaptation_of
 from ..tensors.formats import FORMATS, FactorizedWeight
 from ..tensors.initialization import excess, width
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from .shapes import Matricization
 
 _backend = tensorly.get_backend()
-from tltorch.factorized_tensors import CPTensor, FactorizedTensor, TTTensor, TuckerTensor  # noqa: E402
-from tltorch.utils import FactorList  # noqa: E402
+from tltorch.factorized_tensors import CPTensor, FactorizedTensor, TTTensor, TuckerTensor
+from tltorch.utils import FactorList
 
 tensorly.set_backend(_backend)  # importing tltorch switches it for the whole process; others must not feel that
 

@@ -9,8 +9,8 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_pt_utils import safe_globals
 
+from .checkpoint_checks import best_checkpoint
 from .checkpoints import checkpoint_at, copy_checkpoint, random_states_in, rotate_checkpoints, seal_checkpoint
-from .training_state import best_checkpoint
 
 
 class SaveAfterEvaluation(TrainerCallback):

@@ -20,8 +20,7 @@ from typing import Any, Optional
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import UsageError
-from ..files import sha256_of, write_json
-from ..reading import open_regular
+from ..runtime.files import open_regular, sha256_of, write_json
 from ..saving import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
 
 ADAPTER_FOLDER = "adapter"

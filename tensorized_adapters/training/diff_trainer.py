@@ -9,13 +9,13 @@ import torch
 from accelerate.utils import is_compiled_module
 from torch.nn.parallel import DistributedDataParallel
 
+from ..adaptation.parameters import adaptation_of, groups_at
 from ..config import AdapterConfig
-from ..files import write_aside
-from ..methods.parameters import adaptation_of, groups_at
 from ..methods.sparse_difference import SparseDifference
+from ..runtime.files import write_aside
+from .checkpoint_checks import read_search_state
 from .checkpoints import SEARCH_STATE_FILE
 from .trainer import AdapterTrainer
-from .training_state import read_search_state
 
 
 class DiffPruningTrainer(AdapterTrainer):

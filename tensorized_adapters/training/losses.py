@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from ..errors import RunFailed
-from ..processes import mean_over_processes, told_once
+from ..runtime.distributed import mean_over_processes, told_once
 
 ADVICE = "try a lower --learning_rate; checkpoints that were saved before are kept"
 

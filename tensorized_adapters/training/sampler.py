@@ -3,22 +3,8 @@
 from collections.abc import Iterator
 from typing import Optional
 
-import numpy as np
-import pyarrow.compute
 import torch
-from datasets import Dataset
 from torch.utils.data import Sampler
-
-
-def with_lengths(examples: Dataset) -> Dataset:
-    """The examples with their number of token ids as a column, counted without making Python lists of them."""
-    lengths = pyarrow.compute.list_value_length(examples.with_format("arrow")[:]["input_ids"])
-    return examples.add_column("length", lengths.to_pylist())
-
-
-def longest_first(examples: Dataset) -> Dataset:
-    """The examples by falling length: batches of evaluation that need next to no padding."""
-    return examples.select(np.argsort(-np.array(examples["length"]), kind="stable"))
 
 
 class EpochSampler(Sampler[int]):

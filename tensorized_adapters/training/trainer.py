@@ -15,20 +15,16 @@ from transformers import EvalPrediction, Trainer, TrainingArguments, get_schedul
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
+from ..adaptation.parameters import groups_at
+from ..backbone.masks import with_ready_mask
 from ..errors import RunFailed, UsageError
-from ..files import write_json
-from ..masks import with_ready_mask
-from ..methods.parameters import groups_at
-from ..processes import told_once
-from ..saving.adapter import load_adapter, save_adapter
+from ..runtime.distributed import told_once
+from ..runtime.files import write_json
+from ..saving.load import load_adapter
+from ..saving.save import save_adapter
+from .batch_shares import Sharing, cut, filled_up
 from .callbacks import SaveAfterEvaluation, WholeCheckpoints
-from .checkpoints import ADAPTER_FOLDER, ARGUMENTS_FILE, GRADIENT_NORMS_FILE, STEP_LOSSES_FILE, begin_checkpoint
-from .collapse import CollapseGuard
-from .live import LiveOutput
-from .losses import ADVICE, StepLosses
-from .sampler import EpochSampler
-from .shares import Sharing, cut, filled_up
-from .training_state import (
+from .checkpoint_checks import (
     SCALER_FILE,
     SCHEDULER_FILE,
     best_checkpoint,
@@ -39,6 +35,11 @@ from .training_state import (
     read_step_losses,
     read_trainer_state,
 )
+from .checkpoints import ADAPTER_FOLDER, ARGUMENTS_FILE, GRADIENT_NORMS_FILE, STEP_LOSSES_FILE, begin_checkpoint
+from .collapse import CollapseGuard
+from .losses import ADVICE, StepLosses
+from .progress import LiveOutput
+from .sampler import EpochSampler
 
 # What is done with the examples, by the prefix of its metrics' names.
 _MEASURED = {"eval": "evaluation", "train": "evaluation on the training set", "predict": "prediction"}

@@ -14,10 +14,11 @@ from transformers import AutoTokenizer
 from run_glue_tensorized import main
 from tensorized_adapters import UsageError
 from tensorized_adapters.data.arguments import DataTrainingArguments
-from tensorized_adapters.data.loading import load_data, tokenize
+from tensorized_adapters.data.encoding import tokenize
+from tensorized_adapters.data.loading import load_data
 from tensorized_adapters.data.metrics import GlueMetric
 from tensorized_adapters.data.tasks import TASKS
-from tensorized_adapters.job.results import write_predictions
+from tensorized_adapters.runs.record import write_predictions
 
 EVERYTHING = {"train", "evaluation", "prediction"}
 

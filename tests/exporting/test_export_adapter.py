@@ -1,8 +1,6 @@
-"""scripts/export_adapter.py: each kind of output, run without this package, gives the adapter's logits."""
+"""tensorized-adapters export: each kind of output, run without this package, gives the adapter's logits."""
 
 import runpy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +8,8 @@ from helpers import CONFIGS, save_base, tiny_config, trained_a_little
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tensorized_adapters import UsageError, add_adapters, load_pipeline, save_adapter
+from tensorized_adapters.cli import export as export_adapter
 from tensorized_adapters.exporting import program
-
-sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
-import export_adapter  # noqa: E402
 
 TEXTS = ["the cat saw a dog", "red", "the old woman found a new house and not the river"]
 

@@ -30,8 +30,8 @@ from tensorized_adapters import (
     remove_adapters,
     save_adapter,
 )
-from tensorized_adapters.defaults import METHODS
-from tensorized_adapters.methods.parameters import trained_groups
+from tensorized_adapters.adaptation.parameters import trained_groups
+from tensorized_adapters.config import METHODS
 
 
 @pytest.mark.parametrize("name, key", REFUSED)

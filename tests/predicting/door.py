@@ -2,11 +2,8 @@
 
 import csv
 import io
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
-import predict as script  # noqa: E402
+from tensorized_adapters.cli import predict as script
 
 
 def table(text):

@@ -13,8 +13,9 @@ import pytest
 from door import evaluated, predicted, refused_by_script, script, table
 from helpers import rewrite
 
-from tensorized_adapters import endings, load_pipeline
-from tensorized_adapters.predicting import windows
+from tensorized_adapters import load_pipeline
+from tensorized_adapters.predicting import batches as windows
+from tensorized_adapters.runtime import exits as endings
 
 
 @pytest.fixture

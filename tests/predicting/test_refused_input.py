@@ -7,7 +7,7 @@ import pytest
 from door import predicted, refused_by_script, table
 
 from tensorized_adapters import UsageError, load_pipeline
-from tensorized_adapters.predicting import windows
+from tensorized_adapters.predicting import batches as windows
 
 
 @pytest.mark.parametrize(

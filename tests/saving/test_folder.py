@@ -8,7 +8,7 @@ import torch
 from helpers import CONFIGS, tiny_model, trained_a_little
 
 from tensorized_adapters import UsageError, add_adapters, load_adapter, save_adapter
-from tensorized_adapters import files as files_module
+from tensorized_adapters.runtime import files as files_module
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from helpers import argv, record_of, refused, rewrite
 
 from run_glue_tensorized import main
-from tensorized_adapters.job.run_folder import RunFolder, inspect_folder
+from tensorized_adapters.runs.folder import RunFolder, inspect_folder
 from tensorized_adapters.training import checkpoints
 from tensorized_adapters.training.checkpoints import (
     INCOMPLETE_FILE,

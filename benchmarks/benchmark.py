@@ -1,0 +1,151 @@
+"""What a method costs on top of its floor: the same frozen model with LayerNorms and head trained and no adapters.
+
+One process takes the methods in alternating rounds, each between two runs of the floor, and prints medians and spread
+of the ratios: of a training step (forward, backward, AdamW), of an evaluation step, and of the peak memory, which is
+taken in one process a method. A JSON record goes to --output. With --count_operations nothing is timed: it counts what
+a step would have an accelerator launch, which takes no accelerator. With --switch it times set_adapter between two
+adapters of each method on one backbone.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from models import FLOOR, backbone_of, config_of, model_config_of, names_of
+from operations import COUNTED, count_operations, operations_table
+from switching import switching_table, time_switches
+from timing import peak_bytes, time_steps, timing_table
+from transformers import PreTrainedModel
+
+from tensorized_adapters.backbone.parts import skeleton
+from tensorized_adapters.cli.parser import ScriptParser, check_output
+from tensorized_adapters.errors import UsageError, one_line, quoted
+from tensorized_adapters.methods.registry import method_of
+from tensorized_adapters.runtime.console import console
+from tensorized_adapters.runtime.exits import run, tell
+from tensorized_adapters.runtime.files import write_json
+
+DEFAULT = [
+    *names_of((4,), (True,)),
+    *(f"{name}-assembled" for name in names_of((4,), (True,))),
+    "dense",
+    "lora",
+    "full",
+]
+DEFAULT += ["floor-torch-dropout", "cp-4-torch-dropout"]  # the others draw cheaply, as a run does on CPU
+TENSORIZED = names_of((2, 4, 8), (True, False))
+ALL = [*TENSORIZED, *(f"{name}-assembled" for name in TENSORIZED), "dense", "lora", "full"]
+
+
+def main(argv: list[str]) -> int:
+    try:
+        arguments = _parser().parse_args(argv)
+        _check(arguments)
+    except (UsageError, OSError, ValueError) as error:
+        return tell("error", error, 2)
+    if arguments.threads or arguments.count_operations:  # a few tokens are not worth a second thread
+        torch.set_num_threads(arguments.threads or 1)
+    if arguments.memory_of:
+        print(json.dumps(peak_bytes(arguments)))
+        return 0
+    measure, table = time_steps, timing_table
+    if arguments.count_operations:
+        measure, table = count_operations, operations_table
+    elif arguments.switch:
+        measure, table = time_switches, switching_table
+    record = {
+        "command": ["python", "benchmarks/benchmark.py", *argv],
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": torch.get_num_threads()}
+        | {"gpu": torch.cuda.get_device_name() if arguments.device == "cuda" else None},
+        "torch": torch.__version__,
+        "settings": {key: getattr(arguments, key) for key in ("model", "device", "dtype", "compile", "rounds")},
+        "shapes": {shape: measure(arguments, backbone_of(arguments), shape) for shape in arguments.shapes},
+    }
+    for shape, rows in record["shapes"].items():
+        console().print(table(arguments, shape, rows))
+    if arguments.output:
+        write_json(arguments.output, record)
+        print(f"record: {one_line(arguments.output)}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = ScriptParser(__doc__)
+    words = {"type": lambda text: text.split(",")}
+    parser.add_argument("--methods", **words, help=f"'all', or of {','.join(ALL)}")
+    parser.add_argument("--model", default="bert-base", help="bert-base (random weights), or a model folder")
+    parser.add_argument("--shapes", **words, help="examples x tokens, comma-separated (8x128,32x128)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="bfloat16 is autocast")
+    parser.add_argument("--compile", action="store_true", help="torch.compile(fullgraph=True) every model")
+    parser.add_argument("--gradient_checkpointing", action="store_true")
+    parser.add_argument("--rounds", type=int, default=9, help="measured rounds, after two that are not")
+    parser.add_argument("--threads", type=int, help="threads of the arithmetic on CPU")
+    parser.add_argument("--no_memory", action="store_true", help="leave peak memory out")
+    parser.add_argument("--count_operations", action="store_true", help="count operations instead of measuring time")
+    parser.add_argument("--switch", action="store_true", help="time switches between two adapters on one backbone")
+    parser.add_argument("--output", type=Path, help="JSON record")
+    parser.add_argument("--memory_of", help=argparse.SUPPRESS)  # one method, in a process of its own
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.output:  # now rather than after the measurement
+        check_output(arguments.output)
+    if arguments.model != "bert-base" and not (Path(arguments.model) / "config.json").is_file():
+        raise UsageError(f"--model {quoted(arguments.model)} is neither bert-base nor a model folder")
+    model_config = model_config_of(arguments)
+    model = skeleton(model_config)
+    for flag in ("count_operations", "switch"):
+        if getattr(arguments, flag) and arguments.compile:
+            raise UsageError(f"--{flag} is about what runs without a compiler; leave out --compile")
+    if arguments.count_operations and arguments.switch:
+        raise UsageError("--count_operations and --switch print different tables; leave one of them out")
+    names = arguments.methods or (COUNTED if arguments.count_operations or arguments.switch else DEFAULT)
+    arguments.methods = _usable(ALL if names == ["all"] else names, model)
+    # Operations are as many for any number of tokens.
+    arguments.shapes = arguments.shapes or (["2x8"] if arguments.count_operations else ["8x128", "32x128"])
+    if not arguments.memory_of and set(arguments.methods) <= {FLOOR}:
+        raise UsageError(f"--methods: name one to compare with the {FLOOR}")
+    for shape in arguments.shapes:
+        sizes = shape.split("x")
+        if len(sizes) != 2 or not all(re.fullmatch("[1-9][0-9]{0,5}", size) for size in sizes):
+            raise UsageError(f"--shapes: {quoted(shape)} is not like 8x128")
+        if int(sizes[1]) > model_config.max_position_embeddings:
+            raise UsageError(
+                f"--shapes: {shape} has more tokens than the model's {model_config.max_position_embeddings}"
+            )
+    for name, most in (("rounds", 10**6), ("threads", 1024)):
+        value = getattr(arguments, name)
+        if value is not None and not 1 <= value <= most:
+            raise UsageError(f"--{name} must be at least 1 and at most {most:,}, got {value}")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: there is no GPU here")
+
+
+def _usable(names: list[str], model: PreTrainedModel) -> list[str]:
+    """Those that can be used on the model, with a line for each that cannot; raises UsageError if none can."""
+    usable, flaws = [], []
+    for name, config in [(name, config_of(name)) for name in names]:
+        try:
+            method_of(config).check(model)
+        except UsageError as error:
+            flaws.append((name, error))
+        else:
+            usable.append(name)
+    if flaws and set(usable) <= {FLOOR}:
+        raise flaws[0][1]
+    for name, error in flaws:
+        print(f"skipped: {one_line(f'{name}: {error}')}", file=sys.stderr)
+    return usable
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

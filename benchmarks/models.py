@@ -1,0 +1,158 @@
+"""The models that benchmarks/benchmark.py compares: one frozen backbone, shared, under each method."""
+
+import argparse
+import re
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, BertConfig, PretrainedConfig, PreTrainedModel
+
+from tensorized_adapters import AdapterConfig, UsageError, add_adapters
+from tensorized_adapters.adaptation.parameters import count_trained, optimizer_groups, trained_parameters
+from tensorized_adapters.adapters.fast import factorized_weights
+from tensorized_adapters.adapters.insertion import adapters_of
+from tensorized_adapters.backbone.arguments import ModelArguments
+from tensorized_adapters.backbone.loading import load_config
+from tensorized_adapters.backbone.masks import with_ready_mask
+from tensorized_adapters.cli.parser import about_model
+from tensorized_adapters.config import METHODS, PROJECTION_TYPES
+from tensorized_adapters.sweeping.grid import grid_of
+from tensorized_adapters.tensors.formats import FactorizedWeight
+from tensorized_adapters.training.dropout import use_cheap_dropout
+
+# The same trained parameters as the floor's, and the adapters on top of them.
+FLOOR = "floor"
+_TENSORIZED = re.compile(r"(cp|tucker|tt|tr|matrix)-(\d+)(-one-matrix)?(-assembled)?")
+TORCH_DROPOUT = "-torch-dropout"
+
+
+def config_of(name: str) -> AdapterConfig:
+    """The settings behind a name of the benchmark: ``floor``, ``tt-4``, ``cp-2-one-matrix``, ``tr-4-assembled``,
+    or a method of ``--method`` with its defaults; each with ``-torch-dropout`` behind it for torch's own draws instead
+    of the cheaper ones that a run takes on CPU.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    name = name.removesuffix(TORCH_DROPOUT)
+    if name == FLOOR:
+        return AdapterConfig(method="layer_norm")
+    if match := _TENSORIZED.fullmatch(name):
+        return AdapterConfig(
+            adapter_projection_type=match[1], tensorized_layer_rank=int(match[2]), if_adapter_like=not match[3]
+        )
+    if name not in METHODS[1:]:
+        raise UsageError(
+            f"--methods: {name!r} is neither {FLOOR}, nor like cp-4, tt-2-one-matrix, tr-4-assembled or "
+            f"cp-4-torch-dropout, nor one of {', '.join(METHODS[1:])}"
+        )
+    return AdapterConfig(method=name)
+
+
+def names_of(ranks: tuple[int, ...], modes: tuple[bool, ...]) -> list[str]:
+    """The paper's formats at these ranks and modes (of ``if_adapter_like``), as :func:`config_of` reads them."""
+    axes = {"if_adapter_like": modes, "adapter_projection_type": PROJECTION_TYPES[:4], "tensorized_layer_rank": ranks}
+    return [
+        f"{c.adapter_projection_type}-{c.tensorized_layer_rank}" + ("" if c.if_adapter_like else "-one-matrix")
+        for c in grid_of(("tensorized",), axes)
+    ]
+
+
+def build(name: str, backbone: PreTrainedModel, model_config: PretrainedConfig) -> PreTrainedModel:
+    """A model under the named method; its frozen parameters are ``backbone``'s own, what it trains is its own copy."""
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(model_config)
+    model.load_state_dict(backbone.state_dict(keep_vars=True), assign=True)
+    for key, buffer in backbone.named_buffers():  # those that no state dict holds
+        owner, _, attribute = key.rpartition(".")
+        setattr(model.get_submodule(owner), attribute, buffer)
+    for parameter_name, parameter in list(model.named_parameters()):
+        owner, _, attribute = parameter_name.rpartition(".")
+        shared = torch.nn.Parameter(parameter.data, requires_grad=False)  # other flags, the same memory
+        setattr(model.get_submodule(owner), attribute, shared)
+    add_adapters(model, config_of(name))
+    for parameter in trained_parameters(model).values():
+        parameter.data = parameter.data.clone()
+    if not name.endswith(TORCH_DROPOUT):
+        use_cheap_dropout(model)
+    if "-assembled" in name:
+        _assemble_on_every_pass(model)
+    return model
+
+
+class Bench:
+    """One method's model, optimizer and batch."""
+
+    def __init__(self, name: str, backbone: PreTrainedModel, arguments: argparse.Namespace, shape: str):
+        self.model = build(name, backbone, backbone.config).to(arguments.device)
+        self.counts = count_trained(self.model)
+        if arguments.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        # The Trainer's default.
+        self.optimizer = torch.optim.AdamW(optimizer_groups(self.model, 1e-3), fused=True)
+        examples, tokens = map(int, shape.split("x"))
+        generator = torch.Generator().manual_seed(1)
+        ids = torch.randint(
+            self.model.config.vocab_size // 2, self.model.config.vocab_size, (examples, tokens), generator=generator
+        )
+        labels = torch.randint(2, (examples,), generator=generator)
+        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+        batch = {key: value.to(arguments.device) for key, value in batch.items()}
+        self.batch = with_ready_mask(self.model, batch)  # as a run gives it
+        self.autocast = (arguments.device, torch.bfloat16, arguments.dtype == "bfloat16")
+        self.forward = torch.compile(self.model, fullgraph=True) if arguments.compile else self.model
+
+    def train(self) -> None:
+        self.differentiate()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def differentiate(self) -> None:
+        """A training step up to the optimizer's."""
+        self.model.train()
+        with torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
+            loss = self.forward(**self.batch).loss
+        loss.backward()
+
+    def evaluate(self) -> None:
+        self.model.eval()
+        with torch.no_grad(), torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
+            self.forward(**self.batch)
+
+
+def _assemble_on_every_pass(model: PreTrainedModel) -> None:
+    """The published algorithm: tensorly assembles each weight in each forward pass, and it is used as a matrix."""
+    model.adaptation.method.unmerge(model)
+    for _, adapter in adapters_of(model):
+        weights = factorized_weights(adapter)
+        adapter.forward = _bottleneck(*weights) if len(weights) == 2 else _one_matrix(*weights)
+
+
+def _bottleneck(down: FactorizedWeight, up: FactorizedWeight) -> Callable[[Tensor], Tensor]:
+    return lambda hidden: hidden + torch.relu(hidden @ assembled(down)) @ assembled(up)
+
+
+def _one_matrix(weight: FactorizedWeight) -> Callable[[Tensor], Tensor]:
+    return lambda hidden: hidden + torch.relu(hidden @ assembled(weight))
+
+
+def assembled(weight: FactorizedWeight) -> Tensor:
+    """The matrix of a factorised weight by tensorly's own reconstruction."""
+    return weight.view.matrix_of(weight.to_tensor())
+
+
+def model_config_of(arguments: argparse.Namespace) -> PretrainedConfig:
+    if arguments.model == "bert-base":
+        return BertConfig(vocab_size=28996)
+    with about_model():
+        return load_config(ModelArguments(model_name_or_path=arguments.model))
+
+
+def backbone_of(arguments: argparse.Namespace) -> PreTrainedModel:
+    torch.manual_seed(0)
+    if arguments.model == "bert-base":
+        model = AutoModelForSequenceClassification.from_config(model_config_of(arguments))
+    else:
+        model = AutoModelForSequenceClassification.from_pretrained(arguments.model)
+    return model.to(arguments.device)

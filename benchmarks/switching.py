@@ -1,0 +1,71 @@
+"""What it takes to switch between adapters on one backbone, for benchmarks/benchmark.py --switch."""
+
+import argparse
+import copy
+import gc
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from models import FLOOR, config_of
+from rich.table import Table
+from rich.text import Text
+from transformers import PreTrainedModel
+
+from tensorized_adapters import add_adapters, load_adapter, save_adapter, set_adapter
+from tensorized_adapters.errors import one_line
+
+SWITCHES = 200  # a round
+
+
+def time_switches(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: str) -> dict[str, dict[str, Any]]:
+    """For each method milliseconds from one of two adapters to the other, and of a forward pass of ``shape``.
+
+    Those of a switch are the process's own, as it is the interpreter's work alone: other processes do not lengthen it.
+    """
+    rows = {}
+    backbone.eval()
+    examples, tokens = map(int, shape.split("x"))
+    ids = torch.full((examples, tokens), backbone.config.vocab_size // 2, device=arguments.device)
+    for name in [name for name in arguments.methods if name != FLOOR]:
+        with tempfile.TemporaryDirectory() as folder:
+            save_adapter(add_adapters(copy.deepcopy(backbone), config_of(name)), folder)
+            model = copy.deepcopy(backbone)
+            for each in "ab":
+                load_adapter(model, folder, name=each)
+        gc.collect()
+        switch = [_milliseconds(time.process_time, _switch, model) / SWITCHES for _ in range(arguments.rounds)]
+        with torch.no_grad():
+            forward = statistics.median(_milliseconds(time.perf_counter, model, ids) for _ in range(arguments.rounds))
+        low, high = min(switch), max(switch)
+        median = statistics.median(switch)
+        rows[name] = {"switch_ms": median, "range_ms": (low, high), "forward_ms": forward, "ratio": median / forward}
+    return rows
+
+
+def switching_table(arguments: argparse.Namespace, shape: str, rows: dict[str, dict[str, Any]]) -> Table:
+    title = f"{arguments.model}, {arguments.device}: a switch from one adapter to another, and {shape} tokens forward"
+    table = Table(title=Text(one_line(title)), title_justify="left")
+    for column in ("method", "switch, ms", "range", "forward, ms", "switch / forward"):
+        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
+    for name, row in rows.items():
+        low, high = row["range_ms"]
+        cells = f"{row['switch_ms']:.3f}", f"{low:.3f}-{high:.3f}", f"{row['forward_ms']:.1f}", f"{row['ratio']:.4f}"
+        table.add_row(name, *cells)
+    return table
+
+
+def _switch(model: PreTrainedModel) -> None:
+    for i in range(SWITCHES):
+        set_adapter(model, "ab"[i % 2])
+
+
+def _milliseconds(clock: Callable[[], float], step: Callable, *args: Any) -> float:
+    began = clock()
+    step(*args)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return 1000 * (clock() - began)

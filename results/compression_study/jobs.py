@@ -1,0 +1,89 @@
+"""The main job with an adapter of the figure: evaluated, and trained for a further epoch, as its dense one was."""
+
+import contextlib
+import io
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Optional
+
+from tensorized_adapters.arguments.config_files import words_of
+from tensorized_adapters.backbone.arguments import ModelArguments
+from tensorized_adapters.data.arguments import DataTrainingArguments
+from tensorized_adapters.errors import RunFailed, Terminated, UsageError
+from tensorized_adapters.reporting.schema import read_record
+from tensorized_adapters.runs.folder import RECORD_FILE
+
+# Of a run's arguments, those that say what it is measured on and how it is computed. What it trained, and at which
+# rates, is the adapter's; a compressed one trains at the rates of its own method.
+_LEFT_OUT = {"token", "cache_dir", "overwrite_cache", "test_file", "max_predict_samples"}
+_OF_TRAINING = (
+    "seed data_seed cpu_threads use_cpu bf16 fp16 bf16_full_eval fp16_full_eval per_device_train_batch_size "
+    "per_device_eval_batch_size gradient_accumulation_steps train_sampling_strategy max_train_metric_samples"
+).split()
+_KEPT = {f.name for kind in (ModelArguments, DataTrainingArguments) for f in fields(kind)} - _LEFT_OUT
+_KEPT |= set(_OF_TRAINING)
+
+
+def run_of(adapter_path: Path) -> dict[str, Any]:
+    """The record of the run that trained an adapter, with its own ``path``.
+
+    Args:
+        adapter_path: the run's folder, or the adapter/ in it.
+
+    Raises:
+        UsageError: if there is no finished one that trained.
+    """
+    places = (adapter_path / RECORD_FILE, adapter_path.parent / RECORD_FILE)
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise UsageError(
+            f"--figure needs the run's data, and --adapter_path {adapter_path} has no {RECORD_FILE} there"
+        )
+    try:
+        record = read_record(path)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}; name another run's folder") from None
+    if record["status"] != "finished" or not record["arguments"].get("do_train"):
+        raise UsageError(f"{path} is not of a run that has finished training; finish it, or name another run's folder")
+    return record
+
+
+def flags_of(record: dict[str, Any], model_name_or_path: Optional[str]) -> dict[str, Any]:
+    """The given flags of a run that a job with another adapter on the same data shares with it."""
+    arguments = record["arguments"]
+    flags = {
+        name: arguments[name]
+        for name in record.get("given") or ()
+        if name in _KEPT and arguments.get(name) is not None
+    }
+    return flags | ({"model_name_or_path": model_name_or_path} if model_name_or_path else {})
+
+
+def score_of(flags: dict[str, Any], flags_from: Path, adapter: Path, output_dir: Path, epochs: int) -> dict[str, Any]:
+    """The record of a job that evaluates an adapter, after so many epochs of training it on.
+
+    A job that has finished in ``output_dir`` is not run again.
+
+    Args:
+        flags_from: the record that the flags are from, for who has to mend them.
+
+    Raises:
+        UsageError: if it refuses its input, with its line.
+        RunFailed: if it fails, likewise.
+    """
+    from run_glue_tensorized import main
+
+    flags = flags | {"adapter_path": str(adapter), "output_dir": str(output_dir), "do_eval": True}
+    if epochs:
+        # Of one epoch nothing is worth a checkpoint: an interrupted job is trained from its start again.
+        flags |= {"do_train": True, "num_train_epochs": epochs, "save_strategy": "no", "eval_strategy": "no"}
+    said = io.StringIO()  # its tables and progress; of this script there is one line a job
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = main(words_of(flags | {"disable_tqdm": True}))
+    if code:
+        line = said.getvalue().splitlines()[-1].partition(": ")[2]
+        mend = f"so it stands in {flags_from}, whose relative paths begin at the folder that it was started in"
+        refused = UsageError(f"{line} ({mend})")
+        raise {2: refused, 130: KeyboardInterrupt(), 143: Terminated()}.get(code) or RunFailed(line)
+    return json.loads((output_dir / RECORD_FILE).read_bytes())

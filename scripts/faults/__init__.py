@@ -1,1 +1,0 @@
-"""What scripts/fault_matrix.py is made of: the workshop with a tiny model, the kinds of faults, their verdicts."""

@@ -1,7 +1,0 @@
-"""What scripts/sweep.py is made of: the grid, the trials on Ray Tune, the ledger, the display."""
-
-# In a sweep's folder.
-LEDGER_FILE = "sweep.json"
-TRIALS = "trials"
-LOGS = "logs"
-REPORT = "report"

@@ -1,0 +1,148 @@
+"""The parameters of an adapted model: which are pre-trained and which were added, which are trained, and in what
+groups.
+
+Names are plain, as in the model before a method wrapped its modules; what was added goes by the model's own names.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..backbone.parts import base_prefix, is_layer_norm
+from ..config import LAYER_NORM_AND_HEAD_RATIO, AdapterConfig
+from ..errors import UsageError
+from ..methods.base import Method
+
+# adapters: parameters that the method adds. backbone: pre-trained ones that it trains in place, or their difference.
+GROUPS = ("adapters", "backbone", "layer_norm", "head")
+
+
+@dataclass
+class Adaptation:
+    """What was done to a model, as ``model.adaptation``: all that is needed to train, save and undo it."""
+
+    method: Method
+    in_place: dict[str, set[str]]  # group -> names of the pre-trained parameters that are trained themselves
+    plain: dict[str, str]  # name now -> plain name, of every pre-trained parameter
+    originals: dict[str, Tensor]  # what is trained in place, as it was
+    requires_grad: dict[str, bool]  # of every pre-trained parameter, as it was
+    labels: dict[str, Any]  # what the model's config said of them
+    off: bool = False  # within adapters_off(model)
+    merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
+    switched_off: bool = False  # what was inserted does not compute: within adapters_off or updates_off(model)
+    fingerprint: Optional[tuple[list, str]] = field(default=None, repr=False)  # see fingerprint.py
+
+    @property
+    def config(self) -> AdapterConfig:
+        return self.method.config
+
+
+def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
+    """The model itself, where ``torch.compile`` has wrapped it and put a prefix before its parameters' names."""
+    return getattr(model, "_orig_mod", model)
+
+
+def adaptation_of(model: PreTrainedModel) -> Adaptation:
+    """The record of an adapted model; raises UsageError if it is not adapted."""
+    adaptation = getattr(model, "adaptation", None)
+    if adaptation is None:
+        raise UsageError("the model is not adapted; add_adapters(model, config) first")
+    return adaptation
+
+
+def pretrained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """All parameters that the method did not add, head included."""
+    adaptation = getattr(model, "adaptation", None)
+    if adaptation is None:
+        return dict(model.named_parameters())
+    named = model.named_parameters()
+    return {adaptation.plain[name]: parameter for name, parameter in named if name in adaptation.plain}
+
+
+def backbone_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """The base model's pre-trained parameters."""
+    prefix = base_prefix(model)
+    return {name: p for name, p in pretrained_parameters(model).items() if name.startswith(prefix)}
+
+
+def added_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """What the method added: adapters, LoRA's matrices, differences; in the model's order."""
+    plain = adaptation_of(model).plain
+    return {name: parameter for name, parameter in model.named_parameters() if name not in plain}
+
+
+def trained_groups(model: PreTrainedModel) -> dict[str, dict[str, nn.Parameter]]:
+    """Every trained parameter by its group (GROUPS) and its name, in the model's order."""
+    adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
+    groups: dict[str, dict[str, nn.Parameter]] = {group: {} for group in GROUPS}
+    groups |= {
+        group: {name: parameter for name, parameter in pretrained.items() if name in names}
+        for group, names in adaptation.in_place.items()
+    }
+    groups[adaptation.method.added_group] |= added_parameters(model)
+    return groups
+
+
+def trained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """Every trained parameter by its name."""
+    return {name: p for group in trained_groups(model).values() for name, p in group.items()}
+
+
+def count_trained(model: PreTrainedModel) -> dict[str, int]:
+    """Counts: adapters, backbone, layer_norm, head, trained, frozen, and ``model``: the backbone with its head.
+
+    ``trained / model`` is the percentage that the paper's tables give (108.31 M for bert-base-cased). Diff pruning
+    counts its budget, which is what it ends with.
+
+    Raises:
+        UsageError: if the model is not adapted.
+    """
+    model = unwrapped(model)
+    method = adaptation_of(model).method
+    counts = {group: sum(p.numel() for p in ps.values()) for group, ps in trained_groups(model).items()}
+    added = added_parameters(model)
+    counts[method.added_group] += method.trained_count(added) - sum(p.numel() for p in added.values())
+    return with_totals(counts, sum(p.numel() for p in pretrained_parameters(model).values()))
+
+
+def with_totals(counts: dict[str, int], model: int) -> dict[str, int]:
+    """The groups' counts with their sum, what stays as it was pre-trained, and the size of the model."""
+    trained = sum(counts.values())
+    return counts | {"trained": trained, "frozen": model - (trained - counts["adapters"]), "model": model}
+
+
+def optimizer_groups(
+    model: PreTrainedModel,
+    learning_rate: float,
+    layer_norm: float = LAYER_NORM_AND_HEAD_RATIO,
+    head: float = LAYER_NORM_AND_HEAD_RATIO,
+    weight_decay: float = 0.0,
+) -> list[dict[str, Any]]:
+    """Parameter groups for any torch optimizer: ``AdamW(optimizer_groups(model, 2e-3))``.
+
+    Args:
+        model: an adapted model.
+        learning_rate: of the adapters, in the units of a dense layer: one value serves every format and rank.
+        layer_norm: the LayerNorms' rate as a multiple of it.
+        head: likewise, the classification head's.
+        weight_decay: of all but LayerNorms and biases.
+
+    Raises:
+        UsageError: if the model is not adapted, or its adapters are merged.
+    """
+    rates = {"adapters": 1.0, "backbone": 1.0, "layer_norm": layer_norm, "head": head}
+    return groups_at(model, {group: multiple * learning_rate for group, multiple in rates.items()}, weight_decay)
+
+
+def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
+    """:func:`optimizer_groups` with the learning rate of each of GROUPS told one by one."""
+    model = unwrapped(model)
+    if adaptation_of(model).merged is not None:
+        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before training them")
+    norms = tuple(f"{name}." for name, module in model.named_modules() if is_layer_norm(model, module))
+    groups = trained_groups(model)
+    names = [name for parameters in groups.values() for name in parameters]
+    undecayed = {name for name in names if name.endswith("bias") or (norms and name.startswith(norms))}
+    return adaptation_of(model).method.optimizer_groups(groups, rates, weight_decay, undecayed)

@@ -1,0 +1,156 @@
+"""What each supported transformer calls its parts: one complete row an architecture.
+
+A new architecture is a row here and its ``config.model_type`` in ARCHITECTURES, or, from Python, a row given to
+:func:`register_architecture`; nothing else names a module.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Optional
+
+from ..errors import UsageError, quoted
+
+WITHOUT_A_ROW = ("head", "full", "bitfit", "diff_pruning")  # methods that work on any architecture
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Module names, those of a layer's parts relative to it; a ``*`` stands for the number of a layer.
+
+    A site is the module whose output an adapter takes and replaces: the dropout between a sublayer's last linear layer
+    and the residual sum, which is the paper's position, or that linear layer where no dropout follows it.
+    """
+
+    layers: str = "encoder.layer.*"  # relative to the base model
+    attention: str = "attention.output.dropout"  # site
+    ffn: str = "output.dropout"  # site
+    layer_norm: tuple[str, ...] = ("LayerNorm",)  # class names
+    query: str = "attention.self.query"  # linear layers; a layer that computes several of them stands for each
+    key: str = "attention.self.key"
+    value: str = "attention.self.value"
+    intermediate: str = "intermediate.dense"  # of the feed-forward network, the first and
+    output: str = "output.dense"  # the last
+    query_bias: Optional[str] = None  # where it is not the bias of ``query``
+    positions_after_padding: bool = False  # position ids start after pad_token_id, so that many are never used
+    returns_tuple: bool = False  # a layer returns (hidden states, ...) rather than hidden states
+    pools_last_token: bool = False  # a decoder, whose head reads the last token that is not padding
+    # Attention hides nothing else: no window, no later tokens. Only speed hangs on it.
+    masks_padding_alone: bool = field(default=False, compare=False)
+
+
+BERT = Architecture(masks_padding_alone=True)
+ROBERTA = replace(BERT, positions_after_padding=True)
+LLAMA = Architecture(
+    layers="layers.*",
+    attention="self_attn.o_proj",
+    ffn="mlp.down_proj",
+    layer_norm=("LlamaRMSNorm",),
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    intermediate="mlp.up_proj",
+    output="mlp.down_proj",
+    pools_last_token=True,
+)
+ARCHITECTURES: dict[str, Architecture] = {
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+    "camembert": ROBERTA,
+    "electra": BERT,
+    "ernie": BERT,
+    "deberta": Architecture(  # queries, keys and values in one layer, whose biases stand beside it
+        layer_norm=("LayerNorm", "DebertaLayerNorm"),
+        query="attention.self.in_proj",
+        key="attention.self.in_proj",
+        value="attention.self.in_proj",
+        query_bias="attention.self.q_bias",
+        returns_tuple=True,
+    ),
+    "deberta-v2": Architecture(
+        query="attention.self.query_proj",
+        key="attention.self.key_proj",
+        value="attention.self.value_proj",
+        returns_tuple=True,
+    ),
+    "distilbert": Architecture(
+        layers="transformer.layer.*",
+        attention="attention.out_lin",
+        ffn="ffn.dropout",
+        query="attention.q_lin",
+        key="attention.k_lin",
+        value="attention.v_lin",
+        intermediate="ffn.lin1",
+        output="ffn.lin2",
+        masks_padding_alone=True,
+    ),
+    "albert": Architecture(  # all layers of a group are one and the same, and so are their adapters
+        layers="encoder.albert_layer_groups.*.albert_layers.*",
+        attention="attention.output_dropout",
+        ffn="ffn_output",
+        query="attention.query",
+        key="attention.key",
+        value="attention.value",
+        intermediate="ffn",
+        output="ffn_output",
+        masks_padding_alone=True,
+    ),
+    "mpnet": Architecture(
+        attention="attention.dropout",
+        query="attention.attn.q",
+        key="attention.attn.k",
+        value="attention.attn.v",
+        positions_after_padding=True,
+        returns_tuple=True,
+    ),
+    "modernbert": Architecture(
+        layers="layers.*",
+        attention="attn.out_drop",
+        ffn="mlp.Wo",
+        query="attn.Wqkv",
+        key="attn.Wqkv",
+        value="attn.Wqkv",
+        intermediate="mlp.Wi",
+        output="mlp.Wo",
+    ),
+    "gpt2": Architecture(
+        layers="h.*",
+        attention="attn.resid_dropout",
+        ffn="mlp.dropout",
+        query="attn.c_attn",
+        key="attn.c_attn",
+        value="attn.c_attn",
+        intermediate="mlp.c_fc",
+        output="mlp.c_proj",
+        pools_last_token=True,
+    ),
+    "llama": LLAMA,
+    "qwen2": replace(LLAMA, layer_norm=("Qwen2RMSNorm",)),
+    "qwen3": replace(LLAMA, layer_norm=("Qwen3RMSNorm",)),  # those of queries and keys too
+}
+
+
+def register_architecture(model_type: str, row: Architecture) -> None:
+    """Let every method work on models of a ``config.model_type``; afterwards it is like any other in ARCHITECTURES.
+
+    What the row names is looked up in the model where it is needed, so a wrong name is refused there.
+
+    Raises:
+        UsageError: if the architecture has another row already.
+    """
+    if ARCHITECTURES.setdefault(model_type, row) != row:
+        raise UsageError(f"{quoted(model_type)} is a supported architecture already, with another row")
+
+
+def architecture_of(model_type: str) -> Architecture:
+    """The row of a ``config.model_type``.
+
+    Raises:
+        UsageError: for an architecture outside the table, with the list of what is supported.
+    """
+    if model_type not in ARCHITECTURES:
+        raise UsageError(
+            f"--model_name_or_path is a {quoted(model_type)} model, which is not supported by this method; supported "
+            f"architectures: {', '.join(sorted(ARCHITECTURES))} (DeBERTa-v3 is deberta-v2). On any other work "
+            f"--method {', '.join(WITHOUT_A_ROW)}, and lora with --lora_targets"
+        )
+    return ARCHITECTURES[model_type]

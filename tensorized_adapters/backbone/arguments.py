@@ -1,0 +1,28 @@
+"""The flags that name the pre-trained model."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+
+@dataclass
+class ModelArguments:
+    """Which pre-trained model, config and tokenizer."""
+
+    _argument_group_name = "model arguments"
+
+    model_name_or_path: Optional[str] = field(
+        default=None, metadata={"help": "Folder of a pre-trained model, or its id on the Hugging Face hub."}
+    )
+    config_name: Optional[str] = field(default=None, metadata={"help": "Config, if it is not the model's own."})
+    tokenizer_name: Optional[str] = field(default=None, metadata={"help": "Tokenizer, if it is not the model's own."})
+    cache_dir: Optional[str] = field(default=None, metadata={"help": "Where downloads are kept."})
+    use_fast_tokenizer: bool = field(default=True, metadata={"help": "Use a Rust tokenizer where there is one."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit id of the model."})
+    token: Optional[str] = field(default=None, metadata={"help": "Bearer token for private models on the hub."})
+    trust_remote_code: bool = field(
+        default=False,
+        metadata={"help": "Run the model repository's own code. Unsupported architectures stay refused."},
+    )
+    ignore_mismatched_sizes: bool = field(
+        default=False, metadata={"help": "Draw a new head where the checkpoint's has another number of labels."}
+    )

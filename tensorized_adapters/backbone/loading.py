@@ -1,0 +1,158 @@
+"""Loading the pre-trained model and its tokenizer, and starting its head."""
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ..data.tasks import Task
+from ..errors import UsageError, quoted
+from .architectures import ARCHITECTURES
+from .arguments import ModelArguments
+from .parts import head_names, is_drawn_encoder
+
+
+def load_config(arguments: ModelArguments) -> PretrainedConfig:
+    """Raises UsageError if the model's folder or hub id gives no configuration."""
+    name = arguments.config_name or arguments.model_name_or_path
+    return _loaded(AutoConfig, name, "config_name" if arguments.config_name else "model_name_or_path", arguments)
+
+
+def load_tokenizer(arguments: ModelArguments, config: PretrainedConfig) -> PreTrainedTokenizerBase:
+    """Raises UsageError if there is none, or if it knows more tokens than the model."""
+    name = arguments.tokenizer_name or arguments.model_name_or_path
+    flag = "tokenizer_name" if arguments.tokenizer_name else "model_name_or_path"
+    tokenizer = _loaded(AutoTokenizer, name, flag, arguments, use_fast=arguments.use_fast_tokenizer)
+    if len(tokenizer) > config.vocab_size:
+        raise UsageError(f"--{flag} {name}: its {len(tokenizer)} tokens are more than the model's {config.vocab_size}")
+    return tokenizer
+
+
+def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> list[str]:
+    """Make tokenizer and model pad alike, in place; returns a line for each thing that was taken without being asked.
+
+    The head of a decoder reads the last token that is not ``config.pad_token_id``, so that it has to be what the
+    tokenizer pads with, and on the right: left of a text it would shift absolute positions.
+
+    Raises:
+        UsageError: if the tokenizer has no token to pad with.
+    """
+    lines, row = [], ARCHITECTURES.get(config.model_type)
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise UsageError("--model_name_or_path: its tokenizer has no token to pad with, and none for the end")
+        tokenizer.pad_token = tokenizer.eos_token
+        lines.append(f"the tokenizer has no token to pad with; taking its end of text, {quoted(tokenizer.eos_token)}")
+    if row is not None and row.pools_last_token:
+        if tokenizer.padding_side != "right":
+            tokenizer.padding_side = "right"
+            lines.append("the tokenizer pads on the left; padding on the right, as everywhere here")
+        config.use_cache = False  # of keys and values, for generating text
+    if config.pad_token_id is None or (row is not None and row.pools_last_token):
+        config.pad_token_id = tokenizer.pad_token_id
+    return lines
+
+
+def load_model(
+    arguments: ModelArguments, config: PretrainedConfig, task: Task, new_head: bool = False
+) -> tuple[PreTrainedModel, set[str]]:
+    """The pre-trained model with a head for the task's labels, and the names of what its checkpoint did not hold.
+
+    With ``new_head`` the head is drawn, also where the checkpoint has one, and its names are among those.
+
+    Raises:
+        UsageError: if weights are missing or do not fit.
+    """
+    names = task.labels or ("score",)
+    config.num_labels = len(names)
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: i for i, name in enumerate(names)}
+    config.problem_type = "regression" if task.labels is None else "single_label_classification"
+    model, info = _loaded(
+        AutoModelForSequenceClassification,
+        arguments.model_name_or_path,
+        "model_name_or_path",
+        arguments,
+        config=config,
+        ignore_mismatched_sizes=arguments.ignore_mismatched_sizes or new_head,
+        output_loading_info=True,
+        dtype=torch.float32,
+    )
+    new = {*info["missing_keys"], *(key for key, *_ in info.get("mismatched_keys", ()))}
+    # A base whose encoder was not in the checkpoint would be frozen at random numbers.
+    drawn = sorted(key for key in new if is_drawn_encoder(model, key))
+    if drawn:
+        name = arguments.model_name_or_path
+        raise UsageError(f"--model_name_or_path {name} lacks {len(drawn)} weights of the encoder, {drawn[0]} first")
+    if new_head and (trained := head_names(model) - new):
+        drawn_anew = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32).state_dict()
+        model.load_state_dict({name: drawn_anew[name] for name in trained}, strict=False)
+        new |= trained
+    return model, new
+
+
+@torch.no_grad()
+def set_label_prior_(model: PreTrainedModel, labels: list, new: set[str]) -> bool:
+    """Start the classifier's bias at the labels' mean (regression) or at their log frequency (classes).
+
+    Only if it is among the ``new`` parameters: a head that came trained with the checkpoint keeps its bias.
+
+    Without it the first steps of a regression are spent on the mean, and throw the hidden states far enough that some
+    formats do not come back. A class without an example gets half a one.
+
+    Returns:
+        Whether there is such a bias; decoders' heads have none.
+    """
+    biases = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if name in new and name.endswith(".bias") and parameter.shape == (model.config.num_labels,)
+    ]
+    if model.config.problem_type == "regression":
+        prior = [sum(labels) / len(labels)]
+    else:
+        counts = Counter(labels)
+        prior = [math.log(counts.get(i, 0.5) / len(labels)) for i in range(model.config.num_labels)]
+    for bias in biases[-1:]:  # the output layer's; a hidden size of num_labels would come before it
+        bias.copy_(torch.tensor(prior))
+    return bool(biases)
+
+
+def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:
+    """``kind.from_pretrained`` with the user's options; whatever it raises becomes one line."""
+    try:
+        if Path(name).is_file():
+            raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")
+        if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:  # no hub id
+            if not Path(name).is_dir():
+                raise UsageError(
+                    f"--{flag} {name} cannot be loaded: it is no folder here; name a model's folder, or a hub id such "
+                    "as bert-base-cased"
+                )
+        return kind.from_pretrained(
+            name,
+            cache_dir=arguments.cache_dir,
+            revision=arguments.model_revision,
+            token=arguments.token,
+            trust_remote_code=arguments.trust_remote_code,
+            **options,
+        )
+    except (UsageError, MemoryError):
+        raise
+    except Exception as error:  # of a dozen types; each means a wrong or broken place
+        text = " ".join(str(error).split())
+        if "ignore_mismatched_sizes" in text:
+            text = "its head has another number of labels; --ignore_mismatched_sizes draws a new one"
+        elif not Path(name).is_dir():
+            text = f"it is no folder here, and as a hub id: {text}"
+        raise UsageError(f"--{flag} {name} cannot be loaded: {text[:300]}") from None

@@ -1,0 +1,234 @@
+"""The names of a model's layers, sites, LayerNorms and biases, by the row of its architecture (rows.py).
+
+Names that can be told without a row, such as all biases, are told of any architecture.
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from typing import Optional
+
+import torch
+from torch import nn
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.pytorch_utils import Conv1D
+
+from ..config import AdapterConfig
+from ..errors import UsageError, quoted
+from .architectures import ARCHITECTURES, architecture_of
+
+_TOKENS = ("embed_tokens.weight", "wte.weight", "wpe.weight")  # embeddings that are not in a module of that name
+
+
+def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
+    """The model of a configuration without its weights: names and shapes alone, in no time and memory.
+
+    Raises:
+        UsageError: for an architecture that Transformers does not classify with, or a configuration that makes no
+            model.
+    """
+    if (
+        model_config.model_type not in ARCHITECTURES
+        and type(model_config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    ):
+        raise UsageError(
+            f"--model_name_or_path is a {quoted(model_config.model_type)} model, with which Transformers does not "
+            "classify sequences; choose another"
+        )
+    try:
+        with torch.device("meta"):
+            return AutoModelForSequenceClassification.from_config(model_config)
+    except Exception as error:  # of a dozen types; each means numbers that do not go together
+        raise UsageError(f"--model_name_or_path: its configuration makes no model: {error}") from None
+
+
+def base_prefix(model: PreTrainedModel) -> str:
+    """``"bert."`` for a BertForSequenceClassification; empty for a bare base model."""
+    return "" if model.base_model is model else f"{model.base_model_prefix}."
+
+
+def head_names(model: PreTrainedModel) -> set[str]:
+    """Names of the parameters outside of the base model, of a model that is not adapted."""
+    prefix = base_prefix(model)
+    return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
+
+
+def layer_names(model: PreTrainedModel) -> list[str]:
+    """Names of the transformer's layers, relative to the base model, from the lowest up; a shared one stands once.
+
+    Raises:
+        UsageError: for an unsupported architecture, or one in which the row finds no layer.
+    """
+    row = architecture_of(model.config.model_type)
+    pattern = re.compile(re.escape(row.layers).replace(r"\*", r"\d+"))
+    names = [name for name, _ in model.base_model.named_modules() if pattern.fullmatch(name)]
+    if not names:
+        raise UsageError(f"{type(model).__name__} has no layers {row.layers}, where its architecture has them")
+    return names
+
+
+def layer_of(name: str, layers: list[str]) -> Optional[int]:
+    """The number of the layer (of :func:`layer_names`) that a module or parameter is in; None outside of them all."""
+    return next((i for i, layer in enumerate(layers) if f".{name}.".find(f".{layer}.") >= 0), None)
+
+
+def check_layers(config: AdapterConfig, model: PreTrainedModel) -> None:
+    """Refuse ``--adapter_layers`` that the model does not have; raises UsageError."""
+    if config.layers is None:
+        return
+    last = len(layer_names(model)) - 1
+    if config.layers[-1] > last:
+        raise UsageError(f"--adapter_layers {config.adapter_layers} is beyond the model's last layer, {last}")
+
+
+def site_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
+    """Names, relative to the base model, of the modules after which adapters go, from the first layer to the last.
+
+    Raises:
+        UsageError: for an unsupported architecture, or one whose modules the row does not name.
+    """
+    row = architecture_of(model.config.model_type)
+    return _in_chosen_layers(model, config, {"attention": row.attention, "ffn": row.ffn})
+
+
+def site_inputs(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
+    """For each of :func:`site_names`, a linear layer that takes what its sublayer takes, and nothing else."""
+    row = architecture_of(model.config.model_type)
+    return _in_chosen_layers(model, config, {"attention": row.value, "ffn": row.intermediate})
+
+
+def _in_chosen_layers(model: PreTrainedModel, config: AdapterConfig, of_sublayer: dict[str, str]) -> list[str]:
+    return [
+        _existing(model, f"{layer}.{part}")
+        for i, layer in enumerate(layer_names(model))
+        if config.layers is None or i in config.layers
+        for sublayer, part in of_sublayer.items()
+        if config.adapter_sites in ("both", sublayer)
+    ]
+
+
+def linear_names(model: PreTrainedModel, *parts: str) -> list[str]:
+    """Names of linear layers, such as ``linear_names(model, "query", "value")``, with the base model's prefix.
+
+    Raises:
+        UsageError: as :func:`site_names`.
+    """
+    row, prefix = architecture_of(model.config.model_type), base_prefix(model)
+    wanted = dict.fromkeys(getattr(row, part) for part in parts)  # without twins
+    return [prefix + _existing(model, f"{layer}.{part}") for layer in layer_names(model) for part in wanted]
+
+
+def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
+    """Whether a module of the model, head included, is a LayerNorm by its architecture's rule; RMSNorm counts as one.
+
+    Without a row, which only their weight decay asks for, the name of the class tells.
+    """
+    kind, row = type(module).__name__, ARCHITECTURES.get(model.config.model_type)
+    return kind.endswith(("LayerNorm", "RMSNorm")) if row is None else kind in row.layer_norm
+
+
+def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = None) -> list[str]:
+    """Names of the parameters of all LayerNorms of the base model, or of those in some of its layers.
+
+    Raises:
+        UsageError: for an unsupported architecture, or if there are none, which would silently train less than the
+            method says.
+    """
+    architecture_of(model.config.model_type)
+    prefix, every_layer = base_prefix(model), layer_names(model)
+    names = [
+        f"{prefix}{module_name}.{name}"
+        for module_name, module in model.base_model.named_modules()
+        if is_layer_norm(model, module) and (layers is None or layer_of(module_name, every_layer) in layers)
+        for name, _ in module.named_parameters(recurse=False)
+    ]
+    if not names:
+        raise UsageError(f"no LayerNorm found in {type(model).__name__}")
+    return names
+
+
+def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
+    """Names of the base model's biases: "all", or those of queries and first FFN layers ("query_and_intermediate").
+
+    Raises:
+        UsageError: if there are none, or the latter are asked of an unsupported architecture.
+    """
+    prefix = base_prefix(model)
+    names = [name for name, _ in model.base_model.named_parameters() if name.endswith("bias")]
+    if terms != "all":
+        row = architecture_of(model.config.model_type)
+        ends = tuple(f".{name}" for name in (row.query_bias or f"{row.query}.bias", f"{row.intermediate}.bias"))
+        names = [name for name in names if name.endswith(ends)]
+    if not names:
+        raise UsageError(f"--method bitfit: {type(model).__name__} has no such biases to train")
+    return [f"{prefix}{name}" for name in names]
+
+
+def usable_positions(model_config: PretrainedConfig) -> int:
+    """How many tokens the position embeddings have room for; without a limit ``sys.maxsize``."""
+    limit = getattr(model_config, "max_position_embeddings", None) or sys.maxsize
+    if limit < 0:  # how some say that there is none
+        return sys.maxsize
+    return limit - (model_config.pad_token_id + 1 if _positions_after_padding(model_config) else 0)
+
+
+def _positions_after_padding(model_config: PretrainedConfig) -> bool:
+    row = ARCHITECTURES.get(model_config.model_type)
+    if row is not None:
+        return row.positions_after_padding
+    return any(
+        "position" in name and getattr(module, "padding_idx", None) is not None
+        for name, module in skeleton(model_config).named_modules()
+    )
+
+
+def is_drawn_encoder(model: PreTrainedModel, name: str) -> bool:
+    """Whether a parameter belongs to what no checkpoint of the base may lack: embeddings and layers."""
+    if model.config.model_type in ARCHITECTURES:
+        return layer_of(name, layer_names(model)) is not None or ".embeddings." in name or name.endswith(_TOKENS)
+    # Without a row: whatever is numbered in the base model is a layer, or is in one.
+    return name.startswith(base_prefix(model)) and ("embed" in name or re.search(r"\.\d+\.", name) is not None)
+
+
+def _existing(model: PreTrainedModel, name: str) -> str:
+    try:
+        module = model.base_model.get_submodule(name)
+    except AttributeError:
+        module = None
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"{type(model).__name__} has no module {name}, where its architecture has one")
+    return name
+
+
+def target_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
+    """Names of the linear layers, with the base model's prefix: those that end so, else queries and values.
+
+    Raises:
+        UsageError: for a name that no linear layer ends in.
+    """
+    names = config.lora_target_names
+    if not names:
+        return linear_names(model, "query", "value")
+    prefix = base_prefix(model)
+    linear = [n for n, part in model.named_modules() if isinstance(part, (nn.Linear, Conv1D)) and n.startswith(prefix)]
+    for name in names:
+        if not any(_ends_in(layer, name) for layer in linear):
+            known = sorted({".".join(layer.split(".")[-2:]) for layer in linear})
+            raise UsageError(f"--lora_targets {name}: no linear layer is called so; known: {', '.join(known)}")
+    return [layer for layer in linear if any(_ends_in(layer, name) for name in names)]
+
+
+def _ends_in(layer: str, name: str) -> bool:
+    return layer == name or layer.endswith(f".{name}")
+
+
+def sizes_of(layer: nn.Linear | Conv1D) -> tuple[int, int]:
+    """(in, out) of a linear layer; GPT-2's Conv1D is one whose weight is stored as in x out."""
+    if isinstance(layer, Conv1D):
+        return layer.nx, layer.nf
+    return layer.in_features, layer.out_features

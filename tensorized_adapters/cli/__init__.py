@@ -1,0 +1,1 @@
+"""The command ``tensorized-adapters``: one module a subcommand."""

@@ -1,0 +1,51 @@
+"""Write a saved adapter for where this program is not.
+
+--to dense   ordinary bottleneck adapters of equal output, with LayerNorms and head (safetensors), and 40 lines of code
+             that put them on the plain Transformers model; updates of weights come added to the weights
+--to pt2     the whole model as a program of torch.export: torch.export.load("model.pt2").module()
+--to onnx    the whole model as ONNX, for onnxruntime and others
+
+The last two take any batch and length, give logits, and lie beside their tokenizer and config.
+"""
+
+import argparse
+from pathlib import Path
+
+from tensorized_adapters.cli.parser import ScriptParser
+from tensorized_adapters.exporting.folder import check_new_folder, new_folder
+
+
+def main(argv: list[str]) -> int:
+    """Export; raises UsageError for what is refused, before anything is written."""
+    arguments = _parser().parse_args(argv)
+    check_new_folder(arguments.output_dir)
+    # Imported step by step: a wrong folder does not wait for Transformers' models.
+    from tensorized_adapters.saving.format import read_config
+
+    read_config(arguments.adapter_path)
+    from tensorized_adapters.adaptation.merging import unmerge_adapters
+    from tensorized_adapters.exporting.dense import write_dense
+    from tensorized_adapters.exporting.program import check_onnx, write_onnx, write_program
+    from tensorized_adapters.predicting.pipeline import load_pipeline
+
+    if arguments.to == "onnx":
+        check_onnx()
+    pipeline = load_pipeline(arguments.adapter_path, arguments.model_name_or_path, device="cpu")
+    with new_folder(arguments.output_dir) as folder:
+        if arguments.to == "dense":
+            unmerge_adapters(pipeline.model)
+            write_dense(pipeline.model, folder)
+        else:
+            (write_program if arguments.to == "pt2" else write_onnx)(pipeline, folder)
+    for path in sorted(arguments.output_dir.iterdir()):
+        print(f"{path.stat().st_size:>12,} bytes  {path}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = ScriptParser(__doc__)
+    parser.add_argument("--adapter_path", type=Path, required=True, help="a saved adapter/ folder, or a run's folder")
+    parser.add_argument("--output_dir", type=Path, required=True, help="a folder that is not there yet, or is empty")
+    parser.add_argument("--to", choices=("dense", "pt2", "onnx"), required=True, help="what is written, see above")
+    parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
+    return parser

@@ -1,0 +1,104 @@
+"""Label texts with a saved adapter: a file or standard input in, one line for each row out, in the same order.
+
+The base model, the text columns, the names of the labels and the length come from the adapter's folder. Input of any
+length is read, computed and written in windows of 50 batches. TSV or JSON lines go to --output, TSV to standard
+output; whatever else is said goes to standard error.
+"""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+from tensorized_adapters.cli.parser import ScriptParser, check_output, count
+from tensorized_adapters.errors import RunFailed, UsageError
+from tensorized_adapters.predicting import FORMATS
+from tensorized_adapters.runtime.exits import tell
+
+
+def main(argv: list[str]) -> int:
+    try:
+        arguments = _parser().parse_args(argv)
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for predictions
+            predict(arguments)
+    except UsageError as error:
+        return tell("error", error, 2)
+    except RunFailed as error:
+        return tell("failed", error, 1)
+    except BrokenPipeError:  # as of `| head`, which has seen enough
+        pass
+    return 0
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Check all that can be checked without the model, then load it and go through the input.
+
+    Raises:
+        UsageError: refused; what was written of an input before the line that is at fault stays on standard output.
+        RunFailed: for what ends predictions that had begun.
+        BrokenPipeError: if standard output has no reader any more.
+    """
+    path = None if str(arguments.input) == "-" else arguments.input
+    if arguments.output:
+        from tensorized_adapters.predicting.output import check_destination
+
+        check_destination(arguments.output, arguments.overwrite, path)
+        check_output(arguments.output)
+    # Imported step by step: a wrong folder or file does not wait for Transformers' models.
+    from tensorized_adapters.predicting.rows import text_columns, text_rows
+    from tensorized_adapters.saving.format import read_config
+    from tensorized_adapters.saving.hub import pinned
+
+    adapter = pinned(arguments.adapter_path)
+    columns = text_columns(read_config(adapter), arguments.text_columns, adapter)
+    rows = text_rows(path, arguments.format, columns)
+
+    from tqdm import tqdm
+
+    from tensorized_adapters.predicting.batches import predicted
+    from tensorized_adapters.predicting.output import open_output
+    from tensorized_adapters.predicting.pipeline import load_pipeline
+    from tensorized_adapters.runs.failures import is_out_of_memory
+
+    pipeline = load_pipeline(adapter, arguments.model_name_or_path, arguments.tokenizer_name, arguments.max_seq_length)
+    try:
+        with (
+            open_output(arguments.output, pipeline.model.config) as output,
+            tqdm(unit=" rows", disable=None) as bar,  # on a terminal alone
+        ):
+            for values in predicted(pipeline, rows, arguments.batch_size, bar.update):
+                output.write(values)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunFailed("out of memory: try a smaller --batch_size or --max_seq_length") from error
+    if arguments.output:
+        print(f"{output.count:,} predictions: {arguments.output}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = ScriptParser(__doc__)
+    parser.add_argument(
+        "--adapter_path",
+        required=True,
+        help="a saved adapter/ folder, a run's folder, or of the Hugging Face hub owner/name or owner/name@revision",
+    )
+    parser.add_argument(
+        "--input", type=Path, default=Path("-"), help="CSV, TSV, JSON lines or text (default: -, stdin)"
+    )
+    parser.add_argument("--output", type=Path, help="write to this file, .tsv or .jsonl, instead of standard output")
+    parser.add_argument("--overwrite", action="store_true", help="replace --output if it is there")
+    guess = "by the file's ending; of standard input by its first line"
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help=f"of the input ({guess}); text has the columns between tabs, without a header",
+    )
+    parser.add_argument("--text_columns", metavar="A[,B]", help="the input's text columns (default: as in training)")
+    parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
+    parser.add_argument(
+        "--tokenizer_name", help="its tokenizer, if it is not the model's own (default: as in training)"
+    )
+    parser.add_argument("--max_seq_length", type=count, help="longer inputs are truncated (default: as in training)")
+    parser.add_argument("--batch_size", type=count, default=64, help="rows computed at a time (default: %(default)s)")
+    return parser

@@ -1,0 +1,221 @@
+"""A grid of runs of run_glue_tensorized.py on Ray Tune: methods, ranks, sizes, tasks, learning rates and seeds.
+
+  tensorized-adapters sweep [GRID.yaml] --projection_types cp,tt --ranks 2,4 --methods dense,bitfit --tasks mrpc,rte \\
+      --seeds 1,2,3 --output_dir runs/sweep [any flag of run_glue_tensorized.py]
+
+Each trial is a run of the main job in a process of its own, below OUTPUT_DIR/trials; a flag that belongs to some
+methods goes to their trials alone. The same command again goes on: finished trials are left alone, interrupted ones
+resume from their checkpoint, failed ones get another chance. Without model and data, the embedded MiniLM and
+data/paraphrases are used. A YAML file holds the same names without dashes, lists as lists; flags after it win. At the
+end OUTPUT_DIR/report holds tables and figures (tensorized-adapters report).
+
+Exit codes: 0 all trials done, 1 some failed, 2 refused input, 130 and 143 interrupted.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from tensorized_adapters.arguments.config_files import flags_of_yaml
+from tensorized_adapters.cli.parser import ScriptParser, count, duration, list_of, names_of, rate, whole
+from tensorized_adapters.config import METHODS, PROJECTION_TYPES
+from tensorized_adapters.data.tasks import TASKS
+from tensorized_adapters.errors import RunFailed, Terminated, UsageError, need, one_line
+from tensorized_adapters.runtime.exits import tell
+from tensorized_adapters.sweeping.grid import MODES
+from tensorized_adapters.sweeping.spelling import check_known, check_spelled_once, with_underscores
+
+
+def main(argv: list[str]) -> int:
+    began = time.time()
+    try:
+        if argv and argv[0].endswith((".yaml", ".yml")):
+            argv = flags_of_yaml(argv[0]) + argv[1:]
+        argv = [with_underscores(word) for word in argv]
+        parser = _parser()
+        grid, flags = parser.parse_known_args(argv)
+        check_spelled_once(parser, argv)
+        check_known(parser, flags)
+        _check(grid, argv)
+        return _sweep(grid, flags, began)
+    except (UsageError, OSError) as error:
+        return tell("error", error, 2)
+    except RunFailed as error:
+        return tell("failed", error, 1)
+    except (KeyboardInterrupt, Terminated) as error:
+        code = 143 if isinstance(error, Terminated) else 130
+        return tell("interrupted", "the same command goes on where it was", code)
+
+
+def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
+    from tensorized_adapters.runtime.console import console
+    from tensorized_adapters.sweeping.ledger import Ledger, no_room
+    from tensorized_adapters.sweeping.plan import trials_of
+    from tensorized_adapters.sweeping.progress import trials_table
+    from tensorized_adapters.sweeping.reachable import check_reachable
+
+    grid.cpus_per_trial = grid.cpus_per_trial or _default_cpus(grid)
+    trials = trials_of(grid, flags)
+    ledger = Ledger(grid.output_dir, trials, grid.command)
+    if grid.dry_run:
+        _say_notes(ledger)
+        console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
+        return 0
+    check_reachable(ledger.to_run())
+    with ledger.locked():
+        try:
+            return _carry_out(ledger, grid, time.time() - began)
+        except OSError as error:  # most likely of a full disk
+            raise no_room(grid.output_dir, error.strerror or error) from None
+
+
+def _carry_out(ledger: Any, grid: argparse.Namespace, planning: float) -> int:
+    from tensorized_adapters.runtime.console import console
+    from tensorized_adapters.sweeping import REPORT
+    from tensorized_adapters.sweeping.progress import trials_table
+
+    timing = {"planning": planning}
+    if ledger.to_run():
+        timing |= _run(ledger, grid)
+        ledger.timing = {name: round(seconds, 2) for name, seconds in timing.items()}
+    else:
+        _say_notes(ledger)
+    ledger.write()
+    console().print(trials_table(ledger, f"sweep in {grid.output_dir}"))
+    if grid.report and ledger.states()["finished"]:
+        from tensorized_adapters.reporting.write import write_report
+
+        reporting = time.time()
+        try:
+            write_report([grid.output_dir], grid.output_dir / REPORT)
+        except UsageError as error:  # the trials are done all the same
+            print(f"no report: {one_line(error)}", file=sys.stderr)
+            return 1
+        if "trials" in timing:
+            ledger.timing["report"] = round(time.time() - reporting, 2)
+            ledger.write()
+        print(f"report: {one_line(grid.output_dir / REPORT / 'report.html')}")
+    if "trials" in timing:
+        _say_timing(ledger.timing)
+    return 1 if ledger.states()["failed"] else 0
+
+
+def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
+    """Run what is left; the seconds that its parts took."""
+    from tensorized_adapters.sweeping.ledger import no_room
+    from tensorized_adapters.sweeping.notes import disk_is_full
+
+    if flaw := disk_is_full(ledger.folder):  # before Ray takes its time to start
+        raise no_room(ledger.folder, flaw)
+    from tensorized_adapters.sweeping.on_ray import Machines, run_trials
+    from tensorized_adapters.sweeping.progress import Progress
+
+    before = ledger.seconds()
+    with Machines(grid.address, grid.cpus_per_trial, grid.gpus_per_trial) as machines:
+        _say_notes(ledger)
+        ledger.write()  # nothing was written before, and nothing is refused after
+        at_a_time = min(machines.at_a_time, grid.trials_at_a_time or machines.at_a_time)
+        where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
+        print(f"{len(ledger.to_run())} trials, {at_a_time} at a time on {where}", flush=True)
+        began = time.time()
+        with Progress(ledger, at_a_time) as progress:
+            stopped_by = run_trials(ledger.to_run(), ledger, machines, grid)
+        seconds = time.time() - began
+    own = ledger.seconds() - before
+    at_a_time = min(at_a_time, progress.most_running or at_a_time)  # there may be memory for fewer
+    timing = {"ray_start": machines.seconds_to_start, "trials": seconds, "trials_own": own, "at_a_time": at_a_time}
+    if stopped_by:
+        with contextlib.suppress(OSError):  # of a full disk
+            ledger.read()
+            ledger.write()
+        raise stopped_by
+    return timing
+
+
+def _say_notes(ledger: Any) -> None:
+    """What is not run, and what was found damaged."""
+    for note in ledger.notes:
+        print(f"note: {one_line(note)}", file=sys.stderr)
+    for trial in ledger.trials.values():
+        if trial.refused:
+            what = f"{trial.task} {trial.config.describe()} seed {trial.seed}"
+            print(f"skipped: {one_line(f'{what}: {trial.refused}')}", file=sys.stderr)
+
+
+def _say_timing(timing: dict[str, float]) -> None:
+    share = timing["trials_own"] / timing["at_a_time"]
+    print(
+        f"trials: {timing['trials']:.0f} s = {timing['trials'] / share if share else 0:.3f} x "
+        f"({timing['trials_own']:.0f} s of their own / {timing['at_a_time']:g} at a time); besides: planning "
+        f"{timing['planning']:.1f} s, Ray's start {timing['ray_start']:.1f} s, report {timing.get('report', 0):.1f} s"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = ScriptParser(__doc__)
+    some = {"metavar": "A,B,..."}
+    formats = names_of(PROJECTION_TYPES, or_none=True)
+    baselines = names_of(METHODS[1:], or_none=True)
+    parser.add_argument("--projection_types", "--adapter_projection_type", type=formats, default=(), **some)
+    parser.add_argument("--ranks", "--tensorized_layer_rank", type=list_of(count), default=(4,), **some)
+    parser.add_argument("--modes", type=names_of(MODES), default=(), **some)
+    parser.add_argument("--adapter_sizes", "--adapter_size", type=list_of(count), default=(), **some)
+    parser.add_argument("--methods", "--method", type=baselines, default=(), help="baselines", **some)
+    parser.add_argument("--tasks", "--task_name", type=names_of(TASKS), default=(), **some)
+    parser.add_argument("--learning_rates", "--learning_rate", type=list_of(rate), default=(), **some)
+    parser.add_argument("--seeds", "--seed", type=list_of(whole), default=(42,), **some)
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/sweep"), help="(default: %(default)s)")
+    parser.add_argument("--cpus_per_trial", "--cpu_threads", type=count, help="cores, and threads, of a trial")
+    parser.add_argument(
+        "--gpus_per_trial", type=float, help="1 where there are GPUs; 0.25 lets four share one; 0: none"
+    )
+    parser.add_argument("--trials_at_a_time", type=count, help="at most; as many as there is room for by default")
+    parser.add_argument(
+        "--address", help="of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
+    )
+    parser.add_argument("--max_failures", type=whole, default=2, help="further starts of a failing trial (default: 2)")
+    parser.add_argument(
+        "--trial_time_limit",
+        type=duration,
+        metavar="DURATION",
+        help="such as 90m, 1.5h or 30s: a start of a trial that takes longer is killed and counts as a failure "
+        "(default: none)",
+    )
+    parser.add_argument("--dry_run", action="store_true", help="list the trials, and what is already done")
+    parser.add_argument("--no_report", dest="report", action="store_false", help="leave the report out")
+    return parser
+
+
+def _check(grid: argparse.Namespace, argv: list[str]) -> None:
+    grid.command = shlex.join(["python", "tensorized-adapters sweep", *argv])
+    if "\0" in str(grid.output_dir) or str(grid.output_dir) == ".":
+        raise UsageError("--output_dir must name a folder of the sweep's own")
+    grid.output_dir = grid.output_dir.absolute()
+    if grid.gpus_per_trial is not None and not 0 <= grid.gpus_per_trial <= 64:
+        raise UsageError(f"--gpus_per_trial must be from 0 to 64, got {grid.gpus_per_trial:g}")
+    if importlib.util.find_spec("ray") is None and not grid.dry_run:
+        raise UsageError(
+            "Ray is missing: pip install 'tensorized-adapters[sweeps]' or -r requirements-sweeps.txt, or start by "
+            "scripts/sweep_ranks.sh"
+        )
+    if grid.report and not grid.dry_run:
+        need("matplotlib", "report", "a sweep's report (--no_report leaves it out)")
+
+
+def _default_cpus(grid: argparse.Namespace) -> int:
+    """So that eight trials at most share this machine's cores, or those of a GPU go with it: memory is finite too."""
+    import torch
+
+    from tensorized_adapters.sweeping.plan import cores
+
+    gpus = 0 if grid.gpus_per_trial == 0 else torch.cuda.device_count()
+    at_a_time = gpus / (grid.gpus_per_trial or 1) if gpus else 8
+    return max(1, min(8, int(cores() / at_a_time)))

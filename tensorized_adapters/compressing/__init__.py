@@ -1,0 +1,1 @@
+"""Compressing a trained dense adapter into a tensorized one."""

@@ -1,0 +1,56 @@
+"""One compression, from an adapter folder to another one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+from ..errors import UsageError
+from ..saving.format import read_config
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from .decompose import CompressedSite
+
+_KEPT_NOTES = ("task", "texts", "label", "max_seq_length", "tokenizer")  # not those of how it was measured
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A model whose dense adapters were compressed, and what belongs into its folder beside it."""
+
+    model: PreTrainedModel
+    sites: list[CompressedSite]
+    notes: dict[str, Any]
+    before: str  # its method in words
+    after: str
+
+
+def check_dense(path: Path) -> dict[str, Any]:
+    """The config record of a dense adapter's folder; raises UsageError for another one."""
+    record = read_config(path)
+    if (method := record["adapter"]["method"]) != "dense":
+        raise UsageError(f"--adapter_path {path} is of --method {method}; only dense is compressed")
+    return record
+
+
+def compressed(
+    path: Path,
+    model_name_or_path: Optional[str],
+    adapter_projection_type: str,
+    rank: Optional[int] = None,
+    target_error: Optional[float] = None,
+) -> Compressed:
+    """The adapter of a folder, compressed; for the rest see :func:`compress_adapter`, UsageError too."""
+    # Not above: a wrong folder does not wait for Transformers' models.
+    from ..predicting.pipeline import load_pipeline
+    from .decompose import compress_adapter
+
+    notes = check_dense(path)["notes"]
+    model = load_pipeline(path, model_name_or_path, device="cpu").model
+    before = model.adaptation.config.describe()
+    sites = compress_adapter(model, adapter_projection_type, rank, target_error)
+    notes = {name: notes[name] for name in _KEPT_NOTES if name in notes} | {"compressed_from": before}
+    return Compressed(model, sites, notes, before, model.adaptation.config.describe())

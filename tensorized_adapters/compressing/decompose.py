@@ -1,0 +1,172 @@
+"""A trained dense adapter as a tensorized one: each of its matrices decomposed, the rest of what was trained kept."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Optional
+
+import torch
+from transformers import PreTrainedModel
+
+from ..adaptation.lifecycle import add_adapters, remove_adapters
+from ..adaptation.parameters import Adaptation, adaptation_of, pretrained_parameters, unwrapped
+from ..adapters.dense import DenseAdapter
+from ..adapters.insertion import CHILD, adapters_of
+from ..adapters.tensorized import BottleneckAdapter, new_adapters
+from ..backbone.parts import base_prefix
+from ..config import AdapterConfig
+from ..errors import UsageError, quoted
+from ..methods.tensorized import Tensorized
+from ..tensors.decompositions import decompose_
+from ..tensors.ranks import largest_rank
+
+
+@dataclass(frozen=True)
+class CompressedSite:
+    """What became of one site's adapter: |W - dense| / |dense| (Frobenius) of both weights, and parameters."""
+
+    site: str
+    down_error: float
+    up_error: float
+    parameters_before: int
+    parameters_after: int
+
+
+def compress_adapter(
+    model: PreTrainedModel,
+    adapter_projection_type: str,
+    rank: Optional[int] = None,
+    target_error: Optional[float] = None,
+) -> list[CompressedSite]:
+    """Turn the dense adapters of ``model`` into tensorized ones, in place: it evaluates, saves and trains as such.
+
+    LayerNorms and head stay as trained. The biases of dense adapters are left out, as tensorized ones have none.
+
+    Args:
+        model: adapted by the method "dense", and trained.
+        adapter_projection_type: cp, tucker, tt, tr or matrix.
+        rank: of every weight; or else
+        target_error: between 0 and 1; the smallest rank is searched at which no weight's relative error is above it.
+
+    Returns:
+        Each site's errors and sizes, from the first layer to the last.
+
+    Raises:
+        UsageError: if the adapters are not dense ones, the rank is none that the format can use, no usable rank
+            reaches the target, or not exactly one of both is given; the model is as before then.
+    """
+    model = unwrapped(model)
+    adaptation = adaptation_of(model)
+    if adaptation.config.method != "dense":
+        raise UsageError(f"only dense adapters are compressed, and this one is {adaptation.config.describe()}")
+    if adaptation.off:
+        raise UsageError("within adapters_off(model) its trained values are put away; compress it outside of it")
+    if (rank is None) == (target_error is None):
+        raise UsageError("give either --rank or --target_error")
+    if target_error is not None and not 0 < target_error < 1:
+        raise UsageError(f"--target_error must be a number above 0 and below 1, got {quoted(target_error)}")
+    dense = [(name.removesuffix(f".{CHILD}"), adapter) for name, adapter in adapters_of(model)]
+    # Starts are drawn that are written over. A sweep of least squares is of matrices far too small for threads.
+    with torch.random.fork_rng(devices=[]), _one_thread():
+        config = compressed_config(model, adapter_projection_type, 1 if rank is None else rank)
+        if target_error is None:
+            found = list(_decomposed(config, model, dense))
+        else:
+            config, found = _within(config, model, dense, target_error)
+        _replace(model, adaptation, config, [adapter for adapter, _ in found])
+    return [site for _, site in found]
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Two threads, waiting for each other, took forty times as long; and so the result is the same for any count."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def compressed_config(model: PreTrainedModel, adapter_projection_type: str, rank: int) -> AdapterConfig:
+    """What the dense adapters of ``model`` become at a rank.
+
+    Raises:
+        UsageError: naming ``--rank``, if it is none that the format can use.
+    """
+    fields = ("adapter_size", "adapter_sites", "adapter_layers", "train_layer_norm")
+    same = {name: getattr(adaptation_of(model).config, name) for name in fields}
+    config = AdapterConfig(adapter_projection_type=adapter_projection_type, tensorized_layer_rank=rank, **same)
+    try:
+        Tensorized(config).check(model)
+    except UsageError as error:
+        raise UsageError(str(error).replace("--tensorized_layer_rank", "--rank")) from None
+    return config
+
+
+_Found = list[tuple[BottleneckAdapter, CompressedSite]]
+
+
+def _within(
+    config: AdapterConfig, model: PreTrainedModel, dense: list[tuple[str, DenseAdapter]], target: float
+) -> tuple[AdapterConfig, _Found]:
+    """The smallest rank whose errors are all within the target, by bisection, as errors fall with the rank.
+
+    Raises:
+        UsageError: if those of the largest one are not.
+    """
+    kind = config.adapter_projection_type
+    low, high = 0, largest_rank(kind, [view for view, _ in Tensorized(config).tensors_of(model)])
+    best = _attempt(config, model, dense, high, target)
+    if isinstance(best, float):
+        raise UsageError(
+            f"--target_error {target:g} is out of reach: at its largest rank, {high}, {kind} leaves an error of "
+            f"{best:.3f} in a weight; give a larger one, or another --adapter_projection_type"
+        )
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = _attempt(config, model, dense, middle, target)
+        low, high, best = (middle, high, best) if isinstance(tried, float) else (low, middle, tried)
+    return replace(config, tensorized_layer_rank=high), best
+
+
+def _attempt(
+    config: AdapterConfig, model: PreTrainedModel, dense: list[tuple[str, DenseAdapter]], rank: int, target: float
+) -> _Found | float:
+    """All sites' adapters at a rank; or the first error above the target, which spares the other sites."""
+    found: _Found = []
+    for adapter, site in _decomposed(replace(config, tensorized_layer_rank=rank), model, dense):
+        if (error := max(site.down_error, site.up_error)) > target:
+            return error
+        found.append((adapter, site))
+    return found
+
+
+def _decomposed(
+    config: AdapterConfig, model: PreTrainedModel, dense: list[tuple[str, DenseAdapter]]
+) -> Iterator[tuple[BottleneckAdapter, CompressedSite]]:
+    for (name, old), new in zip(dense, new_adapters(config, model.config.hidden_size, len(dense))):
+        errors = [
+            decompose_(getattr(new, part), getattr(old, part).weight.detach().cpu().mT) for part in ("down", "up")
+        ]
+        sizes = [sum(parameter.numel() for parameter in adapter.parameters()) for adapter in (old, new)]
+        yield new, CompressedSite(name, *errors, *sizes)
+
+
+@torch.no_grad()
+def _replace(
+    model: PreTrainedModel, adaptation: Adaptation, config: AdapterConfig, adapters: list[BottleneckAdapter]
+) -> None:
+    """Put the new adapters where the old ones were; whatever else was trained stays as it is, and trained."""
+    pretrained, head = pretrained_parameters(model), adaptation.in_place["head"]
+    trained = {name: pretrained[name].clone() for name in adaptation.originals}
+    labels = {name: getattr(model.config, name) for name in adaptation.labels}
+    remove_adapters(model)
+    add_adapters(model, config, newly_initialized=[name for name in head if name.startswith(base_prefix(model))])
+    for (_, place), adapter in zip(adapters_of(model), adapters):
+        place.load_state_dict(adapter.state_dict())
+    for name, parameter in pretrained_parameters(model).items():
+        if name in trained:
+            parameter.copy_(trained[name])
+    for name, value in labels.items():
+        setattr(model.config, name, value)

@@ -1,0 +1,146 @@
+"""Tokenising the data, and putting it in order of length."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+import pyarrow.compute
+from datasets import Dataset
+from transformers import (
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ..adaptation.parameters import trained_groups
+from ..backbone.parts import base_prefix, usable_positions
+from ..errors import UsageError, quoted
+from .arguments import DataTrainingArguments
+from .labels import saved_label_names
+from .loading import Data
+from .tasks import Task
+
+
+@dataclass
+class EncodedData:
+    """Token ids, labels and lengths, split as in :class:`Data`."""
+
+    train: Optional[Dataset]
+    evaluation: dict[str, Dataset]
+    prediction: dict[str, Dataset]
+
+    def mapped(self, change: Callable[[Dataset], Any]) -> "EncodedData":
+        """Every set changed by ``change``."""
+        return EncodedData(
+            None if self.train is None else change(self.train),
+            {name: change(examples) for name, examples in self.evaluation.items()},
+            {name: change(examples) for name, examples in self.prediction.items()},
+        )
+
+
+def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
+    """For the user, of a model with another task's adapter and a new head: how many numbers of what are which.
+
+    Args:
+        saved: the adapter's config record.
+    """
+    prefix = base_prefix(model)
+    groups = {group: dict(parameters) for group, parameters in trained_groups(model).items()}
+    outside = {name: p for name, p in groups["head"].items() if not name.startswith(prefix)}
+    groups["head"] = {name: p for name, p in groups["head"].items() if name not in outside}
+    called = {"layer_norm": "LayerNorms", "head": "pooler"}
+    kept = [
+        f"{called.get(group, group)} ({sum(p.numel() for p in parameters.values()):,})"
+        for group, parameters in groups.items()
+        if parameters
+    ]
+    task, labels = saved["notes"].get("task"), saved_label_names(saved)
+    before = f"{task or 'a task'}, {'scores' if labels is None else f'{len(labels)} classes'}"
+    regression = model.config.problem_type == "regression"
+    now = "scores" if regression else f"{model.config.num_labels} classes"
+    size = sum(p.numel() for p in outside.values())
+    return f"--new_head: kept from {quoted(before)}: {', '.join(kept)}; new: the head ({size:,}), for {now}"
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: DataTrainingArguments) -> None:
+    """Refuse a tokenizer that does not know the language, and a length in which no text is left.
+
+    A folder without tokenizer files gives a tokenizer without words rather than an error.
+
+    Raises:
+        UsageError: naming the flag.
+    """
+    task = data.task
+    check_room(tokenizer, arguments.max_seq_length, len(task.texts))
+    examples = data.train or next(iter([*data.evaluation.values(), *data.prediction.values()]))
+    texts = [str(text) for name in task.texts for text in examples[name][:100]]
+    ids = [i for text in texts for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+    if ids and set(ids) == {tokenizer.unk_token_id}:
+        raise UsageError("--model_name_or_path has no usable tokenizer: every word is unknown to it")
+
+
+def check_room(tokenizer: PreTrainedTokenizerBase, length: int, texts: int) -> None:
+    """Refuse a ``length`` in tokens at which one of so many ``texts`` would be left out; raises UsageError."""
+    least = tokenizer.num_special_tokens_to_add(pair=texts == 2) + texts
+    if length < least:
+        raise UsageError(f"--max_seq_length {length} leaves no room for text; at least {least}")
+
+
+def encoded(
+    data: Data, tokenizer: PreTrainedTokenizerBase, model_config: PretrainedConfig, arguments: DataTrainingArguments
+) -> EncodedData:
+    """Tokenise everything, to at most ``--max_seq_length`` and what tokenizer and model can take.
+
+    What is evaluated and predicted is sorted once by length; ``row`` is each example's place in its file.
+    """
+    limit = min(tokenizer.model_max_length, usable_positions(model_config))
+    if arguments.max_seq_length > limit:
+        print(f"note: --max_seq_length {arguments.max_seq_length} is more than the model takes; using {limit}")
+
+    def encode(examples: Dataset) -> Dataset:
+        length = min(arguments.max_seq_length, limit)
+        tokens = tokenize(examples, data.task, tokenizer, arguments, length)
+        if not tokenizer.num_special_tokens_to_add(pair=len(data.task.texts) == 2):  # as those of decoders
+            for row, mask in enumerate(tokens["attention_mask"], start=1):
+                if not any(mask):
+                    texts = ", ".join(data.task.texts)
+                    raise UsageError(f"example {row} of {len(tokens)} has no text in {texts}; leave it out")
+        return with_lengths(tokens)
+
+    def encode_measured(examples: Dataset) -> Dataset:
+        return longest_first(encode(examples).add_column("row", np.arange(len(examples))))
+
+    return EncodedData(
+        None if data.train is None else encode(data.train),
+        {suffix: encode_measured(examples) for suffix, examples in data.evaluation.items()},
+        {name: encode_measured(examples) for name, examples in data.prediction.items()},
+    )
+
+
+def tokenize(
+    examples: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, arguments: DataTrainingArguments, length: int
+) -> Dataset:
+    """Token ids of at most ``length``, and ``label``.
+
+    Made anew in every run, and in memory: a cached file in which a bit was flipped would train on other tokens.
+    """
+
+    def encode(batch: dict[str, list]) -> dict[str, list]:
+        texts = [["" if text is None else str(text) for text in batch[name]] for name in task.texts]
+        padding = "max_length" if arguments.pad_to_max_length else False
+        return tokenizer(*texts, padding=padding, max_length=length, truncation=True)
+
+    remove = [name for name in examples.column_names if name != "label"]
+    return examples.map(encode, batched=True, remove_columns=remove, keep_in_memory=True, load_from_cache_file=False)
+
+
+def with_lengths(examples: Dataset) -> Dataset:
+    """The examples with their number of token ids as a column, counted without making Python lists of them."""
+    lengths = pyarrow.compute.list_value_length(examples.with_format("arrow")[:]["input_ids"])
+    return examples.add_column("length", lengths.to_pylist())
+
+
+def longest_first(examples: Dataset) -> Dataset:
+    """The examples by falling length: batches of evaluation that need next to no padding."""
+    return examples.select(np.argsort(-np.array(examples["length"]), kind="stable"))

@@ -1,0 +1,69 @@
+"""The settings of a tensorized adapter as one of peft's configurations."""
+
+from dataclasses import dataclass, field, fields, make_dataclass
+from enum import StrEnum
+from typing import Any, Optional
+
+from peft import PeftConfig
+
+from ...config import METHOD_FIELDS, AdapterConfig
+from ...errors import UsageError, quoted
+
+_OWNED = METHOD_FIELDS["tensorized"]
+_Settings = make_dataclass(
+    "_Settings",
+    [
+        (f.name, f.type, field(default=f.default, metadata=dict(f.metadata)))
+        for f in fields(AdapterConfig)
+        if f.name in _OWNED
+    ],
+    bases=(PeftConfig,),
+)
+
+
+class TensorizedType(StrEnum):
+    """peft's name of the method, equal to the text that stands in a saved folder, as in peft's own enumeration."""
+
+    TENSORIZED = "TENSORIZED"
+
+
+@dataclass
+class TensorizedAdapterConfig(_Settings):
+    """The fields of :class:`AdapterConfig` that belong to tensorized adapters, under the same names and with the same
+    defaults, and peft's own.
+
+    Sites follow from ``adapter_placement``, ``adapter_sites``, ``adapter_layers`` and ``lora_targets``, so that there
+    are no ``target_modules`` to give. With ``train_layer_norm`` LayerNorms are among peft's ``modules_to_save``, with
+    ``task_type="SEQ_CLS"`` the head is.
+
+    Raises:
+        UsageError: for a setting outside its range, and for ``target_modules``.
+    """
+
+    modules_to_save: Optional[list[str]] = field(
+        default=None, metadata={"help": "Modules that are trained and saved whole, beside LayerNorms and head."}
+    )
+    target_modules: Optional[str] = field(
+        default=None, metadata={"help": "The sites, told by the model: not to give."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = TensorizedType.TENSORIZED
+        if self.target_modules is not None:
+            raise UsageError(
+                f"target_modules={quoted(self.target_modules)}: sites follow from adapter_placement, adapter_sites, "
+                "adapter_layers and lora_targets; leave it out"
+            )
+        self.adapter_projection_type = self.adapter.adapter_projection_type
+
+    @property
+    def adapter(self) -> AdapterConfig:
+        """The same settings as the rest of the program has them; raises UsageError for those it refuses."""
+        return AdapterConfig(method="tensorized", **{name: getattr(self, name) for name in _OWNED})
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is written to ``adapter_config.json``: without the sites, which the model tells again."""
+        values = super().to_dict()
+        del values["target_modules"]
+        return values

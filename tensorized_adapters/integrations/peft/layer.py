@@ -1,0 +1,133 @@
+"""A module of the model with the tensorized adapters that stand behind it, or beside it, under peft's names."""
+
+import threading
+from typing import Any, Optional
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from ...adapters.base import Adapter
+from ...adapters.insertion import changed
+from ...errors import UsageError
+
+
+class TensorizedLayer(nn.Module, BaseTunerLayer):
+    """Wraps the module at a site; its adapters may be of different placements.
+
+    Args:
+        base_layer: the module at the site.
+    """
+
+    adapter_layer_names = ("tensorized_adapter",)
+    other_param_names = ("placements",)
+
+    def __init__(self, base_layer: nn.Module):
+        super().__init__()
+        self.base_layer = base_layer
+        self.tensorized_adapter = nn.ModuleDict()
+        self.placements: dict[str, str] = {}
+        self.merged_adapters: list[str] = []
+        self._active_adapter: list[str] = []
+        self._weight_before: Optional[Tensor] = None  # merging
+        self._source: tuple[nn.Module, ...] = ()  # in a tuple, so as not to be a child under a second name
+
+    def add(self, name: str, adapter: Adapter, placement: str, source: Optional[nn.Module] = None) -> None:
+        """Put an adapter here under a name of peft's; ``source`` is the module whose input a parallel one takes."""
+        self.tensorized_adapter[name] = adapter
+        self.placements[name] = placement
+        if placement == "parallel" and not self._source:
+            self._source = (source,)
+            source.register_forward_pre_hook(self._keep_input)
+
+    def release(self) -> None:
+        """Leave the module whose input was taken as it was."""
+        for module in self._source:
+            hooks = module._forward_pre_hooks
+            for key in [key for key, hook in hooks.items() if getattr(hook, "__self__", None) is self]:
+                del hooks[key]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.disable_adapters and self.merged:
+            self.unmerge()
+        output, kept = self.base_layer(*args, **kwargs), _inputs.of.pop(id(self), None)
+        if self.disable_adapters or self.merged:
+            return output
+        for name in self.active_adapters:
+            if name in self.tensorized_adapter:
+                placement = self.placements[name]
+                if placement == "sequential":
+                    x = None
+                elif (x := args[0] if placement == "weights" else kept) is None:
+                    raise RuntimeError(f"adapter {name!r} stands beside a sublayer whose input was not seen")
+                output = changed(output, lambda hidden, name=name, x=x: self._through(name, x, hidden))
+        return output
+
+    def _through(self, name: str, x: Optional[Tensor], hidden: Tensor) -> Tensor:
+        """The hidden state with an adapter's update, of ``x`` or where that is None of itself, in its own dtype."""
+        adapter = self.tensorized_adapter[name]
+        dtype = next(adapter.parameters()).dtype
+        wide = hidden.to(dtype)
+        return (adapter(wide) if x is None else adapter.beside(x.to(dtype), wide)).to(hidden.dtype)
+
+    def _keep_input(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if not self.disable_adapters and any(self.placements.get(n) == "parallel" for n in self.active_adapters):
+            _inputs.of[id(self)] = args[0]
+
+    def require_mergeable(self, names: Optional[list[str]]) -> None:
+        """Refuse to merge what is no update of a weight; raises UsageError. ``names``: None for the active ones."""
+        for name in self.active_adapters if names is None else names:
+            placement = self.placements.get(name, "weights")
+            if placement != "weights":
+                raise UsageError(
+                    f"adapter {name!r} has adapter_placement {placement!r}, which is no update of weights and cannot "
+                    "be merged; 'weights' can"
+                )
+
+    @torch.no_grad()
+    def merge(self, safe_merge: bool = False, adapter_names: Optional[list[str]] = None) -> None:
+        """Add updates to the weight, as peft's tuners do; raises UsageError where there is none, or with
+        ``safe_merge`` ValueError for numbers that are not finite."""
+        self.require_mergeable(adapter_names)
+        for name in check_adapters_to_merge(self, adapter_names):
+            if name not in self.tensorized_adapter:
+                continue
+            layer = self.get_base_layer()
+            delta = self.tensorized_adapter[name].weight.matrix()
+            delta = delta if isinstance(layer, Conv1D) else delta.mT
+            # Summed in what rounds once only, when it is put into the weight.
+            merged = (layer.weight.to(torch.promote_types(delta.dtype, torch.float32)) + delta).to(layer.weight.dtype)
+            if safe_merge and not merged.isfinite().all():
+                raise ValueError(f"the weights merged with adapter {name!r} are not finite")
+            if not self.merged:
+                self._weight_before = layer.weight.detach().clone()
+            layer.weight.copy_(merged)
+            self.merged_adapters.append(name)
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        """Undo :meth:`merge`, bit for bit."""
+        if self.merged:
+            self.get_base_layer().weight.copy_(self._weight_before)
+            self.merged_adapters.clear()
+            self._weight_before = None
+
+    def __getattr__(self, name: str) -> Any:
+        """What the model around asks of the wrapped module."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "base_layer":
+                raise
+            return getattr(self.base_layer, name)
+
+
+class _Inputs(threading.local):
+    """What each thread's forward passes have kept for parallel adapters, by their layer's id."""
+
+    def __init__(self):
+        self.of: dict[int, Tensor] = {}
+
+
+_inputs = _Inputs()

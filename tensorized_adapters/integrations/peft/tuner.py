@@ -1,0 +1,173 @@
+"""The tuner that peft calls to put tensorized adapters into a model, and to find them in a saved folder again."""
+
+import re
+from contextlib import contextmanager
+from typing import Any, Optional
+
+import torch
+from peft import TaskType
+from peft.tuners.tuners_utils import BaseTuner
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ...backbone.parts import base_prefix, layer_norm_names
+from ...errors import UsageError, quoted
+from ...methods.tensorized import Tensorized
+from .config import TensorizedAdapterConfig
+from .layer import TensorizedLayer
+
+_CHILD = ".tensorized_adapter."
+
+
+class TensorizedModel(BaseTuner):
+    """Wraps the modules at the sites; ``model`` is a Transformers model of a supported architecture."""
+
+    prefix = "tensorized_"
+    tuner_layer_cls = TensorizedLayer
+    target_module_mapping: dict[str, list[str]] = {}
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        self._name = adapter_name  # which the steps below are not told
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
+
+    def _prepare_adapter_config(self, peft_config: TensorizedAdapterConfig, model_config: dict) -> Any:
+        return peft_config
+
+    def _prepare_model(self, peft_config: TensorizedAdapterConfig, model: nn.Module) -> None:
+        """Say where adapters go, make them, have LayerNorms and head trained; raises UsageError if that cannot be."""
+        if not isinstance(model, PreTrainedModel):
+            raise UsageError(f"tensorized adapters go into a model of Transformers, not into a {type(model).__name__}")
+        if getattr(model, "adaptation", None) is not None:
+            raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
+        plain = _plain(model)
+        method = Tensorized(peft_config.adapter)
+        method.check(plain)
+        sites, sources = method.places(plain, set())
+        prefix = base_prefix(plain)
+        names = [prefix + site for site in sites]
+        peft_config.target_modules = "|".join(map(re.escape, names))
+        self._adapters = dict(zip(names, method.new_adapters(plain, sites)))
+        self._check_name(plain)
+        self._sources = {name: prefix + source for name, source in zip(names, sources or [])}
+        saved = set(peft_config.modules_to_save or [])
+        if peft_config.train_layer_norm:
+            saved |= {name.rpartition(".")[0] for name in layer_norm_names(plain, peft_config.adapter.layers)}
+        if peft_config.task_type == TaskType.SEQ_CLS:  # of which peft knows the last layer alone, by its usual names
+            saved |= {name.split(".")[0] for name, _ in plain.named_parameters() if not name.startswith(prefix)}
+        peft_config.modules_to_save = sorted(saved) or None
+
+    def _check_name(self, plain: nn.Module) -> None:
+        """Refuse an adapter's name that torch takes no module under, and one for which peft, which looks for it
+        between dots, would take other tensors."""
+        parts = {"base_model", "model", "base_layer", "modules_to_save", "original_module", "tensorized_adapter"}
+        for module in (plain, *self._adapters.values()):
+            names = [name for name, _ in (*module.named_modules(), *module.named_parameters())]
+            parts |= {part for name in names for part in name.split(".")}
+        name = self._name
+        if not name or "." in name or name in parts or hasattr(nn.ModuleDict(), name):
+            raise UsageError(
+                f"adapter_name {quoted(name)}: it must be without dots, and no part of the model or of torch's "
+                "modules may be called so; choose another"
+            )
+
+    def _create_and_replace(
+        self,
+        peft_config: TensorizedAdapterConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        **_: Any,
+    ) -> None:
+        adapter = self._adapters.pop(current_key)
+        like = next(p for p in self.model.base_model.parameters() if p.is_floating_point())
+        if not any(p.is_meta for p in (like, *adapter.parameters())):  # as under low_cpu_mem_usage
+            adapter.to(like.device, like.dtype)
+        layer = target if isinstance(target, TensorizedLayer) else TensorizedLayer(target)
+        source = self._sources.get(current_key)
+        layer.add(
+            adapter_name, adapter, peft_config.adapter_placement, self.model.get_submodule(source) if source else None
+        )
+        if layer is not target:
+            self._replace_module(parent, target_name, layer, target)
+
+    def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
+        """In or out; peft's own would move weights, which a dropout has none of."""
+        if isinstance(child, TensorizedLayer):
+            child.release()
+        setattr(parent, child_name, new_module)
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args: Any, adapter_names: Optional[list[str]] = None, **kwargs: Any):
+        """peft would drop the names of a mixed batch's adapters without a word."""
+        if adapter_names is not None:
+            raise UsageError(
+                "adapter_names: a batch of several adapters does not go through peft; a model with "
+                "tensorized_adapters.load_adapter(model, folder, name=...) takes it"
+            )
+        yield
+
+    # Merging
+
+    def merge_adapter(self, adapter_names: Optional[list[str]] = None, safe_merge: bool = False) -> None:
+        self._require_mergeable(adapter_names)
+        super().merge_adapter(adapter_names, safe_merge)
+
+    def _unload_and_optionally_merge(
+        self,
+        merge: bool = True,
+        progressbar: bool = False,
+        safe_merge: bool = False,
+        adapter_names: Optional[list[str]] = None,
+    ) -> nn.Module:
+        if merge:
+            self._require_mergeable(adapter_names)
+        return super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
+
+    def _require_mergeable(self, adapter_names: Optional[list[str]]) -> None:
+        """Before the first weight is changed; raises UsageError."""
+        for module in self.model.modules():
+            if isinstance(module, TensorizedLayer):
+                module.require_mergeable(adapter_names)
+
+    # Saving and loading: names of tensors in the file are those of the model without the adapter's name.
+
+    @classmethod
+    def _get_adapter_state_dict(cls, model: nn.Module, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """One tensor for all sites, which each of them has under a name of its own, is saved once."""
+        tensors = super()._get_adapter_state_dict(model, *args, **kwargs)
+        once = {name for name, _ in model.named_parameters()}
+        return {name: tensor for name, tensor in tensors.items() if _CHILD not in name or name in once}
+
+    @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        # peft's own looks for the name at a key's end alone, and factors lie deeper.
+        return key.replace(f"{_CHILD}{adapter_name}.", _CHILD)
+
+    @classmethod
+    def _remap_adapter_state_dict_for_load(
+        cls, model: nn.Module, config: Any, adapter_name: str, state_dict: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Raises UsageError if a tensor of the adapter is missing or foreign, which peft would only report."""
+        tensors = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
+        names: dict[int, list[str]] = {}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            if f"{_CHILD}{adapter_name}." in name:
+                names.setdefault(id(parameter), []).append(name)
+        for first, *twins in names.values():
+            tensors |= {twin: tensors[first] for twin in twins if first in tensors}
+        wanted = {name for twins in names.values() for name in twins}
+        odd = sorted(wanted ^ {name for name in tensors if _CHILD in name})
+        if odd:
+            raise UsageError(
+                f"the saved adapter does not fit its settings and this model: {len(odd)} tensors missing or foreign, "
+                f"{quoted(odd[0], 200)} first"
+            )
+        return tensors
+
+
+def _plain(model: PreTrainedModel) -> PreTrainedModel:
+    """Names and shapes of the model without what peft has wrapped in it, and without weights."""
+    with torch.device("meta"):
+        return type(model)(model.config)

@@ -1,1 +1,0 @@
-"""What run_glue_tensorized.py is made of."""

@@ -1,0 +1,78 @@
+"""What a pipeline's model makes of a stream of rows: batches of similar lengths, results in order."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from scipy.special import expit, softmax
+from torch.nn.utils import parametrize
+from transformers import PretrainedConfig, TextClassificationPipeline
+from transformers.data.data_collator import pad_without_fast_tokenizer_warning
+
+from ..backbone.masks import with_ready_mask
+from ..errors import RunFailed
+from .rows import Texts
+
+WINDOW = 50  # batches, as in training
+
+
+def predicted(
+    pipeline: TextClassificationPipeline,
+    rows: Iterable[Texts],
+    batch_size: int,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Iterator[np.ndarray]:
+    """Of each window of rows, in their order: the labels' probabilities, or the score (rows x labels, float64).
+
+    A window is read, computed and given out before the next one is read, whatever the length of the input.
+
+    Args:
+        batch_size: rows that the model computes at a time; a window has WINDOW times as many.
+        progress: told after each batch how many rows it had.
+
+    Raises:
+        RunFailed: if an output of the model is not finite.
+    """
+    done, rows = 0, iter(rows)
+    while window := list(itertools.islice(rows, WINDOW * batch_size)):
+        logits = _logits(pipeline, window, batch_size, progress)
+        if not np.isfinite(logits).all():
+            row = done + int(np.argmin(np.isfinite(logits).all(axis=1))) + 1
+            advice = "the model or its adapter cannot be used as it is"
+            raise RunFailed(f"an output of the model is NaN or infinite in row {row}; {advice}")
+        done += len(window)
+        yield as_probabilities(logits, pipeline.model.config)
+
+
+def as_probabilities(logits: np.ndarray, config: PretrainedConfig) -> np.ndarray:
+    """As Transformers' pipeline does: of classes the softmax, of labels that exclude no other one the sigmoid; the
+    scores of a regression are as they are."""
+    logits = logits.astype(np.float64)
+    if config.problem_type == "regression":
+        return logits
+    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        return expit(logits)
+    return softmax(logits, axis=1)
+
+
+@torch.inference_mode()
+@parametrize.cached()  # a sparse difference is added to the weights once a window, and not in each pass
+def _logits(
+    pipeline: TextClassificationPipeline, window: list[Texts], batch_size: int, progress: Callable[[int], object]
+) -> np.ndarray:
+    """The longest first, so that memory runs out at once or not at all."""
+    tokenizer, model = pipeline.tokenizer, pipeline.model
+    encoded = tokenizer(*map(list, zip(*window)), truncation=True)
+    order = np.argsort([-len(ids) for ids in encoded["input_ids"]], kind="stable")
+    outputs = []
+    for places in np.split(order, range(batch_size, len(order), batch_size)):
+        batch = {name: [values[place] for place in places] for name, values in encoded.items()}
+        batch = pad_without_fast_tokenizer_warning(tokenizer, batch, return_tensors="pt")
+        if pipeline.device.type == "cuda":
+            batch = {name: values.pin_memory() for name, values in batch.items()}
+        batch = {name: values.to(pipeline.device, non_blocking=True) for name, values in batch.items()}
+        outputs.append(model(**with_ready_mask(model, batch)).logits)
+        progress(len(places))
+    logits = torch.cat(outputs).float().cpu().numpy()  # moved once a window: a GPU is not waited for after each batch
+    return logits[np.argsort(order)]

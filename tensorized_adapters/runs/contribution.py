@@ -1,0 +1,76 @@
+"""What the adapters of a trained model account for: its losses and scores with and without their updates, beside
+those of the model before the first step."""
+
+from typing import Any, Optional
+
+from transformers import Trainer, TrainerCallback
+
+from ..adaptation.lifecycle import updates_off
+from ..adaptation.parameters import trained_parameters
+from ..data.tasks import Task
+from .evaluation import train_sample
+
+Measures = dict[str, dict[str, float]]  # of the sets "train" and "eval": their "loss" and primary "metric"
+
+
+class Contribution(TrainerCallback):
+    """Measures an untrained model at the first step, and the trained one, with and without updates, at the end.
+
+    The start is kept in memory alone: every start of a run builds the same untrained model from its seed, before a
+    checkpoint is loaded, so that a resumed run measures it again, whatever the interruption left behind.
+
+    Args:
+        trainer: of a model that is not trained yet; its sets are those that training begins with.
+        task: its primary metric is measured.
+        limit: of training examples, those that the training set's own metrics are taken on.
+    """
+
+    def __init__(self, trainer: Trainer, task: Task, limit: int):
+        self._trainer, self._task, self._limit = trainer, task, limit
+        self._start = {name: values.detach().clone() for name, values in trained_parameters(trainer.model).items()}
+        self._initial: Measures = {}
+        trainer.add_callback(self)
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        """Within training: the Trainer casts the model for good where it evaluates outside of it in half precision."""
+        parameters = trained_parameters(self._trainer.model)
+        resumed = {name: parameter.data for name, parameter in parameters.items()}
+        try:
+            for name, values in self._start.items():
+                parameters[name].data = values.to(parameters[name].device)  # training has moved the model
+            self._initial = self._measures()
+        finally:
+            for name, values in resumed.items():
+                parameters[name].data = values
+
+    def measured(self) -> dict[str, Any]:
+        """For the record, after training: ``share``, and for each of the sets ``train`` and ``eval`` the ``loss`` and
+        the primary ``metric``, each ``initial``, ``trained`` and ``without_adapters``.
+
+        ``share`` is the part of the fall of the training loss that is gone without the adapters' updates; None if the
+        loss did not fall.
+        """
+        measures = {"initial": self._initial, "trained": self._measures()}
+        with updates_off(self._trainer.model):
+            measures["without_adapters"] = self._measures()
+        sets = {
+            of: {what: {when: values[of][what] for when, values in measures.items()} for what in ("loss", "metric")}
+            for of in self._initial
+        }
+        return {"share": share_of(**sets["train"]["loss"]), **sets}
+
+    def _measures(self) -> Measures:
+        trainer = self._trainer
+        sets = {"train": train_sample(trainer.train_dataset, self._limit, trainer.args.seed)}
+        if trainer.eval_dataset is not None:
+            sets["eval"] = trainer.eval_dataset
+        found = {of: trainer.predict(examples, metric_key_prefix=of).metrics for of, examples in sets.items()}
+        return {
+            of: {"loss": values[f"{of}_loss"], "metric": values[f"{of}_{self._task.primary}"]}
+            for of, values in found.items()
+        }
+
+
+def share_of(initial: float, trained: float, without_adapters: float) -> Optional[float]:
+    """The part of the fall from ``initial`` to ``trained`` that is gone ``without_adapters``; None without a fall."""
+    return (without_adapters - trained) / (initial - trained) if initial > trained else None

@@ -1,0 +1,103 @@
+"""Evaluation and prediction after training, with the files that hold what was predicted."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+from datasets import Dataset
+from transformers import EvalPrediction, Trainer
+
+from ..data.encoding import longest_first
+from ..data.loading import Data
+from ..data.metrics import GlueMetric, predictions_of
+from ..data.tasks import Task
+from ..errors import quoted
+from ..runtime.distributed import is_first
+from .folder import EVALUATION_FILE
+from .record import write_evaluation, write_predictions
+
+
+def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
+    """``compute_metrics`` for the Trainer."""
+    metric = GlueMetric(task)
+
+    def compute(output: EvalPrediction) -> dict[str, float]:
+        return metric.compute(predictions=predictions_of(_logits(output), task), references=output.label_ids)
+
+    return compute
+
+
+def train_metrics(trainer: Trainer, examples: Dataset, task: Task, limit: int) -> dict[str, float]:
+    """The task's metrics on the training set in evaluation mode: their gap to ``eval_*`` measures regularization.
+
+    Of more than ``limit`` examples so many are drawn by the seed, and a line says so.
+    """
+    if len(examples) > limit:
+        print(
+            f"train metrics are of {limit:,} of the {len(examples):,} training examples, drawn by the seed; "
+            "--max_train_metric_samples takes more"
+        )
+    examples = train_sample(examples, limit, trainer.args.seed)
+    values = trainer.predict(examples, metric_key_prefix="train").metrics
+    names = (*task.metrics, "combined_score")
+    metrics = {name: value for name, value in values.items() if name.removeprefix("train_") in names}
+    return metrics | {"train_metric_samples": len(examples)}
+
+
+def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
+    """The training examples that are measured, at most ``limit``, drawn by the seed; in the order of evaluation."""
+    if len(examples) > limit:
+        examples = examples.select(np.sort(np.random.default_rng(seed).choice(len(examples), limit, replace=False)))
+    return longest_first(examples)
+
+
+def evaluate(
+    trainer: Trainer, examples: Dataset, task: Task, folder: Path, suffix: str
+) -> tuple[dict[str, Any], Optional[str]]:
+    """``eval_*`` metrics of an evaluation set, with the predictions behind them in a file; and the name of the class
+    that all examples were taken for, if it was one, which a line says: such a score tells nothing of the model.
+
+    Args:
+        examples: in any order; their column ``row`` says where each stands in the file.
+        suffix: of the metrics' names and of the file's, "" or MNLI's "_mm".
+    """
+    output = trainer.predict(examples, metric_key_prefix="eval")
+    logits, labels = _in_file_order(examples, _logits(output), output.label_ids)
+    if is_first():
+        write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
+    metrics = {f"{name}{suffix}": value for name, value in output.metrics.items()}
+    return metrics | {f"eval_samples{suffix}": len(examples)}, _only_class(logits, task)
+
+
+def predict(trainer: Trainer, examples: Dataset, task: Task, path: Path) -> None:
+    """Write a prediction set's submission file, in GLUE's format."""
+    output = trainer.predict(examples, metric_key_prefix="predict")
+    (predictions,) = _in_file_order(examples, predictions_of(_logits(output), task))
+    if is_first():
+        write_predictions(path, predictions, task)
+
+
+def prediction_files(data: Data) -> list[str]:
+    """The names of the files that these functions write for ``data``."""
+    evaluated = [EVALUATION_FILE.format(suffix=suffix) for suffix in data.evaluation]
+    return evaluated + [f"{name}.tsv" for name in data.prediction]
+
+
+def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
+    predictions = predictions_of(logits, task)
+    if task.labels is None or len(predictions) < 2 or (predictions != predictions[0]).any():
+        return None
+    name = task.labels[int(predictions[0])]
+    print(f"note: all {len(predictions):,} evaluated examples were predicted as {quoted(name)}: a constant's score")
+    return name
+
+
+def _in_file_order(examples: Dataset, *values: np.ndarray) -> list[np.ndarray]:
+    place = np.argsort(examples["row"])
+    return [value[place] for value in values]
+
+
+def _logits(output: Any) -> np.ndarray:
+    logits = output.predictions
+    return logits[0] if isinstance(logits, tuple) else logits

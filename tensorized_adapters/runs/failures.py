@@ -1,0 +1,83 @@
+"""What an accepted run can die of, each as one line."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import RunFailed, Terminated, UsageError
+from ..runtime.distributed import is_lost_peer
+from ..runtime.exits import unexpected
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# As libraries put it that write by themselves: torch.save, datasets, and whoever tells the system's own words.
+_NO_SPACE_TOLD = (
+    "file write failed",
+    "unexpected pos",
+    "PytorchStreamWriter failed",
+    "Not enough disk space",
+    "iostream error",
+)
+_NO_SPACE_TOLD += tuple(os.strerror(number) for number in _NO_SPACE)
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+
+
+def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> BaseException:
+    """One line for ``error``, which ended a run; refusals and interrupts as they are.
+
+    Args:
+        doing: what the run was at, as in "while ...".
+        folder: the run's. A traceback is kept there, if the run has ``begun`` to write.
+    """
+    if no_space := next(filter(_is_no_space, _with_causes(error)), None):
+        return RunFailed(_no_space(no_space, doing, folder, began))
+    if began and isinstance(error, UsageError):  # of a folder that turned unwritable, for example
+        return RunFailed(str(error))
+    if isinstance(error, (UsageError, RunFailed, KeyboardInterrupt, Terminated, SystemExit, GeneratorExit)):
+        return error
+    if is_out_of_memory(error):
+        return RunFailed(
+            f"out of memory while {doing}: try a smaller --per_device_train_batch_size or --max_seq_length"
+        )
+    if is_lost_peer(error):
+        kept = "; the same command goes on from the newest checkpoint, if there is one" if began else ""
+        return RunFailed(f"while {doing}: another process of this run has ended{kept}")
+    if isinstance(error, OSError) and error.filename is not None:
+        return RunFailed(f"{error.filename} failed while {doing}: {error.strerror or error}")
+    return RunFailed(f"while {doing}: {unexpected(error, folder if began else None)}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of the machine or of its GPU was used up."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_no_space(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return True
+    return any(words in str(error) for words in _NO_SPACE_TOLD)
+
+
+def _no_space(error: BaseException, doing: str, folder: Path, began: bool) -> str:
+    """Names the file, or else the places that are full."""
+    file = getattr(error, "filename", None)
+    if file is None:
+        places = {str(folder): folder, "the temporary files' " + tempfile.gettempdir(): Path(tempfile.gettempdir())}
+        file = " and ".join(name for name, path in places.items() if _is_full(path)) or "a file"
+    kept = "checkpoints that were saved before are kept, and the same command goes on from them" if began else ""
+    return f"no space left for {file} while {doing}; free some and start again" + (f": {kept}" if kept else "")
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path).free < 2**20
+    except OSError:
+        return False

@@ -1,0 +1,173 @@
+"""The record of a run (run.json), its results, and the tables on the terminal."""
+
+import csv
+import importlib.metadata
+import io
+import os
+import platform
+import shlex
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from rich.table import Table
+from scipy.special import softmax
+
+from .. import PROGRAM, __version__
+from ..adaptation.parameters import GROUPS
+from ..data.metrics import predictions_of
+from ..data.tasks import Task
+from ..runtime.files import write_aside
+from ..saving import ADAPTER_FILES
+
+_PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
+
+
+def new_record(argv: list[str], arguments: dict[str, Any], given: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What is known before training: command, resolved arguments, versions, git state, machine."""
+    return {
+        "program": PROGRAM,
+        "version": __version__,
+        "status": "running",
+        "command": shlex.join(["python", *_without_secrets(argv)]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seed": seed,
+        "given": sorted(given),
+        "arguments": arguments,
+        "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in _PACKAGES},
+        "git": _git_state(),
+        "machine": {
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def history_of(log: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The evaluations among the Trainer's log entries: epoch, step, and the ``eval_*`` metrics without timings."""
+    return [
+        {key: value for key, value in entry.items() if not key.endswith(("_runtime", "_per_second"))}
+        for entry in log
+        if any(key.startswith("eval_") for key in entry)
+    ]
+
+
+def best_of(history: list[dict[str, Any]], task: Task) -> Optional[dict[str, Any]]:
+    """The evaluation with the highest primary metric, the earliest of equals."""
+    key = f"eval_{task.primary}"
+    scored = [entry for entry in history if key in entry]
+    return max(scored, key=lambda entry: entry[key]) if scored else None
+
+
+def size_of_adapter(folder: Path) -> int:
+    """Bytes of the files of an adapter's folder that are ours."""
+    return sum((folder / name).stat().st_size for name in ADAPTER_FILES if (folder / name).is_file())
+
+
+def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
+    """GLUE's submission format: ``index<TAB>prediction`` in file order, label names where GLUE wants them."""
+    write_aside(path, _tsv(["index", "prediction"], enumerate(_names(predictions, task, task.writes_label_names))))
+
+
+def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, task: Task) -> None:
+    """``index, label, prediction`` in file order: what the evaluation's metrics were computed from.
+
+    Of classes also their names, and the probability of the predicted one; scores are their own names.
+    """
+    predictions = predictions_of(logits, task)
+    header = ["index", "label", "prediction"]
+    columns = [_names(values, task, False) for values in (references, predictions)]
+    if task.labels is not None:
+        header += ["label_name", "predicted_name", "probability"]
+        columns += [_names(values, task, True) for values in (references, predictions)]
+        columns.append([f"{value:.6g}" for value in softmax(logits.astype(np.float64), axis=1).max(axis=1)])
+    write_aside(path, _tsv(header, ((i, *row) for i, row in enumerate(zip(*columns)))))
+
+
+def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
+    """How many parameters each group has, in numbers and percent of the model, and its learning rate."""
+    caption = "% of the model without adapters"
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for name, justify in (("parameters", "left"), ("count", "right"), ("%", "right"), ("learning rate", "right")):
+        table.add_column(name, justify=justify)
+    for group in GROUPS:
+        if counts.get(group):  # records of the first version have no backbone group
+            table.add_row(group, *_share(counts[group], counts["model"]), f"{rates[group]:g}")
+    table.add_section()
+    table.add_row("trained", *_share(counts["trained"], counts["model"]), "")
+    table.add_row("frozen", *_share(counts["frozen"], counts["model"]), "0")
+    return table
+
+
+def results_table(record: dict[str, Any]) -> Table:
+    """Metrics of the last and best epoch, trained parameters, size of the adapter folder."""
+    table = Table(title=f"{record['method']} on {record['task']}", title_justify="left")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    for name, value in record["metrics"].items():
+        if name.startswith("eval_") and not name.endswith(("_runtime", "_per_second", "_samples")):
+            table.add_row(name, f"{value:.4f}")
+    best = record.get("best_epoch")
+    if best:
+        primary = f"eval_{record['primary_metric']}"
+        table.add_row(f"best epoch ({best['epoch']:g}), {primary}", f"{best[primary]:.4f}")
+    if "train_loss" in record["metrics"]:
+        table.add_row("train_loss", f"{record['metrics']['train_loss']:.4f}")
+    if (share := (record.get("contribution") or {}).get("share")) is not None:
+        table.add_row("adapters' share of the fall of the training loss", f"{share:.4f}")
+    counts = record["parameters"]
+    table.add_section()
+    table.add_row("trained parameters", f"{counts['trained']:,}")
+    table.add_row("percent of the model", f"{100 * counts['trained'] / counts['model']:.4f} %")
+    if "adapter_bytes" in record:
+        table.add_row("adapter folder", f"{record['adapter_bytes'] / 1000:.1f} kB")
+    return table
+
+
+def _without_secrets(argv: list[str]) -> list[str]:
+    """The words of a command, access tokens masked."""
+    words, hide = [], False
+    for word in argv:
+        name, equals, _ = word.partition("=")
+        secret = name.lstrip("-").replace("-", "_") in ("token", "hub_token", "use_auth_token", "push_to_hub_token")
+        words.append("***" if hide else f"{name}=***" if secret and equals else word)
+        hide = secret and not equals
+    return words
+
+
+def _share(count: int, total: int) -> tuple[str, str]:
+    return f"{count:,}", f"{100 * count / total:.4f}"
+
+
+def _names(values: np.ndarray, task: Task, as_names: bool) -> list[Any]:
+    if task.labels is None:
+        return [float(value) for value in values]
+    return [task.labels[int(value)] if as_names else int(value) for value in values]
+
+
+def _tsv(header: list[str], rows: Iterable[tuple]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def _git_state() -> Optional[dict[str, Any]]:
+    """Commit and whether the tree is clean, of the checkout that the code runs from; None outside of one."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
+            ).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.strip(), "clean": not status.strip()}

@@ -1,0 +1,181 @@
+"""Putting a saved adapter on a model."""
+
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ..adaptation.lifecycle import add_adapters, remove_adapters
+from ..adaptation.named import load_named
+from ..adaptation.parameters import (
+    adaptation_of,
+    added_parameters,
+    pretrained_parameters,
+    trained_parameters,
+    unwrapped,
+)
+from ..backbone.parts import base_prefix, layer_norm_names
+from ..config import AdapterConfig
+from ..errors import UsageError, quoted
+from ..methods.registry import method_of
+from .fingerprint import is_base
+from .format import read_adapter
+from .hub import pinned
+from .upgrade import upgraded
+
+
+def load_adapter(
+    model: PreTrainedModel,
+    folder: str | Path,
+    name: Optional[str] = None,
+    *,
+    new_head: bool = False,
+    revision: Optional[str] = None,
+    token: Optional[str] = None,
+) -> PreTrainedModel:
+    """Adapt ``model`` as the folder says and load every trained tensor. In place; strict.
+
+    With a name it is one of several adapters on the model, which share the backbone and may be of any method; it is
+    the one that the model computes with, until ``set_adapter``.
+
+    Args:
+        model: the base model with a head for the same number of labels; adapted already with equal settings, or not.
+        folder: what :func:`save_adapter` wrote, or a checkpoint folder that holds one as ``adapter/``; or of the
+            Hugging Face hub "owner/name" or "owner/name@revision".
+        name: for ``set_adapter`` and ``model(..., adapter_names=[...])``; the model has no adapter yet, or named ones.
+        new_head: start another task from this adapter: take all that it trained of the base model, and leave head and
+            labels as the model has them, whose number may be another.
+        revision: branch, tag or commit of the hub's repository; without a commit a line says which one is taken.
+        token: for a private repository, if it is not the one of ``hf auth login`` or ``HF_TOKEN``.
+
+    Returns:
+        The same model, with ``config.id2label``, ``label2id`` and ``problem_type`` of the adapter; with ``new_head``
+        they stay as they are.
+
+    Raises:
+        UsageError: missing, truncated or altered files, another base model, another number of labels (without
+            ``new_head``), tensors that do not fit; the model's own adapters are merged or off; the name is taken; or
+            the hub does not give the repository.
+    """
+    folder = pinned(folder, revision, token)
+    if name is not None:
+        load_named(model, name, lambda plain: load_adapter(plain, folder, new_head=new_head))
+        return model
+    model = unwrapped(model)
+    adaptation = getattr(model, "adaptation", None)
+    if adaptation is not None and adaptation.merged is not None:
+        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before loading others")
+    if adaptation is not None and adaptation.off:
+        raise UsageError("within adapters_off(model) its trained values are put away; load an adapter outside of it")
+    record, tensors = read_adapter(folder)
+    config = check_adapter_fits(model, record, tensors, folder, any_labels=new_head)
+    fresh = adaptation is None
+    if fresh:
+        _adapt(model, config, record, tensors, folder)
+    method, trained = adaptation_of(model).method, trained_parameters(model)
+    try:
+        if new_head:
+            tensors = _with_head_of(model, tensors)
+        method.check_tensors(model, trained, tensors)
+        tensors = upgraded(model, record, tensors)
+        _check_finite(model, trained, tensors)
+        method.put_tensors(model, trained, tensors)
+    except BaseException as error:
+        if fresh:
+            remove_adapters(model)
+        if isinstance(error, UsageError):
+            raise UsageError(f"{folder} {error}") from None
+        raise
+    if new_head:
+        return model
+    model.config.id2label = {int(key): value for key, value in record["id2label"].items()}
+    model.config.label2id = {value: key for key, value in model.config.id2label.items()}
+    model.config.problem_type = record["problem_type"]
+    return model
+
+
+def _adapt(
+    model: PreTrainedModel,
+    config: AdapterConfig,
+    record: dict[str, Any],
+    tensors: dict[str, Tensor],
+    folder: str | Path,
+) -> None:
+    """Add the adapters that a file describes to a model without any; they are not built if its numbers cannot fill
+    them. Raises UsageError."""
+    new = record.get("newly_initialized")
+    if new is None:  # by a version whose methods trained nothing else of the base in place than LayerNorms
+        new = set(tensors) - (set(layer_norm_names(model)) if config.trains_layer_norm else set())
+    method, held = method_of(config), sum(tensor.numel() for tensor in tensors.values())
+    try:
+        method.check(model)
+        if (wanted := method.added_count(model)) > held:
+            raise UsageError(f"{wanted:,} numbers in the adapters of its settings, {held:,} in its file")
+        add_adapters(model, config, newly_initialized=new)
+    except UsageError as error:
+        raise UsageError(f"{folder} does not fit the model: {error}") from None
+
+
+def _with_head_of(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a file holds of the base model, and of the head what the adapted model has; raises UsageError."""
+    prefix, added = base_prefix(model), added_parameters(model)
+    pretrained = pretrained_parameters(model)
+    kept = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix) or name in added}
+    if not kept:
+        raise UsageError("holds a head alone, of which a new head would leave nothing")
+    head = {name for name in adaptation_of(model).in_place["head"] if not name.startswith(prefix)}
+    return kept | {name: pretrained[name].detach().clone() for name in head}
+
+
+def _check_finite(model: PreTrainedModel, trained: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    """Refuse numbers that would not be finite in the model's own precision; raises UsageError."""
+    for name, tensor in tensors.items():
+        dtype = trained[name].dtype if name in trained else model.dtype
+        if tensor.is_floating_point() and not torch.isfinite(tensor.to(dtype)).all():
+            raise UsageError(f"does not fit: {name} holds numbers that are too large for {dtype}")
+
+
+def check_adapter_fits(
+    model: PreTrainedModel,
+    record: dict[str, Any],
+    tensors: dict[str, Tensor],
+    folder: str | Path,
+    same_labels: bool = False,
+    any_labels: bool = False,
+) -> AdapterConfig:
+    """Compare a read adapter with a model, adapted or not, without touching the model.
+
+    With ``same_labels``, the label map must be the model's too: a checkpoint to go on from is of the same task. With
+    ``any_labels`` not even their number has to be: the head is not taken.
+
+    Returns:
+        The adapter's settings.
+
+    Raises:
+        UsageError: another number of labels, another base model, other settings than the model was adapted with.
+    """
+    config = AdapterConfig.from_dict(record["adapter"])
+    if not any_labels and model.config.num_labels != record["num_labels"]:
+        raise UsageError(
+            f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
+        )
+    if not is_base(record["base_model"], model, tensors, record.get("newly_initialized", [])):
+        ours, theirs = model.config._name_or_path or "this model", record["base_model"]["name"]
+        half = "dtype" not in record["base_model"] and model.dtype != torch.float32
+        raise UsageError(
+            f"{folder} was trained on another base model: the frozen weights of {quoted(ours)} are not those of "
+            f"{quoted(theirs)}{'; if those were in float32, load the model with dtype=torch.float32' if half else ''}"
+        )
+    labels = {str(key): value for key, value in model.config.id2label.items()}
+    if same_labels and (record["id2label"], record["problem_type"]) != (labels, model.config.problem_type):
+        raise UsageError(f"{folder} is of another task: its labels are {list(record['id2label'].values())}")
+    adaptation = getattr(model, "adaptation", None)
+    if adaptation is not None and adaptation.config.to_dict() != config.to_dict():
+        theirs, ours = config.to_dict(), adaptation.config.to_dict()
+        odd = sorted(name for name in theirs.keys() & ours.keys() if theirs[name] != ours[name])
+        changes = ", ".join(f"{name} {theirs[name]} there, {ours[name]} here" for name in odd)
+        ours = adaptation.config.describe()
+        raise UsageError(f"{folder} holds {config.describe()}, the model was adapted with {ours} ({changes})")
+    return config

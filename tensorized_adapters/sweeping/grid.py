@@ -1,0 +1,37 @@
+"""The grid behind sweeps and tables of counts: every combination of the settings that each method has."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..config import METHOD_FIELDS, AdapterConfig, unused_fields
+
+MODES = {"bottleneck": True, "one_matrix": False}  # values of if_adapter_like
+
+
+def grid_of(methods: Iterable[str], axes: Mapping[str, Sequence[Any]]) -> dict[AdapterConfig, dict[str, Any]]:
+    """The product of each method's own axes, in the order of the methods; the first axis varies slowest.
+
+    Args:
+        methods: of AdapterConfig.
+        axes: values of its fields, such as ``{"adapter_projection_type": ("cp", "tt"), "adapter_size": ()}``; one
+            without values stays at its default, and a method leaves out those of other methods.
+
+    Returns:
+        Each config, once, with the fields that were set; a baseline's method is one of them.
+
+    Raises:
+        UsageError: for a value outside its field's range.
+    """
+    grid: dict[AdapterConfig, dict[str, Any]] = {}
+    for method in methods:
+        own = {name: values for name, values in axes.items() if name in METHOD_FIELDS[method] and values}
+        for point in itertools.product(*own.values()):
+            settings = ({} if method == "tensorized" else {"method": method}) | dict(zip(own, point))
+            if not settings.get("if_adapter_like", True):
+                settings.pop("adapter_size", None)  # one square matrix has no bottleneck
+            if method == "tensorized":
+                unused = unused_fields(settings.get("adapter_placement", "sequential"))
+                settings = {name: value for name, value in settings.items() if name not in unused}
+            grid.setdefault(AdapterConfig(**settings), settings)
+    return grid

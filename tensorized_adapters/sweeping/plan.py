@@ -1,0 +1,214 @@
+"""The trials of a sweep: a grid of methods and settings, each trial a command line of the main job."""
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from transformers import PreTrainedModel
+
+from ..adaptation.counts import count_parameters
+from ..arguments.flags import Arguments
+from ..arguments.parsing import check_owned, parse_arguments
+from ..backbone.embedded import embedded_model
+from ..backbone.known_models import model_config
+from ..backbone.parts import skeleton
+from ..config import AdapterConfig
+from ..data.tasks import TASKS
+from ..errors import UsageError, one_line
+from ..runs.same_run import effective_arguments, resolved_arguments
+from . import TRIALS
+from .grid import MODES, grid_of
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+# Rows of GLUE's training sets, and seconds of a step of each method relative to tensorized adapters (README, "Speed"):
+# only the order of the trials and the time left hang on them.
+_ROWS = {
+    "cola": 8551,
+    "mnli": 392702,
+    "mrpc": 3668,
+    "qnli": 104743,
+    "qqp": 363846,
+    "rte": 2490,
+    "sst2": 67349,
+    "stsb": 5749,
+    "wnli": 635,
+}
+_COST = {"head": 0.5, "diff_pruning": 1.5, "full": 1.45}
+# Flags that the grid or the sweep itself gives to the trials.
+_NOT_FOR_TRIALS = {
+    "output_dir": "the sweep gives each trial a folder of its own",
+    "overwrite_output_dir": "a sweep overwrites nothing; name another --output_dir",
+    "resume_from_checkpoint": "the same sweep again goes on from each trial's checkpoint",
+    "adapter_path": "a sweep trains its adapters",
+    "push_to_hub": "one repository holds one adapter; push_adapter uploads the one of a trial",
+    "target_params": "a sweep takes --ranks",
+    "if_adapter_like": "a sweep takes --modes",
+}
+_PLACEMENT = "adapter_placement"  # a flag of the main job that decides which others belong to a trial
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of the main job."""
+
+    name: str  # of its folder and its log: what it is, and a hash of all settings that make two runs the same
+    words: tuple[str, ...]  # of its command line, without --output_dir
+    resolved: dict[str, Any]  # its arguments with their values
+    config: AdapterConfig
+    task: str
+    seed: int
+    counts: Optional[dict[str, int]]  # parameters by group; None if refused
+    refused: Optional[str]  # why the method cannot be used on this model, or None
+    cost: float  # to order trials by
+
+    def folder(self, output_dir: Path) -> Path:
+        return output_dir / TRIALS / self.name
+
+    def command(self, output_dir: Path) -> list[str]:
+        """Words for the interpreter."""
+        script = str(REPOSITORY / "run_glue_tensorized.py")
+        return [script, *self.words, "--output_dir", str(self.folder(output_dir))]
+
+
+def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
+    """Every trial of the grid, the longest first.
+
+    Args:
+        grid: projection_types, ranks, modes, adapter_sizes, methods, tasks, learning_rates, seeds, cpus_per_trial.
+        flags: words for the main job, such as ``["--num_train_epochs", "3"]``; one that belongs to some methods goes
+            to their trials alone.
+
+    Raises:
+        UsageError: in one line, for a grid without trials, or a flag that none of its methods owns.
+    """
+    passed = _by_flag(flags)
+    for name, reason in _NOT_FOR_TRIALS.items():
+        if name in passed:
+            raise UsageError(f"--{name}: {reason}")
+    for name in ("do_train", "do_eval"):
+        if passed.get(name, ["true"])[-1].rpartition("=")[2].lower() in ("false", "0", "no", "f", "n"):
+            raise UsageError(f"--{name}: a sweep trains and evaluates; leave it out")
+    axes = {"adapter_projection_type": grid.projection_types, "tensorized_layer_rank": grid.ranks}
+    axes |= {"if_adapter_like": [MODES[mode] for mode in grid.modes], "adapter_size": grid.adapter_sizes}
+    if grid.projection_types and _PLACEMENT in passed:
+        axes[_PLACEMENT] = [" ".join(passed.pop(_PLACEMENT)).removeprefix(f"--{_PLACEMENT}")[1:]]
+    configs = grid_of([*(["tensorized"] if grid.projection_types else []), *grid.methods], axes)
+    for axis, name in (("modes", "if_adapter_like"), ("adapter_sizes", "adapter_size")):
+        if getattr(grid, axis) and not any(name in settings for settings in configs.values()):
+            raise UsageError(f"--{axis} belongs to none of this sweep's methods; leave it out")
+    if not configs:
+        raise UsageError("nothing to train: give --projection_types and --ranks, or --methods")
+    for name in passed:
+        if not any(_owns(config, name) for config in configs):
+            raise UsageError(f"--{name} belongs to none of this sweep's methods; leave it out")
+    passed = _with_defaults(passed, grid)
+    skeletons: dict[int, PreTrainedModel] = {}  # one for each number of labels
+    trials: dict[str, Trial] = {}
+    flaws: dict[AdapterConfig, UsageError] = {}  # of those that no trial of theirs gets over
+    for config, settings in configs.items():
+        own = [word for name, given in passed.items() if _owns(config, name) for word in given]
+        made, flaw = {}, None
+        for task, rate, seed in itertools.product(grid.tasks or (None,), grid.learning_rates or (None,), grid.seeds):
+            point = settings | {"task_name": task, "learning_rate": rate, "seed": seed}
+            words = [*own, *(str(word) for name, v in point.items() if v is not None for word in (f"--{name}", v))]
+            try:
+                arguments = parse_arguments(words)
+            except UsageError as error:
+                flaw = flaw or error
+                continue
+            trial = _trial(arguments, words, skeletons)
+            made[trial.name] = trial  # the same settings twice are one trial
+        if flaw and made:
+            raise flaw
+        trials |= made
+        flaws |= {config: flaw} if flaw else {}
+    for config, flaw in flaws.items():
+        if not any(trial.config.method == config.method for trial in trials.values()):
+            raise flaw  # a method's flag is wrong, rather than one of the formats unfit for it
+        print(f"skipped: {one_line(f'{config.describe()}: {flaw}')}", file=sys.stderr)
+    return sorted(trials.values(), key=lambda trial: -trial.cost)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _owns(config: AdapterConfig, name: str) -> bool:
+    try:
+        check_owned({name: None}, config)
+    except UsageError:
+        return False
+    return True
+
+
+def _by_flag(flags: list[str]) -> dict[str, list[str]]:
+    """``--name value ...`` words by name; the last of equals wins, as in argparse."""
+    passed: dict[str, list[str]] = {}
+    name = ""
+    for word in flags:
+        if word.startswith("--"):
+            name = word[2:].partition("=")[0]
+            passed[name] = []
+        elif not name:
+            raise UsageError(f"{word!r} is neither a flag nor a value of one; --help lists what there is")
+        passed[name].append(word)
+    return passed
+
+
+def _with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> dict[str, list[str]]:
+    """The embedded model, and its data, where none are named; what every trial gets."""
+    defaults: dict[str, Any] = {"do_train": True, "do_eval": True, "disable_tqdm": True}
+    if "model_name_or_path" not in passed:
+        defaults |= {"model_name_or_path": embedded_model()}
+        if grid.tasks or {"dataset_name", "train_file", "validation_file"} & passed.keys():
+            print("note: no --model_name_or_path is given; taking the embedded MiniLM BERT", file=sys.stderr)
+    if not grid.tasks and not {"dataset_name", "train_file", "validation_file"} & passed.keys():
+        data = REPOSITORY / "data" / "paraphrases"
+        defaults |= {"train_file": data / "train.csv", "validation_file": data / "validation.csv", "task_name": "mrpc"}
+    defaults |= {"per_device_train_batch_size": 32, "cpu_threads": grid.cpus_per_trial}
+    return {name: [f"--{name}", str(value)] for name, value in defaults.items() if name not in passed} | passed
+
+
+def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrainedModel]) -> Trial:
+    resolved = resolved_arguments(arguments)
+    data, config, training = arguments.data, arguments.adapter, arguments.training
+    task = data.task_name or Path(data.dataset_name or data.train_file).stem
+    settings = json.dumps(effective_arguments(resolved), sort_keys=True)
+    what = f"{task}_{config.describe()}_seed{training.seed}"
+    name = f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', what)}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
+    counts, refused = _counted(arguments, skeletons)
+    rows = min(_ROWS.get(data.task_name, 5000), data.max_train_samples or 10**9)
+    examples = max(training.max_steps, 0) * training.per_device_train_batch_size or rows * training.num_train_epochs
+    return Trial(
+        name=name,
+        words=tuple(words),
+        resolved=resolved,
+        config=config,
+        task=task,
+        seed=training.seed,
+        counts=counts,
+        refused=refused,
+        cost=examples * _COST.get(config.method, 1.0),
+    )
+
+
+def _counted(
+    arguments: Arguments, skeletons: dict[int, PreTrainedModel]
+) -> tuple[Optional[dict[str, int]], Optional[str]]:
+    """The parameters of a trial's method by group, or else why it cannot be used on this model."""
+    task = TASKS.get(arguments.data.task_name)
+    labels = len(task.labels) if task and task.labels else 1 if task else 2
+    if labels not in skeletons:
+        skeletons[labels] = skeleton(model_config(arguments.model, labels))
+    try:
+        return count_parameters(arguments.adapter, skeletons[labels]), None
+    except UsageError as error:
+        return None, " ".join(str(error).split())

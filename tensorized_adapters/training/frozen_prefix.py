@@ -1,0 +1,245 @@
+"""The frozen layers below the lowest trained one, computed once per example and read back from a file.
+
+Their output depends on nothing that is trained. It is computed in evaluation mode, so with the cache there is no
+dropout below the lowest trained layer; everything else is as without it.
+"""
+
+import hashlib
+import inspect
+import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ..adaptation.parameters import backbone_parameters, trained_parameters
+from ..backbone.parts import architecture_of, base_prefix, layer_names, layer_of
+from ..errors import RunFailed, UsageError
+from ..runtime.files import rename_into_place, sha256_of, write_aside
+from ..saving.fingerprint import base_fingerprint
+
+PREFIX_KEY = "prefix_hidden_states"  # of a batch: (examples, tokens, hidden)
+_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
+
+
+def lowest_trained_layer(model: PreTrainedModel) -> int:
+    """The index of the lowest encoder layer in which something is trained.
+
+    Raises:
+        UsageError: if that is the first one, or something is trained below the layers, or nothing in them.
+    """
+    inside = [name for name in trained_parameters(model) if name.startswith(base_prefix(model))]
+    every_layer = layer_names(model)
+    if len(every_layer) < model.config.num_hidden_layers:
+        raise UsageError(
+            f"--cache_frozen_prefix: the layers of this model ({model.config.model_type}) are shared; leave it out"
+        )
+    layers = [layer_of(name, every_layer) for name in inside if ".pooler." not in f".{name}"]
+    lowest = min((layer for layer in layers if layer is not None), default=None)
+    if not lowest or None in layers:
+        raise UsageError(
+            "--cache_frozen_prefix needs frozen layers below the lowest trained one: choose upper layers, such as "
+            f"--adapter_layers {len(every_layer) // 2}-{len(every_layer) - 1}"
+        )
+    return lowest
+
+
+class FrozenPrefix:
+    """Computes the hidden states that enter a model's lowest trained layer, and lets them replace the layers below.
+
+    A batch that holds PREFIX_KEY skips those layers; any other batch runs through the whole model.
+
+    Args:
+        model: an adapted model.
+        folder: where files of hidden states are kept, by the sha256 of what they depend on.
+        autocast: the type of autocast in training, or None.
+    """
+
+    def __init__(self, model: PreTrainedModel, folder: Path, autocast: Optional[torch.dtype]):
+        self.model, self.folder, self.autocast = model, folder, autocast
+        self.lowest = lowest_trained_layer(model)
+        self.dtype = np.dtype(np.float64 if next(model.parameters()).dtype is torch.float64 else np.float32)
+        self._names = layer_names(model)
+        self._layers = [model.base_model.get_submodule(name) for name in self._names]
+        self._hidden: Optional[Tensor] = None
+        self._pairs = architecture_of(model.config.model_type).returns_tuple
+        for layer in self._layers[: self.lowest]:
+            layer.forward = self._skippable(layer.forward)
+        self._layers[self.lowest].register_forward_pre_hook(self._enter)
+        model.forward = self._taking_states(model.forward)
+
+    def of(self, examples: Dataset, collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]], batch_size: int):
+        """``examples`` with their hidden states, which are computed now unless the folder has them.
+
+        Args:
+            examples: tokenised, with ``attention_mask``.
+            collate: pads a list of them to a batch.
+            batch_size: of the one pass.
+
+        Raises:
+            RunFailed: if the folder cannot be written, or has no room.
+        """
+        lengths = np.array([sum(mask) for mask in examples["attention_mask"]])
+        ends = np.cumsum(lengths)
+        path = self.folder / f"{self._key(examples)}.npy"
+        shape = (int(ends[-1]), self.model.config.hidden_size)
+        if (states := _opened(path, shape, self.dtype)) is not None:
+            return PrefixedExamples(examples, states, ends - lengths, lengths)
+        if path.exists():
+            print(f"note: {path} is not as it was written; computing it anew")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            needed, free = self.dtype.itemsize * shape[0] * shape[1], shutil.disk_usage(self.folder).free
+            if needed > free:
+                raise RunFailed(f"--prefix_cache_dir {self.folder} needs {needed:,} bytes, and {free:,} are free")
+            print(f"computing layers 0-{self.lowest - 1} once for {len(examples):,} examples: {path}")
+            with rename_into_place(path) as aside:
+                states = np.lib.format.open_memmap(aside, mode="w+", dtype=self.dtype, shape=shape)
+                self._fill(states, examples, collate, batch_size, ends - lengths, lengths)
+                states.flush()
+                digest = sha256_of(aside)
+            write_aside(_digest_file(path), digest.encode())
+        except OSError as error:
+            raise RunFailed(f"--prefix_cache_dir {self.folder} cannot be written: {error.strerror}") from None
+        return PrefixedExamples(examples, np.load(path, mmap_mode="r"), ends - lengths, lengths)
+
+    @torch.no_grad()
+    def _fill(self, states: np.ndarray, examples: Dataset, collate, batch_size: int, starts, lengths) -> None:
+        """One pass in evaluation mode over the layers below, similar lengths together."""
+        training, device = self.model.training, next(self.model.parameters()).device
+        inputs = examples.select_columns([name for name in _INPUTS if name in examples.column_names])
+        self.model.eval()
+        reached: list[Tensor] = []
+
+        def stop(_, args) -> None:
+            reached.append(args[0])
+            raise _Reached
+
+        handle = self._layers[self.lowest].register_forward_pre_hook(stop, prepend=True)
+        context = torch.autocast(device.type, self.autocast) if self.autocast else nullcontext()
+        order = np.argsort(lengths, kind="stable")
+        try:
+            for i in range(0, len(order), batch_size):
+                rows = order[i : i + batch_size].tolist()
+                batch = {key: value.to(device) for key, value in collate([inputs[row] for row in rows]).items()}
+                with context:
+                    try:
+                        self.model(**batch)
+                    except _Reached:
+                        pass
+                hidden = reached.pop().cpu().to(getattr(torch, self.dtype.name)).numpy()
+                for row, of_row, mask in zip(rows, hidden, batch["attention_mask"].bool().cpu().numpy()):
+                    states[starts[row] : starts[row] + lengths[row]] = of_row[mask]
+        finally:
+            handle.remove()
+            self.model.train(training)
+
+    def _key(self, examples: Dataset) -> str:
+        """sha256 of what the hidden states depend on: frozen weights below, configuration, token ids, precision."""
+        backbone = backbone_parameters(self.model)
+        above = {name for name in backbone if (layer_of(name, self._names) or 0) >= self.lowest or ".pooler." in name}
+        config = self.model.config.to_dict()
+        for name in ("_name_or_path", "id2label", "label2id", "problem_type", "transformers_version"):
+            config.pop(name, None)
+        digest = hashlib.sha256(base_fingerprint(self.model, above).encode())
+        digest.update(f"{sorted(config.items(), key=str)} {self.lowest} {self.autocast} {self.dtype}".encode())
+        for column in _INPUTS:
+            if column in examples.column_names:
+                for values in examples[column]:
+                    digest.update(np.asarray(values, dtype=np.int32).tobytes() + b";")
+        return digest.hexdigest()
+
+    def _skippable(self, forward: Callable) -> Callable:
+        def skip_or_run(hidden_states: Tensor, *args, **kwargs):
+            if self._hidden is None:
+                return forward(hidden_states, *args, **kwargs)
+            return (hidden_states, None) if self._pairs else hidden_states
+
+        return skip_or_run
+
+    def _enter(self, layer, args):
+        if self._hidden is None:
+            return None
+        hidden = self._hidden.to(next(layer.parameters()).dtype)  # which a full evaluation in bfloat16 changes
+        if self.model.training and self.model.is_activation_checkpointing:
+            hidden.requires_grad_()  # reentrant checkpointing differentiates only what its input leads to
+        return (hidden, *args[1:])
+
+    def _taking_states(self, forward: Callable) -> Callable:
+        """``forward`` with one more argument, in its signature too: the Trainer drops what a model does not take."""
+
+        def take_states(*args, **kwargs):
+            self._hidden = kwargs.pop(PREFIX_KEY, None)
+            try:
+                return forward(*args, **kwargs)
+            finally:
+                self._hidden = None
+
+        signature = inspect.signature(forward)
+        *parameters, last = signature.parameters.values()
+        states = inspect.Parameter(PREFIX_KEY, inspect.Parameter.KEYWORD_ONLY, default=None)
+        ends = [last, states] if last.kind is not inspect.Parameter.VAR_KEYWORD else [states, last]
+        take_states.__signature__ = signature.replace(parameters=[*parameters, *ends])
+        return take_states
+
+
+class PrefixedExamples(torch.utils.data.Dataset):
+    """Tokenised examples, each with the hidden states of its tokens, read from a memory-mapped file."""
+
+    def __init__(self, examples: Dataset, states: np.ndarray, starts: np.ndarray, lengths: np.ndarray):
+        self.examples, self.states, self.starts, self.lengths = examples, states, starts, lengths
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, key):
+        """An example by its index, or a column of all by its name."""
+        if isinstance(key, str):
+            return self.examples[key]
+        start = self.starts[key]
+        return self.examples[key] | {PREFIX_KEY: self.states[start : start + self.lengths[key]]}
+
+    def select(self, rows: np.ndarray) -> "PrefixedExamples":
+        """Those in the given rows, in their order."""
+        return PrefixedExamples(self.examples.select(rows), self.states, self.starts[rows], self.lengths[rows])
+
+
+def with_prefix(collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]]) -> Callable:
+    """A collator that pads hidden states, where examples have them, with zeros, which attention masks out."""
+
+    def collate_both(features: list[dict[str, Any]]) -> dict[str, Tensor]:
+        states = [feature[PREFIX_KEY] for feature in features if PREFIX_KEY in feature]
+        batch = collate([{k: v for k, v in feature.items() if k != PREFIX_KEY} for feature in features])
+        if states:
+            states = [torch.from_numpy(np.array(state)) for state in states]
+            hidden = states[0].new_zeros(*batch["input_ids"].shape, states[0].shape[-1])
+            hidden[batch["attention_mask"].bool()] = torch.cat(states)  # on whichever side the padding is
+            batch[PREFIX_KEY] = hidden
+        return batch
+
+    return collate_both
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _opened(path: Path, shape: tuple[int, int], dtype: np.dtype) -> Optional[np.ndarray]:
+    """The file's hidden states, memory-mapped; None if there is no such file or it is not what was written."""
+    try:
+        if sha256_of(path) != _digest_file(path).read_text():
+            return None
+        states = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return states if (states.shape, states.dtype) == (shape, dtype) else None
+
+
+class _Reached(Exception):
+    """Raised where the layers below end."""

@@ -1,0 +1,76 @@
+"""Flags of transformers' TrainingArguments: each is decided upon, and refused by name before anything is written."""
+
+from dataclasses import fields
+
+import pytest
+from helpers import argv, record_of, refused
+from transformers import TrainingArguments
+
+from run_glue_tensorized import main
+from tensorized_adapters.arguments import trainer_fields as trainer_flags
+
+
+def test_every_field_is_decided_upon():
+    decided = [name for names, *_ in trainer_flags.RANGES for name in names.split()]
+    for table in ("CHOICES", "JSON_OBJECTS", "UNSUPPORTED", "ALWAYS_ON", "FREE"):
+        decided += getattr(trainer_flags, table)
+    assert sorted(decided) == sorted({field.name for field in fields(TrainingArguments)})
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("dataloader_persistent_workers", True, "is about workers: give --dataloader_num_workers"),
+        ("dataloader_prefetch_factor", 2, "is about workers"),
+        ("dataloader_num_workers", -1, "must be at least 0 and at most 256"),
+        ("dataloader_in_order", False, "False is not supported"),
+        ("remove_unused_columns", False, "False is not supported"),
+        ("eval_accumulation_steps", 0, "must be above 0"),
+        ("neftune_noise_alpha", -1, "must be at least 0"),
+        ("logging_steps", "inf", "must be a finite number"),
+        ("eval_delay", "nan", "must be a finite number"),
+        ("learning_rate", "1e400", "must be a finite number"),
+        ("cpu_threads", 2**31, "must be below 2**31"),
+        ("cpu_threads", 100000, "must be above 0 and at most 1024"),
+        ("max_train_samples", 10**400, "must be below 2**31"),
+        ("ddp_timeout", 10**30, "must be below 2**31"),
+        ("max_steps", 0, "must be above 0, or -1"),
+        ("max_steps", -5, "must be above 0, or -1"),
+        ("local_rank", 3, "must be 0 or -1"),
+        ("adam_epsilon", -1, "must be at least 0"),
+        ("train_sampling_strategy", "foo", "must be one of group_by_length, random, sequential"),
+        ("include_for_metrics", "foo", "must be one of inputs, loss"),
+        ("torch_compile_backend", "foo", "must be one of eager, "),
+        ("torch_compile_mode", "foo", "must be one of default, "),
+        ("eval_strategy", "foo", "must be one of no, steps, epoch"),
+        ("fp16", True, "needs a GPU; on CPU --bf16 computes in bfloat16"),
+        ("fp16_full_eval", True, "needs a GPU"),
+        ("lr_scheduler_kwargs", "{", "must be a JSON object"),
+        ("lr_scheduler_kwargs", "[" * 100000, "must be a JSON object"),
+        ("lr_scheduler_kwargs", '{"foo": 1}', "unexpected keyword argument 'foo'"),
+        ("accelerator_config", "foo", "there is no such file"),
+        ("accelerator_config", '{"foo": 1}', "unexpected keyword argument 'foo'"),
+        ("optim_args", "foo", "must be like name=1,other=2"),
+        ("optim_target_modules", "all", "is not supported"),
+        ("enable_jit_checkpoint", True, "is not supported: what it saves is never a whole checkpoint"),
+        ("output_dir", "", "is empty"),
+        ("run_name", "", "is empty"),
+        ("optim", "x" * 5000, "invalid choice"),
+        ("seed", "9" * 5000, "invalid int value"),
+    ],
+)
+def test_refused_by_name(capsys, flags, monkeypatch, name, value, message):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda *_, **__: False)
+    error = refused(capsys, argv(flags, **{name: value}), flags["output_dir"])
+    assert f"--{name}" in error and message in error and len(error) < 1100
+    assert "9" * 81 not in error and "x" * 81 not in error and "[" * 81 not in error
+
+
+def test_a_flag_in_an_old_spelling_is_told_in_both(capsys, flags):
+    error = refused(capsys, argv(flags, evaluation_strategy="foo"))
+    assert "--eval_strategy must be one of no" in error and "--evaluation_strategy is now --eval_strategy" in error
+
+
+def test_evaluation_in_bfloat16_on_cpu(flags):
+    assert main(argv(flags, bf16_full_eval=True, num_train_epochs=1)) == 0
+    assert record_of(flags["output_dir"])["arguments"]["bf16_full_eval"] is True

@@ -1,0 +1,89 @@
+"""tensorized-adapters report on records that are none, names that mean something elsewhere, and copies."""
+
+import csv
+import json
+import os
+from xml.etree import ElementTree
+
+from records import put, scores
+
+from tensorized_adapters.cli import report
+from tensorized_adapters.reporting.records import read_results
+
+DEEP = "[" * 100_000 + "]" * 100_000
+BAD = {
+    "null": None,
+    "list": [],
+    "text": "run",
+    "seed": {"seed": "1"},
+    "method": {"method": ["cp"]},
+    "status": {"status": 5},
+    "other program": {"program": "another"},
+    "metrics": {"metrics": [0.8]},
+    "git": {"git": {"commit": 5}},
+    "counts": {"parameters": {"trained": -1, "model": 5}},
+    "shares": {"parameters": {"trained": 5, "model": 0}},
+    "losses": {"step_losses": ["a"]},
+    "infinite loss": {"step_losses": [float("inf")]},
+    "history": {"history": [5]},
+    "step": {"history": [{"step": "x"}]},
+    "size": {"adapter_bytes": "large"},
+    "contribution": {"contribution": {"share": 0.5, "train": {"loss": {"initial": "high"}}}},
+    "given": {"given": [["seed"]]},
+    "digits": {"seed": 10**400},
+}
+
+
+def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, results, tmp_path, capsys):
+    for name, change in BAD.items():
+        (results / "bad" / name).mkdir(parents=True)
+        content = real | change if isinstance(change, dict) else change
+        (results / "bad" / name / "run.json").write_text(json.dumps(content))
+    texts = {"empty": "", "deep": DEEP, "rank": json.dumps(real).replace('_rank": 2', '_rank": 2.0')}
+    for name, text in texts.items():
+        (results / "bad" / name).mkdir()
+        (results / "bad" / name / "run.json").write_text(text)
+    (results / "bad" / "folder" / "run.json").mkdir(parents=True)
+    for name, make in {"pipe": os.mkfifo, "link": lambda path: path.symlink_to(path.name)}.items():
+        (results / "bad" / name).mkdir()
+        make(results / "bad" / name / "run.json")
+    (results / "sweep.json").write_text(DEEP)
+    assert report.main([str(results), "--output_dir", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text()
+    for name in [*BAD, *texts, "folder", "pipe", "link"]:
+        line = f"note: left out, for it is not a run record: {results}/bad/{name}/run.json: "
+        assert told.count(line) == 1 and f"{results}/bad/{name}/run.json: " in page, name
+    assert "sweep.json cannot be read" in told
+    assert scores(tmp_path / "out")["cp-2", "mrpc"]["seeds"] == "1 2 3"
+    assert report.main([str(results / "bad"), "--output_dir", str(tmp_path / "none")]) == 2
+    assert "no finished run with a score" in capsys.readouterr().err
+
+
+def test_names_that_mean_something_elsewhere(real, tmp_path):
+    """To matplotlib, a spreadsheet, Markdown, XML and UTF-8; and very long ones."""
+    name = "=$\\unknown{x}$ | `a` <b> [c](d) \x00\x1b\ud800\n"
+    odd = {"task": name, "command": name, "method": name + "y" * 5000, "primary_metric": "f1"}
+    odd |= {"arguments": real["arguments"] | {name: name} | {f"a{i}": name for i in range(50)}}
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "run.json").write_text(json.dumps(real | odd))
+    put(tmp_path / "a", real, 0.8)
+    assert report.main([str(tmp_path), "--output_dir", str(tmp_path / "out")]) == 0
+    for table in ("scores.csv", "parameters.csv"):
+        with open(tmp_path / "out" / table) as file:
+            rows = [cell for row in csv.reader(file) for cell in row]
+        assert any(cell.startswith("'=$") for cell in rows) and not any(cell.startswith("=") for cell in rows)
+        assert max(map(len, rows)) < 2000
+    text = (tmp_path / "out" / "tables.md").read_text()
+    assert "\\| \\`a\\` &lt;b> [c\\](d) \\\\x00\\\\x1b\\\\ud800\\\\n" in text
+    for figure in (tmp_path / "out" / "figures").glob("*.svg"):
+        ElementTree.parse(figure)
+
+
+def test_a_copy_with_another_seed_is_told(real, tmp_path):
+    put(tmp_path / "a", real, 0.8)
+    put(tmp_path / "b", real, 0.8, seed=2)
+    other = put(tmp_path / "c", real, 0.9, seed=3)
+    (tmp_path / "c" / "run.json").write_text(json.dumps(other | {"step_losses": [1.0, 0.5]}))
+    notes = [note for note in read_results([tmp_path]).notes if "equal in the loss of every step" in note]
+    assert len(notes) == 1 and f"{tmp_path / 'a'} and {tmp_path / 'b'}" in notes[0]

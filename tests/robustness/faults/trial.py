@@ -1,0 +1,108 @@
+"""One trial: a fault, the same command again, and what came of it."""
+
+import random
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from forked_run import Child, Ending
+
+from faults.workshop import Workshop, difference
+
+
+@dataclass
+class Verdict:
+    """What came of a trial.
+
+    Attributes:
+        stops: processes that stopped in one line, with its exit code.
+        equal: the last run's bits are those of the undisturbed one.
+        lost: why the last run, which had to end in these bits, did not.
+        untidy: how a process ended that had to end otherwise, or to say why in one line.
+    """
+
+    kind: str
+    what: str
+    stops: int = 0
+    equal: bool = False
+    tracebacks: int = 0
+    lost: list[str] = field(default_factory=list)
+    untidy: list[str] = field(default_factory=list)
+    endings: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Trial:
+    """A place of its own for one trial of a kind, and the processes in it.
+
+    Attributes:
+        fraction: where in the kind's range its fault is: above 0, below 1, evenly spread over the kind's trials.
+        draw: random numbers of this trial's own.
+    """
+
+    def __init__(self, kind: str, number: int, count: int, workshop: Workshop, seed: int):
+        self.workshop, self.fraction = workshop, (number + 0.5) / count
+        self.draw = random.Random(f"{seed} {kind} {number}")
+        self.place = workshop.folder / "trials" / f"{kind}-{number}"
+        self.place.mkdir(parents=True)
+        self.out = self.place / "out"
+        self.verdict = Verdict(kind, "")
+        self._started = 0
+
+    def start(self, words: list[str], prepare: Optional[Callable[[], Any]] = None) -> Child:
+        self._started += 1
+        return Child(words, self.place / f"process-{self._started}", prepare)
+
+    def ended(self, ending: Ending, *codes: int) -> Ending:
+        """Note how a process ended that may end with one of ``codes`` (negative: killed by us)."""
+        verdict = self.verdict
+        shown = asdict(ending) | {"out": ending.out[-500:], "err": ending.err[-3000:]}
+        verdict.endings.append(shown)
+        verdict.stops += ending.stopped
+        verdict.tracebacks += ending.traceback
+        if flaw := ending.flaw(*codes):
+            verdict.untidy.append(flaw)
+        return ending
+
+    def run(self, words: list[str], *codes: int, prepare: Optional[Callable[[], Any]] = None) -> Ending:
+        """Start, wait and note."""
+        return self.ended(self.start(words, prepare).wait(), *codes)
+
+    def run_equal(self, words: list[str], out: Optional[Path] = None) -> None:
+        """The same command (again): it must end well, with the undisturbed run's bits."""
+        self.run(words, 0)
+        odd = difference(out or self.out, self.workshop.undisturbed)
+        self.verdict.equal = odd is None
+        if odd:
+            self.verdict.lost.append(odd)
+
+
+class SmallDisk:
+    """A file system of ``size`` bytes, mounted in a ``with`` statement; needs the rights to mount."""
+
+    def __init__(self, folder: Path, size: int):
+        self.folder, self.size = folder, size
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> "SmallDisk":
+        _mount("-t", "tmpfs", "-o", f"size={max(4096, self.size)}", "tmpfs", str(self.folder))
+        return self
+
+    def __exit__(self, *_) -> None:
+        subprocess.run(["umount", "--lazy", str(self.folder)], capture_output=True)
+
+    def change(self, options: str) -> None:
+        _mount("-o", f"remount,{options}", str(self.folder))
+
+
+def can_mount(folder: Path) -> bool:
+    try:
+        with SmallDisk(folder, 4096):
+            return True
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def _mount(*words: str) -> None:
+    subprocess.run(["mount", *words], check=True, capture_output=True)

@@ -1,0 +1,210 @@
+"""How a process begins and ends: who reads its output, what interrupts it, what nobody foresaw."""
+
+import os
+import signal
+import subprocess
+import sys
+import termios
+
+import pytest
+from helpers import SCRIPT, argv, record_of, spoil_step
+
+from run_glue_tensorized import main
+from tensorized_adapters.errors import Terminated
+from tensorized_adapters.runtime import signals as entry
+
+SCRIPTS = [
+    SCRIPT,
+    *(SCRIPT.parent / "scripts" / f"{n}.py" for n in ("sweep", "report", "count_parameters", "benchmark", "predict")),
+]
+# Interrupts the process when a script's first long imports begin. Tests in the background inherit an ignored SIGINT.
+INTERRUPT = """
+import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("argparse", "tensorized_adapters.runtime.exits"):
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Interrupting())
+sys.path.insert(0, {folder!r})
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
+def in_a_process(words, prepare) -> int:
+    """The exit code of a run in a process of its own, as started from a shell; ``prepare`` sets up its streams."""
+    child = os.fork()
+    if not child:
+        try:
+            prepare()
+            entry.begin()
+            os._exit(main(words))
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("number, line", [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_interrupts_during_the_imports(script, number, line):
+    code = INTERRUPT.format(number=int(number), folder=str(script.parent), script=str(script))
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, cwd=SCRIPT.parent)
+    assert (done.returncode, done.stderr) == (128 + number, f"{line}: before anything was begun\n")
+
+
+def close_both():
+    os.close(1)
+    os.close(2)
+
+
+def close_the_reader():
+    read, write = os.pipe()
+    os.close(read)
+    os.dup2(write, 1)
+    os.dup2(write, 2)
+
+
+def fill_the_disk():
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, 1)
+    os.dup2(full, 2)
+
+
+@pytest.mark.parametrize("prepare", [close_both, close_the_reader, fill_the_disk])
+def test_a_run_whose_output_nobody_reads_is_finished(flags, prepare):
+    assert in_a_process(argv(flags, disable_tqdm=False, num_train_epochs=1), prepare) == 0
+    assert record_of(flags["output_dir"])["status"] == "finished"
+
+
+def test_a_failure_starts_a_line_below_the_progress_bar(flags, tmp_path, monkeypatch):
+    def spoil(output):
+        output.loss = output.loss * float("nan")
+
+    spoil_step(monkeypatch, 9, spoil)
+    printed = tmp_path / "stderr"
+
+    def redirect():
+        os.dup2(os.open(printed, os.O_CREAT | os.O_WRONLY), 2)
+
+    assert in_a_process(argv(flags, disable_tqdm=False), redirect) == 1
+    *bars, line, end = printed.read_bytes().decode().split("\n")
+    assert "it/s]" in "".join(bars) and line.startswith("failed: the loss is nan") and end == ""
+
+
+def test_what_nobody_foresaw_is_one_line_and_its_traceback_is_kept(flags, monkeypatch, capsys):
+    def spoil(output):
+        raise ZeroDivisionError("by [/b] zero\nin two lines")
+
+    with monkeypatch.context() as patch:
+        spoil_step(patch, 9, spoil)
+        assert main(argv(flags)) == 1
+    out = flags["output_dir"]
+    kept = out / "traceback.txt"
+    error = capsys.readouterr().err
+    assert error.startswith("failed: while training: ZeroDivisionError at test_entry.py:") and error.count("\n") == 1
+    assert error.endswith(f": by [/b] zero in two lines; the traceback is in {kept}\n")
+    assert kept.read_text().startswith("Traceback") and "in spoil" in kept.read_text()
+    assert record_of(out)["status"] == "failed" and str(kept) in record_of(out)["reason"]
+    assert main(argv(flags)) == 0  # goes on from the first epoch's checkpoint
+    assert not kept.exists()
+
+
+def test_what_nobody_foresaw_before_the_run_is_one_line_too(flags, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("tensorized_adapters.runs.run.settle", lambda arguments: 1 / 0)
+    assert main(argv(flags)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("failed: ZeroDivisionError at test_entry.py:") and error.count("\n") == 1
+    [kept] = tmp_path.glob("*/traceback.txt")
+    assert str(kept) in error and not flags["output_dir"].exists()
+
+
+def test_names_with_brackets_are_no_markup(flags, tmp_path, capsys):
+    folder = tmp_path / "a[/b] :smile:"
+    assert main(argv(flags, output_dir=folder, num_train_epochs=1)) == 0
+    assert "a[/b] :smile:" in capsys.readouterr().out
+
+
+def test_a_log_gets_plain_lines_and_twenty_losses(flags, capsys):
+    assert main(argv(flags, disable_tqdm=None, num_train_epochs=4)) == 0
+    printed = capsys.readouterr()
+    assert "\r" not in printed.out + printed.err and printed.err == ""
+    lines = printed.out.splitlines()
+    assert sum(line.startswith("step ") and "loss 0." in line for line in lines) >= 20
+    begin = f"training {flags['model_name_or_path']} on cpu (1 thread): 48 examples, 24 steps of 8"
+    phases = ["reading the data ...", "loading the model ...", "tokenising ...", begin, "evaluating ..."]
+    assert [line for line in lines if line in phases] == phases
+
+
+def test_a_terminal_gets_labelled_bars(flags):
+    main_end, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
+    child = os.fork()
+    if not child:
+        os.dup2(terminal, 1)
+        os.dup2(terminal, 2)
+        entry.begin()
+        os._exit(main(argv(flags, disable_tqdm=None, num_train_epochs=1)))
+    os.close(terminal)
+    printed = b""
+    try:
+        while part := os.read(main_end, 65536):
+            printed += part
+    except OSError:  # the terminal's other end is closed
+        pass
+    assert os.waitpid(child, 0)[1] == 0
+    text = printed.decode()
+    assert "importing PyTorch ..." in text and "training: 100% |" in text and " left, " in text
+    assert "measuring on the training set:   0% |" in text and "evaluating:   0% |" in text
+
+
+# A global is destroyed when the interpreter has put the signals' handlers away.
+LATE = """
+import os, signal
+from tensorized_adapters import entry
+entry.begin()
+entry.raise_on_signals()
+class Late:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.{number}):
+        kill(process, number)
+late = Late()
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_the_interpreter_ends_changes_nothing(number):
+    words = [sys.executable, "-c", LATE.format(number=number)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=SCRIPT.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_signal_waits_for_last_words(monkeypatch):
+    before = signal.signal(signal.SIGTERM, entry._raise)
+    monkeypatch.setattr("tensorized_adapters.runtime.signals.signal.setitimer", lambda *_: None)
+    said = []
+    try:
+        with pytest.raises(Terminated), entry.undisturbed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            said.append("all")
+        assert said == ["all"] and signal.getsignal(signal.SIGTERM) is entry._raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_an_interrupt_that_is_swallowed_comes_again(monkeypatch):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    timers = []
+    monkeypatch.setattr(
+        "tensorized_adapters.runtime.signals.signal.setitimer", lambda _, seconds: timers.append(seconds)
+    )
+    try:
+        signal.signal(signal.SIGINT, entry._end_at_once)
+        entry.raise_on_signals()
+        for number in (signal.SIGINT, signal.SIGALRM, signal.SIGALRM):  # nobody settled the one before
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+        entry.settled()
+        assert timers == [2, 2, 2, 0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,283 @@
+"""Adapters in some layers only, and the frozen layers below read from a file."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from helpers import (
+    MODELS,
+    argv,
+    assert_equal_runs,
+    build,
+    kill_9_after_checkpoint,
+    pairs,
+    record_of,
+    refused,
+    save_base,
+    tensors_of,
+    tiny_config,
+    tiny_model,
+)
+from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
+
+from run_glue_tensorized import main
+from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained, load_adapter, save_adapter
+from tensorized_adapters.adapters.insertion import adapters_of
+from tensorized_adapters.backbone.parts import layer_names, layer_of
+from tensorized_adapters.runtime.files import rename_into_place
+from tensorized_adapters.training.frozen_prefix import PREFIX_KEY, FrozenPrefix, lowest_trained_layer, with_prefix
+
+FOUR = {"num_hidden_layers": 4}
+
+
+def adapted(layers, **changes):
+    config = AdapterConfig(
+        adapter_projection_type="cp", tensorized_layer_rank=2, adapter_size=8, adapter_layers=layers, **changes
+    )
+    return add_adapters(tiny_model(**FOUR), config)
+
+
+@pytest.mark.parametrize("layers, expected", [("2-3", {2, 3}), ("0,2", {0, 2}), ("3", {3}), (" 1 - 2 , 3", {1, 2, 3})])
+def test_only_the_chosen_layers_are_trained(layers, expected):
+    model = adapted(layers)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad and "classifier" not in name}
+    assert {layer_of(name, layer_names(model)) for name in trained} == expected
+    assert sum(1 for _ in adapters_of(model)) == 2 * len(expected)
+    assert count_trained(model)["layer_norm"] == 2 * 2 * 32 * len(expected)
+
+
+def test_nothing_below_the_lowest_trained_layer_is_differentiated():
+    model = adapted("2-3").train()
+    differentiable = {}
+    for i, layer in enumerate(model.bert.encoder.layer):
+        layer.register_forward_hook(lambda _, args, out, i=i: differentiable.update({i: out.requires_grad}))
+    model(input_ids=torch.randint(5, 20, (2, 7)), labels=torch.tensor([0, 1])).loss.backward()
+    assert differentiable == {0: False, 1: False, 2: True, 3: True}
+
+
+def test_layers_are_saved_and_checked(tmp_path):
+    model = adapted("1,3")
+    save_adapter(model, tmp_path)
+    again = load_adapter(tiny_model(**FOUR), tmp_path)
+    assert again.adaptation.config == model.adaptation.config
+    with pytest.raises(UsageError, match="holds cp-2, the model was adapted with"):
+        load_adapter(adapted("1,2"), tmp_path)
+    with pytest.raises(UsageError, match="--adapter_layers 2-4 is beyond the model's last layer, 3"):
+        adapted("2-4")
+    for wrong in ("", "3-1", "a", "1,,2", "-1", "1-2-3"):
+        with pytest.raises(UsageError, match="is not like 6-11 or 0,2,8-11"):
+            AdapterConfig(method="layer_norm", adapter_layers=wrong)
+
+
+class _Collate(DataCollatorWithPadding):
+    """Pads as the job does, without a tokenizer's files."""
+
+    def __init__(self):
+        from tokenizers import Tokenizer, models
+
+        tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1}, unk_token="[UNK]"))
+        super().__init__(PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]"))
+
+
+def examples(count=7):
+    generator = torch.Generator().manual_seed(3)
+    rows = [torch.randint(3, 25, (3 + i % 5,), generator=generator).tolist() for i in range(count)]
+    return Dataset.from_dict({"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows]})
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "albert"])
+@pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-6), (torch.float64, 1e-10)])
+def test_logits_are_those_without_a_cache(tmp_path, name, dtype, bound):
+    model, _ = build(name)
+    config = AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8, adapter_layers="1")
+    add_adapters(model, config).eval().to(dtype)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.5)
+    data, collate = examples(), with_prefix(_Collate())
+    plain = collate([data[i] for i in range(len(data))])
+    expected = model(**plain).logits
+    prefix = FrozenPrefix(model, tmp_path, autocast=None)
+    prefixed = prefix.of(data, collate, batch_size=3)
+    batch = collate([prefixed[i] for i in range(len(data))])
+    assert PREFIX_KEY in batch
+    got = model(**batch).logits
+    assert ((got - expected).norm() / expected.norm()).item() < bound
+    assert torch.equal(model(**plain).logits, expected)  # a batch without states runs through the whole model
+
+
+def test_shared_layers_have_nothing_below(tmp_path):
+    model = add_adapters(build("albert")[0], AdapterConfig(method="layer_norm", adapter_layers="1"))
+    with pytest.raises(UsageError, match="are shared"):
+        FrozenPrefix(model, tmp_path, None)
+
+
+def test_the_file_is_keyed_by_all_that_it_depends_on(tmp_path):
+    data, collate = examples(), with_prefix(_Collate())
+
+    def files_after(model, data=data, autocast=None):
+        FrozenPrefix(model, tmp_path, autocast).of(data, collate, 3)
+        return {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
+
+    first = files_after(adapted("2-3"))
+    assert len(first) == 1
+    assert (
+        files_after(add_adapters(tiny_model(**FOUR), AdapterConfig(method="layer_norm", adapter_layers="2"))) == first
+    )
+    assert len(files_after(adapted("1-3"))) == 2  # another layer
+    assert len(files_after(adapted("2-3"), examples(6))) == 3  # other data
+    assert len(files_after(adapted("2-3"), autocast=torch.bfloat16)) == 4
+    other = adapted("2-3")
+    with torch.no_grad():
+        other.bert.encoder.layer[0].output.dense.weight.add_(0.1)
+    assert len(files_after(other)) == 5
+    above = adapted("2-3")
+    with torch.no_grad():
+        above.bert.encoder.layer[3].output.dense.weight.add_(0.1)
+    assert len(files_after(above)) == 5
+
+
+@pytest.mark.parametrize("config", [AdapterConfig(method="full"), AdapterConfig(method="head"),
+                                    AdapterConfig(adapter_projection_type="cp", adapter_size=8)])  # fmt: skip
+def test_nothing_to_cache_is_refused(config):
+    with pytest.raises(UsageError, match="choose upper layers, such as --adapter_layers 2-3"):
+        lowest_trained_layer(add_adapters(tiny_model(**FOUR), config))
+
+
+@pytest.fixture
+def prefix_flags(flags, tmp_path):
+    base = save_base(tmp_path / "four", config=tiny_config(**FOUR))
+    cache = tmp_path / "cache"
+    return flags | {"model_name_or_path": base, "adapter_layers": "2-3", "prefix_cache_dir": cache}
+
+
+def test_a_run_with_a_cached_prefix(prefix_flags, tmp_path, capsys):
+    """Metrics of the saved adapter are those that a run without a cache measures of it."""
+    assert main(argv(prefix_flags, cache_frozen_prefix=True)) == 0
+    assert capsys.readouterr().out.count("computing layers 0-1 once for") == 2
+    cached = record_of(prefix_flags["output_dir"])
+    own = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "num_train_epochs", "adapter_layers")
+    words = prefix_flags | dict.fromkeys((*own, "do_train", "train_file"))
+    words |= {"adapter_path": prefix_flags["output_dir"], "output_dir": tmp_path / "plain", "prefix_cache_dir": None}
+    assert main(argv(words)) == 0
+    plain = record_of(tmp_path / "plain")["metrics"]
+    assert plain["eval_loss"] == pytest.approx(cached["metrics"]["eval_loss"], rel=1e-5)
+    assert plain["eval_accuracy"] == cached["metrics"]["eval_accuracy"]
+    # Another seed and another method read the same file.
+    capsys.readouterr()
+    assert main(argv(prefix_flags, cache_frozen_prefix=True, seed=7, output_dir=tmp_path / "seed")) == 0
+    assert "computing layers" not in capsys.readouterr().out
+    assert tensors_of(tmp_path / "seed").keys() == tensors_of(prefix_flags["output_dir"]).keys()
+
+
+def test_predictions_are_in_file_order(prefix_flags, files, tmp_path):
+    changes = {"cache_frozen_prefix": True, "do_predict": True, "test_file": files["test"]}
+    assert main(argv(prefix_flags, **changes)) == 0
+    rows = np.loadtxt(prefix_flags["output_dir"] / "eval_predictions.tsv", skiprows=1, dtype=int, usecols=(0, 1, 2))
+    assert rows[:, 1].tolist() == [label for *_, label, _ in pairs(16, 2)]
+    assert len((prefix_flags["output_dir"] / "MRPC.tsv").read_text().splitlines()) == 13
+
+
+def test_kill_9_with_a_cached_prefix_then_the_same_command(prefix_flags, tmp_path):
+    flags = prefix_flags | {"cache_frozen_prefix": True}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert main(argv(flags, output_dir=whole)) == 0
+    words = argv(flags, output_dir=killed, prefix_cache_dir=tmp_path / "elsewhere")
+    kill_9_after_checkpoint(words, 1)
+    assert main(words) == 0
+    assert_equal_runs(whole, killed)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "a bit flipped", "its checksum is gone"])
+def test_a_damaged_file_is_computed_again(prefix_flags, tmp_path, capsys, damage):
+    flags = prefix_flags | {"cache_frozen_prefix": True}
+    assert main(argv(flags)) == 0
+    for path in (tmp_path / "cache").glob("*.npy"):
+        content = path.read_bytes()
+        if damage == "truncated":
+            path.write_bytes(content[:-40])
+        elif damage == "a bit flipped":
+            path.write_bytes(content[:-2] + bytes([content[-2] ^ 64]) + content[-1:])
+        else:
+            path.with_suffix(".sha256").unlink()
+    capsys.readouterr()
+    assert main(argv(flags, output_dir=tmp_path / "again")) == 0
+    assert capsys.readouterr().out.count("is not as it was written; computing it anew") == 2
+    assert_equal_runs(flags["output_dir"], tmp_path / "again")
+
+
+def test_refusals_of_a_run(prefix_flags, capsys, tmp_path):
+    flags = prefix_flags | {"cache_frozen_prefix": True}
+    out = flags["output_dir"]
+    assert "--cache_frozen_prefix needs frozen layers" in refused(capsys, argv(flags, adapter_layers=None), out)
+    assert "is beyond the model's last layer, 3" in refused(capsys, argv(flags, adapter_layers="2-4"), out)
+    (tmp_path / "file").write_text("mine")
+    words = argv(flags, prefix_cache_dir=tmp_path / "file" / "below")
+    assert "error: --prefix_cache_dir" in refused(capsys, words, out)
+
+
+def test_rows_of_other_shapes_do_not_change_the_states(tmp_path):
+    """Each example's states are the same whatever batch they were computed in."""
+    model, data, collate = adapted("2-3").eval(), examples(), with_prefix(_Collate())
+    prefix = FrozenPrefix(model, tmp_path / "a", None)
+    one, three = prefix.of(data, collate, 1), FrozenPrefix(adapted("2-3"), tmp_path / "b", None).of(data, collate, 3)
+    for i in range(len(data)):
+        np.testing.assert_allclose(one[i][PREFIX_KEY], three[i][PREFIX_KEY], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_gradient_checkpointing_with_a_cached_prefix(tmp_path, reentrant):
+    config = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    layers = AdapterConfig(adapter_projection_type="cp", adapter_size=8, tensorized_layer_rank=2, adapter_layers="2-3")
+    model = add_adapters(tiny_model(**FOUR, **config), layers).train()
+    collate, data = with_prefix(_Collate()), examples(4)
+    prefixed = FrozenPrefix(model, tmp_path, None).of(data, collate, 4)
+    batch = collate([prefixed[i] for i in range(4)]) | {"labels": torch.tensor([0, 1, 1, 0])}
+
+    def gradients():
+        model.zero_grad()
+        model(**batch).loss.backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    plain = gradients()
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    again = gradients()
+    assert plain.keys() == again.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(again[name], gradient)
+
+
+def test_full_evaluation_in_bfloat16_with_a_cached_prefix(prefix_flags):
+    assert main(argv(prefix_flags, cache_frozen_prefix=True, bf16_full_eval=True, use_cpu=True)) == 0
+
+
+def test_a_killed_process_leaves_nothing_for_long(prefix_flags, tmp_path):
+    flags = prefix_flags | {"cache_frozen_prefix": True}
+    assert main(argv(flags)) == 0
+    path = next((tmp_path / "cache").glob("*.npy"))
+    left = path.with_name(f".{path.name}.99999999.aside")
+    path.rename(left)
+    assert main(argv(flags, output_dir=tmp_path / "again")) == 0
+    assert path.exists() and not left.exists()
+
+
+def test_processes_that_share_a_folder_keep_out_of_each_others_files(tmp_path):
+    """Which process ids do not tell apart: those of two containers may be equal, and those of another host unknown."""
+    target = tmp_path / "states.npy"
+    with rename_into_place(target) as first:
+        first.write_bytes(b"first")
+        with rename_into_place(target) as second:
+            assert second != first and first.read_bytes() == b"first"  # which is being written and not left over
+            second.write_bytes(b"second")
+        assert target.read_bytes() == b"second"
+    assert target.read_bytes() == b"first" and list(tmp_path.iterdir()) == [target]
+
+
+def test_left_padding_and_a_folder_without_use_are_refused(prefix_flags, capsys):
+    import json
+
+    assert "give both or neither" in refused(capsys, argv(prefix_flags), prefix_flags["output_dir"])
+    path = prefix_flags["model_name_or_path"] / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"padding_side": "left"}))
+    words = argv(prefix_flags, cache_frozen_prefix=True)
+    assert "pads on the right" in refused(capsys, words, prefix_flags["output_dir"])
