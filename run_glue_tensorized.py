@@ -7,11 +7,10 @@ first; flags after it win. Exit codes: 0 done, 2 refused input, 1 failed, 130 an
 
 from __future__ import annotations
 
-from tensorized_adapters.runtime import distributed as processes
-from tensorized_adapters.runtime import signals as entry
+from tensorized_adapters.runtime import distributed, signals
 
 if __name__ == "__main__":
-    entry.begin()  # before anything that takes its time to import
+    signals.begin()  # before anything that takes its time to import
 
 import os
 import sys
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Run the job; returns the exit code."""
     try:
-        processes.check_launch()
-        processes.be_quiet()
+        distributed.check_launch()
+        distributed.be_quiet()
         # Imported step by step: a typo in a flag does not wait for Trainer, datasets and evaluate.
         _announce("importing PyTorch", argv)
         import torch  # noqa: F401 - takes longest
@@ -50,7 +49,7 @@ def main(argv: list[str]) -> int:
             if not run.finished:
                 run_glue(arguments, run, [Path(__file__).name, *argv])
         run.print_results()
-        if arguments.training.push_to_hub and processes.is_first():
+        if arguments.training.push_to_hub and distributed.is_first():
             from tensorized_adapters.runs.push_to_hub import share
 
             share(arguments.training)
@@ -80,10 +79,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     import torch
     from transformers import DataCollatorWithPadding, default_data_collator, set_seed
 
-    from tensorized_adapters.adaptation.lifecycle import add_adapters
     from tensorized_adapters.adaptation.parameters import count_trained
+    from tensorized_adapters.backbone import loading
     from tensorized_adapters.backbone.parts import skeleton
-    from tensorized_adapters.data import encoding as pretrained
+    from tensorized_adapters.data import encoding
     from tensorized_adapters.data.loading import load_data
     from tensorized_adapters.methods.registry import method_of
     from tensorized_adapters.runs.contribution import Contribution
@@ -95,6 +94,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.runtime.distributed import agreed, first_before_others, is_first
     from tensorized_adapters.saving.format import read_adapter
     from tensorized_adapters.saving.load import check_adapter_fits, load_adapter
+    from tensorized_adapters.saving.pretrained import add_adapters
     from tensorized_adapters.saving.save import save_adapter, write_card
     from tensorized_adapters.training.callbacks import AfterFirstStep
     from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
@@ -110,38 +110,38 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
     with agreed():  # what one process refuses, all do
         # Configuration, tokenizer, data and its labels: what they refuse costs no download of weights
-        config = pretrained.load_config(model_args)
+        config = loading.load_config(model_args)
         without_weights = skeleton(config)
         method_of(adapter_config).check(without_weights)
-        tokenizer = pretrained.load_tokenizer(model_args, config)
-        for line in pretrained.agree_on_padding(tokenizer, config):
+        tokenizer = loading.load_tokenizer(model_args, config)
+        for line in loading.agree_on_padding(tokenizer, config):
             print(f"note: {line}")
         run.now("reading the data")
         data = load_data(data_args, used_roles(training_args), None if run_args.new_head else arguments.saved)
         task = data.task
-        pretrained.check_tokenizer(tokenizer, data, data_args)
+        encoding.check_tokenizer(tokenizer, data, data_args)
         check_training(arguments, data, tokenizer, without_weights)
 
         # Pre-trained model
         run.now("loading the model")
-        model, newly_initialized = pretrained.load_model(model_args, config, task, run_args.new_head)
+        model, newly_initialized = loading.load_model(model_args, config, task, run_args.new_head)
 
         # Adapters
         if run_args.adapter_path:
             load_adapter(model, run_args.adapter_path, new_head=run_args.new_head)
             if run_args.new_head:
-                arguments.notes.append(pretrained.kept_and_new(model, arguments.saved))
+                arguments.notes.append(loading.kept_and_new(model, arguments.saved))
         else:
             add_adapters(model, adapter_config, newly_initialized)
         if (run_args.new_head or not run_args.adapter_path) and run.resolved["head_start"] == "label_prior":
-            applied = pretrained.set_label_prior_(model, data.train["label"], newly_initialized)
+            applied = loading.set_label_prior_(model, data.train["label"], newly_initialized)
             if not applied and (newly_initialized or "head_start" in arguments.given):
                 arguments.notes.append("--head_start label_prior: the head has no new bias; it starts as it is")
         use_cheap_dropout(model)
 
         # Tokenised data, padded to each batch's longest example unless asked otherwise
         run.now("tokenising")
-        sets = pretrained.encoded(data, tokenizer, config, data_args)
+        sets = encoding.encoded(data, tokenizer, config, data_args)
         if data_args.pad_to_max_length:
             collator = default_data_collator
         else:
@@ -277,5 +277,5 @@ def _announce(doing: str, argv: list[str]) -> None:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    processes.part(code)
+    distributed.part(code)
     sys.exit(code)

@@ -2,8 +2,8 @@
 
   python results/collect_records.py runs/sweep --output_dir results/rates
 
-Each becomes OUTPUT_DIR/NAME/run.json, named by its run's folder, for tensorized-adapters report to read. Left out are arguments
-that change no result, memory, and digits of the step losses beyond the fourth; absolute paths keep two parts.
+Each becomes OUTPUT_DIR/NAME/run.json, named by its run's folder. Left out are arguments that change no result, memory,
+and digits of the step losses beyond the fourth; absolute paths keep two parts.
 """
 
 import json

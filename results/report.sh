@@ -8,11 +8,11 @@ for stage in results/*/; do
   stage=$(basename "$stage")
   [ "$stage" != compression ] || continue
   echo "== $stage"
-  "$python" tensorized-adapters report "results/$stage" --output_dir "$output/$stage"
+  "$python" -m tensorized_adapters report "results/$stage" --output_dir "$output/$stage"
 done
 for record in results/compression/*.json; do
   [ -e "$record" ] || continue
   name=$(basename "$record" .json)
   echo "== compression of $name"
-  "$python" tensorized-adapters compress --figure --record "$record" --output_dir "$output/compression/$name"
+  "$python" results/study_compression.py --record "$record" --output_dir "$output/compression/$name"
 done

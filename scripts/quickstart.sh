@@ -3,14 +3,14 @@
 # Extra flags are passed on, for example: bash scripts/quickstart.sh --adapter_projection_type tt --output_dir runs/tt
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"
-install_requirements requirements.txt requirements-embedded.txt
+install_requirements
 
 export HF_HUB_OFFLINE=1
 python=$repository/.venv/bin/python data=$repository/data/paraphrases
 cd "$caller" # whose relative paths are meant
 method=(--adapter_projection_type cp --tensorized_layer_rank 4)
 case " $* " in *" --method "* | *" --method="*) method=() ;; esac # a baseline takes no flags of the adapters
-model=$(PYTHONPATH=$repository "$python" -m tensorized_adapters.backbone.embedded)
+model=$("$python" -m tensorized_adapters.embedded)
 echo "Fine-tuning a frozen MiniLM on data/paraphrases"
 "$python" "$repository/run_glue_tensorized.py" \
     --model_name_or_path "$model" --task_name mrpc \

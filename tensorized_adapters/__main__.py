@@ -1,4 +1,4 @@
-"""``python -m tensorized_adapters SCRIPT FLAG...``, as the command ``tensorized-adapters``."""
+"""``python -m tensorized_adapters SUBCOMMAND FLAG...``, the same as the command ``tensorized-adapters``."""
 
 from .cli.main import main
 

@@ -1,5 +1,8 @@
 """The ways in which a run ends other than well, each told to the user in one line."""
 
+import contextlib
+from collections.abc import Iterator
+
 _LONGEST_LINE = 1000
 _LONGEST_VALUE = 80
 
@@ -59,3 +62,12 @@ def one_line(message: object) -> str:
 
 def _shortened(text: str, limit: int = _LONGEST_VALUE) -> str:
     return text if len(text) <= limit else f"{text[: limit - 4]}...{text[-1]}"
+
+
+@contextlib.contextmanager
+def about_model() -> Iterator[None]:
+    """Within it, messages about ``--model_name_or_path`` name the flag ``--model`` instead."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(str(error).replace("--model_name_or_path", "--model")) from None

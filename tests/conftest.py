@@ -16,7 +16,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 import torch
-from architecture_table import (  # noqa: E402, F401 (hooks)
+from architecture_table import (  # noqa: F401 (hooks)
     pytest_collection_modifyitems,
     pytest_configure,
     pytest_terminal_summary,

@@ -24,7 +24,7 @@ def watched(self, *args, **kwargs):
     finally:
         torch.cuda.set_sync_debug_mode("default")
 AdapterTrainer.training_step = watched
-run_glue_tensorized.entry.begin()
+run_glue_tensorized.signals.begin()
 sys.exit(run_glue_tensorized.main(sys.argv[1:]))
 """
 

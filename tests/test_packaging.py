@@ -4,17 +4,20 @@ import ast
 import importlib.util
 import re
 import runpy
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+import setuptools
 from helpers import CONFIGS, argv, refused, tiny_model
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tensorized_adapters import UsageError, add_adapters
 from tensorized_adapters.cli import main as commands
+from tensorized_adapters.cli import report
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -27,13 +30,12 @@ RANGES = {
     for lines in (PROJECT["project"]["dependencies"], *EXTRAS.values())
     for range_ in map(Requirement, lines)
 }
-DEVELOPERS = {"fuzz", "fuzzing"}  # of the scripts; they say themselves what they lack
+TOOLS = ("benchmarks", "results", "data")  # folders of programs that are not installed
 
 
 def pins():
-    for name in ("requirements.txt", "requirements-sweeps.txt"):
-        lines = (line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
-        yield from (Requirement(line) for line in lines if line)
+    lines = (line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
+    return [Requirement(line) for line in lines if line]
 
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "tltorch": "tensorly-torch", "yaml": "pyyaml"}  # of another name
@@ -41,7 +43,8 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn", "tltorch": "tensorly-torch", "yaml":
 
 def third_party(path):
     """The distributions that a file imports, of those that are not Python's or ours."""
-    ours = {"tensorized_adapters", "run_glue_tensorized", *(p.stem for p in (ROOT / "scripts").iterdir())}
+    ours = {"tensorized_adapters", "run_glue_tensorized"}
+    ours |= {p.stem for folder in TOOLS for p in (ROOT / folder).rglob("*") if p.suffix in ("", ".py")}
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
@@ -51,14 +54,14 @@ def third_party(path):
 
 def test_each_pin_lies_in_its_range_and_each_range_has_a_pin():
     pinned = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins()}
-    assert pinned.keys() == RANGES.keys()
-    for name, version in pinned.items():
+    assert pinned.keys() - {"setuptools"} == RANGES.keys()  # setuptools only installs the checkout in place
+    for name, version in pinned.items() - {("setuptools", pinned["setuptools"])}:
         assert version in RANGES[name].specifier, f"{RANGES[name]} does not hold {version}"
 
 
 def test_every_import_is_declared():
     files = [ROOT / "run_glue_tensorized.py", *(ROOT / "tensorized_adapters").rglob("*.py")]
-    files += [p for p in (ROOT / "scripts").rglob("*.py") if not DEVELOPERS & {*p.parts, p.stem}]
+    files += [p for folder in TOOLS for p in (ROOT / folder).rglob("*.py")]
     undeclared = {(name, path.name) for path in files for name in third_party(path) if name not in RANGES}
     assert {name for name, _ in undeclared} <= {"grpc"}, undeclared  # which ray[client] brings along
     base = {canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]}
@@ -66,36 +69,42 @@ def test_every_import_is_declared():
 
 
 def test_every_package_is_installed():
-    packages = {
-        ".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "tensorized_adapters").rglob("__init__.py")
-    }
-    packages |= {f"tensorized_adapters_scripts.{p.parent.name}" for p in (ROOT / "scripts").glob("*/__init__.py")}
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages | {"tensorized_adapters_scripts"}
+    where = PROJECT["tool"]["setuptools"]["packages"]["find"]
+    found = set(setuptools.find_packages(str(ROOT), include=where["include"]))
+    folders = {p.parent for p in (ROOT / "tensorized_adapters").rglob("*.py")}
+    assert found == {".".join(folder.relative_to(ROOT).parts) for folder in folders}
 
 
-def test_the_commands_run_the_scripts(capsys, monkeypatch):
+def test_the_commands(capsys, monkeypatch):
+    for function in PROJECT["project"]["scripts"].values():
+        module, name = function.split(":")
+        assert module == commands.__name__ and callable(getattr(commands, name))
+    listed = subprocess.run([sys.executable, "-m", "tensorized_adapters"], capture_output=True, text=True, cwd=ROOT)
+    assert listed.returncode == 0
+    assert re.findall(r"^  (\w+) ", listed.stdout, re.MULTILINE) == list(commands.SUBCOMMANDS)
+    words = [sys.executable, "-m", "tensorized_adapters", "nonsense\n"]
+    unknown = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    assert unknown.returncode == 2 and unknown.stderr.count("\n") == 1
+    assert unknown.stderr.startswith("error: unknown subcommand nonsense\\n; known: predict, ")
     run = []
     monkeypatch.setattr(runpy, "run_path", lambda path, run_name: run.append((path, run_name, sys.argv)))
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    for words in (["x", "predict", "--help"], ["x", "nonsense\n"], ["x"]):
-        monkeypatch.setattr(sys, "argv", words)
-        if "nonsense\n" in words:
-            with pytest.raises(SystemExit, match="2"):
-                commands.main()
-        else:
-            commands.main()
-    script = str(ROOT / "scripts" / "predict.py")
-    assert run == [(script, "__main__", [script, "--help"])] and str(ROOT / "scripts") in sys.path
-    out, error = capsys.readouterr()
-    assert error.startswith("error: no script nonsense\\n; there are ") and error.count("\n") == 1
-    assert {"predict", "report", "sweep", "count_parameters"} <= set(re.findall(r"^  (\w+)$", out, re.MULTILINE))
     monkeypatch.setattr(sys, "argv", ["x", "--do_train"])
     commands.run_glue()
     script = str(ROOT / "run_glue_tensorized.py")
-    assert run[-1] == (script, "__main__", [script, "--do_train"])
-    for place in PROJECT["project"]["scripts"].values():
-        module, function = place.split(":")
-        assert module == commands.__name__ and callable(getattr(commands, function))
+    assert run == [(script, "__main__", [script, "--do_train"])]
+
+
+@pytest.mark.parametrize("subcommand", commands.SUBCOMMANDS)
+def test_help_names_the_subcommand_and_imports_nothing_heavy(subcommand):
+    code = (
+        f"import sys; sys.argv = ['x', {subcommand!r}, '--help']\n"
+        "from tensorized_adapters.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'torch', 'transformers', 'datasets', 'ray', 'pandas', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: tensorized-adapters {subcommand} "), done.stderr
 
 
 def test_what_needs_an_extra_names_it(capsys, monkeypatch, flags):
@@ -109,9 +118,7 @@ def test_what_needs_an_extra_names_it(capsys, monkeypatch, flags):
         with pytest.raises(UsageError, match=re.escape(line)):
             add_adapters(tiny_model(), CONFIGS[method])
     add_adapters(tiny_model(), CONFIGS["tensorized"])
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    report = runpy.run_path(str(ROOT / "scripts" / "report.py"))["main"]
-    assert report(["runs", "--output_dir", "x"]) == 2
+    assert report.main(["runs", "--output_dir", "x"]) == 2
     assert "a report needs matplotlib, which is missing: pip install 'tensorized-adapters[report]'" in (
         capsys.readouterr().err
     )

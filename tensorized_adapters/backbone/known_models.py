@@ -1,11 +1,14 @@
 """Configurations of well-known models, so that counting parameters needs no hub."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transformers import BertConfig, PretrainedConfig
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
-from .arguments import ModelArguments
-from .loading import load_config
+    from .arguments import ModelArguments
 
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 
@@ -24,6 +27,11 @@ def model_config(arguments: ModelArguments, num_labels: int) -> PretrainedConfig
     Raises:
         UsageError: if there is no such model.
     """
+    # Imported here, as `tensorized-adapters count --help` reads KNOWN alone and has to answer at once.
+    from transformers import BertConfig
+
+    from .loading import load_config
+
     name = arguments.model_name_or_path
     known = name in KNOWN and not arguments.config_name and not Path(name).exists()
     config = BertConfig(**KNOWN[name]) if known else load_config(arguments)

@@ -1,41 +1,44 @@
-"""What pip installs as commands: ``run_glue_tensorized FLAG...`` and ``tensorized-adapters SCRIPT FLAG...``.
-
-The scripts are files that a checkout runs by their paths, and installed they are the same files, beside the package.
-"""
+"""The command ``tensorized-adapters SUBCOMMAND FLAG...``, and ``run_glue_tensorized FLAG...`` as pip installs it."""
 
 import runpy
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from ..errors import printable
+from ..runtime import signals
 
-_ROOT = Path(__file__).resolve().parent.parent
-_FOLDERS = (_ROOT / "tensorized_adapters_scripts", _ROOT / "scripts")  # installed, and in a checkout
-
-
-def run_glue() -> None:
-    """The run script, with the command line as it is."""
-    _run(_ROOT / "run_glue_tensorized.py")
+SUBCOMMANDS = {
+    "predict": "label texts with a saved adapter",
+    "sweep": "run a grid of methods, ranks, tasks, learning rates and seeds",
+    "report": "write tables and figures from the records of runs",
+    "count": "print how many parameters each method trains",
+    "export": "write a saved adapter as dense weights, a torch.export program or ONNX",
+    "compress": "turn a trained dense adapter into a tensorized one",
+}
+_RUN_SCRIPT = Path(__file__).resolve().parent.parent.parent / "run_glue_tensorized.py"
 
 
 def main() -> None:
-    """Run the script that the first word names on the words after it; by itself list the scripts. Exits with 2 at
-    another word."""
-    folder = next(folder for folder in _FOLDERS if folder.is_dir())
-    scripts = {path.stem: path for path in sorted(folder.glob("*.py")) if '__name__ == "__main__"' in path.read_text()}
+    """Run the subcommand that the first word names. Exits with 2 at an unknown word."""
+    signals.begin()
     word = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if word in ("-h", "--help"):
-        print("usage: tensorized-adapters SCRIPT FLAG..., and SCRIPT --help for its flags", *scripts, sep="\n  ")
+        print("usage: tensorized-adapters SUBCOMMAND FLAG...     (SUBCOMMAND --help lists its flags)\n")
+        print(*(f"  {name:<10}{what}" for name, what in SUBCOMMANDS.items()), sep="\n")
         return
-    if word not in scripts:
-        known = ", ".join(scripts)
-        print(f"error: no script {printable(word)[:80]}; there are {known}", file=sys.stderr)
+    if word not in SUBCOMMANDS:
+        known = ", ".join(SUBCOMMANDS)
+        print(f"error: unknown subcommand {printable(word)[:80]}; known: {known}", file=sys.stderr)
         sys.exit(2)
-    del sys.argv[1]
-    sys.path.insert(0, str(folder))  # as Python does for a file: they import each other by their names
-    _run(scripts[word])
+    sys.argv[:2] = [f"tensorized-adapters {word}"]
+    subcommand = import_module(f".{word}", __package__)
+    from ..runtime.exits import run  # after the subcommand's imports, which an interrupt ends at once
+
+    sys.exit(run(subcommand.main))
 
 
-def _run(path: Path) -> None:
-    sys.argv[0] = str(path)
-    runpy.run_path(str(path), run_name="__main__")
+def run_glue() -> None:
+    """Run run_glue_tensorized.py on the command line as it is."""
+    sys.argv[0] = str(_RUN_SCRIPT)
+    runpy.run_path(str(_RUN_SCRIPT), run_name="__main__")

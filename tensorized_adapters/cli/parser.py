@@ -1,10 +1,9 @@
 """What the command lines of the Python scripts have in common."""
 
 import argparse
-import contextlib
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,15 +64,6 @@ def check_output(path: Path) -> None:
         flaw = getattr(error, "strerror", None) or error
     if flaw:
         raise UsageError(f"--output {path} cannot be written: {flaw}")
-
-
-@contextlib.contextmanager
-def about_model() -> Iterator[None]:
-    """What the main job says of ``--model_name_or_path``, of a script's ``--model``."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(str(error).replace("--model_name_or_path", "--model")) from None
 
 
 def list_of(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:

@@ -195,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(grid: argparse.Namespace, argv: list[str]) -> None:
-    grid.command = shlex.join(["python", "tensorized-adapters sweep", *argv])
+    grid.command = shlex.join(["tensorized-adapters", "sweep", *argv])
     if "\0" in str(grid.output_dir) or str(grid.output_dir) == ".":
         raise UsageError("--output_dir must name a folder of the sweep's own")
     grid.output_dir = grid.output_dir.absolute()
@@ -203,7 +203,7 @@ def _check(grid: argparse.Namespace, argv: list[str]) -> None:
         raise UsageError(f"--gpus_per_trial must be from 0 to 64, got {grid.gpus_per_trial:g}")
     if importlib.util.find_spec("ray") is None and not grid.dry_run:
         raise UsageError(
-            "Ray is missing: pip install 'tensorized-adapters[sweeps]' or -r requirements-sweeps.txt, or start by "
+            "Ray is missing: pip install 'tensorized-adapters[sweeps]' or -r requirements.txt, or start by "
             "scripts/sweep_ranks.sh"
         )
     if grid.report and not grid.dry_run:

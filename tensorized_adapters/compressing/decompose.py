@@ -8,7 +8,7 @@ from typing import Optional
 import torch
 from transformers import PreTrainedModel
 
-from ..adaptation.lifecycle import add_adapters, remove_adapters
+from ..adaptation.lifecycle import remove_adapters
 from ..adaptation.parameters import Adaptation, adaptation_of, pretrained_parameters, unwrapped
 from ..adapters.dense import DenseAdapter
 from ..adapters.insertion import CHILD, adapters_of
@@ -17,6 +17,7 @@ from ..backbone.parts import base_prefix
 from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.tensorized import Tensorized
+from ..saving.pretrained import add_adapters
 from ..tensors.decompositions import decompose_
 from ..tensors.ranks import largest_rank
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, TextClassificationPipeline
 from ..errors import UsageError
 
 PROGRAM_FILE, ONNX_FILE = "model.pt2", "model.onnx"
-REQUIREMENTS = "requirements-export.txt"
+REQUIREMENTS = "requirements.txt"
 _PACKAGES_OF_ONNX = ("onnx", "onnxscript", "onnxruntime")
 _EXAMPLE = (2, 8)  # rows and tokens with which the graph is traced; it takes any of both
 

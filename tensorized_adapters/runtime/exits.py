@@ -10,13 +10,14 @@ from typing import Optional
 from ..errors import RunFailed, Terminated, UsageError, one_line
 from .distributed import leaves_it_to_the_first, rank
 from .files import write_aside
-from .signals import raise_on_signals, settled
+from .signals import begin, raise_on_signals, settled
 
 TRACEBACK_FILE = "traceback.txt"
 
 
 def run(main: Callable[[list[str]], int]) -> int:
     """Run a script's ``main`` on the command line; its exit code, and one line for whatever it raises."""
+    begin()
     raise_on_signals()
     try:
         return main(sys.argv[1:])

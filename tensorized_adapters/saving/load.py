@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..adaptation.lifecycle import add_adapters, remove_adapters
+from ..adaptation.lifecycle import remove_adapters
 from ..adaptation.named import load_named
 from ..adaptation.parameters import (
     adaptation_of,
@@ -20,6 +20,7 @@ from ..backbone.parts import base_prefix, layer_norm_names
 from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.registry import method_of
+from ..saving.pretrained import add_adapters
 from .fingerprint import is_base
 from .format import read_adapter
 from .hub import pinned

@@ -1,6 +1,7 @@
 """``save_pretrained`` of a model into which a method put something: what Transformers writes of it by itself,
 ``from_pretrained`` would drop again with a shrug."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -9,11 +10,39 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
+from ..adaptation.lifecycle import adapt
 from ..adaptation.parameters import adaptation_of, added_parameters, trained_parameters
+from ..config import AdapterConfig
 from ..errors import UsageError
 from ..runtime.files import rename_into_place
 from . import CONFIG_FILE
 from .save import save_adapter
+
+
+def add_adapters(
+    model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()
+) -> PreTrainedModel:
+    """Freeze ``model``, insert what ``config`` describes and mark as trainable what the method trains. In place.
+
+    Trained is also everything outside the base model (the head) and ``newly_initialized``: parameters of the base that
+    ``from_pretrained`` did not find in the checkpoint (for some models the pooler) and no saved base could give back.
+    ``model.save_pretrained`` writes the adapter's folder from here on, if the method inserted parameters.
+
+    Args:
+        model: a model for sequence classification, not adapted yet.
+        config: the method and its settings.
+        newly_initialized: parameter names, as in ``output_loading_info["missing_keys"]``.
+
+    Returns:
+        The same model; what was done to it is ``model.adaptation``.
+
+    Raises:
+        UsageError: if the model is adapted already, or the method cannot be built on it.
+    """
+    model = adapt(model, config, newly_initialized)
+    if added_parameters(model):  # otherwise from_pretrained reads back what Transformers itself writes
+        model.save_pretrained = SavePretrained(model)
+    return model
 
 
 class SavePretrained:

@@ -7,13 +7,13 @@ from helpers import argv, record_of, refused
 from transformers import TrainingArguments
 
 from run_glue_tensorized import main
-from tensorized_adapters.arguments import trainer_fields as trainer_flags
+from tensorized_adapters.arguments import trainer_fields
 
 
 def test_every_field_is_decided_upon():
-    decided = [name for names, *_ in trainer_flags.RANGES for name in names.split()]
+    decided = [name for names, *_ in trainer_fields.RANGES for name in names.split()]
     for table in ("CHOICES", "JSON_OBJECTS", "UNSUPPORTED", "ALWAYS_ON", "FREE"):
-        decided += getattr(trainer_flags, table)
+        decided += getattr(trainer_fields, table)
     assert sorted(decided) == sorted({field.name for field in fields(TrainingArguments)})
 
 

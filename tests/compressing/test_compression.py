@@ -10,7 +10,7 @@ from helpers import main as run_glue
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, compress_adapter, load_adapter, save_adapter
 from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.cli import compress as script
-from tensorized_adapters.compressing import decompose as compression
+from tensorized_adapters.compressing import decompose
 from tensorized_adapters.tensors.decompositions import decompose_
 from tensorized_adapters.tensors.formats import FORMATS, new_weight
 from tensorized_adapters.tensors.initialization import calibrated_start_
@@ -87,7 +87,7 @@ def test_what_is_compressed_without_loss_computes_the_same_but_for_biases():
 def test_decompositions_run_on_one_thread_whatever_the_rest_does(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        compression, "decompose_", lambda *both: seen.append(torch.get_num_threads()) or decompose_(*both)
+        decompose, "decompose_", lambda *both: seen.append(torch.get_num_threads()) or decompose_(*both)
     )
     threads, model = torch.get_num_threads(), trained_dense()
     torch.set_num_threads(2)

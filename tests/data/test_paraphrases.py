@@ -21,7 +21,7 @@ def splits():
 
 
 def test_the_generator_writes_these_very_files(tmp_path):
-    subprocess.run([sys.executable, ROOT / "scripts" / "make_paraphrases.py", "--output_dir", tmp_path], check=True)
+    subprocess.run([sys.executable, ROOT / "data" / "paraphrases" / "make.py", "--output_dir", tmp_path], check=True)
     for name in ("train.csv", "validation.csv", "test.csv"):
         assert (tmp_path / name).read_bytes() == (DATA / name).read_bytes()
 

@@ -14,13 +14,13 @@ from door import evaluated, predicted, refused_by_script, script, table
 from helpers import rewrite
 
 from tensorized_adapters import load_pipeline
-from tensorized_adapters.predicting import batches as windows
-from tensorized_adapters.runtime import exits as endings
+from tensorized_adapters.predicting import batches
+from tensorized_adapters.runtime import exits
 
 
 @pytest.fixture
 def small_windows(monkeypatch):
-    monkeypatch.setattr(windows, "WINDOW", 2)
+    monkeypatch.setattr(batches, "WINDOW", 2)
 
 
 @pytest.mark.parametrize("kind", ["pairs", "single", "scores"])
@@ -174,9 +174,9 @@ def test_the_end_of_reader_and_user(capfd, monkeypatch, places, tmp_path):
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background inherits that it is ignored
     monkeypatch.setattr(sys, "argv", ["predict.py", *words, "--output", str(tmp_path / "a.tsv")])
-    monkeypatch.setattr(windows, "as_probabilities", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(batches, "as_probabilities", lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        assert endings.run(script.main) == 130
+        assert exits.run(script.main) == 130
     finally:
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers):
             signal.signal(number, handler)

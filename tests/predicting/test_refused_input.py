@@ -7,7 +7,7 @@ import pytest
 from door import predicted, refused_by_script, table
 
 from tensorized_adapters import UsageError, load_pipeline
-from tensorized_adapters.predicting import batches as windows
+from tensorized_adapters.predicting import batches
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_another_base_is_refused_from_python_too(places, other_base):
 
 def test_a_failure_is_one_line_and_leaves_no_file(capfd, monkeypatch, places, tmp_path):
     words = ["--adapter_path", places / "pairs", "--input", places / "pairs.csv", "--output", tmp_path / "a.tsv"]
-    logits = windows._logits
+    logits = batches._logits
     for error in (MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")):
         with monkeypatch.context() as patch:
-            patch.setattr(windows, "_logits", Mock(side_effect=error))
+            patch.setattr(batches, "_logits", Mock(side_effect=error))
             assert predicted(capfd, words, 1).err == (
                 "failed: out of memory: try a smaller --batch_size or --max_seq_length\n"
             )
     spoiled = Mock(side_effect=lambda *given: np.where(np.arange(40)[:, None] == 6, np.nan, logits(*given)))
-    monkeypatch.setattr(windows, "_logits", spoiled)
+    monkeypatch.setattr(batches, "_logits", spoiled)
     assert predicted(capfd, words, 1).err.startswith("failed: an output of the model is NaN or infinite in row 7; ")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""tensorized-adapters report: what is averaged, marked, missing and written, from a real record and changed copies of it."""
+"""Reports: what is averaged, marked, missing and written, from a real record and changed copies of it."""
 
 import base64
 import json

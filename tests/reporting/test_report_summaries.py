@@ -1,4 +1,4 @@
-"""tensorized-adapters report beyond the scores: means over tasks, what adapters account for, gaps, and starts side by side."""
+"""Reports beyond the scores: means over tasks, what adapters account for, gaps, and starts side by side."""
 
 import csv
 import json

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import study_compression as script
 from compression_study import study
 from helpers import argv, record_of
 from helpers import main as run_glue
 
 from tensorized_adapters import UsageError
-from tensorized_adapters.cli import compress as script
 from tensorized_adapters.runtime.exits import run as run_script
 from tensorized_adapters.training.trainer import AdapterTrainer
 
@@ -33,7 +33,7 @@ def dense(base, files, tmp_path_factory):
 
 def words(dense, out, **changes):
     flags = {"adapter_path": dense, "projection_types": "tt,tr", "ranks": "2,9", "output_dir": out} | changes
-    return ["--figure", *argv(flags)]
+    return argv(flags)
 
 
 def test_each_step_is_measured_once_and_drawn_again_from_the_record(dense, tmp_path, monkeypatch, capsys):
@@ -82,7 +82,7 @@ def test_each_step_is_measured_once_and_drawn_again_from_the_record(dense, tmp_p
     assert len(jobs) == 7 and (out / "compression.json").read_text() == content
     again = tmp_path / "again"
     record = shutil.copy(out / "compression.json", tmp_path)
-    assert script.main(["--figure", "--record", str(record), "--output_dir", str(again)]) == 0
+    assert script.main(["--record", str(record), "--output_dir", str(again)]) == 0
     assert (again / "compression.svg").read_bytes() == figure
     assert sorted(path.name for path in again.iterdir()) == ["compression.png", "compression.svg"]
     with pytest.raises(UsageError, match="holds a figure of another adapter"):
@@ -105,7 +105,6 @@ def _other(dense, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rank": 2}, "--rank goes without --figure"),
         ({"record": "x.json"}, "--record is drawn as it is, without --adapter_path"),
         ({"adapter_path": None}, "--adapter_path is missing"),
         ({"ranks": "2,x"}, "argument --ranks: 'x' must be a whole number of at least 1"),
@@ -146,7 +145,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(changes, 
 def test_a_record_that_is_none_is_refused(content, message, tmp_path, capsys, monkeypatch):
     path, out = tmp_path / "compression.json", tmp_path / "drawn"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    monkeypatch.setattr(sys, "argv", ["script", "--figure", "--record", str(path), "--output_dir", str(out)])
+    monkeypatch.setattr(sys, "argv", ["script", "--record", str(path), "--output_dir", str(out)])
     assert run_script(script.main) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {path} ") and message in error and error.count("\n") == 1

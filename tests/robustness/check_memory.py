@@ -19,7 +19,7 @@ from tensorized_adapters.cli.parser import ScriptParser
 from tensorized_adapters.errors import UsageError
 from tensorized_adapters.runtime.exits import run, tell
 
-DATA = Path(__file__).resolve().parent.parent / "data" / "paraphrases"
+DATA = Path(__file__).resolve().parents[2] / "data" / "paraphrases"
 
 
 class Readings(TrainerCallback):

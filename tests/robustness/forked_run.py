@@ -25,7 +25,8 @@ _MODULES = (
     "datasets transformers transformers.trainer transformers.models.bert.modeling_bert "
     "transformers.models.bert.tokenization_bert accelerate sklearn.metrics scipy.stats peft "
     "tensorized_adapters.arguments.parsing tensorized_adapters.runs.run tensorized_adapters.data.encoding "
-    "tensorized_adapters.runs.evaluation tensorized_adapters.runs.trainer_checks tensorized_adapters.training.frozen_prefix "
+    "tensorized_adapters.runs.evaluation tensorized_adapters.runs.trainer_checks "
+    "tensorized_adapters.training.frozen_prefix "
     "tensorized_adapters.training.diff_trainer tensorized_adapters.data.metrics torch._dynamo"
 ).split()
 # Audited events that change files, and where among their arguments the paths and the folders' descriptors stand.

@@ -2,7 +2,7 @@
 
 Whatever it is given, a command ends with exit code 0, 1 or 2, says in one line why if it is not 0, writes nothing
 outside of its folders, unpickles nothing, runs no code of a repository and opens no connection. What fails is shown
-once a cause, by its shortest case; exit code 1 if anything did. Needs hypothesis (requirements-test.txt).
+once a cause, by its shortest case; exit code 1 if anything did. Needs hypothesis (requirements.txt).
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
         try:
             import hypothesis  # noqa: F401
         except ImportError:
-            raise UsageError("hypothesis is missing: pip install -r requirements-test.txt") from None
+            raise UsageError("hypothesis is missing: pip install -r requirements.txt") from None
         if arguments.keep and arguments.keep.exists():
             raise UsageError(f"--keep {arguments.keep} exists; name a new folder")
     except UsageError as error:

@@ -67,7 +67,7 @@ def killing(self, *args, **kwargs):
     if os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
 AdapterTrainer._save_checkpoint = killing
-run_glue_tensorized.entry.begin()
+run_glue_tensorized.signals.begin()
 sys.exit(run_glue_tensorized.main(sys.argv[1:]))
 """
 
@@ -171,9 +171,9 @@ def test_a_refusal_is_said_once(flags):
 OTHER = """
 import os, sys
 import run_glue_tensorized
-run_glue_tensorized.entry.begin()
+run_glue_tensorized.signals.begin()
 code = run_glue_tensorized.main([*sys.argv[1:], "--seed", os.environ["RANK"]])
-run_glue_tensorized.processes.part(code)
+run_glue_tensorized.distributed.part(code)
 sys.exit(code)
 """
 

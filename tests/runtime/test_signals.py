@@ -11,13 +11,11 @@ from helpers import SCRIPT, argv, record_of, spoil_step
 
 from run_glue_tensorized import main
 from tensorized_adapters.errors import Terminated
-from tensorized_adapters.runtime import signals as entry
+from tensorized_adapters.runtime import signals
 
-SCRIPTS = [
-    SCRIPT,
-    *(SCRIPT.parent / "scripts" / f"{n}.py" for n in ("sweep", "report", "count_parameters", "benchmark", "predict")),
-]
-# Interrupts the process when a script's first long imports begin. Tests in the background inherit an ignored SIGINT.
+PACKAGE = SCRIPT.parent / "tensorized_adapters"
+COMMANDS = [[SCRIPT], *([PACKAGE / "__main__.py", name] for name in ("sweep", "report", "count", "predict"))]
+# Interrupts the process when a command's first long imports begin. Tests in the background inherit an ignored SIGINT.
 INTERRUPT = """
 import os, runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -26,8 +24,10 @@ class Interrupting:
         if name in ("argparse", "tensorized_adapters.runtime.exits"):
             os.kill(os.getpid(), {number})
 sys.meta_path.insert(0, Interrupting())
-sys.path.insert(0, {folder!r})
-runpy.run_path({script!r}, run_name="__main__")
+if {name!r} == "__main__.py":
+    runpy.run_module("tensorized_adapters", run_name="__main__", alter_sys=True)
+else:
+    runpy.run_path({script!r}, run_name="__main__")
 """
 
 
@@ -37,18 +37,19 @@ def in_a_process(words, prepare) -> int:
     if not child:
         try:
             prepare()
-            entry.begin()
+            signals.begin()
             os._exit(main(words))
         finally:
             os._exit(99)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: str(c[-1])[-20:])
 @pytest.mark.parametrize("number, line", [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
-def test_interrupts_during_the_imports(script, number, line):
-    code = INTERRUPT.format(number=int(number), folder=str(script.parent), script=str(script))
-    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, cwd=SCRIPT.parent)
+def test_interrupts_during_the_imports(command, number, line):
+    code = INTERRUPT.format(number=int(number), name=command[0].name, script=str(command[0]))
+    words = [sys.executable, "-c", code, *command[1:], "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=SCRIPT.parent)
     assert (done.returncode, done.stderr) == (128 + number, f"{line}: before anything was begun\n")
 
 
@@ -101,7 +102,7 @@ def test_what_nobody_foresaw_is_one_line_and_its_traceback_is_kept(flags, monkey
     out = flags["output_dir"]
     kept = out / "traceback.txt"
     error = capsys.readouterr().err
-    assert error.startswith("failed: while training: ZeroDivisionError at test_entry.py:") and error.count("\n") == 1
+    assert error.startswith("failed: while training: ZeroDivisionError at test_signals.py:") and error.count("\n") == 1
     assert error.endswith(f": by [/b] zero in two lines; the traceback is in {kept}\n")
     assert kept.read_text().startswith("Traceback") and "in spoil" in kept.read_text()
     assert record_of(out)["status"] == "failed" and str(kept) in record_of(out)["reason"]
@@ -114,7 +115,7 @@ def test_what_nobody_foresaw_before_the_run_is_one_line_too(flags, monkeypatch, 
     monkeypatch.setattr("tensorized_adapters.runs.run.settle", lambda arguments: 1 / 0)
     assert main(argv(flags)) == 1
     error = capsys.readouterr().err
-    assert error.startswith("failed: ZeroDivisionError at test_entry.py:") and error.count("\n") == 1
+    assert error.startswith("failed: ZeroDivisionError at test_signals.py:") and error.count("\n") == 1
     [kept] = tmp_path.glob("*/traceback.txt")
     assert str(kept) in error and not flags["output_dir"].exists()
 
@@ -143,7 +144,7 @@ def test_a_terminal_gets_labelled_bars(flags):
     if not child:
         os.dup2(terminal, 1)
         os.dup2(terminal, 2)
-        entry.begin()
+        signals.begin()
         os._exit(main(argv(flags, disable_tqdm=None, num_train_epochs=1)))
     os.close(terminal)
     printed = b""
@@ -161,9 +162,9 @@ def test_a_terminal_gets_labelled_bars(flags):
 # A global is destroyed when the interpreter has put the signals' handlers away.
 LATE = """
 import os, signal
-from tensorized_adapters import entry
-entry.begin()
-entry.raise_on_signals()
+from tensorized_adapters.runtime import signals
+signals.begin()
+signals.raise_on_signals()
 class Late:
     def __del__(self, kill=os.kill, process=os.getpid(), number=signal.{number}):
         kill(process, number)
@@ -179,14 +180,14 @@ def test_a_signal_while_the_interpreter_ends_changes_nothing(number):
 
 
 def test_a_signal_waits_for_last_words(monkeypatch):
-    before = signal.signal(signal.SIGTERM, entry._raise)
+    before = signal.signal(signal.SIGTERM, signals._raise)
     monkeypatch.setattr("tensorized_adapters.runtime.signals.signal.setitimer", lambda *_: None)
     said = []
     try:
-        with pytest.raises(Terminated), entry.undisturbed():
+        with pytest.raises(Terminated), signals.undisturbed():
             os.kill(os.getpid(), signal.SIGTERM)
             said.append("all")
-        assert said == ["all"] and signal.getsignal(signal.SIGTERM) is entry._raise
+        assert said == ["all"] and signal.getsignal(signal.SIGTERM) is signals._raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -198,12 +199,12 @@ def test_an_interrupt_that_is_swallowed_comes_again(monkeypatch):
         "tensorized_adapters.runtime.signals.signal.setitimer", lambda _, seconds: timers.append(seconds)
     )
     try:
-        signal.signal(signal.SIGINT, entry._end_at_once)
-        entry.raise_on_signals()
+        signal.signal(signal.SIGINT, signals._end_at_once)
+        signals.raise_on_signals()
         for number in (signal.SIGINT, signal.SIGALRM, signal.SIGALRM):  # nobody settled the one before
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), number)
-        entry.settled()
+        signals.settled()
         assert timers == [2, 2, 2, 0]
     finally:
         for number, handler in before.items():

@@ -6,19 +6,18 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from helpers import argv, glue_folder, record_of
 
-SWEEP = Path(__file__).parent.parent.parent / "scripts" / "sweep.py"
+SWEEP = ["-m", "tensorized_adapters", "sweep"]
 
 
 def words_of(flags, out, **changes):
     flags = {name: value for name, value in flags.items() if "adapter" not in name and "tensorized" not in name}
     flags = flags | {"projection_types": "cp", "ranks": "1,2", "adapter_size": 8, "output_dir": out} | changes
     flags.pop("do_train"), flags.pop("do_eval"), flags.pop("disable_tqdm")
-    return [sys.executable, str(SWEEP), *argv(flags)]
+    return [sys.executable, *SWEEP, *argv(flags)]
 
 
 def ended(words):

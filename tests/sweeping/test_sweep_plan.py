@@ -141,8 +141,8 @@ def test_a_trial_is_the_run_of_its_command(job, flags, tmp_path, capsys):
 
 # An interpreter that writes down what it is to do with sweep.py, and where, instead of importing everything again.
 NOTING = """#!/bin/sh
-case $1 in
-    */sweep.py) printf '%s\\n' "$PWD" "$@" > "$0.noted" ;;
+case "$1 $2 $3" in
+    "-m tensorized_adapters sweep") printf '%s\\n' "$PWD" "$@" > "$0.noted" ;;
     *) exec {python} "$@" ;;
 esac
 """
@@ -159,7 +159,7 @@ esac
 )
 def test_the_shell_scripts(base, tmp_path, tmp_path_factory, monkeypatch, capsys, script, words, count):
     """From another folder, with an interpreter of the caller's choice; the first of them to its very end."""
-    path = Path(sweep.__file__).parent / script
+    path = Path(sweep.__file__).parents[2] / "scripts" / script
     words = f"{words} --model_name_or_path {base} --adapter_size 8 --output_dir s --dry_run".split()
     noting = tmp_path_factory.mktemp("interpreter") / "python"
     noting.write_text(NOTING.format(python=sys.executable))
@@ -169,8 +169,9 @@ def test_the_shell_scripts(base, tmp_path, tmp_path_factory, monkeypatch, capsys
     assert ended.returncode == 0, ended.stderr
     told = ended.stdout
     if script != "sweep_ranks.sh":
-        place, program, *given = Path(f"{noting}.noted").read_text().splitlines()
-        assert Path(program).samefile(sweep.__file__) and Path(place).samefile(tmp_path)
+        place, *words = Path(f"{noting}.noted").read_text().splitlines()
+        assert words[:3] == ["-m", "tensorized_adapters", "sweep"] and Path(place).samefile(tmp_path)
+        given = words[3:]
         monkeypatch.chdir(place)
         assert sweep.main(given) == 0
         told = capsys.readouterr().out

@@ -22,8 +22,8 @@ from peft.tuners.tuners_utils import BaseTuner
 _HOOKS = ("_remove_adapter_name_from_key", "_remap_adapter_state_dict_for_load")
 if not all(hasattr(BaseTuner, hook) for hook in _HOOKS):
     raise UsageError(
-        f"tensorized_adapters.integrations.peft does not work with peft {version('peft')}, which saves and loads adapters "
-        "otherwise; it does with peft 0.21: pip install 'tensorized-adapters[lora]'"
+        f"tensorized_adapters.integrations.peft does not work with peft {version('peft')}, which saves and loads "
+        "adapters otherwise; it does with peft 0.21: pip install 'tensorized-adapters[lora]'"
     )
 
 from .config import TensorizedAdapterConfig, TensorizedType

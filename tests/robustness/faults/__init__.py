@@ -1,1 +1,1 @@
-"""What tests/robustness/fault_matrix.py is made of: the workshop with a tiny model, the kinds of faults, their verdicts."""
+"""The fault matrix: a workshop with a tiny model, the kinds of faults, and how each trial is judged."""

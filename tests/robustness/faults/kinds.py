@@ -13,7 +13,7 @@ from forked_run import Ending
 from faults import injections
 from faults.trial import SmallDisk, Trial
 
-_SCRIPT = Path(__file__).resolve().parents[2] / "run_glue_tensorized.py"
+_SCRIPT = Path(__file__).resolve().parents[3] / "run_glue_tensorized.py"
 
 
 def kill(trial: Trial) -> None:

@@ -1,17 +1,10 @@
-"""What a sweep is given for the main job, and the records that a report is made of: a real one, and changed copies."""
+"""The records that a report is made of: a real one, and changed copies of it."""
 
 import pytest
 from helpers import argv, record_of
 from records import put
 
 from run_glue_tensorized import main as run
-
-
-@pytest.fixture
-def job(flags):
-    """What a sweep is given for the main job."""
-    names = "model_name_or_path train_file validation_file task_name num_train_epochs".split()
-    return [word for name in names for word in (f"--{name}", str(flags[name]))]
 
 
 @pytest.fixture(scope="package")

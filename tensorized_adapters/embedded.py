@@ -1,0 +1,8 @@
+"""``python -m tensorized_adapters.embedded`` prints the folder of the embedded model, for --model_name_or_path."""
+
+import sys
+
+from .backbone.embedded import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
