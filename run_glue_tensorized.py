@@ -130,7 +130,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         if run_args.adapter_path:
             load_adapter(model, run_args.adapter_path, new_head=run_args.new_head)
             if run_args.new_head:
-                arguments.notes.append(loading.kept_and_new(model, arguments.saved))
+                arguments.notes.append(encoding.kept_and_new(model, arguments.saved))
         else:
             add_adapters(model, adapter_config, newly_initialized)
         if (run_args.new_head or not run_args.adapter_path) and run.resolved["head_start"] == "label_prior":

@@ -29,7 +29,7 @@ from tensorized_adapters.cli.parser import ScriptParser, check_output
 from tensorized_adapters.errors import UsageError, one_line, quoted
 from tensorized_adapters.methods.registry import method_of
 from tensorized_adapters.runtime.console import console
-from tensorized_adapters.runtime.exits import run, tell
+from tensorized_adapters.runtime.exits import run_program, tell
 from tensorized_adapters.runtime.files import write_json
 
 DEFAULT = [
@@ -148,4 +148,4 @@ def _usable(names: list[str], model: PreTrainedModel) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    run_program(main)

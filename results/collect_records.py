@@ -16,7 +16,7 @@ from tensorized_adapters.cli.parser import ScriptParser
 from tensorized_adapters.reporting.records import read_results
 from tensorized_adapters.runs.folder import RECORD_FILE
 from tensorized_adapters.runs.same_run import effective_arguments
-from tensorized_adapters.runtime.exits import run
+from tensorized_adapters.runtime.exits import run_program
 from tensorized_adapters.runtime.files import write_aside
 
 _LEFT_OUT = ("peak_memory_bytes", "gpu_free", "files", "path")
@@ -56,4 +56,4 @@ def neutral(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    run_program(main)

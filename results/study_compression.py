@@ -7,13 +7,12 @@ each adapter with its runs; the same command again goes on where it was. --recor
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from tensorized_adapters.cli.parser import ScriptParser, count, list_of, names_of
 from tensorized_adapters.config import PROJECTION_TYPES
 from tensorized_adapters.errors import UsageError, need
-from tensorized_adapters.runtime.exits import run
+from tensorized_adapters.runtime.exits import run_program
 
 FORMATS, RANKS = ("cp", "tucker", "tt", "tr"), (2, 4, 8, 16)
 
@@ -61,4 +60,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    run_program(main)

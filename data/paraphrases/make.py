@@ -4,13 +4,12 @@ The same seed always gives the same files. Nothing but Python is needed.
 """
 
 import csv
-import sys
 from pathlib import Path
 
 from pairs import make_data
 
 from tensorized_adapters.cli.parser import ScriptParser, whole
-from tensorized_adapters.runtime.exits import run
+from tensorized_adapters.runtime.exits import run_program
 
 
 def main(argv: list[str]) -> int:
@@ -29,4 +28,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    run_program(main)

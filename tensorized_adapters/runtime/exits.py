@@ -5,7 +5,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Optional
+from typing import NoReturn, Optional
 
 from ..errors import RunFailed, Terminated, UsageError, one_line
 from .distributed import leaves_it_to_the_first, rank
@@ -17,7 +17,6 @@ TRACEBACK_FILE = "traceback.txt"
 
 def run(main: Callable[[list[str]], int]) -> int:
     """Run a script's ``main`` on the command line; its exit code, and one line for whatever it raises."""
-    begin()
     raise_on_signals()
     try:
         return main(sys.argv[1:])
@@ -31,6 +30,12 @@ def run(main: Callable[[list[str]], int]) -> int:
         return tell("terminated", "by SIGTERM", 143)
     except Exception as error:
         return tell("failed", unexpected(error), 1)
+
+
+def run_program(main: Callable[[list[str]], int]) -> NoReturn:
+    """Run a development tool's ``main`` as :func:`run` does, with safe standard streams, and exit with its code."""
+    begin()
+    sys.exit(run(main))
 
 
 def tell(what: str, message: object, code: int, error: Optional[BaseException] = None) -> int:

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import COMBINATIONS, CONFIGS, argv, build, record_of, tiny_model
@@ -172,7 +174,9 @@ def count_script(capsys):
 
 
 def test_the_script_starts_from_anywhere(tmp_path):
-    ended = subprocess.run([sys.executable, script.__file__, "--methods", "head"], capture_output=True, cwd=tmp_path)
+    words = [sys.executable, "-m", "tensorized_adapters", "count", "--methods", "head"]
+    environment = os.environ | {"PYTHONPATH": str(Path(script.__file__).parents[2])}
+    ended = subprocess.run(words, capture_output=True, cwd=tmp_path, env=environment)
     assert ended.returncode == 0 and b"1,538" in ended.stdout
 
 

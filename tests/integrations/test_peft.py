@@ -209,5 +209,5 @@ def test_without_a_peft_that_it_knows_it_says_so(monkeypatch):
             importlib.import_module(module)
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "peft" else find_spec(name))
-    with pytest.raises(UsageError, match="peft_door needs peft, which is missing: pip install"):
+    with pytest.raises(UsageError, match="integrations.peft needs peft, which is missing: pip install"):
         importlib.import_module(module)

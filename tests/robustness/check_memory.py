@@ -4,7 +4,6 @@ The first half of the readings is left out of the slope: allocators and caches f
 """
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from run_glue_tensorized import main as run_main
 from tensorized_adapters.backbone.embedded import embedded_model
 from tensorized_adapters.cli.parser import ScriptParser
 from tensorized_adapters.errors import UsageError
-from tensorized_adapters.runtime.exits import run, tell
+from tensorized_adapters.runtime.exits import run_program, tell
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "paraphrases"
 
@@ -69,4 +68,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    run_program(main)

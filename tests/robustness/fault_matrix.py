@@ -22,7 +22,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count, names_of, whole
 from tensorized_adapters.errors import UsageError, one_line
-from tensorized_adapters.runtime.exits import run, tell
+from tensorized_adapters.runtime.exits import run_program, tell
 
 _SEALS_OF_HALF = 3
 
@@ -154,4 +154,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    run_program(main)

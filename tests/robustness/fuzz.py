@@ -9,7 +9,6 @@ import argparse
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -20,7 +19,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tensorized_adapters.cli.parser import ScriptParser, count, names_of, whole
 from tensorized_adapters.errors import UsageError, one_line
-from tensorized_adapters.runtime.exits import run, tell
+from tensorized_adapters.runtime.exits import run_program, tell
 
 _KINDS = ("arguments", "data", "adapters", "checkpoints", "json")
 
@@ -109,4 +108,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    run_program(main)
