@@ -15,6 +15,7 @@ class MethodEntry:
     learning_rate: float  # of what it adds or trains in the backbone, where --learning_rate is not given
     label: str  # a short name, of the config's fields
     fields: tuple[str, ...] = ()  # that it owns: one that is given although the method does not own it is refused
+    shrinks: bool = True  # whether the default rate is smaller for larger models (backbone/default_rates.py)
     changes_backbone: bool = False  # trains pre-trained numbers other than LayerNorms
 
 
@@ -30,7 +31,9 @@ TABLE: dict[str, MethodEntry] = {
         ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "if_adapter_like", "tensor_split")
         + ("tensor_scope", "adapter_placement", "adapter_scale", "lora_targets", "adapter_init", *_SITES),
     ),
-    "dense": MethodEntry("Houlsby adapters and LayerNorms", 1e-3, "dense-{adapter_size}", ("adapter_size", *_SITES)),
+    "dense": MethodEntry(
+        "Houlsby adapters and LayerNorms", 1e-3, "dense-{adapter_size}", ("adapter_size", *_SITES), shrinks=False
+    ),
     "compacter": MethodEntry(
         "PHM adapters and LayerNorms", 2e-3, "compacter{plus}-{adapter_size}", ("adapter_size", "phm_dim", *_SITES)
     ),
@@ -49,9 +52,10 @@ TABLE: dict[str, MethodEntry] = {
         2e-4,
         "diff_pruning-{diff_sparsity:g}",
         tuple(f"diff_{name}" for name in _DIFF),
+        shrinks=False,
         changes_backbone=True,
     ),
-    "full": MethodEntry("everything", 5e-5, "full", changes_backbone=True),
+    "full": MethodEntry("everything", 5e-5, "full", shrinks=False, changes_backbone=True),
 }
 
 METHODS = tuple(TABLE)
@@ -60,7 +64,7 @@ METHOD_FIELDS = {name: entry.fields for name, entry in TABLE.items()}
 
 PUBLISHED_LEARNING_RATE = 2e-4  # of everything, with --adapter_init published
 
-# By how much LayerNorms and head learn faster than adapters.
+# By how much LayerNorms and head learn faster than adapters, on a model of MiniLM's size.
 LAYER_NORM_AND_HEAD_RATIO = 2.5
 
 PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")

@@ -45,11 +45,11 @@ class RunArguments:
     )
     layer_norm_learning_rate: Optional[float] = field(
         default=None,
-        metadata={"help": "Default: 2.5 x --learning_rate; with --adapter_init published 1 x."},
+        metadata={"help": "Default: 2.5 x --learning_rate (1.25 x for BERT-base); with --adapter_init published 1 x."},
     )
     head_learning_rate: Optional[float] = field(
         default=None,
-        metadata={"help": "Default: 2.5 x --learning_rate; with --adapter_init published 1 x."},
+        metadata={"help": "Default: 2.5 x --learning_rate (1.25 x for BERT-base); with --adapter_init published 1 x."},
     )
     target_params: Optional[int] = field(
         default=None,
@@ -107,7 +107,8 @@ class GlueTrainingArguments(TrainingArguments):
         metadata={
             "help": "Rate of the adapters in the units of a dense layer: the same value serves every format and rank. "
             f"With --adapter_init published it is everything's rate, {PUBLISHED_LEARNING_RATE:g} if not given. "
-            "Defaults by method: "
+            "Defaults by method, of which larger models than MiniLM take a part (BERT-base half, but for dense, "
+            "diff_pruning and full): "
             + ", ".join(f"{name} {entry.learning_rate:g}" for name, entry in TABLE.items())
             + "."
         },

@@ -28,7 +28,7 @@ from ..training.checkpoints import ADAPTER_FOLDER, arguments_of, flaw_of_checkpo
 from .failures import as_failure
 from .folder import RECORD_FILE, RESULTS_FILE, RunFolder, Start, inspect_folder, is_ours
 from .record import new_record, parameter_table, results_table
-from .same_run import contradictions, differences, resolved_arguments
+from .same_run import contradictions, differences, fit_rates_to_model, resolved_arguments
 
 
 class Run:
@@ -216,15 +216,17 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
 
 
 def settle(arguments: Arguments) -> None:
-    """What the command line leaves to other places, in place: the saved adapter, ``--target_params``, the GPU.
+    """What the command line leaves to other places, in place: the saved adapter, rates for the model's size,
+    ``--target_params``, the GPU.
 
     Raises:
         UsageError: if the saved adapter is not whole, no rank is small enough, or the model has no configuration.
     """
     if arguments.saved:
         read_adapter(arguments.run.adapter_path)
+    config = load_config(arguments.model)
+    fit_rates_to_model(arguments, config)
     if arguments.run.target_params is not None:
-        config = load_config(arguments.model)
         rank, note = rank_within(arguments.adapter, skeleton(config), arguments.run.target_params)
         arguments.adapter = replace(arguments.adapter, tensorized_layer_rank=rank)
         arguments.notes.append(note)

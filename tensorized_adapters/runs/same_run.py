@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainingArguments
+from transformers import PretrainedConfig, TrainingArguments
 
 from ..arguments.flags import TRAIN_METRIC_SAMPLES, Arguments
+from ..backbone.default_rates import rate_factor
 from ..config import LATER, LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, TABLE, AdapterConfig
 from ..data.arguments import FILE_FLAGS
 from ..data.sources import ROLES, used_files
@@ -160,6 +161,24 @@ def _stamp(file: Path) -> tuple[int, int, int]:
 def _hash(path: str, *stamp: int) -> str:
     """A sweep asks for the same files for every trial."""
     return sha256_of(Path(path))
+
+
+def fit_rates_to_model(arguments: Arguments, model_config: PretrainedConfig) -> None:
+    """Make the learning rates that were not given smaller for a model above MiniLM's size, in place.
+
+    The published start, full fine-tuning and diff pruning keep their rates, which were chosen at BERT-base's size.
+    """
+    config, run, factor = arguments.adapter, arguments.run, rate_factor(model_config)
+    entry = TABLE[config.method]
+    if factor == 1.0 or not config.calibrated or config.method in ("full", "diff_pruning"):
+        return
+    if entry.shrinks and "learning_rate" not in arguments.given:
+        arguments.training.learning_rate = factor * entry.learning_rate
+    ratio = LAYER_NORM_AND_HEAD_RATIO * factor
+    if run.head_learning_rate is None:
+        run.head_learning_rate = ratio * arguments.training.learning_rate
+    if run.layer_norm_learning_rate is None and config.trains_layer_norm:
+        run.layer_norm_learning_rate = ratio * arguments.training.learning_rate
 
 
 def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:

@@ -22,7 +22,7 @@ from ..backbone.parts import skeleton
 from ..config import AdapterConfig
 from ..data.tasks import TASKS
 from ..errors import UsageError, one_line
-from ..runs.same_run import effective_arguments, resolved_arguments
+from ..runs.same_run import effective_arguments, fit_rates_to_model, resolved_arguments
 from . import TRIALS
 from .grid import MODES, grid_of
 
@@ -178,6 +178,7 @@ def _with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> di
 
 
 def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrainedModel]) -> Trial:
+    fit_rates_to_model(arguments, _skeleton_of(arguments, skeletons).config)
     resolved = resolved_arguments(arguments)
     data, config, training = arguments.data, arguments.adapter, arguments.training
     task = data.task_name or Path(data.dataset_name or data.train_file).stem
@@ -204,11 +205,16 @@ def _counted(
     arguments: Arguments, skeletons: dict[int, PreTrainedModel]
 ) -> tuple[Optional[dict[str, int]], Optional[str]]:
     """The parameters of a trial's method by group, or else why it cannot be used on this model."""
+    try:
+        return count_parameters(arguments.adapter, _skeleton_of(arguments, skeletons)), None
+    except UsageError as error:
+        return None, " ".join(str(error).split())
+
+
+def _skeleton_of(arguments: Arguments, skeletons: dict[int, PreTrainedModel]) -> PreTrainedModel:
+    """The model without weights, with a head for the task's number of labels; built once for each number."""
     task = TASKS.get(arguments.data.task_name)
     labels = len(task.labels) if task and task.labels else 1 if task else 2
     if labels not in skeletons:
         skeletons[labels] = skeleton(model_config(arguments.model, labels))
-    try:
-        return count_parameters(arguments.adapter, skeletons[labels]), None
-    except UsageError as error:
-        return None, " ".join(str(error).split())
+    return skeletons[labels]

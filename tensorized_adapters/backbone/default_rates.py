@@ -1,0 +1,26 @@
+"""How default learning rates shrink with the size of the pre-trained model.
+
+The rates in config.TABLE were chosen on MiniLM (6 layers of width 384). On a model of BERT-base's size (12 layers of
+768) CP adapters of rank 4 collapse at them: 2e-3, with LayerNorms and head at 5e-3, ends at one class. With LayerNorms
+and head at 2e-3 the same adapters train, also at 1e-3. Each step of Adam moves every parameter by about the rate, and
+the moves of all layers and hidden units add up in the output. So the adapters' rate shrinks with the square root of
+layers x width, and the rate of LayerNorms and head with layers x width itself: 1e-3 and 1.25e-3 for BERT-base. The
+exponents are a choice that fits these two models, not a law. docs/results.md has the runs.
+"""
+
+import math
+
+from transformers import PretrainedConfig
+
+REFERENCE_SIZE = 6 * 384  # layers x width of the model on which the rates in config.TABLE were chosen
+
+
+def rate_factor(config: PretrainedConfig) -> float:
+    """By what the adapters' default rate is multiplied for this model; at most 1.
+
+    LayerNorms and head are this factor slower again, relative to the adapters.
+    """
+    size = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
+    if not all(isinstance(number, int) and number > 0 for number in size):
+        return 1.0
+    return min(1.0, math.sqrt(REFERENCE_SIZE / math.prod(size)))

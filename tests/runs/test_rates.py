@@ -1,0 +1,62 @@
+"""Default learning rates by the size of the pre-trained model."""
+
+import pytest
+from helpers import argv, record_of, save_base, tiny_config
+from transformers import BertConfig
+
+from run_glue_tensorized import main
+from tensorized_adapters.arguments.parsing import parse_arguments
+from tensorized_adapters.backbone.default_rates import rate_factor
+from tensorized_adapters.runs.same_run import fit_rates_to_model, resolve_rates
+
+BASE = BertConfig()
+
+
+def rates(words, config):
+    arguments = parse_arguments(f"--task_name mrpc --do_train --output_dir x --model_name_or_path m {words}".split())
+    fit_rates_to_model(arguments, config)
+    return {name: pytest.approx(rate) for name, rate in resolve_rates(arguments, arguments.adapter).items()}
+
+
+def test_the_factor_is_one_up_to_minilm_and_a_half_at_base_size():
+    assert rate_factor(BertConfig(hidden_size=384, num_hidden_layers=6)) == 1
+    assert rate_factor(tiny_config()) == 1
+    assert rate_factor(BASE) == pytest.approx(0.5)
+    assert rate_factor(BertConfig(hidden_size=1024, num_hidden_layers=24)) < 0.35
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--adapter_projection_type cp", {"adapters": 1e-3, "layer_norm": 1.25e-3, "head": 1.25e-3}),
+        ("--method layer_norm", {"adapters": 1e-3, "layer_norm": 1.25e-3, "head": 1.25e-3}),
+        ("--method dense", {"adapters": 1e-3, "layer_norm": 1.25e-3, "head": 1.25e-3}),
+        ("--adapter_projection_type cp --learning_rate 4e-3", {"adapters": 4e-3, "layer_norm": 5e-3, "head": 5e-3}),
+        (
+            "--adapter_projection_type cp --head_learning_rate 7e-3",
+            {"adapters": 1e-3, "layer_norm": 1.25e-3, "head": 7e-3},
+        ),
+        (
+            "--adapter_projection_type cp --adapter_init published",
+            dict.fromkeys(("adapters", "layer_norm", "head"), 2e-4),
+        ),
+    ],
+)
+def test_rates_at_base_size(words, expected):
+    assert expected.items() <= rates(words, BASE).items()
+
+
+@pytest.mark.parametrize("method", ["full", "diff_pruning"])
+def test_methods_that_change_the_whole_backbone_keep_their_rates(method):
+    assert rates(f"--method {method}", BASE) == rates(f"--method {method}", tiny_config())
+
+
+def test_a_run_trains_at_these_rates_and_records_them(flags, tmp_path):
+    wide = save_base(
+        tmp_path / "wide", config=tiny_config(hidden_size=384, num_hidden_layers=7, num_attention_heads=2)
+    )
+    assert main(argv(flags, model_name_or_path=wide, num_train_epochs=1)) == 0
+    record, factor = record_of(flags["output_dir"]), (6 / 7) ** 0.5
+    assert record["learning_rates"]["adapters"] == pytest.approx(factor * 2e-3)
+    assert record["learning_rates"]["head"] == pytest.approx(factor * 2e-3 * 2.5 * factor)
+    assert main(argv(flags, model_name_or_path=wide, num_train_epochs=1)) == 0  # the same run
