@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The part "Collapse" of PROTOCOL.md: each format at ranks 1, 2, 4, 8 and 16 (where it can use them), at twice the default
+# The part "Collapse" of PROTOCOL_minilm.md: each format at ranks 1, 2, 4, 8 and 16 (where it can use them), at twice the default
 # learning rate, and at ranks 1, 4, 8 and 16 at the default one, 3 epochs, seed 11.
 #
 # `--tasks stsb` takes one task, of which the records are; `--max_train_samples 6000 --num_train_epochs 2` is the longer run that tr-8 once

@@ -1,5 +1,5 @@
 # Sourced by the scripts beside it, which are called SCRIPT GLUE_FOLDER OUTPUT_DIR [further flags of tensorized-adapters sweep]:
-# the setting "low-resource" of PROTOCOL.md. The same command again goes on where it was.
+# the setting "low-resource" of PROTOCOL_minilm.md. The same command again goes on where it was.
 set -euo pipefail
 [ $# -ge 2 ] || { echo "usage: bash $0 GLUE_FOLDER OUTPUT_DIR [further flags of tensorized-adapters sweep]" >&2; exit 2; }
 glue=$(realpath "$1") output=$(realpath -m "$2")

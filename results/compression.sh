@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The part "Compression" of PROTOCOL.md:  bash results/compression.sh GLUE_FOLDER OUTPUT_DIR
+# The part "Compression" of PROTOCOL_minilm.md:  bash results/compression.sh GLUE_FOLDER OUTPUT_DIR
 # Trains dense adapters, and measures them compressed. OUTPUT_DIR/figure/compression.json is what is kept, as
 # results/compression/stsb.json. The same command again goes on where it was.
 set -euo pipefail

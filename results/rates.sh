@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Step 1 of PROTOCOL.md: each method at half, one and two times its default learning rate, seed 11.
+# Step 1 of PROTOCOL_minilm.md: each method at half, one and two times its default learning rate, seed 11.
 source "$(dirname "$0")/common.sh"
 
 common=(--seeds 11)

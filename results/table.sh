@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The table of PROTOCOL.md: every method at the learning rate that rates.sh chose, seeds 1 to 3.
+# The table of PROTOCOL_minilm.md: every method at the learning rate that rates.sh chose, seeds 1 to 3.
 source "$(dirname "$0")/common.sh"
 
 adapters=(--seeds 1,2,3 --measure_contribution) controls=(--seeds 1,2,3 --projection_types none)
