@@ -9,6 +9,7 @@ from ..errors import UsageError, quoted
 from .arguments import DataTrainingArguments
 from .labels import listed, number_of
 from .tasks import Task
+from .texts import text_of
 
 LABEL = "label"
 # Columns that number the examples, also those that pandas writes without being asked; never taken for text.
@@ -113,7 +114,7 @@ def note_columns(columns: Columns, labels: Optional[tuple[str, ...]], source: st
 def note_empty_texts(examples: Dataset, texts: tuple[str, ...], source: str) -> None:
     """Say how many rows have none."""
     for name in texts:
-        empty = sum(1 for text in examples[name] if text is None or not str(text).strip())
+        empty = sum(1 for text in examples[name] if not text_of(text).strip())
         if empty:
             print(f"note: {source}: {empty} of {len(examples)} rows have an empty {quoted(name)}")
 

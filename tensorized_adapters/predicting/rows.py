@@ -14,6 +14,7 @@ from ..data.arguments import DataTrainingArguments
 from ..data.columns import kept_columns
 from ..data.labels import listed
 from ..data.readers import csv_rows, json_rows, tsv_rows
+from ..data.texts import text_of
 from ..errors import UsageError, quoted
 from . import FORMATS
 
@@ -142,7 +143,7 @@ def _chosen(rows: Iterable[tuple[int, dict[str, Any]]], columns: tuple[str, ...]
             if not told and any(isinstance(value, (int, float)) for value in values):
                 print(f"note: {source}: line {number} holds a number, which is read as text", file=sys.stderr)
                 told = True
-            values = tuple(str(value) if isinstance(value, (int, float)) else value for value in values)
+            values = tuple(text_of(value) if isinstance(value, (int, float)) else value for value in values)
         _check_texts(values, columns, number, source)
         yield values
 
