@@ -69,16 +69,13 @@ def _check_style(values: list, numbers: list, source: str) -> None:
 
     Beside names they may be names. Among numbers, a few other words would be gaps.
     """
-    styled = [
-        row for row, (value, number) in enumerate(zip(values, numbers)) if number is None and styled_number(value)
-    ]
-    others = sum(number is None for number in numbers) - len(styled)
-    if styled and others <= len(values) * _FEW:
+    words = [row for row, number in enumerate(numbers) if number is None]
+    styled = [row for row in words if styled_number(values[row])]
+    if styled and len(words) - len(styled) <= len(values) * _FEW:
         value = values[styled[0]]
+        what = f"row {styled[0] + 1} has the label {quoted(value)}, a number with {styled_number(value)}"
         mend = f"{_AS_NUMBERS}, or, if these are classes, give each a name that is no number"
-        raise UsageError(
-            f"{source}: row {styled[0] + 1} has the label {quoted(value)}, a number with {styled_number(value)}; {mend}"
-        )
+        raise UsageError(f"{source}: {what}; {mend}")
 
 
 def _check_mixture(values: list, numbers: list, decimal: bool, source: str) -> None:
