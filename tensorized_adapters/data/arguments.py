@@ -1,5 +1,6 @@
 """The flags that say which data, and how it is tokenised."""
 
+import csv
 import difflib
 from dataclasses import dataclass, field
 from typing import Optional
@@ -49,7 +50,10 @@ class DataTrainingArguments:
 
     text_columns: Optional[str] = field(
         default=None,
-        metadata={"help": "One or two columns of a file or of --dataset_name that are the text: A or A,B."},
+        metadata={
+            "help": "One or two columns of a file or of --dataset_name that are the text: A or A,B; "
+            "a name with a comma is quoted."
+        },
     )
     label_column: Optional[str] = field(
         default=None, metadata={"help": "The column of the labels there, 'label' by default."}
@@ -57,8 +61,21 @@ class DataTrainingArguments:
 
     @property
     def texts(self) -> Optional[tuple[str, ...]]:
-        """The names in ``text_columns``."""
-        return None if self.text_columns is None else tuple(name.strip() for name in self.text_columns.split(","))
+        """The names in ``text_columns``, where a name with a comma stands in double quotes, as in CSV.
+
+        Raises:
+            UsageError: for a quote that is not closed.
+        """
+        if self.text_columns is None:
+            return None
+        try:
+            names = next(csv.reader([self.text_columns], strict=True, skipinitialspace=True), [""])
+        except csv.Error:
+            raise UsageError(
+                f"--text_columns {self.text_columns} cannot be read; a name with a comma stands in double quotes, as "
+                "in '\"A, B\",C'"
+            ) from None
+        return tuple(name.strip() for name in names)
 
     def __post_init__(self) -> None:
         if self.task_name is not None:
@@ -79,6 +96,9 @@ class DataTrainingArguments:
         if self.texts is None:
             return
         if not (all(self.texts) and len(set(self.texts)) == len(self.texts) <= 2):
-            raise UsageError(f"--text_columns must be one or two columns, A or A,B, got {quoted(self.text_columns)}")
+            hint = "; a name with a comma stands in double quotes" if all(self.texts) and len(self.texts) > 2 else ""
+            raise UsageError(
+                f"--text_columns must be one or two columns, A or A,B, got {quoted(self.text_columns)}{hint}"
+            )
         if {"label", self.label_column} & set(self.texts):
             raise UsageError(f"--text_columns {self.text_columns} holds the label's column; name texts only")

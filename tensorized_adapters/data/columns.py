@@ -9,6 +9,7 @@ from ..errors import UsageError, quoted
 from .arguments import DataTrainingArguments
 from .labels import listed, number_of
 from .tasks import Task
+from .texts import text_of
 
 LABEL = "label"
 # Columns that number the examples, also those that pandas writes without being asked; never taken for text.
@@ -18,11 +19,15 @@ _INDEX_PREFIXES = ("unnamed:", "__index_level_")
 
 @dataclass(frozen=True)
 class Columns:
-    """``texts``: one or two; ``label``: one, which a test set may lack. ``guessed``: nobody named the texts."""
+    """``texts``: one or two; ``label``: one, which a test set may lack. ``guessed``: nobody named the texts.
+
+    ``of_task``: they are those of a GLUE task.
+    """
 
     texts: tuple[str, ...]
     label: str = LABEL
     guessed: bool = False
+    of_task: bool = False
 
 
 def choose_columns(
@@ -38,7 +43,7 @@ def choose_columns(
         UsageError: if there is no column that could be text, or not as many as a saved adapter takes.
     """
     if named:
-        return Columns(named.texts)
+        return Columns(named.texts, of_task=True)
     texts, (trained, trained_label) = arguments.texts, kept_columns(saved or {})
     label = arguments.label_column or trained_label
     if texts and trained and len(texts) != len(trained):
@@ -76,6 +81,9 @@ def check_columns(examples: Dataset, columns: Columns, source: str, needs_label:
         if name not in examples.column_names:
             has = listed(tuple(map(str, examples.column_names)))
             flag = "--label_column names another" if name == columns.label else "--text_columns names others"
+            if columns.of_task:
+                needs = f"--task_name needs {', '.join(columns.texts)} and {columns.label}"
+                flag = f"{needs}; rename the columns, or give --text_columns and --label_column without --task_name"
             raise UsageError(f"{source} has no column {quoted(name)}; it has {has}; {flag}")
         feature = examples.features[name]
         if not isinstance(feature, (Value, ClassLabel)):
@@ -113,7 +121,7 @@ def note_columns(columns: Columns, labels: Optional[tuple[str, ...]], source: st
 def note_empty_texts(examples: Dataset, texts: tuple[str, ...], source: str) -> None:
     """Say how many rows have none."""
     for name in texts:
-        empty = sum(1 for text in examples[name] if text is None or not str(text).strip())
+        empty = sum(1 for text in examples[name] if not text_of(text).strip())
         if empty:
             print(f"note: {source}: {empty} of {len(examples)} rows have an empty {quoted(name)}")
 

@@ -20,6 +20,7 @@ from .arguments import DataTrainingArguments
 from .labels import saved_label_names
 from .loading import Data
 from .tasks import Task
+from .texts import text_of, texts_of
 
 
 @dataclass
@@ -74,7 +75,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: D
     task = data.task
     check_room(tokenizer, arguments.max_seq_length, len(task.texts))
     examples = data.train or next(iter([*data.evaluation.values(), *data.prediction.values()]))
-    texts = [str(text) for name in task.texts for text in examples[name][:100]]
+    texts = [text_of(text) for name in task.texts for text in examples[name][:100]]
     ids = [i for text in texts for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
     if ids and set(ids) == {tokenizer.unk_token_id}:
         raise UsageError("--model_name_or_path has no usable tokenizer: every word is unknown to it")
@@ -127,7 +128,7 @@ def tokenize(
     """
 
     def encode(batch: dict[str, list]) -> dict[str, list]:
-        texts = [["" if text is None else str(text) for text in batch[name]] for name in task.texts]
+        texts = [texts_of(batch[name], examples.features[name].dtype) for name in task.texts]
         padding = "max_length" if arguments.pad_to_max_length else False
         return tokenizer(*texts, padding=padding, max_length=length, truncation=True)
 

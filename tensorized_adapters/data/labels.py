@@ -6,12 +6,15 @@ from typing import Any, Optional
 from datasets import ClassLabel, Dataset, Value
 
 from ..errors import UsageError, quoted
+from .names import find_name, name_of, shown_beside, styled_number, twins
 from .tasks import Task
+from .texts import text_of
 
 # More classes than this are told, as are more than a tenth of the rows: they may have been meant as scores.
 _MANY = 20
 # The largest part of labels that looks like gaps among numbers rather than like a class.
 _FEW = 0.05
+_AS_NUMBERS = "write numbers with a decimal point and nothing else, for example 0.5 or 1250"
 
 
 def label_names(
@@ -44,8 +47,9 @@ def _names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
     if gaps and (among_numbers or _are_few(gaps, values)):
         what = f"row {gaps[0] + 1} has the label {quoted(values[gaps[0]])}, which is neither a score nor a class"
         raise UsageError(f"{source}: {what}; correct it or remove the row")
+    _check_style(values, numbers, source)
     wholes = {int(number) for number in numbers if number is not None}
-    words = {str(value).strip() for value, number in zip(values, numbers) if number is None}
+    words = {name_of(value) for value, number in zip(values, numbers) if number is None}
     decimal = any(number is not None and _written_as_float(value) for value, number in zip(values, numbers))
     if wholes and words:
         _check_mixture(values, numbers, decimal, source)
@@ -55,7 +59,23 @@ def _names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
     if len(names) > _MANY or 2 < len(names) > len(values) / 10:
         scores = "" if words else "; scores are written as decimals, for example 3.0"
         print(f"note: {source}: the {len(values)} labels are taken for {len(names)} classes{scores}")
+    if alike := twins(names):
+        print(f"note: {source}: the classes {alike[0]} and {alike[1]} look alike and are two")
     return names
+
+
+def _check_style(values: list, numbers: list, source: str) -> None:
+    """Numbers with decimal commas, per cents or separators of thousands were meant as scores, and are no classes.
+
+    Beside names they may be names. Among numbers, a few other words would be gaps.
+    """
+    words = [row for row, number in enumerate(numbers) if number is None]
+    styled = [row for row in words if styled_number(values[row])]
+    if styled and len(words) - len(styled) <= len(values) * _FEW:
+        value = values[styled[0]]
+        what = f"row {styled[0] + 1} has the label {quoted(value)}, a number with {styled_number(value)}"
+        mend = f"{_AS_NUMBERS}, or, if these are classes, give each a name that is no number"
+        raise UsageError(f"{source}: {what}; {mend}")
 
 
 def _check_mixture(values: list, numbers: list, decimal: bool, source: str) -> None:
@@ -97,8 +117,11 @@ def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = F
     for row, value in enumerate(examples["label"], 1):
         code = _encode(value, feature, names, ids)
         if code is None:
-            what = "has no label" if _is_missing(value) or value == -1 else f"has the label {quoted(value)}"
+            shown = quoted(value) if names is None else shown_beside(value, names)
+            what = "has no label" if _is_missing(value) or value == -1 else f"has the label {shown}"
             known = "a number" if names is None else f"one of {listed(names)}"
+            if names is None and (style := styled_number(value)):
+                what, known = f"{what}, a number with {style}", f"{known}; {_AS_NUMBERS}"
             raise UsageError(f"{source}: row {row} {what}; expected {known}")
         encoded.append(code)
     kind = Value("float64") if names is None else Value("int64")
@@ -136,8 +159,8 @@ def check_variety(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) 
 
 def number_of(value: Any) -> Optional[float]:
     """An int where it is written as one, which floats of that size could not tell apart; None for nan and words."""
-    if isinstance(value, str) and "_" in value:
-        return None  # a name such as 1_0, which Python reads as 10
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        return None  # true, and a name such as 1_0, which Python reads as 10
     for kind in (int, float):
         try:
             if isinstance(value, float) and kind is int:
@@ -156,12 +179,17 @@ def _encode(value: Any, feature: Any, names: Optional[tuple[str, ...]], ids: dic
         return None if number is None else float(number)
     if isinstance(feature, ClassLabel):
         name = feature.int2str(value) if 0 <= value < feature.num_classes else None
-        return names.index(name) if name in names else None
-    name = str(value).strip()
-    number = None if name in ids else number_of(value)
+        return None if name is None else find_name(name, dict(zip(names, range(len(names)))))
+    code = ids.get(text_of(value).strip())
+    if code is not None:
+        return code
+    number = number_of(value)
     if number is not None and float(number).is_integer():
-        name = str(int(number))  # of 1.0, "01" and true
-    return ids.get(name)
+        return ids.get(str(int(number)))  # of 1.0 and "01"
+    code = find_name(text_of(value).strip(), ids)
+    if code is None and isinstance(value, bool):
+        code = ids.get(str(int(value)))  # older adapters, and GLUE's numbers, have 0 and 1 for false and true
+    return code
 
 
 def _are_few(rows: list, values: list) -> bool:

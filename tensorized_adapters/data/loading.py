@@ -91,4 +91,6 @@ def _load_raw(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[
     # Both MNLI sets come from a data set only; a file is one set, under the first split's name.
     used = {splits[0]: files[role] for role, splits in splits_by_role(arguments, wanted).items() if role in files}
     sources = {split: f"--{flag} {path}" for split, (flag, path) in used.items()}
-    return {split: read_file(path, sources[split]) for split, (_, path) in used.items()}, sources
+    return {
+        split: read_file(path, sources[split], arguments.task_name or "") for split, (_, path) in used.items()
+    }, sources

@@ -6,7 +6,9 @@ pyarrow reads past an open quote and makes timestamps of texts that are dates.
 
 import csv
 import io
+import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,17 @@ from typing import Any
 from datasets import Dataset
 
 from ..errors import UsageError, quoted
+from .official import is_cut, with_header, with_usual_names
+
+_SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
 
 
-def read_file(path: str, source: str) -> Dataset:
+def read_file(path: str, source: str, task: str = "") -> Dataset:
     """One file as strings (CSV, TSV) or as it is typed (JSON). TSV is unquoted, as GLUE's own files are.
 
     Args:
         source: what messages call it.
+        task: one of GLUE's, whose own layout is read too.
 
     Raises:
         UsageError: for what is not UTF-8, not of its format or without rows, naming the row or the line.
@@ -33,12 +39,16 @@ def read_file(path: str, source: str) -> Dataset:
         rows = [row for _, row in json_rows(text.split("\n"), source)]
     else:
         csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long; quotes are checked
-        read = tsv_rows if path.endswith(".tsv") else csv_rows
-        rows = [row for _, row in read(io.StringIO(text, newline=""), source)]
+        lines: Iterable[str] = io.StringIO(text, newline="")
+        if path.endswith(".tsv"):
+            rows = [row for _, row in tsv_rows(with_header(lines, task, source), source, task)]
+        else:
+            rows = [row for _, row in csv_rows(lines, source)]
     if not rows:
         raise UsageError(f"{source} has no rows")
     names = dict.fromkeys(name for row in rows for name in row)
-    return Dataset.from_dict({name: _column(name, [row.get(name) for row in rows], source) for name in names})
+    examples = Dataset.from_dict({name: _column(name, [row.get(name) for row in rows], source) for name in names})
+    return with_usual_names(examples, task, source)
 
 
 def _text_of(path: str, source: str) -> str:
@@ -59,15 +69,20 @@ def _text_of(path: str, source: str) -> str:
     return text
 
 
-def csv_rows(lines: Iterable[str], source: str, **dialect: Any) -> Iterator[tuple[int, dict[str, str]]]:
+def csv_rows(
+    lines: Iterable[str], source: str, task: str = "", **dialect: Any
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Each row of ``lines``, which keep their ends, with the number of the line on which it ends.
 
     A row of empty fields is a row. A blank line is one only where the header has a single column.
     """
+    if not dialect:
+        delimiter, lines = _delimiter_of(lines, source)
+        dialect = {"delimiter": delimiter}
     reader = csv.reader(lines, strict=True, **dialect)
     header: list[str] = []
     blank: list[int] = []
-    skipped = 0
+    skipped = cut = 0
     for fields in _whole_rows(reader, source):
         if not header:
             header = [name.strip() for name in fields]
@@ -76,6 +91,8 @@ def csv_rows(lines: Iterable[str], source: str, **dialect: Any) -> Iterator[tupl
                 raise UsageError(f"{source} has the column {quoted(twice[0])} twice")
         elif not fields:
             blank.append(reader.line_num)
+        elif is_cut(fields, header, task):
+            cut += 1
         elif len(fields) != len(header):
             raise UsageError(f"{source}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
         else:
@@ -86,6 +103,29 @@ def csv_rows(lines: Iterable[str], source: str, **dialect: Any) -> Iterator[tupl
             blank.clear()  # those at the end are no rows
             yield reader.line_num, dict(zip(header, fields))
     _note_skipped(skipped, source)
+    if cut:
+        print(f"note: {source}: {cut} rows with too few fields are left out, as in the hub's QQP")
+
+
+def delimiter_in(header: str) -> str:
+    """What separates the columns of a CSV file: a comma, unless its header has none, but semicolons or tabs."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    return next((mark for mark in ",;\t" if mark in bare), ",")
+
+
+def _delimiter_of(lines: Iterable[str], source: str) -> tuple[str, Iterable[str]]:
+    """The separator, with a note where it is no comma, and all of the lines again."""
+    lines, head = iter(lines), []
+    for line in lines:
+        head.append(line)
+        if line.strip():
+            break
+    delimiter = delimiter_in(head[-1]) if head else ","
+    if delimiter != ",":
+        print(
+            f"note: {source}: its header has no comma; {_SEPARATORS[delimiter]} are read as the separator of columns"
+        )
+    return delimiter, itertools.chain(head, lines)
 
 
 def _whole_rows(reader: Any, source: str) -> Iterator[list[str]]:
@@ -98,9 +138,9 @@ def _whole_rows(reader: Any, source: str) -> Iterator[list[str]]:
         raise UsageError(f"{source} cannot be parsed: {error}, in the row that begins at line {last + 1}") from None
 
 
-def tsv_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str, str]]]:
+def tsv_rows(lines: Iterable[str], source: str, task: str = "") -> Iterator[tuple[int, dict[str, str]]]:
     """As :func:`csv_rows`, without quotes."""
-    return csv_rows(lines, source, delimiter="\t", quoting=csv.QUOTE_NONE)
+    return csv_rows(lines, source, task, delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
 def json_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase, TextClassificationPipeline
 from transformers.utils import logging as transformers_logging
 
@@ -18,6 +19,7 @@ from ..data.arguments import DataTrainingArguments
 from ..data.columns import kept_columns
 from ..data.encoding import check_room
 from ..data.tasks import other_task
+from ..data.texts import text_of
 from ..errors import UsageError
 from ..saving.format import read_adapter
 from ..saving.hub import pinned
@@ -77,7 +79,22 @@ def load_pipeline(
         merge_adapters(model)
     taken = inspect.signature(model.forward).parameters
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
-    return TextClassificationPipeline(model=model.eval(), tokenizer=tokenizer, truncation=True, **options)
+    return _TextPipeline(model=model.eval(), tokenizer=tokenizer, truncation=True, **options)
+
+
+class _TextPipeline(TextClassificationPipeline):
+    """Transformers' own, which also takes numbers, true and false, and makes the text of them that training makes."""
+
+    def preprocess(self, inputs: Any, **options: Any) -> Any:
+        return super().preprocess(_as_text(inputs), **options)
+
+
+def _as_text(inputs: Any) -> Any:
+    if isinstance(inputs, dict):
+        return {name: _as_text(value) for name, value in inputs.items()}
+    if isinstance(inputs, (list, tuple)):
+        return type(inputs)(_as_text(value) for value in inputs)
+    return text_of(inputs) if isinstance(inputs, (int, float, np.generic)) else inputs
 
 
 def _kept(record: dict[str, Any], name: str, kind: type) -> Any:

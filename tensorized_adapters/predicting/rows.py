@@ -13,13 +13,20 @@ from typing import Any, BinaryIO, Optional
 from ..data.arguments import DataTrainingArguments
 from ..data.columns import kept_columns
 from ..data.labels import listed
-from ..data.readers import csv_rows, json_rows, tsv_rows
+from ..data.readers import csv_rows, delimiter_in, json_rows, tsv_rows
+from ..data.texts import text_of
 from ..errors import UsageError, quoted
 from . import FORMATS
 
 Texts = tuple[str, ...]  # of one row: a text, or two
 
 _BY_ENDING = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "text"}
+_CALLED = {
+    "jsonl": "JSON lines",
+    "csv": "CSV, since its first line names the text columns",
+    "tsv": "TSV, since its first line names the text columns",
+    "text": "plain text, tabs between its columns and without a header",
+}
 _LONGEST = 2**24  # characters of a line, and of a field: an open quote or a binary file must not fill the memory
 
 
@@ -29,7 +36,8 @@ def text_rows(path: Optional[Path], kind: Optional[str], columns: tuple[str, ...
     Args:
         path: None for standard input.
         kind: one of FORMATS; None for that of the file's ending. What has none, such as standard input, is taken for
-            JSON lines if its first line begins with a brace, else for plain text, and a line says so.
+            JSON lines if its first line begins with a brace, for a table if that line names the columns, else for
+            plain text, and a line says so.
         columns: the names of the text columns. Plain text has them in this order, between tabs, without a header.
 
     Raises:
@@ -41,7 +49,7 @@ def text_rows(path: Optional[Path], kind: Optional[str], columns: tuple[str, ...
     first = next(lines, None)
     if first is None:
         raise UsageError(f"{source} is empty")
-    kind = kind or _kind_of(path, first, source)
+    kind = kind or _kind_of(path, first, columns, source)
     lines = itertools.chain([first], lines)
     if kind == "text":
         rows = _plain(lines, columns, source)
@@ -103,16 +111,26 @@ def _lines(file: BinaryIO, source: str) -> Iterator[str]:
         yield line
 
 
-def _kind_of(path: Optional[Path], first: str, source: str) -> str:
+def _kind_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
     if path is not None and path.suffix.lower() in _BY_ENDING:
         return _BY_ENDING[path.suffix.lower()]
     if path is not None and stat.S_ISREG(os.stat(path).st_mode):
         known = ", ".join(_BY_ENDING)
         raise UsageError(f"{source} has none of the endings {known}; --format says what it is: {', '.join(FORMATS)}")
-    kind = "jsonl" if first.lstrip().startswith("{") else "text"
-    name = "JSON lines" if kind == "jsonl" else "plain text, tabs between its columns and without a header"
-    print(f"note: {source} is taken for {name}; --format says otherwise", file=sys.stderr)
+    kind = "jsonl" if first.lstrip().startswith(("{", "[{")) else _table_of(first, columns) or "text"
+    print(f"note: {source} is taken for {_CALLED[kind]}; --format says otherwise", file=sys.stderr)
     return kind
+
+
+def _table_of(first: str, columns: tuple[str, ...]) -> str:
+    """ "tsv" or "csv" if the first line is a header with these columns, else nothing."""
+    if set(columns) <= {name.strip() for name in first.split("\t")} and "\t" in first:
+        return "tsv"
+    try:
+        header = next(csv.reader([first], strict=True, delimiter=delimiter_in(first)), [])
+    except csv.Error:  # a text with a quote in it
+        return ""
+    return "csv" if set(columns) <= {name.strip() for name in header} else ""
 
 
 def _plain(lines: Iterable[str], columns: tuple[str, ...], source: str) -> Iterator[Texts]:
@@ -121,7 +139,7 @@ def _plain(lines: Iterable[str], columns: tuple[str, ...], source: str) -> Itera
         if len(texts) != len(columns):
             raise UsageError(
                 f"{source}: line {number} has {len(texts)} columns between tabs, the adapter takes "
-                f"{len(columns)} ({listed(columns)})"
+                f"{len(columns)} ({listed(columns)}); --format csv reads a table with a header"
             )
         _check_texts(texts, columns, number, source)
         yield texts
@@ -142,7 +160,7 @@ def _chosen(rows: Iterable[tuple[int, dict[str, Any]]], columns: tuple[str, ...]
             if not told and any(isinstance(value, (int, float)) for value in values):
                 print(f"note: {source}: line {number} holds a number, which is read as text", file=sys.stderr)
                 told = True
-            values = tuple(str(value) if isinstance(value, (int, float)) else value for value in values)
+            values = tuple(text_of(value) if isinstance(value, (int, float)) else value for value in values)
         _check_texts(values, columns, number, source)
         yield values
 

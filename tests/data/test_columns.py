@@ -128,3 +128,16 @@ def test_notes_of_other_makers_are_no_columns(capsys, tmp_path, notes):
     saved = {"problem_type": "regression", "notes": notes}
     assert columns_of(tmp_path, ("a", "label"), saved=saved) == (("a",), [0, 1] * 3)
     assert "text from 'a', scores from 'label'" in capsys.readouterr().out
+
+
+def test_a_name_with_a_comma_is_quoted(tmp_path):
+    header, rows = ("a, b", "c", "label"), [(f"x {i}", f"y {i}", i % 2) for i in range(6)]
+    assert columns_of(tmp_path, header, rows, text_columns='"a, b"')[0] == ("a, b",)
+    assert columns_of(tmp_path, header, rows, text_columns='c, "a, b"')[0] == ("c", "a, b")
+    assert DataTrainingArguments(text_columns='"say ""x"", y"').texts == ('say "x", y',)
+    with pytest.raises(UsageError, match="--text_columns must be .* a name with a comma stands in double quotes"):
+        DataTrainingArguments(text_columns="a, b,c")
+    with pytest.raises(
+        UsageError, match='cannot be read; a name with a comma stands in double quotes, as in .*"A, B"'
+    ):
+        DataTrainingArguments(text_columns='"a, b')

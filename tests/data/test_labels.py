@@ -115,3 +115,92 @@ def test_glue_label_names_and_numbers_are_the_same_labels(tmp_path):
         for path in (named, numbered)
     ]
     assert ids[0] == ids[1] == [i % 2 for i in range(8)]
+
+
+def labelled(tmp_path, train, dev=None, saved=None, name="train.csv", **arguments):
+    """The classes, and the labels of both sets."""
+    paths = {}
+    for split, labels in (("train", train), ("validation", dev)):
+        if labels is not None:
+            path = tmp_path / f"{split}-{name}"
+            rows = [(f"text {i}", label) for i, label in enumerate(labels)]
+            if path.suffix == ".jsonl":
+                path.write_text("".join(json.dumps(dict(zip(("text", "label"), row))) + "\n" for row in rows))
+            else:
+                write_rows(path, rows, ("text", "label"), "\t" if path.suffix == ".tsv" else ",")
+            paths[f"{split}_file"] = str(path)
+    wanted = {"train"} if dev is None else {"train", "evaluation"} if train is not None else {"evaluation"}
+    data = load_data(DataTrainingArguments(**paths, **arguments), wanted, saved)
+    sets = [*([data.train] if data.train else []), *data.evaluation.values()]
+    return data.task.labels, *[examples["label"][:] for examples in sets]
+
+
+@pytest.mark.parametrize(
+    "labels, row, shown, style",
+    [
+        (["0,0", "0,5", "1,0"], 1, "'0,0'", "a comma"),
+        (["0", "0,5", "1"], 2, "'0,5'", "a comma"),
+        (["0.25", "0,5", "1"], 2, "'0,5'", "a comma"),
+        (["0%", "10%", "20 %"], 1, "'0%'", "a per cent sign"),
+        (["1,000", "1,250"], 1, "'1,000'", "a comma"),
+        (["1.000,5", "2"], 1, "'1.000,5'", "a comma"),
+        (["500", "1 250"], 2, "'1 250'", "separators of thousands"),
+        (["500", "1.250.000"], 2, "'1.250.000'", "separators of thousands"),
+        (["0.5", "\u22120.5"], 2, "'\u22120.5'", "a typographic minus"),
+    ],
+)
+def test_numbers_in_another_style_are_no_classes(tmp_path, labels, row, shown, style):
+    with pytest.raises(UsageError, match=re.escape(f"row {row} has the label {shown}, a number with {style}; write")):
+        labelled(tmp_path, labels * 6, name="train.tsv")
+
+
+def test_names_beside_which_a_per_cent_stands_are_names(tmp_path):
+    assert labelled(tmp_path, ["10%", "unknown", "20%"] * 6)[0] == ("10%", "20%", "unknown")
+
+
+def test_scores_of_an_adapter_and_of_a_task_name_the_comma(tmp_path):
+    saved = {"problem_type": "regression", "notes": {}}
+    message = re.escape("row 2 has the label '0,5', a number with a comma; expected a number; write numbers with a")
+    with pytest.raises(UsageError, match=message):
+        labelled(tmp_path, None, ["0.5", "0,5"], saved)
+
+
+def saved_with(*names):
+    return {
+        "problem_type": "single_label_classification",
+        "num_labels": len(names),
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "notes": {},
+    }
+
+
+def test_true_and_false_keep_their_names_in_every_format(tmp_path):
+    assert labelled(tmp_path, [False, True] * 2, [True, False], name="a.jsonl") == (
+        ("false", "true"),
+        [0, 1, 0, 1],
+        [1, 0],
+    )
+    saved = saved_with("false", "true")
+    assert labelled(tmp_path, None, ["False", "True", "TRUE", "false"], saved)[1] == [0, 1, 1, 0]
+    assert labelled(tmp_path, ["False", "True"])[0] == ("False", "True")
+    saved = saved_with("False", "True")
+    assert labelled(tmp_path, None, [True, False], saved, name="b.jsonl")[1] == [1, 0]
+    # An adapter that was saved with numbers for names still takes them.
+    assert labelled(tmp_path, None, [True, False], saved_with("0", "1"), name="b.jsonl")[1] == [1, 0]
+
+
+def test_labels_are_compared_in_nfc(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    assert labelled(tmp_path, [composed, "the"] * 2, [apart, "the"]) == ((composed, "the"), [0, 1, 0, 1], [0, 1])
+    assert labelled(tmp_path, [composed, "the", apart])[:2] == ((composed, "the"), [0, 1, 0])
+    assert labelled(tmp_path, None, [composed, apart], saved_with(apart, "the"))[1] == [0, 0]
+
+
+def test_what_differs_invisibly_is_shown_escaped(capsys, tmp_path):
+    with pytest.raises(UsageError, match=re.escape(r"has the label 'p\u043es', which only looks like 'pos'")):
+        labelled(tmp_path, ["pos", "neg"] * 2, ["p\u043es", "neg"])
+    with pytest.raises(UsageError, match=re.escape(r"has the label 'pos\u200b', which only looks like 'pos'")):
+        labelled(tmp_path, ["pos", "neg"] * 2, ["pos\u200b", "neg"])
+    capsys.readouterr()
+    assert len(labelled(tmp_path, ["pos", "neg", "pos\u200b", "neg"])[0]) == 3
+    assert r"the classes 'pos' and 'pos\u200b' look alike and are two" in capsys.readouterr().out

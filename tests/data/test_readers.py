@@ -109,3 +109,20 @@ def test_what_is_no_regular_file_is_not_opened(capsys, flags, tmp_path, kind):
         path.mkdir()
     error = refused(capsys, argv(flags, train_file=path), flags["output_dir"])
     assert f"--train_file {path} is no regular file" in error
+
+
+@pytest.mark.parametrize("mark, said", [(";", "semicolons (;) are read"), ("\t", "tabs are read"), (",", None)])
+def test_another_separator_is_read_and_said(capsys, tmp_path, mark, said):
+    text = f'"text"{mark}more\n"great fun, 0{mark} really, yes"{mark}neg\na{mark}b\n'
+    assert texts_of(tmp_path / "a.csv", b"\xef\xbb\xbf" + text.encode(), "text,more") == [
+        (f"great fun, 0{mark} really, yes", "neg"),
+        ("a", "b"),
+    ]
+    out = capsys.readouterr().out
+    assert (f"a.csv: its header has no comma; {said} as the separator" in out) if said else "separator" not in out
+
+
+def test_a_semicolon_among_commas_is_part_of_a_name(capsys, tmp_path):
+    assert texts_of(tmp_path / "a.csv", 'text,b;c\n"a",b\n') == [("a",)]
+    assert texts_of(tmp_path / "b.csv", '"te;xt"\na;b\n', "te;xt") == [("a;b",)]
+    assert "separator" not in capsys.readouterr().out

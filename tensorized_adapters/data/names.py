@@ -1,0 +1,80 @@
+"""How labels are written: the name of a value, names that only look alike, and numbers in another country's style."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Any, Optional
+
+from ..errors import quoted
+from .texts import text_of
+
+# A comma as the decimal point, separators of thousands, per cents, and the typographic minus.
+_STYLED = re.compile(
+    r"[+\-\u2212]?(?:\d{1,3}(?:[.,'\u2019 \u00a0\u202f]\d{3})+(?:[.,]\d+)?|\d*,\d+|\d+(?:\.\d+)?|\.\d+)(?:\s*%)?"
+)
+# Letters of other scripts that look like Latin ones.
+_LOOKALIKES = str.maketrans("АВЕКМНОРСТХасеорхуіѕјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTXaceopxyisjABEZHIKMNOPTYXo")
+
+
+def name_of(value: Any) -> str:
+    """A label as the name of a class: composed characters (NFC), so that two ways to write an accent are one name."""
+    return unicodedata.normalize("NFC", text_of(value).strip())
+
+
+def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
+    """The class of a name: as it is written, else in NFC, else true and false in any case."""
+    if name in ids:
+        return ids[name]
+    keys = (name_of, _truth)
+    for key in keys:
+        for known, code in ids.items():
+            if key(name) is not None and key(known) == key(name):
+                return code
+    return None
+
+
+def styled_number(value: Any) -> str:
+    """How a number is written that Python does not read: "a comma", "a per cent sign"; empty for anything else."""
+    if not isinstance(value, str) or not _STYLED.fullmatch(value.strip()):
+        return ""
+    text = value.strip()
+    if text.endswith("%"):
+        return "a per cent sign"
+    if "," in text:
+        return "a comma"
+    if text.startswith("\u2212"):
+        return "a typographic minus"
+    return "separators of thousands" if re.search(r"[^\d.+\-]|\..*\.", text) else ""
+
+
+def shown_beside(value: Any, names: Iterable[str]) -> str:
+    """The label for a message: escaped where it only looks like one of ``names``, and then with that one."""
+    text = text_of(value)
+    twin = next((name for name in names if name != text and _looks(name) == _looks(text)), None)
+    if twin is None:
+        return quoted(value)
+    return f"{_escaped(text)}, which only looks like {_escaped(twin)}"
+
+
+def twins(names: Iterable[str]) -> Optional[tuple[str, str]]:
+    """The first two names that look alike, escaped."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(_looks(name), name)
+        if other != name:
+            return _escaped(other), _escaped(name)
+    return None
+
+
+def _truth(name: str) -> Optional[str]:
+    return name.lower() if name.lower() in ("true", "false") else None
+
+
+def _looks(name: str) -> str:
+    """What is seen of a name: no blanks or invisible characters, one form of each letter."""
+    text = unicodedata.normalize("NFKC", name).translate(_LOOKALIKES)
+    return "".join(c for c in text if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc"))
+
+
+def _escaped(text: str) -> str:
+    return ascii(text if len(text) <= 40 else text[:40] + "...")

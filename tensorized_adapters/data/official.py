@@ -1,0 +1,43 @@
+"""The TSV files of the nine tasks as GLUE's own server gives them, under the names of columns that the hub has.
+
+QNLI, RTE, SST-2 and WNLI have the same names in both.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+from datasets import Dataset
+
+_COLUMNS = {
+    "mnli": {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
+    "mrpc": {"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"},
+    "qqp": {"is_duplicate": "label"},
+    "stsb": {"score": "label"},
+}
+_COLA = ("source", "label", "judgement", "sentence")
+
+
+def with_header(lines: Iterable[str], task: str, source: str) -> Iterator[str]:
+    """The lines of a TSV file, with the header that CoLA's training and development sets lack."""
+    lines = iter(lines)
+    head = list(itertools.islice(lines, 1))
+    fields = head[0].rstrip("\r\n").split("\t") if head else []
+    if task == "cola" and len(fields) == len(_COLA) and fields[1].strip() in ("0", "1"):
+        print(f"note: {source} is read in GLUE's own layout, without a header: {', '.join(_COLA)}")
+        head.insert(0, "\t".join(_COLA) + "\n")
+    return itertools.chain(head, lines)
+
+
+def with_usual_names(examples: Dataset, task: str, source: str) -> Dataset:
+    """The columns of GLUE's own files under the hub's names, where the file has none of these."""
+    given = _COLUMNS.get(task, {})
+    present = {old: new for old, new in given.items() if old in examples.column_names}
+    if not present or set(given.values()) & set(examples.column_names):
+        return examples
+    print(f"note: {source} is read in GLUE's own layout: {', '.join(f'{b} from {a!r}' for a, b in present.items())}")
+    return examples.rename_columns(present)
+
+
+def is_cut(fields: list[str], header: list[str], task: str) -> bool:
+    """Whether a row is one of the few damaged ones in GLUE's own QQP files, which its reference loader leaves out."""
+    return task == "qqp" and "is_duplicate" in header and 0 < len(fields) < len(header)

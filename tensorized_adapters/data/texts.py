@@ -1,0 +1,38 @@
+"""The text of a value: the one place that decides how numbers, true and false become text.
+
+Training, evaluation and predictions read the same value from different places: a column of decimals holds 1 as 1.0, a
+line of JSON holds it as 1. All of them must give the model the same tokens.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+_EXACT = 2**53  # a decimal below this holds every whole number exactly
+
+
+def text_of(value: Any) -> str:
+    """A string as it is, whole numbers without decimals, true and false as in JSON; nothing for what is missing."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, np.floating) and not isinstance(value, float):
+        value = float(str(value))  # the shortest decimal of a narrow type: 0.1, not 0.10000000149
+    if isinstance(value, float):
+        if math.isnan(value):  # how pandas writes a missing value into a column of numbers
+            return ""
+        if value.is_integer() and abs(value) < _EXACT:
+            return str(int(value))
+    return str(value)
+
+
+def texts_of(values: list, dtype: str) -> list[str]:
+    """The texts of a column whose type in Arrow is ``dtype``, whose values `datasets` has widened to Python's."""
+    if dtype in ("float32", "float16", "halffloat", "float"):
+        narrow = np.float32 if dtype in ("float32", "float") else np.float16
+        return [text_of(None if value is None else narrow(value)) for value in values]
+    return [text_of(value) for value in values]

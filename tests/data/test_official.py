@@ -1,0 +1,92 @@
+"""GLUE's own TSV files of the nine tasks, whose columns differ from the hub's, are read as they are."""
+
+import pytest
+
+from tensorized_adapters import UsageError
+from tensorized_adapters.data.arguments import DataTrainingArguments
+from tensorized_adapters.data.loading import load_data
+from tensorized_adapters.data.tasks import TASKS
+
+# The headers of training and test sets; ONE and TWO mark the texts, and LABEL the label.
+LAYOUTS = {
+    "cola": (None, "index\tsentence"),
+    "mnli": (
+        "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\t"
+        "sentence2_parse\tsentence1\tsentence2\tlabel1\tgold_label",
+        "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\t"
+        "sentence2_parse\tsentence1\tsentence2",
+    ),
+    "mrpc": ("Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", "index\t#1 ID\t#2 ID\t#1 String\t#2 String"),
+    "qnli": ("index\tquestion\tsentence\tlabel", "index\tquestion\tsentence"),
+    "qqp": ("id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate", "id\tquestion1\tquestion2"),
+    "rte": ("index\tsentence1\tsentence2\tlabel", "index\tsentence1\tsentence2"),
+    "sst2": ("sentence\tlabel", "index\tsentence"),
+    "stsb": (
+        "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore",
+        "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2",
+    ),
+    "wnli": ("index\tsentence1\tsentence2\tlabel", "index\tsentence1\tsentence2"),
+}
+ONE = ("question", "question1", "sentence1", "#1 String")
+TWO = ("question2", "sentence2", "#2 String")
+LABEL = ("label", "gold_label", "Quality", "is_duplicate", "score")
+NAMED = ("mnli", "qnli", "rte")  # their files hold the names of labels
+
+
+def written(path, task, header, count=6):
+    """A file, and the texts and labels that it holds."""
+    labels, lines, expected, values = TASKS[task].labels, [], [], []
+    for i in range(count):
+        texts, number = (f'the "first {i}', f"second {i}")[: len(TASKS[task].texts)], i % len(labels or "ab")
+        label = labels[number] if task in NAMED else f"{i / 5:.3f}" if labels is None else str(number)
+        if header is None:
+            lines.append(f"gj04\t{label}\t{'' if number else '*'}\t{texts[0]}")
+        else:
+            second = TWO if task != "qnli" else ("sentence",)
+            row = []
+            for name in header.split("\t"):
+                of_text = name in ONE or (name == "sentence" and task != "qnli")
+                row.append(
+                    texts[0] if of_text else texts[1] if name in second else label if name in LABEL else f"x{i}"
+                )
+            lines.append("\t".join(row))
+        expected.append(texts)
+        values.append(i / 5 if labels is None else number)
+    path.write_text("\n".join([*([header] if header else []), *lines]) + "\n")
+    return expected, values
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_official_layout_of_every_task(tmp_path, task):
+    train, test = tmp_path / "train.tsv", tmp_path / "test.tsv"
+    (texts, labels), (test_texts, _) = (written(path, task, h) for path, h in zip((train, test), LAYOUTS[task]))
+    arguments = DataTrainingArguments(
+        task_name=task, train_file=str(train), validation_file=str(train), test_file=str(test)
+    )
+    data = load_data(arguments, {"train", "evaluation", "prediction"})
+    sets = [data.train, *data.evaluation.values(), *data.prediction.values()]
+    for examples, expected in zip(sets, (texts, texts, test_texts), strict=True):
+        assert [tuple(row[name] for name in TASKS[task].texts) for row in examples] == expected
+    assert data.train["label"][:] == pytest.approx(labels)
+
+
+def test_damaged_rows_of_qqp_are_left_out_and_counted(capsys, tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_text(f"{LAYOUTS['qqp'][0]}\n0\t1\t2\ta\tb\t1\n1\t3\t4\tcut\n2\t5\t6\tc\td\t0\n")
+    data = load_data(DataTrainingArguments(task_name="qqp", train_file=str(path)), {"train"})
+    assert data.train["question1"][:] == ["a", "c"] and data.train["label"][:] == [1, 0]
+    assert "1 rows with too few fields are left out" in capsys.readouterr().out
+
+
+def test_a_header_and_the_hubs_names_go_first(capsys, tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_text("sentence\tlabel\ta\tb\nx\t1\t2\t3\ny\t0\t2\t3\n")
+    data = load_data(DataTrainingArguments(task_name="cola", train_file=str(path)), {"train"})
+    assert data.train["sentence"][:] == ["x", "y"] and "layout" not in capsys.readouterr().out
+
+
+def test_a_missing_column_of_a_task_is_refused_without_a_circle(tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_text("sentence\tgold\nx\t1\ny\t0\n")
+    with pytest.raises(UsageError, match="needs sentence and label; rename the columns, or give .* without --task_n"):
+        load_data(DataTrainingArguments(task_name="sst2", train_file=str(path)), {"train"})

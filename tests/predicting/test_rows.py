@@ -1,0 +1,46 @@
+"""How rows to predict are read: separators, and the format of what comes without a name."""
+
+import io
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tensorized_adapters import UsageError
+from tensorized_adapters.predicting.rows import text_rows
+
+
+def test_another_separator_is_read_and_said(capsys, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('text;label\n"great fun, 0; yes";neg\nb;c\n')
+    assert list(text_rows(path, None, ("text",))) == [("great fun, 0; yes",), ("b",)]
+    assert "a.csv: its header has no comma; semicolons (;) are read" in capsys.readouterr().out
+
+
+def from_stdin(monkeypatch, text, columns):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+    return list(text_rows(None, None, columns))
+
+
+@pytest.mark.parametrize(
+    "text, columns, rows, kind",
+    [
+        ('text,label\n"a, b",x\n', ("text",), [("a, b",)], "CSV"),
+        ('\ufeff"text"\r\n"a, b"\r\nc\r\n', ("text",), [("a, b",), ("c",)], "CSV"),
+        ("label;two;one\nx;b;a\n", ("one", "two"), [("a", "b")], "CSV"),
+        ('one,"two, too"\na,b\n', ("one", "two, too"), [("a", "b")], "CSV"),
+        ('one\ttwo\n"a\tb\n', ("one", "two"), [('"a', "b")], "TSV"),
+        ('a "text", said\nb\n', ("text",), [('a "text", said',), ("b",)], "plain text"),
+        ("the text\nb\n", ("text",), [("the text",), ("b",)], "plain text"),
+    ],
+)
+def test_a_stream_is_known_by_its_first_line(capsys, monkeypatch, text, columns, rows, kind):
+    assert from_stdin(monkeypatch, text, columns) == rows
+    assert f"note: standard input is taken for {kind}" in capsys.readouterr().err
+
+
+def test_a_stream_of_another_header_is_refused_with_the_flag(monkeypatch):
+    with pytest.raises(UsageError, match=r"takes 2 \(one, two\); --format csv reads a table with a header"):
+        from_stdin(monkeypatch, "first,second\na,b\n", ("one", "two"))
+    with pytest.raises(UsageError, match="standard input is a JSON list"):
+        from_stdin(monkeypatch, '[{"one": "a"}]\n', ("one",))

@@ -1,0 +1,99 @@
+"""A value that is no string gives the same tokens in training, in evaluation and in every kind of prediction."""
+
+import io
+import json
+import sys
+from types import SimpleNamespace
+
+import datasets
+import numpy as np
+import pytest
+from datasets import Dataset
+from transformers import AutoTokenizer
+
+from tensorized_adapters import load_pipeline
+from tensorized_adapters.data.arguments import DataTrainingArguments
+from tensorized_adapters.data.encoding import tokenize
+from tensorized_adapters.data.loading import load_data
+from tensorized_adapters.data.texts import text_of
+from tensorized_adapters.predicting.rows import text_rows
+
+COLUMNS = {
+    "numbers": [0.5, 1, 2, 3.5],
+    "whole": [1, 2, 3, 2**60],
+    "large": [1e20, 0.1, -0.0, 1e-7],
+    "truth": [True, False, True, True],
+}
+
+
+def tokens_of(tokenizer, **arguments):
+    arguments = DataTrainingArguments(text_columns="text", **arguments)
+    data = load_data(arguments, {"train", "evaluation"} if arguments.validation_file else {"train"})
+    sets = [data.train, *data.evaluation.values()]
+    return [tokenize(examples, data.task, tokenizer, arguments, 32)["input_ids"][:] for examples in sets]
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_every_reader_makes_the_same_text(base, monkeypatch, tmp_path, kind):
+    values = COLUMNS[kind]
+    rows = [{"text": value, "label": ("no", "yes")[i % 2]} for i, value in enumerate(values)]
+    path, folder, listing = tmp_path / "a.jsonl", tmp_path / "folder", tmp_path / "a.json"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    listing.write_text(json.dumps(rows))
+    folder.mkdir()
+    Dataset.from_list([row | {"text": type(values[0])(row["text"])} for row in rows]).to_parquet(
+        folder / "train.parquet"
+    )
+    read = [texts[0] for texts in text_rows(path, None, ("text",))]
+    assert read == [text_of(value) for value in values]
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(path.read_bytes())))
+    assert [texts[0] for texts in text_rows(None, None, ("text",))] == read
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    expected = tokenizer(read)["input_ids"]
+    seen = []
+    monkeypatch.setattr(
+        type(tokenizer), "__call__", lambda self, *texts, **_: seen.append(texts) or {"input_ids": expected}
+    )
+    tokens_of(tokenizer, train_file=str(path), validation_file=str(listing))
+    tokens_of(tokenizer, dataset_name=str(folder))
+    assert seen == [(read,)] * 3
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (1.0, "1"),
+        (1, "1"),
+        (0.5, "0.5"),
+        (1e300, "1e+300"),
+        (np.float32(0.1), "0.1"),
+        (np.float64(0.1), "0.1"),
+        (np.int64(3), "3"),
+        (True, "true"),
+        (float("nan"), ""),
+        (None, ""),
+        ("1.0", "1.0"),
+    ],
+)
+def test_text_of(value, text):
+    assert text_of(value) == text
+
+
+def test_a_narrow_column_has_the_shortest_decimals(base, monkeypatch, tmp_path):
+    features = datasets.Features({"text": datasets.Value("float32"), "label": datasets.Value("string")})
+    Dataset.from_dict({"text": [0.1, 2.0, None], "label": ["a", "b", "a"]}, features=features).to_parquet(
+        tmp_path / "train.parquet"
+    )
+    tokenizer, seen = AutoTokenizer.from_pretrained(base), []
+    monkeypatch.setattr(
+        type(tokenizer), "__call__", lambda self, *texts, **_: seen.append(texts) or {"input_ids": [[1], [1], [1]]}
+    )
+    tokens_of(tokenizer, dataset_name=str(tmp_path))
+    assert seen == [(["0.1", "2", ""],)]
+
+
+def test_the_pipeline_takes_values_as_training_does(places):
+    pipeline = load_pipeline(places / "single" / "adapter", device="cpu")
+    ids = [pipeline.preprocess(value)["input_ids"].tolist() for value in (1.0, 1, "1", {"text": 1.0})]
+    assert ids[0] == ids[1] == ids[2] == ids[3]
+    assert pipeline([1.0, True]) == pipeline(["1", "true"])
