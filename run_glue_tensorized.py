@@ -80,7 +80,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from transformers import DataCollatorWithPadding, default_data_collator, set_seed
 
     from tensorized_adapters.adaptation.parameters import count_trained
-    from tensorized_adapters.backbone import loading
+    from tensorized_adapters.backbone import loading, trained_heads
     from tensorized_adapters.backbone.parts import skeleton
     from tensorized_adapters.data import encoding
     from tensorized_adapters.data.loading import load_data
@@ -124,6 +124,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
         # Pre-trained model
         run.now("loading the model")
+        head_labels = trained_heads.labels_of_head(config)  # before the task's labels take their place
         model, newly_initialized = loading.load_model(model_args, config, task, run_args.new_head)
 
         # Adapters
@@ -132,6 +133,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             if run_args.new_head:
                 arguments.notes.append(encoding.kept_and_new(model, arguments.saved))
         else:
+            if line := trained_heads.fit_head_(model, head_labels, newly_initialized):
+                arguments.notes.append(line)
             add_adapters(model, adapter_config, newly_initialized)
         if (run_args.new_head or not run_args.adapter_path) and run.resolved["head_start"] == "label_prior":
             applied = loading.set_label_prior_(model, data.train["label"], newly_initialized)
