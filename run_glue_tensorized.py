@@ -117,7 +117,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         for line in loading.agree_on_padding(tokenizer, config):
             print(f"note: {line}")
         run.now("reading the data")
-        data = load_data(data_args, used_roles(training_args), None if run_args.new_head else arguments.saved)
+        saved = None if run_args.new_head else arguments.saved
+        data = load_data(data_args, used_roles(training_args), saved, training_args.seed)
         task = data.task
         encoding.check_tokenizer(tokenizer, data, data_args)
         check_training(arguments, data, tokenizer, without_weights)

@@ -33,9 +33,9 @@ def draw_head_(model: PreTrainedModel, new: set[str]) -> None:
 def fit_head_(model: PreTrainedModel, labels: tuple[Sequence[str], Optional[str]], new: set[str]) -> Optional[str]:
     """Let row i of a trained head stand for the model's label i, in place.
 
-    Labels of equal names (in any case, with blanks, ``_`` or ``-`` between words) keep their rows. A head without names
-    (LABEL_0, LABEL_1, ...) and data whose labels are the ids 0, 1, ... keep the order of the rows, which is then a
-    guess. Any other head is of another task, and is drawn anew.
+    Labels of equal names (in any case, with blanks, ``_`` or ``-`` between words) keep their rows. A head without
+    names (LABEL_0, LABEL_1, ...) and data whose labels are the ids 0, 1, ... keep the order of the rows, which is then
+    a guess. Any other head is of another task, and is drawn anew.
 
     Args:
         model: with the data's labels in its configuration.
@@ -61,15 +61,15 @@ def fit_head_(model: PreTrainedModel, labels: tuple[Sequence[str], Optional[str]
         for _, parameter in layer:
             parameter.copy_(parameter[order])
         return (
-            f"the trained head of --model_name_or_path has its labels in the order {_listed(there)}; its rows were put "
-            f"in the data's order, {_listed(here)}"
+            f"the trained head of --model_name_or_path has its labels in the order {_listed(there)}; its rows "
+            f"were put in the data's order, {_listed(here)}"
         )
     ids = [str(i) for i in range(len(here))]
     if problem != "regression" and len(there) == len(here) and ids in (_plain(there), _plain(here)):
         pairs = [f"{theirs} is {ours}" for theirs, ours in zip(there, here)]
         return (
-            f"the trained head of --model_name_or_path is kept with its rows in their order: {_listed(pairs)}; if that "
-            "is wrong, correct id2label in its config.json"
+            f"the trained head of --model_name_or_path is kept with its rows in their order: {_listed(pairs)}; if "
+            "that is wrong, correct id2label in its config.json"
         )
     draw_head_(model, new)
     return (
