@@ -128,6 +128,31 @@ def test_a_base_that_changed_after_a_save_has_another_fingerprint(tmp_path, base
         load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "two")
 
 
+@pytest.mark.parametrize("way", ["data", "detach", "numpy", "in inference mode"])
+def test_every_way_of_changing_the_base_is_seen_by_the_next_save(tmp_path, base, way):
+    """Also those that autograd's version counter does not count."""
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG)
+    save_adapter(model, tmp_path / "one")
+    before = AutoModelForSequenceClassification.from_pretrained(base)
+    weight = model.bert.encoder.layer[0].attention.self.query.weight
+    if way == "data":
+        weight.data.mul_(2)
+    elif way == "detach":
+        weight.detach()[0, 0] += 1
+    elif way == "numpy":
+        weight.detach().numpy()[3, :] = 0.5
+    else:
+        with torch.inference_mode():
+            weight.data.mul_(-1)
+    save_adapter(model, tmp_path / "two")
+    load_adapter(before, tmp_path / "one")
+    with pytest.raises(UsageError, match="another base model"):
+        load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "two")
+    with pytest.raises(UsageError, match="another base model"):
+        load_adapter(model, tmp_path / "one")
+    load_adapter(model, tmp_path / "two")
+
+
 def test_saving_does_not_depend_on_requires_grad(tmp_path, base):
     model = trained(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG))
     save_adapter(model.requires_grad_(False), tmp_path)
