@@ -14,7 +14,6 @@ if __name__ == "__main__":
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,9 +219,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     if training_args.do_train:
         run.doing = "training"
         trainer.add_callback(AfterFirstStep(run.note_memory))
-        began = time.time()
+        # An earlier start that was killed left no seconds in the record, but those of its training in the checkpoint
+        run.seconds_before = max(run.seconds_before, trainer.time.before)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        run.record["train_seconds"] = round(time.time() - began, 3)
+        run.record["train_seconds"] = trainer.time.total()
         run.record["step_losses"] = trainer.losses.values
         if trainer.collapsed_at_step is not None:
             run.record["collapsed_at_step"] = trainer.collapsed_at_step
