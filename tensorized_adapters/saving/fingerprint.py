@@ -61,6 +61,11 @@ def is_base(
     return theirs.shape == ours.shape and np.allclose(theirs, ours, rtol=_SHARE, atol=_STEP, equal_nan=True)
 
 
+def token_count(model: PreTrainedModel) -> int:
+    """How many tokens the model has embeddings for; ``resize_token_embeddings`` makes another base model of it."""
+    return model.get_input_embeddings().weight.shape[0]
+
+
 def base_fingerprint(
     model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = (), precision: Optional[str] = None
 ) -> str:
