@@ -14,7 +14,6 @@ if __name__ == "__main__":
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +79,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from transformers import DataCollatorWithPadding, default_data_collator, set_seed
 
     from tensorized_adapters.adaptation.parameters import count_trained
-    from tensorized_adapters.backbone import loading
+    from tensorized_adapters.backbone import loading, trained_heads
     from tensorized_adapters.backbone.parts import skeleton
     from tensorized_adapters.data import encoding
     from tensorized_adapters.data.loading import load_data
@@ -117,13 +116,15 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         for line in loading.agree_on_padding(tokenizer, config):
             print(f"note: {line}")
         run.now("reading the data")
-        data = load_data(data_args, used_roles(training_args), None if run_args.new_head else arguments.saved)
+        saved = None if run_args.new_head else arguments.saved
+        data = load_data(data_args, used_roles(training_args), saved, training_args.seed)
         task = data.task
         encoding.check_tokenizer(tokenizer, data, data_args)
         check_training(arguments, data, tokenizer, without_weights)
 
         # Pre-trained model
         run.now("loading the model")
+        head_labels = trained_heads.labels_of_head(config)  # before the task's labels take their place
         model, newly_initialized = loading.load_model(model_args, config, task, run_args.new_head)
 
         # Adapters
@@ -132,6 +133,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             if run_args.new_head:
                 arguments.notes.append(encoding.kept_and_new(model, arguments.saved))
         else:
+            if line := trained_heads.fit_head_(model, head_labels, newly_initialized):
+                arguments.notes.append(line)
             add_adapters(model, adapter_config, newly_initialized)
         if (run_args.new_head or not run_args.adapter_path) and run.resolved["head_start"] == "label_prior":
             applied = loading.set_label_prior_(model, data.train["label"], newly_initialized)
@@ -216,9 +219,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     if training_args.do_train:
         run.doing = "training"
         trainer.add_callback(AfterFirstStep(run.note_memory))
-        began = time.time()
+        # An earlier start that was killed left no seconds in the record, but those of its training in the checkpoint
+        run.seconds_before = max(run.seconds_before, trainer.time.before)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        run.record["train_seconds"] = round(time.time() - began, 3)
+        run.record["train_seconds"] = trainer.time.total()
         run.record["step_losses"] = trainer.losses.values
         if trainer.collapsed_at_step is not None:
             run.record["collapsed_at_step"] = trainer.collapsed_at_step

@@ -14,7 +14,7 @@ sweep() { # sweep NAME FLAGS...: into OUTPUT_DIR/NAME; later flags win, so these
   local name=$1
   shift
   "$python" -m tensorized_adapters sweep --output_dir "$output/$name" --glue_path "$glue" --model_name_or_path "$model" \
-    --tasks cola,stsb,mrpc --max_train_samples 1000 --num_train_epochs 10 --per_device_train_batch_size 32 \
+    --tasks cola,stsb,mrpc --max_train_samples 1000 --shuffle_train_dataset False --num_train_epochs 10 --per_device_train_batch_size 32 \
     --max_seq_length 128 --bf16 --save_strategy steps --save_steps 80 --cpus_per_trial 1 --no_report \
     --do_train --do_eval "$@" "${further[@]}"
 }

@@ -32,7 +32,6 @@ class Adaptation:
     off: bool = False  # within adapters_off(model)
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
     switched_off: bool = False  # what was inserted does not compute: within adapters_off or updates_off(model)
-    fingerprint: Optional[tuple[list, str]] = field(default=None, repr=False)  # see fingerprint.py
 
     @property
     def config(self) -> AdapterConfig:

@@ -20,6 +20,7 @@ from ..errors import UsageError, quoted
 from .architectures import ARCHITECTURES
 from .arguments import ModelArguments
 from .parts import head_names, is_drawn_encoder
+from .trained_heads import draw_head_
 
 
 def load_config(arguments: ModelArguments) -> PretrainedConfig:
@@ -68,7 +69,8 @@ def load_model(
 ) -> tuple[PreTrainedModel, set[str]]:
     """The pre-trained model with a head for the task's labels, and the names of what its checkpoint did not hold.
 
-    With ``new_head`` the head is drawn, also where the checkpoint has one, and its names are among those.
+    With ``new_head`` the head is drawn, also where the checkpoint has one, and its names are among those. A trained
+    head has its rows as they are in the checkpoint, whatever the task calls them: see ``fit_head_``.
 
     Raises:
         UsageError: if weights are missing or do not fit.
@@ -94,10 +96,8 @@ def load_model(
     if drawn:
         name = arguments.model_name_or_path
         raise UsageError(f"--model_name_or_path {name} lacks {len(drawn)} weights of the encoder, {drawn[0]} first")
-    if new_head and (trained := head_names(model) - new):
-        drawn_anew = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32).state_dict()
-        model.load_state_dict({name: drawn_anew[name] for name in trained}, strict=False)
-        new |= trained
+    if new_head and head_names(model) - new:
+        draw_head_(model, new)
     return model, new
 
 

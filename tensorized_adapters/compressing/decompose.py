@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..adaptation.lifecycle import remove_adapters
+from ..adaptation.named import active_adapter
 from ..adaptation.parameters import Adaptation, adaptation_of, pretrained_parameters, unwrapped
 from ..adapters.dense import DenseAdapter
 from ..adapters.insertion import CHILD, adapters_of
@@ -53,11 +54,16 @@ def compress_adapter(
         Each site's errors and sizes, from the first layer to the last.
 
     Raises:
-        UsageError: if the adapters are not dense ones, the rank is none that the format can use, no usable rank
-            reaches the target, or not exactly one of both is given; the model is as before then.
+        UsageError: if the adapters are not dense ones or have a name, the rank is none that the format can use, no
+            usable rank reaches the target, or not exactly one of both is given; the model is as before then.
     """
     model = unwrapped(model)
     adaptation = adaptation_of(model)
+    if (name := active_adapter(model)) is not None:  # what follows removes every adapter of the model
+        raise UsageError(
+            f"the adapter {quoted(name)} is one of several with names on this model; to compress it, "
+            f"save_adapter(model, folder, name={quoted(name)}) and load_adapter without name= on a fresh base model"
+        )
     if adaptation.config.method != "dense":
         raise UsageError(f"only dense adapters are compressed, and this one is {adaptation.config.describe()}")
     if adaptation.off:

@@ -38,7 +38,18 @@ class DataTrainingArguments:
     pad_to_max_length: bool = field(
         default=False, metadata={"help": "Pad everything to --max_seq_length, as the published code does."}
     )
-    max_train_samples: Optional[int] = field(default=None, metadata={"help": "Truncate the training set."})
+    max_train_samples: Optional[int] = field(
+        default=None, metadata={"help": "Train on so many examples, which the seed draws."}
+    )
+    shuffle_train_dataset: Optional[bool] = field(
+        default=None,
+        metadata={
+            "help": "Shuffle the training set by the seed, before --max_train_samples takes the first rows. On by "
+            "default if --max_train_samples is given.",
+            "nargs": "?",  # alone it means True, as for other flags of Hugging Face
+            "const": True,
+        },
+    )
     max_eval_samples: Optional[int] = field(default=None, metadata={"help": "Truncate the evaluation set."})
     max_predict_samples: Optional[int] = field(default=None, metadata={"help": "Truncate the prediction set."})
     train_file: Optional[str] = field(
@@ -76,6 +87,11 @@ class DataTrainingArguments:
                 "in '\"A, B\",C'"
             ) from None
         return tuple(name.strip() for name in names)
+
+    @property
+    def shuffles(self) -> bool:
+        """Whether the training set is shuffled: the first rows of a file that is sorted by label are no sample."""
+        return self.max_train_samples is not None if self.shuffle_train_dataset is None else self.shuffle_train_dataset
 
     def __post_init__(self) -> None:
         if self.task_name is not None:

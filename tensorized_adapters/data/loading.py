@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Optional
 
+import numpy as np
 from datasets import Dataset
 
 from ..errors import UsageError
@@ -25,13 +26,16 @@ class Data:
     prediction: dict[str, Dataset]  # by name of the submission file
 
 
-def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optional[dict[str, Any]] = None) -> Data:
+def load_data(
+    arguments: DataTrainingArguments, wanted: set[str], saved: Optional[dict[str, Any]] = None, seed: int = 42
+) -> Data:
     """Load and check what is ``wanted`` of "train", "evaluation" and "prediction".
 
     Args:
         arguments: where the data is; truncation by ``max_*_samples`` happens after all checks.
         wanted: the parts that this run uses.
         saved: the config record of a saved adapter, to whose labels the data must keep.
+        seed: draws the order of a training set that is shuffled.
 
     Raises:
         UsageError: data that is missing, empty, unlabelled, one-sided or inconsistent, naming the file or flag.
@@ -62,13 +66,14 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
         )
     raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
     check_labels(raw, task, sources)
+    if "train" in raw:
+        raw["train"] = _sampled(raw["train"], arguments, seed)
     limits = {
-        "train": arguments.max_train_samples,
         "validation": arguments.max_eval_samples,
         "test": arguments.max_predict_samples,
     }
     for split, examples in raw.items():
-        limit = limits[split.split("_")[0]]
+        limit = limits.get(split.split("_")[0])
         raw[split] = examples if limit is None else examples.select(range(min(limit, len(examples))))
     if arguments.max_train_samples:
         check_variety(raw, task, {"train": f"{sources.get('train')}, cut by --max_train_samples,"})
@@ -81,6 +86,18 @@ def load_data(arguments: DataTrainingArguments, wanted: set[str], saved: Optiona
         {suffix: raw[split] for suffix, split in task.evaluation if split in raw},
         {name: raw[split] for name, split in task.prediction if split in raw},
     )
+
+
+def _sampled(examples: Dataset, arguments: DataTrainingArguments, seed: int) -> Dataset:
+    """The training set, shuffled and cut as the arguments say; a line says so."""
+    total, limit = len(examples), arguments.max_train_samples
+    count = total if limit is None else min(limit, total)
+    if not arguments.shuffles:
+        return examples if count == total else examples.select(range(count))
+    what = f"{count:,} of {total:,} training examples, drawn" if count < total else "the training set is shuffled"
+    print(f"note: {what} by --seed {seed}; --shuffle_train_dataset False keeps the order of the rows")
+    order = np.random.default_rng(seed).permutation(total)
+    return examples.select(order[:count])
 
 
 def _load_raw(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:

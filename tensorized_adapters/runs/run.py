@@ -40,7 +40,8 @@ class Run:
         record: of run.json; grows while the run goes on.
         resolved: every argument with its value.
         threads: of the arithmetic on CPU.
-        began: when the record was first written; None before.
+        began: when this start wrote the record; None before.
+        seconds_before: those of the earlier starts that this one goes on from.
         doing: what the run is at, for the line that says how it failed.
     """
 
@@ -50,6 +51,7 @@ class Run:
         self.record: dict[str, Any] = start.record if self.finished else {}
         self.resolved = resolved
         self.began: Optional[float] = None
+        self.seconds_before = 0.0
         self.doing = "preparing"
         self._arguments, self._start, self._folder = arguments, start, folder
         # Equal bits need equal counts of threads: a resumed run takes that of the start.
@@ -113,6 +115,8 @@ class Run:
         arguments = self._arguments
         self.record = new_record(argv, self.resolved, arguments.given, arguments.training.seed)
         self.record |= {"threads": self.threads} | known
+        if known.get("resumed_from"):
+            self.seconds_before = (self._start.record or {}).get("seconds", 0.0)
         self.record["machine"]["gpus_used"] = arguments.training.n_gpu * self.resolved["processes"]
         with agreed():
             if self._folder:
@@ -141,7 +145,7 @@ class Run:
             return
         self.record["peak_memory_bytes"] = peak_memory()
         write_json(self.path / RESULTS_FILE, self.record["metrics"])
-        self.record |= {"seconds": round(time.time() - self.began, 3), "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        self.record |= {"seconds": self._seconds(), "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         self.record["status"] = "finished"
         self._folder.write_record(self.record)
 
@@ -151,8 +155,13 @@ class Run:
             return
         self.record["status"] = "interrupted" if isinstance(error, (KeyboardInterrupt, Terminated)) else "failed"
         self.record["reason"] = one_line(error) or type(error).__name__
+        self.record["seconds"] = self._seconds()  # a start that goes on from here adds its own
         with contextlib.suppress(OSError):  # of a full disk
             self._folder.write_record(self.record)
+
+    def _seconds(self) -> float:
+        """Of this start and those that it goes on from."""
+        return round(self.seconds_before + time.time() - self.began, 3)
 
     def print_results(self) -> None:
         if self.finished:

@@ -90,6 +90,8 @@ def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
         plain["use_cpu"] = False  # set where there is no GPU: the same command is the same run on any machine
     plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)
     plain.setdefault("new_head", False)
+    if not plain.get("shuffle_train_dataset"):
+        plain.pop("shuffle_train_dataset", None)  # earlier records do not have it; they took the first rows
     if plain.get("processes") == 1:
         del plain["processes"]  # which earlier records do not tell
     if hashes := plain.get("input_sha256"):  # once by the files' names, then by their flags
@@ -199,6 +201,7 @@ def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
     resolved["head_start"] = arguments.run.head_start or ("label_prior" if config.calibrated else "random")
     resolved["learning_rates"] = resolve_rates(arguments, config)
     resolved["input_sha256"] = input_hashes(arguments)
+    resolved["shuffle_train_dataset"] = data.shuffles
     resolved["processes"] = count()
     if arguments.saved:
         resolved["adapter_sha256"] = arguments.saved["weights_sha256"]

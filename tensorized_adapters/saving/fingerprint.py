@@ -61,13 +61,19 @@ def is_base(
     return theirs.shape == ours.shape and np.allclose(theirs, ours, rtol=_SHARE, atol=_STEP, equal_nan=True)
 
 
+def token_count(model: PreTrainedModel) -> int:
+    """How many tokens the model has embeddings for; ``resize_token_embeddings`` makes another base model of it."""
+    return model.get_input_embeddings().weight.shape[0]
+
+
 def base_fingerprint(
     model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = (), precision: Optional[str] = None
 ) -> str:
     """sha256 over names, shapes and contents (as float32) of the base model's parameters that stay as they were.
 
-    A moved or renamed base has the same fingerprint; a same-shaped other one has not. Kept with an adapted model until
-    a frozen parameter changes.
+    A moved or renamed base has the same fingerprint; a same-shaped other one has not. It is computed anew each time (a
+    second or so for BERT base): a change through ``parameter.data`` leaves no trace by which a remembered one would be
+    known to be out of date.
 
     Args:
         model: adapted or not.
@@ -75,20 +81,13 @@ def base_fingerprint(
         head: names of what was newly initialised in the base, and is no part of it as it was pre-trained.
         precision: one of PRECISIONS to which the contents are rounded first; as they are by default.
     """
-    prefix, adaptation = base_prefix(model), getattr(model, "adaptation", None)
-    values = _values_that_stay(model, trained, head)
-    state = [(name, value.data_ptr(), value._version) for name, value in values.items()] + [precision]
-    if adaptation and adaptation.fingerprint and adaptation.fingerprint[0] == state:
-        return adaptation.fingerprint[1]
-    digest = hashlib.sha256()
-    for name, value in values.items():
+    prefix, digest = base_prefix(model), hashlib.sha256()
+    for name, value in _values_that_stay(model, trained, head).items():
         value = value.detach().cpu()
         rounded = value if precision is None else value.to(PRECISIONS[precision])
         content = rounded.to(torch.float32).contiguous()
         digest.update(f"{name.removeprefix(prefix)} {tuple(content.shape)}\n".encode())
         digest.update(content.view(torch.uint8).numpy())
-    if adaptation:
-        adaptation.fingerprint = (state, digest.hexdigest())
     return digest.hexdigest()
 
 

@@ -21,7 +21,7 @@ from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.registry import method_of
 from ..saving.pretrained import add_adapters
-from .fingerprint import is_base
+from .fingerprint import is_base, token_count
 from .format import read_adapter
 from .hub import pinned
 from .upgrade import upgraded
@@ -130,6 +130,16 @@ def _with_head_of(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[st
     return kept | {name: pretrained[name].detach().clone() for name in head}
 
 
+def _check_head_is_there(model: PreTrainedModel, tensors: dict[str, Tensor], folder: str | Path) -> None:
+    """Refuse a model without any parameter of the file's head: a bare base model, or one of another kind of task."""
+    head = sorted(name for name in tensors if not name.startswith(f"{model.base_model_prefix}."))
+    if head and not pretrained_parameters(model).keys() & set(head):
+        raise UsageError(
+            f"{folder} holds a classification head ({head[-1]}), and a {type(model).__name__} has none; load the "
+            "model with AutoModelForSequenceClassification"
+        )
+
+
 def _check_finite(model: PreTrainedModel, trained: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
     """Refuse numbers that would not be finite in the model's own precision; raises UsageError."""
     for name, tensor in tensors.items():
@@ -158,12 +168,21 @@ def check_adapter_fits(
         UsageError: another number of labels, another base model, other settings than the model was adapted with.
     """
     config = AdapterConfig.from_dict(record["adapter"])
+    _check_head_is_there(model, tensors, folder)
     if not any_labels and model.config.num_labels != record["num_labels"]:
         raise UsageError(
             f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
         )
     if not is_base(record["base_model"], model, tensors, record.get("newly_initialized", [])):
         ours, theirs = model.config._name_or_path or "this model", record["base_model"]["name"]
+        if (here := token_count(model)) != (there := record["base_model"].get("tokens", here)):
+            raise UsageError(
+                f"{folder} was trained on a base model of {there:,} tokens, {quoted(theirs)}, and {quoted(ours)} has "
+                f"{here:,}; load the model without resize_token_embeddings, or resize it after load_adapter"
+                if here > there
+                else f"{folder} was trained after tokens were added to {quoted(theirs)}: it had {there:,}, and "
+                f"{quoted(ours)} has {here:,}; load the model with the same tokens added"
+            )
         half = "dtype" not in record["base_model"] and model.dtype != torch.float32
         raise UsageError(
             f"{folder} was trained on another base model: the frozen weights of {quoted(ours)} are not those of "

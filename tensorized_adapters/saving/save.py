@@ -19,7 +19,7 @@ from ..adaptation.parameters import (
 from ..backbone.parts import base_prefix
 from ..errors import RunFailed, UsageError
 from . import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
-from .fingerprint import base_identity
+from .fingerprint import base_identity, token_count
 from .folder import check_free_for_adapter, replace_card, write_adapter
 from .format import FORMAT_VERSION, config_checksum
 from .model_card import Training, model_card
@@ -91,6 +91,7 @@ def _record_of(
             "name": str(model.config._name_or_path),
             "revision": getattr(model.config, "_commit_hash", None),
             "model_type": model.config.model_type,
+            "tokens": token_count(model),
             **base_identity(model, tensors, head),
         },
         "newly_initialized": sorted(name for name in head if name.startswith(base_prefix(model))),

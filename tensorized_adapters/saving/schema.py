@@ -54,6 +54,7 @@ _BASE_MODEL: dict[str, _Rule] = {
     "name": (_is_text, "a text"),
     "revision": (_or_missing(lambda value: value is None or _is_text(value)), "a text"),
     "model_type": (_or_missing(_is_text), "a text"),
+    "tokens": (_or_missing(lambda value: type(value) is int and value >= 1), "a whole number of at least 1"),
     "fingerprint": (_is_digest, "a sha256"),
     "dtype": (_or_missing(lambda value: _is_text(value) and value in PRECISIONS), f"one of {', '.join(PRECISIONS)}"),
     "sample": (_or_missing(lambda value: _is_text(value) and _SAMPLE.fullmatch(value)), "numbers in hexadecimal"),

@@ -29,12 +29,15 @@ INCOMPLETE_FILE = "manifest.incomplete"  # empty: while a checkpoint is being wr
 ARGUMENTS_FILE = "arguments.json"  # under which it was trained
 STEP_LOSSES_FILE = "step_losses.json"
 GRADIENT_NORMS_FILE = "gradient_norms.json"  # of every step
+SECONDS_FILE = "training_seconds.json"  # of all starts until it was saved
 SEARCH_STATE_FILE = "difference_search.safetensors"  # of diff pruning, until it has pruned
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
 _ESSENTIAL = {"optimizer.pt", "scheduler.pt", "trainer_state.json", STEP_LOSSES_FILE}
 _RANDOM = re.compile(r"rng_state(_\d+)?\.pth")  # of the only process, or of each one
-_OURS = _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", SEARCH_STATE_FILE, ARGUMENTS_FILE, GRADIENT_NORMS_FILE}
+_OURS = (
+    _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", SEARCH_STATE_FILE, ARGUMENTS_FILE, GRADIENT_NORMS_FILE, SECONDS_FILE}
+)
 _OURS |= {MANIFEST_FILE, INCOMPLETE_FILE}
 _IN_ADAPTER_FOLDER = {f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES}
 _ASIDE = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")

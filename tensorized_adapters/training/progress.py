@@ -1,6 +1,10 @@
 """What a run says while it goes on: bars on a terminal, plain lines in a log, and the training loss in both."""
 
+import json
+import math
 import shutil
+import time
+from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
@@ -13,6 +17,29 @@ _BARS = {"eval": "evaluating", "train": "measuring on the training set", "predic
 _FORMAT = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed} gone, {remaining} left, {rate_fmt}]"
 _NAMES = {"grad_norm": "gradient norm", "learning_rate": "learning rate"}
 _TIMINGS = ("_runtime", "_per_second")
+
+
+class TrainingTime:
+    """Seconds of training over all starts of a run; each checkpoint keeps those that led to it.
+
+    Attributes:
+        before: the seconds before this start.
+    """
+
+    def __init__(self):
+        self.before = 0.0
+        self._began = time.time()
+
+    def begin(self) -> None:
+        self._began = time.time()
+
+    def total(self) -> float:
+        return round(self.before + time.time() - self._began, 3)
+
+    def resume(self, path: Path) -> None:
+        """Take over the seconds of a checkpoint's file; checkpoints of earlier versions have none, and count as 0."""
+        value = json.loads(path.read_text()) if path.is_file() else 0.0
+        self.before = float(value) if isinstance(value, int | float) and math.isfinite(value) and value > 0 else 0.0
 
 
 class LiveOutput(TrainerCallback):

@@ -35,10 +35,17 @@ from .checkpoint_checks import (
     read_step_losses,
     read_trainer_state,
 )
-from .checkpoints import ADAPTER_FOLDER, ARGUMENTS_FILE, GRADIENT_NORMS_FILE, STEP_LOSSES_FILE, begin_checkpoint
+from .checkpoints import (
+    ADAPTER_FOLDER,
+    ARGUMENTS_FILE,
+    GRADIENT_NORMS_FILE,
+    SECONDS_FILE,
+    STEP_LOSSES_FILE,
+    begin_checkpoint,
+)
 from .collapse import CollapseGuard
 from .losses import ADVICE, StepLosses
-from .progress import LiveOutput
+from .progress import LiveOutput, TrainingTime
 from .sampler import EpochSampler
 
 # What is done with the examples, by the prefix of its metrics' names.
@@ -69,6 +76,7 @@ class AdapterTrainer(Trainer):
         kwargs["args"] = _arguments(kwargs["args"])
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
+        self.time = TrainingTime()
         self._weights, self._weight = iter(()), 1.0  # of the batches of a step, and of one
         for printing in (PrinterCallback, ProgressCallback):
             self.remove_callback(printing)
@@ -156,6 +164,7 @@ class AdapterTrainer(Trainer):
         """With draws of its own in each process: masks of dropout that are equal would be no more than one."""
         if self.args.process_index:
             torch.manual_seed(self.args.seed + self.args.process_index)
+        self.time.begin()
         with warnings.catch_warnings():  # of gradients that lie transposed in memory, and are small
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # the Trainer's own spelling
@@ -190,9 +199,12 @@ class AdapterTrainer(Trainer):
         return norm
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
-        """The closing line's ``train_loss`` is ours: the mean over all steps, those before a resume included."""
+        """The closing line's ``train_loss`` and ``train_runtime`` are ours: of all steps, also before a resume. The
+        Trainer's numbers of samples and steps a second are those of this start, and stay."""
         if "train_loss" in logs and self.losses.values:
             logs["train_loss"] = self.losses.mean()
+        if "train_runtime" in logs:
+            logs["train_runtime"] = round(self.time.before + logs["train_runtime"], 4)
         super().log(logs, *args, **kwargs)
 
     # What is measured has to be a number: a score that is counted from NaN looks like any other
@@ -252,6 +264,7 @@ class AdapterTrainer(Trainer):
         write_json(folder / STEP_LOSSES_FILE, self.losses.values)
         write_json(folder / GRADIENT_NORMS_FILE, self.losses.norms)
         write_json(folder / ARGUMENTS_FILE, self.arguments)
+        write_json(folder / SECONDS_FILE, self.time.total())
 
     def check_checkpoint(self, checkpoint: Path) -> None:
         """Refuse a checkpoint that training could not go on from; the model has its trained values afterwards.
@@ -281,6 +294,7 @@ class AdapterTrainer(Trainer):
         checkpoint = Path(resume_from_checkpoint)
         load_adapter(self.model, checkpoint / ADAPTER_FOLDER)
         self.losses.values, self.losses.norms = read_step_losses(checkpoint), read_gradient_norms(checkpoint)
+        self.time.resume(checkpoint / SECONDS_FILE)
         self._checkpoints.resumed_from = checkpoint
 
     def _load_best_model(self) -> None:

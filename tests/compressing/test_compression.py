@@ -7,7 +7,17 @@ import torch
 from helpers import argv, logits, record_of, tiny_model, trained_a_little
 from helpers import main as run_glue
 
-from tensorized_adapters import AdapterConfig, UsageError, add_adapters, compress_adapter, load_adapter, save_adapter
+from tensorized_adapters import (
+    AdapterConfig,
+    UsageError,
+    active_adapter,
+    adapter_names,
+    add_adapters,
+    compress_adapter,
+    load_adapter,
+    save_adapter,
+    set_adapter,
+)
 from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.cli import compress as script
 from tensorized_adapters.compressing import decompose
@@ -140,3 +150,27 @@ def test_a_compressed_run_evaluates_and_trains_on(flags, tmp_path, capsys):
             script.main(flaw)
     assert not (tmp_path / "third").exists()
     assert json.loads((compressed / "adapter_config.json").read_text())["notes"]["compressed_from"] == "dense-8"
+
+
+def test_named_adapters_beside_it_are_not_lost(tmp_path):
+    """Compressed is an adapter without a name; one that has a name is refused, and every one stays as it is."""
+    save_adapter(trained_dense(), tmp_path / "dense")
+    model = tiny_model(initializer_range=0.3)
+    for name in ("one", "two"):
+        load_adapter(model, tmp_path / "dense", name=name)
+    trained_a_little(model)
+    before = {}
+    for name in ("one", "two"):
+        set_adapter(model, name)
+        before[name] = logits(model)
+    with pytest.raises(
+        UsageError, match="^the adapter 'two' is one of several with names .* load_adapter without name="
+    ):
+        compress_adapter(model, "tt", 2)
+    assert adapter_names(model) == ["one", "two"] and active_adapter(model) == "two"
+    for name in ("two", "one"):
+        set_adapter(model, name)
+        assert torch.equal(logits(model), before[name])
+    set_adapter(model, None)
+    with pytest.raises(UsageError, match="the model is not adapted"):
+        compress_adapter(model, "tt", 2)

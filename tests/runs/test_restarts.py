@@ -17,6 +17,7 @@ from helpers import (
     record_of,
     refused,
     rewrite,
+    spoil_step,
     tensors_of,
 )
 
@@ -53,6 +54,36 @@ def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_pat
     assert main(words) == 0
     assert record_of(killed)["resumed_from"]
     assert_equal_runs(whole, killed)
+
+
+def test_seconds_are_totals_over_all_starts(flags, tmp_path):
+    """Also where the record of the first start has none, because it was killed."""
+    out = flags["output_dir"]
+    kill_9_after_checkpoint(argv(flags), 1)
+    kept = out / "checkpoint-6" / "training_seconds.json"
+    assert 0 < float(kept.read_text()) < 100 and "seconds" not in record_of(out)
+    kept.write_text("1000.0")
+    seal_checkpoint(kept.parent)
+    assert main(argv(flags)) == 0
+    record = record_of(out)
+    assert record["resumed_from"] and 1000 < record["metrics"]["train_runtime"] < 1100
+    assert record["metrics"]["train_runtime"] - 1 < record["train_seconds"] < record["seconds"] < 1100
+    assert record["metrics"]["train_samples_per_second"] > 1  # of the start that is measured
+    assert 1000 < float((out / "checkpoint-12" / "training_seconds.json").read_text()) < 1100
+
+
+def test_seconds_of_a_start_that_failed_count_too(flags, monkeypatch):
+    out = flags["output_dir"]
+    spoil_step(monkeypatch, 8, lambda output: output.loss.data.fill_(float("nan")))
+    assert main(argv(flags)) == 1
+    assert 0 < (first := record_of(out)["seconds"]) < 1000
+    (out / "run.json").write_text(json.dumps(record_of(out) | {"seconds": first + 5000}))
+    monkeypatch.undo()
+    (out / "checkpoint-6" / "training_seconds.json").unlink()  # as in a checkpoint of an earlier version
+    seal_checkpoint(out / "checkpoint-6")
+    assert main(argv(flags)) == 0
+    assert record_of(out)["resumed_from"] and 5000 < record_of(out)["seconds"] < 6000
+    assert record_of(out)["metrics"]["train_runtime"] < 1000
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "unsealed"])

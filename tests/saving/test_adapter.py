@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from helpers import logits as seen
 from helpers import rewrite, save_base, tiny_model
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError, add_adapters, load_adapter, save_adapter
 from tensorized_adapters.adapters.fast import factorized_weights
@@ -126,6 +126,58 @@ def test_a_base_that_changed_after_a_save_has_another_fingerprint(tmp_path, base
     load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "one")
     with pytest.raises(UsageError, match="another base model"):
         load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "two")
+
+
+@pytest.mark.parametrize("way", ["data", "detach", "numpy", "in inference mode"])
+def test_every_way_of_changing_the_base_is_seen_by_the_next_save(tmp_path, base, way):
+    """Also those that autograd's version counter does not count."""
+    model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG)
+    save_adapter(model, tmp_path / "one")
+    before = AutoModelForSequenceClassification.from_pretrained(base)
+    weight = model.bert.encoder.layer[0].attention.self.query.weight
+    if way == "data":
+        weight.data.mul_(2)
+    elif way == "detach":
+        weight.detach()[0, 0] += 1
+    elif way == "numpy":
+        weight.detach().numpy()[3, :] = 0.5
+    else:
+        with torch.inference_mode():
+            weight.data.mul_(-1)
+    save_adapter(model, tmp_path / "two")
+    load_adapter(before, tmp_path / "one")
+    with pytest.raises(UsageError, match="another base model"):
+        load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "two")
+    with pytest.raises(UsageError, match="another base model"):
+        load_adapter(model, tmp_path / "one")
+    load_adapter(model, tmp_path / "two")
+
+
+@pytest.mark.parametrize("kind", [AutoModel, AutoModelForMaskedLM])
+@pytest.mark.parametrize("labels", [2, 3])
+def test_a_model_without_the_head_is_told_so(tmp_path, base, kind, labels):
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=labels)
+    save_adapter(add_adapters(model, CONFIG), tmp_path)
+    with pytest.raises(UsageError, match="has none; load the model with AutoModelForSequenceClassification"):
+        load_adapter(kind.from_pretrained(base), tmp_path)
+
+
+def test_tokens_that_were_added_are_named_as_the_difference(tmp_path, base):
+    """Before training or before loading."""
+
+    def model(added):
+        made = AutoModelForSequenceClassification.from_pretrained(base)
+        made.resize_token_embeddings(made.config.vocab_size + added)
+        return made
+
+    size = model(0).config.vocab_size
+    save_adapter(add_adapters(model(0), CONFIG), tmp_path / "plain")
+    save_adapter(add_adapters(model(2), CONFIG), tmp_path / "more")
+    load_adapter(model(0), tmp_path / "plain")
+    with pytest.raises(UsageError, match=rf"base model of {size} tokens, .* has {size + 2}; load .* without resize_"):
+        load_adapter(model(2), tmp_path / "plain")
+    with pytest.raises(UsageError, match=rf"after tokens were added .* it had {size + 2}, and .* has {size}; load"):
+        load_adapter(model(0), tmp_path / "more")
 
 
 def test_saving_does_not_depend_on_requires_grad(tmp_path, base):

@@ -1,0 +1,107 @@
+"""A head that came trained with the checkpoint: its rows are put in the order of the data's labels, or it is drawn."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Optional
+
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+
+from ..errors import quoted
+from .parts import head_names
+
+_SHOWN = 10
+
+
+def labels_of_head(config: PretrainedConfig) -> tuple[tuple[str, ...], Optional[str]]:
+    """The labels that a checkpoint's configuration gives to the rows of its head, and its type of problem."""
+    names = tuple(str(config.id2label.get(i, f"LABEL_{i}")) for i in range(config.num_labels))
+    return names, config.problem_type
+
+
+def draw_head_(model: PreTrainedModel, new: set[str]) -> None:
+    """Draw what the checkpoint held of the head, in place, and add its names to ``new``."""
+    trained = head_names(model) - new
+    drawn = AutoModelForSequenceClassification.from_config(model.config, dtype=torch.float32).state_dict()
+    model.load_state_dict({name: drawn[name] for name in trained}, strict=False)
+    new |= trained
+
+
+@torch.no_grad()
+def fit_head_(model: PreTrainedModel, labels: tuple[Sequence[str], Optional[str]], new: set[str]) -> Optional[str]:
+    """Let row i of a trained head stand for the model's label i, in place.
+
+    Labels of equal names (in any case, with blanks, ``_`` or ``-`` between words) keep their rows. A head without
+    names (LABEL_0, LABEL_1, ...) and data whose labels are the ids 0, 1, ... keep the order of the rows, which is then
+    a guess. Any other head is of another task, and is drawn anew.
+
+    Args:
+        model: with the data's labels in its configuration.
+        labels: of :func:`labels_of_head`, before the configuration got the data's labels.
+        new: names of the parameters that the checkpoint did not hold; those of a head that is drawn are added.
+
+    Returns:
+        A line for the user if rows were moved, the head was drawn or its order is a guess.
+    """
+    layer = _output_layer(model)
+    if layer is None or any(name in new for name, _ in layer):
+        return None  # nothing of it is trained
+    (there, problem), here = labels, tuple(model.config.id2label[i] for i in range(model.config.num_labels))
+    if model.config.problem_type == "regression":
+        if len(there) == 1 and problem in (None, "regression"):
+            return None
+        draw_head_(model, new)
+        return f"the trained head of --model_name_or_path is for {_listed(there)}, not for scores; a new one is drawn"
+    order = None if problem == "regression" else _rows_by_name(there, here)
+    if order is not None:
+        if order == list(range(len(here))):
+            return None
+        for _, parameter in layer:
+            parameter.copy_(parameter[order])
+        return (
+            f"the trained head of --model_name_or_path has its labels in the order {_listed(there)}; its rows "
+            f"were put in the data's order, {_listed(here)}"
+        )
+    ids = [str(i) for i in range(len(here))]
+    if problem != "regression" and len(there) == len(here) and ids in (_plain(there), _plain(here)):
+        pairs = [f"{theirs} is {ours}" for theirs, ours in zip(there, here)]
+        return (
+            f"the trained head of --model_name_or_path is kept with its rows in their order: {_listed(pairs)}; if "
+            "that is wrong, correct id2label in its config.json"
+        )
+    draw_head_(model, new)
+    return (
+        f"the trained head of --model_name_or_path is for {_listed(there)}, the data has {_listed(here)}; a new head "
+        "is drawn"
+    )
+
+
+def _rows_by_name(there: Sequence[str], here: Sequence[str]) -> Optional[list[int]]:
+    """For each label of the data its row; None if the names are not the same ones."""
+    for theirs, ours in ((list(there), list(here)), (_plain(there), _plain(here))):
+        if len(set(theirs)) == len(theirs) and sorted(theirs) == sorted(ours):
+            return [theirs.index(name) for name in ours]
+    return None
+
+
+def _plain(names: Sequence[str]) -> list[str]:
+    """Names without case and without the difference between blank, ``_`` and ``-``; LABEL_3 is the id 3."""
+    plain = (re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold() for name in names)
+    return [re.sub(r"label (\d+)", r"\1", name) if re.fullmatch(r"label \d+", name) else name for name in plain]
+
+
+def _output_layer(model: PreTrainedModel) -> Optional[list[tuple[str, nn.Parameter]]]:
+    """The parameters of the head's last linear layer with a row for each label."""
+    outside, count = head_names(model), model.config.num_labels
+    found = None
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and f"{name}.weight" in outside and module.out_features == count:
+            found = [(f"{name}.{part}", parameter) for part, parameter in module.named_parameters(recurse=False)]
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(quoted(name)[1:-1] for name in names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown}, ..."
