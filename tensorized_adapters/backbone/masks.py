@@ -1,4 +1,4 @@
-"""Builds the 4-D attention mask ourselves: Transformers would call mask.all(), which waits for the GPU in every step."""
+"""Builds the 4-D attention mask here: Transformers would call mask.all(), which waits for the GPU in every step."""
 
 from collections.abc import Mapping
 
