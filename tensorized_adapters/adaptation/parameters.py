@@ -14,6 +14,7 @@ from ..backbone.parts import base_prefix, is_layer_norm
 from ..config import LAYER_NORM_AND_HEAD_RATIO, AdapterConfig
 from ..errors import UsageError
 from ..methods.base import Method
+from ..tensors.formats import FactorizedWeight
 
 # adapters: parameters that the method adds. backbone: pre-trained ones that it trains in place, or their difference.
 GROUPS = ("adapters", "backbone", "layer_norm", "head")
@@ -126,7 +127,8 @@ def optimizer_groups(
         learning_rate: of the adapters, in the units of a dense layer: one value serves every format and rank.
         layer_norm: the LayerNorms' rate as a multiple of it.
         head: likewise, the classification head's.
-        weight_decay: of all but LayerNorms and biases.
+        weight_decay: of every weight except LayerNorms, biases and (IA)3's vectors. Each factor of a weight gets a
+            share of it, so that the assembled weight decays as a dense one does.
 
     Raises:
         UsageError: if the model is not adapted, or its adapters are merged.
@@ -144,4 +146,32 @@ def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: flo
     groups = trained_groups(model)
     names = [name for parameters in groups.values() for name in parameters]
     undecayed = {name for name in names if name.endswith("bias") or (norms and name.startswith(norms))}
-    return adaptation_of(model).method.optimizer_groups(groups, rates, weight_decay, undecayed)
+    groups = adaptation_of(model).method.optimizer_groups(groups, rates, weight_decay, undecayed)
+    return _with_shares_of_decay(groups, _shares_of_decay(model))
+
+
+def _shares_of_decay(model: PreTrainedModel) -> dict[int, float]:
+    """The share of the weight decay of each parameter that the method added, by the parameter's ``id``.
+
+    A product of n factors shrinks n times as fast as each of them, so each of the n gets 1 / n of the decay.
+    """
+    share = adaptation_of(model).method.decay_share
+    shares = {id(parameter): share for parameter in added_parameters(model).values()}
+    for module in model.modules():
+        if isinstance(module, FactorizedWeight):
+            factors = list(module.parameters())
+            shares |= {id(factor): 1 / len(factors) for factor in factors}
+    return shares
+
+
+def _with_shares_of_decay(groups: list[dict[str, Any]], shares: dict[int, float]) -> list[dict[str, Any]]:
+    """The optimizer's groups, each split by the share of the decay of its parameters; as a rule none has two."""
+    result = []
+    for group in groups:
+        by_share: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            share = shares.get(id(parameter), 1.0) if group["weight_decay"] else 1.0
+            by_share.setdefault(share, []).append(parameter)
+        for share, parameters in (by_share or {1.0: []}).items():
+            result.append(group | {"params": parameters, "weight_decay": share * group["weight_decay"]})
+    return result

@@ -22,6 +22,7 @@ from ..tensors.formats import FactorizedWeight, project, times
 from ..tensors.sites import SiteWeight
 from .base import Adapter
 
+HALF_PRECISION = (torch.bfloat16, torch.float16)
 Matrices = tuple[Tensor, ...]
 Weight = FactorizedWeight | SiteWeight
 
@@ -160,7 +161,9 @@ class FusedBottleneck(torch.autograd.Function):
     """x + relu(x A B) C D for the thin pairs (A, B) of the down and (C, D) of the up weight.
 
     Left to autograd, the backward pass writes the gradient through the adapter and the one around it separately and
-    adds them; here both are one product. Of the hidden state's size only the output is kept, from which x is regained.
+    adds them; here both are one product. Of the hidden state's size only the output is kept: the backward pass
+    subtracts the update from it to get x. In half precision x itself is kept, since the output is rounded to the size
+    of the update and little may be left of x in it.
     """
 
     @staticmethod
@@ -171,18 +174,22 @@ class FusedBottleneck(torch.autograd.Function):
         active = (inner @ b).relu_()
         outer = torch.nn.functional.linear(active, c_rows)
         output = torch.addmm(x, outer, d)
-        ctx.save_for_backward(output, inner, active, outer, a_rows, b, c_rows, d)
+        ctx.keeps_input = hidden.dtype in HALF_PRECISION
+        kept = x if ctx.keeps_input else output
+        ctx.save_for_backward(kept, inner, active, outer, a_rows, b, c_rows, d)
         return output.view_as(hidden)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
-        output, inner, active, outer, a_rows, b, c_rows, d = ctx.saved_tensors
+        kept, inner, active, outer, a_rows, b, c_rows, d = ctx.saved_tensors
         g = gradient.flatten(0, -2)
         g_outer = g @ d.mT
         g_active = (g_outer @ c_rows) * (active > 0)
         g_inner = g_active @ b.mT
-        g_a = g_inner.mT @ output - (g_inner.mT @ outer) @ d  # x is what the output is without the adapter's part
+        g_a = g_inner.mT @ kept
+        if not ctx.keeps_input:  # x is the output minus the update
+            g_a = g_a - (g_inner.mT @ outer) @ d
         g_c = g_outer.mT @ active
         g_hidden = torch.addmm(g, g_inner, a_rows).view_as(gradient) if ctx.needs_input_grad[0] else None
         return g_hidden, g_a.mT, inner.mT @ g_active, g_c.mT, outer.mT @ g

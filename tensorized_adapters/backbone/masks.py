@@ -1,4 +1,4 @@
-"""Attention masks that a model takes as they are, without a look at their values, for which the host would wait."""
+"""Builds the 4-D attention mask here: Transformers would call mask.all(), which waits for the GPU in every step."""
 
 from collections.abc import Mapping
 
@@ -9,15 +9,16 @@ from .parts import ARCHITECTURES
 
 
 def with_ready_mask(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """A batch whose mask of padding (examples, keys) is that of attention (examples, 1, queries, keys), a view, bool.
+    """A batch whose padding mask (examples, keys) is a bool attention mask (examples, 1, queries, keys), a view.
 
-    Transformers would make the same one, once it has asked the device in each forward pass whether anything is masked
-    at all: a step of a GPU would begin by waiting for the one before. Models whose attention hides more than padding,
-    or is not PyTorch's ``scaled_dot_product_attention``, keep their masks.
+    Transformers would make the same mask. Models whose attention hides more than padding keep the batch's own mask:
+    decoders, and encoders with ``is_decoder=True`` in their config, which hide later tokens. So do models whose
+    attention is not PyTorch's ``scaled_dot_product_attention``.
     """
-    row, mask = ARCHITECTURES.get(model.config.model_type), batch.get("attention_mask")
-    if row is None or not row.masks_padding_alone or model.config._attn_implementation != "sdpa":
+    config, mask = model.config, batch.get("attention_mask")
+    architecture = ARCHITECTURES.get(config.model_type)
+    if architecture is None or not architecture.masks_padding_alone or config._attn_implementation != "sdpa":
         return batch
-    if mask is None or mask.dim() != 2:
+    if getattr(config, "is_decoder", False) or mask is None or mask.dim() != 2:
         return batch
     return {**batch, "attention_mask": mask.bool()[:, None, None, :].expand(-1, -1, mask.shape[1], -1)}

@@ -27,6 +27,7 @@ class Method:
     added_group: ClassVar[str] = "adapters"
     backbone_called: ClassVar[str] = "backbone"
     stores_positions: ClassVar[bool] = False  # of each number that it changes
+    decay_share: ClassVar[float] = 1.0  # of the weight decay, for each parameter that it adds
 
     def __init__(self, config: AdapterConfig):
         self.config = config

@@ -74,6 +74,7 @@ class LoRA(ThroughPeft):
     """W + (alpha / r) B A for some linear layers; peft's initialisation: A uniform (Kaiming), B zero."""
 
     name = "lora"
+    decay_share = 1 / 2  # the update is a product of two matrices, A and B
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
@@ -113,6 +114,7 @@ class IA3(ThroughPeft):
     """One vector each that rescales the keys, the values and the input of the feed-forward network's last layer."""
 
     name = "ia3"
+    decay_share = 0.0  # the vectors start at 1: pulling them to 0 would switch the layers off
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)

@@ -105,10 +105,9 @@ def plain_state(model: PreTrainedModel, state: dict[str, Tensor]) -> dict[str, T
 
 
 def _write_for_trainer(model: PreTrainedModel, folder: Path) -> None:
-    """What is trained by its names in the adapted model, beside the adapter: a Trainer resumes from this file and
-    takes its best model from it. Not of diff pruning, whose positions are no parameters."""
-    if adaptation_of(model).method.stores_positions:
-        return
+    """Write every trained parameter by its name in the adapted model, beside the adapter: a Trainer resumes from this
+    file and loads its best model from it. Of diff pruning these are the dense differences and gates of its search,
+    which the adapter's file does not have."""
     now = {id(parameter): name for name, parameter in model.named_parameters()}
     state = {now[id(p)]: p.detach().cpu().contiguous() for p in trained_parameters(model).values()}
     with rename_into_place(folder / SAFE_WEIGHTS_NAME) as aside:

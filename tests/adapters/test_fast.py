@@ -99,6 +99,36 @@ def test_the_fused_step_gives_autograds_numbers(config, input_grad, monkeypatch)
     assert_same(run(), fused)
 
 
+@pytest.mark.parametrize("times", [1, 10, 100])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_a_large_update_costs_no_accuracy_of_the_gradient(times, dtype):
+    """The gradient of the fused step is as near to float64's as that of the plain one."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = (64, 48), (48, 4), (4, 16), (16, 4), (4, 48)
+    exact = [torch.randn(shape, generator=generator, dtype=torch.float64) / shape[0] ** 0.5 for shape in shapes]
+    exact[0] *= 64**0.5
+    update = torch.relu(exact[0] @ exact[1] @ exact[2]) @ exact[3] @ exact[4]
+    exact[4] *= times * exact[0].norm() / update.norm()
+    target = torch.randn((64, 48), generator=generator, dtype=torch.float64)
+    exact = [tensor.to(dtype).double() for tensor in exact]
+
+    def gradients_by(compute, kind):
+        leaves = [tensor.to(kind, copy=True).requires_grad_() for tensor in exact]
+        (compute(leaves) * target.to(kind)).sum().backward()
+        return [leaf.grad.double() for leaf in leaves]
+
+    def plain(leaves):
+        hidden, *matrices = leaves
+        return fast.add_projection(hidden, torch.relu(fast.project(hidden, matrices[:2])), matrices[2:])
+
+    right = gradients_by(plain, torch.float64)
+    errors = [
+        [((ours - true).norm() / true.norm()).item() for ours, true in zip(gradients_by(compute, dtype), right)]
+        for compute in (lambda leaves: fast.FusedBottleneck.apply(*leaves), plain)
+    ]
+    assert all(fused <= 1.2 * unfused + 1e-3 for fused, unfused in zip(*errors)), errors
+
+
 def test_an_evaluation_in_another_thread_leaves_trainings_gradients_alone():
     """Merged weights belong to a forward pass: here an evaluation ends in the middle of a training pass."""
     model = model_of(CONFIGS[0])

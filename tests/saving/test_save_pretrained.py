@@ -8,7 +8,7 @@ import torch
 from helpers import CONFIGS, build, logits, save_base, tiny_model, tokens, trained_a_little
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
-from tensorized_adapters import UsageError, add_adapters, load_adapter, merge_adapters, remove_adapters
+from tensorized_adapters import UsageError, add_adapters, load_adapter, merge_adapters, remove_adapters, save_adapter
 
 MERGING = ["weights", "weights, joint", "lora"]
 IN_PLACE = ["bitfit", "layer_norm", "head", "full"]
@@ -60,13 +60,23 @@ def test_a_merged_model_or_one_trained_in_place_is_written_as_a_model(tmp_path, 
             model.save_pretrained(tmp_path / "adapter")
 
 
-@pytest.mark.parametrize("key", ["tensorized", "lora"])
-def test_any_trainer_saves_resumes_and_keeps_the_best(tmp_path, base, key):
+BY_A_TRAINER = [(key, False) for key in CONFIGS] + [(key, True) for key in ("tensorized", "lora", "diff_pruning")]
+
+
+@pytest.mark.parametrize("key, named", BY_A_TRAINER)
+def test_any_trainer_saves_resumes_and_keeps_the_best(tmp_path, base, key, named):
     """The same as when nothing interrupted it, by Hugging Face's Trainer alone."""
+    if named:
+        start = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIGS[key])
+        save_adapter(trained_a_little(start), tmp_path / "start")
+
+    def adapted():
+        model = AutoModelForSequenceClassification.from_pretrained(base)
+        return load_adapter(model, tmp_path / "start", name="a") if named else add_adapters(model, CONFIGS[key])
 
     def trainer(folder, steps):
         torch.manual_seed(0)
-        model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIGS[key])
+        model = adapted()
         rows = [{"input_ids": tokens()[0], "labels": i % 2} for i in range(8)]
         arguments = TrainingArguments(
             str(tmp_path / folder), max_steps=steps, save_steps=2, eval_steps=2, eval_strategy="steps", use_cpu=True,
@@ -83,10 +93,12 @@ def test_any_trainer_saves_resumes_and_keeps_the_best(tmp_path, base, key):
     assert resumed.state.best_model_checkpoint[-1] == whole.state.best_model_checkpoint[-1]
     assert torch.equal(logits(resumed.model), logits(whole.model))
     resumed.save_model(str(tmp_path / "saved"))
-    again = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "saved")
-    assert torch.equal(logits(again), logits(resumed.model))
-    best = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), resumed.state.best_model_checkpoint)
-    assert torch.equal(logits(best), logits(resumed.model))
+    for folder in (tmp_path / "saved", resumed.state.best_model_checkpoint):
+        if key in ADDING:
+            again = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), folder)
+        else:  # trained in place: a whole model
+            again = from_pretrained(folder)
+        assert torch.equal(logits(again), logits(resumed.model))
 
 
 def test_the_hub_gets_the_adapter(tmp_path, monkeypatch):

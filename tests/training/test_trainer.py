@@ -53,13 +53,17 @@ def test_drop_last_leaves_out_the_incomplete_batch_alone(lengths):
 
 
 def test_the_optimizers_groups(flags):
-    """Adapters, LayerNorms and head at their own rates; LayerNorms and biases are not decayed."""
+    """Adapters, LayerNorms and head at their own rates; LayerNorms and biases are not decayed, and each factor of a
+    weight gets a share of its decay."""
     config = AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8)
     model = add_adapters(tiny_model(), config)
     rates = {"adapters": 1e-3, "layer_norm": 2e-3, "head": 3e-3}
     optimizer = optimizer_of(model, rates, flags["output_dir"], weight_decay=0.1)
     rate_of = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
-    assert all(rate_of[id(p)] == (1e-3, 0.1) for _, adapter in adapters_of(model) for p in adapter.parameters())
+    weights = [weight for _, adapter in adapters_of(model) for weight in (adapter.down, adapter.up)]
+    for weight in weights:
+        factors = list(weight.parameters())
+        assert all(rate_of[id(factor)] == (1e-3, pytest.approx(0.1 / len(factors))) for factor in factors)
     assert rate_of[id(model.classifier.weight)] == (3e-3, 0.1)
     assert rate_of[id(model.classifier.bias)] == (3e-3, 0.0)
     assert rate_of[id(model.bert.embeddings.LayerNorm.weight)] == (2e-3, 0.0)
