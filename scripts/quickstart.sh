@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on the embedded default: MiniLM from PyPI, and the paraphrase data in data/paraphrases.
+# Trains CP adapters on MiniLM, which comes from PyPI, and on the paraphrases in data/paraphrases.
 # Extra flags are passed on, for example: bash scripts/quickstart.sh --adapter_projection_type tt --output_dir runs/tt
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"
@@ -7,9 +7,9 @@ install_requirements
 
 export HF_HUB_OFFLINE=1
 python=$repository/.venv/bin/python data=$repository/data/paraphrases
-cd "$caller" # whose relative paths are meant
+cd "$caller" # relative paths are the caller's
 method=(--adapter_projection_type cp --tensorized_layer_rank 4)
-case " $* " in *" --method "* | *" --method="*) method=() ;; esac # a baseline takes no flags of the adapters
+case " $* " in *" --method "* | *" --method="*) method=() ;; esac # a baseline refuses the adapters' flags
 model=$("$python" -m tensorized_adapters.embedded)
 echo "Fine-tuning a frozen MiniLM on data/paraphrases"
 "$python" "$repository/run_glue_tensorized.py" \

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The paper's experiment: cp, tucker, tt and tr at ranks 2 and 4, and every baseline, on MRPC, RTE and STS-B, 20 epochs,
+# Runs the paper's experiment: cp, tucker, tt and tr at ranks 2 and 4, and every baseline, on MRPC, RTE and STS-B, 20 epochs,
 # batches of 32, three seeds; then the report with the published numbers beside ours. The same command again goes on.
 #   bash scripts/reproduce_tables.sh [--model bert-base-cased] [--quick] [--output_dir DIR] [flags of the sweep or the job]
-# --quick: MiniLM unless --model is given, one seed, 128 examples and one epoch a task: shows the way, not the numbers.
+# --quick takes MiniLM (unless --model is given), one seed, 128 examples and one epoch a task: a trial of the path, whose
+# numbers mean nothing.
 # Without a hub, give a model's folder and --glue_path FOLDER. --adapter_init published takes the paper's own start.
 set -euo pipefail
-case " $* " in *" --help "* | *" -h "*) sed -n '2,6s/^# //p' "$0"; exit 0 ;; esac
+case " $* " in *" --help "* | *" -h "*) sed -n '2,7s/^# //p' "$0"; exit 0 ;; esac
 source "$(dirname "$0")/setup.sh"
 use_python
 

@@ -5,7 +5,7 @@ caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repository=$PWD
 
-install_requirements() { # once for each content of requirements.txt and pyproject.toml
+install_requirements() { # once for each version of requirements.txt, pyproject.toml and this file
     if [ ! -x .venv/bin/python ]; then
         local python
         for python in python3.13 python3.12 python3.11 python3 ""; do

@@ -2,6 +2,7 @@
 
 import sys
 
+from .backbone.embedded import embedded_model as embedded_model  # for users: the examples import it from here
 from .backbone.embedded import main
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class RunArguments:
 
 @dataclass
 class GlueTrainingArguments(TrainingArguments):
-    """TrainingArguments with this program's defaults; see the README for the list."""
+    """TrainingArguments with this program's defaults, which docs/training.md lists."""
 
     _argument_group_name = "training arguments"
 

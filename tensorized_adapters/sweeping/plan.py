@@ -27,7 +27,7 @@ from . import TRIALS
 from .grid import MODES, grid_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-# Rows of GLUE's training sets, and seconds of a step of each method relative to tensorized adapters (README, "Speed"):
+# Rows of GLUE's training sets, and seconds of a step of each method relative to tensorized adapters (benchmarks/):
 # only the order of the trials and the time left hang on them.
 _ROWS = {
     "cola": 8551,
