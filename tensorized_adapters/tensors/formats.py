@@ -12,19 +12,21 @@ Applications" (2009), Oseledets, "Tensor-Train Decomposition" (2011), Zhao et al
 import math
 from collections.abc import Sequence
 from functools import reduce
-from typing import Optional
+from itertools import zip_longest
+from typing import Any, Optional, Union
 
 import tensorly
 import torch
+from tensorly.decomposition import tensor_ring_als
 from torch import Tensor, nn
 
 from .shapes import Matricization
+from .tltorch_import import import_tltorch
 
-_backend = tensorly.get_backend()
-from tltorch.factorized_tensors import CPTensor, FactorizedTensor, TTTensor, TuckerTensor
-from tltorch.utils import FactorList
-
-tensorly.set_backend(_backend)  # importing tltorch switches it for the whole process; others must not feel that
+_tltorch = import_tltorch()
+CPTensor, FactorizedTensor = _tltorch.CPTensor, _tltorch.FactorizedTensor
+TTTensor, TuckerTensor = _tltorch.TTTensor, _tltorch.TuckerTensor
+FactorList = _tltorch.utils.FactorList
 
 
 class FactorizedWeight:
@@ -105,6 +107,26 @@ class FactorizedWeight:
 
     def _reconstructed(self) -> Tensor:
         raise NotImplementedError
+
+    def __getitem__(self, indices: Any) -> Union[Tensor, "FactorizedWeight"]:
+        """The entries of :meth:`to_tensor` at these indices: a number, or a factorised tensor with the same gain."""
+        with tensorly.backend_context("pytorch", local_threadsafe=True):
+            part = self._indexed(indices)
+        if isinstance(part, Tensor):
+            return self.gain * part
+        part.gain = self.gain
+        return part
+
+    def _indexed(self, indices: Any) -> Union[Tensor, "FactorizedWeight"]:
+        return super().__getitem__(indices)
+
+    def init_from_tensor(self, tensor: Tensor, **kwargs: Any) -> "FactorizedWeight":
+        """Make this the decomposition of a tensor; ``kwargs`` are those of tltorch's class."""
+        with tensorly.backend_context("pytorch", local_threadsafe=True):
+            return self._decomposed(tensor / self.gain, **kwargs)
+
+    def _decomposed(self, tensor: Tensor, **kwargs: Any) -> "FactorizedWeight":
+        return super().init_from_tensor(tensor, **kwargs)
 
 
 def project(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
@@ -249,7 +271,17 @@ class TR(FactorizedWeight, FactorizedTensor, name="tensorized_adapters_tr"):
 
     @classmethod
     def new(cls, shape, rank, device=None, dtype=None, **kwargs):
-        return cls([nn.Parameter(torch.empty((rank, n, rank), device=device, dtype=dtype)) for n in shape])
+        if not isinstance(rank, int):  # "same", a share of the tensor's size, or tensorly's tuple
+            with tensorly.backend_context("pytorch", local_threadsafe=True):
+                ranks = tensorly.tr_tensor.validate_tr_rank(shape, rank)
+        else:
+            ranks = (rank,) * (len(shape) + 1)
+        sizes = zip(ranks, shape, ranks[1:])
+        return cls([nn.Parameter(torch.empty(size, device=device, dtype=dtype)) for size in sizes])
+
+    @classmethod
+    def from_tensor(cls, tensor, rank="same", **kwargs):
+        return cls.new(tensor.shape, rank, device=tensor.device, dtype=tensor.dtype).init_from_tensor(tensor, **kwargs)
 
     @staticmethod
     def parameter_count(shape: Sequence[int], rank: int) -> int:
@@ -270,6 +302,41 @@ class TR(FactorizedWeight, FactorizedTensor, name="tensorized_adapters_tr"):
 
     def _reconstructed(self) -> Tensor:
         return tensorly.tr_to_tensor([*self.factors])
+
+    def normal_(self, mean: float = 0, std: float = 1) -> "TR":
+        """Draw the cores so that the tensor has this standard deviation; raises ValueError for another mean than 0."""
+        super().normal_(mean, std)
+        each = (std / self.gain / math.sqrt(math.prod(self.rank))) ** (1 / self.order)
+        with torch.no_grad():
+            for core in self.factors:
+                core.normal_(0, each)
+        return self
+
+    def _indexed(self, indices: Any) -> Union[Tensor, "TR"]:
+        indices = indices if isinstance(indices, tuple) else (indices,)
+        if len(indices) > self.order:
+            raise IndexError(f"{len(indices)} indices for a tensor of order {self.order}")
+        cores, pending = [], None  # the product of the matrices that whole numbers pick, until a core takes it
+        for core, index in zip_longest(self.factors, indices, fillvalue=slice(None)):
+            if index is Ellipsis:
+                raise ValueError(f"Ellipsis is not yet supported, yet got indices={indices} which contains one.")
+            core = core[:, index]
+            if pending is not None:
+                core = torch.tensordot(pending, core, 1)
+            pending = core if core.ndim == 2 else None
+            if pending is None:
+                cores.append(core)
+        if not cores:
+            return pending.trace()
+        if pending is not None:
+            cores[-1] = torch.tensordot(cores[-1], pending, 1)
+        return self.__class__(cores)
+
+    def _decomposed(self, tensor: Tensor, **kwargs: Any) -> "TR":
+        with torch.no_grad():
+            cores = tensor_ring_als(tensor, [*self.rank, self.rank[0]], **{"random_state": 0} | kwargs)
+        self.factors = FactorList([nn.Parameter(core.contiguous()) for core in cores])
+        return self
 
 
 class LowRankMatrix(TT, name="tensorized_adapters_matrix"):

@@ -1,0 +1,59 @@
+"""Imports tensorly-torch without a trace, for the tensorly backend of the process must stay the user's own.
+
+tensorly-torch switches tensorly to PyTorch when it is imported, and works only while that backend is set. A program
+that imports our package alone must keep its backend; a program that imports tensorly-torch after us must get the
+switch. So we import tensorly-torch, set the backend back, and take its modules out of ``sys.modules``. The first
+``import tltorch`` elsewhere puts the same modules back and switches the backend then.
+"""
+
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import tensorly
+
+_NAME = "tltorch"
+
+
+class _Later(MetaPathFinder, Loader):
+    """Gives the modules that are imported already to whoever imports tensorly-torch next.
+
+    Args:
+        modules: tensorly-torch and its submodules, by name.
+    """
+
+    def __init__(self, modules: dict[str, ModuleType]):
+        self.modules = modules
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return ModuleSpec(_NAME, self, is_package=True) if name == _NAME else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        self.spec = self.modules[_NAME].__spec__  # importlib is about to replace it
+        return self.modules[_NAME]
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec
+        sys.modules.update(self.modules)
+        tensorly.set_backend("pytorch")
+        sys.meta_path.remove(self)
+
+
+def import_tltorch() -> ModuleType:
+    """tensorly-torch; neither tensorly's backend nor ``sys.modules`` shows that it was imported."""
+    if _NAME in sys.modules:  # the user imported it, who may have set another backend since
+        return sys.modules[_NAME]
+    for finder in sys.meta_path:
+        if isinstance(finder, _Later):
+            return finder.modules[_NAME]
+    backend = tensorly.get_backend()
+    import tltorch
+
+    tensorly.set_backend(backend)
+    modules = {name: module for name, module in sys.modules.items() if name.split(".")[0] == _NAME}
+    for name in modules:
+        del sys.modules[name]
+    sys.meta_path.insert(0, _Later(modules))
+    return tltorch
