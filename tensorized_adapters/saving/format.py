@@ -82,6 +82,10 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise UsageError(f"{path} is truncated or was altered: it is not JSON of an adapter") from None
     if not isinstance(record, dict) or "format_version" not in record:
+        if isinstance(record, dict) and isinstance(kind := record.get("peft_type"), str):
+            ours = "import tensorized_adapters.integrations.peft, then " if kind == "TENSORIZED" else ""
+            loader = f"{ours}PeftModel.from_pretrained(model, folder) loads it"
+            raise UsageError(f"{path} is not an adapter of this program, but one of peft ({quoted(kind)}): {loader}")
         raise UsageError(f"{path} is not an adapter of this program")
     version = record["format_version"]
     if type(version) is not int or version not in READABLE_VERSIONS:

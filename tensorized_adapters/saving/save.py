@@ -25,6 +25,9 @@ from .format import FORMAT_VERSION, config_checksum
 from .model_card import Training, model_card
 from .schema import check_record
 
+# Where peft looks up a method by its name, and fails with that name as its message.
+POINTER = "not of peft: load it with tensorized_adapters.load_adapter(model, folder)"
+
 
 def save_adapter(
     model: PreTrainedModel,
@@ -66,9 +69,10 @@ def save_adapter(
     check_free_for_adapter(folder)
     in_file = {method.file_name(name): tensor for name, tensor in tensors.items()}
     weights = safetensors.torch.save(in_file, metadata={"format": "pt"})
-    content = json.dumps(_record_of(model, tensors, weights, notes or {}), indent=1).encode()
-    files = {WEIGHTS_FILE: weights, CARD_FILE: model_card(model, notes or {}).encode()}
     peft_config = method.peft_config(model, head)
+    pointer = {} if peft_config else {"base_model_name_or_path": str(model.config._name_or_path), "peft_type": POINTER}
+    content = json.dumps(_record_of(model, tensors, weights, notes or {}, pointer), indent=1).encode()
+    files = {WEIGHTS_FILE: weights, CARD_FILE: model_card(model, notes or {}).encode()}
     if peft_config is not None:
         files |= {BESIDE_PEFT_FILE: content}
         content = json.dumps(peft_config, indent=1, sort_keys=True).encode()
@@ -76,13 +80,17 @@ def save_adapter(
 
 
 def _record_of(
-    model: PreTrainedModel, tensors: dict[str, Tensor], weights: bytes, notes: dict[str, Any]
+    model: PreTrainedModel, tensors: dict[str, Tensor], weights: bytes, notes: dict[str, Any], pointer: dict[str, str]
 ) -> dict[str, Any]:
-    """The config record of an adapted model, as it will be read; raises UsageError if it would be refused then."""
+    """The config record of an adapted model, as it will be read; raises UsageError if it would be refused then.
+
+    ``pointer`` are fields for the loaders of Transformers and peft, which read a file of this name too.
+    """
     adaptation = adaptation_of(model)
     head = adaptation.in_place["head"]
     record = {
         "format_version": FORMAT_VERSION,
+        **pointer,
         "adapter": adaptation.config.to_dict(),
         "num_labels": model.config.num_labels,
         "id2label": {str(key): value for key, value in model.config.id2label.items()},

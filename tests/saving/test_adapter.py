@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from helpers import logits as seen
 from helpers import rewrite, save_base, tiny_model
+from peft import PeftConfig, PeftModel
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError, add_adapters, load_adapter, save_adapter
@@ -178,6 +179,27 @@ def test_tokens_that_were_added_are_named_as_the_difference(tmp_path, base):
         load_adapter(model(2), tmp_path / "plain")
     with pytest.raises(UsageError, match=rf"after tokens were added .* it had {size + 2}, and .* has {size}; load"):
         load_adapter(model(0), tmp_path / "more")
+
+
+def test_loaders_of_transformers_and_peft_say_which_loader_it_takes(tmp_path, base):
+    save_adapter(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG), tmp_path)
+    for load in (
+        lambda: AutoModelForSequenceClassification.from_pretrained(tmp_path),
+        lambda: AutoModelForSequenceClassification.from_pretrained(base).load_adapter(str(tmp_path)),
+        lambda: PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(base), tmp_path),
+        lambda: PeftConfig.from_pretrained(tmp_path),
+    ):
+        with pytest.raises(Exception, match=r"load it with tensorized_adapters.load_adapter\(model, folder\)"):
+            load()
+    load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["LORA", "TENSORIZED"])
+def test_an_adapter_of_peft_is_named_as_one(tmp_path, base, kind):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": kind, "base_model_name_or_path": "x"}))
+    told = "integrations.peft, then PeftModel" if kind == "TENSORIZED" else ": PeftModel"
+    with pytest.raises(UsageError, match=rf"one of peft \('{kind}'\).*{told}.from_pretrained\(model, folder\) loads"):
+        load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path)
 
 
 def test_saving_does_not_depend_on_requires_grad(tmp_path, base):
