@@ -1,4 +1,4 @@
-"""What every residual adapter is to the rest of the program, tensorized or not."""
+"""The base class of every residual adapter, tensorized or not."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Adapter(nn.Module):
-    """A residual update of one site; ``enabled`` is looked at by the hook that calls it there."""
+    """A residual update at one site. The hook that calls it there leaves the output alone unless ``enabled``."""
 
     enabled = True
     is_bottleneck: ClassVar[bool] = False  # down and up: assembled, its weights are no larger than a dense adapter's
@@ -16,7 +16,7 @@ class Adapter(nn.Module):
         return self.beside(hidden, hidden)
 
     def beside(self, x: Tensor, output: Tensor) -> Tensor:
-        """output + update(x), for the input (..., in) and the output (..., out) of what the adapter stands beside."""
+        """output + update(x), for the input (..., in) and the output (..., out) of the module it runs parallel to."""
         raise NotImplementedError
 
     def dense_weights(self) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Compacter: Mahabadi et al., "Compacter: Efficient Low-Rank Hypercomplex Adapter Layers" (2021), equations 2 to 5.
 
-A weight is a sum of n Kronecker products, W = gain sum_i A_i kron (s_i t_i^T): the "slow" A_i (n x n) are one set for
-all weights of all adapters, the "fast" rank-1 matrices s_i t_i^T are each weight's own.
+A weight is a sum of n Kronecker products, W = gain sum_i A_i kron (s_i t_i^T). All weights of all adapters share the
+"slow" matrices A_i (n x n); each weight has its own "fast" rank-1 matrices s_i t_i^T.
 """
 
 import math
@@ -71,11 +71,11 @@ class CompacterAdapter(Adapter):
 
     @staticmethod
     def parameter_count(hidden_size: int, adapter_size: int) -> int:
-        """Of one adapter, without the n^3 numbers that all adapters share."""
+        """The size of one adapter, without the n^3 numbers that all adapters share."""
         return 3 * (hidden_size + adapter_size)
 
     def reset_parameters(self) -> None:
-        """D with a dense layer's standard deviation, U's t_i zero: the identity, bit for bit. The rule stays."""
+        """Start as the identity, bit for bit: D as wide as a dense layer's weight, U's t_i zero. The rule is kept."""
         rule = rule_std(self.down.view.in_features, self.up.view.in_features)
         for weight in (self.down, self.up):
             _calibrated_start_(weight, 1 / math.sqrt(weight.view.in_features), rule)

@@ -12,7 +12,7 @@ from .base import Adapter
 class DenseAdapter(Adapter):
     """h -> h + relu(h D + b) U + c with dense D (hidden x m) and U (m x hidden), and biases.
 
-    Sites, nonlinearity and start are the tensorized adapters', so that a comparison is about the projections alone.
+    Sites, nonlinearity and start are those of the tensorized adapters, so that only the projections differ.
     """
 
     def __init__(self, config: AdapterConfig, hidden_size: int):
@@ -27,7 +27,7 @@ class DenseAdapter(Adapter):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """D with standard deviation 1/sqrt(hidden) exactly, the rest zero: the identity, bit for bit."""
+        """Start as the identity, bit for bit: D has the standard deviation 1/sqrt(hidden), the rest is zero."""
         weight = self.down.weight.normal_()
         weight.mul_(1 / (math.sqrt(self.down.in_features) * weight.std(correction=0)))
         for parameter in (self.down.bias, self.up.weight, self.up.bias):

@@ -1,11 +1,11 @@
-"""The fast paths, behind one seam: the model computes the same without them.
+"""Fast paths of the adapters. Without them the model computes the same numbers, only slower.
 
-The matrices of all sites' factorised weights are computed together, in a handful of batched products instead of some
-ten small ones a weight, and belong to one forward pass in one thread. A bottleneck adapter is one step of autograd.
+The matrices of all sites' factorised weights are computed together, in a few batched products instead of some ten
+small ones for each weight. They belong to one forward pass in one thread. A bottleneck adapter is one autograd node.
 
-Which of two rules holds depends on where the model lies (:func:`saves_launches`). On the processor arithmetic is what
-takes the time, and a bottleneck's weights stay the thin pairs that they are. On an accelerator it is to launch one
-small operation after the other: there they are assembled for all sites at once, and a site is two products and a ReLU.
+The device decides which of two rules holds (:func:`saves_launches`). On CPU the arithmetic takes the time, so a
+bottleneck's weights stay pairs of thin matrices. On an accelerator the launches of many small operations take the
+time, so the weights of all sites are assembled at once, and each site computes two products and a ReLU.
 """
 
 import threading
@@ -28,7 +28,7 @@ Weight = FactorizedWeight | SiteWeight
 
 
 class _Passes(threading.local):
-    """The forward passes that this thread is in, each with the matrices that were computed for it."""
+    """A stack of this thread's forward passes, each with the matrices computed for it."""
 
     def __init__(self):
         self.stack: list[dict[int, Matrices]] = []
@@ -39,14 +39,14 @@ _forced: bool | None = None
 
 
 def saves_launches(device: torch.device) -> bool:
-    """Whether adapters compute in as few operations as they can, at the price of more arithmetic: on anything but the
-    processor, unless :func:`few_launches` says otherwise."""
+    """Whether adapters use as few operations as they can, at the price of more arithmetic: on every device but the
+    CPU, unless :func:`few_launches` sets it."""
     return device.type != "cpu" if _forced is None else _forced
 
 
 @contextmanager
 def few_launches(on: bool) -> Iterator[None]:
-    """Within it, one of the two rules holds on every device and in every thread: for tests and counts."""
+    """A context in which one of the two rules holds on every device and in every thread, for tests and counts."""
     global _forced
     before, _forced = _forced, on
     try:
@@ -56,20 +56,20 @@ def few_launches(on: bool) -> Iterator[None]:
 
 
 def factorized_weights(module: nn.Module) -> list[Weight]:
-    """Every factorised weight in a module, in its order; of a tensor for several sites, the weight of each site."""
+    """Every factorised weight of a module, in order. A tensor for several sites counts as one weight for each site."""
     parts = [part for part in module.modules() if isinstance(part, Weight)]
     return [part for part in parts if isinstance(part, SiteWeight) or part.view.sites is None]
 
 
 def matrices_of(weight: Weight) -> Matrices:
-    """The one or two matrices whose product is the weight: those of this forward pass, or computed now."""
+    """The one or two matrices whose product is the weight: this forward pass's if there is one, else computed now."""
     if torch.compiler.is_compiling() or not _passes.stack:
         return weight.matrices()
     return _passes.stack[-1].get(id(weight)) or weight.matrices()
 
 
 class MergedWeights:
-    """Computes a model's factorised weights together, for one forward pass after the other."""
+    """Computes all factorised weights of a model together, once for each forward pass."""
 
     def __init__(self, model: nn.Module):
         bottlenecks = [part for part in model.modules() if isinstance(part, Adapter) and part.is_bottleneck]
@@ -83,8 +83,8 @@ class MergedWeights:
 
     @contextmanager
     def forward_pass(self, model: nn.Module) -> Iterator[None]:
-        """Within it, adapters find their weights' matrices; however it ends, the next pass has its own."""
-        # Activations that are computed again in the backward pass would not find what this pass had.
+        """A context where adapters find their weights' matrices. They are dropped when it ends, also by an error."""
+        # Gradient checkpointing recomputes activations in the backward pass, when these matrices are gone.
         again = torch.is_grad_enabled() and model.training and getattr(model, "is_activation_checkpointing", False)
         _passes.stack.append({} if again else dict(self._merged()))
         try:

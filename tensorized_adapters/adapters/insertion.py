@@ -1,6 +1,6 @@
-"""Adapters into a model and out of it again: a child of the module at each site, and a hook on that module's output.
+"""Inserts adapters into a model and removes them: each is a child of its site's module, called by a forward hook.
 
-The backbone's modules stay where they are and keep their parameters' names.
+The backbone's modules are not replaced, so its parameters keep their names.
 """
 
 import threading
@@ -14,17 +14,17 @@ from transformers import PreTrainedModel
 from .base import Adapter
 
 CHILD = "adapter"
-_SOURCE = "adapter_source"  # of a module whose input an adapter elsewhere takes: that adapter
+_SOURCE = "adapter_source"  # attribute of a module whose input a parallel adapter takes: that adapter
 
 
 def insert_adapters(
     model: PreTrainedModel, sites: Iterable[str], adapters: Iterable[Adapter], sources: Optional[Iterable[str]] = None
 ) -> None:
-    """Hang an adapter on the module at every site (a name relative to the base model).
+    """Insert an adapter at every site (the name of a module, relative to the base model).
 
     Args:
-        sources: sequential without: each adapter takes its site's output, and gives it back changed. With them it
-            stands beside: it takes the input of the module of that name, and changes the site's output.
+        sources: without them adapters are sequential: each takes its site's output and returns it changed. With them
+            they are parallel: each takes the input of the module of that name and changes its site's output.
     """
     sites = list(sites)
     for name, source, adapter in zip(sites, sources or [None] * len(sites), adapters):
@@ -36,17 +36,17 @@ def insert_adapters(
             site.register_forward_hook(_beside_module)
         else:
             module = model.base_model.get_submodule(source)
-            object.__setattr__(module, _SOURCE, adapter)  # not as a child, which would be a second name for it
+            object.__setattr__(module, _SOURCE, adapter)  # as a child it would have a second name
             module.register_forward_pre_hook(_keep_input)
             site.register_forward_hook(_beside_sublayer)
-    # Afterwards, so that the parameters that adapters share are drawn, and stay shared, in one place.
+    # Only after all are inserted, so that parameters shared by several adapters stay shared.
     like = next(model.base_model.parameters())
     for _, adapter in adapters_of(model):
         adapter.to(like.device, like.dtype)
 
 
 def take_out_adapters(model: PreTrainedModel) -> None:
-    """Leave the modules at the sites, and those whose input was taken, as they were."""
+    """Remove all adapters and their hooks; the backbone's modules are then as before."""
     for module in list(model.modules()):
         if isinstance(getattr(module, CHILD, None), Adapter):
             delattr(module, CHILD)
@@ -57,14 +57,14 @@ def take_out_adapters(model: PreTrainedModel) -> None:
 
 
 def adapters_of(model: nn.Module) -> Iterator[tuple[str, Adapter]]:
-    """(name, adapter) of every adapter, from the first layer to the last."""
+    """Yield (name, adapter) for every adapter, from the first layer to the last."""
     for name, module in model.named_modules():
         if isinstance(module, Adapter):
             yield name, module
 
 
 def source_names(model: nn.Module) -> dict[int, str]:
-    """Of each adapter that takes another module's input, by its id, that module's name."""
+    """For each parallel adapter, by its id, the name of the module whose input it takes."""
     return {id(m.__dict__[_SOURCE]): name for name, m in model.named_modules() if _SOURCE in m.__dict__}
 
 
@@ -82,7 +82,7 @@ def _beside_sublayer(site: nn.Module, _, output):
     adapter = getattr(site, CHILD)
     if not adapter.enabled:
         return output
-    compiled = adapter.__dict__.get("kept")  # non-empty if the module that kept the input was compiled, as this may be
+    compiled = adapter.__dict__.get("kept")  # non-empty if the module that kept the input was compiled
     x = (compiled or _inputs.of).pop(id(adapter))
     return changed(output, lambda hidden: adapter.beside(x, hidden))
 
@@ -91,19 +91,19 @@ def _keep_input(module: nn.Module, args: tuple[Tensor, ...]) -> None:
     adapter = getattr(module, _SOURCE)
     if not adapter.enabled:
         return
-    if torch.compiler.is_compiling():  # which does not follow a thread's own variables
+    if torch.compiler.is_compiling():  # the compiler cannot trace thread-local variables
         adapter.__dict__.setdefault("kept", {})[id(adapter)] = args[0]
     else:
         _inputs.of[id(adapter)] = args[0]
 
 
 def changed(output, change):
-    """What a module gave, its hidden states changed: of a block's tuple they come first."""
+    """A module's output with its hidden states changed; in a tuple they come first."""
     return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
 
 class _Inputs(threading.local):
-    """What each thread's forward passes have kept, between a sublayer's first module and its last."""
+    """Each thread's kept inputs of parallel adapters, from a sublayer's first module to its last."""
 
     def __init__(self):
         self.of: dict[int, Tensor] = {}

@@ -51,8 +51,10 @@ class OneMatrixAdapter(Adapter):
 
 
 class WeightUpdate(Adapter):
-    """x -> x W0 + x W beside a frozen linear layer x -> x W0, with a factorised W (in x out): what LoRA does with two
-    matrices (LoRETTA_rep, arXiv 2402.11417)."""
+    """x -> x W0 + x W parallel to a frozen linear layer x -> x W0, with a factorised W (in x out).
+
+    LoRA does the same with two matrices; see LoRETTA_rep (arXiv 2402.11417).
+    """
 
     def __init__(self, weight: Weight):
         super().__init__()
@@ -93,7 +95,7 @@ def update_view(config: AdapterConfig, n_in: int, n_out: int, layers: int) -> Ma
 
 
 def weight_updates(config: AdapterConfig, view: Matricization, layers: int) -> Iterator[Adapter]:
-    """Updates of so many linear layers of one size, seen as ``view``; with its ``sites``, of one tensor."""
+    """Updates for ``layers`` linear layers of one size, seen as ``view``; if it has sites, they share one tensor."""
     return _of_weights(WeightUpdate, config, [view], layers)
 
 
@@ -106,8 +108,9 @@ def _of_weights(kind: type, config: AdapterConfig, views: list[Matricization], s
 def _new_weights(kind: type, config: AdapterConfig, views: list[Matricization]) -> list[FactorizedWeight]:
     """An adapter's weights at their start, the last one's gain scaled by ``--adapter_scale``.
 
-    Calibrated: a bottleneck and an update are nothing, bit for bit, as the last factor is zero; a square matrix is
-    next to nothing (the ReLU passes half of the energy, hence sqrt(2)). Published: all factors uniform.
+    Calibrated: the last factor of a bottleneck or an update is zero, so that the adapter starts as the identity, bit
+    for bit. A square matrix starts tiny instead (the ReLU passes half of the energy, hence sqrt(2)). Published: all
+    factors are uniform.
     """
     lasts = {BottleneckAdapter: (1.0, 0.0), OneMatrixAdapter: (math.sqrt(2) * ONE_MATRIX_GAIN,), WeightUpdate: (0.0,)}
     weights = []

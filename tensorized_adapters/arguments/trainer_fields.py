@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import UsageError, quoted
+from ..runtime.sockets import check_sockets_of_workers
 
 # Flags, what their values must be, and whether one is.
 RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
@@ -161,6 +162,8 @@ def _check_workers(given: dict[str, Any]) -> None:
     for name in ("persistent_workers", "prefetch_factor", "multiprocessing_context"):
         if given.get(f"dataloader_{name}") and not given.get("dataloader_num_workers"):
             raise UsageError(f"--dataloader_{name} is about workers: give --dataloader_num_workers, or leave it out")
+    if given.get("dataloader_num_workers"):
+        check_sockets_of_workers()
 
 
 def _check_precision(given: dict[str, Any]) -> None:

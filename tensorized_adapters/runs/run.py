@@ -21,6 +21,7 @@ from ..runtime.console import console, peak_memory
 from ..runtime.distributed import agreed, from_first, is_first
 from ..runtime.exits import TRACEBACK_FILE
 from ..runtime.files import write_json
+from ..runtime.processor import computes_bfloat16
 from ..runtime.signals import raise_on_signals, settled, undisturbed
 from ..saving.format import read_adapter, read_config
 from ..saving.upgrade import moments_still_hold
@@ -242,6 +243,11 @@ def settle(arguments: Arguments) -> None:
     training = arguments.training
     if training.device.type == "cuda" and not (training.bf16 or training.fp16 or training.tf32):
         arguments.notes.append("in float32, as nothing else is asked for; --bf16 or --tf32 True is faster on this GPU")
+    half = next((flag for flag in ("bf16", "bf16_full_eval") if getattr(training, flag)), None)
+    if half and training.device.type == "cpu" and not computes_bfloat16():
+        arguments.notes.append(
+            f"this processor has no instructions for bfloat16, and float32 is faster on it: leave --{half} out"
+        )
     if training.n_gpu > 1:
         # The Trainer would split each batch over all of them with nn.DataParallel, and multiply its size.
         how = "CUDA_VISIBLE_DEVICES chooses it; several runs side by side, or one under torchrun, use them all"

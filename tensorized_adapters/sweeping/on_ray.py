@@ -23,6 +23,7 @@ from ray._private import worker as ray_worker
 
 from ..errors import RunFailed, Terminated, UsageError, one_line
 from ..runtime.signals import settled
+from ..runtime.sockets import check_sockets_of_ray
 from . import LOGS, memory, notes
 from . import trial as trial_module
 from .address import check_address
@@ -48,6 +49,8 @@ class Machines:
         """
         if address:
             check_address(address)
+        else:
+            check_sockets_of_ray()
         began = time.time()
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:

@@ -1,9 +1,9 @@
-"""CP, Tucker, Tensor-Train, Tensor-Ring and low-rank matrices: storage, count, and the product that is the weight.
+"""CP, Tucker, Tensor-Train, Tensor-Ring and low-rank matrices: their storage, size, and assembled weight.
 
-A weight matrix (in x out) is seen as a tensor (:class:`Matricization`) and is W = gain x product(factors), the gain
-one fixed number (initialization.py). Across the cut between its leading and trailing modes every format is exactly a
-product of two matrices, T = A B with A (leading x k) and B (k x trailing); where that is also the cut between input
-and output, a projection is ``(x @ A) @ B`` and W is never assembled.
+A weight matrix (in x out) is seen as a tensor (:class:`Matricization`): W = gain x product(factors). The gain is one
+fixed number (initialization.py). Cut between its leading and trailing modes, every format is exactly a product of two
+matrices, T = A B with A (leading x k) and B (k x trailing). Where that is also the cut between input and output, a
+projection is ``(x @ A) @ B``, and W need not be assembled.
 
 Storage is tltorch's (Kossaifi et al.); the formats are those of Kolda & Bader, "Tensor Decompositions and
 Applications" (2009), Oseledets, "Tensor-Train Decomposition" (2011), Zhao et al., "Tensor Ring Decomposition" (2016).
@@ -30,7 +30,7 @@ FactorList = _tltorch.utils.FactorList
 
 
 class FactorizedWeight:
-    """What the formats share: the matrix view of a factorised tensor. Mixed into tltorch's classes."""
+    """The matrix view of a factorised tensor, common to all formats; a mixin for tltorch's classes."""
 
     shape: tuple[int, ...]
     view: Matricization
@@ -38,7 +38,7 @@ class FactorizedWeight:
     gain: float = 1.0
 
     def __init_subclass__(cls, name: Optional[str] = None, **kwargs):
-        if name is not None:  # tltorch registers it; torch.export makes subclasses of its own, which have none
+        if name is not None:  # tltorch registers the name; subclasses made by torch.export have none
             super().__init_subclass__(name=name, **kwargs)
 
     @staticmethod

@@ -11,7 +11,7 @@ from .shapes import Matricization
 
 
 class SiteWeight(nn.Module):
-    """One site's matrix out of the tensor for all of them: its row of the factor of sites, or its core.
+    """The matrix of one site, out of a tensor for all sites: the tensor at that index of its mode of sites.
 
     Args:
         joint: a factorised weight whose view has sites; the same for each of them.
@@ -31,7 +31,7 @@ class SiteWeight(nn.Module):
         return self.joint.gain
 
     def parts(self) -> list[Tensor]:
-        """The tensor's factors, the one of sites cut down to this site: a mode of size 1 stays in its place."""
+        """The tensor's factors, with the mode of sites narrowed to this site; it stays, with size 1."""
         parts, place = self.joint.parts(), self._place
         parts[place] = parts[place].narrow(-2, self.site, 1)
         return parts
@@ -44,7 +44,7 @@ class SiteWeight(nn.Module):
 
     @property
     def _place(self) -> int:
-        """Which of the tensor's factors is that of sites."""
+        """The index of the factor that has the mode of sites."""
         return len(self.joint.parts()) - len(self.view.shape) + self.view.cut
 
     def matrices(self, parts: Optional[list[Tensor]] = None) -> tuple[Tensor, ...]:
