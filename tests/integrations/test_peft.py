@@ -12,6 +12,7 @@ from helpers import build, logits, trained_a_little
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTuner
 from safetensors.torch import load_file, save_file
+from transformers import Trainer, TrainingArguments
 
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained
 from tensorized_adapters.adaptation.parameters import trained_parameters
@@ -198,6 +199,48 @@ def test_precisions_and_loading_without_a_draw(tmp_path):
     assert {p.dtype for name, p in half.named_parameters() if "tensorized_" in name} == {torch.float32}
     assert logits(half).dtype == torch.bfloat16
     assert torch.allclose(logits(half).float(), trained, atol=0.1)
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_low_cpu_mem_usage_injects_without_memory_and_loads(tmp_path, key):
+    base, _, trained = saved(tmp_path, key=key)
+    settings = TensorizedAdapterConfig(**SETTINGS[key], task_type="SEQ_CLS")
+    empty = get_peft_model(copy.deepcopy(base), settings, low_cpu_mem_usage=True)
+    assert {p.is_meta for name, p in empty.named_parameters() if ".tensorized_adapter." in name} == {True}
+    full = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path)
+    lean = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path, low_cpu_mem_usage=True)
+    assert torch.equal(logits(lean), trained)
+    assert [name for name, _ in lean.named_parameters()] == [name for name, _ in full.named_parameters()]
+
+
+def test_the_status_names_the_method(tmp_path):
+    _, model, _ = saved(tmp_path)
+    assert model.get_model_status().peft_types == {"default": "TENSORIZED"}
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["peft_type"] == "TENSORIZED"
+
+
+def test_a_trainer_resumes_without_a_warning(tmp_path, capfd, caplog, recwarn):
+    class Data(torch.utils.data.Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, i):
+            return {"input_ids": torch.tensor([1, 2, 3]), "attention_mask": torch.ones(3).long(), "labels": i % 2}
+
+    def trainer(steps):
+        arguments = TrainingArguments(str(tmp_path), max_steps=steps, save_steps=1, report_to="none", use_cpu=True)
+        return Trainer(through_peft(copy.deepcopy(base), SETTINGS["joint"]), arguments, train_dataset=Data())
+
+    base, _ = build("bert")
+    first = trainer(1)
+    first.train()
+    capfd.readouterr()
+    recwarn.clear()
+    again = trainer(1)
+    again.train(resume_from_checkpoint=True)
+    assert "missing" not in caplog.text + "".join(capfd.readouterr())
+    assert not [w for w in recwarn if "missing" in str(w.message)]
+    assert torch.equal(logits(again.model), logits(first.model))
 
 
 def test_without_a_peft_that_it_knows_it_says_so(monkeypatch):

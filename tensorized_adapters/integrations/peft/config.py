@@ -1,7 +1,7 @@
 """The settings of a tensorized adapter as one of peft's configurations."""
 
 from dataclasses import dataclass, field, fields, make_dataclass
-from enum import StrEnum
+from enum import Enum
 from typing import Any, Optional
 
 from peft import PeftConfig
@@ -21,8 +21,11 @@ _Settings = make_dataclass(
 )
 
 
-class TensorizedType(StrEnum):
-    """peft's name of the method, equal to the text that stands in a saved folder, as in peft's own enumeration."""
+class TensorizedType(str, Enum):  # noqa: UP042
+    """peft's name of the method. It equals the text in a saved folder, as members of peft's own enumeration do.
+
+    It is no StrEnum, because peft reads the method's name from ``str(member)``, after the class's name and a dot.
+    """
 
     TENSORIZED = "TENSORIZED"
 

@@ -1,7 +1,7 @@
 """The tuner that peft calls to put tensorized adapters into a model, and to find them in a saved folder again."""
 
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Optional
 
 import torch
@@ -27,7 +27,8 @@ class TensorizedModel(BaseTuner):
     target_module_mapping: dict[str, list[str]] = {}
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
-        self._name = adapter_name  # which the steps below are not told
+        self._name = adapter_name  # peft does not pass these two on to the steps below
+        self._low_cpu_mem_usage = kwargs.get("low_cpu_mem_usage", False)
         super().inject_adapter(model, adapter_name, *args, **kwargs)
 
     def _prepare_adapter_config(self, peft_config: TensorizedAdapterConfig, model_config: dict) -> Any:
@@ -46,7 +47,8 @@ class TensorizedModel(BaseTuner):
         prefix = base_prefix(plain)
         names = [prefix + site for site in sites]
         peft_config.target_modules = "|".join(map(re.escape, names))
-        self._adapters = dict(zip(names, method.new_adapters(plain, sites)))
+        with torch.device("meta") if self._low_cpu_mem_usage else nullcontext():
+            self._adapters = dict(zip(names, method.new_adapters(plain, sites)))
         self._check_name(plain)
         self._sources = {name: prefix + source for name, source in zip(names, sources or [])}
         saved = set(peft_config.modules_to_save or [])
@@ -156,7 +158,10 @@ class TensorizedModel(BaseTuner):
             if f"{_CHILD}{adapter_name}." in name:
                 names.setdefault(id(parameter), []).append(name)
         for first, *twins in names.values():
-            tensors |= {twin: tensors[first] for twin in twins if first in tensors}
+            if twins and first in tensors:
+                # low_cpu_mem_usage puts the loaded tensors into the model. One Parameter stays one for all sites.
+                shared = nn.Parameter(tensors[first], requires_grad=model.get_parameter(first).requires_grad)
+                tensors |= dict.fromkeys((first, *twins), shared)
         wanted = {name for twins in names.values() for name in twins}
         odd = sorted(wanted ^ {name for name in tensors if _CHILD in name})
         if odd:
