@@ -48,6 +48,8 @@ _RECORD: dict[str, _Rule] = {
     "newly_initialized": (_or_missing(_are_distinct_texts), "names of parameters"),
     "notes": (lambda value: isinstance(value, dict), "notes by name"),
     "weights_sha256": (_is_digest, "a sha256"),
+    "base_model_name_or_path": (_or_missing(_is_text), "a text"),  # this and the next are for other loaders
+    "peft_type": (_or_missing(_is_text), "a text"),
 }
 _FORMAT_1: dict[str, _Rule] = {"learning_rate_scales": (_are_scales, "positive numbers")}
 _BASE_MODEL: dict[str, _Rule] = {
