@@ -42,14 +42,15 @@ def by_step(cells: pd.DataFrame, metric: str) -> Figure:
         for number, cell in enumerate(line.itertuples()):
             look = look_of(cell)
             style = {"color": look["color"], "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.3}
-            loss = _losses(cell.records, window).mean()
+            losses, histories = _losses(cell.records, window), _scores(cell.records, metric)
+            loss, scores = losses.mean(), histories.mean()
             left.plot(loss.index, loss, **style)
-            scores = _scores(cell.records, metric).mean()
             marks = {"marker": look["marker"], "markersize": 5, "markerfacecolor": look["markerfacecolor"]}
             every = max(1, len(scores) // 8)
             right.plot(scores.index, scores, markevery=every, **marks, **style)
             drawn[cell.family == "head"].append(scores)
-            handles[cell.method] = Line2D([], [], **marks, **style)
+            label = cell.method + _fewer(len(cell.records), loss=losses, score=histories)
+            handles[label] = Line2D([], [], **marks, **style)
     values, of_head = (
         pd.concat(drawn[is_head]) if drawn[is_head] else pd.Series(dtype=float) for is_head in (False, True)
     )
@@ -93,13 +94,16 @@ def by_start(pairs: list[Starts], metric: str) -> Figure:
             axes.set(ylabel=label if column == 0 else "")
         both[0].sharex(both[1])
         both[0].tick_params(labelbottom=False)
+        fewer = []
         for start, cell in pair._asdict().items():
             losses, scores = _losses(cell["records"], window), _scores(cell["records"], metric)
+            text = _fewer(len(cell["records"]), loss=losses, score=scores)
+            fewer += [f"\n{start}{text}"] if text else []
             _with_band(both[0], losses, **_STARTS[start] | {"marker": ""})
             _with_band(both[1], scores, markersize=4, markevery=max(1, len(scores.columns) // 6), **_STARTS[start])
         told = f"\n{textwrap.fill(pair.calibrated['variant'], 34)}" if names.count(names[number]) > 1 else ""
         both[0].set_title(names[number] + told, fontsize=8 if told else 10)
-        both[1].set_xlabel("step")
+        both[1].set_xlabel("step" + "".join(fewer))
     for unused in [axes for row in range(down) for axes in grid[2 * row : 2 * row + 2].T.flat][2 * len(pairs) :]:
         unused.remove()
     figure.suptitle(pairs[0].calibrated["task"], fontsize=11)
@@ -118,6 +122,12 @@ def _differ_in_the_start_alone(calibrated: dict[str, Any], published: dict[str, 
     given = {*(calibrated.get("given") or ()), *(published.get("given") or ())}
     free = {"adapter_init", "learning_rates", *(name for name in _OF_STARTS if name not in given)}
     return all(ours.get(name) == theirs.get(name) for name in (ours.keys() | theirs.keys()) - free)
+
+
+def _fewer(runs: int, **curves: pd.DataFrame) -> str:
+    """Which curves are means over fewer runs than there are, in brackets; empty if none is."""
+    texts = [f"{name}: {len(values)} of {runs} runs" for name, values in curves.items() if len(values) < runs]
+    return f" ({', '.join(texts)})" if texts else ""
 
 
 def _with_band(axes: Axes, values: pd.DataFrame, **style: Any) -> None:
@@ -151,4 +161,5 @@ def _scores(runs: list[dict[str, Any]], metric: str) -> pd.DataFrame:
     histories = [
         {e["step"]: e[key] for e in run.get("history") or () if is_number(e.get(key)) and "step" in e} for run in runs
     ]
+    histories = [history for history in histories if history]  # a run without scores would remove every step
     return pd.DataFrame(histories).dropna(axis=1).sort_index(axis=1)

@@ -140,6 +140,9 @@ def _shares(cells: pd.DataFrame) -> Figure:
                 axes.plot(cell.shares, [row + 0.22] * len(cell.shares), ".", color=look["color"], markersize=3.5)
                 axes.errorbar(cell.share_mean, row, xerr=cell.share_std, color=look["color"], elinewidth=1, capsize=2)
             axes.plot(cell.share_mean, row, **look)
+            if cell.share_count < len(cell.seeds):
+                count = f"{cell.share_count} of {len(cell.seeds)} runs"
+                axes.annotate(count, (cell.share_mean, row + 0.45), ha="center", fontsize=7, color=QUIET)
         for edge in (0, 1):
             axes.axvline(edge, color="#999999", linewidth=0.8, zorder=1)
         axes.set(title=task, xlabel="share of the loss's fall")

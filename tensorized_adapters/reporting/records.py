@@ -7,7 +7,7 @@ arguments, input files, versions, commit, threads, GPU and number of GPUs.
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -84,7 +84,9 @@ def read_results(paths: Iterable[Path]) -> Results:
     if unclean:
         notes.append(f"{unclean} of {len(runs)} runs came from a source tree with uncommitted changes")
     table = _runs(runs, notes)
-    return Results(table, _cells(table), *([*map(one_line, lines)] for lines in (missing + _holes(table), notes)))
+    cells = _cells(table)
+    notes += _means_of_fewer_runs(cells)
+    return Results(table, cells, *([*map(one_line, lines)] for lines in (missing + _holes(table), notes)))
 
 
 def score_of(record: dict[str, Any], which: str) -> Optional[float]:
@@ -231,6 +233,43 @@ def _cells(runs: pd.DataFrame) -> pd.DataFrame:
         records=("record", list),
     )
     return groups.first().drop(columns=["seed", "one_class", "collapsed", *values]).join([scores, lists]).reset_index()
+
+
+def _means_of_fewer_runs(cells: pd.DataFrame) -> list[str]:
+    """One line for each mean that some runs of its cell do not enter, with their seeds and the reason.
+
+    A cell in which no run holds the value at all gets no line, since the report shows no mean of it.
+    """
+    lines = []
+    for cell in cells.itertuples():
+        for value, (name, reason_of) in _REASONS.items():
+            count = getattr(cell, f"{value}_count")
+            seeds_by_reason: dict[str, list[int]] = {}
+            for seed, record in zip(cell.seeds, cell.records):
+                if reason := reason_of(record):
+                    seeds_by_reason.setdefault(reason, []).append(seed)
+            if count or _LOSS_DID_NOT_FALL in seeds_by_reason:
+                lines += [
+                    f"{cell.method} on {cell.task}: the mean {name} is over {count} of {len(cell.seeds)} runs; "
+                    f"seed {', '.join(map(str, seeds))} left out: {reason}"
+                    for reason, seeds in seeds_by_reason.items()
+                ]
+    return lines
+
+
+def _why_no_share(record: dict[str, Any]) -> Optional[str]:
+    if not math.isnan(share_of(record)):
+        return None
+    return _LOSS_DID_NOT_FALL if record.get("contribution") else "the share was not measured"
+
+
+_LOSS_DID_NOT_FALL = "the training loss did not fall, so the share is not defined"
+# value -> its name in a line, and why a record holds none (None if it holds one)
+_REASONS: dict[str, tuple[str, Callable[[dict[str, Any]], Optional[str]]]] = {
+    "best": ("score of the best epoch", lambda r: "no score in its history" if score_of(r, "best") is None else None),
+    "gap": ("gap", lambda r: "no score on the training or the development set" if math.isnan(gap_of(r)) else None),
+    "share": ("share of the adapters", _why_no_share),
+}
 
 
 def _holes(runs: pd.DataFrame) -> list[str]:

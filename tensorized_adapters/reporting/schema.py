@@ -1,4 +1,4 @@
-"""Reading a run record that may be anybody's: each is checked by itself, so that a bad one costs no other."""
+"""Reads and checks run records one by one, so that a damaged record does not keep the others out of a report."""
 
 import json
 from collections.abc import Callable

@@ -33,6 +33,8 @@ def mean_table(results: Results) -> Optional[Table]:
     caption = "Of the methods that have every task: the mean over the tasks of the means over seeds, and its standard "
     caption += "error, sqrt(sum of variance / seeds) / tasks, from two seeds a task on. A method is above another one "
     caption += "by more than two standard errors where their difference exceeds 2 sqrt(error² + other error²)."
+    if left_out := [method for method in results.methods if method not in set(whole["method"])]:
+        caption += f" Left out, since they lack a task: {', '.join(left_out)}."
     return Table("Mean over the tasks", caption, table, best)
 
 
@@ -43,7 +45,8 @@ def contribution_table(results: Results) -> Optional[Table]:
     caption += (
         "training examples that are measured. Mean ± sample standard deviation over seeds. 0: nothing; 1: all of "
     )
-    caption += "it; above 1: the loss is higher than at the start."
+    caption += "it; above 1: the loss is higher than at the start. (2 of 3): a run of three is not in the mean, for "
+    caption += "its training loss did not fall or its share was not measured; the notes name it."
     return _filled("What adapters account for", caption, *by_task(results, "share", of_metric=False))
 
 
@@ -69,7 +72,7 @@ def contribution_csv(results: Results) -> Optional[str]:
     for cell in results.cells.itertuples():
         measured = [run["contribution"] for run in cell.records if run.get("contribution")]
         if measured:
-            values = pd.json_normalize(measured, sep="_").reindex(columns=_MEASURES).astype(float).mean()
+            values = pd.json_normalize(measured, sep="_").reindex(columns=_MEASURES).astype(float)
             lines.append(
                 {
                     "method": cell.method,
@@ -78,7 +81,9 @@ def contribution_csv(results: Results) -> Optional[str]:
                     "runs": len(measured),
                     "share_mean": cell.share_mean,
                     "share_std": cell.share_std,
-                    **values,
+                    "share_count": cell.share_count,
+                    **values.mean(),
+                    **values.count().add_suffix("_count"),
                 }
             )
     return as_csv(pd.DataFrame(lines)) if lines else None

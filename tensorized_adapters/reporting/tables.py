@@ -76,7 +76,9 @@ def by_task(results: Results, value: str, of_metric: bool = True) -> tuple[pd.Da
     columns = {task: f"{task} ({METRICS.get(metric, metric)})" for task, metric in results.metrics.items()}
     columns = columns if of_metric else dict(zip(columns, columns))
     cells = results.cells.set_index(["method", "task"])
-    texts = cells[[f"{value}_{name}" for name in ("mean", "std", "count")]].apply(lambda cell: _score(*cell), axis=1)
+    cells = cells.assign(runs=cells["seeds"].map(len))
+    parts = [*(f"{value}_{name}" for name in ("mean", "std", "count")), "runs"]
+    texts = cells[parts].apply(lambda cell: _score(*cell), axis=1)
     texts, means = (
         values.unstack().reindex(index=results.methods, columns=list(columns)).rename(columns=columns)
         for values in (texts, cells[f"{value}_mean"])
@@ -140,7 +142,9 @@ def html_table(table: Table) -> str:
 
 def scores_csv(results: Results) -> str:
     """One line a method and task, in full precision."""
-    columns = "method task metric seeds last_mean last_std best_mean best_std gap_mean gap_std trained percent".split()
+    columns = ["method", "task", "metric", "seeds"]
+    columns += [f"{value}_{name}" for value in ("last", "best", "gap") for name in ("mean", "std", "count")]
+    columns += ["trained", "percent"]
     seeds = results.cells["seeds"].map(lambda seeds: " ".join(map(str, seeds)))
     return as_csv(results.cells.assign(seeds=seeds)[columns])
 
@@ -154,10 +158,14 @@ def _is_formula(cell: Any) -> bool:
     return isinstance(cell, str) and cell.startswith(("=", "+", "-", "@"))
 
 
-def _score(mean: float, deviation: float, count: float) -> str:
+def _score(mean: float, deviation: float, count: float, runs: float) -> str:
+    """The mean, its deviation, and how many runs it is over; "2 of 3" if some runs hold no such value."""
     if not count:
         return "–"
-    return f"{mean:.3f}" if count == 1 else f"{mean:.3f} ± {deviation:.3f} ({count:.0f})"
+    text = f"{mean:.3f}" if count == 1 else f"{mean:.3f} ± {deviation:.3f}"
+    if count < runs:
+        return f"{text} ({count:.0f} of {runs:.0f})"
+    return text if count == 1 else f"{text} ({count:.0f})"
 
 
 def _published(name: str, task: str) -> str:

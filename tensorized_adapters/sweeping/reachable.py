@@ -1,4 +1,4 @@
-"""What no trial could reach is found before the first one starts: a model, a tokenizer or data that is not there."""
+"""Checks before the first trial that some trial can load its model's configuration, its tokenizer and its data."""
 
 from collections.abc import Iterable
 
@@ -16,10 +16,10 @@ _PLACES += "dataset_config_name train_file validation_file test_file".split()
 def check_reachable(trials: Iterable[Trial]) -> None:
     """Ask for the models and the data sets of the trials, without loading weights or rows, until one can start.
 
-    One that cannot costs only itself, later; it is for none of them that nothing has to begin.
+    One trial that can start is enough: any other fails by itself later. If none can, the sweep does not begin.
 
     Raises:
-        UsageError: what the first of the trials would have said, after its start.
+        UsageError: with the error of the first trial, if no trial can start.
     """
     flaw = None
     for trial in {tuple(str(t.resolved.get(name)) for name in _PLACES): t for t in trials}.values():

@@ -1,4 +1,4 @@
-"""How the flags of a sweep are spelled: with dashes or underscores, by one of their names, and nearly right."""
+"""Checks how the flags of a sweep are spelled: dashes or underscores, aliases given twice, and misspelled names."""
 
 import argparse
 
@@ -21,8 +21,7 @@ def check_spelled_once(parser: argparse.ArgumentParser, argv: list[str]) -> None
 
 
 def check_known(parser: argparse.ArgumentParser, flags: list[str]) -> None:
-    """What neither the sweep nor the main job knows may be a flag of the sweep, not quite spelled; the main job says
-    the rest.
+    """Refuse an unknown flag that resembles a flag of the sweep. The main job reports all other unknown flags.
 
     Raises:
         UsageError: naming the flag that is near.

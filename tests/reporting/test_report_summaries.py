@@ -63,13 +63,16 @@ def test_what_adapters_account_for_where_it_was_measured(results, real, tmp_path
     text = (written(results, out) / "tables.md").read_text()
     rows = rows_of(text, title)
     assert rows.keys() == {"method", ":--", "tr-2"} and rows["method"] == ["mrpc"]
-    assert rows["tr-2"] == ["0.850 ± 0.071 (2)"]
+    assert rows["tr-2"] == ["0.850 ± 0.071 (2 of 3)"]
     means = rows_of(text, "Mean over the tasks")
-    assert means and means == rows_of(capsys.readouterr().out, "Mean over the tasks")
+    printed = capsys.readouterr().out
+    assert means and means == rows_of(printed, "Mean over the tasks")
+    assert "note: tr-2 on mrpc: the mean share of the adapters is over 2 of 3 runs; seed 3 left out" in printed
     assert all(title in (out / name).read_text() for name in ("tables.tex", "report.html"))
     with open(out / "contribution.csv") as file:
         (line,) = csv.DictReader(file)
     assert float(line["share_mean"]) == pytest.approx(0.85) and line["runs"] == "3"
+    assert line["share_count"] == "2" and line["train_loss_initial_count"] == "3"
     assert float(line["train_loss_initial"]) == pytest.approx(0.8)
     assert float(line["eval_metric_without_adapters"]) == pytest.approx(0.6)
     made = {out / "contribution.csv", out / "figures" / "share_of_adapters.svg"}
@@ -91,6 +94,30 @@ def test_the_gap_is_of_the_weights_at_the_end(real, tmp_path):
     changed(tmp_path / "tr", record, metrics={"eval_f1": 0.8, "train_f1": 0.9, "train_metric_samples": 2000})
     rows = rows_of(markdown(gap_table(read_results([tmp_path]))), "Train-to-development gap")
     assert rows["tr-2"] == ["0.100 / 2,000"]
+
+
+def test_every_mean_of_fewer_runs_says_so(real, tmp_path):
+    """A gap without a training score, no history, no losses, and shares that are not defined in any run."""
+    for seed in (1, 2, 3):
+        record = put(tmp_path / f"cp{seed}", real, 0.8, seed)
+        metrics = {"eval_f1": 0.8} | ({"train_f1": 0.9} if seed > 1 else {})
+        rest = {"history": [], "step_losses": []} if seed == 3 else {}
+        changed(tmp_path / f"cp{seed}", record, metrics=metrics, contribution=contribution(None), **rest)
+    results = read_results([tmp_path])
+    assert rows_of(markdown(gap_table(results)), "Train-to-development gap")["cp-2"] == ["0.100 ± 0.000 (2 of 3)"]
+    best = rows_of(markdown(score_table(results, "best", published=False)), "Scores, best epoch")
+    assert best["cp-2"] == ["**0.820 ± 0.000 (2 of 3)**"]
+    notes = "\n".join(results.notes)
+    assert "cp-2 on mrpc: the mean gap is over 2 of 3 runs; seed 1 left out" in notes
+    assert "the mean score of the best epoch is over 2 of 3 runs; seed 3 left out" in notes
+    assert "the mean share of the adapters is over 0 of 3 runs; seed 1, 2, 3 left out: the training loss" in notes
+    drawn = {stem: figure for stem, _, figure in figures(results)}["training_mrpc"]
+    assert drawn.legends[0].get_texts()[0].get_text() == "cp-2 (loss: 2 of 3 runs, score: 2 of 3 runs)"
+    assert len(drawn.axes[1].lines[0].get_xdata()) == 2
+
+
+def test_methods_that_lack_a_task_are_named_below_the_mean(results):
+    assert "Left out, since they lack a task: cp-4." in mean_table(read_results([results])).caption
 
 
 def test_a_score_of_one_class_has_a_footnote_and_a_tie_of_all_no_mark(real, tmp_path):
