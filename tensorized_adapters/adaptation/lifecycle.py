@@ -1,20 +1,19 @@
-"""The two verbs, and what lies between them: a model is adapted, computes without what was done to it, is as
-before."""
+"""Add adapters, remove them, and the context managers that switch them off for a while."""
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-import torch
 from transformers import PreTrainedModel
 
-from ..backbone.parts import base_prefix
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..methods.bottleneck import ResidualAdapters
-from ..methods.registry import method_of
+from .insertion import check_removable, insert_method, take_out_method
 from .merging import unmerge_adapters
 from .named import adapter_names, check_no_names, forget_names
-from .parameters import Adaptation, adaptation_of, added_parameters, pretrained_parameters, unwrapped
+from .originals import originals_in_place
+from .parameters import Adaptation, adaptation_of, unwrapped
 
 
 def adapt(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()) -> PreTrainedModel:
@@ -38,32 +37,10 @@ def adapt(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iter
     check_no_names(model)
     if getattr(model, "adaptation", None) is not None or hasattr(model, "peft_config"):
         raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
-    method = method_of(config)
-    method.check(model)
-    before, prefix = dict(model.named_parameters()), base_prefix(model)
-    backbone = {name for name in before if name.startswith(prefix)}
-    head = (set(before) - backbone) | (set(newly_initialized) & backbone)
-    in_place = {
-        "backbone": method.backbone_names(model) - head,
-        "layer_norm": method.layer_norm_names(model) - head,
-        "head": head,
-    }
-    trained = set().union(*in_place.values())
-    originals = {name: before[name].detach().clone() for name in before if name in trained}
-    requires_grad = {name: parameter.requires_grad for name, parameter in before.items()}
-    method.insert(model, head)
-    plain_of = {id(parameter): name for name, parameter in before.items()}
-    plain = {name: plain_of[id(p)] for name, p in model.named_parameters() if id(p) in plain_of}
-    labels = {name: getattr(model.config, name) for name in ("id2label", "label2id", "problem_type")}
-    model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad, labels)
-    for name, parameter in pretrained_parameters(model).items():
-        parameter.requires_grad = name in trained
-    for parameter in added_parameters(model).values():
-        parameter.requires_grad = True
+    insert_method(model, config, newly_initialized)
     return model
 
 
-@torch.no_grad()
 def remove_adapters(model: PreTrainedModel) -> None:
     """Make the model what it was before ``add_adapters``, bit for bit, head and labels included.
 
@@ -78,50 +55,36 @@ def remove_adapters(model: PreTrainedModel) -> None:
     if adaptation is None:
         forget_names(model)
         return
-    if adaptation.off:
-        raise UsageError("within adapters_off(model) adapters are not removed; leave it first")
-    pretrained = pretrained_parameters(model)
-    for name, original in adaptation.originals.items():
-        if name not in pretrained or pretrained[name].shape != original.shape:
-            raise UsageError(f"{name} was replaced since add_adapters; put it back, or load a fresh model")
+    check_removable(model)
     unmerge_adapters(model)
     if adapter_names(model):
         forget_names(model)
-        return
-    adaptation.method.remove(model)
-    model.__dict__.pop("save_pretrained", None)
-    del model.adaptation
-    for name, parameter in pretrained.items():
-        parameter.requires_grad = adaptation.requires_grad[name]
-        if name in adaptation.originals:
-            parameter.copy_(adaptation.originals[name])
-    for name, value in adaptation.labels.items():
-        setattr(model.config, name, value)
+    else:
+        take_out_method(model)
 
 
 @contextmanager
 def adapters_off(model: PreTrainedModel) -> Iterator[None]:
     """Within it the model computes as before ``add_adapters``, head included; afterwards it is as it was.
 
+    Parameters that are trained in place give way to constants, so that a backward pass, within it or afterwards,
+    gives what was computed with adapters its gradients and what was computed without them none.
+
     Raises:
-        UsageError: if the model is not adapted, or its adapters are merged.
+        UsageError: if the model is not adapted, its adapters are merged, or another thread computes with it; a forward
+            pass in another thread meanwhile is refused as well.
     """
     model = unwrapped(model)
     adaptation = _not_merged(model)
-    if adaptation.off:  # nested: it computes so already
+    if adaptation.off and adaptation.off_in == threading.get_ident():  # nested: it computes so already
         yield
         return
-    pretrained = pretrained_parameters(model)
-    trained = {name: pretrained[name].data for name in adaptation.originals}
-    adaptation.off = True
     with _switched_off(model, adaptation):
+        adaptation.off = True
         try:
-            for name, original in adaptation.originals.items():
-                pretrained[name].data = original.to(trained[name].device, trained[name].dtype)
-            yield
+            with originals_in_place(model):
+                yield
         finally:
-            for name, values in trained.items():
-                pretrained[name].data = values
             adaptation.off = False
 
 
@@ -152,13 +115,21 @@ def _not_merged(model: PreTrainedModel) -> Adaptation:
 @contextmanager
 def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[None]:
     """What the method inserted does not compute; of nested ones the outermost switches."""
-    if adaptation.switched_off:
+    thread = threading.get_ident()
+    if adaptation.switched_off and adaptation.off_in == thread:
         yield
         return
-    adaptation.switched_off = True
-    adaptation.method.switch(model, on=False)
+    if adaptation.off_in is not None:
+        raise UsageError("another thread has switched the model's adapters off for a while; wait, or use a copy")
+    adaptation.off_in = thread  # first, so that a pass which begins now in another thread is refused
     try:
+        if adaptation.passes.of_others():
+            raise UsageError("another thread computes with the model; wait for it before adapters are switched off")
+        adaptation.switched_off = True
+        adaptation.method.switch(model, on=False)
         yield
     finally:
-        adaptation.method.switch(model, on=True)
+        if adaptation.switched_off:
+            adaptation.method.switch(model, on=True)
         adaptation.switched_off = False
+        adaptation.off_in = None

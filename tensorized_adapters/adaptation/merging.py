@@ -1,7 +1,7 @@
 """Updates of weights into the weights, so that inference costs what the pre-trained model costs, and out again."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..errors import UsageError
@@ -26,7 +26,10 @@ def merge_adapters(model: PreTrainedModel) -> None:
     adaptation.merged = [(layer, layer.weight.detach().clone()) for layer, _ in deltas]
     for layer, delta in deltas:
         layer.weight.copy_(layer.weight.to(_wide(layer.weight)) + delta)
-    _switch(model, on=False)
+    adaptation.method.switch(model, on=False)
+    adaptation.frozen_by_merging = [p for p in added_parameters(model).values() if p.requires_grad]
+    for parameter in adaptation.frozen_by_merging:
+        parameter.requires_grad = False
 
 
 @torch.no_grad()
@@ -39,15 +42,12 @@ def unmerge_adapters(model: PreTrainedModel) -> None:
     for layer, weight in adaptation.merged:
         layer.weight.copy_(weight)
     adaptation.merged = None
-    _switch(model, on=True)
+    adaptation.method.switch(model, on=True)
+    for parameter in adaptation.frozen_by_merging:
+        parameter.requires_grad = True
+    adaptation.frozen_by_merging = []
 
 
 def _wide(values: Tensor) -> torch.dtype:
     """That in which a sum is rounded once only, when it is put into the weight."""
     return torch.promote_types(values.dtype, torch.float32)
-
-
-def _switch(model: nn.Module, on: bool) -> None:
-    model.adaptation.method.switch(model, on=on)
-    for parameter in added_parameters(model).values():
-        parameter.requires_grad = on

@@ -1,5 +1,5 @@
-"""One batch, each of its rows under an adapter of its own: the rows of each adapter are a batch of theirs, so that a
-row gets what that adapter alone gives it, whatever the adapter trained."""
+"""Compute one batch with an adapter of its own for each row: the rows of each adapter are computed as a batch, so that
+a row gets what that adapter alone gives it, whatever the adapter trained."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
@@ -23,15 +23,26 @@ def in_groups(
         args, kwargs: of a forward pass; tensors with that many rows are split, everything else is for all.
 
     Raises:
-        UsageError: if there are not as many names as rows, or labels, whose loss would be a mean over other batches.
+        UsageError: if there are not as many names as rows, or none; of labels, whose loss would be a mean over other
+            batches; and of what has no rows to split, such as a cache, which each adapter would write into.
     """
     if kwargs.get("labels") is not None:
         raise UsageError("adapter_names is for predictions; leave labels out")
+    for name, value in [*kwargs.items(), *((f"argument {i + 1}", value) for i, value in enumerate(args))]:
+        if not isinstance(value, (Tensor, bool, int, float, str, type(None))):
+            raise UsageError(
+                f"adapter_names: {name} ({type(value).__name__}) cannot be split into the rows of each adapter; leave "
+                "it out, or set_adapter and compute each adapter's rows by themselves"
+            )
+    if kwargs.get("use_cache"):
+        raise UsageError("adapter_names: use_cache=True would be one cache for several adapters; leave it out")
     values = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args]
     rows = next((len(value) for value in values if isinstance(value, Tensor)), None)
     if isinstance(names, str) or len(names) != rows:
         given = quoted(names) if isinstance(names, str) else len(names)
         raise UsageError(f"adapter_names is a list of one name or None for each row: {given} for {rows} rows")
+    if not rows:
+        raise UsageError("adapter_names: the batch is empty; give at least one row")
     groups = {name: [row for row, each in enumerate(names) if each == name] for name in dict.fromkeys(names)}
     outputs = []
     for name, of_name in groups.items():
@@ -54,4 +65,4 @@ def _joined(outputs: list[Any], order: Tensor) -> Any:
         return type(first)(**{key: _joined([output[key] for output in outputs], order) for key in first})
     if isinstance(first, tuple):
         return tuple(_joined(list(parts), order) for parts in zip(*outputs))
-    return first
+    return first if isinstance(first, (bool, int, float, str)) else None  # a cache is that of one adapter's rows

@@ -1,36 +1,66 @@
 """Several adapters on one backbone, each under a name; one of them, or none, is in the model at a time.
 
-What adapting a model does to its modules is kept (patches.py), and a switch puts it in place or takes it away. What no
-adapter trains is shared by all.
+A name stands for settings, tensors and labels. To set an adapter whose settings are those in place is to copy its
+tensors in; any other is removed and added. So hooks, precision, devices and copies of the model are as PyTorch has
+them: they belong to the model's modules and parameters, which all adapters share.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import MethodType
 from typing import Any, Optional
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ..backbone.parts import base_prefix
+from ..config import AdapterConfig
 from ..errors import UsageError, quoted
+from .forward import unwrap_forward, wrap_forward
+from .insertion import check_removable, insert_method, take_out_method
 from .mixed import in_groups
-from .parameters import unwrapped
-from .patches import Named, labels_of, patched
+from .parameters import adaptation_of, labels_of, unwrapped
 
 _KEPT = "named_adapters"  # of a model: its NamedAdapters
+
+
+@dataclass
+class Named:
+    """One adapter. While it is in the model its tensors are the model's, and those here are empty."""
+
+    config: AdapterConfig
+    newly_initialized: frozenset[str]  # parameters of the base that are trained as the head is
+    saver: Any  # what stands as model.save_pretrained
+    labels: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    requires_grad: dict[str, bool] = field(default_factory=dict)
+    placed: Optional[tuple[torch.device, torch.dtype]] = None  # the backbone's when the tensors were taken
+
+    def like(self, other: "Named") -> bool:
+        return self.config == other.config and self.newly_initialized == other.newly_initialized
 
 
 @dataclass
 class NamedAdapters:
     """All of a model's, as ``model.named_adapters``."""
 
-    labels: dict[str, Any]  # of the plain backbone
-    requires_grad: list[tuple[nn.Parameter, bool]]  # likewise, of each of its parameters
-    forward_before: Optional[Callable]
     of: dict[str, Named] = field(default_factory=dict)
     active: Optional[str] = None
+
+    def mixed(
+        self, model: PreTrainedModel, names: Sequence[Optional[str]], args: tuple, kwargs: dict[str, Any]
+    ) -> Any:
+        """The model's forward pass with an adapter of its own for each row."""
+        if model.training:
+            raise UsageError("adapter_names is for predictions; model.eval() first")
+
+        def compute(name: Optional[str], args: tuple, kwargs: dict[str, Any]) -> Any:
+            set_adapter(model, name)
+            return model.forward(*args, **kwargs)
+
+        with adapter_set(model, self.active):
+            return in_groups(compute, names, args, kwargs)
 
 
 def adapter_names(model: PreTrainedModel) -> list[str]:
@@ -48,11 +78,14 @@ def active_adapter(model: PreTrainedModel) -> Optional[str]:
 def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     """Let the model compute with the adapter of that name, and with nothing of any other; None: the plain backbone.
 
-    Only its parameters are the model's then: to train, count and save. An optimizer belongs to the adapter for which
-    it was made. Not for use while another thread computes, and a model is compiled anew after it.
+    Only its parameters are the model's then: to train, count and save. Make an optimizer after the adapter is set,
+    and a new one after each switch: adapters of equal settings share their parameters, and others bring new ones. A
+    hook on a module of the backbone stays; one on a module that an adapter brought goes with it. Not for use while
+    another thread computes, and a model is compiled anew after it.
 
     Raises:
-        UsageError: for an unknown name, a compiled model, or while adapters are merged or off.
+        UsageError: for an unknown name, a compiled model, while adapters are merged or off or another thread computes,
+            or if a parameter that the adapter trained was replaced by one of another shape.
     """
     if model is not unwrapped(model):
         raise UsageError("a compiled model keeps its adapter; set_adapter on the model itself, and compile it anew")
@@ -66,31 +99,86 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     _check_free(model)
     if name == kept.active:
         return
-    first = next(model.parameters())
-    device, dtype = first.device, first.dtype
-    if kept.active is not None:
-        kept.of[kept.active].labels = labels_of(model)
-        for patch in kept.of[kept.active].patches:
-            patch.put(on=False)
-    if name is not None:
-        for patch in kept.of[name].patches:
-            patch.put(on=True)
-    if None in (name, kept.active):  # what is shared is frozen under every adapter
-        for parameter, flag in kept.requires_grad:
-            parameter.requires_grad = flag and name is None
-    for label, value in (kept.labels if name is None else kept.of[name].labels).items():
+    old, new = kept.of.get(kept.active), kept.of.get(name)
+    with torch.no_grad():
+        if old is not None and new is not None and new.like(old):
+            trained = _trained_now(model)
+            _take(model, old, trained)
+            _put(model, new, trained)
+        else:
+            if old is not None:
+                check_removable(model)
+                _take(model, old, _trained_now(model))
+                take_out_method(model, keep_forward=True)
+                kept.active = None
+            if new is not None:
+                first = next(model.parameters())
+                with torch.random.fork_rng(
+                    devices=[first.device] if first.is_cuda else []
+                ):  # its start is written over
+                    insert_method(model, new.config, new.newly_initialized)
+                _put(model, new, _trained_now(model))
+        kept.active = name
+    wrap_forward(model)
+
+
+def _take(model: PreTrainedModel, named: Named, trained: dict[str, nn.Parameter]) -> None:
+    """Keep what the model has of an adapter."""
+    named.tensors = adaptation_of(model).method.state(trained)
+    named.requires_grad = {name: parameter.requires_grad for name, parameter in trained.items()}
+    named.labels, named.placed = labels_of(model), _placed(model)
+
+
+def _put(model: PreTrainedModel, named: Named, trained: dict[str, nn.Parameter]) -> None:
+    """Give a model that has an adapter of equal settings the tensors, labels and flags of this one."""
+    adaptation, placed = adaptation_of(model), _placed(model)
+    state = named.tensors
+    if placed != named.placed:  # the model was moved while this adapter was not in it
+        dtype = placed[1] if placed[1] != named.placed[1] else None
+        state = {n: t.to(placed[0], dtype if t.is_floating_point() else None) for n, t in state.items()}
+    for name, parameter in trained.items():
+        # What an adapter adds keeps its own precision; what it trains in place has the model's.
+        if name in state and name not in adaptation.plain and parameter.dtype != state[name].dtype:
+            parameter.data = parameter.data.to(state[name].dtype)
+    adaptation.method.put_state(trained, state)
+    if adaptation.method.replaces_parameters:
+        trained = _trained_now(model)
+    for name, parameter in trained.items():
+        parameter.requires_grad = named.requires_grad[name]
+    for label, value in named.labels.items():
         setattr(model.config, label, value)
-    moved = [kept.of[each] for each in (kept.active, name) if each is not None]
-    for parameter in (p for each in moved for p in each.parameters[each is not kept.of.get(name)]):
-        if parameter.device != device or parameter.dtype != dtype:  # the model was moved while this was not in it
-            parameter.data = parameter.data.to(device, dtype)
-    for module in kept.of[name].modules if name is not None else ():
-        if module.training != model.training:
-            module.training = model.training
-        for buffer, values in module._buffers.items():
-            if values is not None and values.device != device:
-                module._buffers[buffer] = values.to(device)
-    kept.active = name
+    if named.saver is not None:
+        model.save_pretrained = named.saver
+    named.tensors = {}
+
+
+def _trained_now(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """Every trained parameter by its name in the adapted model.
+
+    Their names are found once for an adapter that is in the model: a pass over it would be most of a switch.
+    """
+    adaptation = adaptation_of(model)
+    if adaptation.trained_names is not None:
+        return {name: _parameter_at(model, name) for name in adaptation.trained_names}
+    plain, originals = adaptation.plain, adaptation.originals
+    trained = {n: p for n, p in model.named_parameters() if n not in plain or plain[n] in originals}
+    if not adaptation.method.replaces_parameters:
+        adaptation.trained_names = list(trained)
+    return trained
+
+
+def _parameter_at(model: PreTrainedModel, name: str) -> nn.Parameter:
+    """As ``model.get_parameter``, whose many failing attribute look-ups take a hundred times as long."""
+    *modules, last = name.split(".")
+    module: nn.Module = model
+    for each in modules:
+        module = module._modules[each]
+    return module._parameters[last]
+
+
+def _placed(model: PreTrainedModel) -> tuple[torch.device, torch.dtype]:
+    first = next(model.parameters())
+    return first.device, first.dtype
 
 
 def delete_adapter(model: PreTrainedModel, name: str) -> None:
@@ -100,9 +188,10 @@ def delete_adapter(model: PreTrainedModel, name: str) -> None:
         UsageError: as :func:`set_adapter`.
     """
     kept, model = _kept(model), unwrapped(model)
-    before = active_adapter(model)
-    set_adapter(model, name)
-    set_adapter(model, before if before != name else None)
+    if kept is None or name not in kept.of or name == kept.active:
+        set_adapter(model, name)  # which refuses an unknown name
+        set_adapter(model, None)
+    _check_free(model)
     del kept.of[name]
     if not kept.of:
         forget_names(model)
@@ -121,13 +210,11 @@ def adapter_set(model: PreTrainedModel, name: Optional[str]) -> Iterator[None]:
 
 def forget_names(model: PreTrainedModel) -> None:
     """Make the model the plain backbone for good, bit for bit; of one without named adapters nothing changes."""
-    kept = _kept(model)
-    if kept is None:
+    if _kept(model) is None:
         return
     set_adapter(model, None)
-    del model.__dict__["forward"], model.__dict__[_KEPT]
-    if kept.forward_before is not None:
-        model.forward = kept.forward_before
+    del model.__dict__[_KEPT]
+    unwrap_forward(model)
 
 
 def check_no_names(model: PreTrainedModel) -> None:
@@ -137,7 +224,7 @@ def check_no_names(model: PreTrainedModel) -> None:
 
 
 def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedModel], Any]) -> None:
-    """Let ``load`` adapt the plain backbone, and keep what it did under the name; the model has that adapter then.
+    """Let ``load`` adapt the plain backbone, and give what it did a name; the model has that adapter then.
 
     Raises:
         UsageError: if the name is taken or none, or the model has an adapter without one; and what ``load`` raises,
@@ -154,41 +241,21 @@ def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedMode
         raise UsageError(f"the model has an adapter {quoted(name)}; delete_adapter(model, {quoted(name)}) first")
     before = active_adapter(model)
     set_adapter(model, None)
-    if kept is None:
-        flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-        kept = NamedAdapters(labels_of(model), flags, model.__dict__.get("forward"))
-        forward = getattr(model.forward, "__func__", type(model).forward)
-        model.forward = MethodType(_with_names(forward), model)
     model.__dict__.pop(_KEPT, None)  # the model has no names while it is adapted
+    kept = kept or NamedAdapters()
     try:
-        kept.of[name] = patched(model, load)
+        load(model)
+        head, prefix = adaptation_of(model).in_place["head"], base_prefix(model)
+        newly_initialized = frozenset(each for each in head if each.startswith(prefix))
+        saver = model.__dict__.get("save_pretrained")
+        kept.of[name] = Named(adaptation_of(model).config, newly_initialized, saver)
         kept.active = name
     finally:
-        setattr(model, _KEPT, kept)
-        if not kept.of:
-            forget_names(model)
-        elif kept.active is None:
-            set_adapter(model, before)
-
-
-def _with_names(forward: Callable) -> Callable:
-    """A model's ``forward`` with one more argument: the adapter's name of each row, as peft has it."""
-
-    @functools.wraps(forward)
-    def naming(model: PreTrainedModel, *args, adapter_names: Optional[Sequence[Optional[str]]] = None, **kwargs):
-        if adapter_names is None:
-            return forward(model, *args, **kwargs)
-        if model.training:
-            raise UsageError("adapter_names is for predictions; model.eval() first")
-
-        def compute(name: Optional[str], args: tuple, kwargs: dict[str, Any]) -> Any:
-            set_adapter(model, name)
-            return model.forward(*args, **kwargs)
-
-        with adapter_set(model, active_adapter(model)):
-            return in_groups(compute, adapter_names, args, kwargs)
-
-    return naming
+        if kept.of:
+            setattr(model, _KEPT, kept)
+            if kept.active is None:
+                set_adapter(model, before)
+            wrap_forward(model)
 
 
 def _kept(model: PreTrainedModel) -> Optional[NamedAdapters]:
@@ -197,5 +264,9 @@ def _kept(model: PreTrainedModel) -> Optional[NamedAdapters]:
 
 def _check_free(model: PreTrainedModel) -> None:
     adaptation = getattr(model, "adaptation", None)
-    if adaptation is not None and (adaptation.merged is not None or adaptation.switched_off):
+    if adaptation is None:
+        return
+    if adaptation.merged is not None or adaptation.switched_off:
         raise UsageError("the adapters are merged or off; undo that before another one is set")
+    if adaptation.passes.of_others():
+        raise UsageError("another thread computes with the model; wait for it before another adapter is set")

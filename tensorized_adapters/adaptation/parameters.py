@@ -15,6 +15,7 @@ from ..config import LAYER_NORM_AND_HEAD_RATIO, AdapterConfig
 from ..errors import UsageError
 from ..methods.base import Method
 from ..tensors.formats import FactorizedWeight
+from .forward import Passes
 
 # adapters: parameters that the method adds. backbone: pre-trained ones that it trains in place, or their difference.
 GROUPS = ("adapters", "backbone", "layer_norm", "head")
@@ -32,11 +33,20 @@ class Adaptation:
     labels: dict[str, Any]  # what the model's config said of them
     off: bool = False  # within adapters_off(model)
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
+    frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # trainable again afterwards
     switched_off: bool = False  # what was inserted does not compute: within adapters_off or updates_off(model)
+    off_in: Optional[int] = None  # the thread that switched it off
+    trained_names: Optional[list[str]] = field(default=None, repr=False)  # in the adapted model; see named.py
+    passes: Passes = field(default_factory=Passes, repr=False)  # the forward passes that are computed now
 
     @property
     def config(self) -> AdapterConfig:
         return self.method.config
+
+
+def labels_of(model: PreTrainedModel) -> dict[str, Any]:
+    """What the model's config says of its labels."""
+    return {name: getattr(model.config, name) for name in ("id2label", "label2id", "problem_type")}
 
 
 def unwrapped(model: PreTrainedModel) -> PreTrainedModel:

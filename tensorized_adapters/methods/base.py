@@ -5,6 +5,7 @@ registry.py.
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -27,6 +28,7 @@ class Method:
     added_group: ClassVar[str] = "adapters"
     backbone_called: ClassVar[str] = "backbone"
     stores_positions: ClassVar[bool] = False  # of each number that it changes
+    replaces_parameters: ClassVar[bool] = False  # put_state makes new parameters rather than fill those there
     decay_share: ClassVar[float] = 1.0  # of the weight decay, for each parameter that it adds
 
     def __init__(self, config: AdapterConfig):
@@ -69,6 +71,28 @@ class Method:
 
     def switch(self, model: PreTrainedModel, on: bool) -> None:
         """Let the model compute without what was inserted, or with it again."""
+
+    def forward_pass(self, model: PreTrainedModel) -> AbstractContextManager[None]:
+        """What a forward pass of the adapted model computes within."""
+        return nullcontext()
+
+    def state(self, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+        """A copy of everything that training may change, for :meth:`put_state` on a model with equal settings.
+
+        Args:
+            trained: the trained parameters by their names in the adapted model.
+        """
+        return {name: parameter.detach().clone() for name, parameter in trained.items()}
+
+    @torch.no_grad()
+    def put_state(self, trained: dict[str, nn.Parameter], state: dict[str, Tensor]) -> None:
+        """Copy a :meth:`state` into the adapted model; raises UsageError, before it changes anything, if a parameter
+        has another shape now."""
+        for name, parameter in trained.items():
+            if parameter.shape != state[name].shape:
+                raise UsageError(f"{name} was replaced by one of another shape; put it back, or load a fresh model")
+        for name, parameter in trained.items():
+            parameter.copy_(state[name])
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
         """Each linear layer that is updated, and what is added to its weight, in that one's shape.

@@ -1,12 +1,10 @@
 """Methods that put residual adapters behind the sublayers; dense adapters (Houlsby et al., 2019) and Compacter
 (Mahabadi et al., 2021)."""
 
-import functools
-from collections.abc import Callable, Iterator
-from types import MethodType
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Optional
 
-import torch
 from transformers import PreTrainedModel
 
 from ..adapters.base import Adapter
@@ -40,41 +38,21 @@ class ResidualAdapters(Method):
         sites, sources = self.places(model, head)
         insert_adapters(model, sites, self.new_adapters(model, sites), sources)
         self.merged = MergedWeights(model)
-        self._forward_before = model.__dict__.get("forward")
-        forward = getattr(model.forward, "__func__", type(model).forward)
-        model.forward = MethodType(_with_merged_weights(forward), model)
 
     def unmerge(self, model: PreTrainedModel) -> None:
         """Let every factorised weight compute its own matrices; the model computes the same, in more steps."""
-        model.__dict__.pop("forward", None)
-        if self._forward_before is not None:
-            model.forward = self._forward_before
+        self.merged = None
+
+    def forward_pass(self, model: PreTrainedModel) -> AbstractContextManager[None]:
+        """Computes the factorised weights of all sites together first (adapters/fast.py)."""
+        return nullcontext() if self.merged is None else self.merged.forward_pass(model)
 
     def remove(self, model: PreTrainedModel) -> None:
-        self.unmerge(model)
         take_out_adapters(model)
 
     def switch(self, model: PreTrainedModel, on: bool) -> None:
         for _, adapter in adapters_of(model):
             adapter.enabled = on
-
-
-def _with_merged_weights(forward: Callable) -> Callable:
-    """A model's ``forward`` that computes the factorised weights of all sites together first (adapters/fast.py).
-
-    Not by hooks, which an interrupted pass would leave half done; and it looks the weights up in the model that it is
-    called on, so that a copy of the model has its own.
-    """
-
-    @functools.wraps(forward)
-    def merging(model: PreTrainedModel, *args, **kwargs):
-        adaptation = getattr(model, "adaptation", None)
-        if adaptation is None or torch.compiler.is_compiling():  # the compiler merges what it wants to
-            return forward(model, *args, **kwargs)
-        with adaptation.method.merged.forward_pass(model):
-            return forward(model, *args, **kwargs)
-
-    return merging
 
 
 class Dense(ResidualAdapters):

@@ -31,6 +31,7 @@ class DiffPruning(Method):
     added_group = "backbone"
     backbone_called = "changed numbers"
     stores_positions = True
+    replaces_parameters = True
     difference: SparseDifference
 
     def check(self, model: PreTrainedModel) -> None:
@@ -60,12 +61,23 @@ class DiffPruning(Method):
 
     def remove(self, model: PreTrainedModel) -> None:
         for name in self.difference.parts:
-            owner, _, parameter_name = name.rpartition(".")
-            parametrize.remove_parametrizations(model.get_submodule(owner), parameter_name, leave_parametrized=False)
+            owner_name, _, parameter_name = name.rpartition(".")
+            owner = model.get_submodule(owner_name)
+            _own_class(owner)
+            parametrize.remove_parametrizations(owner, parameter_name, leave_parametrized=False)
         self._hook.remove()
 
     def switch(self, model: PreTrainedModel, on: bool) -> None:
         self.difference.enabled = on
+
+    def state(self, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+        """The head, and the difference in whichever of its phases it is."""
+        return super().state(self._head(trained)) | self.difference.state()
+
+    @torch.no_grad()
+    def put_state(self, trained: dict[str, nn.Parameter], state: dict[str, Tensor]) -> None:
+        super().put_state(self._head(trained), state)
+        self.difference.put_state(state)
 
     def optimizer_groups(
         self,
@@ -132,6 +144,14 @@ class DiffPruning(Method):
         """What of everything trained is not of the difference."""
         ours = {id(parameter) for *_, parameter in self.difference.trained()}
         return {name: parameter for name, parameter in trained.items() if id(parameter) not in ours}
+
+
+def _own_class(module: nn.Module) -> None:
+    """Give a parametrized module its class for itself: copies of a module share it, and PyTorch removes a
+    parametrization by deleting the class's property, on which the other copies depend."""
+    shared = type(module)
+    content = {name: value for name, value in vars(shared).items() if name not in ("__dict__", "__weakref__")}
+    module.__class__ = type(shared.__name__, shared.__bases__, content)
 
 
 def budget_of(config: AdapterConfig, size: int) -> int:

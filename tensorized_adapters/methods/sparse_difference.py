@@ -65,6 +65,11 @@ class Difference(nn.Module):
         self.kept_values = nn.Parameter(kept[1])
         self.pruned = None
 
+    def values(self) -> Iterator[tuple[str, Tensor]]:
+        """(kind, tensor) of everything that is in the difference now."""
+        yield from self.named_parameters()
+        yield from self.named_buffers()
+
     def forward(self, original: Tensor) -> Tensor:
         if self.whole is not None and not self.whole.enabled:
             return original
@@ -181,6 +186,19 @@ class SparseDifference:
         """Go on with a search from :meth:`search_state`."""
         for name, part in self.parts.items():
             part.search(state[f"{name}/value"], state[f"{name}/gate"], state.get(f"{name}/module_gate"))
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of what either phase has: its parameters, and once fixed their positions."""
+        parts = self.parts.items()
+        return {f"{name}/{kind}": value.detach().clone() for name, part in parts for kind, value in part.values()}
+
+    def put_state(self, state: dict[str, Tensor]) -> None:
+        """Be in the phase of a :meth:`state`, with its values."""
+        if any(key.endswith("/value") for key in state):
+            self.search_from({key: value.clone() for key, value in state.items()})
+            return
+        kept = {name: (state[f"{name}/kept_indices"], state[f"{name}/kept_values"].clone()) for name in self.parts}
+        self.fix(kept)
 
     def trained(self) -> Iterator[tuple[str, str, nn.Parameter]]:
         """(plain name of the original, kind, parameter) of everything that is trained now."""

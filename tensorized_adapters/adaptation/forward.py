@@ -1,0 +1,116 @@
+"""The one ``forward`` that an adapted model has of ours, around the one that it had before.
+
+It computes factorised weights together, takes ``adapter_names``, and keeps threads apart from one that has switched
+adapters off. It holds nothing itself: all that it needs it looks up in the model, so that copies and pickles of a
+model compute with their own. What it wraps may be any callable, such as accelerate's hooked ``forward``.
+"""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from ..errors import UsageError
+
+_BEFORE = "forward_before_adapters"  # of a model with our forward: the instance's own forward before, or None
+_REPLICATE = "_replicate_for_data_parallel"  # what nn.DataParallel calls on each module that it copies
+
+
+class Passes:
+    """Which threads compute a forward pass of one model now; a copy of the model has its own."""
+
+    def __init__(self) -> None:
+        self.depth: dict[int, int] = {}
+
+    def __reduce__(self):
+        return Passes, ()
+
+    def of_others(self) -> bool:
+        return any(thread != threading.get_ident() for thread in list(self.depth))
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        self.depth[thread] = self.depth.get(thread, 0) + 1
+        try:
+            yield
+        finally:
+            if self.depth[thread] > 1:
+                self.depth[thread] -= 1
+            else:
+                del self.depth[thread]
+
+
+def wrap_forward(model: PreTrainedModel) -> None:
+    """Put our ``forward`` around the model's own, unless it is there already, perhaps under other wrappers."""
+    own = model.__dict__.get("forward")
+    of_class = own is None or getattr(own, "__func__", None) is type(model).forward  # ours is not below that
+    if _BEFORE in model.__dict__ and not of_class:
+        return
+    model.__dict__[_BEFORE] = own
+    model.forward = MethodType(_around(getattr(own, "__func__", type(model).forward)), model)
+    model.__dict__[_REPLICATE] = _refuse_replicas
+
+
+def unwrap_forward(model: PreTrainedModel) -> None:
+    """Take our ``forward`` off again. Under a wrapper that was put on later it stays, and hands everything on."""
+    model.__dict__.pop(_REPLICATE, None)
+    own = model.__dict__.get("forward")
+    if own is not None and not hasattr(getattr(own, "__func__", None), "is_of_adapters"):
+        return
+    model.__dict__.pop("forward", None)
+    before = model.__dict__.pop(_BEFORE, None)
+    if before is not None:
+        model.forward = before
+
+
+def _around(forward: Callable) -> Callable:
+    """Our ``forward``, with the signature of the given one, which computes if the instance had none of its own."""
+
+    @functools.wraps(forward)
+    def adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        named = model.__dict__.get("named_adapters")
+        if "adapter_names" in kwargs and (names := kwargs.pop("adapter_names")) is not None:
+            if named is None:
+                raise UsageError(
+                    "adapter_names: the model has no named adapters; load_adapter(model, folder, name=...)"
+                )
+            return named.mixed(model, names, args, kwargs)
+        adaptation = model.__dict__.get("adaptation")
+        before = model.__dict__.get(_BEFORE)
+        if adaptation is None or torch.compiler.is_compiling():  # the compiler merges what it wants to
+            return forward(model, *args, **kwargs) if before is None else before(*args, **kwargs)
+        with adaptation.passes.one():
+            _check_pass(model)
+            with adaptation.method.forward_pass(model):
+                return forward(model, *args, **kwargs) if before is None else before(*args, **kwargs)
+
+    adapted.is_of_adapters = True
+    return adapted
+
+
+def _check_pass(model: PreTrainedModel) -> None:
+    """Refuse a pass whose result would depend on adapters that are switched off for others, or for a while only."""
+    adaptation = model.adaptation
+    if adaptation.off_in is None:
+        return
+    if adaptation.off_in != threading.get_ident():
+        raise UsageError("another thread has switched the model's adapters off for a while; compute on a copy of it")
+    if model.training and torch.is_grad_enabled() and getattr(model, "is_activation_checkpointing", False):
+        raise UsageError(
+            "gradient checkpointing computes again in the backward pass, when adapters may be on again; within "
+            "adapters_off and updates_off use torch.no_grad(), or switch checkpointing off"
+        )
+
+
+def _refuse_replicas() -> nn.Module:
+    raise UsageError(
+        "nn.DataParallel copies a model in each step, and the copies would compute with the first GPU's adapters; use "
+        "one GPU (CUDA_VISIBLE_DEVICES=0), or torchrun with DistributedDataParallel"
+    )

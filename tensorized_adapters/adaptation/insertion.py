@@ -1,0 +1,78 @@
+"""Insert a method into a model and take it out again: what every other step of an adapter's life is built on."""
+
+from collections.abc import Iterable
+
+import torch
+from transformers import PreTrainedModel
+
+from ..backbone.parts import base_prefix
+from ..config import AdapterConfig
+from ..errors import UsageError
+from ..methods.registry import method_of
+from .forward import unwrap_forward, wrap_forward
+from .parameters import Adaptation, added_parameters, labels_of, pretrained_parameters
+
+
+def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()) -> None:
+    """Freeze a plain model, insert what ``config`` describes and mark as trainable what the method trains.
+
+    Raises:
+        UsageError: if the method cannot be built on the model.
+    """
+    method = method_of(config)
+    method.check(model)
+    before, prefix = dict(model.named_parameters()), base_prefix(model)
+    modules = set(map(id, model.modules()))
+    backbone = {name for name in before if name.startswith(prefix)}
+    head = (set(before) - backbone) | (set(newly_initialized) & backbone)
+    in_place = {
+        "backbone": method.backbone_names(model) - head,
+        "layer_norm": method.layer_norm_names(model) - head,
+        "head": head,
+    }
+    trained = set().union(*in_place.values())
+    originals = {name: before[name].detach().clone() for name in before if name in trained}
+    requires_grad = {name: parameter.requires_grad for name, parameter in before.items()}
+    method.insert(model, head)
+    for module in model.modules():
+        if id(module) not in modules:  # its dropout must not draw in a model that evaluates
+            module.training = model.training
+    plain_of = {id(parameter): name for name, parameter in before.items()}
+    plain = {name: plain_of[id(p)] for name, p in model.named_parameters() if id(p) in plain_of}
+    model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad, labels_of(model))
+    wrap_forward(model)
+    for name, parameter in pretrained_parameters(model).items():
+        parameter.requires_grad = name in trained
+    for parameter in added_parameters(model).values():
+        parameter.requires_grad = True
+
+
+def check_removable(model: PreTrainedModel) -> None:
+    """Refuse if a parameter that was trained has been replaced, so that its value before cannot be put back."""
+    adaptation, pretrained = model.adaptation, pretrained_parameters(model)
+    if adaptation.off:
+        raise UsageError("within adapters_off(model) adapters are not removed; leave it first")
+    for name, original in adaptation.originals.items():
+        if name not in pretrained or pretrained[name].shape != original.shape:
+            raise UsageError(f"{name} was replaced since add_adapters; put it back, or load a fresh model")
+
+
+@torch.no_grad()
+def take_out_method(model: PreTrainedModel, keep_forward: bool = False) -> None:
+    """Make an adapted model the plain one again, bit for bit, labels included.
+
+    Args:
+        keep_forward: leave our ``forward`` in place, for other adapters of the model follow.
+    """
+    adaptation, pretrained = model.adaptation, pretrained_parameters(model)
+    adaptation.method.remove(model)
+    model.__dict__.pop("save_pretrained", None)
+    del model.adaptation
+    if not keep_forward:
+        unwrap_forward(model)
+    for name, parameter in pretrained.items():
+        parameter.requires_grad = adaptation.requires_grad[name]
+        if name in adaptation.originals:
+            parameter.copy_(adaptation.originals[name])
+    for name, value in adaptation.labels.items():
+        setattr(model.config, name, value)

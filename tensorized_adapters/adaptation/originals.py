@@ -1,0 +1,40 @@
+"""The values that trained parameters had before, in the model for a while.
+
+Other parameters take the trained ones' places, rather than other values: autograd reads a parameter's values when the
+backward pass comes, and would not see that they have changed since the forward pass.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from .parameters import adaptation_of, pretrained_parameters
+
+
+@contextmanager
+def originals_in_place(model: PreTrainedModel) -> Iterator[None]:
+    """Within it the model has constants, the original values, where it has parameters that are trained in place."""
+    pretrained = pretrained_parameters(model)
+    constants: dict[int, nn.Parameter] = {}
+    for name, original in adaptation_of(model).originals.items():
+        trained = pretrained[name]
+        constants[id(trained)] = nn.Parameter(original.to(trained.device, trained.dtype), requires_grad=False)
+    # Every place of a parameter: layers may share it.
+    slots = [
+        (module, name, parameter)
+        for module in model.modules()
+        for name, parameter in module._parameters.items()
+        if id(parameter) in constants
+    ]
+    try:
+        for module, name, trained in slots:
+            module._parameters[name] = constants[id(trained)]
+        yield
+    finally:
+        for module, name, trained in slots:
+            constant = module._parameters[name]
+            if constant.device != trained.device or constant.dtype != trained.dtype:  # the model was moved meanwhile
+                trained.data = trained.data.to(constant.device, constant.dtype)
+            module._parameters[name] = trained
