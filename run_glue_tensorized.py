@@ -109,7 +109,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
     with agreed():  # what one process refuses, all do
         # Configuration, tokenizer, data and its labels: what they refuse costs no download of weights
-        config = loading.load_config(model_args)
+        config = run.model_config
         without_weights = skeleton(config)
         method_of(adapter_config).check(without_weights)
         tokenizer = loading.load_tokenizer(model_args, config)

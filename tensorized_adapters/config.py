@@ -15,7 +15,9 @@ class MethodEntry:
     learning_rate: float  # of what it adds or trains in the backbone, where --learning_rate is not given
     label: str  # a short name, of the config's fields
     fields: tuple[str, ...] = ()  # that it owns: one that is given although the method does not own it is refused
-    shrinks: bool = True  # whether the default rate is smaller for larger models (backbone/default_rates.py)
+    # Which default rates are smaller for larger models (backbone/default_rates.py): every one, those of LayerNorms and
+    # head alone, or none.
+    shrinks: Literal["all", "layer_norm_and_head", "none"] = "all"
     changes_backbone: bool = False  # trains pre-trained numbers other than LayerNorms
 
 
@@ -32,7 +34,11 @@ TABLE: dict[str, MethodEntry] = {
         + ("tensor_scope", "adapter_placement", "adapter_scale", "lora_targets", "adapter_init", *_SITES),
     ),
     "dense": MethodEntry(
-        "Houlsby adapters and LayerNorms", 1e-3, "dense-{adapter_size}", ("adapter_size", *_SITES), shrinks=False
+        "Houlsby adapters and LayerNorms",
+        1e-3,
+        "dense-{adapter_size}",
+        ("adapter_size", *_SITES),
+        shrinks="layer_norm_and_head",
     ),
     "compacter": MethodEntry(
         "PHM adapters and LayerNorms", 2e-3, "compacter{plus}-{adapter_size}", ("adapter_size", "phm_dim", *_SITES)
@@ -52,10 +58,10 @@ TABLE: dict[str, MethodEntry] = {
         2e-4,
         "diff_pruning-{diff_sparsity:g}",
         tuple(f"diff_{name}" for name in _DIFF),
-        shrinks=False,
+        shrinks="none",
         changes_backbone=True,
     ),
-    "full": MethodEntry("everything", 5e-5, "full", shrinks=False, changes_backbone=True),
+    "full": MethodEntry("everything", 5e-5, "full", shrinks="none", changes_backbone=True),
 }
 
 METHODS = tuple(TABLE)
@@ -134,7 +140,7 @@ def check_settings(config: Any) -> None:
 
 
 def unused_fields(placement: str) -> set[str]:
-    """Fields of tensorized adapters that say nothing with this ``--adapter_placement``."""
+    """Fields of tensorized adapters that have no effect with this ``--adapter_placement``."""
     return {"adapter_size", "if_adapter_like", "adapter_sites"} if placement == "weights" else {"lora_targets"}
 
 

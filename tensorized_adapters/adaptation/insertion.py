@@ -48,7 +48,7 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
 
 
 def check_removable(model: PreTrainedModel) -> None:
-    """Refuse if a parameter that was trained has been replaced, so that its value before cannot be put back."""
+    """Refuse to remove a method if a parameter that it trained was replaced: its original could not be put back."""
     adaptation, pretrained = model.adaptation, pretrained_parameters(model)
     if adaptation.off:
         raise UsageError("within adapters_off(model) adapters are not removed; leave it first")

@@ -19,16 +19,7 @@ from .parameters import Adaptation, adaptation_of, unwrapped
 def adapt(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()) -> PreTrainedModel:
     """Freeze ``model``, insert what ``config`` describes and mark as trainable what the method trains. In place.
 
-    Trained is also everything outside the base model (the head) and ``newly_initialized``: parameters of the base that
-    ``from_pretrained`` did not find in the checkpoint (for some models the pooler) and no saved base could give back.
-
-    Args:
-        model: a model for sequence classification, not adapted yet.
-        config: the method and its settings.
-        newly_initialized: parameter names, as in ``output_loading_info["missing_keys"]``.
-
-    Returns:
-        The same model; what was done to it is ``model.adaptation``.
+    This is ``add_adapters`` (saving/pretrained.py, with the arguments) without what saving adds to the model.
 
     Raises:
         UsageError: if the model is adapted already, or the method cannot be built on it.

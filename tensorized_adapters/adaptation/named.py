@@ -5,6 +5,7 @@ tensors in; any other is removed and added. So hooks, precision, devices and cop
 them: they belong to the model's modules and parameters, which all adapters share.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -112,11 +113,9 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
                 take_out_method(model, keep_forward=True)
                 kept.active = None
             if new is not None:
-                first = next(model.parameters())
-                with torch.random.fork_rng(
-                    devices=[first.device] if first.is_cuda else []
-                ):  # its start is written over
-                    insert_method(model, new.config, new.newly_initialized)
+                device = next(model.parameters()).device
+                with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                    insert_method(model, new.config, new.newly_initialized)  # what it draws is written over
                 _put(model, new, _trained_now(model))
         kept.active = name
     wrap_forward(model)
@@ -155,11 +154,12 @@ def _put(model: PreTrainedModel, named: Named, trained: dict[str, nn.Parameter])
 def _trained_now(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """Every trained parameter by its name in the adapted model.
 
-    Their names are found once for an adapter that is in the model: a pass over it would be most of a switch.
+    Their names are kept while the adapter is in the model, because a pass over the model would be most of a switch.
     """
     adaptation = adaptation_of(model)
     if adaptation.trained_names is not None:
-        return {name: _parameter_at(model, name) for name in adaptation.trained_names}
+        with contextlib.suppress(KeyError):  # a module was replaced, so the names may have changed
+            return {name: _parameter_at(model, name) for name in adaptation.trained_names}
     plain, originals = adaptation.plain, adaptation.originals
     trained = {n: p for n, p in model.named_parameters() if n not in plain or plain[n] in originals}
     if not adaptation.method.replaces_parameters:
@@ -168,7 +168,7 @@ def _trained_now(model: PreTrainedModel) -> dict[str, nn.Parameter]:
 
 
 def _parameter_at(model: PreTrainedModel, name: str) -> nn.Parameter:
-    """As ``model.get_parameter``, whose many failing attribute look-ups take a hundred times as long."""
+    """The parameter of a name, as ``model.get_parameter`` finds it with slower attribute look-ups. Raises KeyError."""
     *modules, last = name.split(".")
     module: nn.Module = model
     for each in modules:

@@ -13,7 +13,8 @@ _EXACT = 2**53  # a decimal below this holds every whole number exactly
 
 
 def text_of(value: Any) -> str:
-    """A string as it is, whole numbers without decimals, true and false as in JSON; nothing for what is missing."""
+    """The text that stands for a value: a string stays as it is, whole numbers lose their decimals, booleans become
+    ``true`` and ``false``, and a missing value becomes the empty text."""
     if isinstance(value, str):
         return value
     if value is None:

@@ -147,8 +147,8 @@ class DiffPruning(Method):
 
 
 def _own_class(module: nn.Module) -> None:
-    """Give a parametrized module its class for itself: copies of a module share it, and PyTorch removes a
-    parametrization by deleting the class's property, on which the other copies depend."""
+    """Give a parametrized module a class of its own. Copies of a module share one class, and PyTorch removes a
+    parametrization by deleting a property of that class, which the other copies still need."""
     shared = type(module)
     content = {name: value for name, value in vars(shared).items() if name not in ("__dict__", "__weakref__")}
     module.__class__ = type(shared.__name__, shared.__bases__, content)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
+from transformers import PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from ..arguments.flags import Arguments
@@ -40,17 +41,25 @@ class Run:
         finished: an earlier start has finished it; nothing is left to do.
         record: of run.json; grows while the run goes on.
         resolved: every argument with its value.
+        model_config: of the pre-trained model, as it was loaded.
         threads: of the arithmetic on CPU.
         began: when this start wrote the record; None before.
         seconds_before: those of the earlier starts that this one goes on from.
         doing: what the run is at, for the line that says how it failed.
     """
 
-    def __init__(self, arguments: Arguments, resolved: dict[str, Any], start: Start, folder: Optional[RunFolder]):
+    def __init__(
+        self,
+        arguments: Arguments,
+        resolved: dict[str, Any],
+        model_config: PretrainedConfig,
+        start: Start,
+        folder: Optional[RunFolder],
+    ):
         self.path = Path(arguments.training.output_dir)
         self.finished = start.kind == "finished"
         self.record: dict[str, Any] = start.record if self.finished else {}
-        self.resolved = resolved
+        self.resolved, self.model_config = resolved, model_config
         self.began: Optional[float] = None
         self.seconds_before = 0.0
         self.doing = "preparing"
@@ -192,7 +201,7 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
     path = Path(arguments.training.output_dir)
     with contextlib.ExitStack() as held:
         with agreed():
-            settle(arguments)
+            model_config = settle(arguments)
             resolved = resolved_arguments(arguments)
             start, folder = None, None
             if is_first():
@@ -206,7 +215,7 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
         with agreed():
             if odd := differences(of_first, resolved):
                 raise UsageError(f"given something else than the first process ({', '.join(odd[:4])})")
-        run = Run(arguments, resolved, start, folder)
+        run = Run(arguments, resolved, model_config, start, folder)
         if run.finished:
             yield run
             return
@@ -225,9 +234,9 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
             raise failure from error
 
 
-def settle(arguments: Arguments) -> None:
+def settle(arguments: Arguments) -> PretrainedConfig:
     """What the command line leaves to other places, in place: the saved adapter, rates for the model's size,
-    ``--target_params``, the GPU.
+    ``--target_params``, the GPU. Returns the pre-trained model's configuration.
 
     Raises:
         UsageError: if the saved adapter is not whole, no rank is small enough, or the model has no configuration.
@@ -253,6 +262,7 @@ def settle(arguments: Arguments) -> None:
         how = "CUDA_VISIBLE_DEVICES chooses it; several runs side by side, or one under torchrun, use them all"
         arguments.notes.append(f"{training.n_gpu} GPUs are visible and a run uses one, {training.device}; {how}")
         training._n_gpu = 1
+    return config
 
 
 def _inspect(path: Path, resolved: dict[str, Any], arguments: Arguments) -> Start:

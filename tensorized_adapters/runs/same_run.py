@@ -168,13 +168,13 @@ def _hash(path: str, *stamp: int) -> str:
 def fit_rates_to_model(arguments: Arguments, model_config: PretrainedConfig) -> None:
     """Make the learning rates that were not given smaller for a model above MiniLM's size, in place.
 
-    The published start, full fine-tuning and diff pruning keep their rates, which were chosen at BERT-base's size.
+    Rates that were chosen at BERT-base's size stay: those of the published start, and those that the table excepts.
     """
     config, run, factor = arguments.adapter, arguments.run, rate_factor(model_config)
     entry = TABLE[config.method]
-    if factor == 1.0 or not config.calibrated or config.method in ("full", "diff_pruning"):
+    if factor == 1.0 or not config.calibrated or entry.shrinks == "none":
         return
-    if entry.shrinks and "learning_rate" not in arguments.given:
+    if entry.shrinks == "all" and "learning_rate" not in arguments.given:
         arguments.training.learning_rate = factor * entry.learning_rate
     ratio = LAYER_NORM_AND_HEAD_RATIO * factor
     if run.head_learning_rate is None:

@@ -1,4 +1,4 @@
-"""Notices while a training goes on that it has collapsed to a constant prediction."""
+"""Detects during training that the model has collapsed to a constant prediction."""
 
 import math
 import statistics
