@@ -102,10 +102,10 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def content_of(path: Path, largest: Optional[int] = None) -> bytes:
-    """A regular file's bytes.
+    """The bytes of a regular file.
 
     Raises:
-        UsageError: if it cannot be read, is something else, or has more than ``largest`` bytes.
+        UsageError: if it cannot be read, is not a regular file, or has more than ``largest`` bytes.
     """
     try:
         with open_regular(path) as file:
@@ -119,5 +119,30 @@ def content_of(path: Path, largest: Optional[int] = None) -> bytes:
         raise UsageError(f"{path} cannot be read: it does not fit into memory") from None
     except UsageError:
         raise
-    except ValueError as error:  # of a path that no file can have
+    except ValueError as error:  # no file can have such a path, for example one with a null byte
         raise UsageError(f"{quoted(str(path))} cannot be read: {error}") from None
+
+
+def read_json(path: Path, kind: type = dict, largest: Optional[int] = None) -> Any:
+    """The value in a JSON file, which is a ``kind`` (dict or list).
+
+    Raises:
+        UsageError: in one line, if the file cannot be read, has more than ``largest`` bytes, is not JSON, or holds
+            another kind of value.
+    """
+    try:
+        value = json.loads(content_of(path, largest))
+    except UsageError:
+        raise
+    except ValueError:
+        raise UsageError(f"{path} is not JSON; it may be damaged") from None
+    except RecursionError:
+        raise UsageError(f"{path} is nested too deeply to be read") from None
+    if not isinstance(value, kind):
+        raise UsageError(f"{path} does not hold {'an object' if kind is dict else 'a list'}")
+    return value
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value that was read from JSON is a finite number. JSON also has integers too large for a float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
