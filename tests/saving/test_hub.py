@@ -1,4 +1,4 @@
-"""An adapter by way of the hub, of which a stand-in answers here and logs what it was asked."""
+"""Adapters on the hub. A local stand-in for the hub answers, and logs the requests."""
 
 import re
 import shutil
@@ -115,7 +115,9 @@ def test_what_the_hub_refuses_is_one_line(hub, adapters, monkeypatch):
     with pytest.raises(UsageError, match=r"someone/secret cannot be uploaded to: the hub does not allow it \(403\)"):
         push_adapter(folder, "someone/secret", token=READER)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE is set: it is not among what was downloaded before" in told("someone/none")
+    assert "someone/none is no folder here, and on the hub it cannot be read: HF_HUB_OFFLINE is set" in told(
+        "someone/none"
+    )
     with pytest.raises(UsageError, match="HF_HUB_OFFLINE is set; unset it"):
         push_adapter(folder, "someone/secret", token=WRITER)
     load_adapter(tiny_model(), place)
@@ -176,4 +178,6 @@ def test_uploads_that_cannot_be_are_refused(capsys, flags):
     assert "--hub_always_push is not supported: --push_to_hub uploads the adapter once" in refused(capsys, words)
     own = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size")
     words = argv(flags, push_to_hub=True, do_train=None, **dict.fromkeys(own), adapter_path="someone/none")
-    assert "someone/none is no folder here, and HF_HUB_OFFLINE is set" in refused(capsys, words)
+    assert "someone/none is no folder here, and on the hub it cannot be read: HF_HUB_OFFLINE is set" in refused(
+        capsys, words
+    )
