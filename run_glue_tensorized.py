@@ -91,8 +91,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.runs.same_run import used_roles
     from tensorized_adapters.runs.trainer_checks import check_training, refused_by_the_trainer, usable_cache_folder
     from tensorized_adapters.runtime.distributed import agreed, first_before_others, is_first
-    from tensorized_adapters.saving.format import read_adapter
     from tensorized_adapters.saving.load import check_adapter_fits, load_adapter
+    from tensorized_adapters.saving.manifest import read_adapter
     from tensorized_adapters.saving.pretrained import add_adapters
     from tensorized_adapters.saving.save import save_adapter, write_card
     from tensorized_adapters.training.callbacks import AfterFirstStep

@@ -164,12 +164,6 @@ def parse_layers(text: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-# Fields that files of earlier versions lack, with the value that says what they meant.
-LATER = {"adapter_layers": None, "tensor_split": "separate", "tensor_scope": "site"}
-
-LATER |= {"adapter_placement": "sequential", "adapter_scale": None, "lora_targets": None}
-
-
 @dataclass(frozen=True)
 class AdapterConfig:
     """The fine-tuning method and its settings.
@@ -363,20 +357,16 @@ class AdapterConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> "AdapterConfig":
-        """The inverse of :meth:`to_dict`.
+        """The inverse of :meth:`to_dict`. A field that is missing has its default.
 
         Raises:
-            UsageError: for unknown, missing or foreign fields: a file that was written by hand or by a newer version.
+            UsageError: for an unknown method or field, as in a file of a newer version.
         """
         method = values.get("method")
         if method not in METHOD_FIELDS:
             raise UsageError(f"unknown method {quoted(method)}; known: {', '.join(METHODS)}")
-        expected = {"method", *METHOD_FIELDS[method]}
-        # Fields that came later: files written before lack them.
-        values = {name: value for name, value in LATER.items() if name in expected} | values
-        if set(values) != expected:
-            odd = sorted(expected ^ set(values))
+        if unknown := sorted(values.keys() - {"method", *METHOD_FIELDS[method]}):
             raise UsageError(
-                f"the settings of method {method!r} must be {sorted(expected)}; missing or foreign: {quoted(odd, 200)}"
+                f"method {method!r} has no settings {quoted(unknown, 200)}; known: {', '.join(METHOD_FIELDS[method])}"
             )
         return cls(**values)

@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, B
 from run_glue_tensorized import main
 from tensorized_adapters import AdapterConfig
 from tensorized_adapters.data.tasks import TASKS
-from tensorized_adapters.saving.format import config_checksum
+from tensorized_adapters.saving.manifest import config_checksum
 
 TINY = {
     "vocab_size": 40,

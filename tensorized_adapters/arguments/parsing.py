@@ -124,8 +124,8 @@ def _adapter_config(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict
             "--head_start contradicts --adapter_path, which holds a trained head; leave one of them out, or add "
             "--new_head"
         )
-    from ..saving.format import read_config  # with torch and transformers' models, which a plain command line spares
     from ..saving.hub import pinned
+    from ..saving.manifest import read_config  # with torch and transformers' models, which a plain command line spares
 
     given["adapter_path"] = path = pinned(path, token=given.get("token"))
     saved = read_config(path)

@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     check_new_folder(arguments.output_dir)
     # Imported step by step: a wrong folder does not wait for Transformers' models.
-    from tensorized_adapters.saving.format import read_config
+    from tensorized_adapters.saving.manifest import read_config
 
     read_config(arguments.adapter_path)
     from tensorized_adapters.adaptation.merging import unmerge_adapters

@@ -46,8 +46,8 @@ def predict(arguments: argparse.Namespace) -> None:
         check_output(arguments.output)
     # Imported step by step: a wrong folder or file does not wait for Transformers' models.
     from tensorized_adapters.predicting.rows import text_columns, text_rows
-    from tensorized_adapters.saving.format import read_config
     from tensorized_adapters.saving.hub import pinned
+    from tensorized_adapters.saving.manifest import read_config
 
     adapter = pinned(arguments.adapter_path)
     columns = text_columns(read_config(adapter), arguments.text_columns, adapter)

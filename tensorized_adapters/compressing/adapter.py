@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import UsageError
-from ..saving.format import read_config
+from ..saving.manifest import read_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

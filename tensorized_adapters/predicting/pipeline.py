@@ -21,9 +21,9 @@ from ..data.encoding import check_room
 from ..data.tasks import other_task
 from ..data.texts import text_of
 from ..errors import UsageError
-from ..saving.format import read_adapter
 from ..saving.hub import pinned
 from ..saving.load import load_adapter
+from ..saving.manifest import read_adapter
 
 
 def load_pipeline(

@@ -24,8 +24,7 @@ from ..runtime.exits import TRACEBACK_FILE
 from ..runtime.files import write_json
 from ..runtime.processor import computes_bfloat16
 from ..runtime.signals import raise_on_signals, settled, undisturbed
-from ..saving.format import read_adapter, read_config
-from ..saving.upgrade import moments_still_hold
+from ..saving.manifest import read_adapter
 from ..training.checkpoints import ADAPTER_FOLDER, arguments_of, flaw_of_checkpoint, newest_whole_checkpoint
 from .failures import as_failure
 from .folder import RECORD_FILE, RESULTS_FILE, RunFolder, Start, inspect_folder, is_ours
@@ -98,17 +97,13 @@ class Run:
             self._check_state(checkpoint)
         return checkpoint
 
-    def _is_own(self, arguments: Optional[dict[str, Any]]) -> bool:
-        return arguments is None or not differences(arguments, self.resolved)
+    def _is_own(self, arguments: dict[str, Any]) -> bool:
+        return not differences(arguments, self.resolved)
 
     def _check_state(self, checkpoint: Path) -> None:
         """What a checkpoint's state would not obey is refused; what it was trained with beside that is said."""
         mend = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
-        if not moments_still_hold(read_config(checkpoint)):
-            raise UsageError(f"{checkpoint} was saved by an earlier version and cannot be resumed; {mend}")
         arguments = arguments_of(checkpoint)
-        if arguments is None:
-            return
         if odd := contradictions(arguments, self.resolved):
             raise UsageError(f"{checkpoint} goes on as its optimizer was set ({', '.join(odd[:4])}); {mend}")
         if odd := differences(arguments, self.resolved):

@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, TrainingArguments
 
 from ..arguments.flags import TRAIN_METRIC_SAMPLES, Arguments
 from ..backbone.default_rates import rate_factor
-from ..config import LATER, LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, TABLE, AdapterConfig
+from ..config import LAYER_NORM_AND_HEAD_RATIO, TABLE, AdapterConfig
 from ..data.arguments import FILE_FLAGS
 from ..data.sources import ROLES, used_files
 from ..errors import UsageError
@@ -34,7 +34,7 @@ _WITHOUT_EFFECT = (
 # What the state of an optimizer and its schedule brings along: a checkpoint trains on under its own.
 _OF_THE_STATE = (
     "learning_rate layer_norm_learning_rate head_learning_rate weight_decay adam_beta1 adam_beta2 "
-    "adam_epsilon optim_args lr_scheduler_type diff_final_learning_rate diff_gate_learning_rate"
+    "adam_epsilon optim optim_args fp16 lr_scheduler_type diff_final_learning_rate diff_gate_learning_rate"
 ).split()
 
 # What the examples of a step are counted from.
@@ -84,8 +84,6 @@ def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
     plain = json.loads(json.dumps(arguments, default=str))
-    owned = METHOD_FIELDS.get(plain.get("method"), ())
-    plain = {name: value for name, value in LATER.items() if name in owned} | plain
     if plain.get("bf16") or plain.get("bf16_full_eval"):
         plain["use_cpu"] = False  # set where there is no GPU: the same command is the same run on any machine
     plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)

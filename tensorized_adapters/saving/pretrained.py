@@ -1,5 +1,5 @@
-"""``save_pretrained`` of a model into which a method put something: what Transformers writes of it by itself,
-``from_pretrained`` would drop again with a shrug."""
+"""``add_adapters``, and the ``save_pretrained`` that it gives to a model. Transformers' own would write the inserted
+parameters into a model's file, and ``from_pretrained`` would ignore them there."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -149,7 +149,7 @@ def test_what_stands_where_a_checkpoint_is_saved_is_moved_aside(out, trained, tm
         (foreign / name).write_text("mine")
     assert main(argv(trained[1], output_dir=out)) == 0
     captured = capsys.readouterr()
-    assert "checkpoint-12 carries no seal of this program; moved to checkpoint-12.moved-0" in captured.err
+    assert "checkpoint-12 has no manifest of this program; moved to checkpoint-12.moved-0" in captured.err
     assert {path.read_text() for path in (out / "checkpoint-12.moved-0").iterdir()} == {"mine"}
     assert flaw_of_checkpoint(foreign) is None
 

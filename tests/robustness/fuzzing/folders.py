@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fuzzing.cases import Case, Materials, _Exploit
 from fuzzing.values import JSON_VALUES, mutated
-from tensorized_adapters.saving.format import config_checksum
+from tensorized_adapters.saving.manifest import config_checksum
 
 _CONFIG, _WEIGHTS, _MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
 _DTYPES = [torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.int64, torch.bool, torch.uint8]
