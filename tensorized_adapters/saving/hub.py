@@ -22,26 +22,26 @@ _NAME = re.compile(r"(?P<repository>[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*)(@(?
 _SIGN_IN = "sign in with `hf auth login` or set HF_TOKEN"
 
 
-def pinned(place: str | Path, revision: Optional[str] = None, token: Optional[str] = None) -> str | Path:
+def pinned(adapter: str | Path, revision: Optional[str] = None, token: Optional[str] = None) -> str | Path:
     """Download an adapter of the hub and return "owner/name@COMMIT"; a local folder is returned as it is.
 
     Args:
-        place: a folder, or "owner/name" or "owner/name@revision". An existing folder of that name is preferred, and a
-            Path is always local.
+        adapter: a folder, or "owner/name" or "owner/name@revision". A folder of that name is preferred, if there is
+            one. A Path is always local.
         revision: branch, tag or commit, instead of one after an ``@``; "main" if neither is given.
         token: for a private repository, if it is not the one of ``hf auth login`` or ``HF_TOKEN``.
 
     Raises:
         UsageError: if there is no such repository, revision or adapter, it may not be read, or there is no network.
     """
-    named = _of_hub(place)
+    named = _of_hub(adapter)
     if named is None:
         if revision is not None:
-            raise UsageError(f"revision {quoted(revision)} is one of the hub's, and {place} is a folder's path")
-        return place
+            raise UsageError(f"revision {quoted(revision)} is one of the hub's, and {adapter} is a folder's path")
+        return adapter
     repository, given = named
     if revision is not None and given is not None and revision != given:
-        raise UsageError(f"{place} says its revision, and {quoted(revision)} is another; leave one of them out")
+        raise UsageError(f"{adapter} says its revision, and {quoted(revision)} is another; leave one of them out")
     wanted = revision or given or "main"
     commit = _downloaded(repository, wanted, token).name
     if commit != wanted:
@@ -50,11 +50,11 @@ def pinned(place: str | Path, revision: Optional[str] = None, token: Optional[st
     return f"{repository}@{commit}"
 
 
-def local_folder(place: str | Path) -> Path:
+def local_folder(adapter: str | Path) -> Path:
     """The local folder with the files of a folder or a hub repository; raises UsageError as :func:`pinned`."""
-    if _of_hub(place) is None:
-        return Path(place)
-    return _downloaded(*str(pinned(place)).split("@"))
+    if _of_hub(adapter) is None:
+        return Path(adapter)
+    return _downloaded(*str(pinned(adapter)).split("@"))
 
 
 @contextlib.contextmanager
@@ -97,18 +97,18 @@ def _reason(error: BaseException) -> str:
     return f"no connection to the hub, or it broke off ({text}); try again"
 
 
-def _of_hub(place: str | Path) -> Optional[tuple[str, Optional[str]]]:
-    """Repository and revision if ``place`` names one of the hub, None if it is a local path."""
-    found = None if isinstance(place, Path) else _NAME.fullmatch(place)
-    return None if found is None or os.path.lexists(place) else (found["repository"], found["revision"])
+def _of_hub(adapter: str | Path) -> Optional[tuple[str, Optional[str]]]:
+    """Repository and revision if ``adapter`` names one of the hub, None if it is a local path."""
+    found = None if isinstance(adapter, Path) else _NAME.fullmatch(adapter)
+    return None if found is None or os.path.lexists(adapter) else (found["repository"], found["revision"])
 
 
 def _downloaded(repository: str, revision: str, token: Optional[str] = None) -> Path:
     """The folder of the cache, named by its commit, with the adapter's files. A commit that was downloaded completely
     is not asked for again."""
-    place = repository if revision == "main" else f"{repository}@{revision}"
-    with hub_errors(f"{place} is no folder here, and on the hub it", "read"):
+    adapter = repository if revision == "main" else f"{repository}@{revision}"
+    with hub_errors(f"{adapter} is no folder here, and on the hub it", "read"):
         folder = snapshot_download(repository, revision=revision, token=token, allow_patterns=sorted(ADAPTER_FILES))
     if not (Path(folder) / CONFIG_FILE).is_file():
-        raise UsageError(f"{place} on the hub is no adapter: it has no {CONFIG_FILE}")
+        raise UsageError(f"{adapter} on the hub is no adapter: it has no {CONFIG_FILE}")
     return Path(folder)

@@ -110,8 +110,8 @@ def _write_for_trainer(model: PreTrainedModel, folder: Path) -> None:
     which the adapter's file does not have."""
     now = {id(parameter): name for name, parameter in model.named_parameters()}
     state = {now[id(p)]: p.detach().cpu().contiguous() for p in trained_parameters(model).values()}
-    with rename_into_place(folder / SAFE_WEIGHTS_NAME) as aside:
-        safetensors.torch.save_file(state, aside, metadata={"format": "pt"})
+    with rename_into_place(folder / SAFE_WEIGHTS_NAME) as temporary:
+        safetensors.torch.save_file(state, temporary, metadata={"format": "pt"})
 
 
 def _is_own(model: PreTrainedModel, state: dict[str, Tensor]) -> bool:

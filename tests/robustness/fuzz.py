@@ -1,8 +1,9 @@
 """Runs the main job on hostile arguments, data files, adapters, checkpoints and JSON files, drawn by hypothesis.
 
 Whatever it is given, a command ends with exit code 0, 1 or 2, says in one line why if it is not 0, writes nothing
-outside of its folders, unpickles nothing, runs no code of a repository and opens no connection. What fails is shown
-once a cause, by its shortest case; exit code 1 if anything did. Needs hypothesis (requirements.txt).
+outside of its folders, unpickles nothing, runs no code of a repository and opens no connection. This also holds for
+adapters and checkpoints whose checksums were mended. Each cause of a failure is shown once, with its shortest case,
+and the exit code is 1 then. Needs hypothesis (requirements.txt).
 """
 
 import argparse

@@ -34,7 +34,7 @@ def hub(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def adapters(tmp_path_factory):
-    """Models that were trained a little, and their folders, between things that are nobody's business."""
+    """Models that were trained a little, and their folders, in which there are private files too."""
     made = {}
     for name in ("tensorized", "lora"):
         folder = tmp_path_factory.mktemp("run")
@@ -62,7 +62,7 @@ def test_what_is_uploaded_is_the_adapter_and_comes_back(hub, adapters, capsys, m
     capsys.readouterr()
     assert torch.equal(logits(load_adapter(tiny_model(), repository)), logits(model))
     assert capsys.readouterr().err == f"note: {repository} is taken at commit {commit}; {place} pins it\n"
-    # Pinned, nothing is said, and nothing is asked once it is here.
+    # With a commit, nothing is printed, and nothing is requested once it was downloaded.
     asked = len(hub.log)
     assert torch.equal(logits(load_adapter(tiny_model(), place)), logits(model))
     assert torch.equal(logits(load_adapter(tiny_model(), repository, revision=commit)), logits(model))
@@ -162,7 +162,7 @@ def test_a_run_uploads_at_its_end_and_another_starts_from_there(hub, flags, base
         and "again uploads" in error
     )
     hub.broken = False
-    # From the hub on: evaluation gives the same, and the record says at which commit.
+    # Evaluation of the uploaded adapter gives the same, and the record has its commit.
     place, out = f"someone/mrpc@{repository.refs['main']}", tmp_path / "evaluated"
     own = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "do_train", "num_train_epochs")
     assert main(argv(flags, **dict.fromkeys(own), adapter_path="someone/mrpc", output_dir=out)) == 0
