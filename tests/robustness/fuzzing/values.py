@@ -216,9 +216,7 @@ def mutated(draw: Callable, value: Any, replacements: st.SearchStrategy) -> Any:
         inner = value
         for key in way:
             inner = inner[key]
-        if not isinstance(inner, (dict, list)):
-            return draw(replacements)
-        if draw(st.integers(0, 3)) == 0 and not (isinstance(inner, dict) and last not in inner):
+        if draw(st.integers(0, 3)) == 0:
             del inner[last]
         else:
             inner[last] = draw(replacements)
