@@ -53,7 +53,7 @@ from run_glue_tensorized import main
         ({"cache_frozen_prefix": True, "method": "full"} | dict.fromkeys(OWN), "--method full cannot choose layers"),
         ({"deepspeed": "config.json"}, "--deepspeed is not supported"),
         ({"adapter_path": "nowhere", "adapter_projection_type": None}, "nowhere"),
-        ({"save_safetensors": False}, "--save_safetensors False is gone"),
+        ({"fp16_opt_level": "O1"}, "unknown argument --fp16_opt_level"),
         ({"save_only_model": True}, "--save_only_model is not supported"),
         ({"ignore_data_skip": True}, "--ignore_data_skip is not supported"),
         ({"prediction_loss_only": True}, "--prediction_loss_only is not supported"),
