@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import BertConfig
 
 from tensorized_adapters.arguments.parsing import parse_arguments, words_of_flags
 from tensorized_adapters.backbone.architectures import ARCHITECTURES, BERT
@@ -119,7 +120,7 @@ def check_run(words):
     assert flags_in(words) <= words_of_flags()
     abbreviated = "..." in words or "--adapter_path" in words or not words
     if not abbreviated and not words[0].endswith(".json"):
-        parse_arguments(words)
+        parse_arguments(words, lambda model: BertConfig())
 
 
 def check_program(path, words):

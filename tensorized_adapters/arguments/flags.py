@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, Optional
 
-from transformers import TrainingArguments
+from transformers import PretrainedConfig, TrainingArguments
 
 from ..backbone.arguments import ModelArguments
 from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
@@ -146,9 +146,9 @@ class GlueTrainingArguments(TrainingArguments):
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Arguments:
-    """All argument groups, validated together."""
+    """All groups of arguments, checked together and complete."""
 
     model: ModelArguments
     data: DataTrainingArguments
@@ -156,5 +156,6 @@ class Arguments:
     saved: Optional[dict[str, Any]]  # the config record of ``run.adapter_path``
     run: RunArguments
     training: GlueTrainingArguments
-    given: dict[str, Any]  # what was on the command line or in the JSON file, as opposed to a default
-    notes: list[str]  # lines for the user about flags in an old spelling
+    given: dict[str, Any]  # the flags of the command line and of the JSON file, without defaults
+    notes: tuple[str, ...]  # messages for the user
+    model_config: Optional[PretrainedConfig] = None  # of the pre-trained model; parse_arguments sets it

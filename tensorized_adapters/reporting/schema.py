@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .. import PROGRAM
 from ..config import METHODS, PROJECTION_TYPES
 from ..data.arguments import FILE_FLAGS
 from ..errors import UsageError, printable, quoted
-from ..runs.folder import PROGRAM
 from ..runtime.files import content_of
 
 LONGEST_NAME = 80

@@ -3,13 +3,24 @@
 from pathlib import Path
 from typing import Any
 
-from ..arguments.flags import GlueTrainingArguments
+from ..arguments.flags import Arguments, GlueTrainingArguments
 from ..data.arguments import DataTrainingArguments
+from ..data.loading import Data
 from ..data.tasks import Task
 from ..errors import RunFailed, UsageError
 from ..saving.model_card import Training
 from ..saving.push import push_adapter, ready_repository
 from ..training.checkpoints import ADAPTER_FOLDER
+
+
+def notes_for_card(arguments: Arguments, data: Data) -> dict[str, Any]:
+    """What the adapter's folder keeps about its training: the task, the data's columns, the seed, the tokenizer."""
+    name = arguments.data.task_name or arguments.data.dataset_name or arguments.data.train_file or "files"
+    notes = {"task": name, "texts": list(data.task.texts), "label": data.label}
+    notes |= {"seed": arguments.training.seed, "max_seq_length": arguments.data.max_seq_length}
+    if arguments.model.tokenizer_name:
+        notes["tokenizer"] = arguments.model.tokenizer_name
+    return notes
 
 
 def training_of(arguments: DataTrainingArguments, task: Task, metrics: dict[str, Any], command: str) -> Training:

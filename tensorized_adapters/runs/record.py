@@ -23,6 +23,7 @@ from ..data.metrics import predictions_of
 from ..data.tasks import Task
 from ..runtime.files import write_aside
 from ..saving import ADAPTER_FILES
+from ..training.trainer import AdapterTrainer
 
 _PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
 
@@ -62,6 +63,26 @@ def best_of(history: list[dict[str, Any]], task: Task) -> Optional[dict[str, Any
     key = f"eval_{task.primary}"
     scored = [entry for entry in history if key in entry]
     return max(scored, key=lambda entry: entry[key]) if scored else None
+
+
+def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
+    """The record's fields about a training that has just ended."""
+    history = history_of(trainer.state.log_history)
+    fields = {
+        "train_seconds": trainer.time.total(),
+        "step_losses": trainer.losses.values,
+        "history": history,
+        "best_epoch": best_of(history, task),
+    }
+    if trainer.collapsed_at_step is not None:
+        fields["collapsed_at_step"] = trainer.collapsed_at_step
+    return fields
+
+
+def sample_of_train_metrics(metrics: dict[str, Any], seed: int) -> dict[str, Any]:
+    """On which of the training examples the training set's own metrics were computed."""
+    taken, total = metrics["train_metric_samples"], metrics["train_samples"]
+    return {"count": taken, "of": total, "drawn_by_seed": seed if taken < total else None}
 
 
 def size_of_adapter(folder: Path) -> int:

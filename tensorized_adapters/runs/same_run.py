@@ -9,11 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import PretrainedConfig, TrainingArguments
+from transformers import TrainingArguments
 
 from ..arguments.flags import TRAIN_METRIC_SAMPLES, Arguments
-from ..backbone.default_rates import rate_factor
-from ..config import LAYER_NORM_AND_HEAD_RATIO, TABLE, AdapterConfig
+from ..arguments.rates import resolve_rates
 from ..data.arguments import FILE_FLAGS
 from ..data.sources import ROLES, used_files
 from ..errors import UsageError
@@ -161,34 +160,6 @@ def _stamp(file: Path) -> tuple[int, int, int]:
 def _hash(path: str, *stamp: int) -> str:
     """A sweep asks for the same files for every trial."""
     return sha256_of(Path(path))
-
-
-def fit_rates_to_model(arguments: Arguments, model_config: PretrainedConfig) -> None:
-    """Make the learning rates that were not given smaller for a model above MiniLM's size, in place.
-
-    Rates that were chosen at BERT-base's size stay: those of the published start, and those that the table excepts.
-    """
-    config, run, factor = arguments.adapter, arguments.run, rate_factor(model_config)
-    entry = TABLE[config.method]
-    if factor == 1.0 or not config.calibrated or entry.shrinks == "none":
-        return
-    if entry.shrinks == "all" and "learning_rate" not in arguments.given:
-        arguments.training.learning_rate = factor * entry.learning_rate
-    ratio = LAYER_NORM_AND_HEAD_RATIO * factor
-    if run.head_learning_rate is None:
-        run.head_learning_rate = ratio * arguments.training.learning_rate
-    if run.layer_norm_learning_rate is None and config.trains_layer_norm:
-        run.layer_norm_learning_rate = ratio * arguments.training.learning_rate
-
-
-def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:
-    """The learning rate of each parameter group, explicit flags first."""
-    ratio = LAYER_NORM_AND_HEAD_RATIO if config.calibrated else 1.0
-    rate, run = arguments.training.learning_rate, arguments.run
-    rates = {"adapters": rate, "layer_norm": run.layer_norm_learning_rate, "head": run.head_learning_rate}
-    if TABLE[config.method].changes_backbone:
-        rates["backbone"] = rate
-    return {group: ratio * rate if value is None else value for group, value in rates.items()}
 
 
 def resolved_arguments(arguments: Arguments) -> dict[str, Any]:

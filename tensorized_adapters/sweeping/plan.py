@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from ..adaptation.counts import count_parameters
 from ..arguments.flags import Arguments
-from ..arguments.parsing import check_owned, parse_arguments
+from ..arguments.method_settings import check_owned
+from ..arguments.parsing import parse_arguments
+from ..backbone.arguments import ModelArguments
 from ..backbone.embedded import embedded_model
 from ..backbone.known_models import model_config
 from ..backbone.parts import skeleton
 from ..config import AdapterConfig
 from ..data.tasks import TASKS
 from ..errors import UsageError, one_line
-from ..runs.same_run import effective_arguments, fit_rates_to_model, resolved_arguments
+from ..runs.same_run import effective_arguments, resolved_arguments
 from . import TRIALS
 from .grid import MODES, grid_of
 
@@ -110,6 +112,12 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
             raise UsageError(f"--{name} belongs to none of this sweep's methods; leave it out")
     passed = _with_defaults(passed, grid)
     skeletons: dict[int, PreTrainedModel] = {}  # one for each number of labels
+    model_configs: list[PretrainedConfig] = []  # at most one, as all trials have the same model
+
+    def config_of(model: ModelArguments) -> PretrainedConfig:
+        model_configs[:] = model_configs or [model_config(model, num_labels=2)]
+        return model_configs[0]
+
     trials: dict[str, Trial] = {}
     flaws: dict[AdapterConfig, UsageError] = {}  # of those that no trial of theirs gets over
     for config, settings in configs.items():
@@ -119,7 +127,7 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
             point = settings | {"task_name": task, "learning_rate": rate, "seed": seed}
             words = [*own, *(str(word) for name, v in point.items() if v is not None for word in (f"--{name}", v))]
             try:
-                arguments = parse_arguments(words)
+                arguments = parse_arguments(words, config_of)
             except UsageError as error:
                 flaw = flaw or error
                 continue
@@ -178,7 +186,6 @@ def _with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> di
 
 
 def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrainedModel]) -> Trial:
-    fit_rates_to_model(arguments, _skeleton_of(arguments, skeletons).config)
     resolved = resolved_arguments(arguments)
     data, config, training = arguments.data, arguments.adapter, arguments.training
     task = data.task_name or Path(data.dataset_name or data.train_file).stem

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ..arguments.parsing import parse_arguments
-from ..backbone.loading import load_config, load_tokenizer
+from ..backbone.loading import load_tokenizer
 from ..data.sources import check_place
 from ..errors import UsageError
 from ..runs.same_run import used_roles
@@ -23,9 +23,9 @@ def check_reachable(trials: Iterable[Trial]) -> None:
     """
     flaw = None
     for trial in {tuple(str(t.resolved.get(name)) for name in _PLACES): t for t in trials}.values():
-        arguments = parse_arguments(list(trial.words))
         try:
-            load_tokenizer(arguments.model, load_config(arguments.model))
+            arguments = parse_arguments(list(trial.words))
+            load_tokenizer(arguments.model, arguments.model_config)
             check_place(arguments.data, used_roles(arguments.training))
             return
         except UsageError as error:

@@ -53,7 +53,7 @@ from run_glue_tensorized import main
         ({"cache_frozen_prefix": True, "method": "full"} | dict.fromkeys(OWN), "--method full cannot choose layers"),
         ({"deepspeed": "config.json"}, "--deepspeed is not supported"),
         ({"adapter_path": "nowhere", "adapter_projection_type": None}, "nowhere"),
-        ({"save_safetensors": False}, "--save_safetensors False is gone"),
+        ({"fp16_opt_level": "O1"}, "unknown argument --fp16_opt_level"),
         ({"save_only_model": True}, "--save_only_model is not supported"),
         ({"ignore_data_skip": True}, "--ignore_data_skip is not supported"),
         ({"prediction_loss_only": True}, "--prediction_loss_only is not supported"),
@@ -226,14 +226,14 @@ def test_a_json_file_with_a_mistake(capsys, flags, tmp_path):
         ('{"a": ' * 100000, "nested too deeply"),
         ('{"seed": ' + "9" * 5000 + "}", "is not valid JSON"),
         ('{"seed": ' + "9" * 400 + "}", "--seed must be"),
-        ('{"learning_rate": NaN}', "NaN is no number of JSON's"),
-        ('{"learning_rate": -Infinity}', "-Infinity is no number"),
+        ('{"learning_rate": NaN}', "NaN is not a number in JSON"),
+        ('{"learning_rate": -Infinity}', "-Infinity is not a number"),
         ('{"learning_rate": 1e400}', "--learning_rate must be a finite number"),
-        ('{"seed": 1, "seed": 2}', "'seed' stands there 2 times"),
+        ('{"seed": 1, "seed": 2}', "'seed' is there 2 times"),
         ('{"task_name": "\\ud83d"}', "surrogates not allowed"),
         ("[1]", "must hold one JSON object"),
         ('{"seed": {"a": 1}}', "invalid int value"),
-        (" " * 2**21, "is larger than 1 MiB"),
+        (" " * 2**21, "has 2,097,152 bytes, and at most 1,048,576 are read"),
         (b"\xff", "is not valid JSON"),
     ],
 )
@@ -248,7 +248,7 @@ def test_a_json_file_that_is_no_file(capsys, tmp_path):
     (tmp_path / "zero.json").symlink_to("/dev/zero")
     (tmp_path / "folder.json").mkdir()
     for name in ("pipe", "zero", "folder"):
-        assert f"{name}.json is not a file" in refused(capsys, [str(tmp_path / f"{name}.json")])
+        assert f"{name}.json cannot be read" in refused(capsys, [str(tmp_path / f"{name}.json")])
 
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(capsys, flags, monkeypatch):

@@ -112,7 +112,7 @@ def test_what_nobody_foresaw_is_one_line_and_its_traceback_is_kept(flags, monkey
 
 def test_what_nobody_foresaw_before_the_run_is_one_line_too(flags, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("tensorized_adapters.runs.run.settle", lambda arguments: 1 / 0)
+    monkeypatch.setattr("tensorized_adapters.runs.run.resolved_arguments", lambda arguments: 1 / 0)
     assert main(argv(flags)) == 1
     error = capsys.readouterr().err
     assert error.startswith("failed: ZeroDivisionError at test_signals.py:") and error.count("\n") == 1

@@ -30,7 +30,7 @@ def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
          "holds more than 10,000 values"),
         ("x: &x {y: *x}", "holds more than 10,000 values"),
         ("ranks: !!python/object/apply:os.system [ls]", "is not valid YAML"),
-        ("ranks: 2\nseeds: 1\nranks: 3", "'ranks' stands twice"),
+        ("ranks: 2\nseeds: 1\nranks: 3", "'ranks' is there twice"),
         ("1: 2", "1 is not a flag's name"),
         ("? [a, b]\n: 2", "is not valid YAML"),
         ("seeds: 2024-02-30", "is not valid YAML"),
@@ -40,7 +40,7 @@ def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
         ("ranks: 2".encode("utf-16")[:-1], "is not valid YAML"),
         (b"\xff\xfe\x00", "is not valid YAML"),
         ("just words", "must hold flag names and values"),
-        ("#" * 2**20 + "#", "larger than a grid's file can be"),
+        ("#" * 2**20 + "#", "at most 1,048,576 are read"),
     ],
 )  # fmt: skip
 def test_a_yaml_file_that_is_no_grid_is_one_line(capsys, tmp_path, content, told):
@@ -55,7 +55,7 @@ def test_a_yaml_file_that_is_no_file_is_one_line(capsys, tmp_path, place):
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")
-    assert f"{place} is not a file" in refused(capsys, str(tmp_path / place))
+    assert f"{place} cannot be read" in refused(capsys, str(tmp_path / place))
 
 
 @pytest.mark.parametrize(
