@@ -9,18 +9,16 @@
 """
 
 import fcntl
-import json
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Optional
 
-from .. import PROGRAM
 from ..data.tasks import TASKS
 from ..errors import UsageError
 from ..runtime.exits import TRACEBACK_FILE
-from ..runtime.files import open_regular, remove_empty, write_json
+from ..runtime.files import remove_empty, write_json
 from ..saving import ADAPTER_FILES
 from ..training.checkpoints import (
     ADAPTER_FOLDER,
@@ -31,6 +29,7 @@ from ..training.checkpoints import (
     is_aside,
     remove_remains,
 )
+from .read_record import read_record
 from .same_run import differences
 
 RECORD_FILE = "run.json"
@@ -179,20 +178,9 @@ def is_ours(name: str) -> bool:
 
 def _read_record(folder: Path) -> Optional[dict[str, Any]]:
     path = folder / RECORD_FILE
-    try:
-        with open_regular(path) as file:
-            record = json.load(file)
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except (OSError, ValueError, RecursionError):
-        raise UsageError(f"{path} cannot be read; it is not a record of this program") from None
-    kinds = {"program": str, "status": str, "arguments": dict}
-    if isinstance(record, dict) and record.get("status") == "finished":
-        kinds |= {"metrics": dict, "parameters": dict, "method": str, "task": str, "primary_metric": str}
-    if (
-        not isinstance(record, dict)
-        or record.get("program") != PROGRAM
-        or not all(isinstance(record.get(name), kind) for name, kind in kinds.items())
-    ):
-        raise UsageError(f"{path} is not a record of this program; name another --output_dir")
-    return record
+    try:
+        return read_record(path)
+    except UsageError as error:
+        raise UsageError(f"{path} cannot be read: {error}; name another --output_dir") from None

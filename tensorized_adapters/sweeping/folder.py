@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 from typing import Any, Optional
 
+from .. import PROGRAM
 from ..errors import UsageError
-from ..runs.folder import PROGRAM
 from . import LEDGER_FILE, LOGS, REPORT, TRIALS
 
 RAY = ".ray"  # Tune's own state, of no use afterwards
