@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -83,13 +83,26 @@ def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dic
     """
     place = _place_of(arguments)
     needed = [split for names in splits_by_role(arguments, wanted).values() for split in names]
+    found = _load(place, needed, arguments.overwrite_cache)
+    sources = {split: f"{place}, split {split}" for split in needed}
+    diagnostics = TASKS[arguments.task_name].diagnostics if arguments.task_name and "prediction" in wanted else ()
+    for name, config in diagnostics:
+        further = replace(place, config=config)
+        try:
+            found[f"test_{config}"] = _load(further, ["test"], arguments.overwrite_cache)["test"]
+            sources[f"test_{config}"] = f"{further}, split test"
+        except UsageError as error:  # a data set without them is complete
+            print(f"note: {name}.tsv is not written: {error}")
+    return found, sources
+
+
+def _load(place: _Place, splits: list[str], anew: bool) -> dict[str, Dataset]:
     with _refusing(place):
         if place.folder:
-            found = {split: _read_split(place, split) for split in needed}
-        else:
-            found = _load_from_hub(place, arguments.overwrite_cache)
-            _check_splits(needed, found, place)
-    return {split: found[split] for split in needed}, {split: f"{place}, split {split}" for split in needed}
+            return {split: _read_split(place, split) for split in splits}
+        found = _load_from_hub(place, anew)
+        _check_splits(splits, found, place)
+        return {split: found[split] for split in splits}
 
 
 @dataclass(frozen=True)
