@@ -75,6 +75,14 @@ def test_every_package_is_installed():
     assert found == {".".join(folder.relative_to(ROOT).parts) for folder in folders}
 
 
+def test_every_other_file_of_a_package_is_installed():
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    files = [p for p in (ROOT / "tensorized_adapters").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    for path in [p for p in files if p.suffix != ".py"]:
+        package = ".".join(path.parent.relative_to(ROOT).parts)
+        assert any(path.match(pattern) for pattern in patterns.get(package, ())), path
+
+
 def test_the_commands(capsys, monkeypatch):
     for function in PROJECT["project"]["scripts"].values():
         module, name = function.split(":")

@@ -84,7 +84,7 @@ def load_data(
         columns.label,
         raw.get("train"),
         {suffix: raw[split] for suffix, split in task.evaluation if split in raw},
-        {name: raw[split] for name, split in task.prediction if split in raw},
+        {name: raw[split] for name, split in task.prediction_sets if split in raw},
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -57,6 +57,9 @@ def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, 
         files = builder.config.data_files or {}
         _check_splits([split for names in splits.values() for split in names], files, place)
         paths = {role: [Path(file) for name in names for file in files[name]] for role, names in splits.items()}
+    for _, further in _diagnostics(arguments, wanted, place):
+        with suppress(UsageError), _refusing(further), _builder_of(further, "test") as builder:
+            paths["prediction"] += map(Path, builder.config.data_files["test"])
     return {role: [path for path in found if path.exists()] for role, found in paths.items()}  # a card may name links
 
 
@@ -83,13 +86,32 @@ def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dic
     """
     place = _place_of(arguments)
     needed = [split for names in splits_by_role(arguments, wanted).values() for split in names]
+    found = _load(place, needed, arguments.overwrite_cache)
+    sources = {split: f"{place}, split {split}" for split in needed}
+    for name, further in _diagnostics(arguments, wanted, place):
+        try:
+            found[f"test_{further.config}"] = _load(further, ["test"], arguments.overwrite_cache)["test"]
+            sources[f"test_{further.config}"] = f"{further}, split test"
+        except UsageError as error:  # a data set without them is complete
+            print(f"note: {name}.tsv is not written: {error}")
+    return found, sources
+
+
+def _diagnostics(arguments: DataTrainingArguments, wanted: set[str], place: _Place) -> list[tuple[str, _Place]]:
+    """File names and configurations of further prediction sets, which the data set may lack."""
+    task = TASKS.get(arguments.task_name or "")
+    if task is None or "prediction" not in wanted:
+        return []
+    return [(name, replace(place, config=config)) for name, config in task.diagnostics]
+
+
+def _load(place: _Place, splits: list[str], anew: bool) -> dict[str, Dataset]:
     with _refusing(place):
         if place.folder:
-            found = {split: _read_split(place, split) for split in needed}
-        else:
-            found = _load_from_hub(place, arguments.overwrite_cache)
-            _check_splits(needed, found, place)
-    return {split: found[split] for split in needed}, {split: f"{place}, split {split}" for split in needed}
+            return {split: _read_split(place, split) for split in splits}
+        found = _load_from_hub(place, anew)
+        _check_splits(splits, found, place)
+        return {split: found[split] for split in splits}
 
 
 @dataclass(frozen=True)

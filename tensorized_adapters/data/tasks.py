@@ -10,6 +10,7 @@ class Task:
 
     ``labels`` is None for regression. ``primary`` is the metric that tables give and by which the best epoch is named.
     ``evaluation`` and ``prediction`` map a suffix of metric names, or a file name, to a split of the data set.
+    ``diagnostics`` maps a file name to another configuration of the data set, whose test split is predicted too.
     """
 
     texts: tuple[str, ...]
@@ -18,7 +19,13 @@ class Task:
     primary: str
     evaluation: tuple[tuple[str, str], ...] = (("", "validation"),)
     prediction: tuple[tuple[str, str], ...] = ()
+    diagnostics: tuple[tuple[str, str], ...] = ()
     writes_label_names: bool = False  # the submission file holds names rather than numbers
+
+    @property
+    def prediction_sets(self) -> tuple[tuple[str, str], ...]:
+        """File name and split of each prediction set, with those of ``diagnostics``."""
+        return (*self.prediction, *((name, f"test_{config}") for name, config in self.diagnostics))
 
 
 _PAIR = ("sentence1", "sentence2")
@@ -39,6 +46,7 @@ TASKS: dict[str, Task] = {
         "accuracy",
         evaluation=(("", "validation_matched"), ("_mm", "validation_mismatched")),
         prediction=(("MNLI-m", "test_matched"), ("MNLI-mm", "test_mismatched")),
+        diagnostics=(("AX", "ax"),),
         writes_label_names=True,
     ),
     "mrpc": Task(_PAIR, ("not_equivalent", "equivalent"), ("accuracy", "f1"), "f1", prediction=(("MRPC", "test"),)),

@@ -38,7 +38,7 @@ EVALUATION_FILE = "eval_predictions{suffix}.tsv"
 
 # Every name that this program writes into a run folder: what --overwrite_output_dir may remove.
 _RESULTS = {RECORD_FILE, RESULTS_FILE, TRACEBACK_FILE}
-_PREDICTIONS = {f"{name}.tsv" for task in TASKS.values() for name, _ in task.prediction} | {"predictions.tsv"}
+_PREDICTIONS = {f"{name}.tsv" for task in TASKS.values() for name, _ in task.prediction_sets} | {"predictions.tsv"}
 _PREDICTIONS |= {EVALUATION_FILE.format(suffix=suffix) for suffix in ("", "_mm")}
 _SHARED = Path("/tmp").resolve()  # The published command's /tmp/$TASK_NAME/ is /tmp// if TASK_NAME is not set.
 _FILES = _RESULTS | _PREDICTIONS | ADAPTER_FILES

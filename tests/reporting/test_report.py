@@ -12,7 +12,7 @@ from records import put, scores
 
 from tensorized_adapters.cli import report
 from tensorized_adapters.reporting.figures import figures, pareto
-from tensorized_adapters.reporting.records import read_results
+from tensorized_adapters.reporting.results import read_results
 from tensorized_adapters.reporting.style import LOOKS, lines_of
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from records import put, scores
 
 from tensorized_adapters.cli import report
-from tensorized_adapters.reporting.records import read_results
+from tensorized_adapters.reporting.results import read_results
 
 DEEP = "[" * 100_000 + "]" * 100_000
 BAD = {
