@@ -8,7 +8,7 @@ import torch
 from ..config import METHOD_FIELDS
 from ..data.arguments import FILE_FLAGS
 from ..errors import UsageError, need
-from ..runtime.distributed import count, local_count
+from ..runtime.distributed import local_world_size, world_size
 from .flags import Arguments
 from .trainer_fields import check_ranges, check_trainer_flags
 
@@ -53,13 +53,13 @@ def check_together(arguments: Arguments) -> None:
         raise UsageError("--new_head draws a head that has to be trained: give --do_train, or leave it out")
     if training.push_to_hub and not training.do_train:
         raise UsageError("--push_to_hub uploads what a run has trained: give --do_train, or leave it out")
-    if count() > 1 and training.world_size != count():
+    if world_size() > 1 and training.world_size != world_size():
         raise UsageError(
-            f"{count()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
+            f"{world_size()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
         )
-    if training.device.type == "cuda" and (local := local_count()) > (gpus := torch.cuda.device_count()):
+    if training.device.type == "cuda" and (local := local_world_size()) > (gpus := torch.cuda.device_count()):
         raise UsageError(f"{local} processes were started on a machine with {gpus} GPU(s); each needs one of its own")
-    if count() > 1 and "accelerator_config" in arguments.given:
+    if world_size() > 1 and "accelerator_config" in arguments.given:
         raise UsageError("--accelerator_config is for one process: how several share batches is settled; leave it out")
     if training.report_to:
         from transformers.integrations import get_available_reporting_integrations

@@ -23,7 +23,7 @@ from ..config import (
 )
 from ..data.arguments import DataTrainingArguments
 from ..errors import RaisesUsageErrors, UsageError, quoted
-from ..runtime.distributed import count
+from ..runtime.distributed import world_size
 from .checks import check_together, check_values
 from .config_files import flags_of_json
 from .flags import Arguments, GlueTrainingArguments, RunArguments
@@ -149,7 +149,7 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
         defaults["eval_strategy"] = "epoch"
     if (given.get("bf16") or given.get("bf16_full_eval")) and not torch.cuda.is_available():
         defaults["use_cpu"] = True  # TrainingArguments refuses bfloat16 on CPU unless it is asked for in so many words
-    if count() > 1 and not torch.accelerator.is_available():
+    if world_size() > 1 and not torch.accelerator.is_available():
         defaults["use_cpu"] = True  # and takes each of several processes for the only one
     defaults["learning_rate"] = TABLE[adapter.method].learning_rate
     if not adapter.calibrated:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
+from accelerate.utils import broadcast_object_list
 from transformers import PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
@@ -19,11 +20,11 @@ from ..data.arguments import FILE_FLAGS
 from ..errors import Terminated, UsageError, one_line
 from ..methods.tensorized import rank_within
 from ..runtime.console import console, peak_memory
-from ..runtime.distributed import agreed, from_first, is_first
+from ..runtime.distributed import fail_together, is_main_process
 from ..runtime.exits import TRACEBACK_FILE
 from ..runtime.files import write_json
 from ..runtime.processor import computes_bfloat16
-from ..runtime.signals import raise_on_signals, settled, undisturbed
+from ..runtime.signals import raise_on_signals, signals_ignored
 from ..saving.format import read_adapter, read_config
 from ..saving.upgrade import moments_still_hold
 from ..training.checkpoints import ADAPTER_FOLDER, arguments_of, flaw_of_checkpoint, newest_whole_checkpoint
@@ -80,9 +81,9 @@ class Run:
         Raises:
             UsageError: if it cannot be read, or was named and cannot go on under this run's arguments.
         """
-        with agreed():
-            found = self._checkpoint_to_go_on_from() if is_first() else None
-        return from_first(found)
+        with fail_together():
+            found = self._checkpoint_to_go_on_from() if is_main_process() else None
+        return broadcast_object_list([found])[0]
 
     def _checkpoint_to_go_on_from(self) -> Optional[Path]:
         value, training = self._arguments.training.resume_from_checkpoint, self._arguments.training.do_train
@@ -128,7 +129,7 @@ class Run:
         if known.get("resumed_from"):
             self.seconds_before = (self._start.record or {}).get("seconds", 0.0)
         self.record["machine"]["gpus_used"] = arguments.training.n_gpu * self.resolved["processes"]
-        with agreed():
+        with fail_together():
             if self._folder:
                 if arguments.run.overwrite_output_dir:
                     self._folder.clear(self._start.record)
@@ -200,20 +201,20 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
     raise_on_signals()
     path = Path(arguments.training.output_dir)
     with contextlib.ExitStack() as held:
-        with agreed():
+        with fail_together():
             model_config = settle(arguments)
             resolved = resolved_arguments(arguments)
             start, folder = None, None
-            if is_first():
+            if is_main_process():
                 start = _inspect(path, resolved, arguments)
                 if start.kind != "finished":
                     folder = held.enter_context(RunFolder(path))
                     start = _inspect(path, resolved, arguments)  # again: it may have changed until it was locked
                 if start.kind != "finished":
                     _check_inputs_survive(path, arguments)
-        start, of_first = from_first((start, resolved))
-        with agreed():
-            if odd := differences(of_first, resolved):
+        start, of_main = broadcast_object_list([start, resolved])
+        with fail_together():
+            if odd := differences(of_main, resolved):
                 raise UsageError(f"given something else than the first process ({', '.join(odd[:4])})")
         run = Run(arguments, resolved, model_config, start, folder)
         if run.finished:
@@ -224,8 +225,7 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
             yield run
             run.finish()
         except BaseException as error:
-            settled()
-            with undisturbed():  # a killed process's launcher ends the others just while they say so
+            with signals_ignored():  # after one process was killed the launcher ends the others, while they write why
                 failure = as_failure(error, run.doing, path, began=run.began is not None)
                 if run.began:
                     run.fail(failure)
