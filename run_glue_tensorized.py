@@ -10,17 +10,17 @@ from __future__ import annotations
 from tensorized_adapters.runtime import distributed, signals
 
 if __name__ == "__main__":
-    signals.begin()  # before anything that takes its time to import
+    signals.begin()  # before the imports that take seconds
 
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tensorized_adapters.errors import RunFailed, Terminated, UsageError
-from tensorized_adapters.runtime.exits import tell, unexpected
+from tensorized_adapters.errors import Terminated
+from tensorized_adapters.runtime import exits
 
-# Before the libraries that read it. Tokenisation is short; its threads would only make forks warn.
+# Set before the libraries that read it. Tokenisation is short; its threads would only make forks warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 if TYPE_CHECKING:
@@ -29,46 +29,41 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    """Run the job; returns the exit code."""
+    """Run the job; returns the exit code, after one line on stderr if it is not 0."""
+    return exits.run(run_job, argv)
+
+
+def run_job(argv: list[str]) -> int:
+    """Parse the command line, open the run's folder, run, print the results and upload them."""
+    distributed.check_launch()
+    distributed.silence_other_processes()
+    # Imported step by step, so that a misspelled flag is refused before Trainer, datasets and evaluate are imported.
+    _announce("importing PyTorch", argv)
+    import torch  # noqa: F401 - takes longest
+
+    _announce("importing Transformers", argv)
+    from transformers.utils import logging
+
+    from tensorized_adapters.arguments.parsing import parse_arguments
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # of loading weights; training keeps its own
+    arguments = parse_arguments(argv)
+    _announce("importing the Trainer", argv)
+    from tensorized_adapters.runs.run import open_run
+
     try:
-        distributed.check_launch()
-        distributed.be_quiet()
-        # Imported step by step: a typo in a flag does not wait for Trainer, datasets and evaluate.
-        _announce("importing PyTorch", argv)
-        import torch  # noqa: F401 - takes longest
-
-        _announce("importing Transformers", argv)
-        from transformers.utils import logging
-
-        from tensorized_adapters.arguments.parsing import parse_arguments
-
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()  # of loading weights; training keeps its own
-        arguments = parse_arguments(argv)
-        _announce("importing the Trainer", argv)
-        from tensorized_adapters.runs.run import open_run
-
         with open_run(arguments) as run:
             if not run.finished:
                 run_glue(arguments, run, [Path(__file__).name, *argv])
-        run.print_results()
-        if arguments.training.push_to_hub and distributed.is_first():
-            from tensorized_adapters.runs.push_to_hub import share
+    except (KeyboardInterrupt, Terminated) as error:
+        raise type(error)("the same command goes on from the newest checkpoint, if there is one") from error
+    run.print_results()
+    if arguments.training.push_to_hub and distributed.is_main_process():
+        from tensorized_adapters.runs.push_to_hub import share
 
-            share(arguments.training)
-        return 0
-    except UsageError as error:
-        return tell("error", error, 2, error)
-    except OSError as error:  # of a path that cannot even be looked at; those of a run are RunFailed
-        return tell("error", f"{error.filename or 'a file'}: {error.strerror or error}", 2)
-    except RunFailed as error:
-        return tell("failed", error, 1, error)
-    except KeyboardInterrupt as error:
-        return tell("interrupted", "the same command goes on from the newest checkpoint, if there is one", 130, error)
-    except Terminated as error:
-        return tell("terminated", "the same command goes on from the newest checkpoint, if there is one", 143, error)
-    except Exception as error:  # before the run was open, or of its last words
-        return tell("failed", unexpected(error), 1)
+        share(arguments.training)
+    return 0
 
 
 def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
@@ -80,6 +75,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         argv: the command, for the record.
     """
     import torch
+    from accelerate import PartialState
     from transformers import DataCollatorWithPadding, default_data_collator, set_seed
 
     from tensorized_adapters.adaptation.parameters import count_trained
@@ -95,7 +91,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.runs.resuming import check_checkpoint
     from tensorized_adapters.runs.same_run import used_roles
     from tensorized_adapters.runs.trainer_checks import check_training, refused_by_the_trainer, usable_cache_folder
-    from tensorized_adapters.runtime.distributed import agreed, first_before_others, is_first
+    from tensorized_adapters.runtime.distributed import fail_together, is_main_process
     from tensorized_adapters.saving.load import load_adapter
     from tensorized_adapters.saving.pretrained import add_adapters
     from tensorized_adapters.saving.save import save_adapter, write_card
@@ -111,7 +107,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     training_args, adapter_config = arguments.training, arguments.adapter
     set_seed(training_args.seed)
 
-    with agreed():  # what one process refuses, all refuse
+    with fail_together():  # what one process refuses, all refuse
         # Configuration, tokenizer and data: what they refuse costs no download of weights
         config = arguments.model_config
         without_weights = skeleton(config)
@@ -185,7 +181,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         if run_args.measure_contribution:
             contribution = Contribution(trainer, task, run_args.max_train_metric_samples)  # the model is untrained yet
     checkpoint = run.checkpoint()
-    with agreed():
+    with fail_together():
         if checkpoint:
             check_checkpoint(trainer, checkpoint)
         if training_args.push_to_hub:
@@ -205,7 +201,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     if run_args.cache_frozen_prefix:
         run.now("computing the frozen prefix")
         model.to(training_args.device)  # the Trainer would move it as late as its evaluation in half precision
-        with first_before_others():
+        with PartialState().local_main_process_first():
             sets = sets.mapped(lambda examples: prefix.of(examples, collator, training_args.eval_batch_size))
         trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
     metrics: dict[str, Any] = {}
@@ -230,7 +226,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         run.record["train_metric_examples"] = sample_of_train_metrics(metrics, training_args.seed)
         if run_args.measure_contribution:
             run.record["contribution"] = contribution.measured()
-        if is_first():
+        if is_main_process():
             save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which refuses NaN
 
     # Evaluation, on both sets if the task is MNLI
@@ -241,7 +237,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             metrics |= found
             if only is not None:
                 run.record["one_class"] = run.record.get("one_class", {}) | {f"eval{suffix}": only}
-    if training_args.do_train and is_first():
+    if training_args.do_train and is_main_process():
         trained = training_of(data_args, task, metrics, run.record["command"])
         write_card(model, run.path / ADAPTER_FOLDER, notes, trained)
         run.record["adapter_bytes"] = size_of_adapter(run.path / ADAPTER_FOLDER)
@@ -258,12 +254,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
 
 def _announce(doing: str, argv: list[str]) -> None:
-    """On a terminal, before what takes seconds; a log has no need of it, and --help is about flags."""
+    """Print on a terminal what takes seconds. A log does not need it, and with --help the flags are wanted."""
     if sys.stdout.isatty() and not {"-h", "--help"} & set(argv):
         print(f"{doing} ...", flush=True)
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    distributed.part(code)
-    sys.exit(code)
+    exits.exit_with(main(sys.argv[1:]))

@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 from tensorized_adapters import UsageError, add_adapters
 from tensorized_adapters.cli import main as commands
 from tensorized_adapters.cli import report
+from tensorized_adapters.runtime import exits
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -126,7 +127,7 @@ def test_what_needs_an_extra_names_it(capsys, monkeypatch, flags):
         with pytest.raises(UsageError, match=re.escape(line)):
             add_adapters(tiny_model(), CONFIGS[method])
     add_adapters(tiny_model(), CONFIGS["tensorized"])
-    assert report.main(["runs", "--output_dir", "x"]) == 2
+    assert exits.run(report.main, ["runs", "--output_dir", "x"]) == 2
     assert "a report needs matplotlib, which is missing: pip install 'tensorized-adapters[report]'" in (
         capsys.readouterr().err
     )

@@ -9,7 +9,7 @@ import torch
 from ..config import METHOD_FIELDS
 from ..data.arguments import FILE_FLAGS
 from ..errors import UsageError, need
-from ..runtime.distributed import count, local_count
+from ..runtime.distributed import local_world_size, world_size
 from .flags import Arguments, GlueTrainingArguments
 from .trainer_fields import check_ranges, check_trainer_flags
 
@@ -52,7 +52,7 @@ _REFUSED: tuple[tuple[Callable[[Arguments], Any], str], ...] = (
         "--push_to_hub uploads what a run has trained: give --do_train, or leave it out",
     ),
     (
-        lambda a: count() > 1 and "accelerator_config" in a.given,
+        lambda a: world_size() > 1 and "accelerator_config" in a.given,
         "--accelerator_config is for one process: how several share batches is fixed; leave it out",
     ),
     (
@@ -123,11 +123,11 @@ def _data_files(arguments: Arguments) -> dict[str, str]:
 
 
 def _check_processes(training: GlueTrainingArguments) -> None:
-    if count() > 1 and training.world_size != count():
+    if world_size() > 1 and training.world_size != world_size():
         raise UsageError(
-            f"{count()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
+            f"{world_size()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
         )
-    if training.device.type == "cuda" and (local := local_count()) > (gpus := torch.cuda.device_count()):
+    if training.device.type == "cuda" and (local := local_world_size()) > (gpus := torch.cuda.device_count()):
         raise UsageError(f"{local} processes were started on a machine with {gpus} GPU(s); each needs one of its own")
 
 

@@ -17,7 +17,7 @@ from ..backbone.loading import load_config
 from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 from ..data.arguments import DataTrainingArguments
 from ..errors import RaisesUsageErrors, UsageError
-from ..runtime.distributed import agreed, count
+from ..runtime.distributed import fail_together, world_size
 from .checks import check_together, check_values
 from .config_files import flags_of_json
 from .flags import Arguments, GlueTrainingArguments, RunArguments
@@ -63,7 +63,7 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
     notes += filter(None, [low_rate(given, config)])
     arguments = Arguments(model, data, adapter, saved, run, training, given, tuple(notes))
     check_together(arguments)
-    with agreed():  # a model's configuration may be missing in one process only
+    with fail_together():  # a model's configuration may be missing in one process only
         return resolve(arguments, model_config_of)
 
 
@@ -113,7 +113,7 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
         defaults["eval_strategy"] = "epoch"
     if (given.get("bf16") or given.get("bf16_full_eval")) and not torch.cuda.is_available():
         defaults["use_cpu"] = True  # TrainingArguments refuses bfloat16 on CPU without this flag
-    if count() > 1 and not torch.accelerator.is_available():
+    if world_size() > 1 and not torch.accelerator.is_available():
         defaults["use_cpu"] = True  # without it TrainingArguments takes each process for the only one
     defaults["learning_rate"] = TABLE[adapter.method].learning_rate
     if not adapter.calibrated:

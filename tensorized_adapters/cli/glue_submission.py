@@ -9,20 +9,17 @@ from pathlib import Path
 
 from tensorized_adapters.cli.parser import ScriptParser, check_output
 from tensorized_adapters.errors import UsageError
-from tensorized_adapters.runtime.exits import tell
 
 
 def main(argv: list[str]) -> int:
-    try:
-        arguments = _parser().parse_args(argv)
-        if arguments.output.exists():
-            raise UsageError(f"--output {arguments.output} exists; name another file")
-        check_output(arguments.output)
-        from tensorized_adapters.predicting.glue_submission import write_submission  # imports pandas, unlike --help
+    """Write the zip file; raises UsageError for what is refused."""
+    arguments = _parser().parse_args(argv)
+    if arguments.output.exists():
+        raise UsageError(f"--output {arguments.output} exists; name another file")
+    check_output(arguments.output)
+    from tensorized_adapters.predicting.glue_submission import write_submission  # imports pandas, unlike --help
 
-        lines = write_submission(arguments.runs, arguments.output)
-    except UsageError as error:
-        return tell("error", error, 2)
+    lines = write_submission(arguments.runs, arguments.output)
     print(*lines, f"submission: {arguments.output}", sep="\n")
     return 0
 

@@ -34,9 +34,9 @@ def main() -> None:
         sys.exit(2)
     sys.argv[:2] = [f"tensorized-adapters {word}"]
     subcommand = import_module(f".{word}", __package__)
-    from ..runtime.exits import run  # after the subcommand's imports, which an interrupt ends at once
+    from ..runtime.exits import run_program  # not above: signals are taken before anything else is imported
 
-    sys.exit(run(subcommand.main))
+    run_program(subcommand.main)
 
 
 def run_glue() -> None:

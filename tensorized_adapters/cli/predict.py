@@ -11,22 +11,18 @@ import sys
 from pathlib import Path
 
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count
-from tensorized_adapters.errors import RunFailed, UsageError
+from tensorized_adapters.errors import RunFailed
 from tensorized_adapters.predicting import FORMATS
-from tensorized_adapters.runtime.exits import tell
 
 
 def main(argv: list[str]) -> int:
-    try:
-        arguments = _parser().parse_args(argv)
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is for predictions
-            predict(arguments)
-    except UsageError as error:
-        return tell("error", error, 2)
-    except RunFailed as error:
-        return tell("failed", error, 1)
-    except BrokenPipeError:  # as of `| head`, which has seen enough
-        pass
+    """Predict; raises what :func:`predict` does, except BrokenPipeError."""
+    arguments = _parser().parse_args(argv)
+    with (
+        contextlib.redirect_stdout(sys.stderr),  # standard output is for predictions
+        contextlib.suppress(BrokenPipeError),  # the reader has seen enough, as in `| head`
+    ):
+        predict(arguments)
     return 0
 
 

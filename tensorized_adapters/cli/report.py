@@ -9,23 +9,20 @@ import argparse
 from pathlib import Path
 
 from tensorized_adapters.cli.parser import ScriptParser
-from tensorized_adapters.errors import UsageError, need
-from tensorized_adapters.runtime.exits import tell
+from tensorized_adapters.errors import need
 
 
 def main(argv: list[str]) -> int:
-    try:
-        arguments = _parser().parse_args(argv)
-        for package in ("matplotlib", "jinja2"):
-            need(package, "report", "a report")
-        from tensorized_adapters.reporting.rendering import markdown
-        from tensorized_adapters.reporting.summaries import mean_table
-        from tensorized_adapters.reporting.tables import score_table
-        from tensorized_adapters.reporting.write import write_report
+    """Write the report; raises UsageError for what is refused."""
+    arguments = _parser().parse_args(argv)
+    for package in ("matplotlib", "jinja2"):
+        need(package, "report", "a report")
+    from tensorized_adapters.reporting.rendering import markdown
+    from tensorized_adapters.reporting.summaries import mean_table
+    from tensorized_adapters.reporting.tables import score_table
+    from tensorized_adapters.reporting.write import write_report
 
-        results = write_report(arguments.results, arguments.output_dir, arguments.published)
-    except UsageError as error:
-        return tell("error", error, 2)
+    results = write_report(arguments.results, arguments.output_dir, arguments.published)
     for table in (score_table(results, "last", arguments.published), mean_table(results)):
         if table:
             print(markdown(table))

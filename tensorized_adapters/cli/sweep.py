@@ -28,31 +28,26 @@ from tensorized_adapters.arguments.config_files import flags_of_yaml
 from tensorized_adapters.cli.parser import ScriptParser, count, duration, list_of, names_of, rate, whole
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES
 from tensorized_adapters.data.tasks import TASKS
-from tensorized_adapters.errors import RunFailed, Terminated, UsageError, need, one_line
-from tensorized_adapters.runtime.exits import tell
+from tensorized_adapters.errors import Terminated, UsageError, need, one_line
 from tensorized_adapters.sweeping.grid import MODES
 from tensorized_adapters.sweeping.spelling import check_known, check_spelled_once, with_underscores
 
 
 def main(argv: list[str]) -> int:
+    """Run the sweep; raises UsageError for what is refused, and RunFailed if the sweep itself fails."""
     began = time.time()
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        argv = flags_of_yaml(argv[0]) + argv[1:]
+    argv = [with_underscores(word) for word in argv]
+    parser = _parser()
+    grid, flags = parser.parse_known_args(argv)
+    check_spelled_once(parser, argv)
+    check_known(parser, flags)
+    _check(grid, argv)
     try:
-        if argv and argv[0].endswith((".yaml", ".yml")):
-            argv = flags_of_yaml(argv[0]) + argv[1:]
-        argv = [with_underscores(word) for word in argv]
-        parser = _parser()
-        grid, flags = parser.parse_known_args(argv)
-        check_spelled_once(parser, argv)
-        check_known(parser, flags)
-        _check(grid, argv)
         return _sweep(grid, flags, began)
-    except (UsageError, OSError) as error:
-        return tell("error", error, 2)
-    except RunFailed as error:
-        return tell("failed", error, 1)
     except (KeyboardInterrupt, Terminated) as error:
-        code = 143 if isinstance(error, Terminated) else 130
-        return tell("interrupted", "the same command goes on where it was", code)
+        raise type(error)("the same command goes on where it was") from error
 
 
 def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:

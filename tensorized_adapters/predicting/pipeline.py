@@ -66,7 +66,7 @@ def load_pipeline(
     if not arguments.model_name_or_path:
         raise UsageError(f"{folder} does not say where its base model is; --model_name_or_path does")
     labels = tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
-    with _quiet(), _naming_the_flag(folder, given=bool(model_name_or_path)):
+    with _without_messages_of_transformers(), _naming_the_flag(folder, given=bool(model_name_or_path)):
         config = load_config(arguments)
         tokenizer = load_tokenizer(arguments, config)
         agree_on_padding(tokenizer, config)
@@ -127,7 +127,7 @@ def _check_words(tokenizer: PreTrainedTokenizerBase, arguments: ModelArguments) 
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _without_messages_of_transformers() -> Iterator[None]:
     """Transformers would tell to train the head, which the adapter brings along."""
     before, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

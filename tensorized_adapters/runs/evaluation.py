@@ -13,7 +13,7 @@ from ..data.loading import Data
 from ..data.metrics import GlueMetric, predictions_of
 from ..data.tasks import Task
 from ..errors import quoted
-from ..runtime.distributed import is_first
+from ..runtime.distributed import is_main_process
 from .folder import EVALUATION_FILE
 from .record import write_evaluation, write_predictions
 
@@ -64,7 +64,7 @@ def evaluate(
     """
     output = trainer.predict(examples, metric_key_prefix="eval")
     logits, labels = _in_file_order(examples, _logits(output), output.label_ids)
-    if is_first():
+    if is_main_process():
         write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
     metrics = {f"{name}{suffix}": value for name, value in output.metrics.items()}
     return metrics | {f"eval_samples{suffix}": len(examples)}, _only_class(logits, task)
@@ -74,7 +74,7 @@ def predict(trainer: Trainer, examples: Dataset, task: Task, path: Path) -> None
     """Write a prediction set's submission file, in GLUE's format."""
     output = trainer.predict(examples, metric_key_prefix="predict")
     (predictions,) = _in_file_order(examples, predictions_of(_logits(output), task))
-    if is_first():
+    if is_main_process():
         write_predictions(path, predictions, task)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import RunFailed, Terminated, UsageError
-from ..runtime.distributed import is_lost_peer
+from ..runtime.distributed import is_lost_process
 from ..runtime.exits import unexpected
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -41,7 +41,7 @@ def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> B
         return RunFailed(
             f"out of memory while {doing}: try a smaller --per_device_train_batch_size or --max_seq_length"
         )
-    if is_lost_peer(error):
+    if is_lost_process(error):
         kept = "; the same command goes on from the newest checkpoint, if there is one" if began else ""
         return RunFailed(f"while {doing}: another process of this run has ended{kept}")
     if isinstance(error, OSError) and error.filename is not None:

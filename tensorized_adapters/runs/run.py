@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
+from accelerate.utils import broadcast_object_list
 
 from ..arguments.flags import Arguments
 from ..data.arguments import FILE_FLAGS
 from ..errors import Terminated, UsageError, one_line
 from ..runtime.console import console, peak_memory
-from ..runtime.distributed import agreed, from_first, is_first
+from ..runtime.distributed import fail_together, is_main_process
 from ..runtime.exits import TRACEBACK_FILE
 from ..runtime.files import write_json
-from ..runtime.signals import raise_on_signals, settled, undisturbed
+from ..runtime.signals import raise_on_signals, signals_ignored
 from .failures import as_failure
 from .folder import RECORD_FILE, RESULTS_FILE, RunFolder, Start, inspect_folder, is_ours
 from .record import new_record, parameter_table, results_table
@@ -67,9 +68,11 @@ class Run:
         Raises:
             UsageError: if the checkpoint cannot be read, or cannot go on under this run's arguments.
         """
-        with agreed():
-            chosen = choose_checkpoint(self._arguments, self.resolved, self._start) if is_first() else (None, [])
-        checkpoint, notes = from_first(chosen)
+        with fail_together():
+            chosen = (
+                choose_checkpoint(self._arguments, self.resolved, self._start) if is_main_process() else (None, [])
+            )
+        checkpoint, notes = broadcast_object_list([chosen])[0]
         for note in notes:
             self.note(note)
         return checkpoint
@@ -87,7 +90,7 @@ class Run:
         self.record["machine"]["gpus_used"] = arguments.training.n_gpu * self.resolved["processes"]
         for note in arguments.notes:
             self.note(note)
-        with agreed():
+        with fail_together():
             if self._folder:
                 if arguments.run.overwrite_output_dir:
                     self._folder.clear(self._start.record)
@@ -162,8 +165,7 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
             yield run
             run.finish()
         except BaseException as error:
-            settled()
-            with undisturbed():  # the launcher of a killed process ends the others while they report their error
+            with signals_ignored():  # the launcher of a killed process ends the others while they report their error
                 failure = as_failure(error, run.doing, run.path, began=run.began is not None)
                 if run.began:
                     run.fail(failure)
@@ -176,17 +178,17 @@ def _opened(arguments: Arguments, held: contextlib.ExitStack) -> Run:
     """The run. Unless it is finished, the first process locks its folder, and ``held`` unlocks it."""
     path = Path(arguments.training.output_dir)
     start, folder = None, None
-    with agreed():
+    with fail_together():
         resolved = resolved_arguments(arguments)
-        if is_first():
+        if is_main_process():
             start = _inspect(path, resolved, arguments)
             if start.kind != "finished":
                 folder = held.enter_context(RunFolder(path))
                 start = _inspect(path, resolved, arguments)  # again: it may have changed before it was locked
             if start.kind != "finished" and arguments.run.overwrite_output_dir:
                 _check_inputs_survive(path, arguments)
-    start, of_first = from_first((start, resolved))
-    with agreed():
+    start, of_first = broadcast_object_list([start, resolved])
+    with fail_together():
         if odd := differences(of_first, resolved):
             raise UsageError(f"given something else than the first process ({', '.join(odd[:4])})")
     return Run(arguments, resolved, start, folder)

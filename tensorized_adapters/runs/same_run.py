@@ -16,7 +16,7 @@ from ..arguments.rates import resolve_rates
 from ..data.arguments import FILE_FLAGS
 from ..data.sources import ROLES, used_files
 from ..errors import UsageError
-from ..runtime.distributed import count
+from ..runtime.distributed import world_size
 from ..runtime.files import sha256_of
 
 _PLACES = ("model", "config", "tokenizer")
@@ -171,7 +171,7 @@ def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
     resolved["learning_rates"] = resolve_rates(arguments, config)
     resolved["input_sha256"] = input_hashes(arguments)
     resolved["shuffle_train_dataset"] = data.shuffles
-    resolved["processes"] = count()
+    resolved["processes"] = world_size()
     if arguments.saved:
         resolved["adapter_sha256"] = arguments.saved["weights_sha256"]
     # One place has several spellings; hub ids, which are no paths, stay as they are.

@@ -16,56 +16,60 @@ from ..errors import UsageError, quoted
 
 
 def write_aside(path: Path, content: bytes) -> None:
-    """Write ``content`` beside ``path`` and rename it into place: a kill leaves the old file or the new one."""
-    with _new_aside(path) as aside:
-        with open(aside, "wb") as file:
+    """Write ``content`` to a temporary file beside ``path`` and rename it, so that a kill leaves the old file or the
+    new one."""
+    with _temporary_file(path) as temporary:
+        with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
 
 
 @contextlib.contextmanager
 def rename_into_place(path: Path) -> Iterator[Path]:
-    """Give a file beside ``path`` to write to; it is renamed at the end, and removed if writing fails.
+    """Yield a temporary file beside ``path``. It is renamed at the end, and removed if writing fails.
 
-    For folders that several hosts share: what a killed process left of such a file is removed, what another one is
-    writing is not.
+    Several hosts may share the folder. Temporary files of killed processes are removed, and those that another
+    process is writing are kept.
     """
-    for left in path.parent.glob(f".{path.name}.*.aside"):
-        _remove_if_abandoned(left)
-    with _new_aside(path) as aside:
-        yield aside
-        os.replace(aside, path)
+    for temporary in path.parent.glob(f".{path.name}.*.aside"):
+        _remove_if_abandoned(temporary)
+    with _temporary_file(path) as temporary:
+        yield temporary
+        os.replace(temporary, path)
 
 
 @contextlib.contextmanager
-def _new_aside(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` that nobody else has: its name is random, since process ids are those of one host, and
-    it stays locked while it is written, since a lock ends with its holder wherever that ran."""
+def _temporary_file(path: Path) -> Iterator[Path]:
+    """A new file beside ``path``, locked while it is written.
+
+    Its name is random, because two hosts can have equal process ids. The lock ends with its process on any host, so
+    an unlocked file is abandoned.
+    """
     while True:
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.aside")
-        handle = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        with contextlib.suppress(OSError):  # of a file system without locks, where nothing is ever taken for abandoned
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.aside")
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        with contextlib.suppress(OSError):  # a file system without locks; no file counts as abandoned there
             fcntl.flock(handle, fcntl.LOCK_EX)
-        if aside.exists():
+        if temporary.exists():
             break
-        os.close(handle)  # taken for abandoned in the moment before it was locked
+        os.close(handle)  # another process removed it as abandoned, just before it was locked
     try:
-        yield aside
+        yield temporary
     finally:
         os.close(handle)
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _remove_if_abandoned(aside: Path) -> None:
+def _remove_if_abandoned(temporary: Path) -> None:
     try:
-        handle = os.open(aside, os.O_RDONLY)
+        handle = os.open(temporary, os.O_RDONLY)
     except OSError:
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     except OSError:
         pass
     finally:
@@ -89,10 +93,10 @@ def sha256_of(path: Path) -> str:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """A regular file, opened for reading; a pipe in its place is not waited for, and a device not read.
+    """Open a regular file for reading, without waiting for a pipe or reading a device of that name.
 
     Raises:
-        OSError: if it cannot be opened, or is something else.
+        OSError: if it cannot be opened, or is not a regular file.
     """
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -22,7 +22,6 @@ from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
 from ..errors import RunFailed, Terminated, UsageError, one_line
-from ..runtime.signals import settled
 from ..runtime.sockets import check_sockets_of_ray
 from . import LOGS, memory, notes
 from . import trial as trial_module
@@ -90,7 +89,6 @@ class Machines:
         return self
 
     def __exit__(self, *_) -> None:
-        settled()  # an interrupt that came again would break off the end of Ray's processes
         ray.shutdown()
 
     def _slots_of(self, node: dict[str, float]) -> int:
@@ -140,7 +138,7 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
             if result.error or (result.metrics or {}).get(tune.result.DONE):
                 ended.append(trial.name)
     except KeyboardInterrupt:
-        settled()
+        pass
     except Exception as error:  # of Tune's, in many lines: it has not written its own state, most likely
         flaw = notes.disk_is_full(ledger.folder)
         failure = no_room(ledger.folder, flaw) if flaw else RunFailed(f"Ray Tune: {one_line(error)}")

@@ -8,7 +8,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
-from ..runtime.distributed import is_first
+from ..runtime.distributed import is_main_process
 from ..runtime.files import read_json
 
 # The label of a bar over a set of examples, by the prefix of its metrics' names.
@@ -65,7 +65,7 @@ class LiveOutput(TrainerCallback):
             f"training {model.name_or_path or model.config.model_type} on {args.device}{threads}: "
             f"{len(train_dataloader.dataset):,} examples, {state.max_steps:,} steps of {batch}{begin}"
         )
-        if not args.disable_tqdm and is_first():
+        if not args.disable_tqdm and is_main_process():
             self._training = _bar("training", state.max_steps, leave=True)
             self._training.update(state.global_step)
 
@@ -79,7 +79,7 @@ class LiveOutput(TrainerCallback):
             self._training = None
 
     def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs) -> None:
-        if self._evaluation is None and not args.disable_tqdm and is_first():
+        if self._evaluation is None and not args.disable_tqdm and is_main_process():
             self._evaluation = _bar(_BARS[self.doing], len(eval_dataloader), leave=False)
         if self._evaluation is not None:
             self._evaluation.update()

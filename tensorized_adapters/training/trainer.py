@@ -18,7 +18,7 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from ..adaptation.parameters import groups_at
 from ..backbone.masks import with_ready_mask
 from ..errors import RunFailed
-from ..runtime.distributed import told_once
+from ..runtime.distributed import raised_by_all
 from ..runtime.files import read_json, write_json
 from ..saving.load import load_adapter
 from ..saving.save import save_adapter
@@ -230,7 +230,7 @@ class AdapterTrainer(Trainer):
     def _check_finite(self, values: np.ndarray | float, what: str) -> None:
         if not np.isfinite(values).all():
             advice = ADVICE if self.args.do_train else "the model or its adapter cannot be used as it is"
-            raise told_once(RunFailed(f"{what} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}"))
+            raise raised_by_all(RunFailed(f"{what} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}"))
 
     # Checkpoints: of what was trained, and nothing else
 

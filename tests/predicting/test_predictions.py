@@ -166,7 +166,7 @@ def test_the_end_of_reader_and_user(capfd, monkeypatch, places, tmp_path):
         os.dup2(place, 1)
         os.close(place)
         try:
-            assert script.main(words) == code
+            assert exits.run(script.main, words) == code
         finally:
             os.dup2(before, 1)
             os.close(before)

@@ -14,6 +14,7 @@ from tensorized_adapters.cli import report
 from tensorized_adapters.reporting.figures import figures, pareto
 from tensorized_adapters.reporting.results import read_results
 from tensorized_adapters.reporting.style import LOOKS, lines_of
+from tensorized_adapters.runtime import exits
 
 
 @pytest.mark.parametrize(
@@ -241,6 +242,6 @@ def test_the_pareto_front_against_brute_force():
 @pytest.mark.parametrize(("words", "told"), [(["nowhere"], "nowhere is not there"), (["."], "no finished run")])
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, words, told):
     monkeypatch.chdir(tmp_path)
-    assert report.main([*words, "--output_dir", "out"]) == 2
+    assert exits.run(report.main, [*words, "--output_dir", "out"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and told in error and error.count("\n") == 1 and not Path("out").exists()

@@ -20,22 +20,19 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tensorized_adapters.cli.parser import ScriptParser, count, names_of, whole
 from tensorized_adapters.errors import UsageError, one_line
-from tensorized_adapters.runtime.exits import run_program, tell
+from tensorized_adapters.runtime.exits import run_program
 
 _KINDS = ("arguments", "data", "adapters", "checkpoints", "json")
 
 
 def main(argv: list[str]) -> int:
+    arguments = _parser().parse_args(argv)
     try:
-        arguments = _parser().parse_args(argv)
-        try:
-            import hypothesis  # noqa: F401
-        except ImportError:
-            raise UsageError("hypothesis is missing: pip install -r requirements.txt") from None
-        if arguments.keep and arguments.keep.exists():
-            raise UsageError(f"--keep {arguments.keep} exists; name a new folder")
-    except UsageError as error:
-        return tell("error", error, 2)
+        import hypothesis  # noqa: F401
+    except ImportError:
+        raise UsageError("hypothesis is missing: pip install -r requirements.txt") from None
+    if arguments.keep and arguments.keep.exists():
+        raise UsageError(f"--keep {arguments.keep} exists; name a new folder")
     from forked_run import preload
 
     preload()

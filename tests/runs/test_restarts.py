@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from helpers import (
 )
 
 from run_glue_tensorized import main
+from tensorized_adapters.runtime import signals
 from tensorized_adapters.training import callbacks
 from tensorized_adapters.training.checkpoints import flaw_of_checkpoint, seal_checkpoint
 
@@ -200,7 +200,9 @@ def test_sigterm_ends_with_143_and_a_record(flags, tmp_path, monkeypatch):
     child = os.fork()
     if not child:
         try:
-            sys.stderr = open(printed, "w", buffering=1)
+            os.dup2(os.open(printed, os.O_CREAT | os.O_WRONLY), 2)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signals.begin()
             os._exit(main(argv(flags)))
         finally:
             os._exit(99)  # never back into the parent's tests

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from grids import sweep, trials
 
+from tensorized_adapters.runtime import exits
 from tensorized_adapters.sweeping.ledger import Ledger
 from tensorized_adapters.sweeping.notes import is_damaged, read_note, write_note
 from tensorized_adapters.sweeping.progress import Progress
@@ -101,7 +102,7 @@ def test_a_full_disk_is_one_line(job, tmp_path, capsys, monkeypatch, when):
             "tensorized_adapters.sweeping.notes.disk_is_full", lambda folder: os.strerror(errno.ENOSPC)
         )
     words = ["--projection_types", "cp", "--ranks", "2", "--output_dir", str(tmp_path / "s")]
-    assert sweep.main([*words, *job]) == 1
+    assert exits.run(sweep.main, [*words, *job]) == 1
     captured = capsys.readouterr()
     assert captured.err == (
         f"failed: {tmp_path / 's'} cannot be written (No space left on device); nothing is lost: the same command "

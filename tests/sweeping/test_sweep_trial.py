@@ -13,6 +13,7 @@ import pytest
 
 from tensorized_adapters.cli import sweep
 from tensorized_adapters.errors import UsageError
+from tensorized_adapters.runtime import exits
 from tensorized_adapters.sweeping import address, notes, on_ray, trial
 
 # It starts a child, tells its process id, and hangs; the second start is done at once if the word "once" is given.
@@ -170,7 +171,7 @@ def test_an_address_without_a_cluster_is_refused_in_seconds(listener, tmp_path, 
     monkeypatch.setattr(address, "canonicalize_bootstrap_address", none)
     began = time.monotonic()
     words = ["--projection_types", "cp", "--output_dir", str(tmp_path / "s"), "--address"]
-    assert sweep.main([*words, place.replace("HTTP", listener)]) == 2
+    assert exits.run(sweep.main, [*words, place.replace("HTTP", listener)]) == 2
     captured = capfd.readouterr()
     assert captured.err.startswith("error: --address ") and captured.err.count("\n") == 1 and told in captured.err
     assert time.monotonic() - began < 10 and not captured.out and not list(tmp_path.iterdir())
