@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from helpers import CONFIGS, rewrite, save_base, tiny_model
 from helpers import logits as seen
-from helpers import rewrite, save_base, tiny_model
 from peft import PeftConfig, PeftModel
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError, add_adapters, load_adapter, save_adapter
-from tensorized_adapters.config import METHODS
 from tensorized_adapters.tensors.formats import FORMATS
 
 CONFIG = AdapterConfig(adapter_projection_type="tr", tensorized_layer_rank=2, adapter_size=8)
@@ -263,4 +262,5 @@ def test_a_stored_adapter_gives_the_outputs_it_had(tmp_path, folder):
 
 def test_every_format_and_mode_is_stored():
     kinds = {f"{kind}{mode}" for kind in FORMATS for mode in ("", "_one_matrix")}
-    assert kinds | set(METHODS) - {"tensorized", "head", "ia3"} <= {path.name for path in STORED.iterdir()}
+    methods = {config.method for config in CONFIGS.values()} - {"tensorized", "head", "ia3"}
+    assert kinds | methods <= {path.name for path in STORED.iterdir()}
