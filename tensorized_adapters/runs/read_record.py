@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from .. import PROGRAM
 from ..config import METHODS, PROJECTION_TYPES
-from ..errors import UsageError, quoted
+from ..errors import UsageError, printable, quoted
 from ..runtime.files import content_of
 
 
@@ -42,6 +42,24 @@ class _Machine(_Part):
     gpu: Optional[str] = None
 
 
+class _Mistake(_Part):
+    row: NonNegativeInt
+    texts: list[str]
+    label: str
+    predicted: str
+    probability: float
+
+
+class _Classes(_Part):
+    names: list[str]
+    precision: list[float]
+    recall: list[float]
+    f1: list[float]
+    support: list[NonNegativeInt]
+    confusion: list[list[NonNegativeInt]]  # true by predicted class
+    mistakes: list[_Mistake]
+
+
 class Record(_Part):
     """The fields of a run in any state."""
 
@@ -59,7 +77,7 @@ class FinishedRecord(Record):
     primary_metric: str
     metrics: dict[str, Any]  # a metric that is not defined is NaN
     parameters: _Counts
-    seed: Optional[int] = None
+    seed: Optional[Annotated[int, Field(lt=2**63)]] = None
     command: Optional[str] = None
     version: Optional[str] = None
     versions: Optional[dict[str, str]] = None
@@ -69,6 +87,7 @@ class FinishedRecord(Record):
     history: Optional[list[_Evaluation]] = None
     step_losses: Optional[list[FiniteFloat]] = None
     contribution: Optional[dict[str, float | dict[str, dict[str, float | None]] | None]] = None
+    classes: Optional[dict[str, _Classes]] = None  # by evaluation set
     one_class: Optional[dict[str, str]] = None
     collapsed_at_step: Optional[NonNegativeInt] = None
     adapter_bytes: Optional[NonNegativeInt] = None
@@ -83,7 +102,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(content_of(path))
         kind = FinishedRecord if isinstance(record, dict) and record.get("status") == "finished" else Record
-        kind.model_validate(record)
+        kind.model_validate(printable_copy(record))  # a path may hold bytes that are no Unicode
     except ValidationError as error:
         flaw = error.errors()[0]
         name = ".".join(map(str, flaw["loc"])) or "the record"
@@ -94,3 +113,14 @@ def read_record(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise UsageError("it is not JSON") from None
     return record
+
+
+def printable_copy(value: Any) -> Any:
+    """The value with all characters of its texts escaped that do not print. Neither SVG nor UTF-8 can hold all."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [printable_copy(entry) for entry in value]
+    if isinstance(value, dict):
+        return {printable(name): printable_copy(entry) for name, entry in value.items()}
+    return value
