@@ -1,11 +1,11 @@
 """The output folder of a run: which run may start in it, and what a second start does.
 
-| folder holds               | same arguments                          | other arguments                |
-|----------------------------|-----------------------------------------|--------------------------------|
-| nothing                    | starts                                  | starts                         |
-| an unfinished run          | goes on from the newest whole checkpoint | refused, naming the difference |
-| a finished run             | its results again, nothing touched      | refused, likewise              |
-| anything that is not a run | refused                                 | refused                        |
+| folder holds               | same arguments                              | other arguments                |
+|----------------------------|---------------------------------------------|--------------------------------|
+| nothing                    | starts                                      | starts                         |
+| an unfinished run          | goes on from the newest complete checkpoint | refused, naming the difference |
+| a finished run             | shows its results, changes nothing          | refused, naming the difference |
+| anything that is not a run | refused                                     | refused                        |
 """
 
 import fcntl

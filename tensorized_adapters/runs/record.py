@@ -29,7 +29,7 @@ _PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tenso
 
 
 def new_record(argv: list[str], arguments: dict[str, Any], given: dict[str, Any], seed: int) -> dict[str, Any]:
-    """What is known before training: command, resolved arguments, versions, git state, machine."""
+    """The fields known before training: command, resolved arguments, versions, git state, machine."""
     return {
         "program": PROGRAM,
         "version": __version__,
@@ -86,7 +86,7 @@ def sample_of_train_metrics(metrics: dict[str, Any], seed: int) -> dict[str, Any
 
 
 def size_of_adapter(folder: Path) -> int:
-    """Bytes of the files of an adapter's folder that are ours."""
+    """Bytes of our files in an adapter's folder."""
     return sum((folder / name).stat().st_size for name in ADAPTER_FILES if (folder / name).is_file())
 
 
@@ -96,9 +96,9 @@ def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
 
 
 def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, task: Task) -> None:
-    """``index, label, prediction`` in file order: what the evaluation's metrics were computed from.
+    """Write ``index, label, prediction`` in file order, from which the evaluation's metrics were computed.
 
-    Of classes also their names, and the probability of the predicted one; scores are their own names.
+    Classes also get their names and the probability of the predicted one.
     """
     predictions = predictions_of(logits, task)
     header = ["index", "label", "prediction"]
@@ -151,7 +151,7 @@ def results_table(record: dict[str, Any]) -> Table:
 
 
 def _without_secrets(argv: list[str]) -> list[str]:
-    """The words of a command, access tokens masked."""
+    """The words of a command, with access tokens masked."""
     words, hide = [], False
     for word in argv:
         name, equals, _ = word.partition("=")
@@ -180,7 +180,7 @@ def _tsv(header: list[str], rows: Iterable[tuple]) -> bytes:
 
 
 def _git_state() -> Optional[dict[str, Any]]:
-    """Commit and whether the tree is clean, of the checkout that the code runs from; None outside of one."""
+    """The commit of the code's checkout, and whether the tree is clean; None outside of a checkout."""
     here = Path(__file__).resolve().parent
     try:
         commit, status = (

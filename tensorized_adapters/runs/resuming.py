@@ -24,7 +24,7 @@ def check_named_checkpoint(arguments: Arguments) -> None:
     """Refuse ``--resume_from_checkpoint`` if it names an incomplete checkpoint; raises UsageError."""
     named = named_checkpoint(arguments)
     if named and (flaw := flaw_of_checkpoint(named)):
-        raise UsageError(f"--resume_from_checkpoint {named} is not a whole checkpoint: {flaw}")
+        raise UsageError(f"--resume_from_checkpoint {named} is not a complete checkpoint: {flaw}")
 
 
 def choose_checkpoint(
@@ -62,7 +62,7 @@ def _newest(arguments: Arguments, resolved: dict[str, Any]) -> Optional[Path]:
     checkpoint, notes = newest_whole_checkpoint(Path(arguments.training.output_dir), suits)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    print(f"going on from {checkpoint}" if checkpoint else "no whole checkpoint yet: starting from zero")
+    print(f"going on from {checkpoint}" if checkpoint else "no complete checkpoint yet: starting from zero")
     return checkpoint
 
 

@@ -71,7 +71,7 @@ from run_glue_tensorized import main
         ({"output_dir": "x" * 300}, "File name too long"),
         ({"glue_path": __file__, "train_file": None, "validation_file": None}, "is a file or an empty folder"),
         ({"max_train_samples": 1}, "cut by --max_train_samples, has only one class"),
-        ({"resume_from_checkpoint": "nowhere"}, "--resume_from_checkpoint nowhere is not a whole checkpoint"),
+        ({"resume_from_checkpoint": "nowhere"}, "--resume_from_checkpoint nowhere is not a complete checkpoint"),
     ],
 )
 def test_arguments(capsys, flags, changes, message):
@@ -166,7 +166,7 @@ def test_models_that_cannot_be_adapted(capsys, flags, tmp_path):
     odd_config |= {"model_type": "mpnet", "pad_token_id": 1}
     (odd / "config.json").write_text(json.dumps(odd_config))
     words = argv(flags, model_name_or_path=odd, gradient_checkpointing=True)
-    assert "--activation_checkpointing is not to be had with a mpnet model" in refused(capsys, words)
+    assert "--activation_checkpointing does not work with a mpnet model" in refused(capsys, words)
     save_base(tmp_path / "even")
     shutil.copy(tmp_path / "even" / "config.json", odd / "config.json")
     (odd / "model.safetensors").write_bytes(b"truncated")
