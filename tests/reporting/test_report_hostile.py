@@ -35,7 +35,7 @@ BAD = {
 }
 
 
-def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, results, tmp_path, capsys):
+def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, results, tmp_path, capsys, undrawn):
     for name, change in BAD.items():
         (results / "bad" / name).mkdir(parents=True)
         content = real | change if isinstance(change, dict) else change
