@@ -27,7 +27,7 @@ from tensorized_adapters.cli.parser import ScriptParser, check_output, count, na
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import RunFailed, UsageError, one_line, quoted
 from tensorized_adapters.runtime.console import console
-from tensorized_adapters.runtime.exits import run_program, tell
+from tensorized_adapters.runtime.exits import run_program
 from tensorized_adapters.runtime.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,14 +58,9 @@ VARIANTS: dict[str, list[str]] = {
 
 
 def main(argv: list[str]) -> int:
-    try:
-        arguments = _parser().parse_args(argv)
-        _check(arguments)
-        tasks = {task: _measure(arguments, task) for task in arguments.tasks}
-    except (UsageError, OSError) as error:
-        return tell("error", error, 2)
-    except RunFailed as error:
-        return tell("failed", error, 1)
+    arguments = _parser().parse_args(argv)
+    _check(arguments)
+    tasks = {task: _measure(arguments, task) for task in arguments.tasks}
     for task, rows in tasks.items():
         console().print(_table(task, rows))
     if arguments.output:

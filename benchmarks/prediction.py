@@ -36,7 +36,7 @@ from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.exporting.program import ONNX_FILE, check_onnx
 from tensorized_adapters.predicting.batches import WINDOW, predicted
 from tensorized_adapters.runtime.console import console
-from tensorized_adapters.runtime.exits import run_program, tell
+from tensorized_adapters.runtime.exits import run_program
 from tensorized_adapters.runtime.files import write_json
 
 Rows = list[tuple[str, str]]
@@ -44,18 +44,15 @@ BATCH_SIZE = 64
 
 
 def main(argv: list[str]) -> int:
-    try:
-        arguments = _parser().parse_args(argv)
-        _check(arguments)
-        with tempfile.TemporaryDirectory() as folder:
-            files = _exports(arguments, Path(folder))
-            pipeline = load_pipeline(arguments.adapter_path, device="cpu")
-            torch.set_num_threads(arguments.threads)
-            ways = _ways(pipeline, files, arguments.threads)
-            speeds = _speeds(arguments, ways)
-            accuracy = _accuracy(arguments, ways, files)
-    except (UsageError, OSError) as error:
-        return tell("error", error, 2)
+    arguments = _parser().parse_args(argv)
+    _check(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        files = _exports(arguments, Path(folder))
+        pipeline = load_pipeline(arguments.adapter_path, device="cpu")
+        torch.set_num_threads(arguments.threads)
+        ways = _ways(pipeline, files, arguments.threads)
+        speeds = _speeds(arguments, ways)
+        accuracy = _accuracy(arguments, ways, files)
     console().print(_speed_table(speeds))
     console().print(_accuracy_table(accuracy))
     if arguments.output:

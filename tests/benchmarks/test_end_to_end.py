@@ -7,6 +7,7 @@ import pytest
 import run_without
 
 from tensorized_adapters.arguments.parsing import parse_arguments
+from tensorized_adapters.runtime import exits
 
 
 def test_the_flags_of_every_variant_are_accepted(tmp_path, base):
@@ -31,6 +32,6 @@ def test_the_flags_of_every_variant_are_accepted(tmp_path, base):
     ],
 )
 def test_bad_input_is_one_line(words, message, tmp_path, base, capsys):
-    assert end_to_end.main([*words.format(model=base).split(), "--glue", str(tmp_path)]) == 2
+    assert exits.run(end_to_end.main, [*words.format(model=base).split(), "--glue", str(tmp_path)]) == 2
     captured = capsys.readouterr()
     assert message in captured.err and captured.err.count("\n") == 1 and not captured.out
