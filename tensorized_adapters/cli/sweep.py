@@ -92,6 +92,8 @@ def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
     # Read when Ray is imported. Nothing is reported to Ray's makers, and Ray's processes keep a GPU that is hidden.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's memory monitor would otherwise start a trial for ever that does not fit into memory.
+    os.environ.setdefault("RAY_task_oom_retries", str(grid.max_failures))
     if not grid.address:  # Ray then listens on the loopback address alone, on Linux too
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     from tensorized_adapters.sweeping.on_ray import Machines, run_trials

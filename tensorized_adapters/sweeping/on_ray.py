@@ -129,9 +129,9 @@ def _outcome_of(reference: ray.ObjectRef) -> dict[str, Any]:
         return ray.get(reference)
     except RayError as error:
         memory = isinstance(error, OutOfMemoryError)
-        reason = "Ray ended it, as memory ran out" if memory else "its worker was lost too often"
-        last_lines = [one_line(line) for line in str(error).strip().splitlines()[-5:]]
-        return {"state": "failed", "reason": reason, "last_lines": last_lines, "failures": 1, "seconds": 0.0}
+        reason = "Ray ended it too often, as memory ran out" if memory else "its worker was lost too often"
+        first_line = [one_line(line) for line in str(error).strip().splitlines()[:1]]
+        return {"state": "failed", "reason": reason, "last_lines": first_line, "failures": 1, "seconds": 0.0}
 
 
 def _job_of(of: Trial, ledger: Ledger, machines: Machines, options: Any) -> trial.Job:

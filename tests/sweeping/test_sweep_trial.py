@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
 from tensorized_adapters.sweeping import on_ray, trial
 
@@ -143,3 +144,19 @@ def test_machines_of_a_cluster_hold_as_many_trials_as_fit(monkeypatch):
     assert joined.at_a_time == 8 + 3 and joined.nodes == 3 and joined.per_trial == {"CPU": 1, "GPU": 0.25}
     assert on_ray.Machines("auto", 1, None).at_a_time == 2 + 1
     assert on_ray.Machines("auto", 2, 0).at_a_time == 4 + 1 + 32
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OutOfMemoryError("1 worker(s) were killed\nmore"), "Ray ended it too often, as memory ran out"),
+        (WorkerCrashedError(), "its worker was lost too often"),
+    ],
+)
+def test_a_trial_that_ray_gives_up_has_failed(monkeypatch, error, reason):
+    def give_up(_):
+        raise error
+
+    monkeypatch.setattr(on_ray.ray, "get", give_up)
+    outcome = on_ray._outcome_of(None)
+    assert (outcome["state"], outcome["reason"]) == ("failed", reason) and len(outcome["last_lines"]) == 1
