@@ -1,4 +1,4 @@
-"""tensorized-adapters sweep at the door, without Ray: YAML files, and what is refused in one line."""
+"""tensorized-adapters sweep refuses bad input in one line before Ray starts: YAML files, flags, models, folders."""
 
 import fcntl
 import os
@@ -138,10 +138,10 @@ def test_a_folder_in_use_is_refused(capsys, job, tmp_path):
 
 
 def test_a_refusal_by_the_machines_leaves_nothing(job, tmp_path, capsys, monkeypatch):
-    def no_room(*_):
+    def refuse(*_):
         raise UsageError("no machine has room for one trial")
 
-    monkeypatch.setattr("tensorized_adapters.sweeping.on_ray.Machines", no_room)
+    monkeypatch.setattr("tensorized_adapters.sweeping.on_ray.Machines", refuse)
     told = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path / 'a' / 'b'}", job)
     assert "no machine has room" in told and not list(tmp_path.iterdir())
 
