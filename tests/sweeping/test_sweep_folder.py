@@ -159,7 +159,8 @@ def test_a_record_that_another_machine_wrote_is_waited_for(job, tmp_path, monkey
 
     def nap(seconds):
         naps.append(seconds)
-        metrics = {"metrics": {"eval_f1": 0.5}, "primary_metric": "f1", "parameters": {}, "method": "", "task": ""}
+        metrics = {"metrics": {"eval_f1": 0.5}, "primary_metric": "f1", "method": "", "task": ""}
+        metrics["parameters"] = {"trained": 1, "model": 2}
         record_as(trial.folder(tmp_path), trial, status="finished", **metrics)
 
     monkeypatch.setattr("tensorized_adapters.sweeping.ledger.time.sleep", nap)
