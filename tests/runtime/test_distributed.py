@@ -201,17 +201,17 @@ def test_a_refusal_is_printed_once(flags, tmp_path):
     flags["output_dir"].mkdir()
     (flags["output_dir"] / "foreign").touch()
     codes, out, error = in_two_processes(tmp_path, argv(flags))
-    assert codes == [2, 2] and out == ""
+    assert codes[0] == 2 and codes[1] in (2, 143) and out == ""
     assert error.count("\n") == 1 and error.startswith("error: --output_dir") and "not a run of this program" in error
     codes, out, error = in_two_processes(tmp_path, [*argv(flags), "--num_train_epoch", "1"])
-    assert codes == [2, 2] and out == ""
+    assert codes[0] == 2 and codes[1] in (2, 143) and out == ""  # the launcher may end rank 1 before it refuses
     assert error.count("\n") == 1 and error.startswith("error: unknown argument --num_train_epoch")
 
 
 def test_processes_with_different_commands_are_refused(flags, tmp_path):
     codes, out, error = in_two_processes(tmp_path, argv(flags), of_other=["--seed", "1"])
     assert error == "error: rank 1: given something else than the first process (--seed 42 there, 1 now)\n"
-    assert codes == [2, 2] and out == "" and not flags["output_dir"].exists()
+    assert codes[0] == 2 and codes[1] in (2, 143) and out == "" and not flags["output_dir"].exists()
 
 
 def test_what_one_process_alone_refuses_is_reported_by_it(flags, tmp_path):
