@@ -7,7 +7,8 @@ from datasets import ClassLabel, Dataset, Value
 
 from ..errors import UsageError, quoted
 from .arguments import DataTrainingArguments
-from .labels import listed, number_of
+from .label_kinds import number_of
+from .labels import listed
 from .tasks import Task
 from .texts import text_of
 
@@ -37,15 +38,15 @@ def choose_columns(
     examples: Dataset,
     source: str,
 ) -> Columns:
-    """Those of the named task, else the flags' ones, else those of a saved adapter, else a guess at ``examples``.
+    """The columns of the GLUE task, else those of the flags, else those of the saved adapter, else a guess.
 
     Raises:
         UsageError: if there is no column that could be text, or not as many as a saved adapter takes.
     """
     if named:
         return Columns(named.texts, of_task=True)
-    texts, (trained, trained_label) = arguments.texts, kept_columns(saved or {})
-    label = arguments.label_column or trained_label
+    trained, trained_label = kept_columns(saved or {})
+    label, texts = arguments.label_column or trained_label, arguments.texts
     if texts and trained and len(texts) != len(trained):
         raise UsageError(
             f"--text_columns {arguments.text_columns} contradicts --adapter_path, which was trained on "
@@ -53,10 +54,15 @@ def choose_columns(
         )
     if texts or trained:
         return Columns(texts or trained, label)
+    return Columns(_guessed_texts(examples, label, source), label, guessed=True)
+
+
+def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...]:
+    """``sentence1`` and ``sentence2``, else the first one or two columns that hold words."""
     names = [name for name in examples.column_names if name not in (label, LABEL) and not _is_index(name)]
-    if "sentence1" in names and "sentence2" in names:
-        return Columns(("sentence1", "sentence2"), label, guessed=True)
-    # "label_text" and the like would give the answer away.
+    if {"sentence1", "sentence2"} <= set(names):
+        return "sentence1", "sentence2"
+    # A column such as "label_text" would give the answer away.
     names = [name for name in names if not name.lower().startswith("label")]
     names = [name for name in names if _holds_words(examples, name)] or names
     if not names:
@@ -64,7 +70,7 @@ def choose_columns(
             f"{source} has no text column beside {listed(tuple(examples.column_names))}; "
             "--text_columns names one or two"
         )
-    return Columns(tuple(names[:2]), label, guessed=True)
+    return tuple(names[:2])
 
 
 def kept_columns(saved: dict[str, Any]) -> tuple[tuple[str, ...], str]:
@@ -76,27 +82,35 @@ def kept_columns(saved: dict[str, Any]) -> tuple[tuple[str, ...], str]:
 
 
 def check_columns(examples: Dataset, columns: Columns, source: str, needs_label: bool) -> None:
-    """Raises UsageError for a column that is missing, or that does not hold one text, or one label, a row."""
+    """Raises UsageError if a column is missing, or if a row of it holds more than one text or label."""
     for name in (*columns.texts, *([columns.label] if needs_label else [])):
         if name not in examples.column_names:
-            has = listed(tuple(map(str, examples.column_names)))
-            flag = "--label_column names another" if name == columns.label else "--text_columns names others"
-            if columns.of_task:
-                needs = f"--task_name needs {', '.join(columns.texts)} and {columns.label}"
-                flag = f"{needs}; rename the columns, or give --text_columns and --label_column without --task_name"
-            raise UsageError(f"{source} has no column {quoted(name)}; it has {has}; {flag}")
-        feature = examples.features[name]
-        if not isinstance(feature, (Value, ClassLabel)):
+            raise _missing_column(name, examples, columns, source)
+        if not isinstance(examples.features[name], (Value, ClassLabel)):
             raise UsageError(f"{source}: the column {quoted(name)} must hold one value a row, no lists or objects")
-        if name == columns.label:
-            continue
-        kind = "int64" if isinstance(feature, ClassLabel) else feature.dtype
-        if kind.startswith(("int", "uint", "float", "bool")):
-            print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
-        elif "string" not in kind and kind != "null":
-            raise UsageError(f"{source}: the column {quoted(name)} holds values of type {kind}, no text")
-        elif columns.guessed and not _holds_words(examples, name):
-            print(f"note: {source}: the column {quoted(name)} holds no words and is read as text, for want of another")
+        if name != columns.label:
+            _check_text(name, examples, columns, source)
+
+
+def _missing_column(name: str, examples: Dataset, columns: Columns, source: str) -> UsageError:
+    flag = "--label_column names another" if name == columns.label else "--text_columns names others"
+    if columns.of_task:
+        needs = f"--task_name needs {', '.join(columns.texts)} and {columns.label}"
+        flag = f"{needs}; rename the columns, or give --text_columns and --label_column without --task_name"
+    has = listed(tuple(map(str, examples.column_names)))
+    return UsageError(f"{source} has no column {quoted(name)}; it has {has}; {flag}")
+
+
+def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> None:
+    """Numbers are read as text, with a note; other types are refused."""
+    feature = examples.features[name]
+    kind = "int64" if isinstance(feature, ClassLabel) else feature.dtype
+    if kind.startswith(("int", "uint", "float", "bool")):
+        print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
+    elif "string" not in kind and kind != "null":
+        raise UsageError(f"{source}: the column {quoted(name)} holds values of type {kind}, no text")
+    elif columns.guessed and not _holds_words(examples, name):
+        print(f"note: {source}: the column {quoted(name)} holds no words and is read as text, for want of another")
 
 
 def under_the_usual_name(examples: Dataset, label: str) -> Dataset:

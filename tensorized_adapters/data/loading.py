@@ -8,7 +8,15 @@ from datasets import Dataset
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments
-from .columns import LABEL, check_columns, choose_columns, note_columns, note_empty_texts, under_the_usual_name
+from .columns import (
+    LABEL,
+    Columns,
+    check_columns,
+    choose_columns,
+    note_columns,
+    note_empty_texts,
+    under_the_usual_name,
+)
 from .labels import check_labels, check_variety, encode_labels, label_names, saved_label_names
 from .readers import read_file
 from .sources import files_by_role, load_splits, quieten_datasets, splits_by_role
@@ -43,38 +51,18 @@ def load_data(
     quieten_datasets()
     named = TASKS.get(arguments.task_name or "")
     raw, sources = _load_raw(arguments, wanted)
-    first = next(iter(raw))  # the training set, where it is used
+    first = next(iter(raw))  # the training set, if it is used
     columns = choose_columns(arguments, named, saved, raw[first], sources[first])
-    for split, examples in raw.items():
-        check_columns(examples, columns, sources[split], needs_label=not split.startswith("test"))
-    raw = {split: under_the_usual_name(examples, columns.label) for split, examples in raw.items()}
-    raw = {
-        # GLUE's test labels are not public; those of a file are left to whoever scores the predictions.
-        split: examples.remove_columns(LABEL)
-        if split.startswith("test") and LABEL in examples.column_names
-        else examples
-        for split, examples in raw.items()
-    }
+    raw = _with_label(raw, columns, sources)
     labelled = {split: examples for split, examples in raw.items() if not split.startswith("test")}
     task = named or other_task(columns.texts, label_names(labelled or raw, sources, saved))
     if columns.guessed:
         note_columns(columns, task.labels, sources[first])
-    if named and saved and saved_label_names(saved) != named.labels:
-        raise UsageError(
-            f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name "
-            f"{arguments.task_name} has {named.labels}"
-        )
+    if named and saved:
+        _check_labels_of_adapter(saved, named, arguments)
     raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
     check_labels(raw, task, sources)
-    if "train" in raw:
-        raw["train"] = _sampled(raw["train"], arguments, seed)
-    limits = {
-        "validation": arguments.max_eval_samples,
-        "test": arguments.max_predict_samples,
-    }
-    for split, examples in raw.items():
-        limit = limits.get(split.split("_")[0])
-        raw[split] = examples if limit is None else examples.select(range(min(limit, len(examples))))
+    raw = _cut(raw, arguments, seed)
     if arguments.max_train_samples:
         check_variety(raw, task, {"train": f"{sources.get('train')}, cut by --max_train_samples,"})
     for split, examples in raw.items():
@@ -86,6 +74,40 @@ def load_data(
         {suffix: raw[split] for suffix, split in task.evaluation if split in raw},
         {name: raw[split] for name, split in task.prediction if split in raw},
     )
+
+
+def _with_label(raw: dict[str, Dataset], columns: Columns, sources: dict[str, str]) -> dict[str, Dataset]:
+    """The sets with checked columns and the labels in a column of the usual name; test sets have none.
+
+    GLUE's test labels are not public, and labels in a test file are left to whoever scores the predictions.
+    """
+    found = {}
+    for split, examples in raw.items():
+        is_test = split.startswith("test")
+        check_columns(examples, columns, sources[split], needs_label=not is_test)
+        examples = under_the_usual_name(examples, columns.label)
+        found[split] = examples.remove_columns(LABEL) if is_test and LABEL in examples.column_names else examples
+    return found
+
+
+def _check_labels_of_adapter(saved: dict[str, Any], task: Task, arguments: DataTrainingArguments) -> None:
+    if saved_label_names(saved) != task.labels:
+        raise UsageError(
+            f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name "
+            f"{arguments.task_name} has {task.labels}"
+        )
+
+
+def _cut(raw: dict[str, Dataset], arguments: DataTrainingArguments, seed: int) -> dict[str, Dataset]:
+    """The sets with at most ``max_*_samples`` examples: drawn for training, else the first ones."""
+    limits = {"validation": arguments.max_eval_samples, "test": arguments.max_predict_samples}
+    cut = {}
+    for split, examples in raw.items():
+        limit = limits.get(split.split("_")[0])
+        if split == "train":
+            examples = _sampled(examples, arguments, seed)
+        cut[split] = examples if limit is None else examples.select(range(min(limit, len(examples))))
+    return cut
 
 
 def _sampled(examples: Dataset, arguments: DataTrainingArguments, seed: int) -> Dataset:

@@ -1,8 +1,6 @@
 """Predictions as lines: TSV or JSON lines, into a file or to standard output."""
 
 import contextlib
-import csv
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ import numpy as np
 from transformers import PretrainedConfig
 
 from ..errors import RunFailed, UsageError
-from ..runtime.files import rename_into_place
+from ..runtime.files import rename_into_place, tsv_of
 
 _ENDINGS = (".tsv", ".jsonl", ".json")
 
@@ -28,7 +26,7 @@ class Output:
         self.count = 0
         if not as_json:
             probabilities = [] if self._is_score else [f"probability_of_{name}" for name in self._names]
-            self._put(_tsv([["index", "prediction", *probabilities]]))
+            self._put(tsv_of([["index", "prediction", *probabilities]]))
 
     def write(self, values: np.ndarray) -> None:
         """Write what :func:`predicted` gave of a window, and hand it on at once.
@@ -40,11 +38,11 @@ class Output:
         predictions = values[:, 0].tolist() if self._is_score else [self._names[i] for i in values.argmax(axis=1)]
         rows = zip(range(self.count, self.count + len(values)), predictions, values.tolist())
         if self._as_json:
-            self._put("".join(json.dumps(self._object(*row), ensure_ascii=False) + "\n" for row in rows))
+            self._put("".join(json.dumps(self._object(*row), ensure_ascii=False) + "\n" for row in rows).encode())
         elif self._is_score:
-            self._put(_tsv([[index, f"{score:.6g}"] for index, score, _ in rows]))
+            self._put(tsv_of([[index, f"{score:.6g}"] for index, score, _ in rows]))
         else:
-            self._put(_tsv([[index, name, *(f"{p:.6g}" for p in ps)] for index, name, ps in rows]))
+            self._put(tsv_of([[index, name, *(f"{p:.6g}" for p in ps)] for index, name, ps in rows]))
         self.count += len(values)
 
     def _object(self, index: int, prediction: Any, values: list[float]) -> dict[str, Any]:
@@ -53,8 +51,8 @@ class Output:
         probabilities = {name: _short(value) for name, value in zip(self._names, values)}
         return {"index": index, "prediction": prediction, "probabilities": probabilities}
 
-    def _put(self, text: str) -> None:
-        rest = memoryview(text.encode())
+    def _put(self, content: bytes) -> None:
+        rest = memoryview(content)
         try:
             while rest:  # unbuffered: what could not be written must not be tried again when the file is closed
                 rest = rest[self._file.write(rest) :]
@@ -102,9 +100,3 @@ def check_destination(path: Path, overwrite: bool, read: Optional[Path]) -> None
 def _short(value: float) -> float:
     """Six digits, which is what float32 holds of it for sure."""
     return float(f"{value:.6g}")
-
-
-def _tsv(rows: list[list[Any]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows(rows)
-    return buffer.getvalue()

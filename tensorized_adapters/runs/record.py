@@ -1,8 +1,6 @@
 """The record of a run (run.json), its results, and the tables on the terminal."""
 
-import csv
 import importlib.metadata
-import io
 import os
 import platform
 import shlex
@@ -21,7 +19,7 @@ from .. import PROGRAM, __version__
 from ..adaptation.parameters import GROUPS
 from ..data.metrics import predictions_of
 from ..data.tasks import Task
-from ..runtime.files import write_aside
+from ..runtime.files import tsv_of, write_aside
 from ..saving import ADAPTER_FILES
 
 _PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
@@ -71,7 +69,9 @@ def size_of_adapter(folder: Path) -> int:
 
 def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
     """GLUE's submission format: ``index<TAB>prediction`` in file order, label names where GLUE wants them."""
-    write_aside(path, _tsv(["index", "prediction"], enumerate(_names(predictions, task, task.writes_label_names))))
+    write_aside(
+        path, tsv_of([("index", "prediction"), *enumerate(_names(predictions, task, task.writes_label_names))])
+    )
 
 
 def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, task: Task) -> None:
@@ -86,7 +86,7 @@ def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, tas
         header += ["label_name", "predicted_name", "probability"]
         columns += [_names(values, task, True) for values in (references, predictions)]
         columns.append([f"{value:.6g}" for value in softmax(logits.astype(np.float64), axis=1).max(axis=1)])
-    write_aside(path, _tsv(header, ((i, *row) for i, row in enumerate(zip(*columns)))))
+    write_aside(path, tsv_of([header, *((i, *row) for i, row in enumerate(zip(*columns)))]))
 
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
@@ -148,14 +148,6 @@ def _names(values: np.ndarray, task: Task, as_names: bool) -> list[Any]:
     if task.labels is None:
         return [float(value) for value in values]
     return [task.labels[int(value)] if as_names else int(value) for value in values]
-
-
-def _tsv(header: list[str], rows: Iterable[tuple]) -> bytes:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue().encode()
 
 
 def _git_state() -> Optional[dict[str, Any]]:
