@@ -158,7 +158,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         # Trainer
         run.doing = "preparing the Trainer"
         name = data_args.task_name or data_args.dataset_name or data_args.train_file or "files"
-        notes = {"task": name, "texts": list(task.texts), "label": data.label, "seed": training_args.seed}
+        notes = {"task": name, **data.notes, "seed": training_args.seed}
         notes["max_seq_length"] = data_args.max_seq_length
         if model_args.tokenizer_name:
             notes["tokenizer"] = model_args.tokenizer_name

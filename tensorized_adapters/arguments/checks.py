@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ..config import METHOD_FIELDS
-from ..data.arguments import FILE_FLAGS
+from ..data.arguments import FILE_ENDINGS, FILE_FLAGS, ending_of
 from ..errors import UsageError, need
 from ..runtime.distributed import count, local_count
 from .flags import Arguments
@@ -15,7 +15,8 @@ from .trainer_fields import check_ranges, check_trainer_flags
 # Of the flags that are not TrainingArguments': what their values must be, and whether one is.
 RANGES = (
     (
-        "max_seq_length max_train_samples max_eval_samples max_predict_samples target_params max_train_metric_samples",
+        "max_seq_length max_train_samples max_eval_samples max_predict_samples target_params max_train_metric_samples "
+        "preprocessing_num_workers",
         "above 0",
         lambda value: value > 0,
     ),
@@ -92,8 +93,9 @@ def check_together(arguments: Arguments) -> None:
         if data.dataset_name:
             raise UsageError("--dataset_name and data files exclude each other")
         for action, name in zip(("do_train", "do_eval", "do_predict"), FILE_FLAGS):
-            if getattr(training, action) and not getattr(data, name):
-                raise UsageError(f"--{action} needs --{name} when data comes from files")
+            needed = "train_file" if name == "validation_file" and data.validation_fraction else name
+            if getattr(training, action) and not getattr(data, needed):
+                raise UsageError(f"--{action} needs --{needed} when data comes from files")
             if getattr(data, name):
                 _check_file(name, getattr(data, name))
     elif not (data.task_name or data.dataset_name):
@@ -102,8 +104,8 @@ def check_together(arguments: Arguments) -> None:
 
 def _check_file(name: str, value: str) -> None:
     path = Path(value)
-    if path.suffix not in (".csv", ".tsv", ".json", ".jsonl"):
-        raise UsageError(f"--{name} {value} must end in .csv, .tsv, .json or .jsonl")
+    if ending_of(value) not in FILE_ENDINGS:
+        raise UsageError(f"--{name} {value} must end in .csv, .tsv, .json or .jsonl, or in one of these and .gz")
     try:
         if path.exists() and not path.is_file():  # before it is opened: a pipe would wait, a device may never end
             raise UsageError(f"--{name} {value} is no regular file; write the data to one")

@@ -51,7 +51,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
     adapter = pinned(arguments.adapter_path)
     columns = text_columns(read_config(adapter), arguments.text_columns, adapter)
-    rows = text_rows(path, arguments.format, columns)
+    rows = text_rows(path, arguments.format, columns.texts, columns.delimiter)
 
     from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""Which columns are text and which is the label: as said, as a saved adapter was trained, or as they look."""
+"""Chooses the columns of the text and the label: those of the flags, of a saved adapter, or a guess."""
 
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -10,7 +10,7 @@ from .arguments import DataTrainingArguments
 from .label_kinds import number_of
 from .labels import listed
 from .tasks import Task
-from .texts import text_of
+from .texts import delimiter_for, text_of
 
 LABEL = "label"
 # Columns that number the examples, also those that pandas writes without being asked; never taken for text.
@@ -20,15 +20,26 @@ _INDEX_PREFIXES = ("unnamed:", "__index_level_")
 
 @dataclass(frozen=True)
 class Columns:
-    """``texts``: one or two; ``label``: one, which a test set may lack. ``guessed``: nobody named the texts.
+    """Columns that are read.
 
-    ``of_task``: they are those of a GLUE task.
+    Attributes:
+        texts: those of the text; a pair if there are two and no ``delimiter``.
+        label: the one of the labels, which a test set may lack.
+        delimiter: joins the texts of an example to one.
+        guessed: nobody named the texts.
+        of_task: they are those of a GLUE task.
     """
 
     texts: tuple[str, ...]
     label: str = LABEL
+    delimiter: Optional[str] = None
     guessed: bool = False
     of_task: bool = False
+
+    @property
+    def inputs(self) -> int:
+        """The number of texts that the tokenizer gets for an example: 1, or 2 for a pair."""
+        return len(self.texts) if self.delimiter is None else 1
 
 
 def choose_columns(
@@ -45,16 +56,30 @@ def choose_columns(
     """
     if named:
         return Columns(named.texts, of_task=True)
-    trained, trained_label = kept_columns(saved or {})
-    label, texts = arguments.label_column or trained_label, arguments.texts
-    if texts and trained and len(texts) != len(trained):
+    trained = kept_columns(saved or {})
+    if trained:
+        return _columns_of_adapter(trained, arguments)
+    label = arguments.label_column or LABEL
+    texts = arguments.texts or _guessed_texts(examples, label, source)
+    delimiter = delimiter_for(texts, arguments.text_column_delimiter)
+    return Columns(texts, label, delimiter, guessed=not arguments.texts)
+
+
+def _columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Columns:
+    """As many columns as the adapter was trained on, joined as they were; the flags may give other names."""
+    texts, delimiter = arguments.texts or trained.texts, arguments.text_column_delimiter
+    if len(texts) != len(trained.texts):
         raise UsageError(
             f"--text_columns {arguments.text_columns} contradicts --adapter_path, which was trained on "
-            f"{len(trained)}: {', '.join(trained)}"
+            f"{len(trained.texts)}: {', '.join(trained.texts)}"
         )
-    if texts or trained:
-        return Columns(texts or trained, label)
-    return Columns(_guessed_texts(examples, label, source), label, guessed=True)
+    if delimiter not in (None, trained.delimiter) and len(texts) > 1:
+        used = "a pair of texts" if trained.delimiter is None else f"columns joined by {quoted(trained.delimiter)}"
+        raise UsageError(
+            f"--text_column_delimiter {quoted(delimiter)} contradicts --adapter_path, which was trained on {used}; "
+            "leave it out"
+        )
+    return Columns(texts, arguments.label_column or trained.label, trained.delimiter)
 
 
 def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...]:
@@ -67,18 +92,20 @@ def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...
     names = [name for name in names if _holds_words(examples, name)] or names
     if not names:
         raise UsageError(
-            f"{source} has no text column beside {listed(tuple(examples.column_names))}; "
-            "--text_columns names one or two"
+            f"{source} has no text column beside {listed(tuple(examples.column_names))}; --text_columns names them"
         )
     return tuple(names[:2])
 
 
-def kept_columns(saved: dict[str, Any]) -> tuple[tuple[str, ...], str]:
-    """Text and label columns in the notes of a saved adapter; one saved from Python may hold any notes."""
+def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
+    """The columns in the notes of a saved adapter; None if it has none, since one saved from Python has any notes."""
     notes = saved.get("notes", {})
-    texts, label = notes.get("texts"), notes.get("label", LABEL)
-    ours = isinstance(texts, list) and 1 <= len(texts) <= 2 and all(isinstance(name, str) for name in [*texts, label])
-    return (tuple(texts), label) if ours else ((), LABEL)
+    texts, label, delimiter = notes.get("texts"), notes.get("label", LABEL), notes.get("text_column_delimiter")
+    if not (isinstance(texts, list) and texts and all(isinstance(name, str) for name in [*texts, label])):
+        return None
+    if len(texts) > 1 and isinstance(delimiter, str):
+        return Columns(tuple(texts), label, delimiter)
+    return Columns(tuple(texts), label) if len(texts) <= 2 else None
 
 
 def check_columns(examples: Dataset, columns: Columns, source: str, needs_label: bool) -> None:
@@ -123,7 +150,11 @@ def under_the_usual_name(examples: Dataset, label: str) -> Dataset:
 
 
 def note_columns(columns: Columns, labels: Optional[tuple[str, ...]], source: str) -> None:
-    """Say what was guessed."""
+    """Print what was guessed, and that columns are joined."""
+    if columns.delimiter is not None:
+        print(f"note: {source}: {listed(columns.texts)} are joined by {quoted(columns.delimiter)} to one text")
+    if not columns.guessed:
+        return
     texts = " and ".join(map(quoted, columns.texts))
     kind = "scores" if labels is None else f"{len(labels)} classes ({listed(labels)})"
     print(
@@ -133,7 +164,7 @@ def note_columns(columns: Columns, labels: Optional[tuple[str, ...]], source: st
 
 
 def note_empty_texts(examples: Dataset, texts: tuple[str, ...], source: str) -> None:
-    """Say how many rows have none."""
+    """Print how many rows have an empty text."""
     for name in texts:
         empty = sum(1 for text in examples[name] if not text_of(text).strip())
         if empty:

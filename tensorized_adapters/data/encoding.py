@@ -20,7 +20,7 @@ from .arguments import DataTrainingArguments
 from .labels import saved_label_names
 from .loading import Data
 from .tasks import Task
-from .texts import text_of, texts_of
+from .texts import joined, text_of, texts_of
 
 
 @dataclass
@@ -73,7 +73,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: D
         UsageError: naming the flag.
     """
     task = data.task
-    check_room(tokenizer, arguments.max_seq_length, len(task.texts))
+    check_room(tokenizer, arguments.max_seq_length, task.inputs)
     examples = data.train or next(iter([*data.evaluation.values(), *data.prediction.values()]))
     texts = [text_of(text) for name in task.texts for text in examples[name][:100]]
     ids = [i for text in texts for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
@@ -102,7 +102,7 @@ def encoded(
     def encode(examples: Dataset) -> Dataset:
         length = min(arguments.max_seq_length, limit)
         tokens = tokenize(examples, data.task, tokenizer, arguments, length)
-        if not tokenizer.num_special_tokens_to_add(pair=len(data.task.texts) == 2):  # as those of decoders
+        if not tokenizer.num_special_tokens_to_add(pair=data.task.inputs == 2):  # as those of decoders
             for row, mask in enumerate(tokens["attention_mask"], start=1):
                 if not any(mask):
                     texts = ", ".join(data.task.texts)
@@ -129,11 +129,21 @@ def tokenize(
 
     def encode(batch: dict[str, list]) -> dict[str, list]:
         texts = [texts_of(batch[name], examples.features[name].dtype) for name in task.texts]
+        if task.delimiter is not None:
+            texts = [[text for row in zip(*texts) for text in joined(row, task.delimiter)]]
         padding = "max_length" if arguments.pad_to_max_length else False
         return tokenizer(*texts, padding=padding, max_length=length, truncation=True)
 
     remove = [name for name in examples.column_names if name != "label"]
-    return examples.map(encode, batched=True, remove_columns=remove, keep_in_memory=True, load_from_cache_file=False)
+    workers = min(arguments.preprocessing_num_workers or 1, len(examples))
+    return examples.map(
+        encode,
+        batched=True,
+        remove_columns=remove,
+        keep_in_memory=True,
+        load_from_cache_file=False,
+        num_proc=workers if workers > 1 else None,
+    )
 
 
 def with_lengths(examples: Dataset) -> Dataset:

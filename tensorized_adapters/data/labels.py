@@ -37,6 +37,12 @@ def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
     return tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
 
 
+def check_scores(saved: Optional[dict[str, Any]]) -> None:
+    """Raises UsageError if ``--do_regression`` contradicts the labels of a saved adapter."""
+    if saved is not None and (names := saved_label_names(saved)) is not None:
+        raise UsageError(f"--do_regression contradicts --adapter_path, which has the classes {listed(names)}")
+
+
 def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = False) -> Dataset:
     """``label`` as class id (int64) or score (float64).
 
@@ -100,7 +106,7 @@ def _encode(value: Any, feature: Any, names: Optional[tuple[str, ...]], ids: dic
     if value is None:
         return None
     if names is None:
-        number = number_of(value)
+        number = number_of(feature.int2str(value) if isinstance(feature, ClassLabel) else value)
         return None if number is None else float(number)
     if isinstance(feature, ClassLabel):
         name = feature.int2str(value) if 0 <= value < feature.num_classes else None

@@ -1,4 +1,4 @@
-"""Raw data: from the hub, a local folder of its layout, or CSV, TSV and JSON-lines files; checked, then tokenised."""
+"""Loads the data of a run from the hub, a local folder or files, and checks it."""
 
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -17,21 +17,37 @@ from .columns import (
     note_empty_texts,
     under_the_usual_name,
 )
-from .labels import check_labels, check_variety, encode_labels, label_names, saved_label_names
+from .held_out import hold_out
+from .labels import check_labels, check_scores, check_variety, encode_labels, label_names, saved_label_names
+from .places import quieten_datasets
 from .readers import read_file
-from .sources import files_by_role, load_splits, quieten_datasets, splits_by_role
+from .sources import files_by_role, load_splits, splits_by_role
 from .tasks import TASKS, Task, other_task
 
 
 @dataclass
 class Data:
-    """Checked examples: text columns as strings, ``label`` as class id or float (absent where a test set has none)."""
+    """Checked examples, with the text columns and ``label``, a class id or a score; test sets have no labels.
+
+    Attributes:
+        label: the name of the labels' column in the source.
+        evaluation: by the suffix of the metric names.
+        prediction: by the name of the submission file.
+    """
 
     task: Task
-    label: str  # the name of its column where it was read
+    label: str
     train: Optional[Dataset]
-    evaluation: dict[str, Dataset]  # by suffix of the metric names
-    prediction: dict[str, Dataset]  # by name of the submission file
+    evaluation: dict[str, Dataset]
+    prediction: dict[str, Dataset]
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What a saved adapter keeps, so that predictions read the same columns in the same way."""
+        notes: dict[str, Any] = {"texts": list(self.task.texts), "label": self.label}
+        if self.task.delimiter is not None:
+            notes["text_column_delimiter"] = self.task.delimiter
+        return notes
 
 
 def load_data(
@@ -55,13 +71,15 @@ def load_data(
     columns = choose_columns(arguments, named, saved, raw[first], sources[first])
     raw = _with_label(raw, columns, sources)
     labelled = {split: examples for split, examples in raw.items() if not split.startswith("test")}
-    task = named or other_task(columns.texts, label_names(labelled or raw, sources, saved))
-    if columns.guessed:
-        note_columns(columns, task.labels, sources[first])
+    task = named or _other_task(columns, labelled or raw, sources, arguments, saved)
+    note_columns(columns, task.labels, sources[first])
     if named and saved:
         _check_labels_of_adapter(saved, named, arguments)
     raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
+    if arguments.validation_fraction is not None and "train" in raw:
+        raw, sources = hold_out(raw, sources, task, arguments.validation_fraction, seed)
     check_labels(raw, task, sources)
+    raw = _used(raw, wanted)
     raw = _cut(raw, arguments, seed)
     if arguments.max_train_samples:
         check_variety(raw, task, {"train": f"{sources.get('train')}, cut by --max_train_samples,"})
@@ -74,6 +92,25 @@ def load_data(
         {suffix: raw[split] for suffix, split in task.evaluation if split in raw},
         {name: raw[split] for name, split in task.prediction if split in raw},
     )
+
+
+def _other_task(
+    columns: Columns,
+    labelled: dict[str, Dataset],
+    sources: dict[str, str],
+    arguments: DataTrainingArguments,
+    saved: Optional[dict[str, Any]],
+) -> Task:
+    if arguments.do_regression:
+        check_scores(saved)
+        return other_task(columns.texts, None, columns.delimiter)
+    return other_task(columns.texts, label_names(labelled, sources, saved), columns.delimiter)
+
+
+def _used(raw: dict[str, Dataset], wanted: set[str]) -> dict[str, Dataset]:
+    """Without a part of the training set that this run does not use; both parts are made in every run."""
+    roles = {"train": "train", "validation": "evaluation", "test": "prediction"}
+    return {split: examples for split, examples in raw.items() if roles[split.split("_")[0]] in wanted}
 
 
 def _with_label(raw: dict[str, Dataset], columns: Columns, sources: dict[str, str]) -> dict[str, Dataset]:
@@ -123,11 +160,11 @@ def _sampled(examples: Dataset, arguments: DataTrainingArguments, seed: int) -> 
 
 
 def _load_raw(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:
-    """Splits by name, and for messages the flag and place each came from."""
+    """The splits by their usual names, and for messages where each came from."""
     files = files_by_role(arguments, wanted)
     if files is None:
         return load_splits(arguments, wanted)
-    # Both MNLI sets come from a data set only; a file is one set, under the first split's name.
+    # MNLI's second sets come from a data set only; a file is one set, under the first split's name.
     used = {splits[0]: files[role] for role, splits in splits_by_role(arguments, wanted).items() if role in files}
     sources = {split: f"--{flag} {path}" for split, (flag, path) in used.items()}
     return {

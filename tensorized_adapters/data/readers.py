@@ -5,10 +5,12 @@ pyarrow reads past an open quote and makes timestamps of texts that are dates.
 """
 
 import csv
+import gzip
 import io
 import itertools
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,15 @@ from typing import Any
 from datasets import Dataset
 
 from ..errors import UsageError, quoted
+from .arguments import ending_of
 from .official import is_cut, with_header, with_usual_names
 
+GZIP_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)  # raised for what is no gzip file, or a cut or damaged one
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
 
 
 def read_file(path: str, source: str, task: str = "") -> Dataset:
-    """One file as strings (CSV, TSV) or as it is typed (JSON). TSV is unquoted, as GLUE's own files are.
+    """One file, also compressed as ``.gz``, as strings (CSV, TSV) or as it is typed (JSON). TSV has no quotes.
 
     Args:
         source: what messages call it.
@@ -32,7 +36,7 @@ def read_file(path: str, source: str, task: str = "") -> Dataset:
         UsageError: for what is not UTF-8, not of its format or without rows, naming the row or the line.
     """
     text = _text_of(path, source)
-    is_json = path.endswith((".json", ".jsonl"))
+    is_json = ending_of(path) in (".json", ".jsonl")
     if is_json and text.lstrip().startswith("["):
         rows = _objects(_parsed(text, source), source)
     elif is_json:
@@ -40,7 +44,7 @@ def read_file(path: str, source: str, task: str = "") -> Dataset:
     else:
         csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long; quotes are checked
         lines: Iterable[str] = io.StringIO(text, newline="")
-        if path.endswith(".tsv"):
+        if ending_of(path) == ".tsv":
             rows = [row for _, row in tsv_rows(with_header(lines, task, source), source, task)]
         else:
             rows = [row for _, row in csv_rows(lines, source)]
@@ -53,6 +57,11 @@ def read_file(path: str, source: str, task: str = "") -> Dataset:
 
 def _text_of(path: str, source: str) -> str:
     content = Path(path).read_bytes()
+    if path.endswith(".gz"):
+        try:
+            content = gzip.decompress(content)
+        except GZIP_ERRORS as error:
+            raise UsageError(f"{source} cannot be decompressed: {error}; write it anew with gzip") from None
     try:
         text = content.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:

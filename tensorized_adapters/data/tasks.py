@@ -19,6 +19,12 @@ class Task:
     evaluation: tuple[tuple[str, str], ...] = (("", "validation"),)
     prediction: tuple[tuple[str, str], ...] = ()
     writes_label_names: bool = False  # the submission file holds names rather than numbers
+    delimiter: Optional[str] = None  # joins the columns of ``texts`` to one text; None for one text or a pair
+
+    @property
+    def inputs(self) -> int:
+        """The number of texts that the tokenizer gets for an example: 1, or 2 for a pair."""
+        return len(self.texts) if self.delimiter is None else 1
 
 
 _PAIR = ("sentence1", "sentence2")
@@ -64,9 +70,10 @@ TASKS: dict[str, Task] = {
 }
 
 
-def other_task(texts: tuple[str, ...], labels: Optional[tuple[str, ...]]) -> Task:
-    """A data set that is not one of the nine: accuracy (and F1 where there are two classes), or the correlations."""
+def other_task(texts: tuple[str, ...], labels: Optional[tuple[str, ...]], delimiter: Optional[str] = None) -> Task:
+    """A data set that is not one of the nine: accuracy (and F1 for two classes), or the correlations for scores."""
+    own = {"prediction": (("predictions", "test"),), "delimiter": delimiter}
     if labels is None:
-        return Task(texts, None, ("pearson", "spearmanr"), "combined_score", prediction=(("predictions", "test"),))
+        return Task(texts, None, ("pearson", "spearmanr"), "combined_score", **own)
     metrics = ("accuracy", "f1") if len(labels) == 2 else ("accuracy",)
-    return Task(texts, labels, metrics, "accuracy", prediction=(("predictions", "test"),), writes_label_names=True)
+    return Task(texts, labels, metrics, "accuracy", writes_label_names=True, **own)

@@ -16,10 +16,10 @@ from ..backbone.arguments import ModelArguments
 from ..backbone.loading import agree_on_padding, load_config, load_model, load_tokenizer
 from ..backbone.parts import usable_positions
 from ..data.arguments import DataTrainingArguments
-from ..data.columns import kept_columns
+from ..data.columns import Columns, kept_columns
 from ..data.encoding import check_room
 from ..data.tasks import other_task
-from ..data.texts import text_of
+from ..data.texts import joined, text_of
 from ..errors import UsageError
 from ..saving.format import read_adapter
 from ..saving.hub import pinned
@@ -37,9 +37,9 @@ def load_pipeline(
 ) -> TextClassificationPipeline:
     """The pipeline that predicts what the evaluation of a run predicts with the adapter that it saved.
 
-    Updates of weights are merged into them. Texts are given as Transformers has it: a string, for pairs a dict of
-    ``text`` and ``text_pair``, or a list of either. Labels have their names, and a score is the label's probability;
-    a regression gives its score as it is.
+    Updates of weights are merged into them. An input is a string, for pairs a dict of ``text`` and ``text_pair``, or a
+    dict with the columns that the adapter was trained on; or a list of these. Labels have their names, and a score is
+    the label's probability; a regression gives its score as it is.
 
     Args:
         folder: what a run or ``save_adapter`` wrote, or of the hub "owner/name" or "owner/name@revision".
@@ -79,14 +79,32 @@ def load_pipeline(
         merge_adapters(model)
     taken = inspect.signature(model.forward).parameters
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
-    return _TextPipeline(model=model.eval(), tokenizer=tokenizer, truncation=True, **options)
+    pipeline = _TextPipeline(model=model.eval(), tokenizer=tokenizer, truncation=True, **options)
+    pipeline.columns = kept_columns(record)
+    return pipeline
 
 
 class _TextPipeline(TextClassificationPipeline):
-    """Transformers' own, which also takes numbers, true and false, and makes the text of them that training makes."""
+    """Transformers' pipeline, which makes the same text of numbers, true and false and of columns as training does.
+
+    Attributes:
+        columns: those that the adapter was trained on, if its folder names them.
+    """
+
+    columns: Optional[Columns] = None
 
     def preprocess(self, inputs: Any, **options: Any) -> Any:
-        return super().preprocess(_as_text(inputs), **options)
+        return super().preprocess(_as_text(_of_columns(inputs, self.columns)), **options)
+
+
+def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
+    """The text or pair of a row that is given as a dict with the columns of training; other inputs as they are."""
+    if columns is None or not isinstance(inputs, dict) or not set(columns.texts) <= set(inputs):
+        return inputs
+    if set(inputs) <= {"text", "text_pair"}:  # Transformers' own names
+        return inputs
+    texts = joined([text_of(inputs[name]) for name in columns.texts], columns.delimiter)
+    return texts[0] if len(texts) == 1 else dict(zip(("text", "text_pair"), texts))
 
 
 def _as_text(inputs: Any) -> Any:
@@ -115,7 +133,8 @@ def _assumed_length(folder: str | Path) -> int:
 
 def _set_length(tokenizer: PreTrainedTokenizerBase, length: int, record: dict[str, Any]) -> None:
     """Let the tokenizer truncate to ``length`` by itself; raises UsageError if that leaves no room for text."""
-    check_room(tokenizer, length, texts=len(kept_columns(record)[0]) or 1)
+    columns = kept_columns(record)
+    check_room(tokenizer, length, texts=columns.inputs if columns else 1)
     tokenizer.model_max_length = length
 
 

@@ -29,7 +29,7 @@ def training_of(arguments: DataTrainingArguments, task: Task, metrics: dict[str,
     }
     measured = {split: found for split, found in measured.items() if found}
     if arguments.train_file:
-        file = arguments.validation_file if measured else arguments.train_file
+        file = (arguments.validation_file if measured else None) or arguments.train_file
         return Training(Path(file).name, metrics=measured, command=command)
     place = arguments.dataset_name or arguments.glue_path
     config = arguments.dataset_config_name if arguments.dataset_name else arguments.task_name

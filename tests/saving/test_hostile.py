@@ -128,7 +128,7 @@ def test_every_field_of_the_record(saved, base):
         (("format_version",), 2.0, "format version 2.0"),
         (("problem_type",), "ranking", "'problem_type' must be one of None, regression"),
         (("newly_initialized",), ["a", None], "'newly_initialized' must be names of parameters"),
-        (("notes", "texts"), ["a", "b", "c"], "'notes.texts' must be one or two columns"),
+        (("notes", "texts"), ["a", "b", "a"], "'notes.texts' must be columns of different names"),
         (("base_model", "dtype"), "int8", "'base_model.dtype' must be one of float32"),
         (("base_model", "dtype"), ..., "belong together"),
         (("base_model", "sample"), "zz", "'base_model.sample' must be numbers"),
