@@ -63,7 +63,7 @@ def predict(arguments: argparse.Namespace) -> None:
     pipeline = load_pipeline(adapter, arguments.model_name_or_path, arguments.tokenizer_name, arguments.max_seq_length)
     try:
         with (
-            open_output(arguments.output, pipeline.model.config) as output,
+            open_output(arguments.output, pipeline.model.config, pipeline.label_separator) as output,
             tqdm(unit=" rows", disable=None) as bar,  # on a terminal alone
         ):
             for values in predicted(pipeline, rows, arguments.batch_size, bar.update):

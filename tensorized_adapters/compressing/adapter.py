@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .decompose import CompressedSite
 
 # What a compressed adapter keeps of the notes; it leaves out how the dense one was measured.
-_KEPT_NOTES = ("task", "texts", "text_column_delimiter", "label", "max_seq_length", "tokenizer")
+_KEPT_NOTES = ("task", "texts", "text_column_delimiter", "label", "label_separator", "max_seq_length", "tokenizer")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ FILE_FLAGS = ("train_file", "validation_file", "test_file")
 FILE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl")
 SPLIT_FLAGS = ("train_split_name", "validation_split_name", "test_split_name")
 # Flags about the columns and labels of other data; GLUE's own are known.
-_OTHER_DATA_FLAGS = ("text_columns", "text_column_delimiter", "label_column", "do_regression")
+_OTHER_DATA_FLAGS = ("text_columns", "text_column_delimiter", "label_column", "do_regression", "label_separator")
 
 
 def ending_of(path: str) -> str:
@@ -101,6 +101,13 @@ class DataTrainingArguments:
     do_regression: bool = field(
         default=False, metadata={"help": "Read the labels of other data as scores, also whole numbers."}
     )
+    label_separator: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "A text may have several labels, which stand in CSV or TSV with this between them, such as ';'. "
+            "Lists in JSON are read as several labels without the flag."
+        },
+    )
     train_split_name: Optional[str] = field(
         default=None, metadata={"help": "The split of --dataset_name to train on, 'train' by default."}
     )
@@ -160,6 +167,8 @@ class DataTrainingArguments:
             if self.task_name and getattr(self, flag) not in (None, False):
                 columns = ", ".join(TASKS[self.task_name].texts)
                 raise UsageError(f"--{flag} excludes --task_name, whose columns are {columns} and label")
+        if self.do_regression and self.label_separator is not None:
+            raise UsageError("--do_regression and --label_separator exclude each other; leave one of them out")
 
     def _check_columns(self) -> None:
         if self.label_column is not None and not self.label_column.strip():

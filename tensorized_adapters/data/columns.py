@@ -8,7 +8,8 @@ from datasets import ClassLabel, Dataset, Value
 from ..errors import UsageError, quoted
 from .arguments import DataTrainingArguments
 from .label_kinds import number_of
-from .labels import listed
+from .multi_label import is_list_of_labels
+from .names import listed
 from .tasks import Task
 from .texts import delimiter_for, text_of
 
@@ -113,8 +114,14 @@ def check_columns(examples: Dataset, columns: Columns, source: str, needs_label:
     for name in (*columns.texts, *([columns.label] if needs_label else [])):
         if name not in examples.column_names:
             raise _missing_column(name, examples, columns, source)
-        if not isinstance(examples.features[name], (Value, ClassLabel)):
-            raise UsageError(f"{source}: the column {quoted(name)} must hold one value a row, no lists or objects")
+        feature = examples.features[name]
+        if not (isinstance(feature, (Value, ClassLabel)) or name == columns.label and is_list_of_labels(feature)):
+            rule = (
+                "one label or a list of labels a row, no objects"
+                if name == columns.label
+                else "one value a row, no lists or objects"
+            )
+            raise UsageError(f"{source}: the column {quoted(name)} must hold {rule}")
         if name != columns.label:
             _check_text(name, examples, columns, source)
 
@@ -149,14 +156,16 @@ def under_the_usual_name(examples: Dataset, label: str) -> Dataset:
     return examples.rename_column(label, LABEL) if label in examples.column_names else examples
 
 
-def note_columns(columns: Columns, labels: Optional[tuple[str, ...]], source: str) -> None:
+def note_columns(columns: Columns, task: Task, source: str) -> None:
     """Print what was guessed, and that columns are joined."""
     if columns.delimiter is not None:
         print(f"note: {source}: {listed(columns.texts)} are joined by {quoted(columns.delimiter)} to one text")
     if not columns.guessed:
         return
     texts = " and ".join(map(quoted, columns.texts))
-    kind = "scores" if labels is None else f"{len(labels)} classes ({listed(labels)})"
+    kind = "scores"
+    if task.labels is not None:
+        kind = f"{len(task.labels)} {'labels' if task.multi_label else 'classes'} ({listed(task.labels)})"
     print(
         f"note: {source}: text from {texts}, {kind} from {quoted(columns.label)}; "
         "--text_columns and --label_column name others"

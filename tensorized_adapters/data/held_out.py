@@ -30,7 +30,7 @@ def hold_out(
             f"--validation_fraction {fraction} of the {len(examples)} training examples leaves one of both parts "
             "empty; give another fraction"
         )
-    labels = None if task.labels is None else examples["label"][:]
+    labels = None if task.labels is None or task.multi_label else examples["label"][:]
     kept, held, how = _drawn(len(examples), count, labels, seed)
     print(
         f"note: {count:,} of {len(examples):,} training examples are the evaluation set and are not trained on "
@@ -49,4 +49,4 @@ def _drawn(total: int, count: int, labels: Optional[list], seed: int) -> tuple[n
     except ValueError:  # a class of one example, or fewer examples in a part than there are classes
         kept, held = train_test_split(np.arange(total), test_size=count, random_state=seed)
         how = "not stratified, since some labels have too few examples"
-    return np.sort(kept), np.sort(held), "whatever their scores" if labels is None else how
+    return np.sort(kept), np.sort(held), "whatever their labels" if labels is None else how

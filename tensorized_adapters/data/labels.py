@@ -6,7 +6,8 @@ from datasets import ClassLabel, Dataset, Value
 
 from ..errors import UsageError, quoted
 from .label_kinds import AS_NUMBERS, is_missing, names_or_scores, number_of
-from .names import find_name, shown_beside, styled_number
+from .multi_label import check_label_sets, encode_label_sets
+from .names import find_name, listed, shown_beside, styled_number
 from .tasks import Task
 from .texts import text_of
 
@@ -44,7 +45,7 @@ def check_scores(saved: Optional[dict[str, Any]]) -> None:
 
 
 def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = False) -> Dataset:
-    """``label`` as class id (int64) or score (float64).
+    """``label`` as class id (int64) or score (float64), or as a list of 0 and 1 for several labels a text.
 
     Args:
         numbered: the classes have GLUE's numbers, which a file may hold instead of their names.
@@ -52,6 +53,8 @@ def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = F
     Raises:
         UsageError: for a missing or unknown label, with the row where it stands.
     """
+    if task.multi_label:
+        return encode_label_sets(examples, task, source)
     feature = examples.features["label"]
     names = task.labels
     ids: dict[str, int] = {}
@@ -84,6 +87,8 @@ def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -
     check_variety(raw, task, sources)
     if task.labels is None:
         return
+    if task.multi_label:
+        return check_label_sets(raw, task, sources)
     seen = set(raw["train"]["label"])
     for split, examples in raw.items():
         if split.startswith("validation"):
@@ -94,7 +99,11 @@ def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -
 
 
 def check_variety(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
-    """Raises UsageError if the training set has a single class or score."""
+    """Raises UsageError if the training set has a single class or score, or the same labels for every text."""
+    if task.multi_label and "train" in raw:
+        if len(set(map(tuple, raw["train"]["label"]))) == 1:
+            raise UsageError(f"{sources['train']} has the same labels in every row; training needs a difference")
+        return
     seen = set(raw["train"]["label"]) if "train" in raw else ()
     if len(seen) == 1:
         name = "score" if task.labels is None else "class"
@@ -121,9 +130,3 @@ def _encode(value: Any, feature: Any, names: Optional[tuple[str, ...]], ids: dic
     if code is None and isinstance(value, bool):
         code = ids.get(str(int(value)))  # older adapters, and GLUE's numbers, have 0 and 1 for false and true
     return code
-
-
-def listed(names: tuple[str, ...]) -> str:
-    """For messages: the names, or the first ones."""
-    shown = ", ".join(quoted(name)[1:-1] for name in names[:10])
-    return shown if len(names) <= 10 else f"{shown}, ..."

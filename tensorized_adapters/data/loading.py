@@ -19,6 +19,7 @@ from .columns import (
 )
 from .held_out import hold_out
 from .labels import check_labels, check_scores, check_variety, encode_labels, label_names, saved_label_names
+from .multi_label import MULTI_LABEL, names_in, separator_of
 from .places import quieten_datasets
 from .readers import read_file
 from .sources import files_by_role, load_splits, splits_by_role
@@ -27,7 +28,8 @@ from .tasks import TASKS, Task, other_task
 
 @dataclass
 class Data:
-    """Checked examples, with the text columns and ``label``, a class id or a score; test sets have no labels.
+    """Checked examples, with the text columns and ``label``: a class id, a score, or 0 and 1 for each
+    label. Test sets have no labels.
 
     Attributes:
         label: the name of the labels' column in the source.
@@ -47,6 +49,8 @@ class Data:
         notes: dict[str, Any] = {"texts": list(self.task.texts), "label": self.label}
         if self.task.delimiter is not None:
             notes["text_column_delimiter"] = self.task.delimiter
+        if self.task.multi_label:
+            notes["label_separator"] = self.task.label_separator
         return notes
 
 
@@ -72,7 +76,7 @@ def load_data(
     raw = _with_label(raw, columns, sources)
     labelled = {split: examples for split, examples in raw.items() if not split.startswith("test")}
     task = named or _other_task(columns, labelled or raw, sources, arguments, saved)
-    note_columns(columns, task.labels, sources[first])
+    note_columns(columns, task, sources[first])
     if named and saved:
         _check_labels_of_adapter(saved, named, arguments)
     raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
@@ -104,7 +108,13 @@ def _other_task(
     if arguments.do_regression:
         check_scores(saved)
         return other_task(columns.texts, None, columns.delimiter)
-    return other_task(columns.texts, label_names(labelled, sources, saved), columns.delimiter)
+    split = "train" if "train" in labelled else next(iter(labelled))
+    separator = separator_of(labelled[split], arguments.label_separator, saved, sources[split])
+    if separator is not None and saved is None:
+        labels = names_in(labelled[split], separator, sources[split])
+    else:
+        labels = label_names(labelled, sources, saved)
+    return other_task(columns.texts, labels, columns.delimiter, separator)
 
 
 def _used(raw: dict[str, Dataset], wanted: set[str]) -> dict[str, Dataset]:
@@ -128,7 +138,7 @@ def _with_label(raw: dict[str, Dataset], columns: Columns, sources: dict[str, st
 
 
 def _check_labels_of_adapter(saved: dict[str, Any], task: Task, arguments: DataTrainingArguments) -> None:
-    if saved_label_names(saved) != task.labels:
+    if saved_label_names(saved) != task.labels or saved["problem_type"] == MULTI_LABEL:
         raise UsageError(
             f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name "
             f"{arguments.task_name} has {task.labels}"

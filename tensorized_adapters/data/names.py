@@ -66,6 +66,12 @@ def twins(names: Iterable[str]) -> Optional[tuple[str, str]]:
     return None
 
 
+def listed(names: tuple[str, ...]) -> str:
+    """The names, or the first ten of them, for a message."""
+    shown = ", ".join(quoted(name)[1:-1] for name in names[:10])
+    return shown if len(names) <= 10 else f"{shown}, ..."
+
+
 def _truth(name: str) -> Optional[str]:
     return name.lower() if name.lower() in ("true", "false") else None
 

@@ -20,6 +20,7 @@ from datasets import Dataset
 from ..errors import UsageError, quoted
 from .arguments import ending_of
 from .official import is_cut, with_header, with_usual_names
+from .texts import text_of
 
 GZIP_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)  # raised for what is no gzip file, or a cut or damaged one
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
@@ -192,15 +193,17 @@ def _column(name: str, values: list, source: str) -> list:
         if kind not in ("", first):
             what = f"row {row} has {quoted(value)} in the column {quoted(name)}, {kind}"
             raise UsageError(f"{source} cannot be parsed: {what}, where rows before have {first}")
-        if kind == "text":
+        for text in _texts_in(value):
             try:
-                value.encode()
+                text.encode()
             except UnicodeEncodeError:
-                what = f"half a character (\\u{ord(next(c for c in value if 0xD800 <= ord(c) < 0xE000)):x})"
+                what = f"half a character (\\u{ord(next(c for c in text if 0xD800 <= ord(c) < 0xE000)):x})"
                 raise UsageError(f"{source} cannot be parsed: row {row} has {what} in {quoted(name)}") from None
     if first == "a list or an object":
-        # Nobody can use it; its contents may nest deeper than Arrow takes, and the type alone tells what it is.
-        return [[] for _ in values]
+        if all(value is None or _is_plain_list(value) for value in values):
+            return [value and list(map(text_of, value)) for value in values]
+        # Nobody can use it; its contents may nest deeper than Arrow takes, and the type alone tells that it is nested.
+        return [[[]] for _ in values]
     if first == "a number":
         # Arrow's integers have 64 bits; among decimals they become decimals, which hold 53 of them.
         limit = 2**53 if any(isinstance(value, float) for value in values) else 2**63
@@ -220,3 +223,12 @@ def _kind(value: Any) -> str:
     if isinstance(value, (int, float)):
         return "a number"
     return "text" if isinstance(value, str) else "a list or an object"
+
+
+def _is_plain_list(value: Any) -> bool:
+    """A list of names or numbers, which may be the labels of a text."""
+    return isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value)
+
+
+def _texts_in(value: Any) -> list[str]:
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]

@@ -10,6 +10,7 @@ from typing import Any, Optional
 import numpy as np
 from transformers import PretrainedConfig
 
+from ..data.multi_label import MULTI_LABEL, SEPARATOR
 from ..errors import RunFailed, UsageError
 from ..runtime.files import rename_into_place, tsv_of
 
@@ -19,10 +20,11 @@ _ENDINGS = (".tsv", ".jsonl", ".json")
 class Output:
     """Writes windows of predictions; made by :func:`open_output`."""
 
-    def __init__(self, file: Any, place: str, as_json: bool, config: PretrainedConfig):
+    def __init__(self, file: Any, place: str, as_json: bool, config: PretrainedConfig, separator: str):
         self._file, self._place, self._as_json = file, place, as_json
         self._names = [config.id2label[i] for i in range(config.num_labels)]
         self._is_score = config.problem_type == "regression"
+        self._multi_label, self._separator = config.problem_type == MULTI_LABEL, separator
         self.count = 0
         if not as_json:
             probabilities = [] if self._is_score else [f"probability_of_{name}" for name in self._names]
@@ -35,8 +37,7 @@ class Output:
             RunFailed: if the disk is full or fails.
             BrokenPipeError: if nobody reads on.
         """
-        predictions = values[:, 0].tolist() if self._is_score else [self._names[i] for i in values.argmax(axis=1)]
-        rows = zip(range(self.count, self.count + len(values)), predictions, values.tolist())
+        rows = zip(range(self.count, self.count + len(values)), self._predictions(values), values.tolist())
         if self._as_json:
             self._put("".join(json.dumps(self._object(*row), ensure_ascii=False) + "\n" for row in rows).encode())
         elif self._is_score:
@@ -44,6 +45,15 @@ class Output:
         else:
             self._put(tsv_of([[index, name, *(f"{p:.6g}" for p in ps)] for index, name, ps in rows]))
         self.count += len(values)
+
+    def _predictions(self, values: np.ndarray) -> list[Any]:
+        """The score, the name of the class, or the names of the labels whose probability is above 0.5."""
+        if self._is_score:
+            return values[:, 0].tolist()
+        if not self._multi_label:
+            return [self._names[i] for i in values.argmax(axis=1)]
+        chosen = [[name for name, value in zip(self._names, row) if value > 0.5] for row in values]
+        return chosen if self._as_json else [self._separator.join(names) for names in chosen]
 
     def _object(self, index: int, prediction: Any, values: list[float]) -> dict[str, Any]:
         if self._is_score:
@@ -63,8 +73,11 @@ class Output:
 
 
 @contextlib.contextmanager
-def open_output(path: Optional[Path], config: PretrainedConfig) -> Iterator[Output]:
-    """Standard output as TSV, or a file: it is written aside and comes into its place when it is whole.
+def open_output(path: Optional[Path], config: PretrainedConfig, separator: str = SEPARATOR) -> Iterator[Output]:
+    """Standard output as TSV, or a file, which is written as a temporary file and renamed when it is complete.
+
+    Args:
+        separator: joins the names of several labels in TSV; JSON has a list of them.
 
     Raises:
         UsageError: if the adapter gives several scores, which are no column of either format.
@@ -76,11 +89,11 @@ def open_output(path: Optional[Path], config: PretrainedConfig) -> Iterator[Outp
     if path is None:
         # Not sys.stdout, which drops what nobody reads: here that is the end.
         with open(os.dup(1), "wb", buffering=0) as file:
-            yield Output(file, "standard output", False, config)
+            yield Output(file, "standard output", False, config, separator)
         return
     with rename_into_place(path.resolve()) as aside:  # a link stays one
         with open(aside, "wb", buffering=0) as file:
-            yield Output(file, f"--output {path}", path.suffix.lower() != ".tsv", config)
+            yield Output(file, f"--output {path}", path.suffix.lower() != ".tsv", config, separator)
 
 
 def check_destination(path: Path, overwrite: bool, read: Optional[Path]) -> None:

@@ -18,6 +18,7 @@ from ..backbone.parts import usable_positions
 from ..data.arguments import DataTrainingArguments
 from ..data.columns import Columns, kept_columns
 from ..data.encoding import check_room
+from ..data.multi_label import MULTI_LABEL, SEPARATOR, saved_separator
 from ..data.tasks import other_task
 from ..data.texts import joined, text_of
 from ..errors import UsageError
@@ -39,7 +40,8 @@ def load_pipeline(
 
     Updates of weights are merged into them. An input is a string, for pairs a dict of ``text`` and ``text_pair``, or a
     dict with the columns that the adapter was trained on; or a list of these. Labels have their names, and a score is
-    the label's probability; a regression gives its score as it is.
+    the label's probability; a regression gives its score as it is. If a text may have several labels, all are given
+    with their probabilities, unless ``top_k`` is given.
 
     Args:
         folder: what a run or ``save_adapter`` wrote, or of the hub "owner/name" or "owner/name@revision".
@@ -79,8 +81,10 @@ def load_pipeline(
         merge_adapters(model)
     taken = inspect.signature(model.forward).parameters
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
+    if record["problem_type"] == MULTI_LABEL:
+        options.setdefault("top_k", None)  # every label with its probability, since a text may have several
     pipeline = _TextPipeline(model=model.eval(), tokenizer=tokenizer, truncation=True, **options)
-    pipeline.columns = kept_columns(record)
+    pipeline.columns, pipeline.label_separator = kept_columns(record), saved_separator(record)
     return pipeline
 
 
@@ -89,9 +93,11 @@ class _TextPipeline(TextClassificationPipeline):
 
     Attributes:
         columns: those that the adapter was trained on, if its folder names them.
+        label_separator: joins the names of several labels in predictions.
     """
 
     columns: Optional[Columns] = None
+    label_separator: str = SEPARATOR
 
     def preprocess(self, inputs: Any, **options: Any) -> Any:
         return super().preprocess(_as_text(_of_columns(inputs, self.columns)), **options)

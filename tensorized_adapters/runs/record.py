@@ -13,11 +13,12 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from rich.table import Table
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from .. import PROGRAM, __version__
 from ..adaptation.parameters import GROUPS
 from ..data.metrics import predictions_of
+from ..data.multi_label import joined_names
 from ..data.tasks import Task
 from ..runtime.files import tsv_of, write_aside
 from ..saving import ADAPTER_FILES
@@ -77,12 +78,16 @@ def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
 def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, task: Task) -> None:
     """``index, label, prediction`` in file order: what the evaluation's metrics were computed from.
 
-    Of classes also their names, and the probability of the predicted one; scores are their own names.
+    Classes also have their names and the probability of the predicted one. Several labels a text are given by their
+    names, with the probability of each label.
     """
     predictions = predictions_of(logits, task)
     header = ["index", "label", "prediction"]
     columns = [_names(values, task, False) for values in (references, predictions)]
-    if task.labels is not None:
+    if task.multi_label:
+        header += [f"probability_of_{name}" for name in task.labels]
+        columns += [[f"{value:.6g}" for value in of_label] for of_label in expit(logits.astype(np.float64)).T]
+    elif task.labels is not None:
         header += ["label_name", "predicted_name", "probability"]
         columns += [_names(values, task, True) for values in (references, predictions)]
         columns.append([f"{value:.6g}" for value in softmax(logits.astype(np.float64), axis=1).max(axis=1)])
@@ -147,6 +152,8 @@ def _share(count: int, total: int) -> tuple[str, str]:
 def _names(values: np.ndarray, task: Task, as_names: bool) -> list[Any]:
     if task.labels is None:
         return [float(value) for value in values]
+    if task.multi_label:
+        return [joined_names(value, task) for value in values]
     return [task.labels[int(value)] if as_names else int(value) for value in values]
 
 

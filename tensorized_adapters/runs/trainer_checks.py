@@ -34,6 +34,8 @@ def check_training(
         raise UsageError(f"--metric_for_best_model {metric} is unknown here; known: {', '.join(sorted(metrics))}")
     if task.labels is None and training.label_smoothing_factor:
         raise UsageError("--label_smoothing_factor is for classes, and these labels are scores; leave it out")
+    if task.multi_label and training.label_smoothing_factor:
+        raise UsageError("--label_smoothing_factor is for one class a text, and a text has several; leave it out")
     step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
     if training.dataloader_drop_last and data.train and len(data.train) < step:
         raise UsageError("--dataloader_drop_last leaves no step: the training set is smaller than the batch of one")

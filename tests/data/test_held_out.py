@@ -45,7 +45,7 @@ def test_the_parts_are_scikit_learns_and_the_same_in_every_run(capsys, tmp_path)
 def test_what_cannot_be_stratified_is_drawn_and_said(capsys, tmp_path):
     scores = written(tmp_path / "a.csv", [i / 7 for i in range(20)])
     data = load_data(DataTrainingArguments(train_file=scores, validation_fraction=0.25), BOTH)
-    assert len(data.evaluation[""]) == 5 and "whatever their scores" in capsys.readouterr().out
+    assert len(data.evaluation[""]) == 5 and "whatever their labels" in capsys.readouterr().out
     rare = written(tmp_path / "b.csv", ["x", *"yz" * 10])
     load_data(DataTrainingArguments(train_file=rare, validation_fraction=0.1), BOTH, seed=1)
     assert "not stratified, since some labels have too few examples" in capsys.readouterr().out
