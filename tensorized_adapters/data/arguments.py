@@ -1,4 +1,4 @@
-"""The flags that say which data, and how it is tokenised."""
+"""The flags that choose the data and how it is tokenised."""
 
 import csv
 import difflib
@@ -28,7 +28,7 @@ def _also(name: str) -> list[str]:
 
 @dataclass
 class DataTrainingArguments:
-    """Which data, and how it is tokenised.
+    """Choose the data, and how it is tokenised.
 
     Raises:
         UsageError: for an unknown task, for columns that are not distinct names, and for flags that exclude each
@@ -130,7 +130,7 @@ class DataTrainingArguments:
 
     @property
     def texts(self) -> Optional[tuple[str, ...]]:
-        """The names in ``text_columns``, where a name with a comma stands in double quotes, as in CSV.
+        """The names in ``text_columns``; a name with a comma stands in double quotes, as in CSV.
 
         Raises:
             UsageError: for a quote that is not closed.
@@ -148,7 +148,7 @@ class DataTrainingArguments:
 
     @property
     def shuffles(self) -> bool:
-        """Whether the training set is shuffled: the first rows of a file that is sorted by label are no sample."""
+        """Whether the training set is shuffled before it is cut, since a file may be sorted by label."""
         return self.max_train_samples is not None if self.shuffle_train_dataset is None else self.shuffle_train_dataset
 
     def __post_init__(self) -> None:

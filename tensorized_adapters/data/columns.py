@@ -14,7 +14,7 @@ from .tasks import Task
 from .texts import delimiter_for, text_of
 
 LABEL = "label"
-# Columns that number the examples, also those that pandas writes without being asked; never taken for text.
+# Columns that number the examples, such as the index that pandas writes; they are never taken for text.
 _INDEX_COLUMNS = ("", "idx", "id", "index")
 _INDEX_PREFIXES = ("unnamed:", "__index_level_")
 
@@ -148,7 +148,7 @@ def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> 
 
 
 def under_the_usual_name(examples: Dataset, label: str) -> Dataset:
-    """The label's column as "label"; another of that name is left out."""
+    """Rename the label's column to "label", and leave out another column of that name."""
     if label == LABEL:
         return examples
     if LABEL in examples.column_names:

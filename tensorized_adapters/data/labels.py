@@ -17,7 +17,7 @@ def label_names(
 ) -> Optional[tuple[str, ...]]:
     """The classes of a data set that is not a GLUE task, or None if its labels are scores (regression).
 
-    Taken from a saved adapter, else from the ClassLabel feature, else from the labels of the training set, sorted.
+    They come from a saved adapter, else from the ClassLabel feature, else from the training set, sorted.
 
     Raises:
         UsageError: naming the first row whose label is missing or looks like a gap among numbers.
@@ -48,10 +48,10 @@ def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = F
     """``label`` as class id (int64) or score (float64), or as a list of 0 and 1 for several labels a text.
 
     Args:
-        numbered: the classes have GLUE's numbers, which a file may hold instead of their names.
+        numbered: a file may hold GLUE's numbers of the classes instead of their names.
 
     Raises:
-        UsageError: for a missing or unknown label, with the row where it stands.
+        UsageError: for a missing or unknown label, naming its row.
     """
     if task.multi_label:
         return encode_label_sets(examples, task, source)
@@ -77,10 +77,10 @@ def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = F
 
 
 def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
-    """Refuse what would train or measure nothing.
+    """Refuse labels that nothing can be learned or measured from.
 
     Raises:
-        UsageError: a training set of one class (or one score), and a label in evaluation that training lacks.
+        UsageError: if the training set has one class or score only, or lacks a label of an evaluation set.
     """
     if "train" not in raw:
         return
@@ -114,18 +114,21 @@ def check_variety(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) 
 def _encode(value: Any, feature: Any, names: Optional[tuple[str, ...]], ids: dict[str, int]) -> Optional[float]:
     if value is None:
         return None
-    if names is None:
-        number = number_of(feature.int2str(value) if isinstance(feature, ClassLabel) else value)
-        return None if number is None else float(number)
     if isinstance(feature, ClassLabel):
-        name = feature.int2str(value) if 0 <= value < feature.num_classes else None
-        return None if name is None else find_name(name, dict(zip(names, range(len(names)))))
+        if not 0 <= value < feature.num_classes:
+            return None
+        value = feature.int2str(value)
+        if names is not None:
+            return find_name(value, dict(zip(names, range(len(names)))))
+    if names is None:
+        number = number_of(value)
+        return None if number is None else float(number)
     code = ids.get(text_of(value).strip())
     if code is not None:
         return code
     number = number_of(value)
     if number is not None and float(number).is_integer():
-        return ids.get(str(int(number)))  # of 1.0 and "01"
+        return ids.get(str(int(number)))  # 1.0 and "01" are the class 1
     code = find_name(text_of(value).strip(), ids)
     if code is None and isinstance(value, bool):
         code = ids.get(str(int(value)))  # older adapters, and GLUE's numbers, have 0 and 1 for false and true

@@ -6,9 +6,9 @@ from typing import Optional
 
 @dataclass(frozen=True)
 class Task:
-    """What distinguishes one task from another.
+    """A task's columns, labels, metrics and splits.
 
-    ``labels`` is None for regression. ``primary`` is the metric that tables give and by which the best epoch is named.
+    ``labels`` is None for regression. ``primary`` is the metric of the tables and of the best epoch.
     ``evaluation`` and ``prediction`` map a suffix of metric names, or a file name, to a split of the data set.
     """
 

@@ -1,4 +1,4 @@
-"""Predictions as lines: TSV or JSON lines, into a file or to standard output."""
+"""Writes predictions as TSV or JSON lines, into a file or to standard output."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ _ENDINGS = (".tsv", ".jsonl", ".json")
 
 
 class Output:
-    """Writes windows of predictions; made by :func:`open_output`."""
+    """Writes windows of predictions; :func:`open_output` makes it."""
 
     def __init__(self, file: Any, place: str, as_json: bool, config: PretrainedConfig, separator: str):
         self._file, self._place, self._as_json = file, place, as_json
@@ -31,11 +31,11 @@ class Output:
             self._put(tsv_of([["index", "prediction", *probabilities]]))
 
     def write(self, values: np.ndarray) -> None:
-        """Write what :func:`predicted` gave of a window, and hand it on at once.
+        """Write the values that :func:`predicted` yielded for a window, without buffering.
 
         Raises:
             RunFailed: if the disk is full or fails.
-            BrokenPipeError: if nobody reads on.
+            BrokenPipeError: if the reader of standard output has closed it.
         """
         rows = zip(range(self.count, self.count + len(values)), self._predictions(values), values.tolist())
         if self._as_json:
@@ -80,14 +80,14 @@ def open_output(path: Optional[Path], config: PretrainedConfig, separator: str =
         separator: joins the names of several labels in TSV; JSON has a list of them.
 
     Raises:
-        UsageError: if the adapter gives several scores, which are no column of either format.
+        UsageError: if the adapter gives several scores, since the formats have one.
     """
     if config.problem_type == "regression" and config.num_labels > 1:
         raise UsageError(
             f"the adapter gives {config.num_labels} scores a text; load_pipeline in Python gives them all"
         )
     if path is None:
-        # Not sys.stdout, which drops what nobody reads: here that is the end.
+        # sys.stdout would hide a closed pipe, which has to end the predictions.
         with open(os.dup(1), "wb", buffering=0) as file:
             yield Output(file, "standard output", False, config, separator)
         return
@@ -97,7 +97,7 @@ def open_output(path: Optional[Path], config: PretrainedConfig, separator: str =
 
 
 def check_destination(path: Path, overwrite: bool, read: Optional[Path]) -> None:
-    """Refuse a file of another ending, one that is there, and the one that is ``read``; raises UsageError."""
+    """Raises UsageError for another ending, for a file that exists, and for the file that is ``read``."""
     if path.suffix.lower() not in _ENDINGS:
         raise UsageError(f"--output {path} must end in one of {', '.join(_ENDINGS)}, which says its format")
     if not os.path.lexists(path):
@@ -111,5 +111,5 @@ def check_destination(path: Path, overwrite: bool, read: Optional[Path]) -> None
 
 
 def _short(value: float) -> float:
-    """Six digits, which is what float32 holds of it for sure."""
+    """The value with six digits, as many as float32 holds for sure."""
     return float(f"{value:.6g}")

@@ -1,4 +1,4 @@
-"""The texts to predict, read line by line, so that memory stays flat: CSV, TSV, JSON lines, or plain text."""
+"""Reads the texts to predict from CSV, TSV, JSON lines or plain text, line by line, so that memory stays flat."""
 
 import csv
 import gzip
@@ -35,19 +35,19 @@ _LONGEST = 2**24  # characters of a line, and of a field: an open quote or a bin
 def text_rows(
     path: Optional[Path], kind: Optional[str], columns: tuple[str, ...], delimiter: Optional[str] = None
 ) -> Iterator[Texts]:
-    """The texts of each row, in order. The first is read, and so the header checked, before this returns.
+    """Yield the texts of each row, in order. The first row is read before this returns, so that the header is checked.
 
     Args:
         path: None for standard input.
-        kind: one of FORMATS; None for that of the file's ending. What has none, such as standard input, is taken for
-            JSON lines if its first line begins with a brace, for a table if that line names the columns, else for
-            plain text, and a line says so.
+        kind: one of FORMATS; None for that of the file's ending. Input without an ending, such as standard input,
+            is read as JSON lines if its first line begins with a brace, as a table if that line names the columns,
+            and else as plain text; a note names the format.
         columns: the names of the text columns. Plain text has them in this order, between tabs, without a header.
         delimiter: joins the columns of a row to one text.
 
     Raises:
-        UsageError: also while it is read, for what cannot be opened, is not of its format, has no rows, lacks a column
-            or a text, naming the line.
+        UsageError: also while it is read, if the input cannot be opened, is not of its format, has no rows, or lacks
+            a column or a text, naming the line.
     """
     source = "standard input" if path is None else f"--input {path}"
     lines = _lines(_opened(path, source), source)
@@ -99,12 +99,12 @@ def _opened(path: Optional[Path], source: str) -> BinaryIO:
     try:
         file = open(path, "rb")
         return gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
-    except (OSError, ValueError) as error:  # ValueError: of a NUL character
+    except (OSError, ValueError) as error:  # ValueError: the path has a NUL character
         raise UsageError(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _lines(file: BinaryIO, source: str) -> Iterator[str]:
-    """The lines with their ends; a lone carriage return is one too, as old editors write it."""
+    """Yield the lines with their ends; a lone carriage return, which old editors write, ends a line too."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     for number in itertools.count(1):
         try:
@@ -195,7 +195,7 @@ def _checked(
 
 
 def _is_whole(text: str) -> bool:
-    """Whether it has no half of a surrogate pair, which also stands for a byte that was no UTF-8."""
+    """Whether it has no half of a surrogate pair; bytes that are no UTF-8 become such halves too."""
     if text.isascii():
         return True
     try:
