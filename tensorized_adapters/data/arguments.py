@@ -39,7 +39,8 @@ class DataTrainingArguments:
 
     task_name: Optional[str] = field(default=None, metadata={"help": f"GLUE task: {', '.join(TASKS)}."})
     glue_path: str = field(
-        default="nyu-mll/glue", metadata={"help": "Hub id of GLUE, or a local folder of the same layout."}
+        default="nyu-mll/glue",
+        metadata={"help": "Hub id of GLUE, or a local folder of its layout or that of GLUE's server."},
     )
     dataset_name: Optional[str] = field(default=None, metadata={"help": "Any other data set: hub id or local folder."})
     dataset_config_name: Optional[str] = field(default=None, metadata={"help": "Configuration of --dataset_name."})

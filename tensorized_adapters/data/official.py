@@ -3,11 +3,17 @@
 QNLI, RTE, SST-2 and WNLI have the same names in both.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
 
-from datasets import Dataset
+if TYPE_CHECKING:  # `datasets` takes a second to import
+    from datasets import Dataset
 
+_FOLDERS = {"cola": "CoLA", "sst2": "SST-2", "stsb": "STS-B"}  # the others are the task in capitals
 _COLUMNS = {
     "mnli": {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
     "mrpc": {"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"},
@@ -15,6 +21,14 @@ _COLUMNS = {
     "stsb": {"score": "label"},
 }
 _COLA = ("source", "label", "judgement", "sentence")
+
+
+def official_file(folder: Path, task: str, split: str) -> Optional[Path]:
+    """The file of a split in a folder as GLUE's server offers it, such as MRPC/dev.tsv; None for another folder."""
+    own = folder / _FOLDERS.get(task, task.upper())
+    if (folder / "README.md").exists() or not own.is_dir():  # a card gives the layout of the hub
+        return None
+    return own / f"{split.replace('validation', 'dev')}.tsv"
 
 
 def with_header(lines: Iterable[str], task: str, source: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Optional
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
+from .official import official_file
 
 if TYPE_CHECKING:  # `datasets` takes a second to import, which a command line with data files need not wait for
     from datasets import Dataset, DatasetBuilder
@@ -25,6 +26,15 @@ class Place:
     name: str
     config: Optional[str]
     folder: Optional[Path]
+
+    def official_file(self, split: str) -> Optional[Path]:
+        """The file of a split if this is a folder of GLUE's own TSV files; raises UsageError if it is missing."""
+        if self.folder is None or self.flag != "--glue_path":
+            return None
+        path = official_file(self.folder, self.config, split)
+        if path is not None and not path.is_file():
+            raise UsageError(f"{self} has no file {path.relative_to(self.folder)}")
+        return path
 
     def __str__(self) -> str:
         return f"{self.flag} {self.name}" + (f" ({self.config})" if self.config else "")
@@ -76,6 +86,8 @@ def read_split(place: Place, split: str) -> Dataset:
 
     from .readers import read_file
 
+    if path := place.official_file(split):
+        return read_file(str(path), f"{place}, {path.name}", place.config)
     with builder_of(place, split) as builder:
         if _is_plain_table(builder):  # pandas would drop rows, and take the words "None" and "NA" for missing values
             paths = map(Path, builder.config.data_files[split])

@@ -67,6 +67,9 @@ def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, 
     }
     if place.folder is None:
         return {role: [] for role in splits}
+    official = {role: [place.official_file(name) for name in names] for role, names in splits.items()}
+    if all(path is not None for found in official.values() for path in found):
+        return official
     with refusing(place), builder_of(place) as builder:
         files = builder.config.data_files or {}
         check_splits([split for names in splits.values() for split in names], files, place)
