@@ -60,13 +60,13 @@ def load_data(
     """Load and check what is ``wanted`` of "train", "evaluation" and "prediction".
 
     Args:
-        arguments: where the data is; truncation by ``max_*_samples`` happens after all checks.
+        arguments: the flags; ``max_*_samples`` cut the data after all checks.
         wanted: the parts that this run uses.
-        saved: the config record of a saved adapter, to whose labels the data must keep.
-        seed: draws the order of a training set that is shuffled.
+        saved: the config record of a saved adapter, whose labels the data must have.
+        seed: draws the order of a shuffled training set, and the part that is held out.
 
     Raises:
-        UsageError: data that is missing, empty, unlabelled, one-sided or inconsistent, naming the file or flag.
+        UsageError: if data is missing, empty, unlabelled, of one class or inconsistent, naming the file or flag.
     """
     quieten_datasets()
     named = TASKS.get(arguments.task_name or "")
