@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..config import METHOD_FIELDS
-from ..data.arguments import FILE_FLAGS
+from ..data.arguments import FILE_ENDINGS, FILE_FLAGS, ending_of
 from ..errors import UsageError, need
 from ..runtime.distributed import local_world_size, world_size
 from .flags import Arguments, GlueTrainingArguments
@@ -16,7 +16,8 @@ from .trainer_fields import check_ranges, check_trainer_flags
 # Flags that are not TrainingArguments': names, what a value must be, and whether a value is that.
 RANGES = (
     (
-        "max_seq_length max_train_samples max_eval_samples max_predict_samples target_params max_train_metric_samples",
+        "max_seq_length max_train_samples max_eval_samples max_predict_samples target_params max_train_metric_samples "
+        "preprocessing_num_workers",
         "above 0",
         lambda value: value > 0,
     ),
@@ -145,16 +146,17 @@ def _check_packages(arguments: Arguments) -> None:
 def _check_data_files(arguments: Arguments) -> None:
     files = _data_files(arguments)
     for action, name in zip(("do_train", "do_eval", "do_predict"), FILE_FLAGS):
-        if files and getattr(arguments.training, action) and name not in files:
-            raise UsageError(f"--{action} needs --{name} when data comes from files")
+        needed = "train_file" if name == "validation_file" and arguments.data.validation_fraction else name
+        if files and getattr(arguments.training, action) and needed not in files:
+            raise UsageError(f"--{action} needs --{needed} when data comes from files")
         if name in files:
             _check_file(name, files[name])
 
 
 def _check_file(name: str, value: str) -> None:
     path = Path(value)
-    if path.suffix not in (".csv", ".tsv", ".json", ".jsonl"):
-        raise UsageError(f"--{name} {value} must end in .csv, .tsv, .json or .jsonl")
+    if ending_of(value) not in FILE_ENDINGS:
+        raise UsageError(f"--{name} {value} must end in .csv, .tsv, .json or .jsonl, or in one of these and .gz")
     try:
         if path.exists() and not path.is_file():  # to open a pipe would wait, and a device may never end
             raise UsageError(f"--{name} {value} is no regular file; write the data to one")

@@ -5,7 +5,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.special import logit
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -79,7 +81,7 @@ def load_model(
     config.num_labels = len(names)
     config.id2label = dict(enumerate(names))
     config.label2id = {name: i for i, name in enumerate(names)}
-    config.problem_type = "regression" if task.labels is None else "single_label_classification"
+    config.problem_type = task.problem_type
     model, info = _loaded(
         AutoModelForSequenceClassification,
         arguments.model_name_or_path,
@@ -103,7 +105,8 @@ def load_model(
 
 @torch.no_grad()
 def set_label_prior_(model: PreTrainedModel, labels: list, new: set[str]) -> bool:
-    """Start the classifier's bias at the labels' mean (regression) or at their log frequency (classes).
+    """Start the classifier's bias at the labels' mean (regression) or at their log frequency (classes),
+    or at the log odds of each label (several labels a text).
 
     Only if it is among the ``new`` parameters: a head that came trained with the checkpoint keeps its bias.
 
@@ -120,6 +123,9 @@ def set_label_prior_(model: PreTrainedModel, labels: list, new: set[str]) -> boo
     ]
     if model.config.problem_type == "regression":
         prior = [sum(labels) / len(labels)]
+    elif model.config.problem_type == "multi_label_classification":
+        counts = np.asarray(labels[:]).sum(axis=0).clip(0.5, len(labels) - 0.5)
+        prior = logit(counts / len(labels)).tolist()
     else:
         counts = Counter(labels)
         prior = [math.log(counts.get(i, 0.5) / len(labels)) for i in range(model.config.num_labels)]

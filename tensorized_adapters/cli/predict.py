@@ -47,7 +47,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
     adapter = pinned(arguments.adapter_path)
     columns = text_columns(read_config(adapter), arguments.text_columns, adapter)
-    rows = text_rows(path, arguments.format, columns)
+    rows = text_rows(path, arguments.format, columns.texts, columns.delimiter)
 
     from tqdm import tqdm
 
@@ -59,7 +59,7 @@ def predict(arguments: argparse.Namespace) -> None:
     pipeline = load_pipeline(adapter, arguments.model_name_or_path, arguments.tokenizer_name, arguments.max_seq_length)
     try:
         with (
-            open_output(arguments.output, pipeline.model.config) as output,
+            open_output(arguments.output, pipeline.model.config, pipeline.label_separator) as output,
             tqdm(unit=" rows", disable=None) as bar,  # on a terminal alone
         ):
             for values in predicted(pipeline, rows, arguments.batch_size, bar.update):

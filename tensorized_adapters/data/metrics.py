@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
+from . import multi_label
 from .tasks import Task
 
 _DESCRIPTION = "The metrics of the GLUE benchmark (Wang et al. 2019, https://arxiv.org/abs/1804.07461)."
@@ -50,6 +51,8 @@ class GlueMetric(evaluate.Metric):
 
     def _info(self) -> evaluate.MetricInfo:
         kind = datasets.Value("float64" if self.task.labels is None else "int64")
+        if self.task.multi_label:
+            kind = datasets.Sequence(datasets.Value("float32"))
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation="",
@@ -59,6 +62,8 @@ class GlueMetric(evaluate.Metric):
 
     def _compute(self, predictions, references) -> dict[str, float]:
         predictions, references = np.asarray(predictions), np.asarray(references)
+        if self.task.multi_label:
+            return multi_label.measured(predictions, references)
         values = {name: _METRICS[name](predictions, references) for name in self.task.metrics}
         if len(values) > 1:
             values["combined_score"] = float(np.mean(list(values.values())))
@@ -66,5 +71,8 @@ class GlueMetric(evaluate.Metric):
 
 
 def predictions_of(logits: np.ndarray, task: Task) -> np.ndarray:
-    """Label ids (argmax) for classification, scores for regression; one an example."""
+    """Label ids (argmax) for classification, scores for regression; one an example. For several labels a text 0 or 1
+    for each label: 1 for a probability above 0.5, which is a logit above 0."""
+    if task.multi_label:
+        return (logits > 0).astype(np.int64)
     return np.squeeze(logits, axis=-1).astype(np.float64) if task.labels is None else np.argmax(logits, axis=-1)

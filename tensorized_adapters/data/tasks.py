@@ -6,9 +6,9 @@ from typing import Optional
 
 @dataclass(frozen=True)
 class Task:
-    """What distinguishes one task from another.
+    """A task's columns, labels, metrics and splits.
 
-    ``labels`` is None for regression. ``primary`` is the metric that tables give and by which the best epoch is named.
+    ``labels`` is None for regression. ``primary`` is the metric of the tables and of the best epoch.
     ``evaluation`` and ``prediction`` map a suffix of metric names, or a file name, to a split of the data set.
     ``diagnostics`` maps a file name to another configuration of the data set, whose test split is predicted too.
     """
@@ -21,6 +21,25 @@ class Task:
     prediction: tuple[tuple[str, str], ...] = ()
     diagnostics: tuple[tuple[str, str], ...] = ()
     writes_label_names: bool = False  # the submission file holds names rather than numbers
+    delimiter: Optional[str] = None  # joins the columns of ``texts`` to one text; None for one text or a pair
+    label_separator: Optional[str] = None  # joins the names where a text has several labels; None for one label a text
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a text may have several labels, or none."""
+        return self.label_separator is not None
+
+    @property
+    def problem_type(self) -> str:
+        """What the configuration of a model calls it, by which Transformers chooses the loss."""
+        if self.multi_label:
+            return "multi_label_classification"
+        return "regression" if self.labels is None else "single_label_classification"
+
+    @property
+    def inputs(self) -> int:
+        """The number of texts that the tokenizer gets for an example: 1, or 2 for a pair."""
+        return len(self.texts) if self.delimiter is None else 1
 
     @property
     def prediction_sets(self) -> tuple[tuple[str, str], ...]:
@@ -72,9 +91,20 @@ TASKS: dict[str, Task] = {
 }
 
 
-def other_task(texts: tuple[str, ...], labels: Optional[tuple[str, ...]]) -> Task:
-    """A data set that is not one of the nine: accuracy (and F1 where there are two classes), or the correlations."""
+def other_task(
+    texts: tuple[str, ...],
+    labels: Optional[tuple[str, ...]],
+    delimiter: Optional[str] = None,
+    label_separator: Optional[str] = None,
+) -> Task:
+    """A data set that is not one of the nine.
+
+    Its metrics are accuracy (and F1 for two classes), the correlations for scores, and F1 for several labels a text.
+    """
+    own = {"prediction": (("predictions", "test"),), "delimiter": delimiter, "label_separator": label_separator}
     if labels is None:
-        return Task(texts, None, ("pearson", "spearmanr"), "combined_score", prediction=(("predictions", "test"),))
+        return Task(texts, None, ("pearson", "spearmanr"), "combined_score", **own)
+    if label_separator is not None:
+        return Task(texts, labels, ("f1_micro", "f1_macro"), "f1_micro", writes_label_names=True, **own)
     metrics = ("accuracy", "f1") if len(labels) == 2 else ("accuracy",)
-    return Task(texts, labels, metrics, "accuracy", prediction=(("predictions", "test"),), writes_label_names=True)
+    return Task(texts, labels, metrics, "accuracy", writes_label_names=True, **own)

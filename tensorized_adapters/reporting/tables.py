@@ -11,6 +11,7 @@ from .results import Results
 
 METRICS = {
     "f1": "F1",
+    "f1_micro": "micro F1",
     "accuracy": "accuracy",
     "matthews_correlation": "Matthews correlation",
     "combined_score": "mean of Pearson and Spearman",

@@ -11,6 +11,7 @@ from transformers import EvalPrediction, Trainer
 from ..data.encoding import longest_first
 from ..data.loading import Data
 from ..data.metrics import GlueMetric, predictions_of
+from ..data.multi_label import joined_names
 from ..data.tasks import Task
 from ..errors import quoted
 from ..runtime.distributed import is_main_process
@@ -88,7 +89,7 @@ def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
     predictions = predictions_of(logits, task)
     if task.labels is None or len(predictions) < 2 or (predictions != predictions[0]).any():
         return None
-    name = task.labels[int(predictions[0])]
+    name = joined_names(predictions[0], task) if task.multi_label else task.labels[int(predictions[0])]
     print(f"note: all {len(predictions):,} evaluated examples were predicted as {quoted(name)}: a constant's score")
     return name
 

@@ -16,8 +16,8 @@ from ..training.checkpoints import ADAPTER_FOLDER
 def notes_for_card(arguments: Arguments, data: Data) -> dict[str, Any]:
     """What the adapter's folder keeps about its training: the task, the data's columns, the seed, the tokenizer."""
     name = arguments.data.task_name or arguments.data.dataset_name or arguments.data.train_file or "files"
-    notes = {"task": name, "texts": list(data.task.texts), "label": data.label}
-    notes |= {"seed": arguments.training.seed, "max_seq_length": arguments.data.max_seq_length}
+    notes = {"task": name, **data.notes, "seed": arguments.training.seed}
+    notes |= {"max_seq_length": arguments.data.max_seq_length}
     if arguments.model.tokenizer_name:
         notes["tokenizer"] = arguments.model.tokenizer_name
     return notes
@@ -40,7 +40,7 @@ def training_of(arguments: DataTrainingArguments, task: Task, metrics: dict[str,
     }
     measured = {split: found for split, found in measured.items() if found}
     if arguments.train_file:
-        file = arguments.validation_file if measured else arguments.train_file
+        file = (arguments.validation_file if measured else None) or arguments.train_file
         return Training(Path(file).name, metrics=measured, command=command)
     source = arguments.dataset_name or arguments.glue_path
     config = arguments.dataset_config_name if arguments.dataset_name else arguments.task_name

@@ -1,8 +1,6 @@
 """The record of a run (run.json), its results, and the tables on the terminal."""
 
-import csv
 import importlib.metadata
-import io
 import os
 import platform
 import shlex
@@ -15,13 +13,14 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from rich.table import Table
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from .. import PROGRAM, __version__
 from ..adaptation.parameters import GROUPS
 from ..data.metrics import predictions_of
+from ..data.multi_label import joined_names
 from ..data.tasks import Task
-from ..runtime.files import write_aside
+from ..runtime.files import tsv_of, write_aside
 from ..saving import ADAPTER_FILES
 from ..training.trainer import AdapterTrainer
 
@@ -92,22 +91,28 @@ def size_of_adapter(folder: Path) -> int:
 
 def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
     """GLUE's submission format: ``index<TAB>prediction`` in file order, label names where GLUE wants them."""
-    write_aside(path, _tsv(["index", "prediction"], enumerate(_names(predictions, task, task.writes_label_names))))
+    write_aside(
+        path, tsv_of([("index", "prediction"), *enumerate(_names(predictions, task, task.writes_label_names))])
+    )
 
 
 def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, task: Task) -> None:
     """Write ``index, label, prediction`` in file order, from which the evaluation's metrics were computed.
 
-    Classes also get their names and the probability of the predicted one.
+    Classes also have their names and the probability of the predicted one. Several labels a text are given by their
+    names, with the probability of each label.
     """
     predictions = predictions_of(logits, task)
     header = ["index", "label", "prediction"]
     columns = [_names(values, task, False) for values in (references, predictions)]
-    if task.labels is not None:
+    if task.multi_label:
+        header += [f"probability_of_{name}" for name in task.labels]
+        columns += [[f"{value:.6g}" for value in of_label] for of_label in expit(logits.astype(np.float64)).T]
+    elif task.labels is not None:
         header += ["label_name", "predicted_name", "probability"]
         columns += [_names(values, task, True) for values in (references, predictions)]
         columns.append([f"{value:.6g}" for value in softmax(logits.astype(np.float64), axis=1).max(axis=1)])
-    write_aside(path, _tsv(header, ((i, *row) for i, row in enumerate(zip(*columns)))))
+    write_aside(path, tsv_of([header, *((i, *row) for i, row in enumerate(zip(*columns)))]))
 
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
@@ -168,15 +173,9 @@ def _share(count: int, total: int) -> tuple[str, str]:
 def _names(values: np.ndarray, task: Task, as_names: bool) -> list[Any]:
     if task.labels is None:
         return [float(value) for value in values]
+    if task.multi_label:
+        return [joined_names(value, task) for value in values]
     return [task.labels[int(value)] if as_names else int(value) for value in values]
-
-
-def _tsv(header: list[str], rows: Iterable[tuple]) -> bytes:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue().encode()
 
 
 def _git_state() -> Optional[dict[str, Any]]:

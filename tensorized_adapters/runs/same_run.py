@@ -26,7 +26,7 @@ _WITHOUT_EFFECT = (
     "output_dir overwrite_output_dir resume_from_checkpoint cache_dir token overwrite_cache report_to "
     "run_name project disable_tqdm debug skip_memory_metrics log_ logging_ trackio_ hub_ push_to_hub "
     "dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor ddp_ "
-    "prefix_cache_dir measure_contribution "
+    "prefix_cache_dir measure_contribution preprocessing_num_workers "
     "save_on_each_node save_total_limit eval_accumulation_steps torch_empty_cache_steps local_rank _n_gpu cpu_threads"
 ).split()
 
@@ -86,6 +86,7 @@ def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
         plain["use_cpu"] = False  # set on machines without a GPU, but the same command is the same run on any machine
     plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)
     plain.setdefault("new_head", False)
+    plain.setdefault("do_regression", False)
     if not plain.get("shuffle_train_dataset"):
         plain.pop("shuffle_train_dataset", None)  # earlier records do not have it, and their runs took the first rows
     if plain.get("processes") == 1:

@@ -38,6 +38,10 @@ def check_training(
             "--label_smoothing_factor is for classes, and these labels are scores; leave it out",
         ),
         (
+            task.multi_label and training.label_smoothing_factor,
+            "--label_smoothing_factor is for one class a text, and a text has several; leave it out",
+        ),
+        (
             training.dataloader_drop_last and data.train and len(data.train) < step,
             "--dataloader_drop_last leaves no step: the training set is smaller than the batch of one",
         ),

@@ -1,14 +1,16 @@
 """Reading and writing files: atomic writes, checksums, and reading JSON that may be damaged."""
 
 import contextlib
+import csv
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
@@ -85,6 +87,13 @@ def remove_empty(folders: list[Path]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_aside(path, (json.dumps(value, indent=2, default=str) + "\n").encode())
+
+
+def tsv_of(rows: Iterable[Iterable[Any]]) -> bytes:
+    """The rows as tab-separated lines in UTF-8; fields with tabs, quotes or line ends are quoted."""
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows(rows)
+    return buffer.getvalue().encode()
 
 
 def sha256_of(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Loading from folders and files, labels, and metrics against scikit-learn and SciPy."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -133,9 +134,10 @@ def test_tokens_are_made_anew_and_leave_no_file_that_could_be_damaged(base, tmp_
     data = load_data(arguments, {"train"})
     tokenizer = AutoTokenizer.from_pretrained(base)
     files = set(Path(datasets.config.HF_DATASETS_CACHE).rglob("*"))
-    sets = [tokenize(data.train, data.task, tokenizer, arguments, 8) for _ in range(2)]
+    several = dataclasses.replace(arguments, preprocessing_num_workers=2)
+    sets = [tokenize(data.train, data.task, tokenizer, given, 8) for given in (arguments, arguments, several)]
     assert files == set(Path(datasets.config.HF_DATASETS_CACHE).rglob("*"))
-    assert not sets[0].cache_files and sets[0][:] == sets[1][:]
+    assert not sets[0].cache_files and sets[0][:] == sets[1][:] == sets[2][:]
     texts = (data.train["sentence1"][:], data.train["sentence2"][:])
     assert sets[0]["input_ids"][:] == tokenizer(*texts, max_length=8, truncation=True)["input_ids"]
 

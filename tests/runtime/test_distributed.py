@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import argv, assert_equal_runs, record_of, refused, save_base_of, tensors_of
+from helpers import argv, assert_equal_runs, pairs, record_of, refused, save_base_of, tensors_of
 
 import run_glue_tensorized
 from run_glue_tensorized import main
@@ -36,7 +36,7 @@ METHODS = {
 METHODS["compiled"] = METHODS["diff_pruning"] | {"torch_compile": True, "torch_compile_backend": "eager"}
 ARCHITECTURES = ["albert", "modernbert", "gpt2", "llama"]  # a few of different making
 # In each of two processes, where one has 8 examples a step.
-SHARES = dict.fromkeys([*METHODS, *ARCHITECTURES], {"per_device_train_batch_size": 4})
+SHARES = dict.fromkeys([*METHODS, *ARCHITECTURES, "several labels"], {"per_device_train_batch_size": 4})
 SHARES["accumulated"] = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
 
 
@@ -129,6 +129,12 @@ def test_two_processes_train_what_one_does(flags, still_base, tmp_path, request)
     cases["prefix"]["prefix_cache_dir"] = tmp_path / "cache"
     for name in ARCHITECTURES:
         cases[name] = cases["cp"] | {"model_name_or_path": without_dropout(save_base_of(tmp_path / "of" / name, name))}
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        "text,label\n" + "".join(f"{a},{' '.join(set(a.split()) & {'cat', 'dog'})}\n" for a, *_ in pairs(48, 1))
+    )
+    of_files = {"task_name": None, "train_file": labels, "validation_file": labels, "label_separator": " "}
+    cases["several labels"] = cases["cp"] | of_files
     commands = [argv(case | SHARES[name], output_dir=tmp_path / name) for name, case in cases.items()]
     codes, _, error = in_two_processes(tmp_path, *commands)
     assert codes == [0, 0], error
