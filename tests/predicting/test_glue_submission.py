@@ -11,6 +11,7 @@ from tensorized_adapters.cli import glue_submission
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.predicting.glue_submission import SIZES
 from tensorized_adapters.runs.record import write_predictions
+from tensorized_adapters.runtime import exits
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "glue_submission.md"
 
@@ -67,7 +68,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, cap
         ("a", "--output", "no/such/folder.zip"): "--output no/such/folder.zip cannot be written",
     }.items():
         output = () if "--output" in words else ("--output", "new.zip")
-        assert glue_submission.main([*words, *output]) == 2
+        assert exits.run(glue_submission.main, [*words, *output]) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and message in error and error.count("\n") == 1, error
     assert not Path("new.zip").exists() and Path("taken.zip").read_text() == "kept"
