@@ -83,6 +83,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.backbone.parts import skeleton
     from tensorized_adapters.data import encoding
     from tensorized_adapters.data.loading import load_data
+    from tensorized_adapters.data.metric_names import with_metrics
     from tensorized_adapters.methods.registry import method_of
     from tensorized_adapters.runs.contribution import Contribution
     from tensorized_adapters.runs.evaluation import evaluate, metric_function, predict, prediction_files, train_metrics
@@ -118,9 +119,9 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         run.now("reading the data")
         saved = None if run_args.new_head else arguments.saved
         data = load_data(data_args, used_roles(training_args), saved, training_args.seed)
-        task = data.task
+        task = with_metrics(data.task, run_args.metric_name, training_args.metric_for_best_model)
         encoding.check_tokenizer(tokenizer, data, data_args)
-        check_training(arguments, data, tokenizer, without_weights)
+        check_training(arguments, data, task, tokenizer, without_weights)
 
         # Pre-trained model
         run.now("loading the model")
@@ -252,10 +253,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     if training_args.do_eval:
         run.now("evaluating")
         for suffix, examples in sets.evaluation.items():
-            found, only = evaluate(trainer, examples, task, run.path, suffix)
-            metrics |= found
-            if only is not None:
-                run.record["one_class"] = run.record.get("one_class", {}) | {f"eval{suffix}": only}
+            measured, found = evaluate(trainer, examples, data.evaluation[suffix], task, run.path, suffix)
+            metrics |= measured
+            for name, value in found.items():
+                run.record[name] = run.record.get(name, {}) | {f"eval{suffix}": value}
     if training_args.do_train:
         trained = training_of(data_args, task, metrics, run.record["command"])
         if is_first():

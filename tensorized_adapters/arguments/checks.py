@@ -10,18 +10,20 @@ from ..data.arguments import FILE_FLAGS
 from ..errors import UsageError, need
 from ..runtime.distributed import count, local_count
 from .flags import Arguments
+from .selection import check_selection
 from .trainer_fields import check_ranges, check_trainer_flags
 
 # Of the flags that are not TrainingArguments': what their values must be, and whether one is.
 RANGES = (
     (
-        "max_seq_length max_train_samples max_eval_samples max_predict_samples target_params max_train_metric_samples",
+        "max_seq_length max_train_samples max_eval_samples max_predict_samples target_params max_train_metric_samples "
+        "early_stopping_patience",
         "above 0",
         lambda value: value > 0,
     ),
     ("cpu_threads", "above 0 and at most 1024", lambda value: 0 < value <= 1024),
     (
-        "layer_norm_learning_rate head_learning_rate",
+        "layer_norm_learning_rate head_learning_rate early_stopping_threshold",
         "at least 0",
         lambda value: 0 <= value,
     ),
@@ -67,8 +69,7 @@ def check_together(arguments: Arguments) -> None:
         absent = sorted(set(training.report_to) - set(get_available_reporting_integrations()))
         if absent:
             raise UsageError(f"--report_to {absent[0]} is not installed here; install it or leave the flag out")
-    if training.save_strategy == "best" and not training.metric_for_best_model:
-        raise UsageError("--save_strategy best needs --metric_for_best_model")
+    check_selection(arguments)
     if "prefix_cache_dir" in arguments.given and not (
         arguments.run.cache_frozen_prefix and arguments.run.prefix_cache_dir
     ):

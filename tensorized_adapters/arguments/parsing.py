@@ -29,6 +29,7 @@ from .config_files import flags_of_json
 from .flags import Arguments, GlueTrainingArguments, RunArguments
 from .help import print_help
 from .old_flags import DroppedArguments, settle_warmup
+from .selection import resolve_metrics, selection_defaults
 from .trainer_fields import UNSUPPORTED
 
 GROUPS = (AdapterConfig, ModelArguments, DataTrainingArguments, RunArguments, GlueTrainingArguments, DroppedArguments)
@@ -64,6 +65,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
     settle_warmup(given)
     try:
         check_values(given)
+        resolve_metrics(given)
     except UsageError as error:  # which names a flag as it is spelled today
         raise UsageError("; ".join([str(error), *notes])) from None
     config, saved = _adapter_config(given)
@@ -147,6 +149,7 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
         defaults["eval_steps"] = given.get("logging_steps", 500)  # as the Trainer's own defaults have it
     if given.get("do_eval") and given.get("do_train"):
         defaults["eval_strategy"] = "epoch"
+    defaults |= selection_defaults(given)
     if (given.get("bf16") or given.get("bf16_full_eval")) and not torch.cuda.is_available():
         defaults["use_cpu"] = True  # TrainingArguments refuses bfloat16 on CPU unless it is asked for in so many words
     if count() > 1 and not torch.accelerator.is_available():

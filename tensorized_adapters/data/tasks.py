@@ -9,6 +9,7 @@ class Task:
     """What distinguishes one task from another.
 
     ``labels`` is None for regression. ``primary`` is the metric that tables give and by which the best epoch is named.
+    ``metrics`` are the benchmark's own, and ``chosen`` are those that a user named, which have no part in the mean.
     ``evaluation`` and ``prediction`` map a suffix of metric names, or a file name, to a split of the data set.
     """
 
@@ -19,6 +20,12 @@ class Task:
     evaluation: tuple[tuple[str, str], ...] = (("", "validation"),)
     prediction: tuple[tuple[str, str], ...] = ()
     writes_label_names: bool = False  # the submission file holds names rather than numbers
+    chosen: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The names of all that is measured; ``combined_score`` is the mean of several ``metrics``."""
+        return (*self.metrics, *self.chosen, *(("combined_score",) if len(self.metrics) > 1 else ()))
 
 
 _PAIR = ("sentence1", "sentence2")

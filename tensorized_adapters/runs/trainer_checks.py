@@ -10,6 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..arguments.flags import Arguments
 from ..data.loading import Data
+from ..data.metric_names import OF_PROBABILITIES, suiting
+from ..data.tasks import Task
 from ..errors import UsageError
 
 # What the Trainer's messages speak of, and the flags that it comes from.
@@ -20,18 +22,23 @@ _ABOUT = (
 
 
 def check_training(
-    arguments: Arguments, data: Data, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
+    arguments: Arguments, data: Data, task: Task, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
 ) -> None:
-    """Refuse training arguments that do not suit the data, the tokenizer or the model (which may be without weights).
+    """Refuse training arguments that do not suit the data, the task as it is measured, the tokenizer or the model
+    (which may be without weights).
 
     Raises:
         UsageError: naming the flag.
     """
-    training, task = arguments.training, data.task
-    metrics = {"loss", *task.metrics, *(("combined_score",) if len(task.metrics) > 1 else ())}
+    training = arguments.training
+    metrics = {"loss", *task.measured, *suiting(task.labels)}
     metric = training.metric_for_best_model
     if metric is not None and metric.removeprefix("eval_") not in metrics:
         raise UsageError(f"--metric_for_best_model {metric} is unknown here; known: {', '.join(sorted(metrics))}")
+    examples = next(iter(data.evaluation.values()), None)
+    if metric is not None and metric.removeprefix("eval_") in OF_PROBABILITIES and examples is not None:
+        if len(set(examples["label"])) < 2:
+            raise UsageError(f"--metric_for_best_model {metric} needs evaluated examples of two classes; name another")
     if task.labels is None and training.label_smoothing_factor:
         raise UsageError("--label_smoothing_factor is for classes, and these labels are scores; leave it out")
     step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
