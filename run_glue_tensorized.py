@@ -82,6 +82,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.backbone import loading, trained_heads
     from tensorized_adapters.backbone.parts import skeleton
     from tensorized_adapters.data import encoding
+    from tensorized_adapters.data.class_weights import class_weights, imbalance
     from tensorized_adapters.data.loading import load_data
     from tensorized_adapters.data.metric_names import with_metrics
     from tensorized_adapters.methods.registry import method_of
@@ -101,6 +102,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.training.collapse import loss_of_best_constant
     from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
     from tensorized_adapters.training.dropout import use_cheap_dropout
+    from tensorized_adapters.training.early_stopping import EarlyStopping
     from tensorized_adapters.training.frozen_prefix import FrozenPrefix, with_prefix
     from tensorized_adapters.training.trainer import AdapterTrainer
 
@@ -122,6 +124,11 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         task = with_metrics(data.task, run_args.metric_name, training_args.metric_for_best_model)
         encoding.check_tokenizer(tokenizer, data, data_args)
         check_training(arguments, data, task, tokenizer, without_weights)
+        weights = None
+        if run_args.class_weights is not None:
+            weights = class_weights(run_args.class_weights, task.labels, data.train["label"][:])
+        elif training_args.do_train and task.labels and (line := imbalance(task.labels, data.train["label"][:])):
+            arguments.notes.append(line)
 
         # Pre-trained model
         run.now("loading the model")
@@ -138,7 +145,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
                 arguments.notes.append(line)
             add_adapters(model, adapter_config, newly_initialized)
         if (run_args.new_head or not run_args.adapter_path) and run.resolved["head_start"] == "label_prior":
-            applied = loading.set_label_prior_(model, data.train["label"], newly_initialized)
+            applied = loading.set_label_prior_(model, data.train["label"], newly_initialized, weights)
             if not applied and (newly_initialized or "head_start" in arguments.given):
                 arguments.notes.append("--head_start label_prior: the head has no new bias; it starts as it is")
         use_cheap_dropout(model)
@@ -166,7 +173,11 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         constant_loss = None
         if training_args.do_train:
             classes, smoothing = task.labels and len(task.labels), training_args.label_smoothing_factor
-            constant_loss = loss_of_best_constant(data.train["label"][:], classes, smoothing)
+            constant_loss = loss_of_best_constant(data.train["label"][:], classes, smoothing, weights)
+        callbacks = []
+        if run_args.early_stopping_patience is not None:
+            threshold = run_args.early_stopping_threshold or 0.0
+            callbacks.append(EarlyStopping(run_args.early_stopping_patience, threshold))
         kind = DiffPruningTrainer if adapter_config.method == "diff_pruning" else AdapterTrainer
         with refused_by_the_trainer():
             trainer = kind(
@@ -181,6 +192,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
                 notes=notes,
                 arguments=run.resolved,
                 constant_loss=constant_loss,
+                class_weights=weights,
+                callbacks=callbacks,
             )
             if training_args.do_train:
                 trainer.check_optimizer_and_schedule()
@@ -207,6 +220,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         parameters=count_trained(model),
         learning_rates=run.resolved["learning_rates"],
         files=prediction_files(data),
+        **({"class_weights": dict(zip(task.labels, weights))} if weights else {}),
     )
     if run_args.cache_frozen_prefix:
         run.now("computing the frozen prefix")
@@ -227,6 +241,9 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         run.record["step_losses"] = trainer.losses.values
         if trainer.collapsed_at_step is not None:
             run.record["collapsed_at_step"] = trainer.collapsed_at_step
+        if (step := trainer.stopped_early_at_step) is not None:
+            run.record["stopped_early_at_step"] = step
+            print(f"stopped early at step {step:,} of {trainer.state.max_steps:,}: the metric no longer improves")
         run.now("measuring on the training set")
         metrics |= {
             "epoch": trainer.state.epoch,

@@ -3,6 +3,7 @@ stopping, and what follows from one for another."""
 
 from typing import Any
 
+from ..data.class_weights import check_class_weights
 from ..data.metric_names import OF_CLASSES, OF_SCORES, canonical, check_metrics, lower_is_better, metric_names
 from ..data.tasks import TASKS
 from ..errors import UsageError
@@ -81,5 +82,7 @@ def check_selection(arguments: Arguments) -> None:
         raise UsageError("--early_stopping_threshold needs --early_stopping_patience; give both or neither")
     if run.class_weights is not None and not training.do_train:
         raise UsageError("--class_weights is about training: give --do_train, or leave it out")
+    if run.class_weights is not None:
+        check_class_weights(run.class_weights)
     if run.early_stopping_patience is not None and "metric_for_best_model" not in arguments.given:
         arguments.notes.append("early stopping watches the evaluation's loss; --metric_for_best_model names another")

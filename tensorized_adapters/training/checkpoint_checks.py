@@ -20,6 +20,7 @@ from transformers import TrainerControl, TrainerState
 from ..errors import UsageError, quoted
 from ..runtime.files import open_regular
 from .checkpoints import GRADIENT_NORMS_FILE, STEP_LOSSES_FILE, checkpoint_at, flaw_of_checkpoint
+from .early_stopping import EarlyStopping
 
 STATE_FILE, OPTIMIZER_FILE, SCHEDULER_FILE = "trainer_state.json", "optimizer.pt", "scheduler.pt"
 SCALER_FILE, RANDOM_FILE = "scaler.pt", "rng_state.pth"
@@ -67,7 +68,10 @@ def read_trainer_state(checkpoint: Path, max_steps: int) -> TrainerState:
         refuse(path, "has no log_history")
     if not all(_is_number(n) for entry in history for key, n in entry.items() if key.startswith("eval_")):
         refuse(path, "has an evaluation in its log_history that is not of numbers")
-    if difference := _difference(values["stateful_callbacks"], {"TrainerControl": TrainerControl().state()}):
+    callbacks = {"TrainerControl": TrainerControl().state()}
+    if isinstance(values["stateful_callbacks"], dict) and EarlyStopping.__name__ in values["stateful_callbacks"]:
+        callbacks[EarlyStopping.__name__] = EarlyStopping().state()
+    if difference := _difference(values["stateful_callbacks"], callbacks):
         refuse(path, f"has other stateful_callbacks ({difference})")
     if step > max_steps:
         raise UsageError(
