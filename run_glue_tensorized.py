@@ -10,17 +10,17 @@ from __future__ import annotations
 from tensorized_adapters.runtime import distributed, signals
 
 if __name__ == "__main__":
-    signals.begin()  # before anything that takes its time to import
+    signals.begin()  # before the imports that take seconds
 
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tensorized_adapters.errors import RunFailed, Terminated, UsageError
-from tensorized_adapters.runtime.exits import tell, unexpected
+from tensorized_adapters.errors import Terminated
+from tensorized_adapters.runtime import exits
 
-# Before the libraries that read it. Tokenisation is short; its threads would only make forks warn.
+# Set before the libraries that read it. Tokenisation is short; its threads would only make forks warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 if TYPE_CHECKING:
@@ -29,53 +29,53 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    """Run the job; returns the exit code."""
+    """Run the job; returns the exit code, after one line on stderr if it is not 0."""
+    return exits.run(run_job, argv)
+
+
+def run_job(argv: list[str]) -> int:
+    """Parse the command line, open the run's folder, run, print the results and upload them."""
+    distributed.check_launch()
+    distributed.silence_other_processes()
+    # Imported step by step, so that a misspelled flag is refused before Trainer, datasets and evaluate are imported.
+    _announce("importing PyTorch", argv)
+    import torch  # noqa: F401 - takes longest
+
+    _announce("importing Transformers", argv)
+    from transformers.utils import logging
+
+    from tensorized_adapters.arguments.parsing import parse_arguments
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # of loading weights; training keeps its own
+    arguments = parse_arguments(argv)
+    _announce("importing the Trainer", argv)
+    from tensorized_adapters.runs.run import open_run
+
     try:
-        distributed.check_launch()
-        distributed.be_quiet()
-        # Imported step by step: a typo in a flag does not wait for Trainer, datasets and evaluate.
-        _announce("importing PyTorch", argv)
-        import torch  # noqa: F401 - takes longest
-
-        _announce("importing Transformers", argv)
-        from tensorized_adapters.arguments.parsing import parse_arguments
-
-        arguments = parse_arguments(argv)
-        _announce("importing the Trainer", argv)
-        from tensorized_adapters.runs.run import open_run
-
         with open_run(arguments) as run:
             if not run.finished:
                 run_glue(arguments, run, [Path(__file__).name, *argv])
-        run.print_results()
-        if arguments.training.push_to_hub and distributed.is_first():
-            from tensorized_adapters.runs.push_to_hub import share
+    except (KeyboardInterrupt, Terminated) as error:
+        raise type(error)("the same command goes on from the newest checkpoint, if there is one") from error
+    run.print_results()
+    if arguments.training.push_to_hub and distributed.is_main_process():
+        from tensorized_adapters.runs.push_to_hub import share
 
-            share(arguments.training)
-        return 0
-    except UsageError as error:
-        return tell("error", error, 2, error)
-    except OSError as error:  # of a path that cannot even be looked at; those of a run are RunFailed
-        return tell("error", f"{error.filename or 'a file'}: {error.strerror or error}", 2)
-    except RunFailed as error:
-        return tell("failed", error, 1, error)
-    except KeyboardInterrupt as error:
-        return tell("interrupted", "the same command goes on from the newest checkpoint, if there is one", 130, error)
-    except Terminated as error:
-        return tell("terminated", "the same command goes on from the newest checkpoint, if there is one", 143, error)
-    except Exception as error:  # before the run was open, or of its last words
-        return tell("failed", unexpected(error), 1)
+        share(arguments.training)
+    return 0
 
 
 def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     """Everything from the seed to the predictions, in the order of Hugging Face's run_glue.
 
     Args:
-        arguments: checked.
-        run: its folder, held by this process. Whatever can be refused is refused before ``run.begin`` writes there.
+        arguments: checked and complete.
+        run: its folder, held by this process. All refusals come before ``run.begin``, the first to write there.
         argv: the command, for the record.
     """
     import torch
+    from accelerate import PartialState
     from transformers import DataCollatorWithPadding, default_data_collator, set_seed
 
     from tensorized_adapters.adaptation.parameters import count_trained
@@ -88,13 +88,13 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.methods.registry import method_of
     from tensorized_adapters.runs.contribution import Contribution
     from tensorized_adapters.runs.evaluation import evaluate, metric_function, predict, prediction_files, train_metrics
-    from tensorized_adapters.runs.push_to_hub import check_sharing, training_of
-    from tensorized_adapters.runs.record import best_of, history_of, size_of_adapter
+    from tensorized_adapters.runs.push_to_hub import check_sharing, notes_for_card, training_of
+    from tensorized_adapters.runs.record import sample_of_train_metrics, size_of_adapter, trained_fields
+    from tensorized_adapters.runs.resuming import check_checkpoint
     from tensorized_adapters.runs.same_run import used_roles
     from tensorized_adapters.runs.trainer_checks import check_training, refused_by_the_trainer, usable_cache_folder
-    from tensorized_adapters.runtime.distributed import agreed, first_before_others, is_first
-    from tensorized_adapters.saving.format import read_adapter
-    from tensorized_adapters.saving.load import check_adapter_fits, load_adapter
+    from tensorized_adapters.runtime.distributed import fail_together, is_main_process
+    from tensorized_adapters.saving.load import load_adapter
     from tensorized_adapters.saving.pretrained import add_adapters
     from tensorized_adapters.saving.save import save_adapter, write_card
     from tensorized_adapters.training.callbacks import AfterFirstStep
@@ -110,14 +110,14 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     training_args, adapter_config = arguments.training, arguments.adapter
     set_seed(training_args.seed)
 
-    with agreed():  # what one process refuses, all do
-        # Configuration, tokenizer, data and its labels: what they refuse costs no download of weights
-        config = run.model_config
+    with fail_together():  # what one process refuses, all refuse
+        # Configuration, tokenizer and data: what they refuse costs no download of weights
+        config = arguments.model_config
         without_weights = skeleton(config)
         method_of(adapter_config).check(without_weights)
         tokenizer = loading.load_tokenizer(model_args, config)
-        for line in loading.agree_on_padding(tokenizer, config):
-            print(f"note: {line}")
+        for message in loading.agree_on_padding(tokenizer, config):
+            run.note(message)
         run.now("reading the data")
         saved = None if run_args.new_head else arguments.saved
         data = load_data(data_args, used_roles(training_args), saved, training_args.seed)
@@ -127,27 +127,26 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         weights = None
         if run_args.class_weights is not None:
             weights = class_weights(run_args.class_weights, task.labels, data.train["label"][:])
-        elif training_args.do_train and task.labels and (line := imbalance(task.labels, data.train["label"][:])):
-            arguments.notes.append(line)
+        elif training_args.do_train and task.labels and not task.multi_label:
+            run.note(imbalance(task.labels, data.train["label"][:]))
 
         # Pre-trained model
         run.now("loading the model")
-        head_labels = trained_heads.labels_of_head(config)  # before the task's labels take their place
+        head_labels = trained_heads.labels_of_head(config)  # before the task's labels replace them
         model, newly_initialized = loading.load_model(model_args, config, task, run_args.new_head)
 
         # Adapters
         if run_args.adapter_path:
             load_adapter(model, run_args.adapter_path, new_head=run_args.new_head)
-            if run_args.new_head:
-                arguments.notes.append(encoding.kept_and_new(model, arguments.saved))
         else:
-            if line := trained_heads.fit_head_(model, head_labels, newly_initialized):
-                arguments.notes.append(line)
+            run.note(trained_heads.fit_head_(model, head_labels, newly_initialized))
             add_adapters(model, adapter_config, newly_initialized)
+        if run_args.new_head:
+            run.note(encoding.kept_and_new(model, arguments.saved))
         if (run_args.new_head or not run_args.adapter_path) and run.resolved["head_start"] == "label_prior":
             applied = loading.set_label_prior_(model, data.train["label"], newly_initialized, weights)
             if not applied and (newly_initialized or "head_start" in arguments.given):
-                arguments.notes.append("--head_start label_prior: the head has no new bias; it starts as it is")
+                run.note("--head_start label_prior: the head has no new bias; it starts as it is")
         use_cheap_dropout(model)
 
         # Tokenised data, padded to each batch's longest example unless asked otherwise
@@ -165,11 +164,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
         # Trainer
         run.doing = "preparing the Trainer"
-        name = data_args.task_name or data_args.dataset_name or data_args.train_file or "files"
-        notes = {"task": name, "texts": list(task.texts), "label": data.label, "seed": training_args.seed}
-        notes["max_seq_length"] = data_args.max_seq_length
-        if model_args.tokenizer_name:
-            notes["tokenizer"] = model_args.tokenizer_name
+        notes = notes_for_card(arguments, data)
         constant_loss = None
         if training_args.do_train:
             classes, smoothing = task.labels and len(task.labels), training_args.label_smoothing_factor
@@ -178,9 +173,9 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         if run_args.early_stopping_patience is not None:
             threshold = run_args.early_stopping_threshold or 0.0
             callbacks.append(EarlyStopping(run_args.early_stopping_patience, threshold))
-        kind = DiffPruningTrainer if adapter_config.method == "diff_pruning" else AdapterTrainer
+        trainer_class = DiffPruningTrainer if adapter_config.method == "diff_pruning" else AdapterTrainer
         with refused_by_the_trainer():
-            trainer = kind(
+            trainer = trainer_class(
                 model=model,
                 args=training_args,
                 train_dataset=sets.train,
@@ -200,21 +195,17 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         if run_args.measure_contribution:
             contribution = Contribution(trainer, task, run_args.max_train_metric_samples)  # the model is untrained yet
     checkpoint = run.checkpoint()
-    if checkpoint:
-        with agreed():
-            adapter = read_adapter(checkpoint / ADAPTER_FOLDER)
-            check_adapter_fits(model, *adapter, checkpoint, same_labels=True)
-            if training_args.do_train:
-                trainer.check_checkpoint(checkpoint)
-    if training_args.push_to_hub:
-        run.doing = "asking the hub"
-        with agreed():
+    with fail_together():
+        if checkpoint:
+            check_checkpoint(trainer, checkpoint)
+        if training_args.push_to_hub:
+            run.doing = "asking the hub"
             check_sharing(training_args)
 
     run.begin(
         argv,
         method=adapter_config.describe(),
-        task=name,
+        task=notes["task"],
         primary_metric=task.primary,
         resumed_from=str(checkpoint) if checkpoint else None,
         parameters=count_trained(model),
@@ -224,25 +215,21 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     )
     if run_args.cache_frozen_prefix:
         run.now("computing the frozen prefix")
-        model.to(training_args.device)  # which the Trainer leaves to its evaluation in half precision
-        with first_before_others():
+        model.to(training_args.device)  # the Trainer would move it as late as its evaluation in half precision
+        with PartialState().local_main_process_first():
             sets = sets.mapped(lambda examples: prefix.of(examples, collator, training_args.eval_batch_size))
         trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
     metrics: dict[str, Any] = {}
 
-    # Training; the saved adapter's very weights are what is measured
+    # Training. What is measured afterwards are the weights that are saved
     if training_args.do_train:
         run.doing = "training"
         trainer.add_callback(AfterFirstStep(run.note_memory))
-        # An earlier start that was killed left no seconds in the record, but those of its training in the checkpoint
+        # The record of a killed start has no seconds; its checkpoint has those of its training
         run.seconds_before = max(run.seconds_before, trainer.time.before)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        run.record["train_seconds"] = trainer.time.total()
-        run.record["step_losses"] = trainer.losses.values
-        if trainer.collapsed_at_step is not None:
-            run.record["collapsed_at_step"] = trainer.collapsed_at_step
+        run.record |= trained_fields(trainer, task)
         if (step := trainer.stopped_early_at_step) is not None:
-            run.record["stopped_early_at_step"] = step
             print(f"stopped early at step {step:,} of {trainer.state.max_steps:,}: the metric no longer improves")
         run.now("measuring on the training set")
         metrics |= {
@@ -253,20 +240,13 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             "train_samples_per_second": result.metrics["train_samples_per_second"],
         }
         metrics |= train_metrics(trainer, sets.train, task, run_args.max_train_metric_samples)
-        drawn = metrics["train_metric_samples"] < len(sets.train)
-        run.record["train_metric_examples"] = {
-            "count": metrics["train_metric_samples"],
-            "of": len(sets.train),
-            "drawn_by_seed": training_args.seed if drawn else None,
-        }
+        run.record["train_metric_examples"] = sample_of_train_metrics(metrics, training_args.seed)
         if run_args.measure_contribution:
             run.record["contribution"] = contribution.measured()
-        run.record["history"] = history_of(trainer.state.log_history)
-        run.record["best_epoch"] = best_of(run.record["history"], task)
-        if is_first():
-            save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which NaN does not survive
+        if is_main_process():
+            save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which refuses NaN
 
-    # Evaluation, of both sets where the task is MNLI
+    # Evaluation, on both sets if the task is MNLI
     if training_args.do_eval:
         run.now("evaluating")
         for suffix, examples in sets.evaluation.items():
@@ -274,11 +254,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             metrics |= measured
             for name, value in found.items():
                 run.record[name] = run.record.get(name, {}) | {f"eval{suffix}": value}
-    if training_args.do_train:
+    if training_args.do_train and is_main_process():
         trained = training_of(data_args, task, metrics, run.record["command"])
-        if is_first():
-            write_card(model, run.path / ADAPTER_FOLDER, notes, trained)
-            run.record["adapter_bytes"] = size_of_adapter(run.path / ADAPTER_FOLDER)
+        write_card(model, run.path / ADAPTER_FOLDER, notes, trained)
+        run.record["adapter_bytes"] = size_of_adapter(run.path / ADAPTER_FOLDER)
 
     # Prediction
     if training_args.do_predict:
@@ -292,12 +271,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
 
 def _announce(doing: str, argv: list[str]) -> None:
-    """On a terminal, before what takes seconds; a log has no need of it, and --help is about flags."""
+    """Print on a terminal what takes seconds. A log does not need it, and with --help the flags are wanted."""
     if sys.stdout.isatty() and not {"-h", "--help"} & set(argv):
         print(f"{doing} ...", flush=True)
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    distributed.part(code)
-    sys.exit(code)
+    exits.exit_with(main(sys.argv[1:]))

@@ -29,7 +29,7 @@ from tensorized_adapters.cli.parser import ScriptParser, check_output
 from tensorized_adapters.errors import UsageError, one_line, quoted
 from tensorized_adapters.methods.registry import method_of
 from tensorized_adapters.runtime.console import console
-from tensorized_adapters.runtime.exits import run_program, tell
+from tensorized_adapters.runtime.exits import run_program
 from tensorized_adapters.runtime.files import write_json
 
 DEFAULT = [
@@ -48,8 +48,8 @@ def main(argv: list[str]) -> int:
     try:
         arguments = _parser().parse_args(argv)
         _check(arguments)
-    except (UsageError, OSError, ValueError) as error:
-        return tell("error", error, 2)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
     if arguments.threads or arguments.count_operations:  # a few tokens are not worth a second thread
         torch.set_num_threads(arguments.threads or 1)
     if arguments.memory_of:

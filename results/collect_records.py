@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorized_adapters.cli.parser import ScriptParser
-from tensorized_adapters.reporting.records import read_results
+from tensorized_adapters.reporting.results import read_results
 from tensorized_adapters.runs.folder import RECORD_FILE
 from tensorized_adapters.runs.same_run import effective_arguments
 from tensorized_adapters.runtime.exits import run_program

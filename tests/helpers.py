@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, B
 from run_glue_tensorized import main
 from tensorized_adapters import AdapterConfig
 from tensorized_adapters.data.tasks import TASKS
-from tensorized_adapters.saving.format import config_checksum
+from tensorized_adapters.saving.manifest import config_checksum
 
 TINY = {
     "vocab_size": 40,
@@ -196,11 +196,15 @@ def difference_of(model):
 def glue_folder(folder, task, count=12, files=None):
     """A local folder laid out like the hub's GLUE: one sub-folder a task, declared in the card's header."""
     splits = ["train", *(s for _, s in TASKS[task].evaluation), *(s for _, s in TASKS[task].prediction)]
+    further = "".join(
+        f"- config_name: {config}\n  data_files:\n  - split: test\n    path: {task}/test_{config}.csv\n"
+        for _, config in TASKS[task].diagnostics
+    )
     (folder / task).mkdir(parents=True)
     entries = "".join(f"  - split: {s}\n    path: {task}/{s}.csv\n" for s in splits)
-    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: {task}\n  data_files:\n{entries}---\n")
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: {task}\n  data_files:\n{entries}{further}---\n")
     classes = len(TASKS[task].labels or "12345")
-    for split in splits:
+    for split in [*splits, *(f"test_{config}" for _, config in TASKS[task].diagnostics)]:
         rows = [
             (*(a, b)[: len(TASKS[task].texts)], -1 if split.startswith("test") else i % classes, i)
             for a, b, _, i in pairs(count, len(split))

@@ -94,6 +94,10 @@ class _Answers(BaseHTTPRequestHandler):
         files = [{"rfilename": file} for file in repository.commits[oid]]
         self._answer(200, {"id": name, "modelId": name, "sha": oid, "private": repository.private, "siblings": files})
 
+    def _tree(self, name, repository, revision, _):
+        files = repository.commits[repository.at(revision)].items()
+        self._answer(200, [{"type": "file", "path": path, "size": len(c), "oid": "0"} for path, c in files])
+
     def _branch(self, name, repository, branch, _):
         repository.refs.setdefault(branch, repository.refs["main"])
         self._answer(200, {})

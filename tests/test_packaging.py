@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 from tensorized_adapters import UsageError, add_adapters
 from tensorized_adapters.cli import main as commands
 from tensorized_adapters.cli import report
+from tensorized_adapters.runtime import exits
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -75,6 +76,14 @@ def test_every_package_is_installed():
     assert found == {".".join(folder.relative_to(ROOT).parts) for folder in folders}
 
 
+def test_every_other_file_of_a_package_is_installed():
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    files = [p for p in (ROOT / "tensorized_adapters").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    for path in [p for p in files if p.suffix != ".py"]:
+        package = ".".join(path.parent.relative_to(ROOT).parts)
+        assert any(path.match(pattern) for pattern in patterns.get(package, ())), path
+
+
 def test_the_commands(capsys, monkeypatch):
     for function in PROJECT["project"]["scripts"].values():
         module, name = function.split(":")
@@ -118,7 +127,7 @@ def test_what_needs_an_extra_names_it(capsys, monkeypatch, flags):
         with pytest.raises(UsageError, match=re.escape(line)):
             add_adapters(tiny_model(), CONFIGS[method])
     add_adapters(tiny_model(), CONFIGS["tensorized"])
-    assert report.main(["runs", "--output_dir", "x"]) == 2
+    assert exits.run(report.main, ["runs", "--output_dir", "x"]) == 2
     assert "a report needs matplotlib, which is missing: pip install 'tensorized-adapters[report]'" in (
         capsys.readouterr().err
     )

@@ -11,8 +11,8 @@ from tensorized_adapters.arguments.config_files import words_of
 from tensorized_adapters.backbone.arguments import ModelArguments
 from tensorized_adapters.data.arguments import DataTrainingArguments
 from tensorized_adapters.errors import RunFailed, Terminated, UsageError
-from tensorized_adapters.reporting.schema import read_record
 from tensorized_adapters.runs.folder import RECORD_FILE
+from tensorized_adapters.runs.read_record import read_record
 
 # Of a run's arguments, those that say what it is measured on and how it is computed. What it trained, and at which
 # rates, is the adapter's; a compressed one trains at the rates of its own method.
@@ -46,7 +46,7 @@ def run_of(adapter_path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: {error}; name another run's folder") from None
     if record["status"] != "finished" or not record["arguments"].get("do_train"):
         raise UsageError(f"{path} is not of a run that has finished training; finish it, or name another run's folder")
-    return record
+    return record | {"path": path}
 
 
 def flags_of(record: dict[str, Any], model_name_or_path: Optional[str]) -> dict[str, Any]:

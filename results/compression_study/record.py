@@ -10,13 +10,15 @@ What is not measured yet is missing.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Optional
 
 from tensorized_adapters import PROGRAM
 from tensorized_adapters.config import PROJECTION_TYPES
 from tensorized_adapters.errors import UsageError, printable, quoted
-from tensorized_adapters.reporting.schema import is_number, shortened
+from tensorized_adapters.reporting.naming import shortened
+from tensorized_adapters.reporting.results import number
 from tensorized_adapters.runtime.files import content_of
 
 RECORD_FILE = "compression.json"
@@ -70,7 +72,7 @@ def _flaw(record: Any) -> Optional[str]:
             return f"a point's 'rank' must be a whole number of at least 1, and is {quoted(point.get('rank'))}"
     for point in [dense, *points]:
         for name in _NUMBERS:
-            if name in point and not is_number(point[name]):
+            if name in point and math.isnan(number(point, name)):
                 return f"'{name}' must be a number, and is {quoted(point[name])}"
     return None
 

@@ -21,7 +21,7 @@ from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.predicting.pipeline import load_pipeline
 from tensorized_adapters.runs.folder import RunFolder
 from tensorized_adapters.runtime.files import write_json
-from tensorized_adapters.saving.format import adapter_folder
+from tensorized_adapters.saving.manifest import adapter_folder
 from tensorized_adapters.saving.save import save_adapter
 
 EPOCHS = 1

@@ -1,23 +1,24 @@
-"""What is refused at the door: flags out of range, flags that exclude each other, files that cannot be read."""
+"""Refuses flags that are out of range or exclude each other, and data files that cannot be read."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..config import METHOD_FIELDS
-from ..data.arguments import FILE_FLAGS
+from ..data.arguments import FILE_ENDINGS, FILE_FLAGS, ending_of
 from ..errors import UsageError, need
-from ..runtime.distributed import count, local_count
-from .flags import Arguments
+from ..runtime.distributed import local_world_size, world_size
+from .flags import Arguments, GlueTrainingArguments
 from .selection import check_selection
 from .trainer_fields import check_ranges, check_trainer_flags
 
-# Of the flags that are not TrainingArguments': what their values must be, and whether one is.
+# Flags that are not TrainingArguments': names, what a value must be, and whether a value is that.
 RANGES = (
     (
         "max_seq_length max_train_samples max_eval_samples max_predict_samples target_params max_train_metric_samples "
-        "early_stopping_patience",
+        "preprocessing_num_workers early_stopping_patience",
         "above 0",
         lambda value: value > 0,
     ),
@@ -28,11 +29,65 @@ RANGES = (
         lambda value: 0 <= value,
     ),
 )
-_MAY_BE_EMPTY = ("debug", "fsdp", "logging_dir")
+_MAY_BE_EMPTY = ("debug", "fsdp")
+
+# When arguments are refused, and with which message; the first rule that holds is reported.
+_REFUSED: tuple[tuple[Callable[[Arguments], Any], str], ...] = (
+    (
+        lambda a: not a.model.model_name_or_path,
+        "--model_name_or_path is missing: a model folder or hub id, for example bert-base-cased",
+    ),
+    (
+        lambda a: not (a.training.do_train or a.training.do_eval or a.training.do_predict),
+        "nothing to do: give --do_train, --do_eval or --do_predict",
+    ),
+    (
+        lambda a: not a.training.do_train and not a.run.adapter_path,
+        "an untrained adapter has nothing to evaluate: give --do_train, or --adapter_path FOLDER",
+    ),
+    (
+        lambda a: not a.training.do_train and a.run.new_head,
+        "--new_head draws a head that has to be trained: give --do_train, or leave it out",
+    ),
+    (
+        lambda a: not a.training.do_train and a.training.push_to_hub,
+        "--push_to_hub uploads what a run has trained: give --do_train, or leave it out",
+    ),
+    (
+        lambda a: world_size() > 1 and "accelerator_config" in a.given,
+        "--accelerator_config is for one process: how several share batches is fixed; leave it out",
+    ),
+    (
+        lambda a: "prefix_cache_dir" in a.given and not (a.run.cache_frozen_prefix and a.run.prefix_cache_dir),
+        "--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither",
+    ),
+    (
+        lambda a: a.run.cache_frozen_prefix and not _chooses_layers(a),
+        "--cache_frozen_prefix needs --adapter_layers, and --method {adapter.method} cannot choose layers; leave it "
+        "out",
+    ),
+    (
+        lambda a: a.run.measure_contribution and (a.run.adapter_path or not a.training.do_train),
+        "--measure_contribution compares a training's end with its start from an untrained adapter: it needs "
+        "--do_train and no --adapter_path; leave it out",
+    ),
+    (
+        lambda a: a.data.task_name and a.data.dataset_name,
+        "--task_name and --dataset_name exclude each other",
+    ),
+    (
+        lambda a: a.data.dataset_name and _data_files(a),
+        "--dataset_name and data files exclude each other",
+    ),
+    (
+        lambda a: not (a.data.task_name or a.data.dataset_name or _data_files(a)),
+        "no data: give --task_name, --dataset_name, or --train_file and --validation_file",
+    ),
+)
 
 
 def check_values(given: dict[str, Any]) -> None:
-    """Flags that were given, each for itself; raises UsageError."""
+    """Check each flag that was given by itself; raises UsageError."""
     for name, value in given.items():
         if isinstance(value, str) and "\0" in value:
             raise UsageError(f"--{name} holds a NUL character")
@@ -43,70 +98,65 @@ def check_values(given: dict[str, Any]) -> None:
 
 
 def check_together(arguments: Arguments) -> None:
-    """What only shows between flags, and the data files; raises UsageError."""
-    data, training = arguments.data, arguments.training
-    if not arguments.model.model_name_or_path:
-        raise UsageError("--model_name_or_path is missing: a model folder or hub id, for example bert-base-cased")
-    if not (training.do_train or training.do_eval or training.do_predict):
-        raise UsageError("nothing to do: give --do_train, --do_eval or --do_predict")
-    if not training.do_train and not arguments.run.adapter_path:
-        raise UsageError("evaluating an untrained adapter tells nothing: give --do_train, or --adapter_path FOLDER")
-    if arguments.run.new_head and not training.do_train:
-        raise UsageError("--new_head draws a head that has to be trained: give --do_train, or leave it out")
-    if training.push_to_hub and not training.do_train:
-        raise UsageError("--push_to_hub uploads what a run has trained: give --do_train, or leave it out")
-    if count() > 1 and training.world_size != count():
-        raise UsageError(
-            f"{count()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
-        )
-    if training.device.type == "cuda" and (local := local_count()) > (gpus := torch.cuda.device_count()):
-        raise UsageError(f"{local} processes were started on a machine with {gpus} GPU(s); each needs one of its own")
-    if count() > 1 and "accelerator_config" in arguments.given:
-        raise UsageError("--accelerator_config is for one process: how several share batches is settled; leave it out")
-    if training.report_to:
-        from transformers.integrations import get_available_reporting_integrations
+    """Check flags against each other, against the processes and the packages here, and the data files.
 
-        absent = sorted(set(training.report_to) - set(get_available_reporting_integrations()))
+    Raises:
+        UsageError: naming the flags.
+    """
+    for holds, message in _REFUSED:
+        if holds(arguments):
+            raise UsageError(message.format(**vars(arguments)))
+    check_selection(arguments)
+    _check_processes(arguments.training)
+    _check_packages(arguments)
+    _check_data_files(arguments)
+
+
+def _chooses_layers(arguments: Arguments) -> bool:
+    return bool({"adapter_layers", "lora_targets"} & set(METHOD_FIELDS[arguments.adapter.method]))
+
+
+def _data_files(arguments: Arguments) -> dict[str, str]:
+    files = {name: getattr(arguments.data, name) for name in FILE_FLAGS}
+    return {name: path for name, path in files.items() if path}
+
+
+def _check_processes(training: GlueTrainingArguments) -> None:
+    if world_size() > 1 and training.world_size != world_size():
+        raise UsageError(
+            f"{world_size()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
+        )
+    if training.device.type == "cuda" and (local := local_world_size()) > (gpus := torch.cuda.device_count()):
+        raise UsageError(f"{local} processes were started on a machine with {gpus} GPU(s); each needs one of its own")
+
+
+def _check_packages(arguments: Arguments) -> None:
+    if arguments.training.report_to:
+        from transformers.integrations import get_available_reporting_integrations  # it looks at a dozen packages
+
+        absent = sorted(set(arguments.training.report_to) - set(get_available_reporting_integrations()))
         if absent:
             raise UsageError(f"--report_to {absent[0]} is not installed here; install it or leave the flag out")
-    check_selection(arguments)
-    if "prefix_cache_dir" in arguments.given and not (
-        arguments.run.cache_frozen_prefix and arguments.run.prefix_cache_dir
-    ):
-        raise UsageError("--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither")
     if arguments.adapter.method in ("lora", "ia3"):
         need("peft", "lora", f"--method {arguments.adapter.method}")
-    owned = METHOD_FIELDS[arguments.adapter.method]
-    if arguments.run.cache_frozen_prefix and not {"adapter_layers", "lora_targets"} & set(owned):
-        method = arguments.adapter.method
-        raise UsageError(
-            f"--cache_frozen_prefix needs --adapter_layers, and --method {method} cannot choose layers; leave it out"
-        )
-    if arguments.run.measure_contribution and (arguments.run.adapter_path or not training.do_train):
-        raise UsageError(
-            "--measure_contribution compares a training's end with its start from an untrained adapter: it needs "
-            "--do_train and no --adapter_path; leave it out"
-        )
-    if data.task_name and data.dataset_name:
-        raise UsageError("--task_name and --dataset_name exclude each other")
-    if any(getattr(data, name) for name in FILE_FLAGS):
-        if data.dataset_name:
-            raise UsageError("--dataset_name and data files exclude each other")
-        for action, name in zip(("do_train", "do_eval", "do_predict"), FILE_FLAGS):
-            if getattr(training, action) and not getattr(data, name):
-                raise UsageError(f"--{action} needs --{name} when data comes from files")
-            if getattr(data, name):
-                _check_file(name, getattr(data, name))
-    elif not (data.task_name or data.dataset_name):
-        raise UsageError("no data: give --task_name, --dataset_name, or --train_file and --validation_file")
+
+
+def _check_data_files(arguments: Arguments) -> None:
+    files = _data_files(arguments)
+    for action, name in zip(("do_train", "do_eval", "do_predict"), FILE_FLAGS):
+        needed = "train_file" if name == "validation_file" and arguments.data.validation_fraction else name
+        if files and getattr(arguments.training, action) and needed not in files:
+            raise UsageError(f"--{action} needs --{needed} when data comes from files")
+        if name in files:
+            _check_file(name, files[name])
 
 
 def _check_file(name: str, value: str) -> None:
     path = Path(value)
-    if path.suffix not in (".csv", ".tsv", ".json", ".jsonl"):
-        raise UsageError(f"--{name} {value} must end in .csv, .tsv, .json or .jsonl")
+    if ending_of(value) not in FILE_ENDINGS:
+        raise UsageError(f"--{name} {value} must end in .csv, .tsv, .json or .jsonl, or in one of these and .gz")
     try:
-        if path.exists() and not path.is_file():  # before it is opened: a pipe would wait, a device may never end
+        if path.exists() and not path.is_file():  # to open a pipe would wait, and a device may never end
             raise UsageError(f"--{name} {value} is no regular file; write the data to one")
         with open(path, "rb") as file:
             empty = not file.read(4096).strip()

@@ -1,9 +1,9 @@
-"""The flags, in groups: Hugging Face's run_glue and TrainingArguments, and what they have no flag for."""
+"""The flags in groups: those of Hugging Face's run_glue and TrainingArguments, and ours."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, Optional
 
-from transformers import TrainingArguments
+from transformers import PretrainedConfig, TrainingArguments
 
 from ..backbone.arguments import ModelArguments
 from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
@@ -12,36 +12,36 @@ from ..data.metric_names import OF_CLASSES, OF_SCORES
 
 WARMUP_FRACTION = 0.1
 
-LOGGED_FRACTION = 0.05  # of the steps, from one loss that is told to the next
+LOGGED_FRACTION = 0.05  # of all steps, from one printed training loss to the next
 
 TRAIN_METRIC_SAMPLES = 2000
 
 
 @dataclass
 class RunArguments:
-    """What Hugging Face's run_glue has no flag for."""
+    """Flags that Hugging Face's run_glue does not have."""
 
     _argument_group_name = "run arguments"
 
     adapter_path: Optional[str] = field(
         default=None,
         metadata={
-            "help": "A saved adapter/ folder to evaluate, predict with or train further, or of the Hugging Face hub "
-            "owner/name or owner/name@revision; settings come from it."
+            "help": "A saved adapter to evaluate, predict with or train further: an adapter/ folder, or owner/name or "
+            "owner/name@revision on the Hugging Face hub. It brings the method's settings."
         },
     )
     new_head: bool = field(
         default=False,
         metadata={
-            "help": "Start from another task's --adapter_path: keep its adapters, LayerNorms and whatever else it "
-            "trained of the base model, and draw a new head, also for another number of labels or for scores."
+            "help": "Draw a new head for an --adapter_path of another task, also for another number of labels or for "
+            "scores. Its adapters, LayerNorms and other trained parameters of the base model are kept."
         },
     )
     head_start: Optional[Literal["label_prior", "random"]] = field(
         default=None,
         metadata={
-            "help": "Classifier bias at the labels' mean or log frequency ('label_prior', the default), or 'random' "
-            "as published (the default with --adapter_init published)."
+            "help": "Start of the classifier's bias: 'label_prior', the labels' mean or log frequency (default), or "
+            "'random', as published (default with --adapter_init published)."
         },
     )
     layer_norm_learning_rate: Optional[float] = field(
@@ -55,25 +55,25 @@ class RunArguments:
     target_params: Optional[int] = field(
         default=None,
         metadata={
-            "help": "Instead of --tensorized_layer_rank: take the largest rank whose adapters have at most this many "
-            "parameters."
+            "help": "Take the largest rank whose adapters have at most this many parameters, instead of "
+            "--tensorized_layer_rank."
         },
     )
     cache_frozen_prefix: bool = field(
         default=False,
         metadata={
             "help": "Compute the layers below the lowest trained one once per example, without dropout, and read "
-            "their output from a file in every epoch and later run. Needs --adapter_layers."
+            "their output from a file in later epochs and runs. Needs --adapter_layers."
         },
     )
     prefix_cache_dir: str = field(
-        default="~/.cache/tensorized_adapters", metadata={"help": "Where --cache_frozen_prefix keeps its files."}
+        default="~/.cache/tensorized_adapters", metadata={"help": "The folder for the files of --cache_frozen_prefix."}
     )
     max_train_metric_samples: int = field(
         default=TRAIN_METRIC_SAMPLES,
         metadata={
-            "help": "Take the training set's own metrics, train_accuracy and the like, on at most this many of its "
-            "examples, drawn by the seed."
+            "help": "Compute metrics of the training set, such as train_accuracy, on at most this many of its "
+            "examples, which the seed draws."
         },
     )
     metric_name: Optional[str] = field(
@@ -104,17 +104,17 @@ class RunArguments:
     measure_contribution: bool = field(
         default=False,
         metadata={
-            "help": "Measure what the adapters account for: losses and scores before the first step, as trained, and "
-            "as trained with the adapters' updates left out. Changes nothing of the training."
+            "help": "Measure what the adapters contribute: loss and metric before the first step, after training, and "
+            "after training without the adapters' updates. The training does not change."
         },
     )
     overwrite_output_dir: bool = field(
         default=False,
-        metadata={"help": "Start anew: remove what this program wrote to --output_dir before, and nothing else."},
+        metadata={"help": "Start anew: remove the files that this program wrote to --output_dir, and no others."},
     )
     cpu_threads: Optional[int] = field(
         default=None,
-        metadata={"help": "Threads of the arithmetic on CPU (default: all cores). Equal counts give equal bits."},
+        metadata={"help": "Threads that compute on CPU (default: all cores). Equal counts give equal bits."},
     )
 
 
@@ -126,14 +126,14 @@ class GlueTrainingArguments(TrainingArguments):
 
     output_dir: Optional[str] = field(
         default="trainer_output",
-        metadata={"help": "Where the run writes; the same command again goes on there, or finds itself done."},
+        metadata={"help": "The run's folder. The same command again goes on there, or shows the results."},
     )
     learning_rate: float = field(
         default=TABLE["tensorized"].learning_rate,
         metadata={
-            "help": "Rate of the adapters in the units of a dense layer: the same value serves every format and rank. "
-            f"With --adapter_init published it is everything's rate, {PUBLISHED_LEARNING_RATE:g} if not given. "
-            "Defaults by method, of which larger models than MiniLM take a part (BERT-base half, but for dense, "
+            "help": "Rate of the adapters in the units of a dense layer: one value suits every format and rank. "
+            f"With --adapter_init published it is the rate of everything, by default {PUBLISHED_LEARNING_RATE:g}. "
+            "Defaults by method, which shrink for models larger than MiniLM (BERT-base: half; not dense, "
             "diff_pruning and full): "
             + ", ".join(f"{name} {entry.learning_rate:g}" for name, entry in TABLE.items())
             + "."
@@ -141,40 +141,40 @@ class GlueTrainingArguments(TrainingArguments):
     )
     warmup_steps: float = field(
         default=WARMUP_FRACTION,
-        metadata={"help": "Steps of linear warm-up, or a fraction below 1. With --adapter_init published 0."},
+        metadata={"help": "Steps of linear warm-up, or a fraction below 1 of all. With --adapter_init published: 0."},
     )
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size of evaluation and prediction."})
     train_sampling_strategy: str = field(
         default="group_by_length",
         metadata={
             "help": "Order of the training examples: group_by_length (random batches of similar lengths), random, or "
-            "sequential. It depends on the seed and the epoch alone."
+            "sequential. It depends only on the seed and the epoch."
         },
     )
     eval_strategy: str = field(
         default="no",
-        metadata={"help": "When to evaluate: no, steps or epoch; 'epoch' with --do_train --do_eval, if not given."},
+        metadata={"help": "When to evaluate: no, steps or epoch (default with --do_train --do_eval: epoch)."},
     )
     logging_steps: float = field(
         default=LOGGED_FRACTION,
         metadata={
-            "help": "Steps from one line with the training loss to the next, or a fraction of all steps below 1: "
-            "twenty lines a run, if not given."
+            "help": "Steps from one printed training loss to the next, or a fraction of all steps below 1 (default: "
+            "twenty losses a run)."
         },
     )
     disable_tqdm: Optional[bool] = field(
         default=None,
-        metadata={"help": "No progress bars. Without the flag they are for a terminal; a log gets plain lines."},
+        metadata={"help": "No progress bars (default: bars on a terminal, plain lines in a log)."},
     )
     save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
     save_total_limit: Optional[int] = field(
-        default=2, metadata={"help": "Checkpoints to keep, the best one always among them if it is to be loaded."}
+        default=2, metadata={"help": "Checkpoints to keep. --load_best_model_at_end always keeps the best one."}
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Arguments:
-    """All argument groups, validated together."""
+    """All groups of arguments, checked together and complete."""
 
     model: ModelArguments
     data: DataTrainingArguments
@@ -182,5 +182,6 @@ class Arguments:
     saved: Optional[dict[str, Any]]  # the config record of ``run.adapter_path``
     run: RunArguments
     training: GlueTrainingArguments
-    given: dict[str, Any]  # what was on the command line or in the JSON file, as opposed to a default
-    notes: list[str]  # lines for the user about flags in an old spelling
+    given: dict[str, Any]  # the flags of the command line and of the JSON file, without defaults
+    notes: tuple[str, ...]  # messages for the user
+    model_config: Optional[PretrainedConfig] = None  # of the pre-trained model; parse_arguments sets it

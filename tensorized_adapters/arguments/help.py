@@ -1,4 +1,4 @@
-"""``--help``: one usage line, what a user decides upon first, and nothing that would be refused."""
+"""``--help``: one usage line, the flags that most runs need first, and no flag that would be refused."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ _USAGE = (
     "run_glue_tensorized.py [JOB.json] --model_name_or_path MODEL --task_name TASK --do_train --do_eval "
     f"--output_dir FOLDER --adapter_projection_type {{{','.join(PROJECTION_TYPES)}}} [FLAG ...]"
 )
-# TrainingArguments has more than a hundred: those that a run is likely to give stand first.
+# TrainingArguments has more than a hundred flags. These are shown first.
 _USUAL = (
     "do_train do_eval do_predict output_dir learning_rate num_train_epochs max_steps per_device_train_batch_size "
     "per_device_eval_batch_size gradient_accumulation_steps warmup_steps weight_decay seed eval_strategy "
@@ -20,14 +20,14 @@ _USUAL = (
 
 
 def print_help(parser: argparse.ArgumentParser) -> None:
-    """Print the help of a parser that will not parse any more."""
+    """Print the help of a parser, which cannot parse afterwards."""
     parser.usage = _USAGE
     for action in parser._actions:
         if action.dest in UNSUPPORTED or action.dest in ALWAYS_ON:
             action.help = argparse.SUPPRESS
         if action.default is None:
-            action.default = argparse.SUPPRESS  # "default: None" tells nothing
-        # The spelling with dashes is taken too; to show both doubles every line.
+            action.default = argparse.SUPPRESS  # "default: None" is of no use
+        # Names with dashes are accepted too. To show both would double every line.
         action.option_strings = [option for option in action.option_strings if "-" not in option[2:]] or ["-h"]
     for group in list(parser._action_groups):
         if group.title == "training arguments":

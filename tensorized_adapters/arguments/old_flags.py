@@ -1,4 +1,5 @@
-"""Flags that transformers 5 dropped: parsed with their old meaning, kept under today's names, each with a note."""
+"""Flags of transformers 4 that have another name in transformers 5. They keep their meaning, and a message names the
+flag of today."""
 
 import argparse
 import os
@@ -9,8 +10,8 @@ from typing import Any, Optional
 from ..errors import UsageError
 
 
-class _Dropped(argparse.Action):
-    """Stores in the namespace what the flag means today, in its place among the others: the later one wins."""
+class _OldFlag(argparse.Action):
+    """Stores the value under the flag of today, so that the later one of both on the command line wins."""
 
     def __init__(self, *args, meaning: Callable[[Any], dict[str, Any]], now: str, **kwargs):
         super().__init__(*args, **kwargs)
@@ -19,23 +20,17 @@ class _Dropped(argparse.Action):
     def __call__(self, parser, namespace, value, option_string=None):
         for name, today in self.meaning(value).items():
             setattr(namespace, name, today)
-        namespace.notes.append(f"--{option_string[2:].replace('-', '_')} {self.now}")
+        namespace.notes.append(f"--{option_string[2:].replace('-', '_')} is now {self.now}")
 
 
-def _dropped(now: str, meaning: Callable[[Any], dict[str, Any]] = lambda value: {}, **options: Any) -> Any:
-    """A field whose note says ``now``, and whose value stands for the arguments ``meaning(value)``."""
-    how = {"action": _Dropped, "now": now, "meaning": meaning, "help": argparse.SUPPRESS}
+def _old(now: str, meaning: Callable[[Any], dict[str, Any]], **options: Any) -> Any:
+    """A field whose value stands for the arguments ``meaning(value)``, and whose message says what it is ``now``."""
+    how = {"action": _OldFlag, "now": now, "meaning": meaning, "help": argparse.SUPPRESS}
     return field(default=None, metadata=how | options)
 
 
 def _renamed(today: str) -> Any:
-    return _dropped(f"is now --{today}", lambda value: {today: value})
-
-
-def _safetensors(on: bool) -> dict[str, Any]:
-    if not on:
-        raise UsageError("--save_safetensors False is gone: everything is saved as safetensors; leave it out")
-    return {}
+    return _old(f"--{today}", lambda value: {today: value})
 
 
 def _logging_dir(folder: str) -> dict[str, Any]:
@@ -44,7 +39,7 @@ def _logging_dir(folder: str) -> dict[str, Any]:
 
 
 def _auth_token(value: Optional[str]) -> dict[str, Any]:
-    """A switch for the stored token, which is used anyway, or a token."""
+    """The value is a token, or a switch for the stored token, which is used anyway."""
     switch = (value or "").lower() in ("", *"true 1 yes y t false 0 no n f".split())
     return {} if switch else {"token": value}
 
@@ -55,13 +50,9 @@ def _warmup_ratio(ratio: float) -> dict[str, Any]:
     return {"warmup_ratio": min(ratio, 1 - 1e-9)}
 
 
-def _all_spellings(names: str) -> list[str]:
-    return [f"--{spelling}" for name in names.split() for spelling in dict.fromkeys((name, name.replace("_", "-")))]
-
-
 @dataclass
-class DroppedArguments:
-    """For the parser alone, which fills the fields of the other groups from these; --help hides them."""
+class OldArguments:
+    """The parser fills the fields of the other groups from these. --help does not show them."""
 
     evaluation_strategy: str = _renamed("eval_strategy")
     no_cuda: bool = _renamed("use_cpu")
@@ -70,33 +61,21 @@ class DroppedArguments:
     push_to_hub_token: str = _renamed("hub_token")
     push_to_hub_model_id: str = _renamed("hub_model_id")
     include_tokens_per_second: bool = _renamed("include_num_input_tokens_seen")
-    group_by_length: bool = _dropped(
-        "is now --train_sampling_strategy group_by_length, or random",
+    group_by_length: bool = _old(
+        "--train_sampling_strategy group_by_length, or random",
         lambda on: {"train_sampling_strategy": "group_by_length" if on else "random"},
     )
-    adafactor: bool = _dropped("is now --optim adafactor", lambda on: {"optim": "adafactor"} if on else {})
-    include_inputs_for_metrics: bool = _dropped(
-        "is now --include_for_metrics inputs", lambda on: {"include_for_metrics": ["inputs"]} if on else {}
+    adafactor: bool = _old("--optim adafactor", lambda on: {"optim": "adafactor"} if on else {})
+    include_inputs_for_metrics: bool = _old(
+        "--include_for_metrics inputs", lambda on: {"include_for_metrics": ["inputs"]} if on else {}
     )
-    save_safetensors: bool = _dropped("is now always on", _safetensors)
-    use_mps_device: bool = _dropped("is now always on")  # where there is one
-    warmup_ratio: float = _dropped("is now --warmup_steps, which takes a fraction below 1", _warmup_ratio)
-    logging_dir: str = _dropped("is now the environment variable TENSORBOARD_LOGGING_DIR", _logging_dir)
-    use_auth_token: str = _dropped("is now --token", _auth_token, nargs="?")
-    # With their effect went the backends that they chose among.
-    fp16_backend: str = _dropped(
-        "has no effect any more; leave it out",
-        nargs="?",
-        aliases=_all_spellings(
-            "half_precision_backend fp16_opt_level tpu_num_cores tpu_metrics_debug past_index ray_scope jit_mode_eval "
-            "use_ipex torchdynamo mp_parameters use_legacy_prediction_loop push_to_hub_organization xpu_backend "
-            "fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap sharded_ddp"
-        ),
-    )
+    warmup_ratio: float = _old("--warmup_steps, which takes a fraction below 1", _warmup_ratio)
+    logging_dir: str = _old("the environment variable TENSORBOARD_LOGGING_DIR", _logging_dir)
+    use_auth_token: str = _old("--token", _auth_token, nargs="?")
 
 
-def settle_warmup(given: dict[str, Any]) -> None:
-    """In place: a number of steps above 0 wins over the ratio, wherever it stands, as it always did."""
+def merge_warmup(given: dict[str, Any]) -> None:
+    """Replace the ratio by steps, in place. As in transformers 4, a number of steps above 0 wins over the ratio."""
     ratio = given.pop("warmup_ratio", None)
     if ratio is not None and not given.get("warmup_steps"):
         given["warmup_steps"] = ratio

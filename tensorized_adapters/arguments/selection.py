@@ -1,7 +1,7 @@
 """What is measured, and which model a training ends with: the flags of metrics, of the best model and of early
 stopping, and what follows from one for another."""
 
-from typing import Any
+from typing import Any, Optional
 
 from ..data.class_weights import check_class_weights
 from ..data.metric_names import OF_CLASSES, OF_SCORES, canonical, check_metrics, lower_is_better, metric_names
@@ -71,6 +71,13 @@ def _matching_saves(given: dict[str, Any]) -> dict[str, Any]:
     return {"save_strategy": save} | ({"save_steps": steps} if save == "steps" else {})
 
 
+def watched_metric(given: dict[str, Any]) -> Optional[str]:
+    """A note for early stopping by a metric that nobody named."""
+    if "early_stopping_patience" not in given or "metric_for_best_model" in given:
+        return None
+    return "early stopping watches the evaluation's loss; --metric_for_best_model names another"
+
+
 def check_selection(arguments: Arguments) -> None:
     """Refuse flags about the best model where no evaluation finds it; raises UsageError."""
     run, training = arguments.run, arguments.training
@@ -84,5 +91,3 @@ def check_selection(arguments: Arguments) -> None:
         raise UsageError("--class_weights is about training: give --do_train, or leave it out")
     if run.class_weights is not None:
         check_class_weights(run.class_weights)
-    if run.early_stopping_patience is not None and "metric_for_best_model" not in arguments.given:
-        arguments.notes.append("early stopping watches the evaluation's loss; --metric_for_best_model names another")

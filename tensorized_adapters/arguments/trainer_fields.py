@@ -1,5 +1,7 @@
-"""What each field of transformers' TrainingArguments may hold here: free, in a range, one of a few words, JSON, or
-refused. A field of a newer version stands in none of the tables, which a test finds."""
+"""Which values each field of transformers' TrainingArguments may have here.
+
+A test fails if a newer version of transformers has a field that is in none of the tables.
+"""
 
 import json
 from collections.abc import Callable
@@ -11,7 +13,7 @@ import torch
 from ..errors import UsageError, quoted
 from ..runtime.sockets import check_sockets_of_workers
 
-# Flags, what their values must be, and whether one is.
+# Names of flags, what a value must be, and whether a value is that.
 RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     (
         "per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps save_total_limit "
@@ -20,7 +22,7 @@ RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
         "above 0",
         lambda value: value > 0,
     ),
-    ("max_steps", "above 0, or -1 for what --num_train_epochs makes", lambda value: value > 0 or value == -1),
+    ("max_steps", "above 0, or -1 to train for --num_train_epochs", lambda value: value > 0 or value == -1),
     ("num_train_epochs", "above 0 and below 1e9", lambda value: 0 < value < 1e9),
     (
         "learning_rate weight_decay warmup_steps max_grad_norm adam_epsilon neftune_noise_alpha eval_delay",
@@ -30,50 +32,56 @@ RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("dataloader_num_workers", "at least 0 and at most 256", lambda value: 0 <= value <= 256),
     ("seed data_seed", "at least 0 and below 2**32", lambda value: 0 <= value < 2**32),
     ("label_smoothing_factor adam_beta1 adam_beta2", "at least 0 and below 1", lambda value: 0 <= value < 1),
-    ("local_rank", "0 or -1: torchrun tells each process its own", lambda value: value in (-1, 0)),
+    ("local_rank", "0 or -1: torchrun gives each process its own", lambda value: value in (-1, 0)),
 )
-_SIZED = 2**31  # counts beyond it overflow in the libraries below
-_OF_THEIR_OWN = ("seed", "data_seed")
+_MOST = 2**31  # larger counts overflow in the libraries
+_LARGER = ("seed", "data_seed")  # they have a range of their own
 
-# Where argparse does not know the choices already.
+# The choices that argparse does not know.
 CHOICES = {
     "eval_strategy": ("no", "steps", "epoch"),
     "save_strategy": ("no", "steps", "epoch", "best"),
     "train_sampling_strategy": ("group_by_length", "random", "sequential"),
     "include_for_metrics": ("inputs", "loss"),
-    "length_column_name": ("length",),  # which this program makes
+    "length_column_name": ("length",),  # the column that this program makes
     "hub_strategy": ("end",),  # the adapter is uploaded once
     "torch_compile_mode": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
 }
 JSON_OBJECTS = ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
 
-_PLAIN = "the trained part fits on one device, and torchrun --nproc_per_node trains on several by plain data parallel"
-_WHOLE = "metrics need all predictions of an evaluation"
+_DATA_PARALLEL = (
+    "the trained part fits on one device, and torchrun --nproc_per_node trains on several by plain data parallel"
+)
+_ALL_PREDICTIONS = "metrics need all predictions of an evaluation"
 _EXACT = "a resumed run could not equal an uninterrupted one"
 _KERNELS = "it has no kernels for these models"
 _COLUMNS = "the order of examples and the model's inputs are this program's"
 UNSUPPORTED = {
-    "deepspeed": _PLAIN,
-    "fsdp": _PLAIN,
-    "fsdp_config": _PLAIN,
-    "parallelism_config": _PLAIN,
-    "batch_eval_metrics": _WHOLE,
-    "prediction_loss_only": _WHOLE,
-    "label_names": _WHOLE,
+    "deepspeed": _DATA_PARALLEL,
+    "fsdp": _DATA_PARALLEL,
+    "fsdp_config": _DATA_PARALLEL,
+    "parallelism_config": _DATA_PARALLEL,
+    "batch_eval_metrics": _ALL_PREDICTIONS,
+    "prediction_loss_only": _ALL_PREDICTIONS,
+    "label_names": _ALL_PREDICTIONS,
     "save_only_model": _EXACT,
     "ignore_data_skip": _EXACT,
     "auto_find_batch_size": _EXACT,
     "use_liger_kernel": _KERNELS,
     "liger_kernel_config": _KERNELS,
     "optim_target_modules": "the optimizer's groups are those of the --method",
-    "enable_jit_checkpoint": "what it saves is never a whole checkpoint; after SIGTERM the same command goes on from "
-    "the newest one anyway",
-    "debug": "what it adds cannot read the boolean masks of these models",
+    "enable_jit_checkpoint": "what it saves is never a complete checkpoint; after SIGTERM the same command goes on "
+    "from the newest one anyway",
+    "debug": "its checks cannot read the boolean masks of these models",
     "hub_always_push": "--push_to_hub uploads the adapter once, when the run is over",
 }
-ALWAYS_ON = {"eval_do_concat_batches": _WHOLE, "dataloader_in_order": _EXACT, "remove_unused_columns": _COLUMNS}
+ALWAYS_ON = {
+    "eval_do_concat_batches": _ALL_PREDICTIONS,
+    "dataloader_in_order": _EXACT,
+    "remove_unused_columns": _COLUMNS,
+}
 
-# Words, switches, and what argparse, TrainingArguments or the checks of the data refuse by name.
+# Fields that need no check here: argparse, TrainingArguments or the checks of the data refuse wrong values by name.
 FREE = (
     "output_dir lr_scheduler_type optim optim_args accelerator_config average_tokens_across_devices bf16 fp16 "
     "bf16_full_eval fp16_full_eval tf32 activation_checkpointing gradient_checkpointing torch_compile "
@@ -89,11 +97,11 @@ FREE = (
 
 
 def check_ranges(given: dict[str, Any], ranges: tuple[tuple[str, str, Callable[[Any], bool]], ...]) -> None:
-    """Refuse numbers outside ``ranges``, and any that is not finite or too large for the libraries below."""
+    """Refuse numbers outside ``ranges``, and those that are not finite or too large for the libraries."""
     for name, value in given.items():
         if isinstance(value, float) and not abs(value) < float("inf"):
             raise UsageError(f"--{name} must be a finite number, got {value}")
-        if isinstance(value, int) and not abs(value) < _SIZED and name not in _OF_THEIR_OWN:
+        if isinstance(value, int) and not abs(value) < _MOST and name not in _LARGER:
             raise UsageError(f"--{name} must be below 2**31, got {quoted(value)}")
     for names, range_, holds in ranges:
         for name in names.split():
@@ -102,19 +110,14 @@ def check_ranges(given: dict[str, Any], ranges: tuple[tuple[str, str, Callable[[
 
 
 def check_trainer_flags(given: dict[str, Any]) -> None:
-    """What TrainingArguments or the Trainer would refuse without a name, late, or not at all; raises UsageError."""
-    for name, reason in UNSUPPORTED.items():
-        if given.get(name):
-            raise UsageError(f"--{name} is not supported: {reason}; leave it out")
-    for name, reason in ALWAYS_ON.items():
-        if given.get(name) is False:
-            raise UsageError(f"--{name} False is not supported: {reason}; leave it out")
+    """Refuse what TrainingArguments or the Trainer would refuse without a flag's name, late, or not at all.
+
+    Raises:
+        UsageError: naming the flag.
+    """
+    _check_supported(given)
     check_ranges(given, RANGES)
-    for name, choices in CHOICES.items():
-        values = given.get(name, [])
-        for value in values if isinstance(values, list) else [values]:
-            if value not in choices:
-                raise UsageError(f"--{name} must be one of {', '.join(choices)}, got {quoted(value)}")
+    _check_choices(given)
     for name in JSON_OBJECTS:
         if name in given:
             _check_json(name, given[name])
@@ -124,13 +127,32 @@ def check_trainer_flags(given: dict[str, Any]) -> None:
     _check_precision(given)
     if "optim_args" in given and not all(part.count("=") == 1 for part in given["optim_args"].split(",")):
         raise UsageError(f"--optim_args must be like name=1,other=2, got {quoted(given['optim_args'])}")
-    if "torch_compile_backend" in given:
-        from accelerate.utils import DynamoBackend
 
-        backends = [backend.value.lower() for backend in DynamoBackend if backend.value != "NO"]
-        if given["torch_compile_backend"].lower() not in backends:
-            told = quoted(given["torch_compile_backend"])
-            raise UsageError(f"--torch_compile_backend must be one of {', '.join(backends)}, got {told}")
+
+def _check_supported(given: dict[str, Any]) -> None:
+    for name, reason in UNSUPPORTED.items():
+        if given.get(name):
+            raise UsageError(f"--{name} is not supported: {reason}; leave it out")
+    for name, reason in ALWAYS_ON.items():
+        if given.get(name) is False:
+            raise UsageError(f"--{name} False is not supported: {reason}; leave it out")
+
+
+def _check_choices(given: dict[str, Any]) -> None:
+    for name, choices in CHOICES.items():
+        values = given.get(name, [])
+        for value in values if isinstance(values, list) else [values]:
+            _require_choice(name, value, choices)
+    if "torch_compile_backend" in given:
+        from accelerate.utils import DynamoBackend  # it imports slowly
+
+        backends = tuple(backend.value.lower() for backend in DynamoBackend if backend.value != "NO")
+        _require_choice("torch_compile_backend", given["torch_compile_backend"].lower(), backends)
+
+
+def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"--{name} must be one of {', '.join(choices)}, got {quoted(value)}")
 
 
 def _check_json(name: str, value: Any) -> None:
@@ -148,7 +170,7 @@ def _check_accelerator_config(value: str) -> None:
     try:
         if value.startswith("{"):
             AcceleratorConfig(**json.loads(value))
-        elif Path(value).is_file():  # a pipe would be waited for
+        elif Path(value).is_file():  # to read a pipe would wait
             AcceleratorConfig.from_json_file(value)
         else:
             raise ValueError("there is no such file")

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 import torch
+from scipy.special import logit
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -80,7 +82,7 @@ def load_model(
     config.num_labels = len(names)
     config.id2label = dict(enumerate(names))
     config.label2id = {name: i for i, name in enumerate(names)}
-    config.problem_type = "regression" if task.labels is None else "single_label_classification"
+    config.problem_type = task.problem_type
     model, info = _loaded(
         AutoModelForSequenceClassification,
         arguments.model_name_or_path,
@@ -106,7 +108,8 @@ def load_model(
 def set_label_prior_(
     model: PreTrainedModel, labels: list, new: set[str], weights: Optional[Sequence[float]] = None
 ) -> bool:
-    """Start the classifier's bias at the labels' mean (regression) or at their log frequency (classes).
+    """Start the classifier's bias at the labels' mean (regression) or at their log frequency (classes),
+    or at the log odds of each label (several labels a text).
 
     Only if it is among the ``new`` parameters: a head that came trained with the checkpoint keeps its bias.
 
@@ -124,6 +127,9 @@ def set_label_prior_(
     ]
     if model.config.problem_type == "regression":
         prior = [sum(labels) / len(labels)]
+    elif model.config.problem_type == "multi_label_classification":
+        counts = np.asarray(labels[:]).sum(axis=0).clip(0.5, len(labels) - 0.5)
+        prior = logit(counts / len(labels)).tolist()
     else:
         counts = Counter(labels)
         weights = weights or [1] * model.config.num_labels

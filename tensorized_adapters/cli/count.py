@@ -10,8 +10,7 @@ from pathlib import Path
 from tensorized_adapters.backbone.known_models import KNOWN
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count, list_of, names_of
 from tensorized_adapters.config import BITFIT_TERMS, METHODS, PLACEMENTS, PROJECTION_TYPES, SCOPES, SITES, SPLITS
-from tensorized_adapters.errors import RunFailed, UsageError
-from tensorized_adapters.runtime.exits import tell
+from tensorized_adapters.errors import UsageError
 from tensorized_adapters.runtime.files import write_aside
 from tensorized_adapters.sweeping.grid import MODES
 
@@ -19,19 +18,17 @@ _DEFAULT = "(default: %(default)s)"
 
 
 def main(argv: list[str]) -> int:
-    try:
-        arguments = _parser().parse_args(argv)
-        if arguments.output:
-            check_output(arguments.output)
-        from tensorized_adapters.reporting.parameter_counts import counts_text  # imports Transformers, unlike --help
+    """Print or write the table; raises UsageError for what is refused."""
+    arguments = _parser().parse_args(argv)
+    if arguments.output:
+        check_output(arguments.output)
+    from tensorized_adapters.reporting.parameter_counts import counts_text  # imports Transformers, unlike --help
 
-        text = counts_text(arguments)
-        if arguments.output:
-            _write(arguments.output, text)
-        else:
-            print(text, end="")
-    except (UsageError, RunFailed) as error:
-        return tell("error", error, 2)
+    text = counts_text(arguments)
+    if arguments.output:
+        _write(arguments.output, text)
+    else:
+        print(text, end="")
     return 0
 
 

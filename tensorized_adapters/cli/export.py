@@ -5,22 +5,26 @@
 --to pt2     the whole model as a program of torch.export: torch.export.load("model.pt2").module()
 --to onnx    the whole model as ONNX, for onnxruntime and others
 
-The last two take any batch and length, give logits, and lie beside their tokenizer and config.
+The last two take any batch and length, give logits, and lie beside their tokenizer and config. --to onnx with
+--quantize int8 stores the weights as 8-bit integers: smaller, faster on CPU, and logits that differ a little.
 """
 
 import argparse
 from pathlib import Path
 
 from tensorized_adapters.cli.parser import ScriptParser
+from tensorized_adapters.errors import UsageError
 from tensorized_adapters.exporting.folder import check_new_folder, new_folder
 
 
 def main(argv: list[str]) -> int:
     """Export; raises UsageError for what is refused, before anything is written."""
     arguments = _parser().parse_args(argv)
+    if arguments.quantize and arguments.to != "onnx":
+        raise UsageError(f"--quantize {arguments.quantize} needs --to onnx, got --to {arguments.to}")
     check_new_folder(arguments.output_dir)
     # Imported step by step: a wrong folder does not wait for Transformers' models.
-    from tensorized_adapters.saving.format import read_config
+    from tensorized_adapters.saving.manifest import read_config
 
     read_config(arguments.adapter_path)
     from tensorized_adapters.adaptation.merging import unmerge_adapters
@@ -35,8 +39,10 @@ def main(argv: list[str]) -> int:
         if arguments.to == "dense":
             unmerge_adapters(pipeline.model)
             write_dense(pipeline.model, folder)
+        elif arguments.to == "pt2":
+            write_program(pipeline, folder)
         else:
-            (write_program if arguments.to == "pt2" else write_onnx)(pipeline, folder)
+            write_onnx(pipeline, folder, int8=arguments.quantize == "int8")
     for path in sorted(arguments.output_dir.iterdir()):
         print(f"{path.stat().st_size:>12,} bytes  {path}")
     return 0
@@ -47,5 +53,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--adapter_path", type=Path, required=True, help="a saved adapter/ folder, or a run's folder")
     parser.add_argument("--output_dir", type=Path, required=True, help="a folder that is not there yet, or is empty")
     parser.add_argument("--to", choices=("dense", "pt2", "onnx"), required=True, help="what is written, see above")
+    parser.add_argument("--quantize", choices=("int8",), help="with --to onnx: weights as 8-bit integers")
     parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
     return parser

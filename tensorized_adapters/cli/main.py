@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "report": "write tables and figures from the records of runs",
     "count": "print how many parameters each method trains",
     "export": "write a saved adapter as dense weights, a torch.export program or ONNX",
+    "glue_submission": "make the zip file for GLUE's server from the predictions of runs",
     "compress": "turn a trained dense adapter into a tensorized one",
 }
 _RUN_SCRIPT = Path(__file__).resolve().parent.parent.parent / "run_glue_tensorized.py"
@@ -25,7 +26,7 @@ def main() -> None:
     word = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if word in ("-h", "--help"):
         print("usage: tensorized-adapters SUBCOMMAND FLAG...     (SUBCOMMAND --help lists its flags)\n")
-        print(*(f"  {name:<10}{what}" for name, what in SUBCOMMANDS.items()), sep="\n")
+        print(*(f"  {name:<17}{what}" for name, what in SUBCOMMANDS.items()), sep="\n")
         return
     if word not in SUBCOMMANDS:
         known = ", ".join(SUBCOMMANDS)
@@ -33,9 +34,9 @@ def main() -> None:
         sys.exit(2)
     sys.argv[:2] = [f"tensorized-adapters {word}"]
     subcommand = import_module(f".{word}", __package__)
-    from ..runtime.exits import run  # after the subcommand's imports, which an interrupt ends at once
+    from ..runtime.exits import run_program  # not above: signals are taken before anything else is imported
 
-    sys.exit(run(subcommand.main))
+    run_program(subcommand.main)
 
 
 def run_glue() -> None:

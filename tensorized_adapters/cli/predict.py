@@ -11,22 +11,18 @@ import sys
 from pathlib import Path
 
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count
-from tensorized_adapters.errors import RunFailed, UsageError
+from tensorized_adapters.errors import RunFailed
 from tensorized_adapters.predicting import FORMATS
-from tensorized_adapters.runtime.exits import tell
 
 
 def main(argv: list[str]) -> int:
-    try:
-        arguments = _parser().parse_args(argv)
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is for predictions
-            predict(arguments)
-    except UsageError as error:
-        return tell("error", error, 2)
-    except RunFailed as error:
-        return tell("failed", error, 1)
-    except BrokenPipeError:  # as of `| head`, which has seen enough
-        pass
+    """Predict; raises what :func:`predict` does, except BrokenPipeError."""
+    arguments = _parser().parse_args(argv)
+    with (
+        contextlib.redirect_stdout(sys.stderr),  # standard output is for predictions
+        contextlib.suppress(BrokenPipeError),  # the reader has seen enough, as in `| head`
+    ):
+        predict(arguments)
     return 0
 
 
@@ -46,12 +42,12 @@ def predict(arguments: argparse.Namespace) -> None:
         check_output(arguments.output)
     # Imported step by step: a wrong folder or file does not wait for Transformers' models.
     from tensorized_adapters.predicting.rows import text_columns, text_rows
-    from tensorized_adapters.saving.format import read_config
     from tensorized_adapters.saving.hub import pinned
+    from tensorized_adapters.saving.manifest import read_config
 
     adapter = pinned(arguments.adapter_path)
     columns = text_columns(read_config(adapter), arguments.text_columns, adapter)
-    rows = text_rows(path, arguments.format, columns)
+    rows = text_rows(path, arguments.format, columns.texts, columns.delimiter)
 
     from tqdm import tqdm
 
@@ -63,7 +59,7 @@ def predict(arguments: argparse.Namespace) -> None:
     pipeline = load_pipeline(adapter, arguments.model_name_or_path, arguments.tokenizer_name, arguments.max_seq_length)
     try:
         with (
-            open_output(arguments.output, pipeline.model.config) as output,
+            open_output(arguments.output, pipeline.model.config, pipeline.label_separator) as output,
             tqdm(unit=" rows", disable=None) as bar,  # on a terminal alone
         ):
             for values in predicted(pipeline, rows, arguments.batch_size, bar.update):

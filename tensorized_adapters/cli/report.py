@@ -1,29 +1,28 @@
 """Tables and figures from run records (run.json) at any depth below RESULTS.
 
 Writes into --output_dir: report.html (everything, in one file), tables.md, tables.tex, scores.csv, parameters.csv,
-contribution.csv where runs measured what adapters account for, and figures/ as PNG and SVG. Scores are means over
-seeds of runs that differ in nothing else; what is missing is listed.
+contribution.csv if runs measured the contribution of their adapters, and figures/ as PNG and SVG. Scores are means
+over seeds of runs that differ in nothing else. Missing runs are listed.
 """
 
 import argparse
 from pathlib import Path
 
 from tensorized_adapters.cli.parser import ScriptParser
-from tensorized_adapters.errors import UsageError, need
-from tensorized_adapters.runtime.exits import tell
+from tensorized_adapters.errors import need
 
 
 def main(argv: list[str]) -> int:
-    try:
-        arguments = _parser().parse_args(argv)
-        need("matplotlib", "report", "a report")
-        from tensorized_adapters.reporting.summaries import mean_table
-        from tensorized_adapters.reporting.tables import markdown, score_table
-        from tensorized_adapters.reporting.write import write_report
+    """Write the report; raises UsageError for what is refused."""
+    arguments = _parser().parse_args(argv)
+    for package in ("matplotlib", "jinja2"):
+        need(package, "report", "a report")
+    from tensorized_adapters.reporting.rendering import markdown
+    from tensorized_adapters.reporting.summaries import mean_table
+    from tensorized_adapters.reporting.tables import score_table
+    from tensorized_adapters.reporting.write import write_report
 
-        results = write_report(arguments.results, arguments.output_dir, arguments.published)
-    except UsageError as error:
-        return tell("error", error, 2)
+    results = write_report(arguments.results, arguments.output_dir, arguments.published)
     for table in (score_table(results, "last", arguments.published), mean_table(results)):
         if table:
             print(markdown(table))
@@ -39,5 +38,5 @@ def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="run.json files, or folders")
     parser.add_argument("--output_dir", type=Path, required=True, help="where the report is written")
-    parser.add_argument("--published", action="store_true", help="the published figures beside ours")
+    parser.add_argument("--published", action="store_true", help="show the published figures beside ours")
     return parser

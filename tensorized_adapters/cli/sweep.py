@@ -1,4 +1,4 @@
-"""A grid of runs of run_glue_tensorized.py on Ray Tune: methods, ranks, sizes, tasks, learning rates and seeds.
+"""A grid of runs of run_glue_tensorized.py on Ray: methods, ranks, sizes, tasks, learning rates and seeds.
 
   tensorized-adapters sweep [GRID.yaml] --projection_types cp,tt --ranks 2,4 --methods dense,bitfit --tasks mrpc,rte \\
       --seeds 1,2,3 --output_dir runs/sweep [any flag of run_glue_tensorized.py]
@@ -13,7 +13,6 @@ Exit codes: 0 all trials done, 1 some failed, 2 refused input, 130 and 143 inter
 """
 
 import argparse
-import contextlib
 import importlib.util
 import os
 import shlex
@@ -28,119 +27,114 @@ from tensorized_adapters.arguments.config_files import flags_of_yaml
 from tensorized_adapters.cli.parser import ScriptParser, count, duration, list_of, names_of, rate, whole
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES
 from tensorized_adapters.data.tasks import TASKS
-from tensorized_adapters.errors import RunFailed, Terminated, UsageError, need, one_line
-from tensorized_adapters.runtime.exits import tell
+from tensorized_adapters.errors import Terminated, UsageError, need, one_line
 from tensorized_adapters.sweeping.grid import MODES
-from tensorized_adapters.sweeping.spelling import check_known, check_spelled_once, with_underscores
 
 
 def main(argv: list[str]) -> int:
+    """Run the sweep; raises UsageError for what is refused, and RunFailed if the sweep itself fails."""
     began = time.time()
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        argv = flags_of_yaml(argv[0]) + argv[1:]
+    argv = [_with_underscores(word) for word in argv]
+    parser = _parser()
+    grid, flags = parser.parse_known_args(argv)
+    _check_spelling(parser, argv, flags)
+    _check(grid, argv)
     try:
-        if argv and argv[0].endswith((".yaml", ".yml")):
-            argv = flags_of_yaml(argv[0]) + argv[1:]
-        argv = [with_underscores(word) for word in argv]
-        parser = _parser()
-        grid, flags = parser.parse_known_args(argv)
-        check_spelled_once(parser, argv)
-        check_known(parser, flags)
-        _check(grid, argv)
         return _sweep(grid, flags, began)
-    except (UsageError, OSError) as error:
-        return tell("error", error, 2)
-    except RunFailed as error:
-        return tell("failed", error, 1)
     except (KeyboardInterrupt, Terminated) as error:
-        code = 143 if isinstance(error, Terminated) else 130
-        return tell("interrupted", "the same command goes on where it was", code)
+        raise type(error)("the same command goes on where it was") from error
 
 
 def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
     from tensorized_adapters.runtime.console import console
     from tensorized_adapters.sweeping.ledger import Ledger, no_room
-    from tensorized_adapters.sweeping.plan import trials_of
+    from tensorized_adapters.sweeping.plan import check_reachable, trials_of
     from tensorized_adapters.sweeping.progress import trials_table
-    from tensorized_adapters.sweeping.reachable import check_reachable
 
     grid.cpus_per_trial = grid.cpus_per_trial or _default_cpus(grid)
     trials = trials_of(grid, flags)
     ledger = Ledger(grid.output_dir, trials, grid.command)
     if grid.dry_run:
-        _say_notes(ledger)
+        _print_notes(ledger)
         console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
         return 0
     check_reachable(ledger.to_run())
+    timing = {"planning": time.time() - began}
     with ledger.locked():
         try:
-            return _carry_out(ledger, grid, time.time() - began)
+            if ledger.to_run():
+                ledger.timing = timing | _run(ledger, grid)
+            else:
+                timing = {}
+                _print_notes(ledger)
+            ledger.write()
+            console().print(trials_table(ledger, f"sweep in {grid.output_dir}"))
+            return _report(ledger, grid, bool(timing))
         except OSError as error:  # most likely of a full disk
             raise no_room(grid.output_dir, error.strerror or error) from None
 
 
-def _carry_out(ledger: Any, grid: argparse.Namespace, planning: float) -> int:
-    from tensorized_adapters.runtime.console import console
-    from tensorized_adapters.sweeping import REPORT
-    from tensorized_adapters.sweeping.progress import trials_table
+def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
+    """Run what is left; returns the seconds that its parts took."""
+    from tensorized_adapters.sweeping.ledger import no_room
+    from tensorized_adapters.sweeping.progress import Progress
+    from tensorized_adapters.sweeping.trial import disk_is_full
 
-    timing = {"planning": planning}
-    if ledger.to_run():
-        timing |= _run(ledger, grid)
-        ledger.timing = {name: round(seconds, 2) for name, seconds in timing.items()}
-    else:
-        _say_notes(ledger)
-    ledger.write()
-    console().print(trials_table(ledger, f"sweep in {grid.output_dir}"))
+    if flaw := disk_is_full(ledger.folder):  # before Ray takes its time to start
+        raise no_room(ledger.folder, flaw)
+    # Read when Ray is imported. Nothing is reported to Ray's makers, and Ray's processes keep a GPU that is hidden.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's memory monitor would otherwise start a trial for ever that does not fit into memory.
+    os.environ.setdefault("RAY_task_oom_retries", str(grid.max_failures))
+    if not grid.address:  # Ray then listens on the loopback address alone, on Linux too
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    from tensorized_adapters.sweeping.on_ray import Machines, run_trials
+
+    with Machines(grid.address, grid.cpus_per_trial, grid.gpus_per_trial) as machines:
+        _print_notes(ledger)
+        ledger.write()  # nothing was written before, and nothing is refused after
+        at_a_time = min(machines.at_a_time, grid.trials_at_a_time or machines.at_a_time)
+        where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
+        print(f"{len(ledger.to_run())} trials, {at_a_time} at a time on {where}", flush=True)
+        with Progress(ledger, at_a_time) as progress:
+            run_trials(ledger.to_run(), ledger, machines, grid, progress)
+    timing = {"trials": time.time() - progress.began, "trials_own": sum(progress.seconds.values())}
+    return timing | {"ray_start": machines.seconds_to_start, "at_a_time": at_a_time}
+
+
+def _report(ledger: Any, grid: argparse.Namespace, ran: bool) -> int:
+    """Write the report, if one is wanted, and if trials ran print where the time went; returns the exit code."""
+    from tensorized_adapters.sweeping import REPORT
+
     if grid.report and ledger.states()["finished"]:
         from tensorized_adapters.reporting.write import write_report
 
-        reporting = time.time()
+        began = time.time()
         try:
             write_report([grid.output_dir], grid.output_dir / REPORT)
         except UsageError as error:  # the trials are done all the same
             print(f"no report: {one_line(error)}", file=sys.stderr)
             return 1
-        if "trials" in timing:
-            ledger.timing["report"] = round(time.time() - reporting, 2)
-            ledger.write()
         print(f"report: {one_line(grid.output_dir / REPORT / 'report.html')}")
-    if "trials" in timing:
-        _say_timing(ledger.timing)
+        if ran:
+            ledger.timing["report"] = time.time() - began
+    if ran:
+        ledger.timing = timing = {name: round(seconds, 2) for name, seconds in ledger.timing.items()}
+        ledger.write()
+        share = timing["trials_own"] / timing["at_a_time"]
+        print(
+            f"trials: {timing['trials']:.0f} s = {timing['trials'] / share if share else 0:.3f} x "
+            f"({timing['trials_own']:.0f} s of their own / {timing['at_a_time']:g} at a time); besides: planning "
+            f"{timing['planning']:.1f} s, Ray's start {timing['ray_start']:.1f} s, report "
+            f"{timing.get('report', 0):.1f} s"
+        )
     return 1 if ledger.states()["failed"] else 0
 
 
-def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
-    """Run what is left; the seconds that its parts took."""
-    from tensorized_adapters.sweeping.ledger import no_room
-    from tensorized_adapters.sweeping.notes import disk_is_full
-
-    if flaw := disk_is_full(ledger.folder):  # before Ray takes its time to start
-        raise no_room(ledger.folder, flaw)
-    from tensorized_adapters.sweeping.on_ray import Machines, run_trials
-    from tensorized_adapters.sweeping.progress import Progress
-
-    before = ledger.seconds()
-    with Machines(grid.address, grid.cpus_per_trial, grid.gpus_per_trial) as machines:
-        _say_notes(ledger)
-        ledger.write()  # nothing was written before, and nothing is refused after
-        at_a_time = min(machines.at_a_time, grid.trials_at_a_time or machines.at_a_time)
-        where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
-        print(f"{len(ledger.to_run())} trials, {at_a_time} at a time on {where}", flush=True)
-        began = time.time()
-        with Progress(ledger, at_a_time) as progress:
-            stopped_by = run_trials(ledger.to_run(), ledger, machines, grid)
-        seconds = time.time() - began
-    own = ledger.seconds() - before
-    at_a_time = min(at_a_time, progress.most_running or at_a_time)  # there may be memory for fewer
-    timing = {"ray_start": machines.seconds_to_start, "trials": seconds, "trials_own": own, "at_a_time": at_a_time}
-    if stopped_by:
-        with contextlib.suppress(OSError):  # of a full disk
-            ledger.read()
-            ledger.write()
-        raise stopped_by
-    return timing
-
-
-def _say_notes(ledger: Any) -> None:
+def _print_notes(ledger: Any) -> None:
     """What is not run, and what was found damaged."""
     for note in ledger.notes:
         print(f"note: {one_line(note)}", file=sys.stderr)
@@ -148,15 +142,6 @@ def _say_notes(ledger: Any) -> None:
         if trial.refused:
             what = f"{trial.task} {trial.config.describe()} seed {trial.seed}"
             print(f"skipped: {one_line(f'{what}: {trial.refused}')}", file=sys.stderr)
-
-
-def _say_timing(timing: dict[str, float]) -> None:
-    share = timing["trials_own"] / timing["at_a_time"]
-    print(
-        f"trials: {timing['trials']:.0f} s = {timing['trials'] / share if share else 0:.3f} x "
-        f"({timing['trials_own']:.0f} s of their own / {timing['at_a_time']:g} at a time); besides: planning "
-        f"{timing['planning']:.1f} s, Ray's start {timing['ray_start']:.1f} s, report {timing.get('report', 0):.1f} s"
-    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -192,6 +177,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry_run", action="store_true", help="list the trials, and what is already done")
     parser.add_argument("--no_report", dest="report", action="store_false", help="leave the report out")
     return parser
+
+
+def _with_underscores(word: str) -> str:
+    """``--num-train-epochs=3`` as ``--num_train_epochs=3``."""
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value if word.startswith("--") else word
+
+
+def _check_spelling(parser: argparse.ArgumentParser, argv: list[str], flags: list[str]) -> None:
+    """Refuse a flag that is given by two of its names, and an unknown one that resembles a flag of the sweep. The main
+    job reports all other unknown flags."""
+    from tensorized_adapters.arguments.parsing import nearest, words_of_flags
+
+    given = {word.partition("=")[0] for word in argv}
+    for action in parser._actions:
+        both = [option for option in action.option_strings if option in given]
+        if len(both) > 1:
+            raise UsageError(f"{' and '.join(both)} are the same; give one of them")
+    of_job = words_of_flags()
+    own = [option for action in parser._actions for option in action.option_strings]
+    for word in (flag.partition("=")[0] for flag in flags if flag.startswith("--")):
+        if word not in of_job and (near := nearest(word, [*own, *of_job])) in own:
+            raise UsageError(f"unknown argument {word}; did you mean {near}?")
 
 
 def _check(grid: argparse.Namespace, argv: list[str]) -> None:

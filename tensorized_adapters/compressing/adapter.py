@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import UsageError
-from ..saving.format import read_config
+from ..saving.manifest import read_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from .decompose import CompressedSite
 
-_KEPT_NOTES = ("task", "texts", "label", "max_seq_length", "tokenizer")  # not those of how it was measured
+# What a compressed adapter keeps of the notes; it leaves out how the dense one was measured.
+_KEPT_NOTES = ("task", "texts", "text_column_delimiter", "label", "label_separator", "max_seq_length", "tokenizer")
 
 
 @dataclass(frozen=True)

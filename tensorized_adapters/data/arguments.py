@@ -1,30 +1,46 @@
-"""The flags that say which data, and how it is tokenised."""
+"""The flags that choose the data and how it is tokenised."""
 
 import csv
 import difflib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Optional
 
 from ..errors import UsageError, quoted
 from .tasks import TASKS
 
 FILE_FLAGS = ("train_file", "validation_file", "test_file")
+FILE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl")
+SPLIT_FLAGS = ("train_split_name", "validation_split_name", "test_split_name")
+# Flags about the columns and labels of other data; GLUE's own are known.
+_OTHER_DATA_FLAGS = ("text_columns", "text_column_delimiter", "label_column", "do_regression", "label_separator")
+
+
+def ending_of(path: str) -> str:
+    """The ending that gives the format of a file; a last ``.gz`` only means that it is compressed."""
+    return Path(path.removesuffix(".gz")).suffix
+
+
+def _also(name: str) -> list[str]:
+    """Both spellings of a flag of run_classification, which is another name of ours."""
+    return [f"--{name}", f"--{name.replace('_', '-')}"]
 
 
 @dataclass
 class DataTrainingArguments:
-    """Which data, and how it is tokenised.
+    """Choose the data, and how it is tokenised.
 
     Raises:
-        UsageError: for a task that is none of the nine, whose names may be in capitals, and for columns that cannot
-            be.
+        UsageError: for an unknown task, for columns that are not distinct names, and for flags that exclude each
+            other.
     """
 
     _argument_group_name = "data arguments"
 
     task_name: Optional[str] = field(default=None, metadata={"help": f"GLUE task: {', '.join(TASKS)}."})
     glue_path: str = field(
-        default="nyu-mll/glue", metadata={"help": "Hub id of GLUE, or a local folder of the same layout."}
+        default="nyu-mll/glue",
+        metadata={"help": "Hub id of GLUE, or a local folder of its layout or that of GLUE's server."},
     )
     dataset_name: Optional[str] = field(default=None, metadata={"help": "Any other data set: hub id or local folder."})
     dataset_config_name: Optional[str] = field(default=None, metadata={"help": "Configuration of --dataset_name."})
@@ -54,7 +70,9 @@ class DataTrainingArguments:
     max_predict_samples: Optional[int] = field(default=None, metadata={"help": "Truncate the prediction set."})
     train_file: Optional[str] = field(
         default=None,
-        metadata={"help": "CSV, TSV or JSON lines with the columns of --task_name, or text columns and 'label'."},
+        metadata={
+            "help": "CSV, TSV or JSON lines, also .gz, with the columns of --task_name, or text columns and 'label'."
+        },
     )
     validation_file: Optional[str] = field(default=None, metadata={"help": "Likewise, for --do_eval."})
     test_file: Optional[str] = field(default=None, metadata={"help": "Likewise, for --do_predict; labels optional."})
@@ -62,17 +80,58 @@ class DataTrainingArguments:
     text_columns: Optional[str] = field(
         default=None,
         metadata={
-            "help": "One or two columns of a file or of --dataset_name that are the text: A or A,B; "
-            "a name with a comma is quoted."
+            "help": "Columns of a file or of --dataset_name that are the text: A, a pair A,B, or more, which are "
+            "joined; a name with a comma is quoted.",
+            "aliases": _also("text_column_names"),
+        },
+    )
+    text_column_delimiter: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "Join the text columns, also two of them, to one text by this. Without the flag two columns are a "
+            "pair, and more are joined by a space."
         },
     )
     label_column: Optional[str] = field(
-        default=None, metadata={"help": "The column of the labels there, 'label' by default."}
+        default=None,
+        metadata={
+            "help": "The column of the labels there, 'label' by default.",
+            "aliases": _also("label_column_name"),
+        },
+    )
+    do_regression: bool = field(
+        default=False, metadata={"help": "Read the labels of other data as scores, also whole numbers."}
+    )
+    label_separator: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "A text may have several labels, which stand in CSV or TSV with this between them, such as ';'. "
+            "Lists in JSON are read as several labels without the flag."
+        },
+    )
+    train_split_name: Optional[str] = field(
+        default=None, metadata={"help": "The split of --dataset_name to train on, 'train' by default."}
+    )
+    validation_split_name: Optional[str] = field(
+        default=None, metadata={"help": "Likewise for --do_eval, 'validation' by default."}
+    )
+    test_split_name: Optional[str] = field(
+        default=None, metadata={"help": "Likewise for --do_predict, 'test' by default."}
+    )
+    validation_fraction: Optional[float] = field(
+        default=None,
+        metadata={
+            "help": "For data without a development set: evaluate on this part of the training set, which the seed "
+            "draws, and train on the rest."
+        },
+    )
+    preprocessing_num_workers: Optional[int] = field(
+        default=None, metadata={"help": "Processes that tokenise the data, one by default."}
     )
 
     @property
     def texts(self) -> Optional[tuple[str, ...]]:
-        """The names in ``text_columns``, where a name with a comma stands in double quotes, as in CSV.
+        """The names in ``text_columns``; a name with a comma stands in double quotes, as in CSV.
 
         Raises:
             UsageError: for a quote that is not closed.
@@ -90,7 +149,7 @@ class DataTrainingArguments:
 
     @property
     def shuffles(self) -> bool:
-        """Whether the training set is shuffled: the first rows of a file that is sorted by label are no sample."""
+        """Whether the training set is shuffled before it is cut, since a file may be sorted by label."""
         return self.max_train_samples is not None if self.shuffle_train_dataset is None else self.shuffle_train_dataset
 
     def __post_init__(self) -> None:
@@ -100,21 +159,38 @@ class DataTrainingArguments:
                 near = difflib.get_close_matches(self.task_name, TASKS, 1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise UsageError(f"--task_name {self.task_name!r} is unknown; the tasks are {', '.join(TASKS)}{hint}")
+        self._check_flags_of_other_data()
         self._check_columns()
+        self._check_splits()
 
-    def _check_columns(self) -> None:
-        for flag in ("text_columns", "label_column"):
-            if getattr(self, flag) is not None and self.task_name:
+    def _check_flags_of_other_data(self) -> None:
+        for flag in _OTHER_DATA_FLAGS:
+            if self.task_name and getattr(self, flag) not in (None, False):
                 columns = ", ".join(TASKS[self.task_name].texts)
                 raise UsageError(f"--{flag} excludes --task_name, whose columns are {columns} and label")
+        if self.do_regression and self.label_separator is not None:
+            raise UsageError("--do_regression and --label_separator exclude each other; leave one of them out")
+
+    def _check_columns(self) -> None:
         if self.label_column is not None and not self.label_column.strip():
             raise UsageError("--label_column is empty; name a column or leave it out")
         if self.texts is None:
             return
-        if not (all(self.texts) and len(set(self.texts)) == len(self.texts) <= 2):
-            hint = "; a name with a comma stands in double quotes" if all(self.texts) and len(self.texts) > 2 else ""
+        if not (all(self.texts) and len(set(self.texts)) == len(self.texts)):
             raise UsageError(
-                f"--text_columns must be one or two columns, A or A,B, got {quoted(self.text_columns)}{hint}"
+                f"--text_columns must be columns of different names, A or A,B or more, got {quoted(self.text_columns)}"
             )
         if {"label", self.label_column} & set(self.texts):
             raise UsageError(f"--text_columns {self.text_columns} holds the label's column; name texts only")
+
+    def _check_splits(self) -> None:
+        for flag in SPLIT_FLAGS:
+            if getattr(self, flag) is not None and not self.dataset_name:
+                raise UsageError(f"--{flag} names a split of --dataset_name; give both or neither")
+        if self.validation_fraction is None:
+            return
+        if not 0 < self.validation_fraction < 1:
+            raise UsageError(f"--validation_fraction must be between 0 and 1, got {self.validation_fraction}")
+        for flag in ("validation_file", "validation_split_name"):
+            if getattr(self, flag) is not None:
+                raise UsageError(f"--validation_fraction and --{flag} exclude each other; leave one of them out")

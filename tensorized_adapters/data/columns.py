@@ -1,4 +1,4 @@
-"""Which columns are text and which is the label: as said, as a saved adapter was trained, or as they look."""
+"""Chooses the columns of the text and the label: those of the flags, of a saved adapter, or a guess."""
 
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -7,27 +7,40 @@ from datasets import ClassLabel, Dataset, Value
 
 from ..errors import UsageError, quoted
 from .arguments import DataTrainingArguments
-from .labels import listed, number_of
+from .label_kinds import number_of
+from .multi_label import is_list_of_labels
+from .names import listed
 from .tasks import Task
-from .texts import text_of
+from .texts import delimiter_for, text_of
 
 LABEL = "label"
-# Columns that number the examples, also those that pandas writes without being asked; never taken for text.
+# Columns that number the examples, such as the index that pandas writes; they are never taken for text.
 _INDEX_COLUMNS = ("", "idx", "id", "index")
 _INDEX_PREFIXES = ("unnamed:", "__index_level_")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """``texts``: one or two; ``label``: one, which a test set may lack. ``guessed``: nobody named the texts.
+    """Columns that are read.
 
-    ``of_task``: they are those of a GLUE task.
+    Attributes:
+        texts: those of the text; a pair if there are two and no ``delimiter``.
+        label: the one of the labels, which a test set may lack.
+        delimiter: joins the texts of an example to one.
+        guessed: nobody named the texts.
+        of_task: they are those of a GLUE task.
     """
 
     texts: tuple[str, ...]
     label: str = LABEL
+    delimiter: Optional[str] = None
     guessed: bool = False
     of_task: bool = False
+
+    @property
+    def inputs(self) -> int:
+        """The number of texts that the tokenizer gets for an example: 1, or 2 for a pair."""
+        return len(self.texts) if self.delimiter is None else 1
 
 
 def choose_columns(
@@ -37,70 +50,105 @@ def choose_columns(
     examples: Dataset,
     source: str,
 ) -> Columns:
-    """Those of the named task, else the flags' ones, else those of a saved adapter, else a guess at ``examples``.
+    """The columns of the GLUE task, else those of the flags, else those of the saved adapter, else a guess.
 
     Raises:
         UsageError: if there is no column that could be text, or not as many as a saved adapter takes.
     """
     if named:
         return Columns(named.texts, of_task=True)
-    texts, (trained, trained_label) = arguments.texts, kept_columns(saved or {})
-    label = arguments.label_column or trained_label
-    if texts and trained and len(texts) != len(trained):
+    trained = kept_columns(saved or {})
+    if trained:
+        return _columns_of_adapter(trained, arguments)
+    label = arguments.label_column or LABEL
+    texts = arguments.texts or _guessed_texts(examples, label, source)
+    delimiter = delimiter_for(texts, arguments.text_column_delimiter)
+    return Columns(texts, label, delimiter, guessed=not arguments.texts)
+
+
+def _columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Columns:
+    """As many columns as the adapter was trained on, joined as they were; the flags may give other names."""
+    texts, delimiter = arguments.texts or trained.texts, arguments.text_column_delimiter
+    if len(texts) != len(trained.texts):
         raise UsageError(
             f"--text_columns {arguments.text_columns} contradicts --adapter_path, which was trained on "
-            f"{len(trained)}: {', '.join(trained)}"
+            f"{len(trained.texts)}: {', '.join(trained.texts)}"
         )
-    if texts or trained:
-        return Columns(texts or trained, label)
+    if delimiter not in (None, trained.delimiter) and len(texts) > 1:
+        used = "a pair of texts" if trained.delimiter is None else f"columns joined by {quoted(trained.delimiter)}"
+        raise UsageError(
+            f"--text_column_delimiter {quoted(delimiter)} contradicts --adapter_path, which was trained on {used}; "
+            "leave it out"
+        )
+    return Columns(texts, arguments.label_column or trained.label, trained.delimiter)
+
+
+def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...]:
+    """``sentence1`` and ``sentence2``, else the first one or two columns that hold words."""
     names = [name for name in examples.column_names if name not in (label, LABEL) and not _is_index(name)]
-    if "sentence1" in names and "sentence2" in names:
-        return Columns(("sentence1", "sentence2"), label, guessed=True)
-    # "label_text" and the like would give the answer away.
+    if {"sentence1", "sentence2"} <= set(names):
+        return "sentence1", "sentence2"
+    # A column such as "label_text" would give the answer away.
     names = [name for name in names if not name.lower().startswith("label")]
     names = [name for name in names if _holds_words(examples, name)] or names
     if not names:
         raise UsageError(
-            f"{source} has no text column beside {listed(tuple(examples.column_names))}; "
-            "--text_columns names one or two"
+            f"{source} has no text column beside {listed(tuple(examples.column_names))}; --text_columns names them"
         )
-    return Columns(tuple(names[:2]), label, guessed=True)
+    return tuple(names[:2])
 
 
-def kept_columns(saved: dict[str, Any]) -> tuple[tuple[str, ...], str]:
-    """Text and label columns in the notes of a saved adapter; one saved from Python may hold any notes."""
+def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
+    """The columns in the notes of a saved adapter; None if it has none, since one saved from Python has any notes."""
     notes = saved.get("notes", {})
-    texts, label = notes.get("texts"), notes.get("label", LABEL)
-    ours = isinstance(texts, list) and 1 <= len(texts) <= 2 and all(isinstance(name, str) for name in [*texts, label])
-    return (tuple(texts), label) if ours else ((), LABEL)
+    texts, label, delimiter = notes.get("texts"), notes.get("label", LABEL), notes.get("text_column_delimiter")
+    if not (isinstance(texts, list) and texts and all(isinstance(name, str) for name in [*texts, label])):
+        return None
+    if len(texts) > 1 and isinstance(delimiter, str):
+        return Columns(tuple(texts), label, delimiter)
+    return Columns(tuple(texts), label) if len(texts) <= 2 else None
 
 
 def check_columns(examples: Dataset, columns: Columns, source: str, needs_label: bool) -> None:
-    """Raises UsageError for a column that is missing, or that does not hold one text, or one label, a row."""
+    """Raises UsageError if a column is missing, or if a row of it holds more than one text or label."""
     for name in (*columns.texts, *([columns.label] if needs_label else [])):
         if name not in examples.column_names:
-            has = listed(tuple(map(str, examples.column_names)))
-            flag = "--label_column names another" if name == columns.label else "--text_columns names others"
-            if columns.of_task:
-                needs = f"--task_name needs {', '.join(columns.texts)} and {columns.label}"
-                flag = f"{needs}; rename the columns, or give --text_columns and --label_column without --task_name"
-            raise UsageError(f"{source} has no column {quoted(name)}; it has {has}; {flag}")
+            raise _missing_column(name, examples, columns, source)
         feature = examples.features[name]
-        if not isinstance(feature, (Value, ClassLabel)):
-            raise UsageError(f"{source}: the column {quoted(name)} must hold one value a row, no lists or objects")
-        if name == columns.label:
-            continue
-        kind = "int64" if isinstance(feature, ClassLabel) else feature.dtype
-        if kind.startswith(("int", "uint", "float", "bool")):
-            print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
-        elif "string" not in kind and kind != "null":
-            raise UsageError(f"{source}: the column {quoted(name)} holds values of type {kind}, no text")
-        elif columns.guessed and not _holds_words(examples, name):
-            print(f"note: {source}: the column {quoted(name)} holds no words and is read as text, for want of another")
+        if not (isinstance(feature, (Value, ClassLabel)) or name == columns.label and is_list_of_labels(feature)):
+            rule = (
+                "one label or a list of labels a row, no objects"
+                if name == columns.label
+                else "one value a row, no lists or objects"
+            )
+            raise UsageError(f"{source}: the column {quoted(name)} must hold {rule}")
+        if name != columns.label:
+            _check_text(name, examples, columns, source)
+
+
+def _missing_column(name: str, examples: Dataset, columns: Columns, source: str) -> UsageError:
+    flag = "--label_column names another" if name == columns.label else "--text_columns names others"
+    if columns.of_task:
+        needs = f"--task_name needs {', '.join(columns.texts)} and {columns.label}"
+        flag = f"{needs}; rename the columns, or give --text_columns and --label_column without --task_name"
+    has = listed(tuple(map(str, examples.column_names)))
+    return UsageError(f"{source} has no column {quoted(name)}; it has {has}; {flag}")
+
+
+def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> None:
+    """Numbers are read as text, with a note; other types are refused."""
+    feature = examples.features[name]
+    kind = "int64" if isinstance(feature, ClassLabel) else feature.dtype
+    if kind.startswith(("int", "uint", "float", "bool")):
+        print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
+    elif "string" not in kind and kind != "null":
+        raise UsageError(f"{source}: the column {quoted(name)} holds values of type {kind}, no text")
+    elif columns.guessed and not _holds_words(examples, name):
+        print(f"note: {source}: the column {quoted(name)} holds no words and is read as text, for want of another")
 
 
 def under_the_usual_name(examples: Dataset, label: str) -> Dataset:
-    """The label's column as "label"; another of that name is left out."""
+    """Rename the label's column to "label", and leave out another column of that name."""
     if label == LABEL:
         return examples
     if LABEL in examples.column_names:
@@ -108,10 +156,16 @@ def under_the_usual_name(examples: Dataset, label: str) -> Dataset:
     return examples.rename_column(label, LABEL) if label in examples.column_names else examples
 
 
-def note_columns(columns: Columns, labels: Optional[tuple[str, ...]], source: str) -> None:
-    """Say what was guessed."""
+def note_columns(columns: Columns, task: Task, source: str) -> None:
+    """Print what was guessed, and that columns are joined."""
+    if columns.delimiter is not None:
+        print(f"note: {source}: {listed(columns.texts)} are joined by {quoted(columns.delimiter)} to one text")
+    if not columns.guessed:
+        return
     texts = " and ".join(map(quoted, columns.texts))
-    kind = "scores" if labels is None else f"{len(labels)} classes ({listed(labels)})"
+    kind = "scores"
+    if task.labels is not None:
+        kind = f"{len(task.labels)} {'labels' if task.multi_label else 'classes'} ({listed(task.labels)})"
     print(
         f"note: {source}: text from {texts}, {kind} from {quoted(columns.label)}; "
         "--text_columns and --label_column name others"
@@ -119,7 +173,7 @@ def note_columns(columns: Columns, labels: Optional[tuple[str, ...]], source: st
 
 
 def note_empty_texts(examples: Dataset, texts: tuple[str, ...], source: str) -> None:
-    """Say how many rows have none."""
+    """Print how many rows have an empty text."""
     for name in texts:
         empty = sum(1 for text in examples[name] if not text_of(text).strip())
         if empty:

@@ -1,4 +1,4 @@
-"""Tokenising the data, and putting it in order of length."""
+"""Tokenises the data and sorts it by length."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from .arguments import DataTrainingArguments
 from .labels import saved_label_names
 from .loading import Data
 from .tasks import Task
-from .texts import text_of, texts_of
+from .texts import joined, text_of, texts_of
 
 
 @dataclass
@@ -32,7 +32,7 @@ class EncodedData:
     prediction: dict[str, Dataset]
 
     def mapped(self, change: Callable[[Dataset], Any]) -> "EncodedData":
-        """Every set changed by ``change``."""
+        """Apply ``change`` to every set."""
         return EncodedData(
             None if self.train is None else change(self.train),
             {name: change(examples) for name, examples in self.evaluation.items()},
@@ -41,7 +41,7 @@ class EncodedData:
 
 
 def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
-    """For the user, of a model with another task's adapter and a new head: how many numbers of what are which.
+    """A line for the user about ``--new_head``: how many parameters are kept from the adapter, and how many are new.
 
     Args:
         saved: the adapter's config record.
@@ -65,15 +65,15 @@ def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: DataTrainingArguments) -> None:
-    """Refuse a tokenizer that does not know the language, and a length in which no text is left.
+    """Refuse a tokenizer that does not know the language, and a length that leaves no room for text.
 
-    A folder without tokenizer files gives a tokenizer without words rather than an error.
+    For a folder without tokenizer files Transformers gives a tokenizer without words, and no error.
 
     Raises:
         UsageError: naming the flag.
     """
     task = data.task
-    check_room(tokenizer, arguments.max_seq_length, len(task.texts))
+    check_room(tokenizer, arguments.max_seq_length, task.inputs)
     examples = data.train or next(iter([*data.evaluation.values(), *data.prediction.values()]))
     texts = [text_of(text) for name in task.texts for text in examples[name][:100]]
     ids = [i for text in texts for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
@@ -82,7 +82,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: D
 
 
 def check_room(tokenizer: PreTrainedTokenizerBase, length: int, texts: int) -> None:
-    """Refuse a ``length`` in tokens at which one of so many ``texts`` would be left out; raises UsageError."""
+    """Raises UsageError if ``length`` tokens are too few for one token of each of so many ``texts``."""
     least = tokenizer.num_special_tokens_to_add(pair=texts == 2) + texts
     if length < least:
         raise UsageError(f"--max_seq_length {length} leaves no room for text; at least {least}")
@@ -91,9 +91,9 @@ def check_room(tokenizer: PreTrainedTokenizerBase, length: int, texts: int) -> N
 def encoded(
     data: Data, tokenizer: PreTrainedTokenizerBase, model_config: PretrainedConfig, arguments: DataTrainingArguments
 ) -> EncodedData:
-    """Tokenise everything, to at most ``--max_seq_length`` and what tokenizer and model can take.
+    """Tokenise all sets, to at most ``--max_seq_length`` and the longest input of tokenizer and model.
 
-    What is evaluated and predicted is sorted once by length; ``row`` is each example's place in its file.
+    The sets for evaluation and prediction are sorted by length; ``row`` is the position of an example in its file.
     """
     limit = min(tokenizer.model_max_length, usable_positions(model_config))
     if arguments.max_seq_length > limit:
@@ -102,7 +102,7 @@ def encoded(
     def encode(examples: Dataset) -> Dataset:
         length = min(arguments.max_seq_length, limit)
         tokens = tokenize(examples, data.task, tokenizer, arguments, length)
-        if not tokenizer.num_special_tokens_to_add(pair=len(data.task.texts) == 2):  # as those of decoders
+        if not tokenizer.num_special_tokens_to_add(pair=data.task.inputs == 2):  # decoders' tokenizers add none
             for row, mask in enumerate(tokens["attention_mask"], start=1):
                 if not any(mask):
                     texts = ", ".join(data.task.texts)
@@ -124,24 +124,34 @@ def tokenize(
 ) -> Dataset:
     """Token ids of at most ``length``, and ``label``.
 
-    Made anew in every run, and in memory: a cached file in which a bit was flipped would train on other tokens.
+    They are made in memory in every run: a cached file with a flipped bit would silently train on other tokens.
     """
 
     def encode(batch: dict[str, list]) -> dict[str, list]:
         texts = [texts_of(batch[name], examples.features[name].dtype) for name in task.texts]
+        if task.delimiter is not None:
+            texts = [[text for row in zip(*texts) for text in joined(row, task.delimiter)]]
         padding = "max_length" if arguments.pad_to_max_length else False
         return tokenizer(*texts, padding=padding, max_length=length, truncation=True)
 
     remove = [name for name in examples.column_names if name != "label"]
-    return examples.map(encode, batched=True, remove_columns=remove, keep_in_memory=True, load_from_cache_file=False)
+    workers = min(arguments.preprocessing_num_workers or 1, len(examples))
+    return examples.map(
+        encode,
+        batched=True,
+        remove_columns=remove,
+        keep_in_memory=True,
+        load_from_cache_file=False,
+        num_proc=workers if workers > 1 else None,
+    )
 
 
 def with_lengths(examples: Dataset) -> Dataset:
-    """The examples with their number of token ids as a column, counted without making Python lists of them."""
+    """Add the number of token ids as a column, counted in Arrow, which is faster than Python lists."""
     lengths = pyarrow.compute.list_value_length(examples.with_format("arrow")[:]["input_ids"])
     return examples.add_column("length", lengths.to_pylist())
 
 
 def longest_first(examples: Dataset) -> Dataset:
-    """The examples by falling length: batches of evaluation that need next to no padding."""
+    """Sort the examples by falling length, so that batches of evaluation need little padding."""
     return examples.select(np.argsort(-np.array(examples["length"]), kind="stable"))

@@ -1,20 +1,15 @@
-"""Labels: from names, numbers or class ids as they stand in a file to class ids or scores, and what is refused."""
+"""Turns labels, as they are written in a file, into class ids or scores, and refuses labels that are neither."""
 
-import math
 from typing import Any, Optional
 
 from datasets import ClassLabel, Dataset, Value
 
 from ..errors import UsageError, quoted
-from .names import find_name, name_of, shown_beside, styled_number, twins
+from .label_kinds import AS_NUMBERS, is_missing, names_or_scores, number_of
+from .multi_label import check_label_sets, encode_label_sets
+from .names import find_name, listed, shown_beside, styled_number
 from .tasks import Task
 from .texts import text_of
-
-# More classes than this are told, as are more than a tenth of the rows: they may have been meant as scores.
-_MANY = 20
-# The largest part of labels that looks like gaps among numbers rather than like a class.
-_FEW = 0.05
-_AS_NUMBERS = "write numbers with a decimal point and nothing else, for example 0.5 or 1250"
 
 
 def label_names(
@@ -22,10 +17,10 @@ def label_names(
 ) -> Optional[tuple[str, ...]]:
     """The classes of a data set that is not a GLUE task, or None if its labels are scores (regression).
 
-    Taken from a saved adapter, else from the ClassLabel feature, else from the labels of the training set, sorted.
+    They come from a saved adapter, else from the ClassLabel feature, else from the training set, sorted.
 
     Raises:
-        UsageError: for labels of which a few are no numbers, or are missing, with the first such row.
+        UsageError: naming the first row whose label is missing or looks like a gap among numbers.
     """
     if saved is not None:
         return saved_label_names(saved)
@@ -33,62 +28,7 @@ def label_names(
     feature = raw[split].features.get("label")
     if isinstance(feature, ClassLabel):
         return tuple(feature.names)
-    return _names_or_scores(raw[split]["label"][:], sources[split])
-
-
-def _names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
-    numbers = [number_of(value) for value in values]
-    missing = next((row for row, value in enumerate(values) if _is_missing(value)), None)
-    if missing is not None:
-        raise UsageError(f"{source}: row {missing + 1} has no label; write it or remove the row")
-    gaps = [row for row, value in enumerate(values) if _is_no_number(value)]
-    among_numbers = isinstance(values[0], float) or any(number is not None for number in numbers)
-    # As words alone, and in quantity, they are names like any other.
-    if gaps and (among_numbers or _are_few(gaps, values)):
-        what = f"row {gaps[0] + 1} has the label {quoted(values[gaps[0]])}, which is neither a score nor a class"
-        raise UsageError(f"{source}: {what}; correct it or remove the row")
-    _check_style(values, numbers, source)
-    wholes = {int(number) for number in numbers if number is not None}
-    words = {name_of(value) for value, number in zip(values, numbers) if number is None}
-    decimal = any(number is not None and _written_as_float(value) for value, number in zip(values, numbers))
-    if wholes and words:
-        _check_mixture(values, numbers, decimal, source)
-    elif decimal:
-        return None
-    names = (*map(str, sorted(wholes)), *sorted(words))
-    if len(names) > _MANY or 2 < len(names) > len(values) / 10:
-        scores = "" if words else "; scores are written as decimals, for example 3.0"
-        print(f"note: {source}: the {len(values)} labels are taken for {len(names)} classes{scores}")
-    if alike := twins(names):
-        print(f"note: {source}: the classes {alike[0]} and {alike[1]} look alike and are two")
-    return names
-
-
-def _check_style(values: list, numbers: list, source: str) -> None:
-    """Numbers with decimal commas, per cents or separators of thousands were meant as scores, and are no classes.
-
-    Beside names they may be names. Among numbers, a few other words would be gaps.
-    """
-    words = [row for row, number in enumerate(numbers) if number is None]
-    styled = [row for row in words if styled_number(values[row])]
-    if styled and len(words) - len(styled) <= len(values) * _FEW:
-        value = values[styled[0]]
-        what = f"row {styled[0] + 1} has the label {quoted(value)}, a number with {styled_number(value)}"
-        mend = f"{_AS_NUMBERS}, or, if these are classes, give each a name that is no number"
-        raise UsageError(f"{source}: {what}; {mend}")
-
-
-def _check_mixture(values: list, numbers: list, decimal: bool, source: str) -> None:
-    """Numbers and words in one column: names of classes, unless the words are so few that they look like gaps."""
-    words = [row for row, number in enumerate(numbers) if number is None]
-    others = [row for row, number in enumerate(numbers) if number is not None]
-    rare = min(words, others, key=len)
-    first = f"row {rare[0] + 1} has the label {quoted(values[rare[0]])}"
-    count = f"{len(others)} of {len(values)} labels are numbers"
-    if decimal or _are_few(words, values):
-        mend = "correct it or remove the row, or give every class a name that is no number"
-        raise UsageError(f"{source}: {first}, where {count}; {mend}")
-    print(f"note: {source}: {first}, where {count}; all are taken for names of classes")
+    return names_or_scores(raw[split]["label"][:], sources[split])
 
 
 def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
@@ -98,15 +38,23 @@ def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
     return tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
 
 
+def check_scores(saved: Optional[dict[str, Any]]) -> None:
+    """Raises UsageError if ``--do_regression`` contradicts the labels of a saved adapter."""
+    if saved is not None and (names := saved_label_names(saved)) is not None:
+        raise UsageError(f"--do_regression contradicts --adapter_path, which has the classes {listed(names)}")
+
+
 def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = False) -> Dataset:
-    """``label`` as class id (int64) or score (float64).
+    """``label`` as class id (int64) or score (float64), or as a list of 0 and 1 for several labels a text.
 
     Args:
-        numbered: the classes have GLUE's numbers, which a file may hold instead of their names.
+        numbered: a file may hold GLUE's numbers of the classes instead of their names.
 
     Raises:
-        UsageError: for a missing or unknown label, with the row where it stands.
+        UsageError: for a missing or unknown label, naming its row.
     """
+    if task.multi_label:
+        return encode_label_sets(examples, task, source)
     feature = examples.features["label"]
     names = task.labels
     ids: dict[str, int] = {}
@@ -118,10 +66,10 @@ def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = F
         code = _encode(value, feature, names, ids)
         if code is None:
             shown = quoted(value) if names is None else shown_beside(value, names)
-            what = "has no label" if _is_missing(value) or value == -1 else f"has the label {shown}"
+            what = "has no label" if is_missing(value) or value == -1 else f"has the label {shown}"
             known = "a number" if names is None else f"one of {listed(names)}"
             if names is None and (style := styled_number(value)):
-                what, known = f"{what}, a number with {style}", f"{known}; {_AS_NUMBERS}"
+                what, known = f"{what}, a number with {style}", f"{known}; {AS_NUMBERS}"
             raise UsageError(f"{source}: row {row} {what}; expected {known}")
         encoded.append(code)
     kind = Value("float64") if names is None else Value("int64")
@@ -129,16 +77,18 @@ def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = F
 
 
 def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
-    """Refuse what would train or measure nothing.
+    """Refuse labels that nothing can be learned or measured from.
 
     Raises:
-        UsageError: a training set of one class (or one score), and a label in evaluation that training lacks.
+        UsageError: if the training set has one class or score only, or lacks a label of an evaluation set.
     """
     if "train" not in raw:
         return
     check_variety(raw, task, sources)
     if task.labels is None:
         return
+    if task.multi_label:
+        return check_label_sets(raw, task, sources)
     seen = set(raw["train"]["label"])
     for split, examples in raw.items():
         if split.startswith("validation"):
@@ -149,7 +99,11 @@ def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -
 
 
 def check_variety(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
-    """Raises UsageError if the training set has a single class or score."""
+    """Raises UsageError if the training set has a single class or score, or the same labels for every text."""
+    if task.multi_label and "train" in raw:
+        if len(set(map(tuple, raw["train"]["label"]))) == 1:
+            raise UsageError(f"{sources['train']} has the same labels in every row; training needs a difference")
+        return
     seen = set(raw["train"]["label"]) if "train" in raw else ()
     if len(seen) == 1:
         name = "score" if task.labels is None else "class"
@@ -157,62 +111,25 @@ def check_variety(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) 
         raise UsageError(f"{sources['train']} has only one {name} ({only}); training needs at least two")
 
 
-def number_of(value: Any) -> Optional[float]:
-    """An int where it is written as one, which floats of that size could not tell apart; None for nan and words."""
-    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
-        return None  # true, and a name such as 1_0, which Python reads as 10
-    for kind in (int, float):
-        try:
-            if isinstance(value, float) and kind is int:
-                continue
-            return kind(value) if math.isfinite(float(value)) else None
-        except (TypeError, ValueError, OverflowError):
-            continue
-    return None
-
-
 def _encode(value: Any, feature: Any, names: Optional[tuple[str, ...]], ids: dict[str, int]) -> Optional[float]:
     if value is None:
         return None
+    if isinstance(feature, ClassLabel):
+        if not 0 <= value < feature.num_classes:
+            return None
+        value = feature.int2str(value)
+        if names is not None:
+            return find_name(value, dict(zip(names, range(len(names)))))
     if names is None:
         number = number_of(value)
         return None if number is None else float(number)
-    if isinstance(feature, ClassLabel):
-        name = feature.int2str(value) if 0 <= value < feature.num_classes else None
-        return None if name is None else find_name(name, dict(zip(names, range(len(names)))))
     code = ids.get(text_of(value).strip())
     if code is not None:
         return code
     number = number_of(value)
     if number is not None and float(number).is_integer():
-        return ids.get(str(int(number)))  # of 1.0 and "01"
+        return ids.get(str(int(number)))  # 1.0 and "01" are the class 1
     code = find_name(text_of(value).strip(), ids)
     if code is None and isinstance(value, bool):
         code = ids.get(str(int(value)))  # older adapters, and GLUE's numbers, have 0 and 1 for false and true
     return code
-
-
-def _are_few(rows: list, values: list) -> bool:
-    return len(rows) <= max(1, len(values) * _FEW)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _is_no_number(value: Any) -> bool:
-    """NaN and infinity, also in words."""
-    try:
-        return not math.isfinite(float(value))
-    except (TypeError, ValueError, OverflowError):  # words, and integers that no float can hold
-        return False
-
-
-def _written_as_float(value: Any) -> bool:
-    return isinstance(value, float) or (isinstance(value, str) and not value.strip().lstrip("+-").isdigit())
-
-
-def listed(names: tuple[str, ...]) -> str:
-    """For messages: the names, or the first ones."""
-    shown = ", ".join(quoted(name)[1:-1] for name in names[:10])
-    return shown if len(names) <= 10 else f"{shown}, ..."

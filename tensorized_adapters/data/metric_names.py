@@ -90,6 +90,11 @@ def with_metrics(task: Task, listed: Optional[str], best: Optional[str]) -> Task
     Raises:
         UsageError: for a metric that does not suit the task.
     """
+    if task.multi_label:
+        if listed is not None:
+            own = " and ".join(task.metrics)
+            raise UsageError(f"--metric_name is for one label a text; several are measured by {own}; leave it out")
+        return task
     if listed is not None:
         names = metric_names(listed)
         check_metrics(names, "metric_name", task.labels)

@@ -18,6 +18,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from . import multi_label
 from .labels import listed
 from .metric_names import OF_PROBABILITIES
 from .tasks import Task
@@ -77,6 +78,8 @@ class GlueMetric(evaluate.Metric):
 
     def _info(self) -> evaluate.MetricInfo:
         kind = datasets.Value("float64" if self.task.labels is None else "int64")
+        if self.task.multi_label:
+            kind = datasets.Sequence(datasets.Value("float32"))
         features = {"predictions": kind, "references": kind}
         if self.takes_probabilities:
             features["prediction_scores"] = datasets.Sequence(datasets.Value("float64"))
@@ -89,6 +92,8 @@ class GlueMetric(evaluate.Metric):
 
     def _compute(self, predictions, references, prediction_scores=None) -> dict[str, float]:
         predictions, references = np.asarray(predictions), np.asarray(references)
+        if self.task.multi_label:
+            return multi_label.measured(predictions, references)
         values = {name: _METRICS[name](predictions, references) for name in self.task.metrics}
         combined = float(np.mean(list(values.values()))) if len(values) > 1 else None
         for name in self.task.chosen:
@@ -121,7 +126,10 @@ class GlueMetric(evaluate.Metric):
 
 
 def predictions_of(logits: np.ndarray, task: Task) -> np.ndarray:
-    """Label ids (argmax) for classification, scores for regression; one an example."""
+    """Label ids (argmax) for classification, scores for regression; one an example. For several labels a text 0 or 1
+    for each label: 1 for a probability above 0.5, which is a logit above 0."""
+    if task.multi_label:
+        return (logits > 0).astype(np.int64)
     return np.squeeze(logits, axis=-1).astype(np.float64) if task.labels is None else np.argmax(logits, axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""How labels are written: the name of a value, names that only look alike, and numbers in another country's style."""
+"""Names of labels: the name of a value, names that only look alike, and numbers in another country's style."""
 
 import re
 import unicodedata
@@ -17,12 +17,12 @@ _LOOKALIKES = str.maketrans("АВЕКМНОРСТХасеорхуіѕјΑΒΕΖ�
 
 
 def name_of(value: Any) -> str:
-    """A label as the name of a class: composed characters (NFC), so that two ways to write an accent are one name."""
+    """The name of a label, in composed characters (NFC), so that two ways to write an accent give one name."""
     return unicodedata.normalize("NFC", text_of(value).strip())
 
 
 def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
-    """The class of a name: as it is written, else in NFC, else true and false in any case."""
+    """The class of a name: names are compared as written, then in NFC, then true and false in any case."""
     if name in ids:
         return ids[name]
     keys = (name_of, _truth)
@@ -34,7 +34,7 @@ def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
 
 
 def styled_number(value: Any) -> str:
-    """How a number is written that Python does not read: "a comma", "a per cent sign"; empty for anything else."""
+    """What keeps Python from reading a number, such as "a comma"; empty if the value is no such number."""
     if not isinstance(value, str) or not _STYLED.fullmatch(value.strip()):
         return ""
     text = value.strip()
@@ -48,7 +48,7 @@ def styled_number(value: Any) -> str:
 
 
 def shown_beside(value: Any, names: Iterable[str]) -> str:
-    """The label for a message: escaped where it only looks like one of ``names``, and then with that one."""
+    """The label for a message. If it only looks like one of ``names``, both are shown escaped."""
     text = text_of(value)
     twin = next((name for name in names if name != text and _looks(name) == _looks(text)), None)
     if twin is None:
@@ -66,12 +66,18 @@ def twins(names: Iterable[str]) -> Optional[tuple[str, str]]:
     return None
 
 
+def listed(names: tuple[str, ...]) -> str:
+    """The names, or the first ten of them, for a message."""
+    shown = ", ".join(quoted(name)[1:-1] for name in names[:10])
+    return shown if len(names) <= 10 else f"{shown}, ..."
+
+
 def _truth(name: str) -> Optional[str]:
     return name.lower() if name.lower() in ("true", "false") else None
 
 
 def _looks(name: str) -> str:
-    """What is seen of a name: no blanks or invisible characters, one form of each letter."""
+    """The visible form of a name: without blanks and invisible characters, one form of each letter."""
     text = unicodedata.normalize("NFKC", name).translate(_LOOKALIKES)
     return "".join(c for c in text if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc"))
 

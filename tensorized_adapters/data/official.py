@@ -1,13 +1,19 @@
-"""The TSV files of the nine tasks as GLUE's own server gives them, under the names of columns that the hub has.
+"""Reads the TSV files of GLUE's own server, and gives their columns the names that they have on the hub.
 
 QNLI, RTE, SST-2 and WNLI have the same names in both.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
 
-from datasets import Dataset
+if TYPE_CHECKING:  # `datasets` takes a second to import
+    from datasets import Dataset
 
+_FOLDERS = {"cola": "CoLA", "sst2": "SST-2", "stsb": "STS-B"}  # the others are the task in capitals
 _COLUMNS = {
     "mnli": {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
     "mrpc": {"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"},
@@ -17,8 +23,16 @@ _COLUMNS = {
 _COLA = ("source", "label", "judgement", "sentence")
 
 
+def official_file(folder: Path, task: str, split: str) -> Optional[Path]:
+    """The file of a split in a folder as GLUE's server offers it, such as MRPC/dev.tsv; None for another folder."""
+    own = folder / _FOLDERS.get(task, task.upper())
+    if (folder / "README.md").exists() or not own.is_dir():  # a card gives the layout of the hub
+        return None
+    return own / f"{split.replace('validation', 'dev')}.tsv"
+
+
 def with_header(lines: Iterable[str], task: str, source: str) -> Iterator[str]:
-    """The lines of a TSV file, with the header that CoLA's training and development sets lack."""
+    """The lines of a TSV file; CoLA's training and development sets lack a header, which is added."""
     lines = iter(lines)
     head = list(itertools.islice(lines, 1))
     fields = head[0].rstrip("\r\n").split("\t") if head else []
@@ -29,7 +43,7 @@ def with_header(lines: Iterable[str], task: str, source: str) -> Iterator[str]:
 
 
 def with_usual_names(examples: Dataset, task: str, source: str) -> Dataset:
-    """The columns of GLUE's own files under the hub's names, where the file has none of these."""
+    """Give the columns of GLUE's own files the hub's names, unless the file already has one of these."""
     given = _COLUMNS.get(task, {})
     present = {old: new for old, new in given.items() if old in examples.column_names}
     if not present or set(given.values()) & set(examples.column_names):
@@ -39,5 +53,5 @@ def with_usual_names(examples: Dataset, task: str, source: str) -> Dataset:
 
 
 def is_cut(fields: list[str], header: list[str], task: str) -> bool:
-    """Whether a row is one of the few damaged ones in GLUE's own QQP files, which its reference loader leaves out."""
+    """Whether a row is one of the few damaged rows of GLUE's own QQP files; its reference loader leaves them out."""
     return task == "qqp" and "is_duplicate" in header and 0 < len(fields) < len(header)

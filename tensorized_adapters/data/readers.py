@@ -1,14 +1,16 @@
-"""One CSV, TSV or JSON-lines file, read by the standard library and refused where it is not plain.
+"""Reads one CSV, TSV or JSON-lines file with the standard library, and refuses what is not plain.
 
 pandas would take the word "None" for a missing value, and a row with one field too many for a row with an index;
 pyarrow reads past an open quote and makes timestamps of texts that are dates.
 """
 
 import csv
+import gzip
 import io
 import itertools
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,23 +18,26 @@ from typing import Any
 from datasets import Dataset
 
 from ..errors import UsageError, quoted
+from .arguments import ending_of
 from .official import is_cut, with_header, with_usual_names
+from .texts import text_of
 
+GZIP_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)  # no gzip file, a cut one, a damaged one
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
 
 
 def read_file(path: str, source: str, task: str = "") -> Dataset:
-    """One file as strings (CSV, TSV) or as it is typed (JSON). TSV is unquoted, as GLUE's own files are.
+    """One file, also compressed as ``.gz``, as strings (CSV, TSV) or as it is typed (JSON). TSV has no quotes.
 
     Args:
-        source: what messages call it.
-        task: one of GLUE's, whose own layout is read too.
+        source: the name of the file in messages.
+        task: a GLUE task, whose own layout is read too.
 
     Raises:
-        UsageError: for what is not UTF-8, not of its format or without rows, naming the row or the line.
+        UsageError: if the file is not UTF-8, not of its format or without rows, naming the row or the line.
     """
     text = _text_of(path, source)
-    is_json = path.endswith((".json", ".jsonl"))
+    is_json = ending_of(path) in (".json", ".jsonl")
     if is_json and text.lstrip().startswith("["):
         rows = _objects(_parsed(text, source), source)
     elif is_json:
@@ -40,7 +45,7 @@ def read_file(path: str, source: str, task: str = "") -> Dataset:
     else:
         csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long; quotes are checked
         lines: Iterable[str] = io.StringIO(text, newline="")
-        if path.endswith(".tsv"):
+        if ending_of(path) == ".tsv":
             rows = [row for _, row in tsv_rows(with_header(lines, task, source), source, task)]
         else:
             rows = [row for _, row in csv_rows(lines, source)]
@@ -53,10 +58,15 @@ def read_file(path: str, source: str, task: str = "") -> Dataset:
 
 def _text_of(path: str, source: str) -> str:
     content = Path(path).read_bytes()
+    if path.endswith(".gz"):
+        try:
+            content = gzip.decompress(content)
+        except GZIP_ERRORS as error:
+            raise UsageError(f"{source} cannot be decompressed: {error}; write it anew with gzip") from None
     try:
         text = content.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        # With the mark that most editors write, or as the zeros beside the letters give it away.
+        # UTF-16 begins with a mark in most editors, and has zeros beside Latin letters.
         wide = content.startswith((b"\xff\xfe", b"\xfe\xff")) or content[:1000].count(0) > len(content[:1000]) / 4
         hint = "; it looks like UTF-16" if wide else ""
         raise UsageError(
@@ -72,9 +82,9 @@ def _text_of(path: str, source: str) -> str:
 def csv_rows(
     lines: Iterable[str], source: str, task: str = "", **dialect: Any
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each row of ``lines``, which keep their ends, with the number of the line on which it ends.
+    """Yield each row of ``lines``, which keep their ends, with the number of the line on which it ends.
 
-    A row of empty fields is a row. A blank line is one only where the header has a single column.
+    A row of empty fields is a row. A blank line is a row only if the header has a single column.
     """
     if not dialect:
         delimiter, lines = _delimiter_of(lines, source)
@@ -108,13 +118,13 @@ def csv_rows(
 
 
 def delimiter_in(header: str) -> str:
-    """What separates the columns of a CSV file: a comma, unless its header has none, but semicolons or tabs."""
+    """The separator of a CSV file: a comma, unless its header has no comma, but semicolons or tabs."""
     bare = re.sub(r'"[^"]*"', "", header)
     return next((mark for mark in ",;\t" if mark in bare), ",")
 
 
 def _delimiter_of(lines: Iterable[str], source: str) -> tuple[str, Iterable[str]]:
-    """The separator, with a note where it is no comma, and all of the lines again."""
+    """The separator, with a note if it is no comma, and all lines, the header included."""
     lines, head = iter(lines), []
     for line in lines:
         head.append(line)
@@ -139,12 +149,12 @@ def _whole_rows(reader: Any, source: str) -> Iterator[list[str]]:
 
 
 def tsv_rows(lines: Iterable[str], source: str, task: str = "") -> Iterator[tuple[int, dict[str, str]]]:
-    """As :func:`csv_rows`, without quotes."""
+    """Yield rows as :func:`csv_rows` does, and take quotes as part of the text."""
     return csv_rows(lines, source, task, delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
 def json_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """One object a line, each with the number of its line; blank lines are left out, and those at the end unsaid."""
+    """Yield each object with its line number. Blank lines are left out, with a note unless they end the file."""
     blank = skipped = 0
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -156,7 +166,7 @@ def json_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str
 
 
 def _parsed(text: str, source: str, line: int = 1) -> Any:
-    """What stands in JSON from ``line`` on."""
+    """The value of a JSON text that begins on ``line``."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -176,22 +186,24 @@ def _note_skipped(lines: int, source: str) -> None:
 
 
 def _column(name: str, values: list, source: str) -> list:
-    """Values of one kind, as Arrow takes them; raises UsageError with the row that differs."""
+    """The values for Arrow, all of one kind; raises UsageError naming the row that differs."""
     kinds = [_kind(value) for value in values]
     first = next((kind for kind in kinds if kind), None)
     for row, (value, kind) in enumerate(zip(values, kinds), 1):
         if kind not in ("", first):
             what = f"row {row} has {quoted(value)} in the column {quoted(name)}, {kind}"
             raise UsageError(f"{source} cannot be parsed: {what}, where rows before have {first}")
-        if kind == "text":
+        for text in _texts_in(value):
             try:
-                value.encode()
+                text.encode()
             except UnicodeEncodeError:
-                what = f"half a character (\\u{ord(next(c for c in value if 0xD800 <= ord(c) < 0xE000)):x})"
+                what = f"half a character (\\u{ord(next(c for c in text if 0xD800 <= ord(c) < 0xE000)):x})"
                 raise UsageError(f"{source} cannot be parsed: row {row} has {what} in {quoted(name)}") from None
     if first == "a list or an object":
-        # Nobody can use it; its contents may nest deeper than Arrow takes, and the type alone tells what it is.
-        return [[] for _ in values]
+        if all(value is None or _is_plain_list(value) for value in values):
+            return [value and list(map(text_of, value)) for value in values]
+        # The column cannot be used, and may be nested deeper than Arrow allows: only its type is kept.
+        return [[[]] for _ in values]
     if first == "a number":
         # Arrow's integers have 64 bits; among decimals they become decimals, which hold 53 of them.
         limit = 2**53 if any(isinstance(value, float) for value in values) else 2**63
@@ -203,7 +215,7 @@ def _column(name: str, values: list, source: str) -> list:
 
 
 def _kind(value: Any) -> str:
-    """What a value is, for a column must be of one kind; empty for none."""
+    """The kind of a value in words, since a column must have one kind; empty for a missing value."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -211,3 +223,12 @@ def _kind(value: Any) -> str:
     if isinstance(value, (int, float)):
         return "a number"
     return "text" if isinstance(value, str) else "a list or an object"
+
+
+def _is_plain_list(value: Any) -> bool:
+    """Whether it is a list of names or numbers, which may be the labels of a text."""
+    return isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value)
+
+
+def _texts_in(value: Any) -> list[str]:
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]

@@ -6,11 +6,12 @@ from typing import Optional
 
 @dataclass(frozen=True)
 class Task:
-    """What distinguishes one task from another.
+    """A task's columns, labels, metrics and splits.
 
-    ``labels`` is None for regression. ``primary`` is the metric that tables give and by which the best epoch is named.
-    ``metrics`` are the benchmark's own, and ``chosen`` are those that a user named, which have no part in the mean.
+    ``labels`` is None for regression. ``primary`` is the metric of the tables and of the best epoch. ``metrics`` are
+    the benchmark's own, and ``chosen`` are those that a user named, which have no part in the mean.
     ``evaluation`` and ``prediction`` map a suffix of metric names, or a file name, to a split of the data set.
+    ``diagnostics`` maps a file name to another configuration of the data set, whose test split is predicted too.
     """
 
     texts: tuple[str, ...]
@@ -19,13 +20,38 @@ class Task:
     primary: str
     evaluation: tuple[tuple[str, str], ...] = (("", "validation"),)
     prediction: tuple[tuple[str, str], ...] = ()
+    diagnostics: tuple[tuple[str, str], ...] = ()
     writes_label_names: bool = False  # the submission file holds names rather than numbers
     chosen: tuple[str, ...] = ()
+    delimiter: Optional[str] = None  # joins the columns of ``texts`` to one text; None for one text or a pair
+    label_separator: Optional[str] = None  # joins the names where a text has several labels; None for one label a text
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a text may have several labels, or none."""
+        return self.label_separator is not None
+
+    @property
+    def problem_type(self) -> str:
+        """What the configuration of a model calls it, by which Transformers chooses the loss."""
+        if self.multi_label:
+            return "multi_label_classification"
+        return "regression" if self.labels is None else "single_label_classification"
+
+    @property
+    def inputs(self) -> int:
+        """The number of texts that the tokenizer gets for an example: 1, or 2 for a pair."""
+        return len(self.texts) if self.delimiter is None else 1
 
     @property
     def measured(self) -> tuple[str, ...]:
         """The names of all that is measured; ``combined_score`` is the mean of several ``metrics``."""
         return (*self.metrics, *self.chosen, *(("combined_score",) if len(self.metrics) > 1 else ()))
+
+    @property
+    def prediction_sets(self) -> tuple[tuple[str, str], ...]:
+        """File name and split of each prediction set, with those of ``diagnostics``."""
+        return (*self.prediction, *((name, f"test_{config}") for name, config in self.diagnostics))
 
 
 _PAIR = ("sentence1", "sentence2")
@@ -46,6 +72,7 @@ TASKS: dict[str, Task] = {
         "accuracy",
         evaluation=(("", "validation_matched"), ("_mm", "validation_mismatched")),
         prediction=(("MNLI-m", "test_matched"), ("MNLI-mm", "test_mismatched")),
+        diagnostics=(("AX", "ax"),),
         writes_label_names=True,
     ),
     "mrpc": Task(_PAIR, ("not_equivalent", "equivalent"), ("accuracy", "f1"), "f1", prediction=(("MRPC", "test"),)),
@@ -71,9 +98,20 @@ TASKS: dict[str, Task] = {
 }
 
 
-def other_task(texts: tuple[str, ...], labels: Optional[tuple[str, ...]]) -> Task:
-    """A data set that is not one of the nine: accuracy (and F1 where there are two classes), or the correlations."""
+def other_task(
+    texts: tuple[str, ...],
+    labels: Optional[tuple[str, ...]],
+    delimiter: Optional[str] = None,
+    label_separator: Optional[str] = None,
+) -> Task:
+    """A data set that is not one of the nine.
+
+    Its metrics are accuracy (and F1 for two classes), the correlations for scores, and F1 for several labels a text.
+    """
+    own = {"prediction": (("predictions", "test"),), "delimiter": delimiter, "label_separator": label_separator}
     if labels is None:
-        return Task(texts, None, ("pearson", "spearmanr"), "combined_score", prediction=(("predictions", "test"),))
+        return Task(texts, None, ("pearson", "spearmanr"), "combined_score", **own)
+    if label_separator is not None:
+        return Task(texts, labels, ("f1_micro", "f1_macro"), "f1_micro", writes_label_names=True, **own)
     metrics = ("accuracy", "f1") if len(labels) == 2 else ("accuracy",)
-    return Task(texts, labels, metrics, "accuracy", prediction=(("predictions", "test"),), writes_label_names=True)
+    return Task(texts, labels, metrics, "accuracy", writes_label_names=True, **own)

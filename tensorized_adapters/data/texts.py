@@ -1,11 +1,12 @@
-"""The text of a value: the one place that decides how numbers, true and false become text.
+"""How the values of an example become its text: numbers, true and false as text, and several columns as one.
 
-Training, evaluation and predictions read the same value from different places: a column of decimals holds 1 as 1.0, a
+Training, evaluation and predictions read the same value in different forms: a column of decimals holds 1 as 1.0, a
 line of JSON holds it as 1. All of them must give the model the same tokens.
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Optional
 
 import numpy as np
 
@@ -37,3 +38,15 @@ def texts_of(values: list, dtype: str) -> list[str]:
         narrow = np.float32 if dtype in ("float32", "float") else np.float16
         return [text_of(None if value is None else narrow(value)) for value in values]
     return [text_of(value) for value in values]
+
+
+def delimiter_for(texts: Sequence[str], given: Optional[str]) -> Optional[str]:
+    """What joins the columns ``texts``: what was ``given``, else a space for three or more; None for no joining."""
+    if len(texts) == 1:
+        return None
+    return given if given is not None or len(texts) == 2 else " "
+
+
+def joined(texts: Sequence[str], delimiter: Optional[str]) -> tuple[str, ...]:
+    """The texts of an example as the tokenizer gets them: as they are, or joined to one as run_classification does."""
+    return tuple(texts) if delimiter is None else (delimiter.join(texts),)

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,8 +47,12 @@ def write_program(pipeline: TextClassificationPipeline, folder: Path) -> None:
     _write_companions(pipeline, folder)
 
 
-def write_onnx(pipeline: TextClassificationPipeline, folder: Path) -> None:
+def write_onnx(pipeline: TextClassificationPipeline, folder: Path, int8: bool = False) -> None:
     """Write the model as ``model.onnx``, its inputs named as the tokenizer's, with tokenizer and labels beside it.
+
+    Args:
+        int8: store the weights of matrix products as 8-bit integers and quantise activations as they come
+            (onnxruntime's dynamic quantisation). Logits change a little.
 
     Raises:
         UsageError: as :func:`check_onnx`.
@@ -62,7 +67,20 @@ def write_onnx(pipeline: TextClassificationPipeline, folder: Path) -> None:
             verbose=False,
         )
     program.save(folder / ONNX_FILE)
+    if int8:
+        _quantize(folder / ONNX_FILE)
     _write_companions(pipeline, folder)
+
+
+def _quantize(path: Path) -> None:
+    """Replace an ONNX file by its dynamically quantised twin, one scale for each output channel."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantized = path.with_suffix(".int8")
+    with _quiet():
+        quantize_dynamic(path, quantized, weight_type=QuantType.QInt8, per_channel=True)
+    path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # weights that stood beside the first file
+    quantized.replace(path)
 
 
 def check_onnx() -> None:
@@ -97,7 +115,12 @@ def _write_companions(pipeline: TextClassificationPipeline, folder: Path) -> Non
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporters warn of what is theirs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Hide warnings of the exporters about themselves: packages that are not needed, and advice to their callers."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

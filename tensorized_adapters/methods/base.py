@@ -157,10 +157,6 @@ class Method:
         """The inverse of :meth:`file_name`."""
         return name
 
-    def is_index(self, name: str) -> bool:
-        """Whether a tensor of the file holds positions, which are whole numbers, rather than values."""
-        return False
-
     def peft_config(self, model: PreTrainedModel, head: set[str]) -> dict[str, Any] | None:
         """The ``adapter_config.json`` that makes the folder one of peft as well; None if it is not."""
         return None

@@ -137,9 +137,6 @@ class DiffPruning(Method):
         self.difference.fix(kept)
         super().put_tensors(model, head, tensors)
 
-    def is_index(self, name: str) -> bool:
-        return name.endswith(INDICES)
-
     def _head(self, trained: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
         """What of everything trained is not of the difference."""
         ours = {id(parameter) for *_, parameter in self.difference.trained()}

@@ -15,8 +15,6 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from ..runtime.distributed import share_
-
 # The stretch of the hard-concrete distribution and the gates' start, as in the authors' code; its temperature is 1.
 LOW, HIGH, GATE_START = -1.5, 1.5, 5.0
 
@@ -146,11 +144,12 @@ class SparseDifference:
         """Noise for one forward pass, while searching: drawn before it, as a hook of the model, so that activations
         that are computed again find the same and leave the random state alone. Of several processes all have the
         first one's: they share the gates."""
+        shared = torch.distributed.is_available() and torch.distributed.is_initialized()
         for part in self.parts.values() if model.training else ():
             if part.searching:
                 part.draw()
-                for noise in part.noise:
-                    share_(noise)
+                for noise in part.noise if shared else ():
+                    torch.distributed.broadcast(noise, src=0)
 
     def expected_count(self) -> Tensor:
         return sum(part.expected_count() for part in self.parts.values())

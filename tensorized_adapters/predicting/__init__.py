@@ -1,3 +1,3 @@
-"""What a saved adapter is for: labels of new texts, from Python (pipeline.py) or from a stream of rows."""
+"""Predicts the labels of new texts with a saved adapter, from Python (pipeline.py) or for a stream of rows."""
 
-FORMATS = ("jsonl", "csv", "tsv", "text")  # of the rows that are read
+FORMATS = ("jsonl", "csv", "tsv", "text")  # formats of the input

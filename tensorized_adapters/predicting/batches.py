@@ -1,4 +1,4 @@
-"""What a pipeline's model makes of a stream of rows: batches of similar lengths, results in order."""
+"""Computes predictions for a stream of rows: in batches of similar lengths, with the results in order."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -23,13 +23,13 @@ def predicted(
     batch_size: int,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Iterator[np.ndarray]:
-    """Of each window of rows, in their order: the labels' probabilities, or the score (rows x labels, float64).
+    """Yield for each window of rows the labels' probabilities or the score, in order (rows x labels, float64).
 
-    A window is read, computed and given out before the next one is read, whatever the length of the input.
+    A window is computed and yielded before the next one is read, so that memory stays flat.
 
     Args:
         batch_size: rows that the model computes at a time; a window has WINDOW times as many.
-        progress: told after each batch how many rows it had.
+        progress: called after each batch with its number of rows.
 
     Raises:
         RunFailed: if an output of the model is not finite.
@@ -46,8 +46,8 @@ def predicted(
 
 
 def as_probabilities(logits: np.ndarray, config: PretrainedConfig) -> np.ndarray:
-    """As Transformers' pipeline does: of classes the softmax, of labels that exclude no other one the sigmoid; the
-    scores of a regression are as they are."""
+    """Softmax for classes, and sigmoid if a text may have several labels, as in Transformers' pipeline; scores of a
+    regression stay as they are."""
     logits = logits.astype(np.float64)
     if config.problem_type == "regression":
         return logits
@@ -57,11 +57,11 @@ def as_probabilities(logits: np.ndarray, config: PretrainedConfig) -> np.ndarray
 
 
 @torch.inference_mode()
-@parametrize.cached()  # a sparse difference is added to the weights once a window, and not in each pass
+@parametrize.cached()  # diff pruning adds its difference to the weights once a window, not in each pass
 def _logits(
     pipeline: TextClassificationPipeline, window: list[Texts], batch_size: int, progress: Callable[[int], object]
 ) -> np.ndarray:
-    """The longest first, so that memory runs out at once or not at all."""
+    """The logits of a window. The longest texts come first, so that memory runs out at once or not at all."""
     tokenizer, model = pipeline.tokenizer, pipeline.model
     encoded = tokenizer(*map(list, zip(*window)), truncation=True)
     order = np.argsort([-len(ids) for ids in encoded["input_ids"]], kind="stable")

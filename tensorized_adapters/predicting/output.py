@@ -1,8 +1,6 @@
-"""Predictions as lines: TSV or JSON lines, into a file or to standard output."""
+"""Writes predictions as TSV or JSON lines, into a file or to standard output."""
 
 import contextlib
-import csv
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -12,40 +10,50 @@ from typing import Any, Optional
 import numpy as np
 from transformers import PretrainedConfig
 
+from ..data.multi_label import MULTI_LABEL, SEPARATOR
 from ..errors import RunFailed, UsageError
-from ..runtime.files import rename_into_place
+from ..runtime.files import rename_into_place, tsv_of
 
 _ENDINGS = (".tsv", ".jsonl", ".json")
 
 
 class Output:
-    """Writes windows of predictions; made by :func:`open_output`."""
+    """Writes windows of predictions; :func:`open_output` makes it."""
 
-    def __init__(self, file: Any, place: str, as_json: bool, config: PretrainedConfig):
+    def __init__(self, file: Any, place: str, as_json: bool, config: PretrainedConfig, separator: str):
         self._file, self._place, self._as_json = file, place, as_json
         self._names = [config.id2label[i] for i in range(config.num_labels)]
         self._is_score = config.problem_type == "regression"
+        self._multi_label, self._separator = config.problem_type == MULTI_LABEL, separator
         self.count = 0
         if not as_json:
             probabilities = [] if self._is_score else [f"probability_of_{name}" for name in self._names]
-            self._put(_tsv([["index", "prediction", *probabilities]]))
+            self._put(tsv_of([["index", "prediction", *probabilities]]))
 
     def write(self, values: np.ndarray) -> None:
-        """Write what :func:`predicted` gave of a window, and hand it on at once.
+        """Write the values that :func:`predicted` yielded for a window, without buffering.
 
         Raises:
             RunFailed: if the disk is full or fails.
-            BrokenPipeError: if nobody reads on.
+            BrokenPipeError: if the reader of standard output has closed it.
         """
-        predictions = values[:, 0].tolist() if self._is_score else [self._names[i] for i in values.argmax(axis=1)]
-        rows = zip(range(self.count, self.count + len(values)), predictions, values.tolist())
+        rows = zip(range(self.count, self.count + len(values)), self._predictions(values), values.tolist())
         if self._as_json:
-            self._put("".join(json.dumps(self._object(*row), ensure_ascii=False) + "\n" for row in rows))
+            self._put("".join(json.dumps(self._object(*row), ensure_ascii=False) + "\n" for row in rows).encode())
         elif self._is_score:
-            self._put(_tsv([[index, f"{score:.6g}"] for index, score, _ in rows]))
+            self._put(tsv_of([[index, f"{score:.6g}"] for index, score, _ in rows]))
         else:
-            self._put(_tsv([[index, name, *(f"{p:.6g}" for p in ps)] for index, name, ps in rows]))
+            self._put(tsv_of([[index, name, *(f"{p:.6g}" for p in ps)] for index, name, ps in rows]))
         self.count += len(values)
+
+    def _predictions(self, values: np.ndarray) -> list[Any]:
+        """The score, the name of the class, or the names of the labels whose probability is above 0.5."""
+        if self._is_score:
+            return values[:, 0].tolist()
+        if not self._multi_label:
+            return [self._names[i] for i in values.argmax(axis=1)]
+        chosen = [[name for name, value in zip(self._names, row) if value > 0.5] for row in values]
+        return chosen if self._as_json else [self._separator.join(names) for names in chosen]
 
     def _object(self, index: int, prediction: Any, values: list[float]) -> dict[str, Any]:
         if self._is_score:
@@ -53,8 +61,8 @@ class Output:
         probabilities = {name: _short(value) for name, value in zip(self._names, values)}
         return {"index": index, "prediction": prediction, "probabilities": probabilities}
 
-    def _put(self, text: str) -> None:
-        rest = memoryview(text.encode())
+    def _put(self, content: bytes) -> None:
+        rest = memoryview(content)
         try:
             while rest:  # unbuffered: what could not be written must not be tried again when the file is closed
                 rest = rest[self._file.write(rest) :]
@@ -65,28 +73,31 @@ class Output:
 
 
 @contextlib.contextmanager
-def open_output(path: Optional[Path], config: PretrainedConfig) -> Iterator[Output]:
-    """Standard output as TSV, or a file: it is written aside and comes into its place when it is whole.
+def open_output(path: Optional[Path], config: PretrainedConfig, separator: str = SEPARATOR) -> Iterator[Output]:
+    """Standard output as TSV, or a file, which is written as a temporary file and renamed when it is complete.
+
+    Args:
+        separator: joins the names of several labels in TSV; JSON has a list of them.
 
     Raises:
-        UsageError: if the adapter gives several scores, which are no column of either format.
+        UsageError: if the adapter gives several scores, since the formats have one.
     """
     if config.problem_type == "regression" and config.num_labels > 1:
         raise UsageError(
             f"the adapter gives {config.num_labels} scores a text; load_pipeline in Python gives them all"
         )
     if path is None:
-        # Not sys.stdout, which drops what nobody reads: here that is the end.
+        # sys.stdout would hide a closed pipe, which has to end the predictions.
         with open(os.dup(1), "wb", buffering=0) as file:
-            yield Output(file, "standard output", False, config)
+            yield Output(file, "standard output", False, config, separator)
         return
     with rename_into_place(path.resolve()) as aside:  # a link stays one
         with open(aside, "wb", buffering=0) as file:
-            yield Output(file, f"--output {path}", path.suffix.lower() != ".tsv", config)
+            yield Output(file, f"--output {path}", path.suffix.lower() != ".tsv", config, separator)
 
 
 def check_destination(path: Path, overwrite: bool, read: Optional[Path]) -> None:
-    """Refuse a file of another ending, one that is there, and the one that is ``read``; raises UsageError."""
+    """Raises UsageError for another ending, for a file that exists, and for the file that is ``read``."""
     if path.suffix.lower() not in _ENDINGS:
         raise UsageError(f"--output {path} must end in one of {', '.join(_ENDINGS)}, which says its format")
     if not os.path.lexists(path):
@@ -100,11 +111,5 @@ def check_destination(path: Path, overwrite: bool, read: Optional[Path]) -> None
 
 
 def _short(value: float) -> float:
-    """Six digits, which is what float32 holds of it for sure."""
+    """The value with six digits, as many as float32 holds for sure."""
     return float(f"{value:.6g}")
-
-
-def _tsv(rows: list[list[Any]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows(rows)
-    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""From an adapter's folder to Transformers' own pipeline: base model, tokenizer, length and labels come from it."""
+"""Builds Transformers' own pipeline from an adapter's folder, which names base model, tokenizer, length and labels."""
 
 import contextlib
 import inspect
@@ -16,14 +16,15 @@ from ..backbone.arguments import ModelArguments
 from ..backbone.loading import agree_on_padding, load_config, load_model, load_tokenizer
 from ..backbone.parts import usable_positions
 from ..data.arguments import DataTrainingArguments
-from ..data.columns import kept_columns
+from ..data.columns import Columns, kept_columns
 from ..data.encoding import check_room
+from ..data.multi_label import MULTI_LABEL, SEPARATOR, saved_separator
 from ..data.tasks import other_task
-from ..data.texts import text_of
+from ..data.texts import joined, text_of
 from ..errors import UsageError
-from ..saving.format import read_adapter
 from ..saving.hub import pinned
 from ..saving.load import load_adapter
+from ..saving.manifest import read_adapter
 
 
 def load_pipeline(
@@ -35,24 +36,25 @@ def load_pipeline(
     token: Optional[str] = None,
     **options: Any,
 ) -> TextClassificationPipeline:
-    """The pipeline that predicts what the evaluation of a run predicts with the adapter that it saved.
+    """Load a saved adapter as a pipeline, whose predictions are those of the evaluation of its run.
 
-    Updates of weights are merged into them. Texts are given as Transformers has it: a string, for pairs a dict of
-    ``text`` and ``text_pair``, or a list of either. Labels have their names, and a score is the label's probability;
-    a regression gives its score as it is.
+    Updates of weights are merged into them. An input is a string, for pairs a dict of ``text`` and ``text_pair``, or a
+    dict with the columns that the adapter was trained on; or a list of these. Labels have their names, and a score is
+    the label's probability; a regression gives its score as it is. If a text may have several labels, all are given
+    with their probabilities, unless ``top_k`` is given.
 
     Args:
-        folder: what a run or ``save_adapter`` wrote, or of the hub "owner/name" or "owner/name@revision".
-        model_name_or_path: where the base model is now; by default where it was.
+        folder: a folder that a run or ``save_adapter`` wrote, or "owner/name" or "owner/name@revision" of the hub.
+        model_name_or_path: the base model's folder or hub id now; by default that of training.
         tokenizer_name: folder or hub id of the tokenizer, by default the one of training.
         max_seq_length: longer inputs are truncated; by default as in training.
         revision: branch, tag or commit of an adapter on the hub.
-        token: for private repositories on the hub, if it is not the one of ``hf auth login`` or ``HF_TOKEN``.
-        options: Transformers' own, such as ``device`` and ``batch_size``.
+        token: for private repositories on the hub; by default that of ``hf auth login`` or ``HF_TOKEN``.
+        options: those of Transformers' pipeline, such as ``device`` and ``batch_size``.
 
     Raises:
-        UsageError: if the folder is not one of an adapter, its base model is not to be found or is another one, or
-            the length leaves no room for text.
+        UsageError: if the folder holds no adapter, if its base model is missing or another one, or if the length
+            leaves no room for text.
     """
     folder = pinned(folder, revision, token)
     record, _ = read_adapter(folder)
@@ -61,12 +63,12 @@ def load_pipeline(
         tokenizer_name=tokenizer_name or _kept(record, "tokenizer", str),
         model_revision="main" if model_name_or_path else record["base_model"].get("revision") or "main",
         token=token,
-        ignore_mismatched_sizes=True,  # of a head, which the adapter replaces
+        ignore_mismatched_sizes=True,  # the adapter replaces the head
     )
     if not arguments.model_name_or_path:
         raise UsageError(f"{folder} does not say where its base model is; --model_name_or_path does")
     labels = tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
-    with _quiet(), _naming_the_flag(folder, given=bool(model_name_or_path)):
+    with _without_messages_of_transformers(), _naming_the_flag(folder, given=bool(model_name_or_path)):
         config = load_config(arguments)
         tokenizer = load_tokenizer(arguments, config)
         agree_on_padding(tokenizer, config)
@@ -75,18 +77,40 @@ def load_pipeline(
         _set_length(tokenizer, min(length, tokenizer.model_max_length, usable_positions(config)), record)
         model, _ = load_model(arguments, config, other_task((), labels))
     load_adapter(model, folder)
-    with contextlib.suppress(UsageError):  # of methods that are no updates of weights
+    with contextlib.suppress(UsageError):  # raised for methods that do not update weights
         merge_adapters(model)
     taken = inspect.signature(model.forward).parameters
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
-    return _TextPipeline(model=model.eval(), tokenizer=tokenizer, truncation=True, **options)
+    if record["problem_type"] == MULTI_LABEL:
+        options.setdefault("top_k", None)  # every label with its probability, since a text may have several
+    pipeline = _TextPipeline(model=model.eval(), tokenizer=tokenizer, truncation=True, **options)
+    pipeline.columns, pipeline.label_separator = kept_columns(record), saved_separator(record)
+    return pipeline
 
 
 class _TextPipeline(TextClassificationPipeline):
-    """Transformers' own, which also takes numbers, true and false, and makes the text of them that training makes."""
+    """Transformers' pipeline, which makes the same text of numbers, true and false and of columns as training does.
+
+    Attributes:
+        columns: those that the adapter was trained on, if its folder names them.
+        label_separator: joins the names of several labels in predictions.
+    """
+
+    columns: Optional[Columns] = None
+    label_separator: str = SEPARATOR
 
     def preprocess(self, inputs: Any, **options: Any) -> Any:
-        return super().preprocess(_as_text(inputs), **options)
+        return super().preprocess(_as_text(_of_columns(inputs, self.columns)), **options)
+
+
+def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
+    """The text or pair of a row that is given as a dict with the columns of training; other inputs as they are."""
+    if columns is None or not isinstance(inputs, dict) or not set(columns.texts) <= set(inputs):
+        return inputs
+    if set(inputs) <= {"text", "text_pair"}:  # Transformers' own names
+        return inputs
+    texts = joined([text_of(inputs[name]) for name in columns.texts], columns.delimiter)
+    return texts[0] if len(texts) == 1 else dict(zip(("text", "text_pair"), texts))
 
 
 def _as_text(inputs: Any) -> Any:
@@ -98,7 +122,7 @@ def _as_text(inputs: Any) -> Any:
 
 
 def _kept(record: dict[str, Any], name: str, kind: type) -> Any:
-    """A note of a run; an adapter saved from Python may hold any notes."""
+    """A note of the run, if it has this type; an adapter saved from Python may hold any notes."""
     value = record["notes"].get(name)
     return value if type(value) is kind and value else None
 
@@ -114,20 +138,21 @@ def _assumed_length(folder: str | Path) -> int:
 
 
 def _set_length(tokenizer: PreTrainedTokenizerBase, length: int, record: dict[str, Any]) -> None:
-    """Let the tokenizer truncate to ``length`` by itself; raises UsageError if that leaves no room for text."""
-    check_room(tokenizer, length, texts=len(kept_columns(record)[0]) or 1)
+    """Make the tokenizer truncate to ``length``; raises UsageError if that leaves no room for text."""
+    columns = kept_columns(record)
+    check_room(tokenizer, length, texts=columns.inputs if columns else 1)
     tokenizer.model_max_length = length
 
 
 def _check_words(tokenizer: PreTrainedTokenizerBase, arguments: ModelArguments) -> None:
-    """A folder without tokenizer files gives a tokenizer without words rather than an error."""
+    """Raises UsageError for a tokenizer without words, which Transformers gives for a folder without its files."""
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         flag = "tokenizer_name" if arguments.tokenizer_name else "model_name_or_path"
         raise UsageError(f"--{flag} has no usable tokenizer: every word is unknown to it")
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _without_messages_of_transformers() -> Iterator[None]:
     """Transformers would tell to train the head, which the adapter brings along."""
     before, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
@@ -142,7 +167,7 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _naming_the_flag(folder: str | Path, given: bool) -> Iterator[None]:
-    """Nobody ``gave`` the base model's place: the folder knows it from the machine where it was trained."""
+    """If the flag was not ``given``, the base model's path comes from the adapter's folder: name that in the error."""
     try:
         yield
     except UsageError as error:

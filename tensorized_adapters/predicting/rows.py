@@ -1,24 +1,26 @@
-"""The texts to predict, read line by line, so that memory stays flat: CSV, TSV, JSON lines, or plain text."""
+"""Reads the texts to predict from CSV, TSV, JSON lines or plain text, line by line, so that memory stays flat."""
 
 import csv
+import gzip
 import io
 import itertools
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
-from ..data.arguments import DataTrainingArguments
-from ..data.columns import kept_columns
+from ..data.arguments import DataTrainingArguments, ending_of
+from ..data.columns import Columns, kept_columns
 from ..data.labels import listed
-from ..data.readers import csv_rows, delimiter_in, json_rows, tsv_rows
-from ..data.texts import text_of
+from ..data.readers import GZIP_ERRORS, csv_rows, delimiter_in, json_rows, tsv_rows
+from ..data.texts import delimiter_for, joined, text_of
 from ..errors import UsageError, quoted
 from . import FORMATS
 
-Texts = tuple[str, ...]  # of one row: a text, or two
+Texts = tuple[str, ...]  # the texts of a row as the tokenizer gets them: one, or a pair
 
 _BY_ENDING = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "text"}
 _CALLED = {
@@ -30,19 +32,22 @@ _CALLED = {
 _LONGEST = 2**24  # characters of a line, and of a field: an open quote or a binary file must not fill the memory
 
 
-def text_rows(path: Optional[Path], kind: Optional[str], columns: tuple[str, ...]) -> Iterator[Texts]:
-    """The texts of each row, in order. The first is read, and so the header checked, before this returns.
+def text_rows(
+    path: Optional[Path], kind: Optional[str], columns: tuple[str, ...], delimiter: Optional[str] = None
+) -> Iterator[Texts]:
+    """Yield the texts of each row, in order. The first row is read before this returns, so that the header is checked.
 
     Args:
         path: None for standard input.
-        kind: one of FORMATS; None for that of the file's ending. What has none, such as standard input, is taken for
-            JSON lines if its first line begins with a brace, for a table if that line names the columns, else for
-            plain text, and a line says so.
+        kind: one of FORMATS; None for that of the file's ending. Input without an ending, such as standard input,
+            is read as JSON lines if its first line begins with a brace, as a table if that line names the columns,
+            and else as plain text; a note names the format.
         columns: the names of the text columns. Plain text has them in this order, between tabs, without a header.
+        delimiter: joins the columns of a row to one text.
 
     Raises:
-        UsageError: also while it is read, for what cannot be opened, is not of its format, has no rows, lacks a column
-            or a text, naming the line.
+        UsageError: also while it is read, if the input cannot be opened, is not of its format, has no rows, or lacks
+            a column or a text, naming the line.
     """
     source = "standard input" if path is None else f"--input {path}"
     lines = _lines(_opened(path, source), source)
@@ -52,21 +57,21 @@ def text_rows(path: Optional[Path], kind: Optional[str], columns: tuple[str, ...
     kind = kind or _kind_of(path, first, columns, source)
     lines = itertools.chain([first], lines)
     if kind == "text":
-        rows = _plain(lines, columns, source)
+        rows = _plain(lines, columns, delimiter, source)
     else:
         if kind == "jsonl" and first.lstrip().startswith("["):
             raise UsageError(f"{source} is a JSON list; write one JSON object a line")
         csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
         read = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows}[kind]
-        rows = _chosen(read(lines, source), columns, source)
+        rows = _chosen(read(lines, source), columns, delimiter, source)
     first_row = next(rows, None)
     if first_row is None:
         raise UsageError(f"{source} has no rows")
     return itertools.chain([first_row], rows)
 
 
-def text_columns(record: dict[str, Any], said: Optional[str], folder: str | Path) -> tuple[str, ...]:
-    """Those that an adapter was trained on, or as many others, as ``--text_columns`` has ``said``.
+def text_columns(record: dict[str, Any], said: Optional[str], folder: str | Path) -> Columns:
+    """The columns that an adapter was trained on, or as many others that ``--text_columns`` has ``said``.
 
     Args:
         record: the adapter's config record.
@@ -74,12 +79,16 @@ def text_columns(record: dict[str, Any], said: Optional[str], folder: str | Path
     Raises:
         UsageError: if neither names any, or the two differ in number.
     """
-    trained, texts = kept_columns(record)[0], DataTrainingArguments(text_columns=said).texts
-    if not trained and not texts:
-        raise UsageError(f"{folder} does not say which columns it was trained on; --text_columns names one or two")
-    if trained and texts and len(trained) != len(texts):
-        raise UsageError(f"--text_columns {said} contradicts {folder}, which was trained on {', '.join(trained)}")
-    return texts or trained
+    trained, texts = kept_columns(record), DataTrainingArguments(text_columns=said).texts
+    if trained is None:
+        if texts is None:
+            raise UsageError(f"{folder} does not say which columns it was trained on; --text_columns names them")
+        return Columns(texts, delimiter=delimiter_for(texts, None))
+    if texts and len(trained.texts) != len(texts):
+        raise UsageError(
+            f"--text_columns {said} contradicts {folder}, which was trained on {', '.join(trained.texts)}"
+        )
+    return replace(trained, texts=texts or trained.texts)
 
 
 def _opened(path: Optional[Path], source: str) -> BinaryIO:
@@ -88,16 +97,20 @@ def _opened(path: Optional[Path], source: str) -> BinaryIO:
             raise UsageError("standard input is closed; --input names a file")
         return sys.stdin.buffer
     try:
-        return open(path, "rb")
-    except (OSError, ValueError) as error:  # ValueError: of a NUL character
+        file = open(path, "rb")
+        return gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+    except (OSError, ValueError) as error:  # ValueError: the path has a NUL character
         raise UsageError(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _lines(file: BinaryIO, source: str) -> Iterator[str]:
-    """The lines with their ends; a lone carriage return is one too, as old editors write it."""
+    """Yield the lines with their ends; a lone carriage return, which old editors write, ends a line too."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     for number in itertools.count(1):
-        line = text.readline(_LONGEST)
+        try:
+            line = text.readline(_LONGEST)
+        except GZIP_ERRORS as error:
+            raise UsageError(f"{source} cannot be decompressed: {error}; write it anew with gzip") from None
         if not line:
             return
         if len(line) == _LONGEST:
@@ -112,8 +125,8 @@ def _lines(file: BinaryIO, source: str) -> Iterator[str]:
 
 
 def _kind_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
-    if path is not None and path.suffix.lower() in _BY_ENDING:
-        return _BY_ENDING[path.suffix.lower()]
+    if path is not None and (ending := ending_of(str(path)).lower()) in _BY_ENDING:
+        return _BY_ENDING[ending]
     if path is not None and stat.S_ISREG(os.stat(path).st_mode):
         known = ", ".join(_BY_ENDING)
         raise UsageError(f"{source} has none of the endings {known}; --format says what it is: {', '.join(FORMATS)}")
@@ -133,7 +146,7 @@ def _table_of(first: str, columns: tuple[str, ...]) -> str:
     return "csv" if set(columns) <= {name.strip() for name in header} else ""
 
 
-def _plain(lines: Iterable[str], columns: tuple[str, ...], source: str) -> Iterator[Texts]:
+def _plain(lines: Iterable[str], columns: tuple[str, ...], delimiter: Optional[str], source: str) -> Iterator[Texts]:
     for number, line in enumerate(lines, 1):
         texts = tuple(line.rstrip("\r\n").split("\t"))
         if len(texts) != len(columns):
@@ -141,11 +154,12 @@ def _plain(lines: Iterable[str], columns: tuple[str, ...], source: str) -> Itera
                 f"{source}: line {number} has {len(texts)} columns between tabs, the adapter takes "
                 f"{len(columns)} ({listed(columns)}); --format csv reads a table with a header"
             )
-        _check_texts(texts, columns, number, source)
-        yield texts
+        yield _checked(texts, columns, delimiter, number, source)
 
 
-def _chosen(rows: Iterable[tuple[int, dict[str, Any]]], columns: tuple[str, ...], source: str) -> Iterator[Texts]:
+def _chosen(
+    rows: Iterable[tuple[int, dict[str, Any]]], columns: tuple[str, ...], delimiter: Optional[str], source: str
+) -> Iterator[Texts]:
     told = False
     for number, row in rows:
         try:
@@ -161,22 +175,27 @@ def _chosen(rows: Iterable[tuple[int, dict[str, Any]]], columns: tuple[str, ...]
                 print(f"note: {source}: line {number} holds a number, which is read as text", file=sys.stderr)
                 told = True
             values = tuple(text_of(value) if isinstance(value, (int, float)) else value for value in values)
-        _check_texts(values, columns, number, source)
-        yield values
+        yield _checked(values, columns, delimiter, number, source)
 
 
-def _check_texts(values: tuple[Any, ...], columns: tuple[str, ...], number: int, source: str) -> None:
-    for name, value in zip(columns, values):
-        if value is None or (isinstance(value, str) and not value.strip()):
+def _checked(
+    values: tuple[Any, ...], columns: tuple[str, ...], delimiter: Optional[str], number: int, source: str
+) -> Texts:
+    """The texts of a row for the tokenizer. A part of a joined text may be empty, as in training."""
+    values = tuple("" if value is None else value for value in values)
+    empty = [not isinstance(value, (list, dict)) and not value.strip() for value in values]
+    for name, value, is_empty in zip(columns, values, empty):
+        if is_empty and (delimiter is None or all(empty)):
             raise UsageError(f"{source}: line {number} has an empty {quoted(name)}; write it or remove the line")
         if not isinstance(value, str):
             raise UsageError(f"{source}: line {number} has a list or an object as {quoted(name)}; write a text")
-        if not _is_whole(value):  # as an escape in JSON
+        if not _is_whole(value):  # JSON can write one as an escape
             raise UsageError(f"{source}: line {number} has half a character in {quoted(name)}")
+    return joined(values, delimiter)
 
 
 def _is_whole(text: str) -> bool:
-    """Whether it has no half of a surrogate pair, which also stands for a byte that was no UTF-8."""
+    """Whether it has no half of a surrogate pair; bytes that are no UTF-8 become such halves too."""
     if text.isascii():
         return True
     try:

@@ -1,1 +1,1 @@
-"""What tensorized-adapters report is made of: reading and grouping of records, tables, figures, the page."""
+"""Reports on runs: reads and groups their records, makes tables and figures, and writes the page."""

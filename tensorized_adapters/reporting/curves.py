@@ -1,5 +1,6 @@
-"""Figures over the steps of training: loss and score of every method, and of the two starts beside each other."""
+"""Figures over the steps of training: loss and score of all methods, and of the two starts beside each other."""
 
+import math
 import textwrap
 from typing import Any, NamedTuple
 
@@ -8,24 +9,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from .naming import settings_of
-from .schema import is_number
-from .style import DASHES, LOOKS, add_legend, lines_of, look_of, without_head
+from .results import number
+from .style import DASHES, LOOKS, THREE_DIGITS, add_legend, legend_of_labels, lines_of, look_of, without_head
 from .tables import METRICS
 
 _STARTS = {
     "calibrated": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
     "published": {"color": "#D55E00", "linestyle": "--", "marker": "s"},
 }
-# Whose defaults are the start's own.
+# Settings whose defaults depend on the start.
 _OF_STARTS = ("learning_rate", "layer_norm_learning_rate", "head_learning_rate", "warmup_steps", "head_start")
-_IN_A_ROW = 5  # as there are formats
 
 
 class Starts(NamedTuple):
-    """Two cells that differ in ``--adapter_init`` alone, and in what follows from it where no flag says otherwise."""
+    """Two cells that differ only in ``--adapter_init`` and in the defaults that follow from it."""
 
     calibrated: pd.Series
     published: pd.Series
@@ -35,86 +35,72 @@ def by_step(cells: pd.DataFrame, metric: str) -> Figure:
     """Loss and score of all methods on one task."""
     figure = Figure(figsize=(10.5, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    handles: dict[str, Line2D] = {}
-    drawn: dict[bool, list[pd.Series]] = {True: [], False: []}  # of a linear probe, and of the other methods
+    of_head, of_others = [pd.Series(dtype=float)], [pd.Series(dtype=float)]
     task, window = cells["task"].iloc[0], _window(cells["records"])
     for line in lines_of(cells):
-        for number, cell in enumerate(line.itertuples()):
-            look = look_of(cell)
-            style = {"color": look["color"], "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.3}
-            losses, histories = _losses(cell.records, window), _scores(cell.records, metric)
-            loss, scores = losses.mean(), histories.mean()
-            left.plot(loss.index, loss, **style)
-            marks = {"marker": look["marker"], "markersize": 5, "markerfacecolor": look["markerfacecolor"]}
-            every = max(1, len(scores) // 8)
-            right.plot(scores.index, scores, markevery=every, **marks, **style)
-            drawn[cell.family == "head"].append(scores)
-            label = cell.method + _fewer(len(cell.records), loss=losses, score=histories)
-            handles[label] = Line2D([], [], **marks, **style)
-    values, of_head = (
-        pd.concat(drawn[is_head]) if drawn[is_head] else pd.Series(dtype=float) for is_head in (False, True)
-    )
-    without_head(right, values, of_head.nlargest(1))
+        for number_of_line, cell in enumerate(line.itertuples()):
+            look = look_of(cell) | {"markersize": 5, "markeredgewidth": 1.0, "linewidth": 1.3}
+            look["linestyle"] = DASHES[number_of_line % len(DASHES)]
+            losses, scores = _losses(cell.records, window), _scores(cell.records, metric)
+            label = cell.method + _fewer(len(cell.records), loss=losses, score=scores)
+            left.plot(losses.columns, losses.mean(), **look | {"marker": ""})
+            right.plot(scores.columns, scores.mean(), markevery=max(1, len(scores.columns) // 8), label=label, **look)
+            (of_head if cell.family == "head" else of_others).append(scores.mean())
+    without_head(right, pd.concat(of_others), pd.concat(of_head).nlargest(1))
     left.set(title=f"{task}: training loss", xlabel="step", ylabel=_loss_label(window))
     right.set(title=f"{task}: development set", xlabel="step", ylabel=METRICS.get(metric, metric))
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    add_legend(figure, handles)
+    legend_of_labels(figure)
     return figure
 
 
 def starts_of(cells: pd.DataFrame) -> list[Starts]:
     """The pairs of starts among the cells of one task."""
     tensorized = [cell for _, cell in cells[cells["rank"] > 0].iterrows()]
-    by_start = {
-        start: [cell for cell in tensorized if cell["record"]["arguments"].get("adapter_init") == start]
-        for start in _STARTS
-    }
-    pairs = [Starts(one, other) for one in by_start["calibrated"] for other in by_start["published"]]
+    calibrated, published = (
+        [cell for cell in tensorized if cell["record"]["arguments"].get("adapter_init") == start] for start in _STARTS
+    )
+    pairs = [Starts(one, other) for one in calibrated for other in published]
     return [pair for pair in pairs if _differ_in_the_start_alone(pair.calibrated["record"], pair.published["record"])]
 
 
 def by_start(pairs: list[Starts], metric: str) -> Figure:
-    """Loss above score, a column each pair, all of one task; bands are standard deviations over seeds."""
-    down = -(-len(pairs) // _IN_A_ROW)
-    across = -(-len(pairs) // down)
-    figure = Figure(figsize=(max(5.5, 1.2 + 2.3 * across), 4.6 * down), layout="constrained")
-    grid = figure.subplots(2 * down, across, squeeze=False)
+    """Loss and score in one row for each pair of starts on a task. Bands are standard deviations over seeds."""
+    figure = Figure(figsize=(8.5, 1.0 + 2.4 * len(pairs)), layout="constrained")
+    rows = figure.subplots(len(pairs), 2, squeeze=False, sharex="row", sharey="col")
     window = _window([cell["records"] for pair in pairs for cell in pair])
-    labels = (_loss_label(window).replace(", ", ",\n"), f"{METRICS.get(metric, metric)},\ndevelopment set")
     names = [f"{LOOKS[pair.calibrated['family']][0]}, rank {pair.calibrated['rank']}" for pair in pairs]
-    for number, pair in enumerate(pairs):
-        row, column = divmod(number, across)
-        both = grid[2 * row, column], grid[2 * row + 1, column]
-        for axes, first, label in zip(both, grid[:2, 0], labels):
-            axes.sharey(first)
-            axes.tick_params(labelleft=column == 0)
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-            axes.set(ylabel=label if column == 0 else "")
-        both[0].sharex(both[1])
-        both[0].tick_params(labelbottom=False)
-        fewer = []
-        for start, cell in pair._asdict().items():
-            losses, scores = _losses(cell["records"], window), _scores(cell["records"], metric)
-            text = _fewer(len(cell["records"]), loss=losses, score=scores)
-            fewer += [f"\n{start}{text}"] if text else []
-            _with_band(both[0], losses, **_STARTS[start] | {"marker": ""})
-            _with_band(both[1], scores, markersize=4, markevery=max(1, len(scores.columns) // 6), **_STARTS[start])
-        told = f"\n{textwrap.fill(pair.calibrated['variant'], 34)}" if names.count(names[number]) > 1 else ""
-        both[0].set_title(names[number] + told, fontsize=8 if told else 10)
-        both[1].set_xlabel("step" + "".join(fewer))
-    for unused in [axes for row in range(down) for axes in grid[2 * row : 2 * row + 2].T.flat][2 * len(pairs) :]:
-        unused.remove()
+    for name, pair, (left, right) in zip(names, pairs, rows):
+        alike = names.count(name) > 1
+        variant = f"\n{textwrap.fill(pair.calibrated['variant'], 50)}" if alike else ""
+        left.set_title(name + variant, fontsize=8 if alike else 10)
+        left.set(xlabel="step", ylabel=_loss_label(window).replace(", ", ",\n"))
+        right.set(ylabel=f"{METRICS.get(metric, metric)},\ndevelopment set")
+        right.set_xlabel("step" + _draw_pair(pair, metric, window, left, right))
+        for axes in (left, right):
+            axes.yaxis.set_major_formatter(THREE_DIGITS)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     figure.suptitle(pairs[0].calibrated["task"], fontsize=11)
     handles = {}
     for start, style in _STARTS.items():
-        rates = [getattr(pair, start)["record"]["arguments"].get("learning_rate") for pair in pairs]
-        told = ", ".join(sorted({f"{rate:g}" if is_number(rate) else "?" for rate in rates}))
-        told = f"{start} start, learning rate {told}"
-        handles[told] = Line2D([], [], markersize=4, **style)
+        rates = {number(getattr(pair, start)["record"]["arguments"], "learning_rate") for pair in pairs}
+        shown = ", ".join(sorted({"?" if math.isnan(rate) else f"{rate:g}" for rate in rates}))
+        handles[f"{start} start, learning rate {shown}"] = Line2D([], [], markersize=4, **style)
     add_legend(figure, handles)
     return figure
+
+
+def _draw_pair(pair: Starts, metric: str, window: int, left: Axes, right: Axes) -> str:
+    """Draw the losses and the scores of both starts; returns lines on curves that are means over fewer runs."""
+    lines = ""
+    for start, cell in pair._asdict().items():
+        losses, scores = _losses(cell["records"], window), _scores(cell["records"], metric)
+        fewer = _fewer(len(cell["records"]), loss=losses, score=scores)
+        lines += f"\n{start}{fewer}" if fewer else ""
+        _with_band(left, losses, **_STARTS[start] | {"marker": ""})
+        _with_band(right, scores, markersize=4, markevery=max(1, len(scores.columns) // 6), **_STARTS[start])
+    return lines
 
 
 def _differ_in_the_start_alone(calibrated: dict[str, Any], published: dict[str, Any]) -> bool:
@@ -125,7 +111,7 @@ def _differ_in_the_start_alone(calibrated: dict[str, Any], published: dict[str, 
 
 
 def _fewer(runs: int, **curves: pd.DataFrame) -> str:
-    """Which curves are means over fewer runs than there are, in brackets; empty if none is."""
+    """The curves that are means over fewer runs than there are, in brackets; empty if there are none."""
     texts = [f"{name}: {len(values)} of {runs} runs" for name, values in curves.items() if len(values) < runs]
     return f" ({', '.join(texts)})" if texts else ""
 
@@ -138,7 +124,7 @@ def _with_band(axes: Axes, values: pd.DataFrame, **style: Any) -> None:
 
 
 def _window(records: Any) -> int:
-    """Steps that a loss is averaged over: a twentieth of the shortest run."""
+    """The number of steps that a loss is averaged over: a twentieth of the shortest run."""
     lengths = [len(run["step_losses"]) for runs in records for run in runs if run.get("step_losses")]
     return max(1, min(lengths, default=0) // 20)
 
@@ -148,7 +134,7 @@ def _loss_label(window: int) -> str:
 
 
 def _losses(runs: list[dict[str, Any]], window: int) -> pd.DataFrame:
-    """A line a run, a column a step that all of them have: the mean loss of the ``window`` steps up to it."""
+    """Runs by steps that all of them have: the mean loss of the last ``window`` steps."""
     losses = [run["step_losses"] for run in runs if run.get("step_losses")]
     shortest = min(map(len, losses), default=0)
     smooth = [np.convolve(values[:shortest], np.ones(window) / window, "valid") for values in losses]
@@ -156,10 +142,10 @@ def _losses(runs: list[dict[str, Any]], window: int) -> pd.DataFrame:
 
 
 def _scores(runs: list[dict[str, Any]], metric: str) -> pd.DataFrame:
-    """A line a run, a column an evaluated step that all of them have: the metric on the development set."""
-    key = f"eval_{metric}"
+    """Runs by evaluated steps that all of them have: the metric on the development set."""
     histories = [
-        {e["step"]: e[key] for e in run.get("history") or () if is_number(e.get(key)) and "step" in e} for run in runs
+        {entry["step"]: number(entry, f"eval_{metric}") for entry in run.get("history") or () if "step" in entry}
+        for run in runs
     ]
-    histories = [history for history in histories if history]  # a run without scores would remove every step
-    return pd.DataFrame(histories).dropna(axis=1).sort_index(axis=1)
+    frame = pd.DataFrame(histories).dropna(how="all")  # a run without scores would remove every step
+    return frame.dropna(axis=1).sort_index(axis=1)

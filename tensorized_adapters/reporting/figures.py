@@ -1,4 +1,4 @@
-"""The figures of a report: score and gap against trained parameters, score against rank, what adapters account for,
+"""The figures of a report: score and gap against trained parameters, score against rank, the adapters' contribution,
 and the course of training."""
 
 import io
@@ -9,34 +9,52 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from .classes import class_scores, confusion_matrix
 from .curves import by_start, by_step, starts_of
-from .records import Results
-from .style import QUIET, STYLE, add_legend, label_of, lines_of, look_of, panels_of, without_head
+from .results import Results
+from .style import (
+    EDGE,
+    QUIET,
+    STYLE,
+    THREE_DIGITS,
+    label_of,
+    legend_of_labels,
+    lines_of,
+    look_of,
+    panels_of,
+    without_head,
+)
 from .tables import METRICS
+
+_SEED = {"marker": ".", "linestyle": "none", "markersize": 3.5}
 
 
 def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
-    """File stem, title and figure of each; a figure that would be empty is left out."""
+    """File stem, title and figure. A figure that would be empty is left out."""
     shades = results.cells.groupby("family")["variant"].transform(lambda variants: pd.factorize(variants)[0])
-    cells = results.cells.assign(shade=shades)  # the variant's number among those of its family
+    cells = results.cells.assign(shade=shades)  # the number of the variant within its family
+    labels = {task: METRICS.get(metric, metric) for task, metric in results.metrics.items()}
     tensorized = cells[cells["rank"] > 0]
     with matplotlib.rc_context(STYLE):
-        yield "score_by_parameters", "Score against trained parameters", _scores_by_parameters(cells, results.metrics)
+        yield "score_by_parameters", "Score against trained parameters", _scores_by_parameters(cells, labels)
         if tensorized["rank"].nunique() > 1:
-            yield "score_by_rank", "Score against rank", _by_rank(tensorized, results.metrics)
+            yield "score_by_rank", "Score against rank", _by_rank(tensorized, labels)
         if not (shared := cells.dropna(subset="share_mean")).empty:
             yield "share_of_adapters", "What adapters account for", _shares(shared)
         if not (with_gap := cells.dropna(subset="gap_mean")).empty:
-            yield "gap_by_parameters", "Train-to-development gap", _gaps_by_parameters(with_gap, results.metrics)
+            yield "gap_by_parameters", "Train-to-development gap", _gaps_by_parameters(with_gap, labels)
         for task, metric in results.metrics.items():
             of_task = cells[cells["task"] == task]
-            yield f"training_{_file_name(task)}", f"Training on {task}", by_step(of_task, metric)
+            yield f"training_{file_name(task)}", f"Training on {task}", by_step(of_task, metric)
             if pairs := starts_of(of_task):
                 title = f"Calibrated and published start on {task}"
-                yield f"starts_{_file_name(task)}", title, by_start(pairs, metric)
+                yield f"starts_{file_name(task)}", title, by_start(pairs, metric)
+        for number, scores in enumerate(class_scores(results), 1):
+            if not scores.too_many:
+                stem = f"confusion_{file_name(scores.task)}_{number}"
+                yield stem, f"Confusion matrix: {scores.name}", confusion_matrix(scores)
 
 
 def as_bytes(figure: Figure, kind: str) -> bytes:
@@ -47,44 +65,44 @@ def as_bytes(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _scores_by_parameters(cells: pd.DataFrame, metrics: dict[str, str]) -> Figure:
-    handles: dict[str, Line2D] = {}
-    figure, panels = panels_of({task: METRICS.get(metric, metric) for task, metric in metrics.items()})
+def file_name(text: str) -> str:
+    return "".join(character if character.isalnum() or character in "-." else "_" for character in text)
+
+
+def _scores_by_parameters(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:
+    figure, panels = panels_of(labels)
     for task, axes in panels.items():
         of_task = cells[cells["task"] == task]
-        handles |= _against_parameters(axes, of_task, "last")
+        _against_parameters(axes, of_task, "last")
         is_head, spread = of_task["family"] == "head", of_task["last_std"].fillna(0)
         ends = pd.concat([of_task["last_mean"] - spread, of_task["last_mean"] + spread])
         without_head(axes, ends[~pd.concat([is_head, is_head])], of_task.loc[is_head, "last_mean"])
         front = pareto(list(zip(of_task["trained"], of_task["last_mean"])))
         front.append((axes.get_xlim()[1], front[-1][1]))
-        axes.step(*zip(*front), where="post", color="#999999", linestyle="--", linewidth=1.2, zorder=1)
-    handles["Pareto front"] = Line2D([], [], color="#999999", linestyle="--")
-    add_legend(figure, handles)
+        axes.step(
+            *zip(*front), where="post", color=EDGE, linestyle="--", linewidth=1.2, zorder=1, label="Pareto front"
+        )
+    legend_of_labels(figure)
     return figure
 
 
-def _gaps_by_parameters(cells: pd.DataFrame, metrics: dict[str, str]) -> Figure:
-    handles: dict[str, Line2D] = {}
-    tasks = {task: metric for task, metric in metrics.items() if task in set(cells["task"])}
-    labels = {task: f"training − development\n{METRICS.get(metric, metric)}" for task, metric in tasks.items()}
-    figure, panels = panels_of(labels)
+def _gaps_by_parameters(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:
+    tasks = set(cells["task"])
+    figure, panels = panels_of({t: f"training − development\n{label}" for t, label in labels.items() if t in tasks})
     for task, axes in panels.items():
-        handles |= _against_parameters(axes, cells[cells["task"] == task], "gap")
-        axes.axhline(0, color="#999999", linewidth=0.8, zorder=1)
-    add_legend(figure, handles)
+        _against_parameters(axes, cells[cells["task"] == task], "gap")
+        axes.axhline(0, color=EDGE, linewidth=0.8, zorder=1)
+    legend_of_labels(figure)
     return figure
 
 
-def _against_parameters(axes: Axes, of_task: pd.DataFrame, value: str) -> dict[str, Line2D]:
-    """Means and deviations of a value of one task's cells; returns what a legend says of them."""
-    handles: dict[str, Line2D] = {}
+def _against_parameters(axes: Axes, of_task: pd.DataFrame, value: str) -> None:
+    """Draw means and deviations of a value of one task's cells."""
     for line in lines_of(of_task):
         x, y, look = line["trained"], line[f"{value}_mean"], look_of(line.iloc[0])
         spread = line[f"{value}_std"].fillna(0)
         axes.errorbar(x, y, spread, color=look["color"], linestyle="none", elinewidth=1, capsize=2)
-        axes.plot(x, y, linestyle="-" if len(x) > 1 else "none", linewidth=0.8, **look)
-        handles.setdefault(label_of(line), Line2D([], [], linestyle="none", **look))
+        axes.plot(x, y, linestyle="-" if len(x) > 1 else "none", linewidth=0.8, label=label_of(line), **look)
     low, high = of_task["trained"].min() / 1.3, of_task["trained"].max() * 1.3
     axes.set_xscale("log")
     axes.set_xlim(low, high)
@@ -95,81 +113,71 @@ def _against_parameters(axes: Axes, of_task: pd.DataFrame, value: str) -> dict[s
     axes.xaxis.set_major_formatter(EngFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("trained parameters")
-    return handles
 
 
-def _by_rank(cells: pd.DataFrame, metrics: dict[str, str]) -> Figure:
-    handles: dict[str, Line2D] = {}
-    figure, panels = panels_of({task: METRICS.get(metric, metric) for task, metric in metrics.items()})
+def _by_rank(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:
+    figure, panels = panels_of(labels)
     ranks = sorted(cells["rank"].unique())
     for task, axes in panels.items():
         for number, line in enumerate(lines_of(cells[cells["task"] == task])):
             x, y, look = line["rank"], line["last_mean"], look_of(line.iloc[0])
             spread = line["last_std"].fillna(0)
-            axes.plot(x, y, **look)
+            axes.plot(x, y, label=label_of(line), **look)
             axes.fill_between(x, y - spread, y + spread, color=look["color"], alpha=0.12, linewidth=0)
-            shift = 2 ** (0.04 * (number % 5 - 2))  # seeds of several formats beside each other
+            shift = 2 ** (0.04 * (number % 5 - 2))  # so that the seeds of several formats do not hide each other
             for rank, scores in zip(x, line["scores"]):
                 if len(scores) > 1:
-                    axes.plot([rank * shift] * len(scores), scores, ".", color=look["color"], markersize=3.5)
-            handles.setdefault(label_of(line), Line2D([], [], **look))
+                    axes.plot([rank * shift] * len(scores), scores, color=look["color"], **_SEED)
         axes.set_xscale("log", base=2)
         axes.set_xticks(ranks, [str(rank) for rank in ranks])
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("rank")
-    handles["single seeds"] = Line2D([], [], color=QUIET, marker=".", linestyle="none", markersize=5)
-    add_legend(figure, handles)
+    axes.plot([], [], color=QUIET, label="single seeds", **_SEED)
+    legend_of_labels(figure)
     return figure
 
 
 def _shares(cells: pd.DataFrame) -> Figure:
-    """A line a method, the first one on top; a panel a task."""
+    """A line for each method, the first one on top, and a panel for each task."""
     methods, tasks = list(cells["method"].unique()), sorted(cells["task"].unique())
     names = [textwrap.fill(method, 40) for method in methods]
-    across = min(3, len(tasks))
-    down = -(-len(tasks) // across)
+    figure, panels = panels_of(dict.fromkeys(tasks, ""))
+    down = -(-len(tasks) // 3)
     lines = sum(1 + 0.7 * name.count("\n") for name in names)
-    size = (2.0 + 2.7 * across, (0.9 + 0.3 * lines) * down)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat
-    for task, axes in zip(tasks, panels):
-        of_task = cells[cells["task"] == task]
-        for cell in of_task.itertuples():
-            row, look = methods.index(cell.method), look_of(cell)
+    figure.set_size_inches(2.0 + 2.7 * min(3, len(tasks)), (0.9 + 0.3 * lines) * down)
+    for number, (task, axes) in enumerate(panels.items()):
+        for cell in cells[cells["task"] == task].itertuples():
+            height, look = methods.index(cell.method), look_of(cell)
             if cell.share_count > 1:
-                axes.plot(cell.shares, [row + 0.22] * len(cell.shares), ".", color=look["color"], markersize=3.5)
-                axes.errorbar(cell.share_mean, row, xerr=cell.share_std, color=look["color"], elinewidth=1, capsize=2)
-            axes.plot(cell.share_mean, row, **look)
+                axes.plot(cell.shares, [height + 0.22] * len(cell.shares), color=look["color"], **_SEED)
+                axes.errorbar(
+                    cell.share_mean, height, xerr=cell.share_std, color=look["color"], elinewidth=1, capsize=2
+                )
+            axes.plot(cell.share_mean, height, **look)
             if cell.share_count < len(cell.seeds):
                 count = f"{cell.share_count} of {len(cell.seeds)} runs"
-                axes.annotate(count, (cell.share_mean, row + 0.45), ha="center", fontsize=7, color=QUIET)
+                axes.annotate(count, (cell.share_mean, height + 0.45), ha="center", fontsize=7, color=QUIET)
         for edge in (0, 1):
-            axes.axvline(edge, color="#999999", linewidth=0.8, zorder=1)
-        axes.set(title=task, xlabel="share of the loss's fall")
+            axes.axvline(edge, color=EDGE, linewidth=0.8, zorder=1)
+        axes.set(xlabel="share of the loss's fall", ylim=(len(methods) - 0.4, -0.6))
+        if number:
+            axes.sharex(figure.axes[0])
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axes.xaxis.set_major_formatter(THREE_DIGITS)
+        axes.set_yticks(range(len(methods)), names if number % 3 == 0 else [""] * len(methods))
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
-    for unused in panels[len(tasks) :]:
-        unused.remove()
-    first = figure.axes[0]
-    first.set_yticks(range(len(methods)), names)
-    first.set_ylim(len(methods) - 0.4, -0.6)
     if (cells["share_count"] > 1).any():
-        mean = Line2D([], [], color=QUIET, marker="o", linewidth=1, markersize=6)
-        seeds = Line2D([], [], color=QUIET, marker=".", linestyle="none", markersize=5)
-        add_legend(figure, {"mean ± standard deviation": mean, "single seeds": seeds})
+        axes.plot([], [], color=QUIET, marker="o", linewidth=1, markersize=6, label="mean ± standard deviation")
+        axes.plot([], [], color=QUIET, label="single seeds", **_SEED)
+        legend_of_labels(figure)
     return figure
 
 
 def pareto(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Those that no other point beats with as few parameters, by ascending parameters."""
+    """The points that no other point beats with as few parameters, by ascending parameters."""
     front: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or y > front[-1][1]:
             front.append((x, y))
     return front
-
-
-def _file_name(text: str) -> str:
-    return "".join(character if character.isalnum() or character in "-." else "_" for character in text)

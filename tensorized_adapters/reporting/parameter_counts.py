@@ -1,4 +1,4 @@
-"""The table of how many parameters each method trains, for ``tensorized-adapters count``."""
+"""The table of trained parameters by method that ``tensorized-adapters count`` prints."""
 
 import argparse
 import sys
@@ -38,7 +38,7 @@ def counts_text(arguments: argparse.Namespace) -> str:
 
 
 def _model(arguments: argparse.Namespace) -> PreTrainedModel:
-    """Without weights."""
+    """The model without weights."""
     with about_model():
         return skeleton(model_config(ModelArguments(model_name_or_path=arguments.model), arguments.num_labels))
 
@@ -57,7 +57,7 @@ def _configs(arguments: argparse.Namespace) -> Iterable[AdapterConfig]:
 
 
 def _rows(arguments: argparse.Namespace, model: PreTrainedModel) -> list[dict[str, Any]]:
-    """A row for each method that can be used on the model, a line for each that cannot."""
+    """A row for each method that fits the model. A line on stderr names each method that does not."""
     rows, flaws = [], []
     for config in _configs(arguments):
         try:
@@ -105,7 +105,7 @@ def _written(rows: list[dict[str, Any]], arguments: argparse.Namespace, with_pub
     for row in cells:
         table.add_row(*map(Text, row))
     printer = console()
-    printer.width = 200  # in full, wherever it goes
+    printer.width = 200  # columns must not be cut in a pipe or a narrow terminal
     with printer.capture() as capture:
         printer.print(table)
     text = "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n") + "\n"

@@ -1,4 +1,4 @@
-"""The figures of the paper's tables, and the shapes of the models that they are about."""
+"""The figures of the paper's tables, and notes on why some of them differ from ours."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from ..adaptation.counts import count_parameters
 from ..backbone.known_models import KNOWN
 from ..backbone.parts import skeleton
 
-# Percent, as published; those of the first three baselines are not of this model (see notes).
+# Percent, as published. The figures of four baselines are for other models (see notes).
 PUBLISHED = {
     "cp-2": 0.048,
     "cp-4": 0.058,
@@ -27,7 +27,7 @@ PUBLISHED = {
 
 PUBLISHED_MODEL = "bert-base-cased"
 
-# Single runs of that model on the development sets: MRPC F1, RTE accuracy, STS-B correlation (not said which).
+# Single runs of that model on the development sets: MRPC F1, RTE accuracy, STS-B correlation (of an unnamed kind).
 PUBLISHED_SCORES = {
     "mrpc": {"cp-2": 0.906, "cp-4": 0.906, "tt-2": 0.905, "tt-4": 0.909, "tucker-2": 0.903, "tucker-4": 0.904}
     | {"dense-64": 0.896, "bitfit": 0.904, "diff_pruning-0.005": 0.897, "full": 0.890},
@@ -39,7 +39,7 @@ PUBLISHED_SCORES = {
 
 
 def notes() -> str:
-    """Why the published percentages of the baselines differ: they were copied from papers on BERT-large."""
+    """Notes on the published percentages of the baselines, which were copied from papers on BERT-large."""
     large_config = BertConfig(**KNOWN["bert-large-uncased"])
     large = skeleton(large_config)
 

@@ -1,11 +1,11 @@
-"""How figures look: colours, shapes, panels and legends.
+"""How figures look: colours, markers, panels and legends.
 
-Formats have Okabe and Ito's colours, which colour-blind readers can tell apart, other methods mostly Tol's; shapes say
-the same once more.
+Formats have the colours of Okabe and Ito, which colour-blind readers can distinguish; other methods mostly have Tol's.
+Markers distinguish all of them once more.
 """
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-# family -> name, colour, marker, none of them twice; formats are filled, other methods hollow
+# family -> name, colour, marker, all different; the markers of formats are filled, those of other methods hollow
 LOOKS = {
     "cp": ("CP", "#0072B2", "o"),
     "tucker": ("Tucker", "#D55E00", "s"),
@@ -35,6 +35,7 @@ FORMATS = ("cp", "tucker", "tt", "tr", "matrix")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 _FURTHER_MARKERS = ("s", "^", "D", "v", "p", "<", ">", "h")
 QUIET = "#666666"
+EDGE = "#999999"
 STYLE = {
     "font.size": 10,
     "axes.grid": True,
@@ -43,24 +44,25 @@ STYLE = {
     "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "text.parse_math": False,  # names are the user's, and a $ in them is one
+    "text.parse_math": False,  # a $ in the user's names is just a $
     "svg.hashsalt": "tensorized_adapters",  # the same figure is the same file
     "svg.fonttype": "path",
 }
-_LEGEND_ROW_INCHES, _LETTERS_PER_INCH = 0.24, 12.5
+THREE_DIGITS = FuncFormatter(lambda value, _: f"{value:.3g}")
+_LEGEND_LINE_INCHES, _LETTERS_PER_INCH = 0.24, 12.5
 
 
 def lines_of(cells: pd.DataFrame) -> list[pd.DataFrame]:
-    """Cells of one task; those that differ in rank alone are one line, by ascending rank."""
+    """Cells of one task. Those that differ in rank only form one line, by ascending rank."""
     variant = cells["variant"].where(cells["rank"] > 0, cells["method"])
     return [line for _, line in cells.groupby([cells["family"], variant], sort=False)]
 
 
 def panels_of(labels: dict[str, str]) -> tuple[Figure, dict[str, Axes]]:
-    """A panel a task, three in a row.
+    """A panel for each task, three beside each other.
 
     Args:
-        labels: task -> what its vertical axis shows.
+        labels: task -> the label of its vertical axis.
     """
     across = min(3, len(labels))
     down = -(-len(labels) // across)
@@ -70,17 +72,17 @@ def panels_of(labels: dict[str, str]) -> tuple[Figure, dict[str, Axes]]:
         unused.remove()
     panels = dict(zip(labels, axes))
     for task, panel in panels.items():
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        panel.yaxis.set_major_formatter(THREE_DIGITS)
         panel.set(title=task, ylabel=labels[task])
     return figure, panels
 
 
 def without_head(axes: Axes, values: pd.Series, of_head: pd.Series) -> None:
-    """A vertical range for the other methods' values, if a linear probe's, far below, would press them together.
+    """Leave a linear probe out of the vertical range if it lies so far below that it would squeeze other methods.
 
     Args:
-        values: what the other methods' marks span.
-        of_head: the probe's values, one a setting; what lies below the range is said at its edge.
+        values: the range of the other methods' marks.
+        of_head: the probe's values, one for each setting. A text at the edge gives those below the range.
     """
     if values.empty or of_head.empty:
         return
@@ -89,8 +91,8 @@ def without_head(axes: Axes, values: pd.Series, of_head: pd.Series) -> None:
     if of_head.max() >= low - span:
         return
     axes.set_ylim(low - 0.12 * span, high + 0.08 * span)
-    told = "head: " + ", ".join(f"{value:.3g}" for value in of_head) + " (below)"
-    axes.annotate(told, (0.02, 0.02), xycoords="axes fraction", fontsize=8, color=LOOKS["head"][1])
+    text = "head: " + ", ".join(f"{value:.3g}" for value in of_head) + " (below)"
+    axes.annotate(text, (0.02, 0.02), xycoords="axes fraction", fontsize=8, color=LOOKS["head"][1])
 
 
 def look_of(cell: Any) -> dict[str, Any]:
@@ -98,14 +100,14 @@ def look_of(cell: Any) -> dict[str, Any]:
     _, colour, marker = LOOKS[cell.family]
     faces = (colour, "white", "#d0d0d0") if cell.family in FORMATS else ("white", "#d0d0d0", colour)
     face = faces[cell.shade % len(faces)]
-    if cell.shade >= len(faces):  # faces are used up: the same colour in another shape
+    if cell.shade >= len(faces):  # all faces are used: the same colour with another marker
         others = [other for other in _FURTHER_MARKERS if other != marker]
         marker = others[(cell.shade // len(faces) - 1) % len(others)]
     return {"color": colour, "marker": marker, "markersize": 6, "markerfacecolor": face, "markeredgewidth": 1.2}
 
 
 def label_of(line: pd.DataFrame) -> str:
-    """What a legend calls a line: the method with its ranks."""
+    """The name of a line in a legend: the method with its ranks."""
     first = line.iloc[0]
     name = LOOKS[first["family"]][0]
     if not first["rank"]:
@@ -114,15 +116,21 @@ def label_of(line: pd.DataFrame) -> str:
     return f"{name} {first['variant']}".strip() + f" ({'rank' if len(line) == 1 else 'ranks'} {ranks})"
 
 
-def add_legend(figure: Figure, handles: dict[str, Artist]) -> None:
-    """Below the panels, where it covers nothing; the figure grows by its height."""
+def add_legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
+    """A legend below the panels. The figure grows by its height."""
     letters = int(figure.get_figwidth() * _LETTERS_PER_INCH)
     labels = [textwrap.fill(label, letters - 8) for label in handles]
-    across = max(1, letters // (_longest(labels) + 8))
+    longest = max(len(line) for label in labels for line in label.splitlines())
+    across = max(1, letters // (longest + 8))
     lines = sum(1 + label.count("\n") for label in labels)
-    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW_INCHES * -(-lines // across))
+    figure.set_figheight(figure.get_figheight() + _LEGEND_LINE_INCHES * -(-lines // across))
     figure.legend(handles.values(), labels, loc="outside lower center", ncols=across, frameon=False, fontsize=9)
 
 
-def _longest(labels: Iterable[str]) -> int:
-    return max(len(line) for label in labels for line in label.splitlines())
+def legend_of_labels(figure: Figure) -> None:
+    """A legend of all labels in the panels, each of them once."""
+    handles: dict[str, Artist] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            handles.setdefault(label, handle)
+    add_legend(figure, handles)

@@ -1,5 +1,4 @@
-"""What the adapters of a trained model account for: its losses and scores with and without their updates, beside
-those of the model before the first step."""
+"""Measures how much adapters contribute: loss and metric before training, after it, and without their updates."""
 
 from typing import Any, Optional
 
@@ -10,19 +9,19 @@ from ..adaptation.parameters import trained_parameters
 from ..data.tasks import Task
 from .evaluation import train_sample
 
-Measures = dict[str, dict[str, float]]  # of the sets "train" and "eval": their "loss" and primary "metric"
+Measures = dict[str, dict[str, float]]  # "train" and "eval": their "loss" and primary "metric"
 
 
 class Contribution(TrainerCallback):
-    """Measures an untrained model at the first step, and the trained one, with and without updates, at the end.
+    """Measures the untrained model at the first step, and the trained model, with and without updates, at the end.
 
-    The start is kept in memory alone: every start of a run builds the same untrained model from its seed, before a
-    checkpoint is loaded, so that a resumed run measures it again, whatever the interruption left behind.
+    The untrained parameters are kept in memory. A resumed run measures them again, because every start of a run builds
+    the same untrained model from its seed before a checkpoint is loaded.
 
     Args:
-        trainer: of a model that is not trained yet; its sets are those that training begins with.
+        trainer: its model is not trained yet.
         task: its primary metric is measured.
-        limit: of training examples, those that the training set's own metrics are taken on.
+        limit: the largest number of training examples that are measured.
     """
 
     def __init__(self, trainer: Trainer, task: Task, limit: int):
@@ -32,7 +31,7 @@ class Contribution(TrainerCallback):
         trainer.add_callback(self)
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        """Within training: the Trainer casts the model for good where it evaluates outside of it in half precision."""
+        """Measure the untrained model here, as the Trainer casts the model if it evaluates before training."""
         parameters = trained_parameters(self._trainer.model)
         resumed = {name: parameter.data for name, parameter in parameters.items()}
         try:
@@ -44,11 +43,11 @@ class Contribution(TrainerCallback):
                 parameters[name].data = values
 
     def measured(self) -> dict[str, Any]:
-        """For the record, after training: ``share``, and for each of the sets ``train`` and ``eval`` the ``loss`` and
-        the primary ``metric``, each ``initial``, ``trained`` and ``without_adapters``.
+        """The measurements for the record, after training.
 
-        ``share`` is the part of the fall of the training loss that is gone without the adapters' updates; None if the
-        loss did not fall.
+        For ``train`` and ``eval`` they are the ``loss`` and the primary ``metric``, each ``initial``, ``trained`` and
+        ``without_adapters``. ``share`` is the part of the fall of the training loss that is lost without the adapters'
+        updates; None if the loss did not fall.
         """
         measures = {"initial": self._initial, "trained": self._measures()}
         with updates_off(self._trainer.model):
@@ -72,5 +71,5 @@ class Contribution(TrainerCallback):
 
 
 def share_of(initial: float, trained: float, without_adapters: float) -> Optional[float]:
-    """The part of the fall from ``initial`` to ``trained`` that is gone ``without_adapters``; None without a fall."""
+    """The part of the fall from ``initial`` to ``trained`` that is lost ``without_adapters``; None without a fall."""
     return (without_adapters - trained) / (initial - trained) if initial > trained else None

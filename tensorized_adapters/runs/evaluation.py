@@ -12,9 +12,10 @@ from ..data.class_scores import class_scores, worst_classes
 from ..data.encoding import longest_first
 from ..data.loading import Data
 from ..data.metrics import GlueMetric, predictions_of, probabilities_of
+from ..data.multi_label import joined_names
 from ..data.tasks import Task
 from ..errors import quoted
-from ..runtime.distributed import is_first
+from ..runtime.distributed import is_main_process
 from .folder import EVALUATION_FILE
 from .record import write_evaluation, write_predictions
 
@@ -72,14 +73,15 @@ def evaluate(
     """
     output = trainer.predict(examples, metric_key_prefix="eval")
     logits, labels = _in_file_order(examples, _logits(output), output.label_ids)
-    if is_first():
+    if is_main_process():
         write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
     metrics = {f"{name}{suffix}": value for name, value in output.metrics.items()}
     found: dict[str, Any] = {}
     if task.labels is not None:
-        found["classes"] = class_scores(logits, labels, texts, task)
-        if line := worst_classes(found["classes"]):
-            print(f"{line}{' (mismatched set)' if suffix else ''}")
+        if not task.multi_label:
+            found["classes"] = class_scores(logits, labels, texts, task)
+            if line := worst_classes(found["classes"]):
+                print(f"{line}{' (mismatched set)' if suffix else ''}")
         if (only := _only_class(logits, task)) is not None:
             found["one_class"] = only
     return metrics | {f"eval_samples{suffix}": len(examples)}, found
@@ -89,7 +91,7 @@ def predict(trainer: Trainer, examples: Dataset, task: Task, path: Path) -> None
     """Write a prediction set's submission file, in GLUE's format."""
     output = trainer.predict(examples, metric_key_prefix="predict")
     (predictions,) = _in_file_order(examples, predictions_of(_logits(output), task))
-    if is_first():
+    if is_main_process():
         write_predictions(path, predictions, task)
 
 
@@ -103,7 +105,7 @@ def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
     predictions = predictions_of(logits, task)
     if len(predictions) < 2 or (predictions != predictions[0]).any():
         return None
-    name = task.labels[int(predictions[0])]
+    name = joined_names(predictions[0], task) if task.multi_label else task.labels[int(predictions[0])]
     print(f"note: all {len(predictions):,} evaluated examples were predicted as {quoted(name)}: a constant's score")
     return name
 

@@ -1,4 +1,4 @@
-"""What an accepted run can die of, each as one line."""
+"""Turns each error that can end a run into one line."""
 
 import errno
 import os
@@ -8,32 +8,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import RunFailed, Terminated, UsageError
-from ..runtime.distributed import is_lost_peer
+from ..runtime.distributed import is_lost_process
 from ..runtime.exits import unexpected
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# As libraries put it that write by themselves: torch.save, datasets, and whoever tells the system's own words.
-_NO_SPACE_TOLD = (
+# How libraries that write files report a full disk: torch.save, datasets, and those that pass on the system's message.
+_NO_SPACE_WORDS = (
     "file write failed",
     "unexpected pos",
     "PytorchStreamWriter failed",
     "Not enough disk space",
     "iostream error",
 )
-_NO_SPACE_TOLD += tuple(os.strerror(number) for number in _NO_SPACE)
+_NO_SPACE_WORDS += tuple(os.strerror(number) for number in _NO_SPACE)
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
 def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> BaseException:
-    """One line for ``error``, which ended a run; refusals and interrupts as they are.
+    """The error with which a run ends, in one line, for the ``error`` that ended it.
+
+    Refusals and interrupts stay as they are.
 
     Args:
-        doing: what the run was at, as in "while ...".
-        folder: the run's. A traceback is kept there, if the run has ``begun`` to write.
+        doing: what the run was doing, as in "while ...".
+        folder: the run's folder. It gets the traceback if the run has begun to write.
+        began: whether it has.
     """
     if no_space := next(filter(_is_no_space, _with_causes(error)), None):
         return RunFailed(_no_space(no_space, doing, folder, began))
-    if began and isinstance(error, UsageError):  # of a folder that turned unwritable, for example
+    if began and isinstance(error, UsageError):  # for example, the folder can no longer be written
         return RunFailed(str(error))
     if isinstance(error, (UsageError, RunFailed, KeyboardInterrupt, Terminated, SystemExit, GeneratorExit)):
         return error
@@ -41,7 +44,7 @@ def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> B
         return RunFailed(
             f"out of memory while {doing}: try a smaller --per_device_train_batch_size or --max_seq_length"
         )
-    if is_lost_peer(error):
+    if is_lost_process(error):
         kept = "; the same command goes on from the newest checkpoint, if there is one" if began else ""
         return RunFailed(f"while {doing}: another process of this run has ended{kept}")
     if isinstance(error, OSError) and error.filename is not None:
@@ -50,7 +53,7 @@ def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> B
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the memory of the machine or of its GPU was used up."""
+    """Whether the machine or its GPU has no memory left."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
@@ -63,15 +66,15 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
 def _is_no_space(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         return True
-    return any(words in str(error) for words in _NO_SPACE_TOLD)
+    return any(words in str(error) for words in _NO_SPACE_WORDS)
 
 
 def _no_space(error: BaseException, doing: str, folder: Path, began: bool) -> str:
-    """Names the file, or else the places that are full."""
+    """The message of a full disk, with the file or else the full folders."""
     file = getattr(error, "filename", None)
     if file is None:
-        places = {str(folder): folder, "the temporary files' " + tempfile.gettempdir(): Path(tempfile.gettempdir())}
-        file = " and ".join(name for name, path in places.items() if _is_full(path)) or "a file"
+        folders = {str(folder): folder, "the temporary files' " + tempfile.gettempdir(): Path(tempfile.gettempdir())}
+        file = " and ".join(name for name, path in folders.items() if _is_full(path)) or "a file"
     kept = "checkpoints that were saved before are kept, and the same command goes on from them" if began else ""
     return f"no space left for {file} while {doing}; free some and start again" + (f": {kept}" if kept else "")
 

@@ -1,26 +1,24 @@
-"""The output folder of a run: who may start in it, what a second start does, which checkpoints are whole.
+"""The output folder of a run: which run may start in it, and what a second start does.
 
-| folder holds               | same arguments                          | other arguments                |
-|----------------------------|-----------------------------------------|--------------------------------|
-| nothing                    | starts                                  | starts                         |
-| an unfinished run          | goes on from the newest whole checkpoint | refused, naming the difference |
-| a finished run             | its results again, nothing touched      | refused, likewise              |
-| anything that is not a run | refused                                 | refused                        |
+| folder holds               | same arguments                              | other arguments                |
+|----------------------------|---------------------------------------------|--------------------------------|
+| nothing                    | starts                                      | starts                         |
+| an unfinished run          | goes on from the newest complete checkpoint | refused, naming the difference |
+| a finished run             | shows its results, changes nothing          | refused, naming the difference |
+| anything that is not a run | refused                                     | refused                        |
 """
 
 import fcntl
-import json
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Optional
 
-from .. import PROGRAM
 from ..data.tasks import TASKS
 from ..errors import UsageError
 from ..runtime.exits import TRACEBACK_FILE
-from ..runtime.files import open_regular, remove_empty, write_json
+from ..runtime.files import remove_empty, write_json
 from ..saving import ADAPTER_FILES
 from ..training.checkpoints import (
     ADAPTER_FOLDER,
@@ -31,6 +29,7 @@ from ..training.checkpoints import (
     is_aside,
     remove_remains,
 )
+from .read_record import read_record
 from .same_run import differences
 
 RECORD_FILE = "run.json"
@@ -39,57 +38,71 @@ EVALUATION_FILE = "eval_predictions{suffix}.tsv"
 
 # Every name that this program writes into a run folder: what --overwrite_output_dir may remove.
 _RESULTS = {RECORD_FILE, RESULTS_FILE, TRACEBACK_FILE}
-_PREDICTIONS = {f"{name}.tsv" for task in TASKS.values() for name, _ in task.prediction} | {"predictions.tsv"}
+_PREDICTIONS = {f"{name}.tsv" for task in TASKS.values() for name, _ in task.prediction_sets} | {"predictions.tsv"}
 _PREDICTIONS |= {EVALUATION_FILE.format(suffix=suffix) for suffix in ("", "_mm")}
-_SHARED = Path("/tmp").resolve()  # where the published command writes, whose /tmp/$TASK_NAME/ is /tmp// as it stands
+_SHARED = Path("/tmp").resolve()  # The published command's /tmp/$TASK_NAME/ is /tmp// if TASK_NAME is not set.
 _FILES = _RESULTS | _PREDICTIONS | ADAPTER_FILES
 
 
 @dataclass
 class Start:
-    """What a start in a folder amounts to."""
+    """How a run starts in a folder."""
 
     kind: Literal["new", "resume", "finished"]
-    record: Optional[dict[str, Any]] = None  # of the run that is there
+    record: Optional[dict[str, Any]] = None  # of the run in the folder
 
 
 def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, explicit_resume: bool) -> Start:
-    """Decide, without touching anything, what starting with ``arguments`` in ``folder`` means (table above).
+    """Decide what starting with ``arguments`` in ``folder`` means (table above). Nothing is written.
 
     Raises:
         UsageError: if the folder holds something else, or a run with other arguments.
     """
-    try:
-        if not folder.exists():
-            return Start("new")
-        if not folder.is_dir():
-            raise UsageError(f"--output_dir {folder} is a file; name a folder")
-        entries = {entry.name for entry in folder.iterdir() if not is_aside(entry, _FILES)}
-    except OSError as error:
-        raise UsageError(f"--output_dir {folder} cannot be read: {error.strerror}") from None
-    record = _read_record(folder)
+    entries = _entries(folder)
+    record = _read_record(folder) if entries else None
     if record is None:
-        taken = sorted(name for name in entries if is_ours(name))
-        if taken and overwrite:
-            raise UsageError(
-                f"--output_dir {folder} holds {taken[0]}, which is not of a run of this program; move it away"
-            )
-        if entries and not overwrite:
-            raise UsageError(
-                f"--output_dir {folder} holds something that is not a run of this program ({sorted(entries)[0]}); "
-                "name another folder"
-            )
-        foreign = sorted(name for name in entries if not name.startswith("."))
-        if foreign and folder.resolve() != _SHARED:
-            raise UsageError(
-                f"--output_dir {folder} holds files that are not of this program ({foreign[0]}), also with "
-                "--overwrite_output_dir; name a folder of the run's own"
-            )
+        _check_nothing_foreign(folder, entries, overwrite)
         return Start("new")
     if overwrite:
         return Start("new", record)
     if explicit_resume:
         return Start("resume", record)
+    _check_same_arguments(folder, record, arguments)
+    return Start("finished" if record["status"] == "finished" else "resume", record)
+
+
+def _entries(folder: Path) -> set[str]:
+    """The names in the folder, without our temporary files; empty if there is no folder yet."""
+    try:
+        if not folder.exists():
+            return set()
+        if not folder.is_dir():
+            raise UsageError(f"--output_dir {folder} is a file; name a folder")
+        return {entry.name for entry in folder.iterdir() if not is_aside(entry, _FILES)}
+    except OSError as error:
+        raise UsageError(f"--output_dir {folder} cannot be read: {error.strerror}") from None
+
+
+def _check_nothing_foreign(folder: Path, entries: set[str], overwrite: bool) -> None:
+    """Refuse a folder without a record that holds anything. To overwrite removes nothing that a user may have made."""
+    if not entries:
+        return
+    if not overwrite:
+        raise UsageError(
+            f"--output_dir {folder} holds something that is not a run of this program ({min(entries)}); "
+            "name another folder"
+        )
+    if taken := sorted(name for name in entries if is_ours(name)):
+        raise UsageError(f"--output_dir {folder} holds {taken[0]}, which no run of this program wrote; move it away")
+    foreign = sorted(name for name in entries if not name.startswith("."))
+    if foreign and folder.resolve() != _SHARED:
+        raise UsageError(
+            f"--output_dir {folder} holds files that are not of this program ({foreign[0]}), also with "
+            "--overwrite_output_dir; name a folder of the run's own"
+        )
+
+
+def _check_same_arguments(folder: Path, record: dict[str, Any], arguments: dict[str, Any]) -> None:
     try:
         odd = differences(record["arguments"], arguments)
     except UsageError as error:
@@ -99,14 +112,13 @@ def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, exp
             f"--output_dir {folder} holds a run with other arguments ({', '.join(odd[:4])}); name another folder, or "
             "add --overwrite_output_dir"
         )
-    return Start("finished" if record["status"] == "finished" else "resume", record)
 
 
 class RunFolder:
-    """A folder that this process holds: locked, writable, with its record."""
+    """A folder that this process has locked and can write, with its record."""
 
     def __init__(self, path: Path):
-        """Make the folder and lock it; to be used in a ``with`` statement, which unlocks it.
+        """Make the folder and lock it. Use it in a ``with`` statement, which unlocks it.
 
         Raises:
             UsageError: if it cannot be made or written, or another run holds it.
@@ -116,7 +128,7 @@ class RunFolder:
         try:
             self._made = [p for p in (path, *path.parents) if not p.exists()]
             path.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=path).close()  # root may write where mode bits say no, and the reverse
+            tempfile.TemporaryFile(dir=path).close()  # mode bits do not tell whether root can write
             self._lock: Optional[int] = os.open(path, os.O_RDONLY)
         except OSError as error:
             remove_empty(self._made)
@@ -133,7 +145,7 @@ class RunFolder:
         return self
 
     def __exit__(self, *_) -> None:
-        """Unlock, and remove the folder again if this process made it and it is still empty: input was refused."""
+        """Unlock, and remove the folder if this process made it and it is empty, because input was refused."""
         self._forget_lock()
         remove_empty(self._made)
 
@@ -149,8 +161,8 @@ class RunFolder:
         """Remove what a run wrote here, by name; foreign files stay, inside checkpoints too.
 
         Args:
-            record: that run's, which lists the predictions it wrote. Its file stays, and says from the first moment
-                that nothing of the run is left: a kill on the way leaves a folder that is still known as a run's.
+            record: of that run; it lists the predictions that the run wrote. The record's file stays and says
+                "removed" before anything is: after a kill in between, the folder still counts as a run's.
         """
         if record is None:
             return
@@ -164,7 +176,7 @@ class RunFolder:
                 (self.path / name).unlink()
 
     def remove_remains(self) -> None:
-        """Remove what a kill left half written or half removed."""
+        """Remove files that a killed process left incomplete."""
         remove_remains(self.path)
         for folder in (self.path, self.path / ADAPTER_FOLDER):
             for entry in list(folder.iterdir()) if folder.is_dir() else ():
@@ -173,26 +185,15 @@ class RunFolder:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a run folder's entry of this name is one that a run writes."""
+    """Whether a run writes a file or folder of this name."""
     return name in _RESULTS | _PREDICTIONS | {ADAPTER_FOLDER} or bool(CHECKPOINT_NAME.fullmatch(name))
 
 
 def _read_record(folder: Path) -> Optional[dict[str, Any]]:
     path = folder / RECORD_FILE
-    try:
-        with open_regular(path) as file:
-            record = json.load(file)
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except (OSError, ValueError, RecursionError):
-        raise UsageError(f"{path} cannot be read; it is not a record of this program") from None
-    kinds = {"program": str, "status": str, "arguments": dict}
-    if isinstance(record, dict) and record.get("status") == "finished":
-        kinds |= {"metrics": dict, "parameters": dict, "method": str, "task": str, "primary_metric": str}
-    if (
-        not isinstance(record, dict)
-        or record.get("program") != PROGRAM
-        or not all(isinstance(record.get(name), kind) for name, kind in kinds.items())
-    ):
-        raise UsageError(f"{path} is not a record of this program; name another --output_dir")
-    return record
+    try:
+        return read_record(path)
+    except UsageError as error:
+        raise UsageError(f"{path} cannot be read: {error}; name another --output_dir") from None

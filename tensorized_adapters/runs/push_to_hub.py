@@ -1,10 +1,11 @@
-"""What others are to know of a trained adapter, and ``--push_to_hub``, which uploads it when the run is over."""
+"""Facts for the adapter's model card, and ``--push_to_hub``, which uploads the adapter after the run."""
 
 from pathlib import Path
 from typing import Any
 
-from ..arguments.flags import GlueTrainingArguments
+from ..arguments.flags import Arguments, GlueTrainingArguments
 from ..data.arguments import DataTrainingArguments
+from ..data.loading import Data
 from ..data.tasks import Task
 from ..errors import RunFailed, UsageError
 from ..saving.model_card import Training
@@ -12,12 +13,22 @@ from ..saving.push import push_adapter, ready_repository
 from ..training.checkpoints import ADAPTER_FOLDER
 
 
+def notes_for_card(arguments: Arguments, data: Data) -> dict[str, Any]:
+    """What the adapter's folder keeps about its training: the task, the data's columns, the seed, the tokenizer."""
+    name = arguments.data.task_name or arguments.data.dataset_name or arguments.data.train_file or "files"
+    notes = {"task": name, **data.notes, "seed": arguments.training.seed}
+    notes |= {"max_seq_length": arguments.data.max_seq_length}
+    if arguments.model.tokenizer_name:
+        notes["tokenizer"] = arguments.model.tokenizer_name
+    return notes
+
+
 def training_of(arguments: DataTrainingArguments, task: Task, metrics: dict[str, Any], command: str) -> Training:
-    """What the model card tells of a run.
+    """The facts about a run in the model card.
 
     Args:
-        metrics: of the run, of which those of the evaluation are told.
-        command: without secrets.
+        metrics: those of the run; the card shows the ones of the evaluation.
+        command: the run's command, without secrets.
     """
     measured = {
         split: {
@@ -27,16 +38,16 @@ def training_of(arguments: DataTrainingArguments, task: Task, metrics: dict[str,
     }
     measured = {split: found for split, found in measured.items() if found}
     if arguments.train_file:
-        file = arguments.validation_file if measured else arguments.train_file
+        file = (arguments.validation_file if measured else None) or arguments.train_file
         return Training(Path(file).name, metrics=measured, command=command)
-    place = arguments.dataset_name or arguments.glue_path
+    source = arguments.dataset_name or arguments.glue_path
     config = arguments.dataset_config_name if arguments.dataset_name else arguments.task_name
-    local = Path(place).exists()
-    return Training(Path(place).name if local else place, config, not local, measured, command)
+    local = Path(source).exists()
+    return Training(Path(source).name if local else source, config, not local, measured, command)
 
 
 def check_sharing(training: GlueTrainingArguments) -> None:
-    """Before anything is trained: make the repository of ``--hub_model_id`` if it is not there; raises UsageError."""
+    """Make the repository of ``--hub_model_id`` if it is not there, before anything is trained; raises UsageError."""
     try:
         ready_repository(_repository(training), training.hub_private_repo, training.hub_token)
     except UsageError as error:
@@ -44,14 +55,14 @@ def check_sharing(training: GlueTrainingArguments) -> None:
 
 
 def share(training: GlueTrainingArguments) -> None:
-    """Upload the adapter of a finished run, and say where it is.
+    """Upload the adapter of a finished run, and print its address.
 
     Raises:
-        RunFailed: saying that the adapter is kept, and how to upload it later.
+        RunFailed: the adapter is kept, and the message says how to upload it later.
     """
     folder = Path(training.output_dir) / ADAPTER_FOLDER
     try:
-        place = push_adapter(
+        address = push_adapter(
             folder,
             _repository(training),
             revision=training.hub_revision,
@@ -60,7 +71,7 @@ def share(training: GlueTrainingArguments) -> None:
         )
     except UsageError as error:
         raise RunFailed(f"{error}; the adapter is in {folder}, and the same command again uploads it") from None
-    print(f"uploaded: {place}")
+    print(f"uploaded: {address}")
 
 
 def _repository(training: GlueTrainingArguments) -> str:

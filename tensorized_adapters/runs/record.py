@@ -1,8 +1,6 @@
 """The record of a run (run.json), its results, and the tables on the terminal."""
 
-import csv
 import importlib.metadata
-import io
 import os
 import platform
 import shlex
@@ -15,20 +13,23 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from rich.table import Table
+from scipy.special import expit
 
 from .. import PROGRAM, __version__
 from ..adaptation.parameters import GROUPS
 from ..data.metric_names import lower_is_better
 from ..data.metrics import predictions_of, probabilities_of
+from ..data.multi_label import joined_names
 from ..data.tasks import Task
-from ..runtime.files import write_aside
+from ..runtime.files import tsv_of, write_aside
 from ..saving import ADAPTER_FILES
+from ..training.trainer import AdapterTrainer
 
 _PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
 
 
 def new_record(argv: list[str], arguments: dict[str, Any], given: dict[str, Any], seed: int) -> dict[str, Any]:
-    """What is known before training: command, resolved arguments, versions, git state, machine."""
+    """The fields known before training: command, resolved arguments, versions, git state, machine."""
     return {
         "program": PROGRAM,
         "version": __version__,
@@ -65,29 +66,57 @@ def best_of(history: list[dict[str, Any]], task: Task) -> Optional[dict[str, Any
     return best(scored, key=lambda entry: entry[key]) if scored else None
 
 
+def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
+    """The record's fields about a training that has just ended."""
+    history = history_of(trainer.state.log_history)
+    fields = {
+        "train_seconds": trainer.time.total(),
+        "step_losses": trainer.losses.values,
+        "history": history,
+        "best_epoch": best_of(history, task),
+    }
+    if trainer.collapsed_at_step is not None:
+        fields["collapsed_at_step"] = trainer.collapsed_at_step
+    if trainer.stopped_early_at_step is not None:
+        fields["stopped_early_at_step"] = trainer.stopped_early_at_step
+    return fields
+
+
+def sample_of_train_metrics(metrics: dict[str, Any], seed: int) -> dict[str, Any]:
+    """On which of the training examples the training set's own metrics were computed."""
+    taken, total = metrics["train_metric_samples"], metrics["train_samples"]
+    return {"count": taken, "of": total, "drawn_by_seed": seed if taken < total else None}
+
+
 def size_of_adapter(folder: Path) -> int:
-    """Bytes of the files of an adapter's folder that are ours."""
+    """Bytes of our files in an adapter's folder."""
     return sum((folder / name).stat().st_size for name in ADAPTER_FILES if (folder / name).is_file())
 
 
 def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
     """GLUE's submission format: ``index<TAB>prediction`` in file order, label names where GLUE wants them."""
-    write_aside(path, _tsv(["index", "prediction"], enumerate(_names(predictions, task, task.writes_label_names))))
+    write_aside(
+        path, tsv_of([("index", "prediction"), *enumerate(_names(predictions, task, task.writes_label_names))])
+    )
 
 
 def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, task: Task) -> None:
-    """``index, label, prediction`` in file order: what the evaluation's metrics were computed from.
+    """Write ``index, label, prediction`` in file order, from which the evaluation's metrics were computed.
 
-    Of classes also their names, and the probability of the predicted one; scores are their own names.
+    Classes also have their names and the probability of the predicted one. Several labels a text are given by their
+    names, with the probability of each label.
     """
     predictions = predictions_of(logits, task)
     header = ["index", "label", "prediction"]
     columns = [_names(values, task, False) for values in (references, predictions)]
-    if task.labels is not None:
+    if task.multi_label:
+        header += [f"probability_of_{name}" for name in task.labels]
+        columns += [[f"{value:.6g}" for value in of_label] for of_label in expit(logits.astype(np.float64)).T]
+    elif task.labels is not None:
         header += ["label_name", "predicted_name", "probability"]
         columns += [_names(values, task, True) for values in (references, predictions)]
         columns.append([f"{value:.6g}" for value in probabilities_of(logits).max(axis=1)])
-    write_aside(path, _tsv(header, ((i, *row) for i, row in enumerate(zip(*columns)))))
+    write_aside(path, tsv_of([header, *((i, *row) for i, row in enumerate(zip(*columns)))]))
 
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
@@ -131,7 +160,7 @@ def results_table(record: dict[str, Any]) -> Table:
 
 
 def _without_secrets(argv: list[str]) -> list[str]:
-    """The words of a command, access tokens masked."""
+    """The words of a command, with access tokens masked."""
     words, hide = [], False
     for word in argv:
         name, equals, _ = word.partition("=")
@@ -148,19 +177,13 @@ def _share(count: int, total: int) -> tuple[str, str]:
 def _names(values: np.ndarray, task: Task, as_names: bool) -> list[Any]:
     if task.labels is None:
         return [float(value) for value in values]
+    if task.multi_label:
+        return [joined_names(value, task) for value in values]
     return [task.labels[int(value)] if as_names else int(value) for value in values]
 
 
-def _tsv(header: list[str], rows: Iterable[tuple]) -> bytes:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue().encode()
-
-
 def _git_state() -> Optional[dict[str, Any]]:
-    """Commit and whether the tree is clean, of the checkout that the code runs from; None outside of one."""
+    """The commit of the code's checkout, and whether the tree is clean; None outside of a checkout."""
     here = Path(__file__).resolve().parent
     try:
         commit, status = (

@@ -1,147 +1,107 @@
-"""A run in its folder: whether it may start there, its record from first to last, and each way to fail as a line."""
+"""A run in its folder: whether it may start there, its record, and one line for each way to fail."""
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
 import torch
-from transformers import PretrainedConfig
-from transformers.utils import logging as transformers_logging
+from accelerate.utils import broadcast_object_list
 
 from ..arguments.flags import Arguments
-from ..backbone.loading import load_config
-from ..backbone.parts import skeleton
 from ..data.arguments import FILE_FLAGS
 from ..errors import Terminated, UsageError, one_line
-from ..methods.tensorized import rank_within
 from ..runtime.console import console, peak_memory
-from ..runtime.distributed import agreed, from_first, is_first
+from ..runtime.distributed import fail_together, is_main_process
 from ..runtime.exits import TRACEBACK_FILE
 from ..runtime.files import write_json
-from ..runtime.processor import computes_bfloat16
-from ..runtime.signals import raise_on_signals, settled, undisturbed
-from ..saving.format import read_adapter, read_config
-from ..saving.upgrade import moments_still_hold
-from ..training.checkpoints import ADAPTER_FOLDER, arguments_of, flaw_of_checkpoint, newest_whole_checkpoint
+from ..runtime.signals import raise_on_signals, signals_ignored
 from .failures import as_failure
 from .folder import RECORD_FILE, RESULTS_FILE, RunFolder, Start, inspect_folder, is_ours
 from .record import new_record, parameter_table, results_table
-from .same_run import contradictions, differences, fit_rates_to_model, resolved_arguments
+from .resuming import check_named_checkpoint, choose_checkpoint
+from .same_run import differences, resolved_arguments
 
 
 class Run:
-    """What the script needs of a run; made by :func:`open_run`. It writes in the first process alone.
+    """A run, made by :func:`open_run`. Only the first process writes its files.
 
     Attributes:
-        path: its folder.
-        finished: an earlier start has finished it; nothing is left to do.
-        record: of run.json; grows while the run goes on.
+        path: the run's folder.
+        finished: whether an earlier start has finished the run, so that nothing is left to do.
+        record: the content of run.json; it grows while the run goes on.
         resolved: every argument with its value.
-        model_config: of the pre-trained model, as it was loaded.
-        threads: of the arithmetic on CPU.
+        threads: how many threads compute on CPU.
         began: when this start wrote the record; None before.
-        seconds_before: those of the earlier starts that this one goes on from.
-        doing: what the run is at, for the line that says how it failed.
+        seconds_before: how long the earlier starts took that this one goes on from.
+        doing: what the run does at the moment, for the line that says how it failed.
     """
 
-    def __init__(
-        self,
-        arguments: Arguments,
-        resolved: dict[str, Any],
-        model_config: PretrainedConfig,
-        start: Start,
-        folder: Optional[RunFolder],
-    ):
+    def __init__(self, arguments: Arguments, resolved: dict[str, Any], start: Start, folder: Optional[RunFolder]):
         self.path = Path(arguments.training.output_dir)
         self.finished = start.kind == "finished"
         self.record: dict[str, Any] = start.record if self.finished else {}
-        self.resolved, self.model_config = resolved, model_config
+        self.resolved = resolved
         self.began: Optional[float] = None
         self.seconds_before = 0.0
         self.doing = "preparing"
         self._arguments, self._start, self._folder = arguments, start, folder
-        # Equal bits need equal counts of threads: a resumed run takes that of the start.
+        self._notes: list[str] = []
+        # Equal bits need equal counts of threads: a resumed run takes the count of its first start.
         self.threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
 
     def now(self, doing: str) -> None:
-        """Say what the run is at from here on: what takes its time is announced before it does."""
+        """Announce a step that takes its time."""
         self.doing = doing
         print(f"{doing} ...", flush=True)
 
-    def checkpoint(self) -> Optional[Path]:
-        """The checkpoint to go on from, or None; a line says which newer ones are passed over. For all processes.
+    def note(self, message: Optional[str]) -> None:
+        """Print a message for the user, if there is one, and keep it in the record."""
+        if message:
+            print(f"note: {message}")
+            self._notes.append(message)
 
-        Without ``--resume_from_checkpoint`` only one that was trained under this run's arguments will do.
+    def checkpoint(self) -> Optional[Path]:
+        """The checkpoint to go on from, or None. All processes call this, and the first one chooses.
 
         Raises:
-            UsageError: if it cannot be read, or was named and cannot go on under this run's arguments.
+            UsageError: if the checkpoint cannot be read, or cannot go on under this run's arguments.
         """
-        with agreed():
-            found = self._checkpoint_to_go_on_from() if is_first() else None
-        return from_first(found)
-
-    def _checkpoint_to_go_on_from(self) -> Optional[Path]:
-        value, training = self._arguments.training.resume_from_checkpoint, self._arguments.training.do_train
-        checkpoint = _named_checkpoint(self._arguments)
-        if checkpoint is None and (self._start.kind != "resume" or not training):
-            return None
-        if checkpoint is None:
-            checkpoint, notes = newest_whole_checkpoint(self.path, self._is_own if value is None else lambda _: True)
-            for note in notes:
-                print(f"note: {note}", file=sys.stderr)
-            print(f"going on from {checkpoint}" if checkpoint else "no whole checkpoint yet: starting from zero")
-        if checkpoint:
-            self._check_state(checkpoint)
+        with fail_together():
+            chosen = (
+                choose_checkpoint(self._arguments, self.resolved, self._start) if is_main_process() else (None, [])
+            )
+        checkpoint, notes = broadcast_object_list([chosen])[0]
+        for note in notes:
+            self.note(note)
         return checkpoint
 
-    def _is_own(self, arguments: Optional[dict[str, Any]]) -> bool:
-        return arguments is None or not differences(arguments, self.resolved)
-
-    def _check_state(self, checkpoint: Path) -> None:
-        """What a checkpoint's state would not obey is refused; what it was trained with beside that is said."""
-        mend = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
-        if not moments_still_hold(read_config(checkpoint)):
-            raise UsageError(f"{checkpoint} was saved by an earlier version and cannot be resumed; {mend}")
-        arguments = arguments_of(checkpoint)
-        if arguments is None:
-            return
-        if odd := contradictions(arguments, self.resolved):
-            raise UsageError(f"{checkpoint} goes on as its optimizer was set ({', '.join(odd[:4])}); {mend}")
-        if odd := differences(arguments, self.resolved):
-            self._arguments.notes.append(f"{checkpoint} was trained under other arguments ({', '.join(odd[:4])})")
-        if (there := arguments.get("processes", 1)) != (here := self.resolved["processes"]):
-            what = f"{checkpoint} was trained in {there} process(es), this run has {here}"
-            self._arguments.notes.append(f"{what}: sums are rounded otherwise, and dropout is drawn anew")
-
     def begin(self, argv: list[str], **known: Any) -> None:
-        """Write the record, with what is ``known`` before training, and say what is trained.
+        """Write the record, with what is ``known`` before training, and show what is trained.
 
-        Nothing was written before, and nothing is refused after.
+        Nothing is written before, and nothing is refused after.
         """
         arguments = self._arguments
         self.record = new_record(argv, self.resolved, arguments.given, arguments.training.seed)
-        self.record |= {"threads": self.threads} | known
+        self.record |= {"threads": self.threads, "notes": self._notes} | known
         if known.get("resumed_from"):
             self.seconds_before = (self._start.record or {}).get("seconds", 0.0)
         self.record["machine"]["gpus_used"] = arguments.training.n_gpu * self.resolved["processes"]
-        with agreed():
+        for note in arguments.notes:
+            self.note(note)
+        with fail_together():
             if self._folder:
                 if arguments.run.overwrite_output_dir:
                     self._folder.clear(self._start.record)
                 self._folder.remove_remains()
-                (self.path / TRACEBACK_FILE).unlink(missing_ok=True)  # of the start before
+                (self.path / TRACEBACK_FILE).unlink(missing_ok=True)  # of an earlier start
                 self._folder.write_record(self.record)
         self.began = time.time()
-        for note in arguments.notes:
-            print(f"note: {note}")
         console().print(parameter_table(known["parameters"], known["learning_rates"], known["method"]))
 
     def note_memory(self) -> None:
-        """Write what training has taken so far, where that is more than was known: a sweep plans by it."""
+        """Record how much memory training takes, if that is more than is recorded: a sweep plans by it."""
         peak, known = peak_memory(), self.record.get("peak_memory_bytes", {})
         if self._folder and any(taken > 1.02 * known.get(name, 0) for name, taken in peak.items()):
             self.record["peak_memory_bytes"] = peak
@@ -160,17 +120,17 @@ class Run:
         self._folder.write_record(self.record)
 
     def fail(self, error: BaseException) -> None:
-        """Write into the record that and why the run ended early."""
+        """Record that the run ended early, and why."""
         if not self._folder:
             return
         self.record["status"] = "interrupted" if isinstance(error, (KeyboardInterrupt, Terminated)) else "failed"
         self.record["reason"] = one_line(error) or type(error).__name__
         self.record["seconds"] = self._seconds()  # a start that goes on from here adds its own
-        with contextlib.suppress(OSError):  # of a full disk
+        with contextlib.suppress(OSError):  # the disk may be full
             self._folder.write_record(self.record)
 
     def _seconds(self) -> float:
-        """Of this start and those that it goes on from."""
+        """How long this start and those that it goes on from took."""
         return round(self.seconds_before + time.time() - self.began, 3)
 
     def print_results(self) -> None:
@@ -187,35 +147,16 @@ class Run:
 
 @contextlib.contextmanager
 def open_run(arguments: Arguments) -> Iterator[Run]:
-    """Hold the run's folder, locked, until the run has ended, and write into its record how.
+    """Hold the run's folder, locked, until the run has ended, and record how it ended.
 
     Raises:
-        UsageError: refused: the folder is another's, in use or not to be written, or the command line names an adapter
-            or a rank that cannot be.
-        RunFailed: whatever else goes wrong.
+        UsageError: if the folder holds something else, is in use, or cannot be written.
+        RunFailed: if anything goes wrong later.
         Terminated: on SIGTERM.
     """
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()  # of loading weights; training keeps its own
     raise_on_signals()
-    path = Path(arguments.training.output_dir)
     with contextlib.ExitStack() as held:
-        with agreed():
-            model_config = settle(arguments)
-            resolved = resolved_arguments(arguments)
-            start, folder = None, None
-            if is_first():
-                start = _inspect(path, resolved, arguments)
-                if start.kind != "finished":
-                    folder = held.enter_context(RunFolder(path))
-                    start = _inspect(path, resolved, arguments)  # again: it may have changed until it was locked
-                if start.kind != "finished":
-                    _check_inputs_survive(path, arguments)
-        start, of_first = from_first((start, resolved))
-        with agreed():
-            if odd := differences(of_first, resolved):
-                raise UsageError(f"given something else than the first process ({', '.join(odd[:4])})")
-        run = Run(arguments, resolved, model_config, start, folder)
+        run = _opened(arguments, held)
         if run.finished:
             yield run
             return
@@ -224,9 +165,8 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
             yield run
             run.finish()
         except BaseException as error:
-            settled()
-            with undisturbed():  # a killed process's launcher ends the others just while they say so
-                failure = as_failure(error, run.doing, path, began=run.began is not None)
+            with signals_ignored():  # the launcher of a killed process ends the others while they report their error
+                failure = as_failure(error, run.doing, run.path, began=run.began is not None)
                 if run.began:
                     run.fail(failure)
             if failure is error:
@@ -234,56 +174,35 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
             raise failure from error
 
 
-def settle(arguments: Arguments) -> PretrainedConfig:
-    """What the command line leaves to other places, in place: the saved adapter, rates for the model's size,
-    ``--target_params``, the GPU. Returns the pre-trained model's configuration.
-
-    Raises:
-        UsageError: if the saved adapter is not whole, no rank is small enough, or the model has no configuration.
-    """
-    if arguments.saved:
-        read_adapter(arguments.run.adapter_path)
-    config = load_config(arguments.model)
-    fit_rates_to_model(arguments, config)
-    if arguments.run.target_params is not None:
-        rank, note = rank_within(arguments.adapter, skeleton(config), arguments.run.target_params)
-        arguments.adapter = replace(arguments.adapter, tensorized_layer_rank=rank)
-        arguments.notes.append(note)
-    training = arguments.training
-    if training.device.type == "cuda" and not (training.bf16 or training.fp16 or training.tf32):
-        arguments.notes.append("in float32, as nothing else is asked for; --bf16 or --tf32 True is faster on this GPU")
-    half = next((flag for flag in ("bf16", "bf16_full_eval") if getattr(training, flag)), None)
-    if half and training.device.type == "cpu" and not computes_bfloat16():
-        arguments.notes.append(
-            f"this processor has no instructions for bfloat16, and float32 is faster on it: leave --{half} out"
-        )
-    if training.n_gpu > 1:
-        # The Trainer would split each batch over all of them with nn.DataParallel, and multiply its size.
-        how = "CUDA_VISIBLE_DEVICES chooses it; several runs side by side, or one under torchrun, use them all"
-        arguments.notes.append(f"{training.n_gpu} GPUs are visible and a run uses one, {training.device}; {how}")
-        training._n_gpu = 1
-    return config
+def _opened(arguments: Arguments, held: contextlib.ExitStack) -> Run:
+    """The run. Unless it is finished, the first process locks its folder, and ``held`` unlocks it."""
+    path = Path(arguments.training.output_dir)
+    start, folder = None, None
+    with fail_together():
+        resolved = resolved_arguments(arguments)
+        if is_main_process():
+            start = _inspect(path, resolved, arguments)
+            if start.kind != "finished":
+                folder = held.enter_context(RunFolder(path))
+                start = _inspect(path, resolved, arguments)  # again: it may have changed before it was locked
+            if start.kind != "finished" and arguments.run.overwrite_output_dir:
+                _check_inputs_survive(path, arguments)
+    start, of_first = broadcast_object_list([start, resolved])
+    with fail_together():
+        if odd := differences(of_first, resolved):
+            raise UsageError(f"given something else than the first process ({', '.join(odd[:4])})")
+    return Run(arguments, resolved, start, folder)
 
 
 def _inspect(path: Path, resolved: dict[str, Any], arguments: Arguments) -> Start:
     resume = arguments.training.resume_from_checkpoint is not None
     start = inspect_folder(path, resolved, arguments.run.overwrite_output_dir, resume)
-    explicit = _named_checkpoint(arguments)
-    if explicit and (flaw := flaw_of_checkpoint(explicit)):
-        raise UsageError(f"--resume_from_checkpoint {explicit} is not a whole checkpoint: {flaw}")
+    check_named_checkpoint(arguments)
     return start
 
 
-def _named_checkpoint(arguments: Arguments) -> Optional[Path]:
-    """What ``--resume_from_checkpoint`` names; "True" names none, it asks for the newest."""
-    value = arguments.training.resume_from_checkpoint
-    return Path(value) if value and value.lower() != "true" else None
-
-
 def _check_inputs_survive(folder: Path, arguments: Arguments) -> None:
-    """``--overwrite_output_dir`` must not remove what this very run starts from; raises UsageError."""
-    if not arguments.run.overwrite_output_dir:
-        return
+    """Refuse ``--overwrite_output_dir`` if it would remove what this run starts from; raises UsageError."""
     inputs = {
         "resume_from_checkpoint": arguments.training.resume_from_checkpoint,
         "adapter_path": arguments.run.adapter_path,
@@ -292,7 +211,7 @@ def _check_inputs_survive(folder: Path, arguments: Arguments) -> None:
     }
     root = folder.resolve()
     for name, value in inputs.items():
-        place = Path(value).resolve() if value else root
-        below = place.relative_to(root).parts if place.is_relative_to(root) else ()
-        if (below and is_ours(below[0])) or (name == "adapter_path" and value and place == root):
+        path = Path(value).resolve() if value else root
+        below = path.relative_to(root).parts if path.is_relative_to(root) else ()
+        if (below and is_ours(below[0])) or (name == "adapter_path" and value and path == root):
             raise UsageError(f"--overwrite_output_dir would remove --{name} {value}; name another --output_dir")

@@ -1,10 +1,11 @@
-"""What the Trainer would refuse in its own words, or find out only after an epoch."""
+"""Checks that the Trainer makes without naming a flag, or only after an epoch."""
 
 import contextlib
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -14,7 +15,7 @@ from ..data.metric_names import OF_PROBABILITIES, suiting
 from ..data.tasks import Task
 from ..errors import UsageError
 
-# What the Trainer's messages speak of, and the flags that it comes from.
+# Words in the Trainer's messages, and the flags that they are about.
 _ABOUT = (
     ("_schedule|num_decay_steps|lr_lambda", "--lr_scheduler_type and --lr_scheduler_kwargs"),
     ("[Oo]ptim|[Aa]dam|install", "--optim and --optim_args"),
@@ -30,34 +31,58 @@ def check_training(
     Raises:
         UsageError: naming the flag.
     """
-    training = arguments.training
-    metrics = {"loss", *task.measured, *suiting(task.labels)}
-    metric = training.metric_for_best_model
-    if metric is not None and metric.removeprefix("eval_") not in metrics:
-        raise UsageError(f"--metric_for_best_model {metric} is unknown here; known: {', '.join(sorted(metrics))}")
-    examples = next(iter(data.evaluation.values()), None)
-    if metric is not None and metric.removeprefix("eval_") in OF_PROBABILITIES and examples is not None:
-        if len(set(examples["label"])) < 2:
-            raise UsageError(f"--metric_for_best_model {metric} needs evaluated examples of two classes; name another")
-    if task.labels is None and training.label_smoothing_factor:
-        raise UsageError("--label_smoothing_factor is for classes, and these labels are scores; leave it out")
+    training, kind = arguments.training, model.config.model_type
+    _check_metric(training.metric_for_best_model, data, task)
     step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
-    if training.dataloader_drop_last and data.train and len(data.train) < step:
-        raise UsageError("--dataloader_drop_last leaves no step: the training set is smaller than the batch of one")
-    if training.activation_checkpointing and not model.supports_gradient_checkpointing:
-        raise UsageError(
-            f"--activation_checkpointing is not to be had with a {model.config.model_type} model; leave it out"
-        )
-    if (training.bf16 or training.fp16) and model.config.model_type == "deberta":
-        # It masks scores of 16 bits with the least number of 32, which they cannot hold.
-        raise UsageError("--bf16 and --fp16 are not to be had with a deberta model; leave them out")
-    if arguments.run.cache_frozen_prefix and tokenizer.padding_side != "right":
-        # Positions, and so the states, would depend on the batch.
-        raise UsageError("--cache_frozen_prefix needs a tokenizer that pads on the right")
+    refused = (
+        (
+            task.labels is None and training.label_smoothing_factor,
+            "--label_smoothing_factor is for classes, and these labels are scores; leave it out",
+        ),
+        (
+            task.multi_label and training.label_smoothing_factor,
+            "--label_smoothing_factor is for one class a text, and a text has several; leave it out",
+        ),
+        (
+            task.multi_label and arguments.run.class_weights is not None,
+            "--class_weights is for one class a text, and a text has several; leave it out",
+        ),
+        (
+            training.dataloader_drop_last and data.train and len(data.train) < step,
+            "--dataloader_drop_last leaves no step: the training set is smaller than the batch of one",
+        ),
+        (
+            training.activation_checkpointing and not model.supports_gradient_checkpointing,
+            f"--activation_checkpointing does not work with a {kind} model; leave it out",
+        ),
+        (
+            # DeBERTa masks scores of 16 bits with the lowest number of 32 bits, which overflows.
+            (training.bf16 or training.fp16) and kind == "deberta",
+            "--bf16 and --fp16 do not work with a deberta model; leave them out",
+        ),
+        (
+            # With padding on the left, positions, and so the hidden states, would depend on the batch.
+            arguments.run.cache_frozen_prefix and tokenizer.padding_side != "right",
+            "--cache_frozen_prefix needs a tokenizer that pads on the right",
+        ),
+    )
+    for holds, message in refused:
+        if holds:
+            raise UsageError(message)
+
+
+def _check_metric(name: Optional[str], data: Data, task: Task) -> None:
+    known = {"loss", *task.measured, *(() if task.multi_label else suiting(task.labels))}
+    if name is not None and name.removeprefix("eval_") not in known:
+        raise UsageError(f"--metric_for_best_model {name} is unknown here; known: {', '.join(sorted(known))}")
+    examples = next(iter(data.evaluation.values()), None)
+    if name is not None and name.removeprefix("eval_") in OF_PROBABILITIES and examples is not None:
+        if len(set(examples["label"])) < 2:
+            raise UsageError(f"--metric_for_best_model {name} needs evaluated examples of two classes; name another")
 
 
 def usable_cache_folder(folder: str) -> Path:
-    """The folder of ``--prefix_cache_dir``, made if need be, with a file written in it and removed again.
+    """The folder of ``--prefix_cache_dir``. It is made if it is not there, and a file is written and removed.
 
     Raises:
         UsageError: if it cannot be made or written.
@@ -66,7 +91,7 @@ def usable_cache_folder(folder: str) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
-    except (OSError, RuntimeError) as error:  # RuntimeError of a home that is not known
+    except (OSError, RuntimeError) as error:  # RuntimeError if the home is not known
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"--prefix_cache_dir {path} cannot be written: {reason}; name another folder") from None
     return path
@@ -74,7 +99,7 @@ def usable_cache_folder(folder: str) -> Path:
 
 @contextlib.contextmanager
 def refused_by_the_trainer() -> Iterator[None]:
-    """Make one line of what the Trainer, the optimizer or the schedule raises as it is built."""
+    """Turn an error of the Trainer, the optimizer or the schedule, while it is built, into one line."""
     try:
         yield
     except (ValueError, TypeError, KeyError, ImportError, AttributeError, OSError) as error:

@@ -1,1 +1,1 @@
-"""What every process of ours needs: signals, exit codes, several processes, files, the terminal."""
+"""Signals, exit codes, several processes, files and the terminal, for every program of this package."""

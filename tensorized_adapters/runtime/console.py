@@ -1,4 +1,4 @@
-"""The terminal that tables are printed on, and the memory of this process."""
+"""Prints tables on the terminal, and measures the memory of this process."""
 
 import resource
 import sys
@@ -8,7 +8,7 @@ from rich.console import Console
 
 
 def peak_memory() -> dict[str, int]:
-    """Bytes: the process's peak resident set; if it uses a GPU, the peaks allocated there, and reserved for it."""
+    """The peak resident memory of this process in bytes; with a GPU also the peaks allocated and reserved there."""
     unit = 1 if sys.platform == "darwin" else 1024
     peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     if torch.cuda.is_initialized():
@@ -17,7 +17,9 @@ def peak_memory() -> dict[str, int]:
 
 
 def console(stderr: bool = False) -> Console:
-    """Rich's console, wide enough that a table prints in full when piped, and plain: what it prints holds names of
-    files and settings, in which brackets and colons are no markup."""
+    """Rich's console, wide enough for a complete table in a pipe.
+
+    It is without markup, because the names of files and settings may contain brackets and colons.
+    """
     width = None if sys.stdout is not None and sys.stdout.isatty() else 160
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)

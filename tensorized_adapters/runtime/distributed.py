@@ -1,7 +1,7 @@
-"""The several processes of one run, as torchrun starts them: which one speaks and writes, and how they agree.
+"""The processes of one run, as torchrun starts them. All refuse together, and rank 0 alone prints and writes.
 
-The first one (rank 0) holds the folder, writes and prints. What is refused before training is refused by all of them
-together: a process that gave up by itself would leave the others waiting for it.
+A process that gave up by itself would leave the others waiting for it. Accelerate is imported where processes talk to
+each other, and not above, because it imports PyTorch and a script's first import is of this module.
 """
 
 import contextlib
@@ -10,203 +10,159 @@ import re
 import signal
 import socket
 import sys
-import time
+import threading
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Optional
 
 from ..errors import RunFailed, Terminated, UsageError, one_line
 
-# How many seconds a process that was refused waits for the launcher to end it, as the first one was refused too.
+# Seconds that a refusing process waits for the launcher to end it, which shows that rank 0 was refused too.
 _PATIENCE = 30.0
-# As gloo and NCCL put it; NCCL's other errors are of this process's own.
+# How gloo and NCCL report a lost process. NCCL's other errors are this process's own.
 _LOST = re.compile(
     "connection (was )?(closed|reset|refused)|gloo|(remote process|peer).*(exit|clos|lost|abort|error)|"
     "watchdog|nccl.*(timed? ?out|aborted|remote error)|store.*(closed|timeout)",
     re.I | re.S,
 )
 
-_first: Optional[tuple[str, int]] = None  # host and process id of the first process, once they have met
+_main_process: Optional[tuple[str, int]] = None  # host and process id of rank 0, once the processes have talked
 
 
-def count() -> int:
-    """How many processes the run has; 1 unless a launcher's variables say otherwise."""
+def world_size() -> int:
+    """The number of processes of the run; 1 unless a launcher's variables say otherwise."""
     return max(1, _variable("WORLD_SIZE", 1))
 
 
-def local_count() -> int:
-    """How many of them run on this machine."""
-    return max(1, _variable("LOCAL_WORLD_SIZE", 1)) if count() > 1 else 1
+def local_world_size() -> int:
+    """The number of processes of the run on this machine."""
+    return max(1, _variable("LOCAL_WORLD_SIZE", 1)) if world_size() > 1 else 1
 
 
 def rank() -> int:
-    """This process's number among them, from 0."""
-    return _variable("RANK", 0) if count() > 1 else 0
+    """This process's number, from 0."""
+    return _variable("RANK", 0) if world_size() > 1 else 0
 
 
-def is_first() -> bool:
-    """Whether this is the process that writes and prints: the only one, or that of rank 0."""
+def is_main_process() -> bool:
+    """Whether this process prints and writes: rank 0, or the only process."""
     return rank() == 0
 
 
 def check_launch() -> None:
-    """Raises UsageError where several processes are asked for, and one was started, or a variable that each needs is
+    """Raises UsageError if several processes are asked for and one was started, or a variable of the launcher is
     missing."""
-    # What accelerate launch sets for --num_processes above 1, and then starts one process without --multi_gpu.
+    # accelerate launch sets these for --num_processes above 1, and without --multi_gpu it starts one process.
     if "WORLD_SIZE" not in os.environ and {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys():
         raise UsageError(
             "accelerate launch was asked for several processes and has started one: use torchrun --nproc_per_node, or "
             "accelerate launch --multi_gpu, which both start several, on processors too (if one was meant, unset "
             "MASTER_ADDR)"
         )
-    lacking = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
-    if count() > 1 and lacking:
+    missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if world_size() > 1 and missing:
         raise UsageError(
-            f"WORLD_SIZE is {count()} and {lacking[0]} is not set: start several processes with torchrun "
+            f"WORLD_SIZE is {world_size()} and {missing[0]} is not set: start several processes with torchrun "
             "--nproc_per_node, which sets both, or unset WORLD_SIZE"
         )
 
 
-def be_quiet() -> None:
-    """Print nothing to standard output, and no progress, in any process but the first; before libraries are loaded."""
-    if not is_first():
+def silence_other_processes() -> None:
+    """In every process but rank 0, print nothing to standard output and no progress. Call it before libraries load."""
+    if not is_main_process():
         sys.stdout = open(os.devnull, "w")
         os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 
 @contextlib.contextmanager
-def agreed() -> Iterator[None]:
-    """What is raised within it in one process is raised in all, as the same line. Nothing within may wait for others.
+def fail_together() -> Iterator[None]:
+    """An error within it in one process is raised in all, with the same message.
+
+    All processes wait for each other at its end. The code within it must not wait for another process.
 
     Raises:
-        UsageError: refused by one of them.
-        RunFailed: anything else; the process in which it happened raises what it was.
+        UsageError: if a process refused.
+        RunFailed: after any other error; the process in which it happened raises the error itself.
     """
-    global _first
+    global _main_process
     own: Optional[Exception] = None
     try:
         yield
     except Exception as error:
-        if count() == 1:
+        if world_size() == 1:
             raise
         own = error
-    if count() == 1:
+    if world_size() == 1:
         return
-    told = None if own is None else (isinstance(own, UsageError), one_line(own) or type(own).__name__)
-    answers: list[Any] = [None] * count()
-    _distributed().all_gather_object(answers, (told, socket.gethostname(), os.getpid()))
-    _first = answers[0][1:]
-    failures = [(number, told) for number, (told, *_) in enumerate(answers) if told is not None]
+    from accelerate.utils import gather_object
+
+    report = None if own is None else (isinstance(own, UsageError), one_line(own) or type(own).__name__)
+    answers = gather_object([(report, socket.gethostname(), os.getpid())])
+    _main_process = answers[0][1:]
+    failures = [(number, report) for number, (report, *_) in enumerate(answers) if report is not None]
     if failures:
         number, (refused, line) = failures[0]
         if own is not None and not isinstance(own, (UsageError, RunFailed)):
             raise own
         line = line if number == 0 else f"rank {number}: {line}"
-        raise told_once(UsageError(line) if refused else RunFailed(line))
+        raise raised_by_all(UsageError(line) if refused else RunFailed(line))
 
 
-def from_first(value: Any) -> Any:
-    """The first process's ``value``, in all of them."""
-    if count() == 1:
-        return value
-    box = [value]
-    _distributed().broadcast_object_list(box, src=0)
-    return box[0]
-
-
-@contextlib.contextmanager
-def first_before_others() -> Iterator[None]:
-    """What the first process of each machine does within it is done when the others begin, who find its files.
-
-    It may not fail in one of them alone without ending the run: who waits is ended by the launcher.
-    """
-    if count() > 1 and _variable("LOCAL_RANK", 0):
-        _meet()
-    yield
-    if count() > 1 and not _variable("LOCAL_RANK", 0):
-        _meet()
-
-
-def mean_over_processes(values):
-    """The mean of a tensor over all processes."""
-    if count() == 1:
-        return values
-    _distributed().all_reduce(values)
-    return values / count()
-
-
-def share_(values) -> None:
-    """Make a tensor the first process's, in place."""
-    if count() > 1 and _distributed().is_initialized():
-        _distributed().broadcast(values, src=0)
-
-
-def told_once(error: Exception) -> Exception:
-    """Mark an error that all processes raise: the first one says it for all."""
-    error.of_all_processes = True
+def raised_by_all(error: Exception) -> Exception:
+    """Mark an error that every process raises, so that rank 0 alone reports it."""
+    error.raised_by_all = True
     return error
 
 
-def leaves_it_to_the_first(error: object) -> bool:
-    """Whether another process says how the run ended, so that this one says nothing.
+def is_reported_by_main_process(error: BaseException) -> bool:
+    """Whether rank 0 reports how the run ends, so that this process prints nothing.
 
-    A refusal is said by the first process; this one waits until the launcher ends it, since it would otherwise take
-    the first one along. If nothing comes, the first one knows of nothing, and this one has to say it. An interrupt is
-    everybody's, and the first process's to say while that is alive.
+    After a refusal this process waits until the launcher ends it, because its own end could make the launcher end
+    rank 0 before that has printed the line. If no signal arrives within 30 s, rank 0 has not failed too, so this
+    process reports the error. An interrupt concerns all processes, and rank 0 reports it if it is alive.
     """
-    if is_first():
+    if is_main_process():
         return False
     if isinstance(error, (KeyboardInterrupt, Terminated)):
-        return _first_lives()
-    known = getattr(error, "of_all_processes", False)
-    if not (known or isinstance(error, UsageError)):
+        return _main_process_lives()
+    marked = getattr(error, "raised_by_all", False)
+    if not (marked or isinstance(error, UsageError)):
         return False
-    ended: list[int] = []
+    ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: ended.append(number))
-    until = time.monotonic() + _PATIENCE
-    while not ended and time.monotonic() < until and _first_lives():
-        time.sleep(0.05)
-    return known or bool(ended) or not _first_lives()
+        signal.signal(number, lambda *_: ended.set())
+    for _ in range(int(_PATIENCE / 0.05)):
+        if ended.wait(0.05) or not _main_process_lives():
+            return True
+    return marked
 
 
-def is_lost_peer(error: BaseException) -> bool:
-    """Whether this error is that another process of the run is gone."""
-    return count() > 1 and isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
+def is_lost_process(error: BaseException) -> bool:
+    """Whether this error means that another process of the run has ended."""
+    return world_size() > 1 and isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
 
 
-def part(code: int) -> None:
-    """What this process does last: it ends the group. One that failed ends at once, as there may be nobody left to end
-    the group with, and the launcher, which then ends all of them, must not interrupt its way out."""
-    if code and count() > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    if (distributed := sys.modules.get("torch.distributed")) and distributed.is_initialized():
-        distributed.destroy_process_group()
+def end_process_group(code: int) -> None:
+    """Leave the group of processes. After a failure the process ends here at once, because the others may be lost
+    already and the launcher would interrupt a slow end."""
+    if world_size() > 1:
+        if code:
+            os._exit(code)
+        from accelerate import PartialState
+
+        PartialState().destroy_process_group()
 
 
-def _first_lives() -> bool:
-    if _first is None or _first[0] != socket.gethostname():
-        return True  # for all that can be seen from here
+def _main_process_lives() -> bool:
+    """False only if rank 0 ran on this machine and has ended."""
+    if _main_process is None or _main_process[0] != socket.gethostname():
+        return True
     try:
-        os.kill(_first[1], 0)
+        os.kill(_main_process[1], 0)
     except OSError:
         return False
     return True
 
 
-def _meet() -> None:
-    distributed = _distributed()
-    on_gpu = distributed.get_backend() == "nccl"  # which else guesses the device, and warns
-    distributed.barrier(device_ids=[_variable("LOCAL_RANK", 0)] if on_gpu else None)
-
-
 def _variable(name: str, default: int) -> int:
     value = os.environ.get(name, "")
     return int(value) if value.isdecimal() else default
-
-
-def _distributed():
-    import torch.distributed
-
-    return torch.distributed

@@ -1,5 +1,7 @@
-"""How a process of ours ends: with an exit code, and in one line if not well."""
+"""How our processes end: exceptions become an exit code and one line on stderr."""
 
+import contextlib
+import os
 import sys
 import tempfile
 import traceback
@@ -8,58 +10,56 @@ from pathlib import Path
 from typing import NoReturn, Optional
 
 from ..errors import RunFailed, Terminated, UsageError, one_line
-from .distributed import leaves_it_to_the_first, rank
+from .distributed import end_process_group, is_reported_by_main_process, rank
 from .files import write_aside
-from .signals import begin, raise_on_signals, settled
+from .signals import begin, ignore_signals, raise_on_signals, signals_ignored
 
 TRACEBACK_FILE = "traceback.txt"
 
 
-def run(main: Callable[[list[str]], int]) -> int:
-    """Run a script's ``main`` on the command line; its exit code, and one line for whatever it raises."""
-    raise_on_signals()
+def run(main: Callable[[list[str]], int], argv: Optional[list[str]] = None) -> int:
+    """Run ``main`` and return its exit code; an exception becomes a code and one line on stderr.
+
+    ``main`` can raise KeyboardInterrupt and Terminated with a text that says how to go on.
+    """
     try:
-        return main(sys.argv[1:])
-    except UsageError as error:
-        return tell("error", error, 2)
-    except RunFailed as error:
-        return tell("failed", error, 1)
-    except KeyboardInterrupt:
-        return tell("interrupted", "by Ctrl-C", 130)
-    except Terminated:
-        return tell("terminated", "by SIGTERM", 143)
-    except Exception as error:
-        return tell("failed", unexpected(error), 1)
+        try:
+            code = main(sys.argv[1:] if argv is None else argv)
+        except SystemExit as ended:  # argparse has printed its help
+            code = ended.code or 0
+        _flush_output()
+        return code
+    except BaseException as error:
+        with signals_ignored():
+            word, message, code = _ending(error)
+            if not is_reported_by_main_process(error):
+                _report(word, message)
+            return code
 
 
 def run_program(main: Callable[[list[str]], int]) -> NoReturn:
-    """Run a development tool's ``main`` as :func:`run` does, with safe standard streams, and exit with its code."""
+    """Run ``main`` on the command line as :func:`run` does, take signals from here on, and exit with its code."""
     begin()
-    sys.exit(run(main))
+    raise_on_signals()
+    exit_with(run(main))
 
 
-def tell(what: str, message: object, code: int, error: Optional[BaseException] = None) -> int:
-    """Say on stderr, on a line of its own, how it ended; returns ``code``.
-
-    Of a run of several processes one says it: another is silent about an ``error`` that the first one tells.
-    """
-    settled()
-    if leaves_it_to_the_first(error):
-        return code
-    tqdm = sys.modules.get("tqdm")
-    for bar in list(getattr(tqdm and tqdm.tqdm, "_instances", ())):  # else they are drawn once more, below the line
-        bar.close()
-    # A progress bar leaves the cursor at its end.
-    start = "\n" if getattr(getattr(sys.stderr, "buffer", None), "mid_line", False) else ""
-    of_process = f"rank {rank()}: " if rank() else ""
-    print(f"{start}{what}: {of_process}{one_line(message)}", file=sys.stderr)
-    return code
+def exit_with(code: int) -> NoReturn:
+    """End this process, the last thing that it does."""
+    ignore_signals()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # a full disk, which run() has reported
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    end_process_group(code)
+    sys.exit(code)
 
 
 def unexpected(error: BaseException, folder: Optional[Path] = None) -> str:
-    """Keep the traceback of what nobody foresaw, in ``folder`` or else with the temporary files, and name it."""
-    where = traceback.extract_tb(error.__traceback__)[-1:]
-    place = "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in where)
+    """Keep the traceback of an unforeseen error in ``folder``, or else with the temporary files; returns the line."""
+    frames = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in frames)
     content = "".join(traceback.format_exception(error)).encode(errors="backslashreplace")
     try:
         if folder is None:
@@ -70,4 +70,38 @@ def unexpected(error: BaseException, folder: Optional[Path] = None) -> str:
         kept = f"the traceback is in {path}"
     except OSError as full:
         kept = f"the traceback could not be kept: {full.strerror}"
-    return f"{type(error).__name__}{place}: {one_line(error)[:500]}; {kept}"
+    return f"{type(error).__name__}{where}: {one_line(error)[:500]}; {kept}"
+
+
+def _ending(error: BaseException) -> tuple[str, object, int]:
+    """The first word of the line, its text, and the exit code."""
+    if isinstance(error, UsageError):
+        return "error", error, 2
+    if isinstance(error, RunFailed):
+        return "failed", error, 1
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", str(error) or "by Ctrl-C", 130
+    if isinstance(error, Terminated):
+        return "terminated", str(error) or "by SIGTERM", 143
+    if isinstance(error, OSError) and error.filename is not None:
+        return "error", f"{error.filename}: {error.strerror or error}", 2
+    return "failed", unexpected(error), 1
+
+
+def _flush_output() -> None:
+    """Raises RunFailed if the disk is full. The interpreter flushes at its end too, but then shows a traceback."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        raise RunFailed(f"standard output cannot be written: {error.strerror}") from None
+
+
+def _report(word: str, message: object) -> None:
+    """Print how the process ends, on a line of its own below the progress bars."""
+    tqdm = sys.modules.get("tqdm")
+    for bar in list(getattr(tqdm and tqdm.tqdm, "_instances", ())):  # an open bar would be drawn again below the line
+        bar.close()
+    of_process = f"rank {rank()}: " if rank() else ""
+    with contextlib.suppress(OSError):  # the disk is full
+        print(f"{word}: {of_process}{one_line(message)}", file=sys.stderr)

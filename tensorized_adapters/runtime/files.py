@@ -1,14 +1,16 @@
 """Reading and writing files: atomic writes, checksums, and reading JSON that may be damaged."""
 
 import contextlib
+import csv
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
@@ -16,56 +18,60 @@ from ..errors import UsageError, quoted
 
 
 def write_aside(path: Path, content: bytes) -> None:
-    """Write ``content`` beside ``path`` and rename it into place: a kill leaves the old file or the new one."""
-    with _new_aside(path) as aside:
-        with open(aside, "wb") as file:
+    """Write ``content`` to a temporary file beside ``path`` and rename it, so that a kill leaves the old file or the
+    new one."""
+    with _temporary_file(path) as temporary:
+        with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
 
 
 @contextlib.contextmanager
 def rename_into_place(path: Path) -> Iterator[Path]:
-    """Give a file beside ``path`` to write to; it is renamed at the end, and removed if writing fails.
+    """Yield a temporary file beside ``path``. It is renamed at the end, and removed if writing fails.
 
-    For folders that several hosts share: what a killed process left of such a file is removed, what another one is
-    writing is not.
+    Several hosts may share the folder. Temporary files of killed processes are removed, and those that another
+    process is writing are kept.
     """
-    for left in path.parent.glob(f".{path.name}.*.aside"):
-        _remove_if_abandoned(left)
-    with _new_aside(path) as aside:
-        yield aside
-        os.replace(aside, path)
+    for temporary in path.parent.glob(f".{path.name}.*.aside"):
+        _remove_if_abandoned(temporary)
+    with _temporary_file(path) as temporary:
+        yield temporary
+        os.replace(temporary, path)
 
 
 @contextlib.contextmanager
-def _new_aside(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` that nobody else has: its name is random, since process ids are those of one host, and
-    it stays locked while it is written, since a lock ends with its holder wherever that ran."""
+def _temporary_file(path: Path) -> Iterator[Path]:
+    """A new file beside ``path``, locked while it is written.
+
+    Its name is random, because two hosts can have equal process ids. The lock ends with its process on any host, so
+    an unlocked file is abandoned.
+    """
     while True:
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.aside")
-        handle = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        with contextlib.suppress(OSError):  # of a file system without locks, where nothing is ever taken for abandoned
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.aside")
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        with contextlib.suppress(OSError):  # a file system without locks; no file counts as abandoned there
             fcntl.flock(handle, fcntl.LOCK_EX)
-        if aside.exists():
+        if temporary.exists():
             break
-        os.close(handle)  # taken for abandoned in the moment before it was locked
+        os.close(handle)  # another process removed it as abandoned, just before it was locked
     try:
-        yield aside
+        yield temporary
     finally:
         os.close(handle)
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _remove_if_abandoned(aside: Path) -> None:
+def _remove_if_abandoned(temporary: Path) -> None:
     try:
-        handle = os.open(aside, os.O_RDONLY)
+        handle = os.open(temporary, os.O_RDONLY)
     except OSError:
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     except OSError:
         pass
     finally:
@@ -83,16 +89,23 @@ def write_json(path: Path, value: Any) -> None:
     write_aside(path, (json.dumps(value, indent=2, default=str) + "\n").encode())
 
 
+def tsv_of(rows: Iterable[Iterable[Any]]) -> bytes:
+    """The rows as tab-separated lines in UTF-8; fields with tabs, quotes or line ends are quoted."""
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows(rows)
+    return buffer.getvalue().encode()
+
+
 def sha256_of(path: Path) -> str:
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """A regular file, opened for reading; a pipe in its place is not waited for, and a device not read.
+    """Open a regular file for reading, without waiting for a pipe or reading a device of that name.
 
     Raises:
-        OSError: if it cannot be opened, or is something else.
+        OSError: if it cannot be opened, or is not a regular file.
     """
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -102,10 +115,10 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def content_of(path: Path, largest: Optional[int] = None) -> bytes:
-    """A regular file's bytes.
+    """The bytes of a regular file.
 
     Raises:
-        UsageError: if it cannot be read, is something else, or has more than ``largest`` bytes.
+        UsageError: if it cannot be read, is not a regular file, or has more than ``largest`` bytes.
     """
     try:
         with open_regular(path) as file:
@@ -119,5 +132,30 @@ def content_of(path: Path, largest: Optional[int] = None) -> bytes:
         raise UsageError(f"{path} cannot be read: it does not fit into memory") from None
     except UsageError:
         raise
-    except ValueError as error:  # of a path that no file can have
+    except ValueError as error:  # no file can have such a path, for example one with a null byte
         raise UsageError(f"{quoted(str(path))} cannot be read: {error}") from None
+
+
+def read_json(path: Path, kind: type = dict, largest: Optional[int] = None) -> Any:
+    """The value in a JSON file, which is a ``kind`` (dict or list).
+
+    Raises:
+        UsageError: in one line, if the file cannot be read, has more than ``largest`` bytes, is not JSON, or holds
+            another kind of value.
+    """
+    try:
+        value = json.loads(content_of(path, largest))
+    except UsageError:
+        raise
+    except ValueError:
+        raise UsageError(f"{path} is not JSON; it may be damaged") from None
+    except RecursionError:
+        raise UsageError(f"{path} is nested too deeply to be read") from None
+    if not isinstance(value, kind):
+        raise UsageError(f"{path} does not hold {'an object' if kind is dict else 'a list'}")
+    return value
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value that was read from JSON is a finite number. JSON also has integers too large for a float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

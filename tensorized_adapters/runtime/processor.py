@@ -1,14 +1,14 @@
-"""What the processor can compute in, as it reports itself."""
+"""Reads from the system which number formats the processor can compute in."""
 
 import platform
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
-_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # Intel's and AMD's flags, and Arm's
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the first two are flags of Intel and AMD, the last is Arm's
 
 
 def computes_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16; True where it does not say what it has.
+    """Whether the processor has instructions for bfloat16; True if the system does not list its instructions.
 
     Without them PyTorch converts every operand to float32 and back, and is several times slower than in float32.
     """

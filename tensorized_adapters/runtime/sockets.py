@@ -11,7 +11,7 @@ import tempfile
 from ..errors import UsageError, quoted
 
 _LONGEST_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
-_WORKERS_SOCKET = "/pymp-12345678/listener-12345678"  # as Python's multiprocessing names it
+_WORKERS_SOCKET = "/pymp-12345678/listener-12345678"  # Python's multiprocessing names it so
 _RAYS_SOCKET = "/ray/session_2000-01-01_00-00-00_000000_{pid}/sockets/plasma_store"
 
 

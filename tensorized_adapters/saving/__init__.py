@@ -1,7 +1,7 @@
-"""The adapter folder. Its files stand in format.py; here are their names."""
+"""The adapter folder: the names of its files. manifest.py describes them."""
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 CARD_FILE = "README.md"
-BESIDE_PEFT_FILE = "tensorized_adapters.json"  # the config, where CONFIG_FILE is peft's
+BESIDE_PEFT_FILE = "tensorized_adapters.json"  # our config, if CONFIG_FILE is peft's
 ADAPTER_FILES = {CONFIG_FILE, BESIDE_PEFT_FILE, WEIGHTS_FILE, CARD_FILE}

@@ -1,4 +1,4 @@
-"""Putting a saved adapter on a model."""
+"""Loading a saved adapter onto a model."""
 
 from pathlib import Path
 from typing import Any, Optional
@@ -16,15 +16,14 @@ from ..adaptation.parameters import (
     trained_parameters,
     unwrapped,
 )
-from ..backbone.parts import base_prefix, layer_norm_names
+from ..backbone.parts import base_prefix
 from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.registry import method_of
-from ..saving.pretrained import add_adapters
 from .fingerprint import is_base, token_count
-from .format import read_adapter
 from .hub import pinned
-from .upgrade import upgraded
+from .manifest import read_adapter
+from .pretrained import add_adapters
 
 
 def load_adapter(
@@ -36,19 +35,19 @@ def load_adapter(
     revision: Optional[str] = None,
     token: Optional[str] = None,
 ) -> PreTrainedModel:
-    """Adapt ``model`` as the folder says and load every trained tensor. In place; strict.
+    """Adapt ``model`` as the folder says and load every trained tensor, in place. Tensors must fit exactly.
 
-    With a name it is one of several adapters on the model, which share the backbone and may be of any method; it is
-    the one that the model computes with, until ``set_adapter``.
+    With a name, the model can hold several adapters, which share the backbone and may be of any method. The loaded one
+    is active until ``set_adapter``.
 
     Args:
-        model: the base model with a head for the same number of labels; adapted already with equal settings, or not.
-        folder: what :func:`save_adapter` wrote, or a checkpoint folder that holds one as ``adapter/``; or of the
+        model: the base model with a head for the same number of labels; plain, or adapted with equal settings.
+        folder: what :func:`save_adapter` wrote, or a checkpoint or run folder with one as ``adapter/``; or on the
             Hugging Face hub "owner/name" or "owner/name@revision".
         name: for ``set_adapter`` and ``model(..., adapter_names=[...])``; the model has no adapter yet, or named ones.
-        new_head: start another task from this adapter: take all that it trained of the base model, and leave head and
-            labels as the model has them, whose number may be another.
-        revision: branch, tag or commit of the hub's repository; without a commit a line says which one is taken.
+        new_head: start another task from this adapter. Everything is loaded but the head: head and labels stay the
+            model's own, and their number may differ.
+        revision: branch, tag or commit of the hub's repository; without a commit, a line says which one is used.
         token: for a private repository, if it is not the one of ``hf auth login`` or ``HF_TOKEN``.
 
     Returns:
@@ -69,9 +68,10 @@ def load_adapter(
     if adaptation is not None and adaptation.merged is not None:
         raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before loading others")
     if adaptation is not None and adaptation.off:
-        raise UsageError("within adapters_off(model) its trained values are put away; load an adapter outside of it")
+        raise UsageError("within adapters_off(model) the adapter is not on the model; load one outside of it")
     record, tensors = read_adapter(folder)
     config = check_adapter_fits(model, record, tensors, folder, any_labels=new_head)
+    id2label, problem_type = {int(key): value for key, value in record["id2label"].items()}, record["problem_type"]
     fresh = adaptation is None
     if fresh:
         _adapt(model, config, record, tensors, folder)
@@ -80,7 +80,6 @@ def load_adapter(
         if new_head:
             tensors = _with_head_of(model, tensors)
         method.check_tensors(model, trained, tensors)
-        tensors = upgraded(model, record, tensors)
         _check_finite(model, trained, tensors)
         method.put_tensors(model, trained, tensors)
     except BaseException as error:
@@ -91,9 +90,8 @@ def load_adapter(
         raise
     if new_head:
         return model
-    model.config.id2label = {int(key): value for key, value in record["id2label"].items()}
-    model.config.label2id = {value: key for key, value in model.config.id2label.items()}
-    model.config.problem_type = record["problem_type"]
+    model.config.id2label, model.config.label2id = id2label, {value: key for key, value in id2label.items()}
+    model.config.problem_type = problem_type
     return model
 
 
@@ -104,34 +102,31 @@ def _adapt(
     tensors: dict[str, Tensor],
     folder: str | Path,
 ) -> None:
-    """Add the adapters that a file describes to a model without any; they are not built if its numbers cannot fill
-    them. Raises UsageError."""
-    new = record.get("newly_initialized")
-    if new is None:  # by a version whose methods trained nothing else of the base in place than LayerNorms
-        new = set(tensors) - (set(layer_norm_names(model)) if config.trains_layer_norm else set())
+    """Add the adapters that a record describes to a plain model. Raises UsageError if they do not fit, or would hold
+    more numbers than the file has: memory for them is not allocated then."""
     method, held = method_of(config), sum(tensor.numel() for tensor in tensors.values())
     try:
         method.check(model)
         if (wanted := method.added_count(model)) > held:
             raise UsageError(f"{wanted:,} numbers in the adapters of its settings, {held:,} in its file")
-        add_adapters(model, config, newly_initialized=new)
+        add_adapters(model, config, newly_initialized=record["newly_initialized"])
     except UsageError as error:
         raise UsageError(f"{folder} does not fit the model: {error}") from None
 
 
 def _with_head_of(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What a file holds of the base model, and of the head what the adapted model has; raises UsageError."""
+    """The file's tensors with the model's own head; raises UsageError if the file holds nothing but a head."""
     prefix, added = base_prefix(model), added_parameters(model)
     pretrained = pretrained_parameters(model)
     kept = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix) or name in added}
     if not kept:
-        raise UsageError("holds a head alone, of which a new head would leave nothing")
+        raise UsageError("holds a head alone, so nothing would be left of it with a new one")
     head = {name for name in adaptation_of(model).in_place["head"] if not name.startswith(prefix)}
     return kept | {name: pretrained[name].detach().clone() for name in head}
 
 
 def _check_head_is_there(model: PreTrainedModel, tensors: dict[str, Tensor], folder: str | Path) -> None:
-    """Refuse a model without any parameter of the file's head: a bare base model, or one of another kind of task."""
+    """Refuse a model that has no parameter of the file's head: a bare base model, or one for another kind of task."""
     head = sorted(name for name in tensors if not name.startswith(f"{model.base_model_prefix}."))
     if head and not pretrained_parameters(model).keys() & set(head):
         raise UsageError(
@@ -141,7 +136,7 @@ def _check_head_is_there(model: PreTrainedModel, tensors: dict[str, Tensor], fol
 
 
 def _check_finite(model: PreTrainedModel, trained: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
-    """Refuse numbers that would not be finite in the model's own precision; raises UsageError."""
+    """Refuse numbers that are not finite in the precision of the model; raises UsageError."""
     for name, tensor in tensors.items():
         dtype = trained[name].dtype if name in trained else model.dtype
         if tensor.is_floating_point() and not torch.isfinite(tensor.to(dtype)).all():
@@ -156,10 +151,11 @@ def check_adapter_fits(
     same_labels: bool = False,
     any_labels: bool = False,
 ) -> AdapterConfig:
-    """Compare a read adapter with a model, adapted or not, without touching the model.
+    """Compare an adapter that was read with a model, adapted or not. The model is not changed.
 
-    With ``same_labels``, the label map must be the model's too: a checkpoint to go on from is of the same task. With
-    ``any_labels`` not even their number has to be: the head is not taken.
+    Args:
+        same_labels: the label names must be equal too, since a checkpoint is only resumed for the same task.
+        any_labels: not even the number of labels must be equal, since the head is not loaded.
 
     Returns:
         The adapter's settings.
@@ -173,9 +169,9 @@ def check_adapter_fits(
         raise UsageError(
             f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
         )
-    if not is_base(record["base_model"], model, tensors, record.get("newly_initialized", [])):
+    if not is_base(record["base_model"], model, tensors, record["newly_initialized"]):
         ours, theirs = model.config._name_or_path or "this model", record["base_model"]["name"]
-        if (here := token_count(model)) != (there := record["base_model"].get("tokens", here)):
+        if (here := token_count(model)) != (there := record["base_model"]["tokens"]):
             raise UsageError(
                 f"{folder} was trained on a base model of {there:,} tokens, {quoted(theirs)}, and {quoted(ours)} has "
                 f"{here:,}; load the model without resize_token_embeddings, or resize it after load_adapter"
@@ -183,10 +179,9 @@ def check_adapter_fits(
                 else f"{folder} was trained after tokens were added to {quoted(theirs)}: it had {there:,}, and "
                 f"{quoted(ours)} has {here:,}; load the model with the same tokens added"
             )
-        half = "dtype" not in record["base_model"] and model.dtype != torch.float32
         raise UsageError(
             f"{folder} was trained on another base model: the frozen weights of {quoted(ours)} are not those of "
-            f"{quoted(theirs)}{'; if those were in float32, load the model with dtype=torch.float32' if half else ''}"
+            f"{quoted(theirs)}"
         )
     labels = {str(key): value for key, value in model.config.id2label.items()}
     if same_labels and (record["id2label"], record["problem_type"]) != (labels, model.config.problem_type):

@@ -1,4 +1,4 @@
-"""The README of an adapter folder, with the header by which the Hugging Face hub files it."""
+"""The README of an adapter folder. Its header tells the Hugging Face hub about task, base model and metrics."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from ..adaptation.parameters import GROUPS, adaptation_of, count_trained
 
 LIBRARY = "tensorized-adapters"
-MARK_OF_OURS = f"\nlibrary_name: {LIBRARY}\n"  # in the header, by which a card of ours is known
+MARK_OF_OURS = f"\nlibrary_name: {LIBRARY}\n"  # in the header of every card that this program wrote
 PLACE_IN_CARD = "path/to/this/folder"
 _TASK = "text-classification"
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -19,14 +19,14 @@ _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 
 @dataclass
 class Training:
-    """What a card tells of a run beside its notes.
+    """What a card says about a run, beside its notes.
 
     Attributes:
-        data: id of the data set, or the name of the file that the metrics are of.
-        config: which part of it, such as "mrpc".
-        of_hub: whether it is a data set of the hub, which the card then links.
-        metrics: by name and split, what was measured with the saved weights: {"validation": {"f1": 0.9}}.
-        command: that trained it.
+        data: id of the data set, or the name of the file on which the metrics were measured.
+        config: the part of the data set, such as "mrpc".
+        of_hub: whether it is a data set of the hub, to which the card then links.
+        metrics: the metrics of the saved weights by split and name: {"validation": {"f1": 0.9}}.
+        command: the command that trained the adapter.
     """
 
     data: str
@@ -37,7 +37,7 @@ class Training:
 
 
 def model_card(model: PreTrainedModel, notes: dict[str, Any], trained: Optional[Training] = None) -> str:
-    """Markdown with what was trained of an adapted model, the notes, and the code that loads it."""
+    """Markdown with the counts of trained parameters, the notes, and the code that loads the adapter."""
     method, counts = adaptation_of(model).method, count_trained(model)
     base = model.config._name_or_path or model.config.model_type
     names = {
@@ -68,7 +68,7 @@ load_adapter(model, "{PLACE_IN_CARD}")
 
 
 def _header(model: PreTrainedModel, title: str, trained: Optional[Training]) -> ModelCardData:
-    """Only what the hub can know is named in it: no folder of this machine as base model, no file as data set."""
+    """The header names only what is on the hub: no local folder as base model, no file as data set."""
     base, config = model.config._name_or_path, adaptation_of(model).config
     values = [config.method] if config.method != "tensorized" else ["tensorized", config.adapter_projection_type]
     metrics = trained.metrics if trained else {}

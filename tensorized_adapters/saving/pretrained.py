@@ -1,5 +1,5 @@
-"""``save_pretrained`` of a model into which a method put something: what Transformers writes of it by itself,
-``from_pretrained`` would drop again with a shrug."""
+"""``add_adapters``, and the ``save_pretrained`` that it gives to a model. Transformers' own would write the inserted
+parameters into a model's file, and ``from_pretrained`` would ignore them there."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -110,8 +110,8 @@ def _write_for_trainer(model: PreTrainedModel, folder: Path) -> None:
     which the adapter's file does not have."""
     now = {id(parameter): name for name, parameter in model.named_parameters()}
     state = {now[id(p)]: p.detach().cpu().contiguous() for p in trained_parameters(model).values()}
-    with rename_into_place(folder / SAFE_WEIGHTS_NAME) as aside:
-        safetensors.torch.save_file(state, aside, metadata={"format": "pt"})
+    with rename_into_place(folder / SAFE_WEIGHTS_NAME) as temporary:
+        safetensors.torch.save_file(state, temporary, metadata={"format": "pt"})
 
 
 def _is_own(model: PreTrainedModel, state: dict[str, Tensor]) -> bool:

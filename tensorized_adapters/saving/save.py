@@ -1,4 +1,4 @@
-"""Saving what was trained of a model as an adapter folder (format.py)."""
+"""Saving what was trained of a model as an adapter folder (manifest.py describes its files)."""
 
 import hashlib
 import json
@@ -11,21 +11,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..adaptation.named import adapter_set
-from ..adaptation.parameters import (
-    adaptation_of,
-    trained_parameters,
-    unwrapped,
-)
+from ..adaptation.parameters import adaptation_of, trained_parameters, unwrapped
 from ..backbone.parts import base_prefix
-from ..errors import RunFailed, UsageError
+from ..errors import RunFailed, UsageError, quoted
 from . import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .fingerprint import base_identity, token_count
-from .folder import check_free_for_adapter, replace_card, write_adapter
-from .format import FORMAT_VERSION, config_checksum
+from .manifest import FORMAT_VERSION, config_checksum
 from .model_card import Training, model_card
-from .schema import check_record
+from .write import check_free_for_adapter, replace_card, write_adapter
 
-# Where peft looks up a method by its name, and fails with that name as its message.
+# peft and Transformers look for a method of this name, and name it when they fail.
 POINTER = "not of peft: load it with tensorized_adapters.load_adapter(model, folder)"
 
 
@@ -35,19 +30,18 @@ def save_adapter(
     notes: Optional[dict[str, Any]] = None,
     name: Optional[str] = None,
 ) -> None:
-    """Write what was trained of ``model`` into ``folder``: all files aside, then renamed, the config last.
-
-    An adapter that is there stays whole if writing fails.
+    """Write what was trained of ``model`` into ``folder``: temporary files first, which are then renamed, the config
+    last. If writing fails, an adapter that was there before stays complete.
 
     Args:
         model: a model that went through :func:`add_adapters` or :func:`load_adapter`.
         folder: made if missing; other files in it stay.
         notes: shown in the card and kept in the config as JSON, for example the task and its metrics.
-        name: which of several adapters (:func:`load_adapter`); by default the one that the model computes with.
+        name: which of several adapters (:func:`load_adapter`); by default the active one.
 
     Raises:
-        UsageError: if the model has no adapters, the notes or its labels cannot be kept, or the folder is none, cannot
-            be written, or holds files of these names that are not of an adapter of this program.
+        UsageError: if the model has no adapters, the notes or its labels cannot be kept, or the folder is a file,
+            cannot be written, or holds files of these names that are not of an adapter of this program.
         RunFailed: if a trained tensor is not finite; nothing is written then.
         OSError: if the disk is full or fails.
     """
@@ -59,7 +53,7 @@ def save_adapter(
     if adaptation.merged is not None:
         raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before saving them")
     if adaptation.off:
-        raise UsageError("within adapters_off(model) its trained values are put away; save the adapter outside of it")
+        raise UsageError("within adapters_off(model) the adapter is not on the model; save it outside of it")
     method, head = adaptation.method, adaptation.in_place["head"]
     tensors = method.tensors(model, trained_parameters(model))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -82,18 +76,21 @@ def save_adapter(
 def _record_of(
     model: PreTrainedModel, tensors: dict[str, Tensor], weights: bytes, notes: dict[str, Any], pointer: dict[str, str]
 ) -> dict[str, Any]:
-    """The config record of an adapted model, as it will be read; raises UsageError if it would be refused then.
+    """The config record of an adapted model; raises UsageError if JSON cannot hold it, or labels share a name.
 
-    ``pointer`` are fields for the loaders of Transformers and peft, which read a file of this name too.
+    Args:
+        pointer: fields for the loaders of Transformers and peft, which read a file of this name too.
     """
-    adaptation = adaptation_of(model)
+    adaptation, labels = adaptation_of(model), model.config.id2label
+    if len(set(labels.values())) < len(labels) or not all(isinstance(name, str) for name in labels.values()):
+        raise UsageError(f"config.id2label must give each label a text of its own, got {quoted(labels)}")
     head = adaptation.in_place["head"]
     record = {
         "format_version": FORMAT_VERSION,
         **pointer,
         "adapter": adaptation.config.to_dict(),
         "num_labels": model.config.num_labels,
-        "id2label": {str(key): value for key, value in model.config.id2label.items()},
+        "id2label": {str(key): value for key, value in labels.items()},
         "problem_type": model.config.problem_type,
         "base_model": {
             "name": str(model.config._name_or_path),
@@ -107,16 +104,12 @@ def _record_of(
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     try:
-        record = json.loads(json.dumps(record))  # keys that are numbers are texts there, and sorted as such
+        record = json.loads(json.dumps(record))  # JSON makes texts of numeric keys, which changes their order
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"notes must be what JSON can hold: {error}") from None
-    try:
-        check_record(record)
-    except UsageError as error:
-        raise UsageError(f"the adapter could not be loaded again: {error}") from None
     return record | {"config_sha256": config_checksum(record)}
 
 
 def write_card(model: PreTrainedModel, folder: Path, notes: dict[str, Any], trained: Training) -> None:
-    """Write the model card of a saved adapter anew, with what is known once it is measured. Raises as the above."""
+    """Replace the model card of a saved adapter once its metrics are known. Raises as :func:`save_adapter`."""
     replace_card(folder, model_card(unwrapped(model), notes, trained).encode())

@@ -1,6 +1,6 @@
-"""What tensorized-adapters sweep is made of: the grid, the trials on Ray Tune, the ledger, the display."""
+"""Sweeps: the plan of a grid, its trials as Ray tasks, the states of the trials, and what is shown of them."""
 
-# In a sweep's folder.
+# Names in a sweep's folder.
 LEDGER_FILE = "sweep.json"
 TRIALS = "trials"
 LOGS = "logs"

@@ -1,24 +1,24 @@
-"""Whether a Ray cluster answers at an address, told within seconds: Ray itself tries for a quarter of an hour."""
+"""Checks within seconds that a Ray cluster answers at an address. Ray itself would try for a quarter of an hour."""
 
 import os
 import socket
 import threading
+from pathlib import Path
 from typing import Optional
 
 import grpc
-from ray._private.services import canonicalize_bootstrap_address
 
 from ..errors import UsageError, quoted
 
-_SECONDS = 4.0  # for the name and for the answer, each
+_SECONDS = 4.0  # for the connection, and for the answer
 _CLIENT = "ray://"
-# A question that needs no more than an empty message, for either kind of server; any other service does not know it.
-_QUESTIONS = {True: "/ray.rpc.RayletDriver/ClusterInfo", False: "/ray.rpc.NodeInfoGcsService/CheckAlive"}
+# Requests without content, one for each kind of Ray's servers. Any other service does not know them.
+_REQUESTS = {True: "/ray.rpc.RayletDriver/ClusterInfo", False: "/ray.rpc.NodeInfoGcsService/CheckAlive"}
 _SILENCE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 def check_address(address: str) -> None:
-    """Ask whether there is a cluster.
+    """Ask for a cluster.
 
     Args:
         address: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``.
@@ -26,32 +26,32 @@ def check_address(address: str) -> None:
     Raises:
         UsageError: naming ``--address`` and what is wrong there.
     """
-    client = address.startswith(_CLIENT)
-    place = address.removeprefix(_CLIENT)
-    if address == "auto":
-        try:
-            place = canonicalize_bootstrap_address("auto") or ""
-        except (ConnectionError, RuntimeError, ValueError, OSError):
-            place = ""
-        if not place:
-            raise _refusal(address, "none was started on this machine")
-    host, colon, port = place.rpartition(":")
+    where = _newest_cluster() if address == "auto" else address
+    if where == "auto":
+        return  # Ray looks for its processes on this machine, which takes no time
+    client = where.startswith(_CLIENT)
+    host, _, port = where.removeprefix(_CLIENT).rpartition(":")
     if not host or not (port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 2**16):
         raise UsageError(f"--address {quoted(address)} is not auto, HOST:PORT or ray://HOST:PORT")
-    flaw = _within_seconds(host.strip("[]"), int(port))
-    # What a TLS server answers would take its certificates, which Ray reads from places of its own.
+    flaw = _flaw_of_connection(host.strip("[]"), int(port))
+    # The answer of a TLS server needs its certificates, which Ray reads itself.
     if not flaw and os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
         flaw = _flaw_of_answer(f"{host}:{port}", client)
     if flaw:
-        raise _refusal(address, f"{place}: {flaw}" if address == "auto" else flaw)
+        where = f"{where}: " if address == "auto" else ""
+        raise UsageError(f"--address {quoted(address)}: no Ray cluster answers there ({where}{flaw})")
 
 
-def _refusal(address: str, flaw: str) -> UsageError:
-    return UsageError(f"--address {quoted(address)}: no Ray cluster answers there ({flaw})")
+def _newest_cluster() -> str:
+    """The address that ``auto`` stands for: the variable, or what ``ray start`` wrote down, or still ``auto``."""
+    if os.environ.get("RAY_ADDRESS"):
+        return os.environ["RAY_ADDRESS"]
+    path = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    return path.read_text().strip() if path.is_file() else "auto"
 
 
-def _within_seconds(host: str, port: int) -> Optional[str]:
-    """Why no connection can be made, or None. Looking a name up knows no time limit, so that a thread does it."""
+def _flaw_of_connection(host: str, port: int) -> Optional[str]:
+    """Why no connection can be made, or None. A thread connects, because looking a name up has no time limit."""
     flaws: list[Optional[str]] = []
 
     def connect() -> None:
@@ -67,11 +67,11 @@ def _within_seconds(host: str, port: int) -> Optional[str]:
     return flaws[0] if flaws else f"nothing within {_SECONDS:g} s"
 
 
-def _flaw_of_answer(place: str, client: bool) -> Optional[str]:
-    """Why what listens there is not Ray, or None; a refusal for want of a token is an answer of Ray's too."""
-    with grpc.insecure_channel(place) as channel:
+def _flaw_of_answer(where: str, client: bool) -> Optional[str]:
+    """Why the listener is not Ray, or None. Ray's refusal for want of a token is an answer, too."""
+    with grpc.insecure_channel(where) as channel:
         try:
-            channel.unary_unary(_QUESTIONS[client])(b"", timeout=_SECONDS)
+            channel.unary_unary(_REQUESTS[client])(b"", timeout=_SECONDS)
         except grpc.RpcError as error:
             if error.code() in _SILENCE:
                 return "what listens there does not answer as Ray does"

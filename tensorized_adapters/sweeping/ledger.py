@@ -1,38 +1,44 @@
-"""The sweep's folder: its lock, and every trial's state, read from the trial's own files.
+"""A sweep's folder: its lock, the states of its trials, and sweep.json.
 
-Whether a trial is finished stands in its run.json, and what that cannot tell in its note (notes.py). sweep.json sums
-them up for readers and for trials of earlier grids; when it is lost, nothing is.
+A trial's state follows from its run.json. sweep.json sums the states up for readers, and adds what no run.json can
+hold: why a start failed before it had a record, and the trials of earlier grids. Nothing is run again if it is lost.
 """
 
 import contextlib
 import fcntl
+import json
 import math
 import os
-import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
+from .. import PROGRAM
 from ..errors import RunFailed, UsageError, one_line
 from ..runs.folder import RECORD_FILE, inspect_folder
-from ..runtime.files import remove_empty, write_json
-from . import LEDGER_FILE, LOGS
-from .folder import KIND, read_folder
-from .notes import is_damaged, read_note, write_note
+from ..runtime.files import open_regular, remove_empty, write_json
+from . import LEDGER_FILE, LOGS, REPORT, TRIALS
 from .plan import Trial
+
+KIND = f"{PROGRAM} sweep"
+_FAILURE = {"reason": "", "last_lines": [], "failures": 0, "seconds": 0.0}
+_ENTRY = {"state", "method", "task", "seed", "words", "score", *_FAILURE}
+# What another machine wrote may show on this one only later, because NFS keeps what it knows of a folder.
+_SECONDS_TO_SHOW = 90
 
 
 class Ledger:
     """A sweep's folder and its trials' states: finished, failed, refused, interrupted or waiting.
 
     Attributes:
+        entries: what sweep.json holds of each trial, those of earlier grids included.
         notes: a line for each file that is damaged, and what is taken instead.
     """
 
     def __init__(self, folder: Path, trials: list[Trial], command: str = ""):
-        """Read what is there; nothing is written.
+        """Read the folder; nothing is written.
 
         Args:
             command: the sweep's, for sweep.json.
@@ -40,56 +46,74 @@ class Ledger:
         Raises:
             UsageError: if the folder holds something that is not a sweep.
         """
-        self.folder, self.trials = folder, {trial.name: trial for trial in trials}
-        self.command = command
-        self.start = secrets.token_hex(8)  # by which notes of this start are told from older ones
-        self._unusable: set[str] = set()  # trials whose folders hold something else
+        self.folder, self.trials, self.command = folder, {trial.name: trial for trial in trials}, command
         self.read()
 
     def read(self) -> None:
-        """Take every trial's state from its files; trials of other grids stay as sweep.json has them.
-
-        Raises:
-            UsageError: as the constructor.
-        """
-        self.entries: dict[str, dict[str, Any]]
-        self.entries, self.timing, damage = read_folder(self.folder)
-        self.notes = [damage] if damage else []
-        self._unusable.clear()
+        """Take every trial's state from its files; raises UsageError as the constructor does."""
+        summary = _summary_in(self.folder)
+        self.entries: dict[str, dict[str, Any]] = summary.get("trials", {})
+        self.timing: dict[str, float] = summary.get("timing", {})
+        self.notes = [summary["damage"]] if "damage" in summary else []
+        self._unusable: set[str] = set()  # trials whose folders hold something else
         for name in self.trials:
             self.look(name)
-            if is_damaged(self.note_path(name)):
-                self.notes.append(f"{self.note_path(name)} is damaged; what it told of its trial's failures is lost")
         self.notes += [self.entries[name]["reason"] for name in self.trials if name in self._unusable]
 
     def look(self, name: str) -> None:
-        """Take one trial's state from its files; one whose folder holds something else has failed."""
-        trial, note = self.trials[name], read_note(self.note_path(name))
+        """Take one trial's state from its run.json. A trial whose folder holds something else has failed."""
+        trial, known = self.trials[name], self.entries.get(name, {})
+        kept = _FAILURE | {key: known[key] for key in _FAILURE if key in known}
         try:
-            state, score = ("refused", None) if trial.refused else self._in_folder(trial)
+            found = {"state": "refused", "reason": trial.refused} if trial.refused else self._in_folder(trial)
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
             why = one_line(error) if isinstance(error, UsageError) else f"its {RECORD_FILE} is damaged"
             reason = f"{trial.folder(self.folder)} is no longer what this sweep left there; move it away ({why})"
-            note, state, score = note | {"reason": reason, "last_lines": []}, "failed", None
+            found = {"state": "failed", "reason": reason, "last_lines": []}
             self._unusable.add(name)
-        self.entries[name] = {
-            "state": "failed" if note["state"] == "failed" and state in ("waiting", "interrupted") else state,
-            "method": trial.config.describe(),
-            "task": trial.task,
-            "seed": trial.seed,
-            "words": list(trial.words),
-            "trained": trial.counts and trial.counts["trained"],
-            "score": score,
-            "reason": trial.refused or ("" if note["state"] == "waiting" else note["reason"]),
-        } | {key: note[key] for key in ("last_lines", "failures", "seconds")}
+        if found["state"] in ("waiting", "interrupted") and known.get("state") == "failed":
+            found["state"] = "failed"  # before it had a record, or it was killed
+        elif found["state"] != "failed":
+            kept |= {"reason": "", "last_lines": []}
+        elif known.get("state") == "failed" and name not in self._unusable:
+            found.pop("reason")  # the sweep knows more than the record
+        found["seconds"] = kept["seconds"] or found.get("seconds", 0.0)
+        self.entries[name] = (
+            {
+                "method": trial.config.describe(),
+                "task": trial.task,
+                "seed": trial.seed,
+                "words": list(trial.words),
+                "trained": trial.counts and trial.counts["trained"],
+                "score": None,
+            }
+            | kept
+            | found
+        )
+
+    def started(self, name: str) -> None:
+        """Forget how an earlier start of a trial failed."""
+        self.entries[name] |= {"state": "waiting", "reason": "", "last_lines": []}
+
+    def ended(self, name: str, outcome: dict[str, Any]) -> None:
+        """Take in what a trial's task returned, and its run.json, and write sweep.json."""
+        entry = self.entries[name]
+        sums = {key: round(entry[key] + outcome[key], 3) for key in ("failures", "seconds")}
+        entry |= {"state": outcome["state"], "reason": outcome["reason"], "last_lines": outcome["last_lines"]} | sums
+        self.look(name)
+        until = time.time() + _SECONDS_TO_SHOW
+        while outcome["state"] == "finished" != self.entries[name]["state"] and time.time() < until:
+            time.sleep(0.5)
+            self.look(name)
+        self.write()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder, hold it until the block or this process ends, however it does, and read it again; a folder
-        that was made here and in which nothing was written is removed.
+        """Make the folder, lock it, and read it again. The lock ends with the block or this process. A folder that was
+        made here, and in which nothing was written, is removed.
 
         Raises:
-            UsageError: if another sweep holds it, or it cannot be written.
+            UsageError: if another sweep holds the folder, or it cannot be written.
         """
         made: list[Path] = []
         lock = None
@@ -115,7 +139,7 @@ class Ledger:
             remove_empty(made)
 
     def to_run(self) -> list[Trial]:
-        """Trials that are neither finished nor refused, in the order of the plan; failed ones get another chance
+        """Trials that are neither finished nor refused, in the order of the plan. Failed trials get another chance
         unless their folders hold something else."""
         done = {name for name in self.trials if self.entries[name]["state"] in ("finished", "refused")}
         return [trial for name, trial in self.trials.items() if name not in done | self._unusable]
@@ -124,47 +148,64 @@ class Ledger:
         """How many of this command's trials are in which state."""
         return Counter(self.entries[name]["state"] for name in self.trials)
 
-    def seconds(self) -> float:
-        """What this command's trials took, over all their starts."""
-        return sum(self.entries[name]["seconds"] for name in self.trials)
-
-    def note_path(self, name: str) -> Path:
-        return self.folder / LOGS / f"{name}.json"
-
-    def state_now(self, name: str) -> str:
-        """What a trial has noted in this start of the sweep: waiting, running, finished, failed, or nothing yet."""
-        return self.state_and_reason_now(name)[0]
-
-    def state_and_reason_now(self, name: str) -> tuple[str, str]:
-        """Also why it waits or has failed."""
-        note = read_note(self.note_path(name))
-        return (note["state"], note["reason"]) if note["start"] == self.start else ("", "")
-
-    def give_up(self, name: str, reason: str, last_lines: list[str]) -> None:
-        """Note for a trial, which cannot any more, that it failed."""
-        ending = {"start": self.start, "state": "failed", "reason": reason, "last_lines": last_lines}
-        write_note(self.note_path(name), read_note(self.note_path(name)) | ending)
-
     def write(self) -> None:
         """Write sweep.json."""
         record = {"program": KIND, "command": self.command, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_json(self.folder / LEDGER_FILE, record | {"timing": self.timing, "trials": self.entries})
 
-    def _in_folder(self, trial: Trial) -> tuple[str, Optional[dict[str, float]]]:
-        """A trial's state by its run.json, and if it is finished its primary metric, as name and value."""
+    def _in_folder(self, trial: Trial) -> dict[str, Any]:
+        """A trial's state by its run.json, with the reason of a failure, or the primary metric as name and value."""
         start = inspect_folder(trial.folder(self.folder), trial.resolved, False, False)
-        if start.kind != "finished":
-            return {"new": "waiting", "resume": "interrupted"}[start.kind], None
+        if start.kind == "new":
+            return {"state": "waiting"}
+        seconds = float(start.record.get("seconds", 0.0))
+        if start.kind == "resume":
+            if start.record["status"] != "failed":
+                return {"state": "interrupted", "seconds": seconds}
+            return {"state": "failed", "reason": str(start.record.get("reason", "")), "seconds": seconds}
         metric = start.record["primary_metric"]
         value = start.record["metrics"].get(f"eval_{metric}")
-        return "finished", {metric: value} if isinstance(value, (int, float)) and math.isfinite(value) else None
+        score = {metric: value} if isinstance(value, (int, float)) and math.isfinite(value) else None
+        return {"state": "finished", "score": score, "seconds": seconds}
 
 
 def no_room(folder: Path, flaw: object) -> RunFailed:
-    """What ends a sweep that cannot write."""
+    """The error that ends a sweep that cannot write."""
     return RunFailed(f"{folder} cannot be written ({flaw}); nothing is lost: the same command goes on once it can be")
 
 
-def told(score: Optional[dict[str, float]]) -> str:
+def score_text(score: Optional[dict[str, float]]) -> str:
     """A score as ``f1 0.9063``; empty for none."""
     return " ".join(f"{metric} {value:.4f}" for metric, value in (score or {}).items())
+
+
+def _summary_in(folder: Path) -> dict[str, Any]:
+    """The content of sweep.json; empty if there is none, with a line about its ``damage`` if it cannot be read.
+
+    Raises:
+        UsageError: if the folder holds something that is not a sweep.
+    """
+    if not folder.exists():
+        return {}
+    if not folder.is_dir():
+        raise UsageError(f"--output_dir {folder} is a file; name a folder")
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"--output_dir {folder} cannot be read: {error.strerror}") from None
+    no_sweep = f"--output_dir {folder} holds something that is not a sweep"
+    if TRIALS in names and not (folder / TRIALS).is_dir():
+        raise UsageError(f"{no_sweep} ({TRIALS} is a file)")
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        with open_regular(folder / LEDGER_FILE) as file:
+            summary = json.load(file)
+        if summary["program"] == KIND and all(entry.keys() >= _ENTRY for entry in summary["trials"].values()):
+            return summary
+    # It is lost or damaged, or the sweep was killed before it wrote any.
+    known = (LEDGER_FILE, TRIALS, LOGS, REPORT)
+    foreign = [name for name in names if name not in known and not name.startswith(f".{LEDGER_FILE}.")]
+    if names and (foreign or TRIALS not in names):
+        raise UsageError(f"{no_sweep} ({(foreign or names)[0]}); name another folder")
+    if LEDGER_FILE not in names:
+        return {}
+    return {"damage": f"{folder / LEDGER_FILE} is damaged; it is written anew from the trials' own files"}

@@ -1,41 +1,30 @@
-"""The trials of a sweep on Ray Tune: on this machine's cores or GPUs, or on a cluster."""
+"""The trials of a sweep as Ray tasks, on this machine or on a cluster."""
 
+import contextlib
 import logging
 import os
 import secrets
-import shutil
 import signal
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any, Optional
 
-# Before Ray is imported. Nothing is reported to its makers; the display is ours; each trial writes its own files.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-os.environ["TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S"] = "600"
-
 import ray
-from ray import tune
-from ray._private import ray_constants
-from ray._private import worker as ray_worker
+from ray.exceptions import OutOfMemoryError, RayError
 
 from ..errors import RunFailed, Terminated, UsageError, one_line
-from ..runtime.signals import settled
 from ..runtime.sockets import check_sockets_of_ray
-from . import LOGS, memory, notes
-from . import trial as trial_module
+from . import LOGS, trial
 from .address import check_address
-from .folder import RAY
 from .ledger import Ledger, no_room
 from .plan import Trial, cores
+from .progress import Progress
 
-# Workers and machines that a trial may lose; it goes on from its checkpoint each time.
+# Ray starts a trial again on another worker this often, after its worker or its machine was lost.
 _LOSSES = 20
-# What another machine has written may take as long to be seen on this one (NFS keeps what it knows of a folder).
-_SECONDS_TO_SHOW = 90
-_OBJECT_STORE_BYTES = 100 * 2**20  # no data goes through Ray
+_SECONDS_TO_STOP = 30.0  # for all trials together; each job has ten of them
+_OBJECT_STORE_BYTES = 100 * 2**20  # no data passes through Ray
 _ENVIRONMENT = ("HF_", "TRANSFORMERS_", "TOKENIZERS_")
 
 
@@ -45,38 +34,33 @@ class Machines:
     def __init__(self, address: Optional[str], cpus_per_trial: float, gpus_per_trial: Optional[float]):
         """
         Raises:
-            UsageError: if there is no cluster at the address, or not one trial fits on any machine.
+            UsageError: if there is no cluster at the address, or one trial does not fit on any machine.
+            RunFailed: if Ray does not start.
         """
         if address:
             check_address(address)
         else:
             check_sockets_of_ray()
         began = time.time()
-        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "address": address}
+        if not address:
+            # Without a token of this sweep's own, Ray writes one to the home directory, for all later clusters.
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            options |= {"address": "local", "_node_ip_address": "127.0.0.1", "include_dashboard": False}
+            options |= {"num_cpus": cores(), "object_store_memory": _OBJECT_STORE_BYTES}
         try:
-            if address:
-                ray.init(address=address, **quiet)
-            else:
-                # Ray listens on this machine's outward address, unless it is told that there is no cluster.
-                ray_constants.ENABLE_RAY_CLUSTER = False
-                # A token for this sweep alone; Ray would write one to the home directory, for all later clusters.
-                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-                # When memory runs out, Ray would kill the small watcher of a trial, and Tune with it; the system kills
-                # what takes the memory, which is the trial's job and is started again.
-                os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
-                local = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": cores()}
-                ray.init(address="local", object_store_memory=_OBJECT_STORE_BYTES, **local, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            line = str(error).strip().splitlines()[0]
+            ray.init(**options)
+        except Exception as error:  # Ray raises no class of its own here
+            line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            if not address:
+                raise RunFailed(f"Ray does not start on this machine ({line}); the same command tries again") from None
             hint = "" if "RAY_AUTH_MODE" in os.environ else "; if it wants a token, set RAY_AUTH_MODE=token"
-            refusal = f"--address {address}: no Ray cluster answers there ({line}){hint}"
-            raise UsageError(refusal if address else line) from None
+            raise UsageError(f"--address {address}: no Ray cluster answers there ({line}){hint}") from None
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if gpus_per_trial is None:
             gpus_per_trial = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
-        self.per_trial = {"cpu": cpus_per_trial} | ({"gpu": gpus_per_trial} if gpus_per_trial else {})
-        slots = [self._slots_of(node) for node in nodes]
-        self.at_a_time, self.nodes = sum(slots), len(nodes)
+        self.per_trial = {"CPU": cpus_per_trial} | ({"GPU": gpus_per_trial} if gpus_per_trial else {})
+        self.at_a_time, self.nodes = sum(map(self._slots_of, nodes)), len(nodes)
         if not self.at_a_time:
             most = ", ".join(f"{max(node.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU"))
             ray.shutdown()
@@ -90,86 +74,73 @@ class Machines:
         return self
 
     def __exit__(self, *_) -> None:
-        settled()  # an interrupt that came again would break off the end of Ray's processes
         ray.shutdown()
 
     def _slots_of(self, node: dict[str, float]) -> int:
-        return int(min(node.get(kind.upper(), 0) / amount for kind, amount in self.per_trial.items()) + 1e-6)
+        return int(min(node.get(kind, 0) / amount for kind, amount in self.per_trial.items()) + 1e-6)
 
 
-def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any) -> Optional[BaseException]:
-    """Run them all, as many at a time as fit, in their order; what becomes of each stands in its own files.
+def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any, progress: Progress) -> None:
+    """Run all trials in their order, as many at a time as fit, and note how each ended.
 
-    Returns:
-        None when all have ended; KeyboardInterrupt or Terminated after that signal, RunFailed if the disk is full or
-        Tune itself fails, with what was running stopped.
+    Raises:
+        KeyboardInterrupt, Terminated: after that signal, with the running trials stopped.
+        RunFailed: if the disk is full, likewise.
     """
-    state = ledger.folder / RAY
-    shutil.rmtree(state, ignore_errors=True)
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the ledger
-    ray_worker.print_to_stdstream = lambda *_, **__: None  # as is what became of a worker, coloured, into files too
-    for module in (trial_module, notes, memory):
-        ray.cloudpickle.register_pickle_by_value(module)  # other machines need not have our scripts on their path
-    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(memory.Memory)
-    known = actor.options(name=memory.name_of(ledger.start)).remote()  # while this is held
-    signals: list[type[BaseException]] = []
-    failure: Optional[RunFailed] = None
-    ended: list[str] = []
-    signal.signal(signal.SIGTERM, lambda *_: (signals.append(Terminated), os.kill(os.getpid(), signal.SIGINT)))
+    ray.cloudpickle.register_pickle_by_value(trial)  # other machines need not have this package on their path
+    per_trial = {"num_cpus": machines.per_trial["CPU"], "num_gpus": machines.per_trial.get("GPU", 0)}
+    task = ray.remote(max_retries=_LOSSES, **per_trial)(trial.run_job)
+    waiting, running = deque(trials), {}
+    signals: list[int] = []
+
+    def interrupt(number: int, _) -> None:  # Ray's own waiting ends at a SIGINT alone
+        signals.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
     try:
-        tuner = tune.Tuner(
-            tune.with_resources(trial_module.JobTrial, machines.per_trial),
-            param_space={"trial": tune.grid_search(_points(trials, ledger, machines, options))},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.trials_at_a_time),
-            run_config=tune.RunConfig(
-                name=RAY,
-                storage_path=str(ledger.folder.resolve()),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=_LOSSES),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the job writes its own
-                stop=trial_module.StopWhenFull(),
-            ),
-        )
-        # Tune catches the first SIGINT, stops its trials and returns. Its results are in the order of the points.
-        for trial, result in zip(trials, tuner.fit()):
-            if flaw := (result.metrics or {}).get(trial_module.NO_ROOM):
-                failure = no_room(ledger.folder, flaw)
-            if result.error:
-                last_lines = str(result.error).strip().splitlines()[-5:]
-                ledger.give_up(trial.name, "its worker was lost too often", last_lines)
-            if result.error or (result.metrics or {}).get(tune.result.DONE):
-                ended.append(trial.name)
+        while waiting or running:
+            while waiting and len(running) < progress.at_a_time:
+                name = waiting[0].name
+                running[task.remote(_job_of(waiting.popleft(), ledger, machines, options))] = name
+                progress.started(name)
+            [done], _ = ray.wait(list(running))
+            name, outcome = running.pop(done), _outcome_of(done)
+            if outcome["state"] == "no_room":
+                raise no_room(ledger.folder, outcome["reason"])
+            progress.ended(name, outcome)
     except KeyboardInterrupt:
-        settled()
-    except Exception as error:  # of Tune's, in many lines: it has not written its own state, most likely
-        flaw = notes.disk_is_full(ledger.folder)
-        failure = no_room(ledger.folder, flaw) if flaw else RunFailed(f"Ray Tune: {one_line(error)}")
-    del known
-    shutil.rmtree(state, ignore_errors=True)
-    if failure:
-        return failure
-    until = time.time() + _SECONDS_TO_SHOW
-    while any(ledger.state_now(name) not in ("finished", "failed") for name in ended) and time.time() < until:
-        time.sleep(0.5)
-    return None if len(ended) == len(trials) and not signals else (signals or [KeyboardInterrupt])[0]()
+        raise Terminated() if signals else KeyboardInterrupt() from None
+    finally:
+        for reference in running:
+            ray.cancel(reference)  # raises KeyboardInterrupt in the task, which stops its job
+        if running:
+            ray.wait(list(running), num_returns=len(running), timeout=_SECONDS_TO_STOP)
+            with contextlib.suppress(OSError, UsageError):  # of a full disk
+                ledger.read()
+                ledger.write()
 
 
-def _points(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any) -> list[dict[str, Any]]:
-    """What each trial is given."""
+def _outcome_of(reference: ray.ObjectRef) -> dict[str, Any]:
+    try:
+        return ray.get(reference)
+    except RayError as error:
+        memory = isinstance(error, OutOfMemoryError)
+        reason = "Ray ended it too often, as memory ran out" if memory else "its worker was lost too often"
+        first_line = [one_line(line) for line in str(error).strip().splitlines()[:1]]
+        return {"state": "failed", "reason": reason, "last_lines": first_line, "failures": 1, "seconds": 0.0}
+
+
+def _job_of(of: Trial, ledger: Ledger, machines: Machines, options: Any) -> trial.Job:
     environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
-    if "gpu" not in machines.per_trial:
-        environment["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves those of a worker without GPUs as they are
-    return [
-        {
-            "start": ledger.start,
-            "command": trial.command(ledger.folder),
-            "folder": str(trial.folder(ledger.folder)),
-            "log": str(ledger.folder / LOGS / f"{trial.name}.log"),
-            "note": str(ledger.note_path(trial.name)),
-            "directory": str(Path.cwd()),
-            "environment": environment,
-            "max_failures": options.max_failures,
-            "time_limit": options.trial_time_limit,
-        }
-        for trial in trials
-    ]
+    if "GPU" not in machines.per_trial:
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves the variable of a worker without GPUs as it is
+    return trial.Job(
+        command=of.command(ledger.folder),
+        folder=of.folder(ledger.folder),
+        log=ledger.folder / LOGS / f"{of.name}.log",
+        directory=Path.cwd(),
+        environment=environment,
+        max_failures=options.max_failures,
+        time_limit=options.trial_time_limit,
+    )

@@ -7,22 +7,27 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from ..adaptation.counts import count_parameters
 from ..arguments.flags import Arguments
-from ..arguments.parsing import check_owned, parse_arguments
+from ..arguments.method_settings import check_owned
+from ..arguments.parsing import parse_arguments
+from ..backbone.arguments import ModelArguments
 from ..backbone.embedded import embedded_model
 from ..backbone.known_models import model_config
+from ..backbone.loading import load_tokenizer
 from ..backbone.parts import skeleton
 from ..config import AdapterConfig
+from ..data.sources import check_place
 from ..data.tasks import TASKS
 from ..errors import UsageError, one_line
-from ..runs.same_run import effective_arguments, fit_rates_to_model, resolved_arguments
+from ..runs.same_run import effective_arguments, resolved_arguments, used_roles
 from . import TRIALS
 from .grid import MODES, grid_of
 
@@ -51,6 +56,9 @@ _NOT_FOR_TRIALS = {
     "target_params": "a sweep takes --ranks",
     "if_adapter_like": "a sweep takes --modes",
 }
+# Flags that name what a trial loads.
+_SOURCES = "model_name_or_path config_name tokenizer_name model_revision task_name glue_path dataset_name".split()
+_SOURCES += "dataset_config_name train_file validation_file test_file".split()
 _PLACEMENT = "adapter_placement"  # a flag of the main job that decides which others belong to a trial
 
 
@@ -110,6 +118,12 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
             raise UsageError(f"--{name} belongs to none of this sweep's methods; leave it out")
     passed = _with_defaults(passed, grid)
     skeletons: dict[int, PreTrainedModel] = {}  # one for each number of labels
+    model_configs: list[PretrainedConfig] = []  # at most one, as all trials have the same model
+
+    def config_of(model: ModelArguments) -> PretrainedConfig:
+        model_configs[:] = model_configs or [model_config(model, num_labels=2)]
+        return model_configs[0]
+
     trials: dict[str, Trial] = {}
     flaws: dict[AdapterConfig, UsageError] = {}  # of those that no trial of theirs gets over
     for config, settings in configs.items():
@@ -119,7 +133,7 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
             point = settings | {"task_name": task, "learning_rate": rate, "seed": seed}
             words = [*own, *(str(word) for name, v in point.items() if v is not None for word in (f"--{name}", v))]
             try:
-                arguments = parse_arguments(words)
+                arguments = parse_arguments(words, config_of)
             except UsageError as error:
                 flaw = flaw or error
                 continue
@@ -134,6 +148,27 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
             raise flaw  # a method's flag is wrong, rather than one of the formats unfit for it
         print(f"skipped: {one_line(f'{config.describe()}: {flaw}')}", file=sys.stderr)
     return sorted(trials.values(), key=lambda trial: -trial.cost)
+
+
+def check_reachable(trials: Iterable[Trial]) -> None:
+    """Ask for the models and the data sets of the trials, without loading weights or examples, until one can start.
+
+    One trial that can start is enough: any other fails by itself later. If none can, the sweep does not begin.
+
+    Raises:
+        UsageError: with the error of the first trial, if no trial can start.
+    """
+    flaw = None
+    for trial in {tuple(str(t.resolved.get(name)) for name in _SOURCES): t for t in trials}.values():
+        try:
+            arguments = parse_arguments(list(trial.words))  # asks for the model's configuration
+            load_tokenizer(arguments.model, arguments.model_config)
+            check_place(arguments.data, used_roles(arguments.training))
+            return
+        except UsageError as error:
+            flaw = flaw or error
+    if flaw:
+        raise UsageError(f"no trial could start: {flaw}")
 
 
 def cores() -> int:
@@ -178,7 +213,6 @@ def _with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> di
 
 
 def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrainedModel]) -> Trial:
-    fit_rates_to_model(arguments, _skeleton_of(arguments, skeletons).config)
     resolved = resolved_arguments(arguments)
     data, config, training = arguments.data, arguments.adapter, arguments.training
     task = data.task_name or Path(data.dataset_name or data.train_file).stem

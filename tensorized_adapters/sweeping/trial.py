@@ -1,196 +1,153 @@
-"""One trial on Ray Tune: the main job in a process of its own, started again if it fails.
+"""A trial as a Ray task: it runs the main job in a process of its own, and again if the job fails.
 
-Only the standard library, Ray, notes.py and memory.py are imported: this module is sent to other machines by value.
+This module imports the standard library only, because Ray sends it to other machines by value.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-import ray
-from ray import tune
-
-from . import notes
-from .memory import available_bytes, name_of
-
-POLL_SECONDS = 2.0
 LAST_LINES = 15
-_HEADER = "== "  # of each start, in the log
-# A killed sweep's trial, or that of a lost machine, may hold its folder for a moment longer.
-WAIT_FOR_FOLDER_SECONDS = 60.0
+_HEADER = "== "  # starts the line that the log holds for each start of the job
+_SECONDS_TO_STOP = 10.0  # that a stopped job has to write its record
+# A job whose sweep was killed, or whose machine was lost, may hold its folder for a moment longer.
+_SECONDS_FOR_FOLDER = 60.0
+_NO_ROOM_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM_WORDS = (*map(os.strerror, _NO_ROOM_ERRORS), "a checkpoint cannot be written")
+_ROOM_BYTES = 2**20
+_FOREVER = 1e9
 
-# The key under which a step's result says that the sweep's disk is full, and how that shows.
-NO_ROOM = "no_room"
-_NO_ROOM_WORDS = (*map(os.strerror, notes.NO_ROOM_ERRORS), "a checkpoint cannot be written")
-
-# The process asks to be killed with its parent, makes sure that it was not too late for that, and becomes the job.
+# The process asks the system to kill it together with its parent, checks that the parent still lives, and becomes the
+# job. Ray's worker dies with the sweep, so a killed sweep leaves no job behind.
 _LAUNCHER = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 if os.getppid() != int(sys.argv[1]):
-    sys.exit("the sweep is gone")
+    sys.exit("the sweep has ended")
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
-class JobTrial(tune.Trainable):
-    """Ray Tune's view of a trial: each step is a look at the job. What becomes of it stands in the trial's note.
+@dataclass
+class Job:
+    """What a task needs to know of its trial.
 
-    ``config["trial"]`` holds start (the sweep's, which its notes name), command (words for the interpreter), folder,
-    log, note, directory (the working one), environment (variables on top of the worker's), max_failures and time_limit
-    (seconds of one start, or None). A full disk is no failure of the trial: its steps say so, and go on once there is
-    room.
+    Attributes:
+        command: words for the interpreter.
+        folder: the trial's, which holds run.json.
+        log: the file that takes what the job prints.
+        directory: where the job runs.
+        environment: variables that are added to those of Ray's worker.
+        max_failures: further starts of a job that fails.
+        time_limit: seconds of one start, or None.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
-        self.trial = config["trial"]
-        self.folder, self.log = Path(self.trial["folder"]), Path(self.trial["log"])
-        self.job: Optional[subprocess.Popen] = None
-        self.failures = 0  # in this start of the sweep
-        self.note = notes.read_note(Path(self.trial["note"])) | {"start": self.trial["start"]}
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """The next trial in the same worker process, which spares the start of another."""
-        self.cleanup()
-        self.setup(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        try:
-            return self._step()
-        except OSError as error:
-            if error.errno not in notes.NO_ROOM_ERRORS:
-                raise
-            return {tune.result.DONE: False, NO_ROOM: error.strerror}
-
-    def _step(self) -> dict[str, Any]:
-        if self.job is None:
-            if self._finished():  # before this worker was lost, or its sweep
-                return self._note("finished")
-            if why := self._why_wait():
-                if self.note["reason"] != why:
-                    self._note("waiting", why)
-                time.sleep(POLL_SECONDS)
-                return {tune.result.DONE: False}
-            self._start()
-        code = self._ending()
-        self._tell_memory()
-        if code is None:
-            return {tune.result.DONE: False}
-        self._left()
-        self.note["seconds"] = round(self.note["seconds"] + time.time() - self.began, 3)
-        if code == 0 and self._finished():
-            return self._note("finished")
-        if full := notes.disk_is_full(self.log.parent) or _told_to_be_full(self.log):
-            return {tune.result.DONE: False, NO_ROOM: full}
-        self.failures += 1
-        self.note["failures"] += 1
-        if self.failures <= self.trial["max_failures"]:
-            return self._note("running")
-        ran_out = code == -signal.SIGKILL and _out_of_memory_kills() > self.kills_before
-        return self._note("failed", _ending_of(code, ran_out), _last_lines(self.log))
-
-    def cleanup(self) -> None:
-        """The sweep is being stopped: let the job write its record, but not for long."""
-        if self.job is not None:
-            self.job.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.job.wait(10)
-            self._kill()
-            self._left()
-            self.note["seconds"] = round(self.note["seconds"] + time.time() - self.began, 3)
-            with contextlib.suppress(OSError):  # of a full disk
-                notes.write_note(Path(self.trial["note"]), self.note)
-
-    def _ending(self) -> int | str | None:
-        """The job's exit code, or why it was killed, or None if it goes on: after a look of some seconds."""
-        limit = self.trial["time_limit"]
-        left = POLL_SECONDS if limit is None else self.began + limit - time.time()
-        try:
-            return self.job.wait(max(0.0, min(POLL_SECONDS, left)))
-        except subprocess.TimeoutExpired:
-            if left > POLL_SECONDS or limit is None:
-                return None
-        self._kill()
-        return f"killed: a start of it took longer than --trial_time_limit {limit:g}s"
-
-    def _kill(self) -> None:
-        """Also what it started, and also if it is stopped."""
-        with contextlib.suppress(ProcessLookupError):  # nothing is left of its group
-            os.killpg(self.job.pid, signal.SIGKILL)
-        self.job.wait()
-
-    def _start(self) -> None:
-        self._note("running")
-        _wait_until_free(self.folder)
-        self.former = self._record().get("started")
-        with open(self.log, "ab") as log:
-            log.write(f"{_HEADER}{time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {self.failures + 1}\n".encode())
-            log.flush()
-            self.began, self.kills_before = time.time(), _out_of_memory_kills()
-            self.job = subprocess.Popen(
-                [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *self.trial["command"]],
-                cwd=self.trial["directory"],
-                env=os.environ | self.trial["environment"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the sweep, which stops its trials itself
-            )
-
-    def _finished(self) -> bool:
-        return self._record().get("status") == "finished"
-
-    def _record(self) -> dict[str, Any]:
-        """What the run has written so far, if anything."""
-        path = self.folder / "run.json"
-        with contextlib.suppress(OSError, ValueError):
-            record = json.loads(path.read_text()) if path.is_file() else {}  # a pipe never ends
-            return record if isinstance(record, dict) else {}
-        return {}
-
-    def _why_wait(self) -> str:
-        return self._of_memory("why_wait", *_place(), available_bytes())
-
-    def _tell_memory(self) -> None:
-        record = self._record()
-        self._of_memory("tell", *_place(), record if record.get("started") != self.former else {})
-
-    def _left(self) -> None:
-        self.job = None
-        self._of_memory("left")
-
-    def _of_memory(self, ask: str, *what: Any) -> Any:
-        actor = ray.get_actor(name_of(self.trial["start"]))
-        return ray.get(getattr(actor, ask).remote(self.trial["folder"], *what))
-
-    def _note(self, state: str, reason: str = "", last_lines: Sequence[str] = ()) -> dict[str, Any]:
-        """Write the note; what a step returns then."""
-        self.note |= {"state": state, "reason": reason, "last_lines": list(last_lines)}
-        notes.write_note(Path(self.trial["note"]), self.note)
-        return {tune.result.DONE: state != "running"}
+    command: list[str]
+    folder: Path
+    log: Path
+    directory: Path
+    environment: dict[str, str]
+    max_failures: int
+    time_limit: Optional[float]
 
 
-def _place() -> tuple[str, Optional[str]]:
-    """This machine's name, and the GPU that Ray has given to this worker."""
-    gpus = ray.get_gpu_ids()
-    return socket.gethostname(), str(gpus[0]) if gpus else None
+def run_job(job: Job) -> dict[str, Any]:
+    """Run the job until it has finished or has failed too often. A cancelled task stops it, raising KeyboardInterrupt.
+
+    Returns:
+        ``state`` (finished, failed or no_room), ``reason`` and ``last_lines`` of a failure, the number of
+        ``failures``, and the ``seconds`` of all starts. A full disk is no failure of the trial.
+    """
+    outcome = {"state": "finished", "reason": "", "last_lines": [], "failures": 0, "seconds": 0.0}
+    try:
+        while not _has_finished(job.folder):
+            began, kills = time.time(), _out_of_memory_kills()
+            code = _run_once(job, outcome["failures"] + 1)
+            outcome["seconds"] += time.time() - began
+            if code == 0 and _has_finished(job.folder):
+                break
+            last_lines = _last_lines(job.log)
+            if full := disk_is_full(job.log.parent) or _no_room_in(last_lines):
+                return outcome | {"state": "no_room", "reason": full}
+            outcome["failures"] += 1
+            if outcome["failures"] > job.max_failures:
+                ran_out = code == -signal.SIGKILL and _out_of_memory_kills() > kills
+                reason = "killed by the system, as memory ran out" if ran_out else _reason_of(code, job)
+                return outcome | {"state": "failed", "reason": reason, "last_lines": last_lines}
+    except OSError as error:
+        if error.errno not in _NO_ROOM_ERRORS:
+            raise
+        return outcome | {"state": "no_room", "reason": error.strerror}
+    return outcome
 
 
-def _wait_until_free(folder: Path) -> None:
-    """Until no run holds the folder's lock; after a while the job itself is left to refuse it."""
-    until = time.time() + WAIT_FOR_FOLDER_SECONDS
+def disk_is_full(folder: Path) -> Optional[str]:
+    """The system's message if the folder has no room for a small file, or None."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror if error.errno in _NO_ROOM_ERRORS else None
+    return None
+
+
+def _run_once(job: Job, number: int) -> Optional[int]:
+    """The exit code of one start of the job; None if it took longer than its time limit."""
+    _wait_until_unlocked(job.folder)
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with open(job.log, "ab") as log:
+        log.write(f"{_HEADER}{time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {number}\n".encode())
+        log.flush()
+        process = subprocess.Popen(
+            [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *job.command],
+            cwd=job.directory,
+            env=os.environ | job.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches the sweep alone, which stops its jobs
+        )
+    try:
+        # With a timeout Python looks for signals while it waits, so that the task can be cancelled.
+        return process.wait(timeout=job.time_limit or _FOREVER)
+    except subprocess.TimeoutExpired:
+        return None
+    except KeyboardInterrupt:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_SECONDS_TO_STOP)
+        raise
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # nothing of its group is left
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _has_finished(folder: Path) -> bool:
+    """Whether run.json says so."""
+    path = folder / "run.json"
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return path.is_file() and json.loads(path.read_bytes()).get("status") == "finished"
+    return False
+
+
+def _wait_until_unlocked(folder: Path) -> None:
+    """Wait until no run holds the folder's lock. After a while the job itself refuses a folder that is in use."""
+    until = time.time() + _SECONDS_FOR_FOLDER
     while folder.is_dir() and time.time() < until:
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -202,41 +159,25 @@ def _wait_until_free(folder: Path) -> None:
             os.close(handle)
 
 
-class StopWhenFull(tune.Stopper):
-    """Stops all trials as soon as one of them finds no room."""
-
-    def __init__(self) -> None:
-        self.full = False
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        self.full |= NO_ROOM in result
-        return False
-
-    def stop_all(self) -> bool:
-        return self.full
+def _reason_of(code: Optional[int], job: Job) -> str:
+    if code is None:
+        return f"killed: a start of it took longer than --trial_time_limit {job.time_limit:g}s"
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return {0: "ended without a finished record", 2: "refused its input (exit code 2)"}.get(code, f"exit code {code}")
 
 
-def _told_to_be_full(log: Path) -> Optional[str]:
-    """The job's last line, if it says that there was no room for something larger."""
-    last = "".join(_last_lines(log)[-1:])
+def _no_room_in(last_lines: list[str]) -> Optional[str]:
+    """The job's last line, if it says that there was no room for a file that is larger than ours."""
+    last = "".join(last_lines[-1:])
     return last if last.startswith("failed: ") and any(words in last for words in _NO_ROOM_WORDS) else None
 
 
 def _out_of_memory_kills() -> int:
-    """How many processes the system of this machine has killed because memory ran out, also within a control group."""
+    """How many processes the system of this machine has killed because memory ran out, also in control groups."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         return int(dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())["oom_kill"])
     return 0
-
-
-def _ending_of(code: int | str, ran_out: bool) -> str:
-    if isinstance(code, str):
-        return code
-    if ran_out:
-        return "killed by the system, as memory ran out"
-    if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return {0: "ended without a finished record", 2: "refused its input (exit code 2)"}.get(code, f"exit code {code}")
 
 
 def _last_lines(log: Path) -> list[str]:

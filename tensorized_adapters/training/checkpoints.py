@@ -1,9 +1,8 @@
-"""The Trainer's checkpoint folders: marked, then sealed when whole, checked before use, rotated without touching
-foreign files.
+"""The Trainer's checkpoint folders: how they are written, verified, copied and removed.
 
-Ours is what carries our seal (the manifest), or the mark that stands in its stead while a checkpoint is written or
-removed. One that cannot be read is nobody's to judge: only what was read and found wanting is passed over, and passing
-over removes nothing.
+A complete checkpoint has a manifest with the sha256 of each file. While one is written or removed, it has an empty
+marker file instead. A folder with either is ours; foreign files in it are never removed. An unreadable checkpoint is
+an error, since it may be readable later. An incomplete one is skipped, never deleted.
 """
 
 import contextlib
@@ -20,59 +19,57 @@ from typing import Any, Optional
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import UsageError
-from ..runtime.files import open_regular, sha256_of, write_json
+from ..runtime.files import open_regular, read_json, sha256_of, write_json
 from ..saving import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
 
 ADAPTER_FOLDER = "adapter"
 MANIFEST_FILE = "manifest.json"
-INCOMPLETE_FILE = "manifest.incomplete"  # empty: while a checkpoint is being written or removed
-ARGUMENTS_FILE = "arguments.json"  # under which it was trained
+INCOMPLETE_FILE = "manifest.incomplete"  # the marker
+ARGUMENTS_FILE = "arguments.json"  # the arguments of the run
 STEP_LOSSES_FILE = "step_losses.json"
-GRADIENT_NORMS_FILE = "gradient_norms.json"  # of every step
-SECONDS_FILE = "training_seconds.json"  # of all starts until it was saved
-SEARCH_STATE_FILE = "difference_search.safetensors"  # of diff pruning, until it has pruned
+GRADIENT_NORMS_FILE = "gradient_norms.json"  # one for each step
+SECONDS_FILE = "training_seconds.json"  # the sum over all starts
+SEARCH_STATE_FILE = "difference_search.safetensors"  # diff pruning writes it until it has pruned
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
-_ESSENTIAL = {"optimizer.pt", "scheduler.pt", "trainer_state.json", STEP_LOSSES_FILE}
-_RANDOM = re.compile(r"rng_state(_\d+)?\.pth")  # of the only process, or of each one
-_OURS = (
-    _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", SEARCH_STATE_FILE, ARGUMENTS_FILE, GRADIENT_NORMS_FILE, SECONDS_FILE}
-)
-_OURS |= {MANIFEST_FILE, INCOMPLETE_FILE}
+_ESSENTIAL = {"optimizer.pt", "scheduler.pt", "trainer_state.json"}
+_ESSENTIAL |= {STEP_LOSSES_FILE, GRADIENT_NORMS_FILE, ARGUMENTS_FILE, SECONDS_FILE}
+_RANDOM = re.compile(r"rng_state(_\d+)?\.pth")  # with a number if there are several processes
+_OURS = _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", SEARCH_STATE_FILE, MANIFEST_FILE, INCOMPLETE_FILE}
 _IN_ADAPTER_FOLDER = {f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES}
-_ASIDE = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """Checkpoint folders, the one of the latest step first; links are not followed."""
+    """Checkpoint folders, latest step first; links are not followed."""
     found = [(int(m[1]), p) for p in folder.iterdir() if (m := CHECKPOINT_NAME.fullmatch(p.name))]
     return [path for _, path in sorted(found, reverse=True) if path.is_dir() and not path.is_symlink()]
 
 
 def checkpoint_at(folder: Path, step: int) -> Path:
-    """Where the Trainer saves the checkpoint of a step."""
+    """The folder in which the Trainer saves the checkpoint of a step."""
     return folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
 
 def begin_checkpoint(path: Path) -> None:
-    """Make a checkpoint's folder and mark it as ours and not whole.
+    """Make the folder of a checkpoint, with the marker in it.
 
-    One of ours that stands there is removed; anything else that is in the way is moved aside with a line.
+    An earlier checkpoint of ours at this path is removed. Anything else is renamed, and a line says so.
     """
     if not path.is_symlink():
         clear_checkpoint(path)
     if path.is_symlink() or path.is_file() or _unsealed(path):
         number = itertools.count()
-        while os.path.lexists(aside := path.with_name(f"{path.name}.moved-{next(number)}")):
+        while os.path.lexists(moved := path.with_name(f"{path.name}.moved-{next(number)}")):
             pass
-        path.rename(aside)
-        print(f"note: {path} carries no seal of this program; moved to {aside.name}", file=sys.stderr)
+        path.rename(moved)
+        print(f"note: {path} has no manifest of this program; moved to {moved.name}", file=sys.stderr)
     path.mkdir(parents=True, exist_ok=True)
     (path / INCOMPLETE_FILE).touch()
 
 
 def seal_checkpoint(path: Path) -> None:
-    """Write the manifest that makes a checkpoint whole: the sha256 of each of its files, last of all."""
+    """Write the manifest, the sha256 of each file, last of all: it makes the checkpoint complete."""
     (path / MANIFEST_FILE).unlink(missing_ok=True)
     files = sorted(p for p in path.rglob("*") if p.is_file() and not is_aside(p, _OURS) and p.name != INCOMPLETE_FILE)
     for file in files:
@@ -83,10 +80,10 @@ def seal_checkpoint(path: Path) -> None:
 
 
 def flaw_of_checkpoint(path: Path) -> Optional[str]:
-    """Why a checkpoint must not be resumed from, or None if it is whole.
+    """Why a checkpoint must not be resumed from, or None if it is complete and unaltered.
 
     Raises:
-        UsageError: if a file of it is there and cannot be read: that may pass, and tells nothing of the checkpoint.
+        UsageError: if a file exists and cannot be read. It may be readable later, so the checkpoint is not skipped.
     """
     try:
         with open_regular(path / MANIFEST_FILE) as file:
@@ -98,7 +95,7 @@ def flaw_of_checkpoint(path: Path) -> Optional[str]:
         return f"{Path(error.filename).name} is missing"
     except OSError as error:
         raise UsageError(f"{error.filename or path} cannot be read ({error.strerror}); nothing was changed") from None
-    except (ValueError, AttributeError, TypeError, RecursionError):
+    except ValueError:
         return "its manifest cannot be read"
     essential = _ESSENTIAL | {f"{ADAPTER_FOLDER}/{name}" for name in (CONFIG_FILE, WEIGHTS_FILE)}
     if "rng_state_0.pth" not in manifest:
@@ -107,27 +104,16 @@ def flaw_of_checkpoint(path: Path) -> Optional[str]:
     return f"{min(lacking)} is not in its manifest" if lacking else None
 
 
-def arguments_of(path: Path) -> Optional[dict[str, Any]]:
-    """The arguments under which a whole checkpoint was trained; None in those of earlier versions, which kept none."""
-    try:
-        with open_regular(path / ARGUMENTS_FILE) as file:
-            arguments = json.load(file)
-    except FileNotFoundError:
-        return None
-    except (ValueError, RecursionError):
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise UsageError(f"{path / ARGUMENTS_FILE} does not hold arguments; move {path} away")
-    return arguments
+def arguments_of(path: Path) -> dict[str, Any]:
+    """The arguments under which a checkpoint was trained; raises UsageError if they cannot be read."""
+    return read_json(path / ARGUMENTS_FILE)
 
 
-def newest_whole_checkpoint(
-    folder: Path, suits: Callable[[Optional[dict[str, Any]]], bool]
-) -> tuple[Optional[Path], list[str]]:
-    """The newest checkpoint that is whole and ``suits``, by its arguments, or None; and a line about each newer one.
+def newest_whole_checkpoint(folder: Path, suits: Callable[[dict[str, Any]], bool]) -> tuple[Optional[Path], list[str]]:
+    """The newest complete checkpoint whose arguments ``suits`` accepts, or None, and a line for each that is skipped.
 
     Raises:
-        UsageError: if one cannot be read.
+        UsageError: if a checkpoint cannot be read.
     """
     notes = []
     for path in checkpoints_in(folder):
@@ -137,19 +123,19 @@ def newest_whole_checkpoint(
         if flaw is None and suits(arguments_of(path)):
             return path, notes
         reason = f"is not whole ({flaw})" if flaw else "was trained under other arguments"
-        notes.append(f"{path} {reason} and is passed over")
+        notes.append(f"{path} {reason} and is skipped")
     return None, notes
 
 
 def remove_remains(folder: Path) -> None:
-    """Clear what a kill left of checkpoints that were being written or removed."""
+    """Remove checkpoints that were being written or removed when a run was killed."""
     for path in checkpoints_in(folder):
         if not (path / MANIFEST_FILE).exists():
             clear_checkpoint(path)
 
 
 def rotate_checkpoints(folder: Path, limit: Optional[int], best: Optional[str]) -> None:
-    """Remove the oldest sealed checkpoints until ``limit`` are left; the latest and the ``best`` one always stay."""
+    """Remove the oldest complete checkpoints until ``limit`` are left. The latest and the ``best`` one always stay."""
     sealed = [path for path in checkpoints_in(folder) if (path / MANIFEST_FILE).is_file()]
     if not limit or not sealed:
         return
@@ -161,7 +147,7 @@ def rotate_checkpoints(folder: Path, limit: Optional[int], best: Optional[str]) 
 
 
 def copy_checkpoint(path: Path, to: Path) -> None:
-    """Copy a whole checkpoint's files."""
+    """Copy our files of a complete checkpoint."""
     begin_checkpoint(to)
     (to / ADAPTER_FOLDER).mkdir()
     for name in sorted(_ours_in(path) - ADAPTER_FILES - {MANIFEST_FILE, INCOMPLETE_FILE} | _IN_ADAPTER_FOLDER):
@@ -171,9 +157,10 @@ def copy_checkpoint(path: Path, to: Path) -> None:
 
 
 def clear_checkpoint(folder: Path) -> None:
-    """Remove our files from a checkpoint of ours, and its folder if that leaves it empty; another's stays as it is.
+    """Remove our files from a checkpoint of ours, and its folder if it is empty then. Other folders are not touched.
 
-    The mark replaces the seal first and goes last, so that what a kill leaves on the way is not whole, and still ours.
+    The marker replaces the manifest first and is removed last: if the process is killed in between, the rest is
+    incomplete and still ours.
     """
     if _is_ours(folder):
         if (folder / MANIFEST_FILE).is_file():
@@ -181,17 +168,17 @@ def clear_checkpoint(folder: Path) -> None:
         clear_folder(folder / ADAPTER_FOLDER, ADAPTER_FILES)
         clear_folder(folder, _ours_in(folder) - {INCOMPLETE_FILE})
         (folder / INCOMPLETE_FILE).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not there, or not empty
+    with contextlib.suppress(OSError):  # missing, or not empty
         folder.rmdir()
 
 
 def random_states_in(folder: Path) -> list[Path]:
-    """The files of random states of a checkpoint: one, or one for each process."""
+    """The files with random states: one, or one for each process."""
     return [path for path in folder.glob("rng_state*.pth") if _RANDOM.fullmatch(path.name)]
 
 
 def _ours_in(folder: Path) -> set[str]:
-    """The names that files of ours may have in a checkpoint's folder."""
+    """The names that our files may have in a checkpoint's folder."""
     return _OURS | {path.name for path in random_states_in(folder)}
 
 
@@ -200,14 +187,14 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _unsealed(folder: Path) -> bool:
-    """Whether files of our names are there, but neither our seal nor our mark: they may be anybody's."""
+    """Whether there are files of our names without a manifest or marker. They may be somebody else's."""
     return not _is_ours(folder) and any(
         os.path.lexists(folder / name) for name in _ours_in(folder) | _IN_ADAPTER_FOLDER
     )
 
 
 def clear_folder(folder: Path, ours: set[str]) -> None:
-    """Remove files of our names from a folder, and the folder itself if that leaves it empty; no links followed."""
+    """Remove files of our names from a folder, and the folder if it is empty then. Links are not followed."""
     if not folder.is_dir() or folder.is_symlink():
         return
     for file in list(folder.iterdir()):
@@ -218,6 +205,6 @@ def clear_folder(folder: Path, ours: set[str]) -> None:
 
 
 def is_aside(path: Path, ours: set[str]) -> bool:
-    """Whether this is a file of ours that was being written (files.write_aside) when its process died."""
-    match = _ASIDE.fullmatch(path.name)
+    """Whether this is a temporary file of ours (files.write_aside), left by a killed process."""
+    match = _TEMPORARY.fullmatch(path.name)
     return bool(match) and match[1] in ours and path.is_file() and not path.is_symlink()

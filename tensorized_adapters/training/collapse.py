@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Optional
 
 import numpy as np
+from scipy.special import entr
 from transformers import TrainerCallback
 
 from .losses import StepLosses
@@ -24,16 +25,20 @@ def loss_of_best_constant(
 ) -> float:
     """The least mean loss of a prediction that is the same for every example.
 
-    Of classes that is the cross-entropy of the label frequencies, of scores the squared error of their mean.
+    Of classes that is the cross-entropy of the label frequencies, of scores the squared error of their mean,
+    and for several labels a text the mean binary cross-entropy of each label's frequency.
 
     Args:
-        labels: class ids or scores of the training set.
+        labels: class ids or scores of the training set, or 0 and 1 for each label.
         classes: their number; None for scores.
         smoothing: ``--label_smoothing_factor``, under which a label is partly every class.
         weights: of the classes, with ``--class_weights``; all the same if not given.
     """
     if classes is None:
         return float(np.var(labels))
+    if np.ndim(labels) == 2:
+        shares = np.mean(labels, axis=0)
+        return float(np.mean(entr(shares) + entr(1 - shares)))
     counts, weights = Counter(labels), weights or [1.0] * classes
     weight = sum(weights[i] * counts[i] for i in range(classes)) / len(labels)  # of an example, on average
     shares = [(1 - smoothing) * counts[i] / len(labels) + smoothing / classes for i in range(classes)]

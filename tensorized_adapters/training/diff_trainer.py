@@ -13,7 +13,6 @@ from ..adaptation.parameters import adaptation_of, groups_at
 from ..config import AdapterConfig
 from ..methods.sparse_difference import SparseDifference
 from ..runtime.files import write_aside
-from .checkpoint_checks import read_search_state
 from .checkpoints import SEARCH_STATE_FILE
 from .trainer import AdapterTrainer
 
@@ -24,12 +23,6 @@ class DiffPruningTrainer(AdapterTrainer):
     The first ``1 - diff_final_fraction`` of the steps search, with the L0 penalty in the gradient (the reported loss
     is the task's alone); then the difference is pruned to its budget and the other steps train what was kept.
     """
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        # What a checkpoint's search has to look like; a saved adapter that trains further has none.
-        state = self.difference.search_state() if self.difference.searching else {}
-        self._search_state = {name: torch.empty_like(p, device="meta") for name, p in state.items()}
 
     @property
     def difference(self) -> SparseDifference:
@@ -108,6 +101,6 @@ class DiffPruningTrainer(AdapterTrainer):
         path = Path(resume_from_checkpoint) / SEARCH_STATE_FILE
         if path.is_file():
             device = next(self.model.parameters()).device
-            state = read_search_state(path, self._search_state)
+            state = safetensors.torch.load_file(path)
             self.difference.search_from({name: tensor.to(device) for name, tensor in state.items()})
         self.optimizer = None  # was built for a search from zero

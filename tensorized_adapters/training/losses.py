@@ -3,11 +3,12 @@
 import math
 
 import torch
+from accelerate.utils import reduce
 from torch import Tensor
 from transformers import TrainerCallback
 
 from ..errors import RunFailed
-from ..runtime.distributed import mean_over_processes, told_once
+from ..runtime.distributed import raised_by_all
 
 ADVICE = "try a lower --learning_rate; checkpoints that were saved before are kept"
 
@@ -56,7 +57,7 @@ class StepLosses(TrainerCallback):
             for what, number in (("loss", loss), ("gradient", norms[i] if norms else 0.0)):
                 if not math.isfinite(number):
                     where = f"the {what} is {number} at step {len(self.values) + 1}"
-                    raise told_once(RunFailed(f"{where}; {ADVICE}"))
+                    raise raised_by_all(RunFailed(f"{where}; {ADVICE}"))
             self.values.append(loss)
         self.norms += norms
 
@@ -73,4 +74,4 @@ def _fetched(numbers: list[Tensor], over_processes: bool = False) -> list[float]
     if not numbers:
         return []
     values = torch.stack(numbers)
-    return (mean_over_processes(values) if over_processes else values).tolist()
+    return (reduce(values, reduction="mean") if over_processes else values).tolist()

@@ -1,7 +1,5 @@
-"""What a run says while it goes on: bars on a terminal, plain lines in a log, and the training loss in both."""
+"""The live output of a run: progress bars on a terminal, plain lines in a log, and the training loss in both."""
 
-import json
-import math
 import shutil
 import time
 from pathlib import Path
@@ -10,20 +8,21 @@ import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
-from ..runtime.distributed import is_first
+from ..runtime.distributed import is_main_process
+from ..runtime.files import read_json
 
-# What a bar over a set of examples is about, by the prefix of its metrics' names.
+# The label of a bar over a set of examples, by the prefix of its metrics' names.
 _BARS = {"eval": "evaluating", "train": "measuring on the training set", "predict": "predicting"}
-_FORMAT = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed} gone, {remaining} left, {rate_fmt}]"
+_FORMAT = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed} elapsed, {remaining} left, {rate_fmt}]"
 _NAMES = {"grad_norm": "gradient norm", "learning_rate": "learning rate"}
 _TIMINGS = ("_runtime", "_per_second")
 
 
 class TrainingTime:
-    """Seconds of training over all starts of a run; each checkpoint keeps those that led to it.
+    """Seconds of training in all starts of a run together. Each checkpoint keeps the seconds that led to it.
 
     Attributes:
-        before: the seconds before this start.
+        before: the seconds of earlier starts.
     """
 
     def __init__(self):
@@ -37,16 +36,15 @@ class TrainingTime:
         return round(self.before + time.time() - self._began, 3)
 
     def resume(self, path: Path) -> None:
-        """Take over the seconds of a checkpoint's file; checkpoints of earlier versions have none, and count as 0."""
-        value = json.loads(path.read_text()) if path.is_file() else 0.0
-        self.before = float(value) if isinstance(value, int | float) and math.isfinite(value) and value > 0 else 0.0
+        """Go on counting from the seconds in a checkpoint's file."""
+        self.before = read_json(path, float)
 
 
 class LiveOutput(TrainerCallback):
-    """In the place of the Trainer's own progress bar or printer.
+    """Replaces the Trainer's own progress bar and printer.
 
     Attributes:
-        doing: the prefix of the metrics of what is being evaluated; set by the Trainer.
+        doing: the prefix of the metrics that are being measured; set by the Trainer.
     """
 
     doing = "eval"
@@ -56,7 +54,7 @@ class LiveOutput(TrainerCallback):
         self._evaluation: tqdm | None = None
 
     def on_train_begin(self, args, state, control, model=None, train_dataloader=None, **kwargs) -> None:
-        if args.logging_steps < 1:  # a fraction; rounded down, so that twenty losses are twenty at least
+        if args.logging_steps < 1:  # a fraction of all steps; rounded down, so that 1/20 gives at least 20 losses
             state.logging_steps = max(1, int(state.max_steps * args.logging_steps))
         count = torch.get_num_threads()
         threads = f" ({count} thread{'s' * (count > 1)})" if args.device.type == "cpu" else ""
@@ -67,7 +65,7 @@ class LiveOutput(TrainerCallback):
             f"training {model.name_or_path or model.config.model_type} on {args.device}{threads}: "
             f"{len(train_dataloader.dataset):,} examples, {state.max_steps:,} steps of {batch}{begin}"
         )
-        if not args.disable_tqdm and is_first():
+        if not args.disable_tqdm and is_main_process():
             self._training = _bar("training", state.max_steps, leave=True)
             self._training.update(state.global_step)
 
@@ -81,7 +79,7 @@ class LiveOutput(TrainerCallback):
             self._training = None
 
     def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs) -> None:
-        if self._evaluation is None and not args.disable_tqdm and is_first():
+        if self._evaluation is None and not args.disable_tqdm and is_main_process():
             self._evaluation = _bar(_BARS[self.doing], len(eval_dataloader), leave=False)
         if self._evaluation is not None:
             self._evaluation.update()
@@ -95,27 +93,27 @@ class LiveOutput(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
         if "loss" in logs:
-            place, shown = f"step {state.global_step:,} of {state.max_steps:,}, epoch {logs['epoch']:.2f}", logs
+            when, shown = f"step {state.global_step:,} of {state.max_steps:,}, epoch {logs['epoch']:.2f}", logs
         elif "train_runtime" in logs:
-            place, shown = f"trained for {logs['train_runtime']:.1f} s", {"mean loss": logs["train_loss"]}
+            when, shown = f"trained for {logs['train_runtime']:.1f} s", {"mean loss": logs["train_loss"]}
         else:
-            place = f"evaluation, epoch {logs.get('epoch') or 0:.2f}"
+            when = f"evaluation, epoch {logs.get('epoch') or 0:.2f}"
             shown = {name.removeprefix("eval_"): value for name, value in logs.items() if not name.endswith(_TIMINGS)}
-        values = (f"{_NAMES.get(name, name)} {value:.4g}" for name, value in shown.items() if _is_told(name, value))
-        self.say(f"{place}: {', '.join(values)}")
+        values = (f"{_NAMES.get(name, name)} {value:.4g}" for name, value in shown.items() if _is_shown(name, value))
+        self.say(f"{when}: {', '.join(values)}")
 
     def say(self, line: str) -> None:
-        """Above the bar where there is one; in a log at once, for whoever follows it."""
+        """Print a line: above the bar if there is one, in a log without delay."""
         if self._training is not None:
             self._training.write(line)
         else:
             print(line, flush=True)
 
 
-def _bar(what: str, total: int, leave: bool) -> tqdm:
-    width = None if shutil.get_terminal_size((0, 0)).columns else 80  # a terminal that tells no width would get no bar
-    return tqdm(desc=what, total=total, leave=leave, dynamic_ncols=width is None, ncols=width, bar_format=_FORMAT)
+def _bar(label: str, total: int, leave: bool) -> tqdm:
+    width = None if shutil.get_terminal_size((0, 0)).columns else 80  # without a known width tqdm draws no bar
+    return tqdm(desc=label, total=total, leave=leave, dynamic_ncols=width is None, ncols=width, bar_format=_FORMAT)
 
 
-def _is_told(name: str, value: object) -> bool:
+def _is_shown(name: str, value: object) -> bool:
     return isinstance(value, (int, float)) and name not in ("epoch", "total_flos")

@@ -17,24 +17,14 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..adaptation.parameters import groups_at
 from ..backbone.masks import with_ready_mask
-from ..errors import RunFailed, UsageError
-from ..runtime.distributed import told_once
-from ..runtime.files import write_json
+from ..errors import RunFailed
+from ..runtime.distributed import raised_by_all
+from ..runtime.files import read_json, write_json
 from ..saving.load import load_adapter
 from ..saving.save import save_adapter
 from .batch_shares import Sharing, cut, filled_up
 from .callbacks import SaveAfterEvaluation, WholeCheckpoints
-from .checkpoint_checks import (
-    SCALER_FILE,
-    SCHEDULER_FILE,
-    best_checkpoint,
-    check_optimizer,
-    check_random_state,
-    check_state,
-    read_gradient_norms,
-    read_step_losses,
-    read_trainer_state,
-)
+from .checkpoint_checks import best_checkpoint, read_trainer_state
 from .checkpoints import (
     ADAPTER_FOLDER,
     ARGUMENTS_FILE,
@@ -263,7 +253,7 @@ class AdapterTrainer(Trainer):
     def _check_finite(self, values: np.ndarray | float, what: str) -> None:
         if not np.isfinite(values).all():
             advice = ADVICE if self.args.do_train else "the model or its adapter cannot be used as it is"
-            raise told_once(RunFailed(f"{what} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}"))
+            raise raised_by_all(RunFailed(f"{what} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}"))
 
     # Checkpoints: of what was trained, and nothing else
 
@@ -293,30 +283,19 @@ class AdapterTrainer(Trainer):
         """Refuse a checkpoint that training could not go on from; the model has its trained values afterwards.
 
         Raises:
-            UsageError: naming the file.
+            UsageError: if it does not fit this training, or its best checkpoint is missing.
         """
         *_, max_steps = self.set_initial_training_values(self.args, self.get_train_dataloader())
         state = read_trainer_state(checkpoint, max_steps)
-        read_step_losses(checkpoint, state.global_step)
-        read_gradient_norms(checkpoint)
         if state.best_global_step and self.args.load_best_model_at_end:
             best_checkpoint(checkpoint, state)
-        check_random_state(checkpoint, self._load_rng_state)
         self._load_from_checkpoint(str(checkpoint))
-        optimizer = self.create_optimizer()
-        kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-        check_optimizer(checkpoint, optimizer, lambda groups: kind(groups, **options))
-        check_state(checkpoint / SCHEDULER_FILE, self._new_schedule(optimizer).state_dict(), state.global_step)
-        scaler, path = self.accelerator.scaler, checkpoint / SCALER_FILE
-        if scaler is not None and path.is_file():
-            check_state(path, scaler.state_dict(), state.global_step)
-        elif scaler is not None or path.is_file():
-            raise UsageError(f"{checkpoint} was saved {'without' if scaler else 'with'} --fp16; go on as it began")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         checkpoint = Path(resume_from_checkpoint)
         load_adapter(self.model, checkpoint / ADAPTER_FOLDER)
-        self.losses.values, self.losses.norms = read_step_losses(checkpoint), read_gradient_norms(checkpoint)
+        self.losses.values = read_json(checkpoint / STEP_LOSSES_FILE, list)
+        self.losses.norms = read_json(checkpoint / GRADIENT_NORMS_FILE, list)
         self.time.resume(checkpoint / SECONDS_FILE)
         self._checkpoints.resumed_from = checkpoint
 

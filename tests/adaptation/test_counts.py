@@ -17,6 +17,7 @@ from tensorized_adapters.adaptation.counts import count_parameters
 from tensorized_adapters.backbone.parts import skeleton
 from tensorized_adapters.cli import count as script
 from tensorized_adapters.methods.tensorized import Tensorized, rank_within
+from tensorized_adapters.runtime import exits
 
 HIDDEN = (32, 48, 96, 160)
 RANKS = (1, 2, 3, 4, 5)
@@ -167,7 +168,7 @@ def test_target_params_in_a_run(flags, capsys):
 def count_script(capsys):
     def run(*words, code=0):
         capsys.readouterr()
-        assert script.main(list(words)) == code
+        assert exits.run(script.main, list(words)) == code
         return capsys.readouterr()
 
     return run

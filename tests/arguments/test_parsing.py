@@ -1,14 +1,17 @@
 """Flags: ours, Hugging Face's, dropped ones, JSON files, and which default applies when."""
 
 import json
+import re
+from dataclasses import FrozenInstanceError
 
 import pytest
 from helpers import OWN, argv
 
 from tensorized_adapters import AdapterConfig, UsageError
 from tensorized_adapters.arguments.parsing import parse_arguments
+from tensorized_adapters.arguments.rates import resolve_rates
 from tensorized_adapters.arguments.trainer_fields import ALWAYS_ON, UNSUPPORTED
-from tensorized_adapters.runs.same_run import resolve_rates, resolved_arguments
+from tensorized_adapters.runs.same_run import resolved_arguments
 
 
 def test_defaults(flags):
@@ -46,13 +49,11 @@ def test_an_explicit_flag_always_wins(flags):
             ["--train_sampling_strategy", "group_by_length", "--seed", "1"],
         ),
         (["--group_by_length", "False"], ["--train_sampling_strategy", "random"]),
-        (["--save_safetensors"], []),
         (["--per_gpu_train_batch_size", "4"], ["--per_device_train_batch_size", "4"]),
         (["--adafactor"], ["--optim", "adafactor"]),
         (["--include_inputs_for_metrics", "True"], ["--include_for_metrics", "inputs"]),
         (["--use_auth_token", "secret"], ["--token", "secret"]),
         (["--use_auth_token", "True"], []),
-        (["--past_index", "-1"], []),
     ],
 )
 def test_dropped_flags_keep_their_meaning_and_name_the_new_spelling(flags, old, new):
@@ -81,7 +82,7 @@ def test_of_a_dropped_flag_and_todays_the_later_one_wins(flags, words, name, val
         ("--warmup_ratio 0.1 --warmup_steps 4", 4),
         ("--warmup-ratio 0.1 --warmup_steps=4", 4),
         ("--warmup_ratio 1", pytest.approx(1)),
-        ("--use_auth_token --mp_parameters  --jit_mode_eval", 0.1),
+        ("--use_auth_token --warmup_steps 0.3", 0.3),
     ],
 )
 def test_dropped_flags_beside_todays(flags, words, steps):
@@ -109,11 +110,11 @@ def test_a_json_file_and_flags_after_it(flags, tmp_path):
 
 def test_dropped_flags_in_a_json_file(flags, tmp_path):
     path = tmp_path / "job.json"
-    path.write_text(json.dumps({"warmup_ratio": 0.2, "no_cuda": True, "group_by_length": False, "mp_parameters": ""}))
+    path.write_text(json.dumps({"warmup_ratio": 0.2, "no_cuda": True, "group_by_length": False}))
     arguments = parse_arguments([str(path), *argv(flags), "--warmup_steps", "0"])
     assert arguments.training.warmup_steps == 0.2 and arguments.training.use_cpu
     assert arguments.training.train_sampling_strategy == "random"
-    assert len(arguments.notes) == 4
+    assert len(arguments.notes) == 3
 
 
 def test_files_of_one_name_in_two_folders_are_both_in_the_record(flags, files, tmp_path):
@@ -144,8 +145,7 @@ def test_names_of_methods_and_formats_may_be_in_capitals(flags):
 )
 def test_a_published_rate_under_the_calibrated_start_is_noted_once(flags, changes, told):
     notes = parse_arguments(argv(flags, **changes)).notes
-    assert notes == [note for note in notes if "whose default is 0.002; the published 0.0002" in note]
-    assert len(notes) == told
+    assert len(notes) == told and all("whose default is 0.002; the published 0.0002" in note for note in notes)
 
 
 def test_help_shows_what_a_user_decides_upon_first_and_nothing_that_is_refused(capsys):
@@ -158,6 +158,30 @@ def test_help_shows_what_a_user_decides_upon_first_and_nothing_that_is_refused(c
     assert text.index("--num_train_epochs") < text.index("all others of Hugging Face's") < text.index("--adam_beta1")
     refused = [name for name in (*UNSUPPORTED, *ALWAYS_ON) if f"--{name} " in text]
     assert not refused and "--learning-rate" not in text and "default: None" not in text
+
+
+@pytest.mark.parametrize(
+    "words, hint",
+    [
+        (["--fp16_backend", "auto"], "did you mean --ddp_backend?"),
+        (["--half_precision_backend", "apex"], "--help lists them"),
+        (["--save_safetensors"], "did you mean --save_steps?"),
+        (["--use_ipex"], "did you mean --use_cpu?"),
+        (["--fsdp_transformer_layer_cls_to_wrap", "BertLayer"], "--help lists them"),
+    ],
+)
+def test_old_flags_without_an_effect_are_unknown(flags, words, hint):
+    with pytest.raises(UsageError, match=f"unknown argument {words[0]}; {re.escape(hint)}$"):
+        parse_arguments([*argv(flags), *words])
+
+
+def test_arguments_are_complete_and_frozen(flags):
+    """The rank of --target_params is resolved, the model's configuration is there, and nothing can be replaced."""
+    arguments = parse_arguments(argv(flags, tensorized_layer_rank=None, target_params=2000))
+    assert arguments.model_config.hidden_size == 32 and arguments.adapter.tensorized_layer_rank > 1
+    assert f"cp at rank {arguments.adapter.tensorized_layer_rank} has" in arguments.notes[0]
+    with pytest.raises(FrozenInstanceError):
+        arguments.adapter = None
 
 
 def test_abbreviations_are_not_guessed(flags):

@@ -11,6 +11,7 @@ from transformers import BertForSequenceClassification
 
 from tensorized_adapters.adapters.fast import factorized_weights, saves_launches
 from tensorized_adapters.adapters.insertion import adapters_of
+from tensorized_adapters.runtime import exits
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,6 @@ def test_torchs_dropout_draws_what_it_draws_without_adapters():
 )
 def test_bad_input_is_one_line(model_folder, capsys, words, message):
     defaults = ["--model", model_folder, "--methods", "cp-1", "--shapes", "2x8"]
-    assert benchmark.main([*defaults, *words.split()]) == 2
+    assert exits.run(benchmark.main, [*defaults, *words.split()]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

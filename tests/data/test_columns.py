@@ -1,6 +1,7 @@
 """Which columns are text and which is the label: chosen, kept by an adapter, or guessed and told."""
 
 import json
+from unittest.mock import Mock
 
 import pytest
 from datasets import ClassLabel, Dataset, Value
@@ -9,6 +10,7 @@ from helpers import argv, pairs, refused, write_rows
 from run_glue_tensorized import main
 from tensorized_adapters import UsageError
 from tensorized_adapters.data.arguments import DataTrainingArguments
+from tensorized_adapters.data.encoding import tokenize
 from tensorized_adapters.data.loading import load_data
 
 
@@ -62,15 +64,23 @@ def test_columns_that_are_said(capsys, tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"text_columns": "a,b,c"}, "--text_columns must be one or two columns, A or A,B, got 'a,b,c'"),
-        ({"text_columns": "a,a"}, "--text_columns must be one or two columns"),
+        (
+            {"text_columns": "a,b,b"},
+            "--text_columns must be columns of different names, A or A,B or more, got 'a,b",
+        ),
+        ({"text_columns": "a,a"}, "--text_columns must be columns of different names"),
         ({"text_columns": ""}, "--text_columns is empty"),
-        ({"text_columns": "a,"}, "--text_columns must be one or two columns"),
+        ({"text_column_names": "a,"}, "--text_columns must be columns of different names"),
         ({"label_column": " "}, "--label_column is empty"),
         ({"text_columns": "a,label"}, "--text_columns a,label holds the label's column"),
         ({"text_columns": "a,b", "label_column": "b"}, "--text_columns a,b holds the label's column"),
         ({"text_columns": "sentence1", "task_name": "mrpc"}, "--text_columns excludes --task_name, whose columns are"),
-        ({"label_column": "gold", "task_name": "mrpc"}, "--label_column excludes --task_name, whose columns are"),
+        ({"label_column_name": "gold", "task_name": "mrpc"}, "--label_column excludes --task_name, whose columns are"),
+        ({"text_column_delimiter": " ", "task_name": "mrpc"}, "--text_column_delimiter excludes --task_name"),
+        ({"text_column_delimiter": ""}, "--text_column_delimiter is empty"),
+        ({"do_regression": True, "task_name": "mrpc"}, "--do_regression excludes --task_name"),
+        ({"train_split_name": "all"}, "--train_split_name names a split of --dataset_name; give both or neither"),
+        ({"preprocessing_num_workers": 0}, "--preprocessing_num_workers must be above 0, got 0"),
     ],
 )
 def test_columns_that_cannot_be(capsys, flags, changes, message):
@@ -130,14 +140,78 @@ def test_notes_of_other_makers_are_no_columns(capsys, tmp_path, notes):
     assert "text from 'a', scores from 'label'" in capsys.readouterr().out
 
 
+def test_three_columns_are_joined_and_a_pair_on_demand(capsys, tmp_path):
+    header, rows = ("a", "b", "c", "label"), [(f"x {i}", "" if i else "y", f"z {i}", i % 2) for i in range(6)]
+    path = write_rows(tmp_path / "train.csv", rows, header)
+    for given, columns, delimiter in (
+        ({"text_columns": "c,a,b"}, "cab", " "),
+        ({"text_columns": "a,b,c", "text_column_delimiter": " | "}, "abc", " | "),
+        ({"text_columns": "a,b", "text_column_delimiter": "-"}, "ab", "-"),
+        ({"text_column_delimiter": "-"}, "ab", "-"),
+        ({"text_columns": "a", "text_column_delimiter": "-"}, "a", None),
+        ({"text_columns": "a,b"}, "ab", None),
+    ):
+        arguments = DataTrainingArguments(train_file=str(path), **given)
+        data = load_data(arguments, {"train"})
+        assert (data.task.texts, data.task.delimiter) == (tuple(columns), delimiter)
+        assert data.task.inputs == (1 if delimiter is not None or len(columns) == 1 else 2)
+        said = f"{', '.join(columns)} are joined by {delimiter!r} to one text" in capsys.readouterr().out
+        assert said == (delimiter is not None)
+        # As run_classification does: the first column, then each further one after the delimiter.
+        tokenizer = Mock(return_value={"input_ids": [[1]] * 6})
+        tokenize(data.train, data.task, tokenizer, arguments, 8)
+        expected = [[dict(zip(header, row))[name] for name in columns] for row in rows]
+        texts = list(zip(*expected)) if delimiter is None else [[delimiter.join(row) for row in expected]]
+        assert list(tokenizer.call_args.args) == list(map(list, texts))
+
+
 def test_a_name_with_a_comma_is_quoted(tmp_path):
     header, rows = ("a, b", "c", "label"), [(f"x {i}", f"y {i}", i % 2) for i in range(6)]
     assert columns_of(tmp_path, header, rows, text_columns='"a, b"')[0] == ("a, b",)
     assert columns_of(tmp_path, header, rows, text_columns='c, "a, b"')[0] == ("c", "a, b")
     assert DataTrainingArguments(text_columns='"say ""x"", y"').texts == ('say "x", y',)
-    with pytest.raises(UsageError, match="--text_columns must be .* a name with a comma stands in double quotes"):
-        DataTrainingArguments(text_columns="a, b,c")
     with pytest.raises(
         UsageError, match='cannot be read; a name with a comma stands in double quotes, as in .*"A, B"'
     ):
         DataTrainingArguments(text_columns='"a, b')
+
+
+def test_an_adapter_keeps_its_delimiter(tmp_path):
+    saved = {"problem_type": "single_label_classification", "num_labels": 2, "id2label": {"0": "0", "1": "1"}}
+    saved |= {"notes": {"texts": ["a", "b"], "label": "label", "text_column_delimiter": " / "}}
+    path = write_rows(tmp_path / "train.csv", [(f"a {i}", f"b {i}", i % 2) for i in range(6)], ("a", "b", "label"))
+
+    def columns(**given):
+        return load_data(DataTrainingArguments(train_file=str(path), **given), {"train"}, saved).task
+
+    for given in ({}, {"text_columns": "b,a"}, {"text_column_delimiter": " / "}):
+        assert columns(**given).delimiter == " / "
+    with pytest.raises(UsageError, match="--text_column_delimiter '-' contradicts --adapter_path, .* joined by ' / '"):
+        columns(text_column_delimiter="-")
+    del saved["notes"]["text_column_delimiter"]
+    with pytest.raises(UsageError, match="contradicts --adapter_path, which was trained on a pair of texts"):
+        columns(text_column_delimiter="-")
+
+
+def test_scores_on_demand(tmp_path):
+    def loaded(labels, **given):
+        path = write_rows(tmp_path / "train.csv", [(f"a {i}", x) for i, x in enumerate(labels)], ("a", "label"))
+        return load_data(DataTrainingArguments(train_file=str(path), do_regression=True), {"train"}, **given)
+
+    data = loaded([1, 2, 5, 4])
+    assert data.task.labels is None and data.train["label"][:] == [1.0, 2.0, 5.0, 4.0]
+    with pytest.raises(UsageError, match="row 2 has the label 'two'; expected a number"):
+        loaded([1, "two", 5])
+    saved = {"problem_type": "single_label_classification", "num_labels": 1, "id2label": {"0": "yes"}, "notes": {}}
+    with pytest.raises(UsageError, match="--do_regression contradicts --adapter_path, which has the classes yes"):
+        loaded([1, 2], saved=saved)
+    names = Dataset.from_dict({"a": ["x", "y", "z"], "label": [1, 0, 1]})
+    for labels, message in ((["5", "4"], None), (["good", "bad"], "row 1 has the label 1; expected a number")):
+        names.cast_column("label", ClassLabel(names=labels)).to_parquet(tmp_path / "train.parquet")
+        arguments = DataTrainingArguments(dataset_name=str(tmp_path), do_regression=True)
+        (tmp_path / "train.csv").unlink(missing_ok=True)
+        if message is None:
+            assert load_data(arguments, {"train"}).train["label"][:] == [4.0, 5.0, 4.0]
+        else:
+            with pytest.raises(UsageError, match=message):
+                load_data(arguments, {"train"})

@@ -1,5 +1,6 @@
 """Loading from folders and files, labels, and metrics against scikit-learn and SciPy."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def test_all_nine_tasks_load_from_a_folder_laid_out_like_the_hubs(tmp_path, task
     assert all("label" not in examples.column_names for examples in data.prediction.values())
     kind = float if TASKS[task].labels is None else int
     assert all(isinstance(value, kind) for value in data.train["label"])
-    assert len(data.evaluation) == len(data.prediction) == (2 if task == "mnli" else 1)
+    assert len(data.evaluation) == (2 if task == "mnli" else 1)
+    assert list(data.prediction) == [name for name, _ in TASKS[task].prediction_sets]
 
 
 def test_mnli_evaluates_both_sets_and_writes_both_submissions(flags, tmp_path):
@@ -42,11 +44,20 @@ def test_mnli_evaluates_both_sets_and_writes_both_submissions(flags, tmp_path):
     out = flags["output_dir"]
     results = json.loads((out / "all_results.json").read_text())
     assert {"eval_accuracy", "eval_accuracy_mm", "eval_loss_mm"} <= set(results)
-    for name in ("MNLI-m.tsv", "MNLI-mm.tsv"):
+    for name in ("MNLI-m.tsv", "MNLI-mm.tsv", "AX.tsv"):
         lines = (out / name).read_text().splitlines()
         assert len(lines) == 13
         assert {line.split("\t")[1] for line in lines[1:]} <= {"entailment", "neutral", "contradiction"}
     assert (out / "eval_predictions_mm.tsv").exists()
+
+
+def test_without_the_diagnostics_a_line_says_so(tmp_path, capsys):
+    folder = glue_folder(tmp_path, "mnli")
+    card = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(card[: card.index("- config_name: ax")] + "---\n")
+    data = load_data(DataTrainingArguments(task_name="mnli", glue_path=str(folder)), {"prediction"})
+    assert list(data.prediction) == ["MNLI-m", "MNLI-mm"]
+    assert "note: AX.tsv is not written: --glue_path" in capsys.readouterr().out
 
 
 def test_dataset_name_takes_a_local_folder(flags, tmp_path):
@@ -123,9 +134,10 @@ def test_tokens_are_made_anew_and_leave_no_file_that_could_be_damaged(base, tmp_
     data = load_data(arguments, {"train"})
     tokenizer = AutoTokenizer.from_pretrained(base)
     files = set(Path(datasets.config.HF_DATASETS_CACHE).rglob("*"))
-    sets = [tokenize(data.train, data.task, tokenizer, arguments, 8) for _ in range(2)]
+    several = dataclasses.replace(arguments, preprocessing_num_workers=2)
+    sets = [tokenize(data.train, data.task, tokenizer, given, 8) for given in (arguments, arguments, several)]
     assert files == set(Path(datasets.config.HF_DATASETS_CACHE).rglob("*"))
-    assert not sets[0].cache_files and sets[0][:] == sets[1][:]
+    assert not sets[0].cache_files and sets[0][:] == sets[1][:] == sets[2][:]
     texts = (data.train["sentence1"][:], data.train["sentence2"][:])
     assert sets[0]["input_ids"][:] == tokenizer(*texts, max_length=8, truncation=True)["input_ids"]
 

@@ -63,7 +63,7 @@ def test_labels_that_are_no_labels(tmp_path, labels, odd, message):
         ([0.5, float("nan"), 1.5], "row 2 has the label nan, which is neither a score nor a class"),
         ([1, 2, "NA"], "row 3 has 'NA' in the column 'label', text, where rows before have a number"),
         ([0, 1, [1]], "row 3 has [1] in the column 'label', a list or an object, where rows before have a number"),
-        ([[0], [1], [1]], "the column 'label' must hold one value a row"),
+        ([[[0]], [[1]], [[1]]], "the column 'label' must hold one label or a list of labels a row, no objects"),
         ([0, 1, None], "row 3 has no label"),
         ([0, 1, 2**63], "row 3 has the number 9223372036854775808 in the column 'label', which is too large"),
         ([0.5, 2**53 + 1, 1], "row 2 has the number 9007199254740993 in the column 'label', which is too large"),

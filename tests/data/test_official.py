@@ -5,6 +5,7 @@ import pytest
 from tensorized_adapters import UsageError
 from tensorized_adapters.data.arguments import DataTrainingArguments
 from tensorized_adapters.data.loading import load_data
+from tensorized_adapters.data.sources import used_files
 from tensorized_adapters.data.tasks import TASKS
 
 # The headers of training and test sets; ONE and TWO mark the texts, and LABEL the label.
@@ -68,6 +69,35 @@ def test_the_official_layout_of_every_task(tmp_path, task):
     for examples, expected in zip(sets, (texts, texts, test_texts), strict=True):
         assert [tuple(row[name] for name in TASKS[task].texts) for row in examples] == expected
     assert data.train["label"][:] == pytest.approx(labels)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_folder_of_glues_own_files(tmp_path, task):
+    own = {"cola": "CoLA", "sst2": "SST-2", "stsb": "STS-B"}.get(task, task.upper())
+    (tmp_path / own).mkdir()
+    (tmp_path / "other").mkdir()
+    sets = ["_matched", "_mismatched"] if task == "mnli" else [""]
+    train, test = LAYOUTS[task]
+    for name, header in [
+        ("train", train),
+        *((f"{kind}{s}", h) for s in sets for kind, h in (("dev", train), ("test", test))),
+    ]:
+        texts, _ = written(tmp_path / own / f"{name}.tsv", task, header)
+    arguments = DataTrainingArguments(task_name=task, glue_path=str(tmp_path))
+    wanted = {"train", "evaluation", "prediction"}
+    data = load_data(arguments, wanted)
+    found = [data.train, *data.evaluation.values(), *data.prediction.values()]
+    assert len(found) == 1 + 2 * len(sets)
+    for examples in found:
+        assert [tuple(row[name] for name in TASKS[task].texts) for row in examples] == texts
+    assert [path.name for paths in used_files(arguments, wanted).values() for path in paths] == [
+        "train.tsv",
+        *(f"dev{s}.tsv" for s in sets),
+        *(f"test{s}.tsv" for s in sets),
+    ]
+    (tmp_path / own / "train.tsv").unlink()
+    with pytest.raises(UsageError, match=f"has no file {own}/train.tsv"):
+        load_data(arguments, {"train"})
 
 
 def test_damaged_rows_of_qqp_are_left_out_and_counted(capsys, tmp_path):

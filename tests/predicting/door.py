@@ -4,6 +4,7 @@ import csv
 import io
 
 from tensorized_adapters.cli import predict as script
+from tensorized_adapters.runtime import exits
 
 
 def table(text):
@@ -17,7 +18,7 @@ def evaluated(places, kind):
 def predicted(capfd, words, code=0):
     """Standard output and error of the script."""
     capfd.readouterr()
-    assert script.main([str(word) for word in words]) == code
+    assert exits.run(script.main, [str(word) for word in words]) == code
     return capfd.readouterr()
 
 

@@ -141,7 +141,7 @@ def test_what_an_adapter_from_python_does_not_say_is_told_or_asked(capfd, places
     config = tmp_path / "adapter" / "adapter_config.json"
     rewrite(config, {"notes": {"max_seq_length": "long"}})
     words = ["--adapter_path", tmp_path / "adapter", "--input", places / "pairs.csv"]
-    assert "does not say which columns it was trained on; --text_columns names one or two" in refused_by_script(
+    assert "does not say which columns it was trained on; --text_columns names them" in refused_by_script(
         capfd, *words
     )
     out, error = predicted(capfd, [*words, "--text_columns", "sentence1,sentence2"])
@@ -166,7 +166,7 @@ def test_the_end_of_reader_and_user(capfd, monkeypatch, places, tmp_path):
         os.dup2(place, 1)
         os.close(place)
         try:
-            assert script.main(words) == code
+            assert exits.run(script.main, words) == code
         finally:
             os.dup2(before, 1)
             os.close(before)

@@ -1,5 +1,6 @@
 """How rows to predict are read: separators, and the format of what comes without a name."""
 
+import gzip
 import io
 import sys
 from types import SimpleNamespace
@@ -15,6 +16,18 @@ def test_another_separator_is_read_and_said(capsys, tmp_path):
     path.write_text('text;label\n"great fun, 0; yes";neg\nb;c\n')
     assert list(text_rows(path, None, ("text",))) == [("great fun, 0; yes",), ("b",)]
     assert "a.csv: its header has no comma; semicolons (;) are read" in capsys.readouterr().out
+
+
+def test_a_compressed_file_and_parts_that_are_empty(tmp_path):
+    path = tmp_path / "a.tsv.gz"
+    path.write_bytes(gzip.compress(b"one\ttwo\na\t\nb\tc\n\t\n"))
+    rows = text_rows(path, None, ("one", "two"), "-")
+    assert next(rows) == ("a-",) and next(rows) == ("b-c",)
+    with pytest.raises(UsageError, match="line 4 has an empty 'one'"):
+        next(rows)
+    path.write_bytes(gzip.compress(b"one\ttwo\na\tb\n" * 9)[:-12])
+    with pytest.raises(UsageError, match="a.tsv.gz cannot be decompressed: .*; write it anew with gzip"):
+        list(text_rows(path, None, ("one", "two")))
 
 
 def from_stdin(monkeypatch, text, columns):

@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import datasets
 import numpy as np
@@ -13,10 +14,12 @@ from transformers import AutoTokenizer
 
 from tensorized_adapters import load_pipeline
 from tensorized_adapters.data.arguments import DataTrainingArguments
+from tensorized_adapters.data.columns import kept_columns
 from tensorized_adapters.data.encoding import tokenize
 from tensorized_adapters.data.loading import load_data
 from tensorized_adapters.data.texts import text_of
-from tensorized_adapters.predicting.rows import text_rows
+from tensorized_adapters.predicting.pipeline import _of_columns
+from tensorized_adapters.predicting.rows import text_columns, text_rows
 
 COLUMNS = {
     "numbers": [0.5, 1, 2, 3.5],
@@ -90,6 +93,30 @@ def test_a_narrow_column_has_the_shortest_decimals(base, monkeypatch, tmp_path):
     )
     tokens_of(tokenizer, dataset_name=str(tmp_path))
     assert seen == [(["0.1", "2", ""],)]
+
+
+def test_joined_columns_are_the_same_text_everywhere(tmp_path):
+    rows = [{"a": f"x {i}", "b": i / 2, "c": "" if i else "y", "label": "xy"[i % 2]} for i in range(4)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tokenizer = Mock(return_value={"input_ids": [[1]] * 4})
+    arguments = DataTrainingArguments(text_columns="a,b,c", text_column_delimiter=" / ", train_file=str(path))
+    data = load_data(arguments, {"train"})
+    tokenize(data.train, data.task, tokenizer, arguments, 32)
+    expected = [f"x {i} / {text_of(i / 2)} / {'' if i else 'y'}" for i in range(4)]
+    assert tokenizer.call_args.args == (expected,)
+    columns = text_columns({"notes": data.notes}, None, "folder")
+    assert columns == kept_columns({"notes": data.notes}) and columns.inputs == 1
+    assert list(text_rows(path, None, columns.texts, columns.delimiter)) == [(text,) for text in expected]
+    assert [_of_columns(row, columns) for row in rows] == expected
+
+
+def test_a_row_as_a_dict_of_columns_is_the_pair_or_the_text(places):
+    pipeline = load_pipeline(places / "pairs" / "adapter", device="cpu")
+    pair = {"text": "the cat", "text_pair": "a dog"}
+    assert pipeline({"sentence1": "the cat", "sentence2": "a dog", "idx": 3}) == pipeline(pair)
+    pipeline = load_pipeline(places / "single" / "adapter", device="cpu")
+    assert pipeline([{"text": "the cat", "idx": 3}]) == pipeline(["the cat"])
 
 
 def test_the_pipeline_takes_values_as_training_does(places):

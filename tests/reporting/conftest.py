@@ -5,6 +5,7 @@ from helpers import argv, record_of
 from records import put
 
 from run_glue_tensorized import main as run
+from tensorized_adapters.reporting import write
 
 
 @pytest.fixture(scope="package")
@@ -29,3 +30,9 @@ def results(real, tmp_path):
     put(root / "tt-rte", real, 0.7, task="rte", adapter_projection_type="tt", trained=900)
     put(root / "cp4", real, 0.81, tensorized_layer_rank=4, trained=1500)
     return root
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports with empty figure files, for tests that do not look at these: drawing takes most of a report's time."""
+    monkeypatch.setattr(write, "as_bytes", lambda figure, kind: b"<svg></svg>")

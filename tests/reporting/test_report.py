@@ -12,8 +12,9 @@ from records import put, scores
 
 from tensorized_adapters.cli import report
 from tensorized_adapters.reporting.figures import figures, pareto
-from tensorized_adapters.reporting.records import read_results
+from tensorized_adapters.reporting.results import read_results
 from tensorized_adapters.reporting.style import LOOKS, lines_of
+from tensorized_adapters.runtime import exits
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def test_what_differs_in_more_than_the_rank_is_a_line_of_its_own(real, tmp_path,
     assert lines == [([2, 4], {""}), ([2, 4], {f"({told})"})]
 
 
-def test_means_and_deviations_over_seeds(results, tmp_path, capsys):
+def test_means_and_deviations_over_seeds(results, tmp_path, capsys, undrawn):
     out = tmp_path / "out"
     assert report.main([str(results), "--output_dir", str(out)]) == 0
     row = scores(out)["cp-2", "mrpc"]
@@ -44,7 +45,7 @@ def test_means_and_deviations_over_seeds(results, tmp_path, capsys):
     assert "mrpc (F1)" in told and "rte (accuracy)" in told
 
 
-def test_what_is_missing_is_said(results, real, tmp_path, capsys):
+def test_what_is_missing_is_said(results, real, tmp_path, capsys, undrawn):
     failed = put(results / "failed", real, 0, task="rte", tensorized_layer_rank=4)
     failed |= {"status": "failed", "reason": "out of memory"}
     del failed["metrics"]  # which are written last
@@ -88,7 +89,7 @@ def test_variants_of_a_method_look_apart(real, tmp_path):
     assert len({line.get_color() for line in marks}) == 1 and len(looks) == 9
 
 
-def test_a_setting_tried_on_one_task_is_not_asked_for_on_the_others(results, real, tmp_path, capsys):
+def test_a_setting_tried_on_one_task_is_not_asked_for_on_the_others(results, real, tmp_path, capsys, undrawn):
     for rate in (0.1, 0.2):
         put(results / f"rate{rate}", real, 0.8, learning_rate=rate)  # of cp-2, on mrpc alone and with one seed
     assert report.main([str(results), "--output_dir", str(tmp_path / "out")]) == 0
@@ -96,7 +97,7 @@ def test_a_setting_tried_on_one_task_is_not_asked_for_on_the_others(results, rea
     assert len(missing) == 3 and not any("learning_rate" in line for line in missing), missing
 
 
-def test_the_head_says_of_which_model_and_data(results, real, tmp_path):
+def test_the_head_says_of_which_model_and_data(results, real, tmp_path, undrawn):
     out = tmp_path / "out"
     assert report.main([str(results), "--output_dir", str(out), "--published"]) == 0
     model = "/".join(Path(real["arguments"]["model_name_or_path"]).parts[-2:])
@@ -187,7 +188,7 @@ def test_the_files(results, tmp_path):
     assert "as published" in (out / "tables.md").read_text()
 
 
-def test_latex_is_balanced_and_escaped(results, tmp_path):
+def test_latex_is_balanced_and_escaped(results, tmp_path, undrawn):
     report.main([str(results), "--output_dir", str(tmp_path / "out")])
     text = (tmp_path / "out" / "tables.tex").read_text()
     assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 5
@@ -226,7 +227,7 @@ def test_the_page_needs_nothing_else_and_holds_every_command(results, tmp_path):
     assert all(b"<svg" in base64.b64decode(source.split(",")[1]) for source in reader.sources)
 
 
-def test_names_cannot_break_the_page(results, real, tmp_path):
+def test_names_cannot_break_the_page(results, real, tmp_path, undrawn):
     put(results / "evil", real, 0.5, model_name_or_path="<script>alert(1)</script>")
     report.main([str(results), "--output_dir", str(tmp_path / "out")])
     assert "<script>alert" not in (tmp_path / "out" / "report.html").read_text()
@@ -241,6 +242,6 @@ def test_the_pareto_front_against_brute_force():
 @pytest.mark.parametrize(("words", "told"), [(["nowhere"], "nowhere is not there"), (["."], "no finished run")])
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, words, told):
     monkeypatch.chdir(tmp_path)
-    assert report.main([*words, "--output_dir", "out"]) == 2
+    assert exits.run(report.main, [*words, "--output_dir", "out"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and told in error and error.count("\n") == 1 and not Path("out").exists()

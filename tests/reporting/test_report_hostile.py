@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 from records import put, scores
 
 from tensorized_adapters.cli import report
-from tensorized_adapters.reporting.records import read_results
+from tensorized_adapters.reporting.results import read_results
+from tensorized_adapters.runtime import exits
 
 DEEP = "[" * 100_000 + "]" * 100_000
 BAD = {
@@ -34,7 +35,7 @@ BAD = {
 }
 
 
-def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, results, tmp_path, capsys):
+def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, results, tmp_path, capsys, undrawn):
     for name, change in BAD.items():
         (results / "bad" / name).mkdir(parents=True)
         content = real | change if isinstance(change, dict) else change
@@ -56,7 +57,7 @@ def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, resu
         assert told.count(line) == 1 and f"{results}/bad/{name}/run.json: " in page, name
     assert "sweep.json cannot be read" in told
     assert scores(tmp_path / "out")["cp-2", "mrpc"]["seeds"] == "1 2 3"
-    assert report.main([str(results / "bad"), "--output_dir", str(tmp_path / "none")]) == 2
+    assert exits.run(report.main, [str(results / "bad"), "--output_dir", str(tmp_path / "none")]) == 2
     assert "no finished run with a score" in capsys.readouterr().err
 
 

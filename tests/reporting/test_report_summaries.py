@@ -11,9 +11,10 @@ from records import put
 from tensorized_adapters.cli import report
 from tensorized_adapters.reporting.curves import starts_of
 from tensorized_adapters.reporting.figures import as_bytes, figures
-from tensorized_adapters.reporting.records import read_results
+from tensorized_adapters.reporting.rendering import latex, markdown
+from tensorized_adapters.reporting.results import read_results
 from tensorized_adapters.reporting.summaries import gap_table, mean_table
-from tensorized_adapters.reporting.tables import latex, markdown, score_table
+from tensorized_adapters.reporting.tables import score_table
 
 PUBLISHED = {"adapter_init": "published", "learning_rate": 2e-4, "warmup_steps": 0, "head_start": "random"}
 

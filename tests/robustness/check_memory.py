@@ -16,7 +16,7 @@ from run_glue_tensorized import main as run_main
 from tensorized_adapters.backbone.embedded import embedded_model
 from tensorized_adapters.cli.parser import ScriptParser
 from tensorized_adapters.errors import UsageError
-from tensorized_adapters.runtime.exits import run_program, tell
+from tensorized_adapters.runtime.exits import run_program
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "paraphrases"
 
@@ -36,13 +36,10 @@ def main(argv: list[str]) -> int:
     parser = ScriptParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--method", default="tensorized", help="as of the main job; its other flags are the defaults")
-    try:
-        arguments = parser.parse_args(argv)
-        if arguments.steps < 4 * Readings.every:
-            raise UsageError(f"--steps must be at least {4 * Readings.every} for a slope, got {arguments.steps}")
-        base = embedded_model()
-    except UsageError as error:
-        return tell("error", error, 2)
+    arguments = parser.parse_args(argv)
+    if arguments.steps < 4 * Readings.every:
+        raise UsageError(f"--steps must be at least {4 * Readings.every} for a slope, got {arguments.steps}")
+    base = embedded_model()
     trainer.DEFAULT_CALLBACKS.append(Readings)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = AutoTokenizer.from_pretrained(base)

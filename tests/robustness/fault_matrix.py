@@ -21,19 +21,16 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count, names_of, whole
-from tensorized_adapters.errors import UsageError, one_line
-from tensorized_adapters.runtime.exits import run_program, tell
+from tensorized_adapters.errors import one_line
+from tensorized_adapters.runtime.exits import run_program
 
 _SEALS_OF_HALF = 3
 
 
 def main(argv: list[str]) -> int:
-    try:
-        arguments = _parser().parse_args(argv)
-        if arguments.output:
-            check_output(arguments.output)
-    except UsageError as error:
-        return tell("error", error, 2)
+    arguments = _parser().parse_args(argv)
+    if arguments.output:
+        check_output(arguments.output)
     began = time.time()
     with tempfile.TemporaryDirectory(prefix="fault_matrix_", ignore_cleanup_errors=True) as folder:
         verdicts, undisturbed = run_trials(Path(folder).resolve(), arguments)

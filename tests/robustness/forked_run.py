@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Optional
 
 from run_glue_tensorized import main
+from tensorized_adapters.runtime import signals
 
 # The first word of the one line that goes with an exit code.
 WORDS_OF_CODES = {1: "failed:", 2: "error:", 130: "interrupted:", 143: "terminated:"}
@@ -170,6 +171,7 @@ def _become(words: list[str], streams: list[Path], prepare: Optional[Callable[[]
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, "w" if n else "r", closefd=False) for n in range(3))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signals.begin()
         if prepare is not None:
             prepare()
         code = main(words)

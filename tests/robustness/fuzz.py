@@ -1,8 +1,9 @@
 """Runs the main job on hostile arguments, data files, adapters, checkpoints and JSON files, drawn by hypothesis.
 
 Whatever it is given, a command ends with exit code 0, 1 or 2, says in one line why if it is not 0, writes nothing
-outside of its folders, unpickles nothing, runs no code of a repository and opens no connection. What fails is shown
-once a cause, by its shortest case; exit code 1 if anything did. Needs hypothesis (requirements.txt).
+outside of its folders, unpickles nothing, runs no code of a repository and opens no connection. This also holds for
+adapters and checkpoints whose checksums were mended. Each cause of a failure is shown once, with its shortest case,
+and the exit code is 1 then. Needs hypothesis (requirements.txt).
 """
 
 import argparse
@@ -19,22 +20,19 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tensorized_adapters.cli.parser import ScriptParser, count, names_of, whole
 from tensorized_adapters.errors import UsageError, one_line
-from tensorized_adapters.runtime.exits import run_program, tell
+from tensorized_adapters.runtime.exits import run_program
 
 _KINDS = ("arguments", "data", "adapters", "checkpoints", "json")
 
 
 def main(argv: list[str]) -> int:
+    arguments = _parser().parse_args(argv)
     try:
-        arguments = _parser().parse_args(argv)
-        try:
-            import hypothesis  # noqa: F401
-        except ImportError:
-            raise UsageError("hypothesis is missing: pip install -r requirements.txt") from None
-        if arguments.keep and arguments.keep.exists():
-            raise UsageError(f"--keep {arguments.keep} exists; name a new folder")
-    except UsageError as error:
-        return tell("error", error, 2)
+        import hypothesis  # noqa: F401
+    except ImportError:
+        raise UsageError("hypothesis is missing: pip install -r requirements.txt") from None
+    if arguments.keep and arguments.keep.exists():
+        raise UsageError(f"--keep {arguments.keep} exists; name a new folder")
     from forked_run import preload
 
     preload()

@@ -6,15 +6,15 @@ from transformers import BertConfig
 
 from run_glue_tensorized import main
 from tensorized_adapters.arguments.parsing import parse_arguments
+from tensorized_adapters.arguments.rates import resolve_rates
 from tensorized_adapters.backbone.default_rates import rate_factor
-from tensorized_adapters.runs.same_run import fit_rates_to_model, resolve_rates
 
 BASE = BertConfig()
 
 
 def rates(words, config):
-    arguments = parse_arguments(f"--task_name mrpc --do_train --output_dir x --model_name_or_path m {words}".split())
-    fit_rates_to_model(arguments, config)
+    words = f"--task_name mrpc --do_train --output_dir x --model_name_or_path m {words}".split()
+    arguments = parse_arguments(words, lambda model: config)
     return {name: pytest.approx(rate) for name, rate in resolve_rates(arguments, arguments.adapter).items()}
 
 

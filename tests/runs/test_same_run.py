@@ -67,7 +67,7 @@ def test_checkpoints_of_other_arguments_are_passed_over(flags, tmp_path, capsys,
     capsys.readouterr()
     assert main(argv(flags, seed=7)) == 0
     error = capsys.readouterr().err
-    assert error.count("was trained under other arguments and is passed over") == 2
+    assert error.count("was trained under other arguments and is skipped") == 2
     assert main(argv(flags, seed=7, output_dir=tmp_path / "whole")) == 0
     assert_equal_runs(tmp_path / "whole", out)
 

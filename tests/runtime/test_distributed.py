@@ -3,19 +3,23 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import argv, assert_equal_runs, record_of, refused, save_base_of, tensors_of
+from helpers import argv, assert_equal_runs, pairs, record_of, refused, save_base_of, tensors_of
 
 import run_glue_tensorized
 from run_glue_tensorized import main
 from tensorized_adapters.runs.same_run import differences
+from tensorized_adapters.runtime import distributed, exits, signals
 from tensorized_adapters.training.batch_shares import Sharing
+from tensorized_adapters.training.trainer import AdapterTrainer
 
 METHODS = {
     "cp": {"adapter_projection_type": "cp"},
@@ -33,7 +37,7 @@ METHODS = {
 METHODS["compiled"] = METHODS["diff_pruning"] | {"torch_compile": True, "torch_compile_backend": "eager"}
 ARCHITECTURES = ["albert", "modernbert", "gpt2", "llama"]  # a few of different making
 # In each of two processes, where one has 8 examples a step.
-SHARES = dict.fromkeys([*METHODS, *ARCHITECTURES], {"per_device_train_batch_size": 4})
+SHARES = dict.fromkeys([*METHODS, *ARCHITECTURES, "several labels"], {"per_device_train_batch_size": 4})
 SHARES["weighted"] = SHARES["accumulated"] = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
 
 
@@ -43,42 +47,64 @@ def free_port() -> int:
         return opened.getsockname()[1]
 
 
-def in_processes(rank: int, port: int, count: int, commands: list[list[str]]) -> None:
-    """What torchrun sets, then one run after the other."""
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": count, "OMP_NUM_THREADS": 1}
-    for name, value in (address | {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}).items():
-        os.environ[name] = str(value)
-    torch.set_num_threads(1)
-    for words in commands:
-        assert main(words) == 0, words
+def child(rank: int, port: int, commands: list[list[str]], streams: Path, prepare: Callable[[int], None]) -> None:
+    """Run the commands one after the other as a process that torchrun has started; never returns."""
+    code = 99
+    try:
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": 2, "OMP_NUM_THREADS": 1}
+        for name, value in (address | {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}).items():
+            os.environ[name] = str(value)
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(streams / f"{name}{rank}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signals.begin()
+        prepare(rank)
+        code = next(filter(None, map(main, commands)), 0)
+        exits.exit_with(code)
+    finally:
+        os._exit(code)
 
 
-def run_in_processes(commands: list[list[str]], count: int = 2) -> None:
-    torch.multiprocessing.spawn(in_processes, (free_port(), count, commands), nprocs=count)
+def in_two_processes(
+    tmp_path: Path,
+    *commands: list[str],
+    of_other: list[str] = (),
+    prepare: Callable[[int], None] = lambda rank: None,
+    ended_by: int = signal.SIGTERM,
+) -> tuple[list[int], str, str]:
+    """Run the commands in two processes that are forked from this one, which has imported everything.
+
+    As torchrun does, it ends the other process if one has failed.
+
+    Args:
+        of_other: words for the command line of rank 1 alone.
+        prepare: called in each process with its rank.
+        ended_by: the signal that ends the other process; torchrun sends SIGTERM, and SIGKILL after 30 s.
+
+    Returns:
+        Exit codes, and what both printed to standard output and error.
+    """
+    port, pids, codes = free_port(), [], [None, None]
+    for rank in range(2):
+        if not (pid := os.fork()):
+            own = [[*words, *of_other] if rank else words for words in commands]
+            child(rank, port, own, tmp_path, prepare)
+        pids.append(pid)
+        os.setpgid(pid, pids[0])
+    while None in codes:
+        pid, status = os.waitpid(-pids[0], 0)
+        codes[pids.index(pid)] = os.waitstatus_to_exitcode(status)
+        if status and None in codes:
+            os.kill(pids[codes.index(None)], ended_by)
+    out, err = ("".join((tmp_path / f"{name}{rank}").read_text() for rank in range(2)) for name in ("out", "err"))
+    return codes, out, err
 
 
-# Ends its process, that of rank 1, once both have written their parts of the first checkpoint.
-KILLED = """
-import os, signal, sys
-import run_glue_tensorized
-from tensorized_adapters.training.trainer import AdapterTrainer
-save = AdapterTrainer._save_checkpoint
-def killing(self, *args, **kwargs):
-    save(self, *args, **kwargs)
-    if os.environ["RANK"] == "1":
-        os.kill(os.getpid(), signal.SIGKILL)
-AdapterTrainer._save_checkpoint = killing
-run_glue_tensorized.signals.begin()
-sys.exit(run_glue_tensorized.main(sys.argv[1:]))
-"""
-
-
-def torchrun(script: Path, words: list[str]) -> subprocess.CompletedProcess:
+def torchrun(words: list[str]) -> subprocess.CompletedProcess:
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
-    home = str(Path(run_glue_tensorized.__file__).parent)
     return subprocess.run(
-        [*launch, "--master_port", str(free_port()), str(script), *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": home},
+        [*launch, "--master_port", str(free_port()), run_glue_tensorized.__file__, *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -86,7 +112,7 @@ def torchrun(script: Path, words: list[str]) -> subprocess.CompletedProcess:
 
 
 def lines_of(error: str) -> list[str]:
-    """Those of the run itself, among torchrun's."""
+    """The lines of the run itself, among torchrun's."""
     return [line for line in error.splitlines() if line.startswith(("error: ", "failed: ", "terminated: "))]
 
 
@@ -104,7 +130,15 @@ def test_two_processes_train_what_one_does(flags, still_base, tmp_path, request)
     cases["prefix"]["prefix_cache_dir"] = tmp_path / "cache"
     for name in ARCHITECTURES:
         cases[name] = cases["cp"] | {"model_name_or_path": without_dropout(save_base_of(tmp_path / "of" / name, name))}
-    run_in_processes([argv(case | SHARES[name], output_dir=tmp_path / name) for name, case in cases.items()])
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        "text,label\n" + "".join(f"{a},{' '.join(set(a.split()) & {'cat', 'dog'})}\n" for a, *_ in pairs(48, 1))
+    )
+    of_files = {"task_name": None, "train_file": labels, "validation_file": labels, "label_separator": " "}
+    cases["several labels"] = cases["cp"] | of_files
+    commands = [argv(case | SHARES[name], output_dir=tmp_path / name) for name, case in cases.items()]
+    codes, _, error = in_two_processes(tmp_path, *commands)
+    assert codes == [0, 0], error
     for name, case in cases.items():
         one, two = tmp_path / f"{name}-one", tmp_path / name
         assert main(argv(case, output_dir=one)) == 0
@@ -124,67 +158,79 @@ def test_two_processes_train_what_one_does(flags, still_base, tmp_path, request)
         request.node.user_properties.append(("cell", (name, "two processes", "ok")))
 
 
+def kill_after_first_checkpoint(rank: int) -> None:
+    """Kill rank 1 when both processes have written their parts of the first checkpoint."""
+    save = AdapterTrainer._save_checkpoint
+
+    def killing(self, *args, **kwargs):
+        save(self, *args, **kwargs)
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    AdapterTrainer._save_checkpoint = killing
+
+
 def test_a_killed_process_ends_the_run_which_goes_on(flags, tmp_path, capsys):
-    """Killed in the middle of the second epoch: one line, one whole checkpoint; then the same bits, with dropout."""
+    """Killed in the second epoch: one line and one complete checkpoint, then the same bits, with dropout."""
     flags |= {"per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 8, "test_file": None}
-    out, whole, moved = flags["output_dir"], tmp_path / "whole", tmp_path / "moved"
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    ended = torchrun(script, argv(flags))
-    assert ended.returncode
-    (line,) = lines_of(ended.stderr)  # what is left notices by itself, or is ended by torchrun before
+    out, complete, moved = flags["output_dir"], tmp_path / "complete", tmp_path / "moved"
+    codes, _, error = in_two_processes(tmp_path, argv(flags), prepare=kill_after_first_checkpoint)
+    assert codes[0] in (1, 143) and codes[1] == -signal.SIGKILL
+    (line,) = lines_of(error)  # rank 0 notices it itself, or is ended by the launcher before
     assert "another process of this run has ended; " in line or line.startswith("terminated: ")
     assert "the same command goes on from the newest checkpoint" in line
     assert record_of(out)["status"] in ("failed", "interrupted")
     assert {path.name for path in (out / "checkpoint-8").glob("rng*")} == {"rng_state_0.pth", "rng_state_1.pth"}
     shutil.copytree(out, moved)
 
-    gone_on = torchrun(Path(run_glue_tensorized.__file__), argv(flags))
-    assert gone_on.returncode == 0, gone_on.stderr
-    assert gone_on.stdout.count(f"going on from {out / 'checkpoint-8'}") == 1
-    assert gone_on.stdout.count(f"record: {out / 'run.json'}") == 1 and not lines_of(gone_on.stderr)
-    run_in_processes([argv(flags, output_dir=whole)])
-    assert_equal_runs(whole, out)
-    predicted = [(folder / "eval_predictions.tsv").read_text() for folder in (whole, out)]
+    resumed = torchrun(argv(flags))
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.count(f"going on from {out / 'checkpoint-8'}") == 1
+    assert resumed.stdout.count(f"record: {out / 'run.json'}") == 1 and not lines_of(resumed.stderr)
+    codes, _, error = in_two_processes(tmp_path, argv(flags, output_dir=complete))
+    assert codes == [0, 0], error
+    assert_equal_runs(complete, out)
+    predicted = [(folder / "eval_predictions.tsv").read_text() for folder in (complete, out)]
     assert predicted[0] == predicted[1] and predicted[0].count("\n") == 17
 
-    # In one process: as many examples a step, or not at all.
+    # One process has to take as many examples a step.
     error = refused(capsys, argv(flags, output_dir=moved))
     assert "8 examples a step there, 4 now, in all processes together" in error
     assert main(argv(flags, output_dir=moved, per_device_train_batch_size=8)) == 0
-    said = capsys.readouterr().out
-    assert f"going on from {moved / 'checkpoint-8'}" in said
-    assert "was trained in 2 process(es), this run has 1" in said
+    printed = capsys.readouterr().out
+    assert f"going on from {moved / 'checkpoint-8'}" in printed
+    assert "was trained in 2 process(es), this run has 1" in printed
     assert len(record_of(moved)["step_losses"]) == 12
 
 
-def test_a_refusal_is_said_once(flags):
-    """By all processes together, and before any waits for another."""
+def test_a_refusal_is_printed_once(flags, tmp_path):
+    """All processes refuse together, also before they can talk to each other."""
     flags["output_dir"].mkdir()
     (flags["output_dir"] / "foreign").touch()
-    ended = torchrun(Path(run_glue_tensorized.__file__), argv(flags))
-    assert ended.returncode and ended.stdout == ""
-    (line,) = lines_of(ended.stderr)
-    assert line.startswith("error: --output_dir") and "not a run of this program" in line
+    codes, out, error = in_two_processes(tmp_path, argv(flags))
+    assert codes[0] == 2 and codes[1] in (2, 143) and out == ""
+    assert error.count("\n") == 1 and error.startswith("error: --output_dir") and "not a run of this program" in error
+    codes, out, error = in_two_processes(tmp_path, [*argv(flags), "--num_train_epoch", "1"])
+    assert codes[0] == 2 and codes[1] in (2, 143) and out == ""  # the launcher may end rank 1 before it refuses
+    assert error.count("\n") == 1 and error.startswith("error: unknown argument --num_train_epoch")
 
 
-# As of a machine where somebody changed the command.
-OTHER = """
-import os, sys
-import run_glue_tensorized
-run_glue_tensorized.signals.begin()
-code = run_glue_tensorized.main([*sys.argv[1:], "--seed", os.environ["RANK"]])
-run_glue_tensorized.distributed.part(code)
-sys.exit(code)
-"""
+def test_processes_with_different_commands_are_refused(flags, tmp_path):
+    codes, out, error = in_two_processes(tmp_path, argv(flags), of_other=["--seed", "1"])
+    assert error == "error: rank 1: given something else than the first process (--seed 42 there, 1 now)\n"
+    assert codes[0] == 2 and codes[1] in (2, 143) and out == "" and not flags["output_dir"].exists()
 
 
-def test_processes_that_were_given_something_else_are_refused(flags, tmp_path):
-    (tmp_path / "other.py").write_text(OTHER)
-    ended = torchrun(tmp_path / "other.py", argv(flags, seed=None))
-    (line,) = lines_of(ended.stderr)
-    assert line == "error: rank 1: given something else than the first process (--seed 0 there, 1 now)"
-    assert ended.returncode and not flags["output_dir"].exists()
+def test_what_one_process_alone_refuses_is_reported_by_it(flags, tmp_path):
+    """Rank 0 waits for it in the meantime, without a look at signals."""
+
+    def be_impatient(rank):
+        distributed._PATIENCE = 0.1
+
+    other = {"of_other": ["--nonsense", "1"], "prepare": be_impatient, "ended_by": signal.SIGKILL}
+    codes, _, error = in_two_processes(tmp_path, argv(flags), **other)
+    assert codes == [-signal.SIGKILL, 2] and not flags["output_dir"].exists()
+    assert error.startswith("error: rank 1: unknown argument --nonsense") and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("size", [1, 7, 40, 41, 45])

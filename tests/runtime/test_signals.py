@@ -1,4 +1,4 @@
-"""How a process begins and ends: who reads its output, what interrupts it, what nobody foresaw."""
+"""How a process begins and ends: lost readers, full disks, signals, unforeseen errors."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ import pytest
 from helpers import SCRIPT, argv, record_of, spoil_step
 
 from run_glue_tensorized import main
-from tensorized_adapters.errors import Terminated
-from tensorized_adapters.runtime import signals
+from tensorized_adapters.errors import RunFailed, Terminated, UsageError
+from tensorized_adapters.runtime import exits, signals
 
 PACKAGE = SCRIPT.parent / "tensorized_adapters"
-COMMANDS = [[SCRIPT], *([PACKAGE / "__main__.py", name] for name in ("sweep", "report", "count", "predict"))]
+SWEEP = [PACKAGE / "__main__.py", "sweep"]  # all subcommands share one main()
 # Interrupts the process when a command's first long imports begin. Tests in the background inherit an ignored SIGINT.
 INTERRUPT = """
 import os, runpy, signal, sys
@@ -44,7 +44,7 @@ def in_a_process(words, prepare) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: str(c[-1])[-20:])
+@pytest.mark.parametrize("command", [[SCRIPT], SWEEP], ids=["run", "sweep"])
 @pytest.mark.parametrize("number, line", [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 def test_interrupts_during_the_imports(command, number, line):
     code = INTERRUPT.format(number=int(number), name=command[0].name, script=str(command[0]))
@@ -65,16 +65,27 @@ def close_the_reader():
     os.dup2(write, 2)
 
 
-def fill_the_disk():
-    full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, 1)
-    os.dup2(full, 2)
-
-
-@pytest.mark.parametrize("prepare", [close_both, close_the_reader, fill_the_disk])
+@pytest.mark.parametrize("prepare", [close_both, close_the_reader])
 def test_a_run_whose_output_nobody_reads_is_finished(flags, prepare):
     assert in_a_process(argv(flags, disable_tqdm=False, num_train_epochs=1), prepare) == 0
     assert record_of(flags["output_dir"])["status"] == "finished"
+
+
+def test_output_that_a_full_disk_cannot_take_is_an_error(flags, tmp_path):
+    def fill_the_disk():
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+        os.dup2(os.open(tmp_path / "stderr", os.O_CREAT | os.O_WRONLY), 2)
+
+    assert in_a_process(argv(flags), fill_the_disk) == 1
+    error = (tmp_path / "stderr").read_text()
+    assert error.startswith("failed: no space left for ") and error.count("\n") == 1
+    words = [sys.executable, "-m", "tensorized_adapters", "count", "--help"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, cwd=SCRIPT.parent)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "failed: standard output cannot be written: No space left on device\n",
+    )
 
 
 def test_a_failure_starts_a_line_below_the_progress_bar(flags, tmp_path, monkeypatch):
@@ -112,7 +123,7 @@ def test_what_nobody_foresaw_is_one_line_and_its_traceback_is_kept(flags, monkey
 
 def test_what_nobody_foresaw_before_the_run_is_one_line_too(flags, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("tensorized_adapters.runs.run.settle", lambda arguments: 1 / 0)
+    monkeypatch.setattr("tensorized_adapters.runs.run.resolved_arguments", lambda arguments: 1 / 0)
     assert main(argv(flags)) == 1
     error = capsys.readouterr().err
     assert error.startswith("failed: ZeroDivisionError at test_signals.py:") and error.count("\n") == 1
@@ -120,16 +131,13 @@ def test_what_nobody_foresaw_before_the_run_is_one_line_too(flags, monkeypatch, 
     assert str(kept) in error and not flags["output_dir"].exists()
 
 
-def test_names_with_brackets_are_no_markup(flags, tmp_path, capsys):
-    folder = tmp_path / "a[/b] :smile:"
-    assert main(argv(flags, output_dir=folder, num_train_epochs=1)) == 0
-    assert "a[/b] :smile:" in capsys.readouterr().out
-
-
-def test_a_log_gets_plain_lines_and_twenty_losses(flags, capsys):
-    assert main(argv(flags, disable_tqdm=None, num_train_epochs=4)) == 0
+def test_a_log_gets_plain_lines_and_twenty_losses(flags, tmp_path, capsys):
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    folder = tmp_path / "a[/b] :smile:"  # no markup
+    assert main(argv(flags, output_dir=folder, disable_tqdm=None, num_train_epochs=4)) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers  # the caller's
     printed = capsys.readouterr()
-    assert "\r" not in printed.out + printed.err and printed.err == ""
+    assert "\r" not in printed.out + printed.err and printed.err == "" and "a[/b] :smile:" in printed.out
     lines = printed.out.splitlines()
     assert sum(line.startswith("step ") and "loss 0." in line for line in lines) >= 20
     begin = f"training {flags['model_name_or_path']} on cpu (1 thread): 48 examples, 24 steps of 8"
@@ -162,50 +170,49 @@ def test_a_terminal_gets_labelled_bars(flags):
 # A global is destroyed when the interpreter has put the signals' handlers away.
 LATE = """
 import os, signal
-from tensorized_adapters.runtime import signals
-signals.begin()
-signals.raise_on_signals()
+from tensorized_adapters.runtime import exits
 class Late:
-    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.{number}):
-        kill(process, number)
+    def __del__(self, kill=os.kill, process=os.getpid(), numbers=(signal.SIGINT, signal.SIGTERM)):
+        for number in numbers:
+            kill(process, number)
 late = Late()
+exits.run_program(lambda argv: 0)
 """
 
 
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_a_signal_while_the_interpreter_ends_changes_nothing(number):
-    words = [sys.executable, "-c", LATE.format(number=number)]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=SCRIPT.parent)
+def test_a_signal_while_the_interpreter_ends_changes_nothing():
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, cwd=SCRIPT.parent)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_signal_waits_for_last_words(monkeypatch):
-    before = signal.signal(signal.SIGTERM, signals._raise)
-    monkeypatch.setattr("tensorized_adapters.runtime.signals.signal.setitimer", lambda *_: None)
-    said = []
+@pytest.mark.parametrize("number, error", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_signals_raise_unless_the_process_ends_already(number, error):
+    before = signal.signal(number, signals._exit_at_once)
     try:
-        with pytest.raises(Terminated), signals.undisturbed():
-            os.kill(os.getpid(), signal.SIGTERM)
-            said.append("all")
-        assert said == ["all"] and signal.getsignal(signal.SIGTERM) is signals._raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def test_an_interrupt_that_is_swallowed_comes_again(monkeypatch):
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
-    timers = []
-    monkeypatch.setattr(
-        "tensorized_adapters.runtime.signals.signal.setitimer", lambda _, seconds: timers.append(seconds)
-    )
-    try:
-        signal.signal(signal.SIGINT, signals._end_at_once)
         signals.raise_on_signals()
-        for number in (signal.SIGINT, signal.SIGALRM, signal.SIGALRM):  # nobody settled the one before
-            with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), number)
-        signals.settled()
-        assert timers == [2, 2, 2, 0]
+        with signals.signals_ignored():
+            signal.raise_signal(number)
+        with pytest.raises(error):
+            signal.raise_signal(number)
+        signals.ignore_signals()
+        signal.raise_signal(number)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize(
+    "error, code, line",
+    [
+        (UsageError("two\nlines"), 2, "error: two lines"),
+        (RunFailed("x"), 1, "failed: x"),
+        (FileNotFoundError(2, "No such file", "a.txt"), 2, "error: a.txt: No such file"),
+        (KeyboardInterrupt(), 130, "interrupted: by Ctrl-C"),
+        (Terminated("the same command goes on"), 143, "terminated: the same command goes on"),
+    ],
+)
+def test_each_way_to_end_has_a_code_and_a_line(error, code, line, capsys):
+    def failing(argv):
+        raise error
+
+    assert exits.run(failing, []) == code
+    assert capsys.readouterr().err == line + "\n"

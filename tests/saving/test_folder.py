@@ -1,4 +1,4 @@
-"""Saving into folders that are somebody else's, or hold an adapter already."""
+"""Saving into folders with other files, or with an earlier adapter."""
 
 import errno
 import os
@@ -81,9 +81,8 @@ def test_the_config_is_renamed_last_and_other_files_stay(tmp_path, model, monkey
 
 
 def test_what_could_not_be_loaded_again_is_not_saved(tmp_path, model):
-    for notes, told in (({"x": {1, 2}}, "notes must be what JSON can hold"), ({"texts": 7}, "'notes.texts' must be")):
-        with pytest.raises(UsageError, match=told):
-            save_adapter(model, tmp_path / "none", notes)
+    with pytest.raises(UsageError, match="notes must be what JSON can hold"):
+        save_adapter(model, tmp_path / "none", {"x": {1, 2}})
     model.config.id2label = {0: "same", 1: "same"}
     with pytest.raises(UsageError, match="a text of its own"):
         save_adapter(model, tmp_path / "none")

@@ -1,4 +1,4 @@
-"""An adapter by way of the hub, of which a stand-in answers here and logs what it was asked."""
+"""Adapters on the hub. A local stand-in for the hub answers, and logs the requests."""
 
 import re
 import shutil
@@ -34,7 +34,7 @@ def hub(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def adapters(tmp_path_factory):
-    """Models that were trained a little, and their folders, between things that are nobody's business."""
+    """Models that were trained a little, and their folders, in which there are private files too."""
     made = {}
     for name in ("tensorized", "lora"):
         folder = tmp_path_factory.mktemp("run")
@@ -62,7 +62,7 @@ def test_what_is_uploaded_is_the_adapter_and_comes_back(hub, adapters, capsys, m
     capsys.readouterr()
     assert torch.equal(logits(load_adapter(tiny_model(), repository)), logits(model))
     assert capsys.readouterr().err == f"note: {repository} is taken at commit {commit}; {place} pins it\n"
-    # Pinned, nothing is said, and nothing is asked once it is here.
+    # With a commit, nothing is printed, and nothing is requested once it was downloaded.
     asked = len(hub.log)
     assert torch.equal(logits(load_adapter(tiny_model(), place)), logits(model))
     assert torch.equal(logits(load_adapter(tiny_model(), repository, revision=commit)), logits(model))
@@ -115,7 +115,9 @@ def test_what_the_hub_refuses_is_one_line(hub, adapters, monkeypatch):
     with pytest.raises(UsageError, match=r"someone/secret cannot be uploaded to: the hub does not allow it \(403\)"):
         push_adapter(folder, "someone/secret", token=READER)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE is set: it is not among what was downloaded before" in told("someone/none")
+    assert "someone/none is no folder here, and on the hub it cannot be read: HF_HUB_OFFLINE is set" in told(
+        "someone/none"
+    )
     with pytest.raises(UsageError, match="HF_HUB_OFFLINE is set; unset it"):
         push_adapter(folder, "someone/secret", token=WRITER)
     load_adapter(tiny_model(), place)
@@ -160,7 +162,7 @@ def test_a_run_uploads_at_its_end_and_another_starts_from_there(hub, flags, base
         and "again uploads" in error
     )
     hub.broken = False
-    # From the hub on: evaluation gives the same, and the record says at which commit.
+    # Evaluation of the uploaded adapter gives the same, and the record has its commit.
     place, out = f"someone/mrpc@{repository.refs['main']}", tmp_path / "evaluated"
     own = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "do_train", "num_train_epochs")
     assert main(argv(flags, **dict.fromkeys(own), adapter_path="someone/mrpc", output_dir=out)) == 0
@@ -176,4 +178,6 @@ def test_uploads_that_cannot_be_are_refused(capsys, flags):
     assert "--hub_always_push is not supported: --push_to_hub uploads the adapter once" in refused(capsys, words)
     own = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size")
     words = argv(flags, push_to_hub=True, do_train=None, **dict.fromkeys(own), adapter_path="someone/none")
-    assert "someone/none is no folder here, and HF_HUB_OFFLINE is set" in refused(capsys, words)
+    assert "someone/none is no folder here, and on the hub it cannot be read: HF_HUB_OFFLINE is set" in refused(
+        capsys, words
+    )

@@ -1,4 +1,4 @@
-"""Transformers' own doors for saving, on adapted models: they write the adapter, or a model, and lose nothing."""
+"""Transformers' own methods of saving, on adapted models: they write the adapter or a model, and lose nothing."""
 
 import copy
 import pickle

@@ -1,6 +1,7 @@
 """What the tests of tensorized-adapters sweep without Ray share: the trials of a command line, and its refusals."""
 
 from tensorized_adapters.cli import sweep
+from tensorized_adapters.runtime import exits
 from tensorized_adapters.sweeping.plan import trials_of
 
 
@@ -11,7 +12,7 @@ def trials(words, job=()):
 
 
 def refused(capsys, words, job=()) -> str:
-    assert sweep.main([*words.split(), *job]) == 2
+    assert exits.run(sweep.main, [*words.split(), *job]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and not captured.out
     return captured.err

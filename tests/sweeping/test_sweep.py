@@ -1,136 +1,173 @@
-"""tensorized-adapters sweep on Ray, with real processes: failures, kills and Ctrl-C cost nothing that was done."""
+"""tensorized-adapters sweep on Ray, with real processes: failures, kills and Ctrl-C cost nothing that was done.
+
+One sweep is started three times. The first start is killed, the second interrupted, the third goes on to the end. One
+of its trials kills itself once, one kills Ray's worker once, and one fails each time.
+"""
 
 import json
 import os
 import re
 import signal
-import subprocess
 import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from helpers import argv, glue_folder, record_of
+from grids import sweep, trials
+from helpers import record_of
 
-SWEEP = ["-m", "tensorized_adapters", "sweep"]
+from run_glue_tensorized import main as run
+from tensorized_adapters.runtime import exits, signals
 
-
-def words_of(flags, out, **changes):
-    flags = {name: value for name, value in flags.items() if "adapter" not in name and "tensorized" not in name}
-    flags = flags | {"projection_types": "cp", "ranks": "1,2", "adapter_size": 8, "output_dir": out} | changes
-    flags.pop("do_train"), flags.pop("do_eval"), flags.pop("disable_tqdm")
-    return [sys.executable, *SWEEP, *argv(flags)]
-
-
-def ended(words):
-    """Exit code, and both outputs, of a sweep that runs to its end."""
-    run = subprocess.run(words, capture_output=True, text=True)
-    return run.returncode, run.stdout, run.stderr
-
-
-def stopped_after_first_trial(words, number):
-    """Exit code of a sweep that gets a signal as soon as it has told of its first trial."""
-    sweep = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    for line in sweep.stdout:
-        if re.match(r"\d\d:\d\d:\d\d  ", line):
-            sweep.send_signal(number)
-            break
-    sweep.stdout.close()
-    return sweep.wait()
-
-
-def records_of(out):
-    return {path.parent.name: record_of(path.parent) for path in sorted(out.glob("trials/*/run.json"))}
+GRID = "--projection_types cp --ranks 1,2 --adapter_size 8 --methods head"
+# What Python runs at the start of each job.
+SABOTAGE = """
+import os, signal, sys
+words = sys.orig_argv
+if any(word.endswith("run_glue_tensorized.py") for word in words):
+    if "head" in words:
+        sys.stderr.write("failed: no luck\\n")
+        sys.stderr.flush()
+        os._exit(1)
+    rename = os.replace
+    victim = os.getpid if words[words.index("--tensorized_layer_rank") + 1] == "1" else os.getppid
+    def killing(source, target, **more):
+        rename(source, target, **more)
+        if "checkpoint-4" in str(target):
+            try:
+                os.close(os.open("{once}" + victim.__name__, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return
+            os.kill(victim(), signal.SIGKILL)
+    os.replace = killing
+"""
 
 
-def essence(out):
-    """What must be equal between two sweeps: everything that was computed."""
-    timed = ("runtime", "per_second")
-    return {
-        name: (record["step_losses"], {k: v for k, v in record["metrics"].items() if not k.endswith(timed)})
-        for name, record in records_of(out).items()
-    }
+def started(words, folder, number):
+    """The process of a sweep, forked from this one, which has imported everything; and what it prints."""
+    printed = folder / f"printed{number}"
+    printed.touch()
+    process = os.fork()
+    if not process:
+        os.setsid()
+        handle = os.open(printed, os.O_WRONLY)
+        os.dup2(handle, 1), os.dup2(handle, 2)
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+        sys.argv = ["sweep", *words]
+        signals.begin()
+        code = exits.run(sweep.main)
+        sys.stdout.flush()
+        os._exit(code)
+    return process, printed
+
+
+def wait_for(seen, seconds=300):
+    until = time.monotonic() + seconds
+    while not (found := seen()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return found
+
+
+def code_of(process):
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def commands_with(word):
+    """The processes that have the word in their command line."""
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            commands += [path.parent.name] if word in path.read_text(errors="replace") else []
+        except OSError:  # it has ended
+            pass
+    return commands
 
 
 def starts(out):
-    return {path.stem: path.read_text().count("== 2") for path in out.glob("logs/*.log")}
+    return {re.sub("_seed.*", "", path.stem): path.read_text().count("== 2") for path in out.glob("logs/*.log")}
+
+
+def essence(folder):
+    """What must be equal between two runs of a trial: everything that was computed."""
+    record, timed = record_of(folder), ("runtime", "per_second")
+    return record["step_losses"], {k: v for k, v in record["metrics"].items() if not k.endswith(timed)}
 
 
 @pytest.fixture(scope="module")
-def module_flags(base, files):
-    data = {"train_file": files["train"], "validation_file": files["validation"], "task_name": "mrpc"}
-    actions = {"do_train": True, "do_eval": True, "disable_tqdm": True}
-    return {"model_name_or_path": base, "num_train_epochs": 9, "cpus_per_trial": 1} | data | actions
+def words(base, files):
+    flags = {"model_name_or_path": base, "train_file": files["train"], "validation_file": files["validation"]}
+    flags |= {"task_name": "mrpc", "num_train_epochs": 9, "per_device_train_batch_size": 8}
+    return [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(module_flags, tmp_path_factory):
-    out = tmp_path_factory.mktemp("sweeps") / "undisturbed"
-    code, told, _ = ended(words_of(module_flags, out, trials_at_a_time=1))
-    assert code == 0 and "2 of 2 finished" in told
-    return out
+def went_on(words, tmp_path_factory):
+    """The sweep after its three starts."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    out = folder / "s"
+    (folder / "sitecustomize.py").write_text(SABOTAGE.format(once=folder / "once_"))
+    more = ["--cpus_per_trial", "1", "--trials_at_a_time", "1", "--max_failures", "1", "--output_dir", str(out)]
+    words = [*GRID.split(), *words, *more]
+
+    process, printed = started(words, folder, 1)
+    wait_for(lambda: re.search(r"\n\d\d:\d\d:\d\d  ", printed.read_text()))
+    os.kill(process, signal.SIGKILL)
+    codes, texts, counts = [code_of(process)], [printed.read_text()], [starts(out)]
+    wait_for(lambda: not commands_with(str(out)), seconds=60)
+
+    process, printed = started(words, folder, 2)
+    wait_for(lambda: list(out.glob("trials/mrpc_cp-2_*/checkpoint-*")))
+    os.kill(process, signal.SIGINT)
+    codes, texts = [*codes, code_of(process)], [*texts, printed.read_text()]
+    [interrupted] = (record_of(path) for path in out.glob("trials/mrpc_cp-2_*"))
+    assert not commands_with(str(out))
+
+    process, printed = started(words, folder, 3)
+    codes, texts = [*codes, code_of(process)], [*texts, printed.read_text()]
+    return SimpleNamespace(out=out, codes=codes, texts=texts, counts=counts, interrupted=interrupted)
 
 
-def test_a_sweep_ends_with_records_and_a_report(undisturbed):
-    assert {record["status"] for record in records_of(undisturbed).values()} == {"finished"}
-    assert len(records_of(undisturbed)) == 2
-    ledger = json.loads((undisturbed / "sweep.json").read_text())
-    assert {entry["state"] for entry in ledger["trials"].values()} == {"finished"}
-    assert ledger["timing"]["trials_own"] <= ledger["timing"]["trials"] * 1.01
-    assert (undisturbed / "report" / "report.html").is_file()
-    assert not (undisturbed / ".ray").exists()
+def test_how_each_start_ends(went_on):
+    assert went_on.codes == [-signal.SIGKILL, 130, 1], went_on.texts
+    assert went_on.interrupted["status"] == "interrupted"
+    assert went_on.texts[1].splitlines()[-1] == "interrupted: the same command goes on where it was"
+    assert "2 of 3 finished" in went_on.texts[2] and "1 failed" in went_on.texts[2]
 
 
-def test_the_same_command_again_starts_no_trial(undisturbed, module_flags):
-    before = starts(undisturbed)
-    code, told, _ = ended(words_of(module_flags, undisturbed, trials_at_a_time=1))
-    assert code == 0 and starts(undisturbed) == before == dict.fromkeys(before, 1)
-    assert told.count("finished") >= 2
+def test_finished_trials_are_left_alone_and_others_go_on(went_on):
+    """cp-1 killed itself once; cp-2 was killed with the sweep, interrupted, and once killed with its worker."""
+    counts = starts(went_on.out)
+    assert went_on.counts[0]["mrpc_cp-1"] == counts["mrpc_cp-1"] == 2 and counts["mrpc_head"] == 2
+    assert counts["mrpc_cp-2"] == went_on.counts[0].get("mrpc_cp-2", 0) + 3
+    [log] = went_on.out.glob("logs/mrpc_cp-2_*.log")
+    assert log.read_text().count("going on from") == 2
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)])
-def test_a_stopped_sweep_goes_on(undisturbed, module_flags, tmp_path, number, code):
-    words = words_of(module_flags, tmp_path / "s", trials_at_a_time=1)
-    assert stopped_after_first_trial(words, number) == code
-    done = [name for name, record in records_of(tmp_path / "s").items() if record["status"] == "finished"]
-    before = starts(tmp_path / "s")
-    assert len(done) == 1 and ended(words)[0] == 0
-    assert starts(tmp_path / "s")[done[0]] == before[done[0]] == 1
-    assert essence(tmp_path / "s") == essence(undisturbed)
+def test_a_trial_that_was_killed_again_and_again_is_as_one_that_was_not(went_on, words, tmp_path):
+    plan = trials(GRID, words)
+    for trial in plan[:2]:
+        assert run(trial.command(tmp_path)[1:]) == 0
+        assert essence(trial.folder(went_on.out)) == essence(trial.folder(tmp_path))
 
 
-def test_a_failing_trial_costs_only_itself(base, tmp_path):
-    folder = glue_folder(tmp_path, "mrpc")
-    flags = {"model_name_or_path": base, "glue_path": folder, "num_train_epochs": 1, "max_failures": 1}
-    flags |= {"do_train": True, "do_eval": True, "disable_tqdm": True, "cpus_per_trial": 1}
-    code, told, _ = ended(words_of(flags, tmp_path / "s", ranks="1", tasks="mrpc,rte"))
-    assert code == 1 and "1 of 2 finished" in told and "1 failed" in told
-    ledger = json.loads((tmp_path / "s" / "sweep.json").read_text())["trials"]
-    failed = next(entry for entry in ledger.values() if entry["task"] == "rte")
-    assert failed["state"] == "failed" and failed["failures"] == 2 and "exit code 2" in failed["reason"]
-    assert "--glue_path" in failed["last_lines"][-1]
-    assert "rte cp-1 seed 42: failed" in (tmp_path / "s" / "report" / "tables.md").read_text()
+def test_a_failing_trial_costs_only_itself(went_on):
+    summary = json.loads((went_on.out / "sweep.json").read_text())
+    assert sorted(entry["state"] for entry in summary["trials"].values()) == ["failed", "finished", "finished"]
+    [failed] = (entry for entry in summary["trials"].values() if entry["state"] == "failed")
+    assert failed["failures"] == 2 and failed["reason"] == "exit code 1"
+    assert failed["last_lines"] == ["failed: no luck"] * 2
+    assert summary["timing"]["trials_own"] <= summary["timing"]["trials"] * 1.01
+    assert "mrpc head seed 42: failed" in (went_on.out / "report" / "tables.md").read_text()
+    assert (went_on.out / "report" / "report.html").is_file()
 
 
-def test_a_killed_job_is_started_again(undisturbed, module_flags, tmp_path):
-    """The job kills itself at its seventh checkpoint of nine, checkpoint-42, once."""
-    (tmp_path / "sitecustomize.py").write_text(KILLER.format(once=str(tmp_path / "once")))
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    words = words_of(module_flags, tmp_path / "s", trials_at_a_time=1)
-    assert subprocess.run(words, env=environment, capture_output=True).returncode == 0
-    assert sorted(starts(tmp_path / "s").values()) == [1, 2]
-    assert essence(tmp_path / "s") == essence(undisturbed)
-
-
-KILLER = """
-import os, signal, sys
-if any(word.endswith("run_glue_tensorized.py") for word in sys.orig_argv):
-    rename = os.replace
-    def killing(source, target, **words):
-        rename(source, target, **words)
-        if "checkpoint-4" in str(target):
-            try:
-                os.close(os.open("{once}", os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                return
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.replace = killing
-"""
+def test_the_same_command_again_starts_no_finished_trial(went_on, words, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "tensorized_adapters.sweeping.on_ray.Machines", lambda *_: pytest.fail("Ray was started for nothing")
+    )
+    before = starts(went_on.out)
+    again = [*GRID.replace("--methods head", "").split(), *words, "--output_dir", str(went_on.out), "--no_report"]
+    assert sweep.main([*again, "--cpus_per_trial", "1"]) == 0 and starts(went_on.out) == before
+    assert capsys.readouterr().out.count("finished") == 2

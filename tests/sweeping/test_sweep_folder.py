@@ -8,28 +8,35 @@ from pathlib import Path
 import pytest
 from grids import sweep, trials
 
+from tensorized_adapters.runtime import exits
 from tensorized_adapters.sweeping.ledger import Ledger
-from tensorized_adapters.sweeping.notes import is_damaged, read_note, write_note
 from tensorized_adapters.sweeping.progress import Progress
+
+LOST = {"state": "failed", "reason": "its worker was lost too often", "last_lines": ["The node died"]}
+LOST |= {"failures": 3, "seconds": 2.5}
+
+
+def record_as(folder, trial, **changes):
+    """Write a trial's run.json as the main job leaves it."""
+    folder.mkdir(parents=True)
+    record = {"program": "tensorized_adapters", "arguments": trial.resolved} | changes
+    (folder / "run.json").write_text(json.dumps(record, default=str))
 
 
 @pytest.mark.parametrize(
     "damage", ['{"trials": []', '{"trials": {"x": null}', '{"trials": {"x": {"state": "failed"}}', "{"]
 )
-def test_a_damaged_ledger_costs_nothing(job, tmp_path, damage):
-    """What became of the trials stands in their own files, from which sweep.json is written anew."""
+def test_a_damaged_summary_costs_nothing_that_was_done(job, tmp_path, damage):
+    """The states stand in the trials' own files, from which sweep.json is written anew."""
     [trial, other] = trials("--projection_types cp --ranks 2,3 --adapter_size 8", job)
-    lost = {"reason": "killed by SIGKILL", "last_lines": ["Aborted"], "failures": 3, "seconds": 9.5}
-    write_note(tmp_path / "logs" / f"{trial.name}.json", {"start": "before", "state": "failed"} | lost)
-    write_note(tmp_path / "logs" / f"{other.name}.json", {"start": 1, "state": "failed", "seconds": "x"})
-    (tmp_path / "trials").mkdir()
+    record_as(trial.folder(tmp_path), trial, status="failed", reason="the loss is NaN", seconds=9.5)
     text = damage + ', "program": "tensorized_adapters sweep", "timing": {}}' if len(damage) > 1 else damage
     (tmp_path / "sweep.json").write_text(text)
     ledger = Ledger(tmp_path, [trial, other])
     assert ledger.states() == {"failed": 1, "waiting": 1} and len(ledger.to_run()) == 2
     ledger.write()
     entry = json.loads((tmp_path / "sweep.json").read_text())["trials"][trial.name]
-    assert entry["state"] == "failed" and lost.items() <= entry.items()
+    assert entry["state"] == "failed" and entry["reason"] == "the loss is NaN" and entry["seconds"] == 9.5
 
 
 DEEP = "[" * 100_000
@@ -38,12 +45,13 @@ ENTRY = {"state": "finished", "method": "x", "task": "y", "seed": 1, "words": []
 
 @pytest.mark.parametrize(
     ("damage", "kept"),
-    [(DEEP, []), ("[]", []), ("", []), ("null", []), ({"seconds": "x"}, []), ({"last_lines": [1]}, []),
-     ({"score": {"f1": "high"}}, []), ({"task": None}, []), ({}, ["earlier"])],
-)  # fmt: skip
-def test_a_damaged_ledger_is_told_of(job, tmp_path, capsys, damage, kept):
+    [(DEEP, []), ("[]", []), ("", []), ("null", []), ({"seconds": None}, []), ({"task": None}, []), ({}, ["earlier"])],
+)
+def test_a_damaged_summary_is_told_of(job, tmp_path, capsys, damage, kept):
     (tmp_path / "trials").mkdir()
-    entry = ENTRY | {"score": None, "seconds": 0.0} | (damage if isinstance(damage, dict) else {})
+    entry = ENTRY | {"score": None, "seconds": 0.0, "failures": 0}
+    for lost in damage if isinstance(damage, dict) else ():
+        del entry[lost]
     whole = {"program": "tensorized_adapters sweep", "timing": {}, "trials": {"earlier": entry}}
     (tmp_path / "sweep.json").write_text(damage if isinstance(damage, str) else json.dumps(whole))
     words = ["--projection_types", "cp", "--ranks", "2", "--output_dir", str(tmp_path), "--dry_run"]
@@ -71,24 +79,6 @@ def test_a_damaged_record_costs_only_its_trial(job, tmp_path, record):
     assert f"{folder} is no longer what this sweep left there; move it away" in line and "\n" not in line
 
 
-@pytest.mark.parametrize("note", [DEEP, "[]", "{", "null", '{"start": "x", "state": "failed"}'])
-def test_a_damaged_note_costs_only_what_it_told(job, tmp_path, note):
-    damaged, other = trials("--projection_types cp --ranks 2,3", job)
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "trials").mkdir()
-    (tmp_path / "logs" / f"{damaged.name}.json").write_text(note)
-    ledger = Ledger(tmp_path, [damaged, other])
-    assert ledger.states() == {"waiting": 2} and len(ledger.to_run()) == 2
-    assert [f"{damaged.name}.json is damaged" in line for line in ledger.notes] == [True]
-
-
-@pytest.mark.parametrize("notes", [{"seconds": -1.0}, {"seconds": float("inf")}, {"last_lines": [{}]}])
-def test_a_note_of_other_kinds_is_as_blank_as_needed(tmp_path, notes):
-    blank = read_note(tmp_path / "none.json")
-    write_note(tmp_path / "x.json", blank | {"state": "failed"} | notes)
-    assert read_note(tmp_path / "x.json") == blank | {"state": "failed"} and is_damaged(tmp_path / "x.json")
-
-
 @pytest.mark.parametrize("when", ["before Ray", "later"])
 def test_a_full_disk_is_one_line(job, tmp_path, capsys, monkeypatch, when):
     def full(*_):
@@ -98,10 +88,10 @@ def test_a_full_disk_is_one_line(job, tmp_path, capsys, monkeypatch, when):
         monkeypatch.setattr(sweep, "_run", full)
     else:
         monkeypatch.setattr(
-            "tensorized_adapters.sweeping.notes.disk_is_full", lambda folder: os.strerror(errno.ENOSPC)
+            "tensorized_adapters.sweeping.trial.disk_is_full", lambda folder: os.strerror(errno.ENOSPC)
         )
     words = ["--projection_types", "cp", "--ranks", "2", "--output_dir", str(tmp_path / "s")]
-    assert sweep.main([*words, *job]) == 1
+    assert exits.run(sweep.main, [*words, *job]) == 1
     captured = capsys.readouterr()
     assert captured.err == (
         f"failed: {tmp_path / 's'} cannot be written (No space left on device); nothing is lost: the same command "
@@ -121,14 +111,16 @@ def test_what_users_and_trials_wrote_is_shown_as_it_is(job, tmp_path, capsys):
     out = tmp_path / "[red]s"
     (out / "trials").mkdir(parents=True)
     words = ["--projection_types", "cp", "--ranks", "2", "--output_dir", str(out)]
-    write_note(out / "logs" / f"{trial.name}.json", read_note(out) | {"state": "failed", "reason": evil, "start": "s"})
+    bad = {"state": "failed", "reason": evil, "last_lines": [evil], "failures": 1, "seconds": 1.0}
+    Ledger(out, [trial]).ended(trial.name, bad)
     assert sweep.main([*words, *job, "--dry_run"]) == 0
     told = capsys.readouterr().out
     assert "[/b][red]\\x1b[2J" in told and "\x1b" not in told
     ledger = Ledger(out, [trial])
-    ledger.give_up(trial.name, evil, [evil])
     with Progress(ledger, 1) as progress:
-        ledger.look(trial.name)
+        progress.started(trial.name)
+        progress.console.print(progress._tables())
+        progress.ended(trial.name, bad)
         progress.console.print(progress._tables())
     told = capsys.readouterr().out
     assert "last line: [/b][red]\\x1b[2J" in told and "\x1b" not in told
@@ -144,14 +136,33 @@ def test_trials_of_an_earlier_grid_stay_on_the_list(job, tmp_path):
     assert ledger.states() == {"waiting": 1}
 
 
-def test_a_trial_is_failed_when_it_is_given_up_and_gets_another_chance(job, tmp_path):
-    [trial] = trials("--projection_types cp --ranks 2", job)
-    first = Ledger(tmp_path, [trial])
-    first.give_up(trial.name, "its worker was lost too often", ["The actor is dead"])
-    first.look(trial.name)
-    assert first.state_now(trial.name) == "failed" and first.states() == {"failed": 1}
-    assert first.entries[trial.name]["last_lines"] == ["The actor is dead"]
+def test_why_a_trial_failed_is_kept_and_it_gets_another_chance(job, tmp_path):
+    [trial, other] = trials("--projection_types cp --ranks 2,3", job)
+    first = Ledger(tmp_path, [trial, other])
     (tmp_path / "trials").mkdir()
-    second = Ledger(tmp_path, [trial])
-    assert second.state_now(trial.name) == ""  # that was another start of the sweep
-    assert second.states() == {"failed": 1} and second.to_run() == [trial]
+    first.started(trial.name)
+    first.ended(trial.name, LOST)
+    assert first.states() == {"failed": 1, "waiting": 1}
+    second = Ledger(tmp_path, [trial, other])
+    assert second.states() == {"failed": 1, "waiting": 1} and second.to_run() == [trial, other]
+    assert second.entries[trial.name] | {key: LOST[key] for key in LOST} == second.entries[trial.name]
+    second.started(trial.name)
+    record_as(trial.folder(tmp_path), trial, status="interrupted")
+    second.look(trial.name)
+    assert second.states() == {"interrupted": 1, "waiting": 1} and second.entries[trial.name]["reason"] == ""
+    assert second.entries[trial.name]["failures"] == 3
+
+
+def test_a_record_that_another_machine_wrote_is_waited_for(job, tmp_path, monkeypatch):
+    [trial] = trials("--projection_types cp --ranks 2", job)
+    ledger, naps = Ledger(tmp_path, [trial]), []
+
+    def nap(seconds):
+        naps.append(seconds)
+        metrics = {"metrics": {"eval_f1": 0.5}, "primary_metric": "f1", "method": "", "task": ""}
+        metrics["parameters"] = {"trained": 1, "model": 2}
+        record_as(trial.folder(tmp_path), trial, status="finished", **metrics)
+
+    monkeypatch.setattr("tensorized_adapters.sweeping.ledger.time.sleep", nap)
+    ledger.ended(trial.name, LOST | {"state": "finished", "reason": "", "last_lines": [], "failures": 0})
+    assert len(naps) == 1 and ledger.states() == {"finished": 1} and ledger.entries[trial.name]["score"] == {"f1": 0.5}

@@ -103,6 +103,7 @@ def test_a_format_that_a_flag_does_not_suit_costs_only_itself(job, capsys):
 @pytest.mark.parametrize("flag", ["bf16", "bf16_full_eval"])
 def test_a_trial_is_the_same_on_a_machine_with_and_without_a_gpu(job, monkeypatch, flag):
     monkeypatch.setattr(TrainingArguments, "_setup_devices", property(lambda self: torch.device("cpu")))
+    monkeypatch.setattr(TrainingArguments, "_n_gpu", 0, raising=False)  # _setup_devices would set it
     monkeypatch.setattr("transformers.training_args.is_torch_bf16_gpu_available", lambda: torch.cuda.is_available())
     plans = []
     for there in (False, True):

@@ -1,4 +1,4 @@
-"""Checkpoint folders: what is ours, what is whole, and what a kill on the way leaves."""
+"""Checkpoint folders: which are ours, which are complete, and what is left when a run is killed."""
 
 import errno
 import json
@@ -104,7 +104,7 @@ def test_a_kill_while_a_folder_is_overwritten_leaves_it_a_runs(out, trained, kil
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
 def test_a_checkpoint_that_cannot_be_read_is_kept_and_refused(out, trained, capsys, monkeypatch, code):
-    """A file system that is away for a moment tells nothing about the checkpoint, nor about the one before it."""
+    """The file system may be unavailable for a moment. Then neither this checkpoint nor an older one is used."""
     rewrite(out / "run.json", {"status": "running"})
     before = sorted(out.rglob("*"))
 
@@ -121,7 +121,7 @@ def test_a_checkpoint_that_cannot_be_read_is_kept_and_refused(out, trained, caps
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "step_losses.json", "adapter/adapter_config.json"])
-def test_a_folder_in_a_files_place_is_not_in_the_way_for_ever(out, trained, name):
+def test_a_folder_with_the_name_of_a_file_is_moved_when_the_checkpoint_is_saved_again(out, trained, name):
     rewrite(out / "run.json", {"status": "running"})
     (out / "checkpoint-12" / name).unlink()
     (out / "checkpoint-12" / name).mkdir()
@@ -130,7 +130,7 @@ def test_a_folder_in_a_files_place_is_not_in_the_way_for_ever(out, trained, name
     assert (out / "checkpoint-12.moved-0" / name).is_dir()
 
 
-def test_passing_over_is_not_removing(out):
+def test_skipping_removes_nothing(out):
     before = sorted(out.rglob("*"))
     with open(out / "checkpoint-12" / "optimizer.pt", "r+b") as file:
         file.truncate(100)
@@ -139,8 +139,8 @@ def test_passing_over_is_not_removing(out):
     assert sorted(out.rglob("*")) == before
 
 
-def test_what_stands_where_a_checkpoint_is_saved_is_moved_aside(out, trained, tmp_path, capsys):
-    """Somebody else's folders, links and files under our names; without our seal they are not ours to remove."""
+def test_whatever_has_the_name_of_a_new_checkpoint_is_renamed(out, trained, tmp_path, capsys):
+    """Folders, links and files under our names, but without a manifest or marker: they may be somebody else's."""
     rewrite(out / "run.json", {"status": "running"})
     shutil.rmtree(out / "checkpoint-12")
     foreign = out / "checkpoint-12"
@@ -149,7 +149,7 @@ def test_what_stands_where_a_checkpoint_is_saved_is_moved_aside(out, trained, tm
         (foreign / name).write_text("mine")
     assert main(argv(trained[1], output_dir=out)) == 0
     captured = capsys.readouterr()
-    assert "checkpoint-12 carries no seal of this program; moved to checkpoint-12.moved-0" in captured.err
+    assert "checkpoint-12 has no manifest of this program; moved to checkpoint-12.moved-0" in captured.err
     assert {path.read_text() for path in (out / "checkpoint-12.moved-0").iterdir()} == {"mine"}
     assert flaw_of_checkpoint(foreign) is None
 
@@ -164,8 +164,8 @@ def test_what_stands_where_a_checkpoint_is_saved_is_moved_aside(out, trained, tm
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "trainer_state.json", "arguments.json", "../run.json"])
-def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(trained, out, capsys, name):
-    """Of an unfinished run that would go on from its newest checkpoint; an alarm ends the test if it waits."""
+def test_a_pipe_with_the_name_of_a_file_is_not_waited_for(trained, out, capsys, name):
+    """An unfinished run goes on from its newest checkpoint. An alarm ends the test if it waits for the pipe."""
     checkpoint = out / "checkpoint-12"
     record = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps(record | {"status": "running"}))

@@ -1,1 +1,1 @@
-"""The fault matrix: a workshop with a tiny model, the kinds of faults, and how each trial is judged."""
+"""The fault matrix: its tiny model and data, the kinds of faults, and how each trial is judged."""

@@ -1,4 +1,4 @@
-"""What is done to a process from within, before the job starts in it: kills at chosen points, and limits."""
+"""Faults inside of a process, set up before the job starts in it: kills at chosen points, and limits."""
 
 import os
 import resource
@@ -15,7 +15,7 @@ def _below(folder: Path, event: str, arguments: tuple) -> bool:
 
 
 def counting(folder: Path, counter: Path) -> Callable[[], None]:
-    """One byte in the file ``counter`` for each change of files below ``folder``."""
+    """Append a byte to the file ``counter`` for each change of files below ``folder``."""
 
     def prepare() -> None:
         opened = os.open(counter, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -39,7 +39,7 @@ def killed_at_change(folder: Path, number: int) -> Callable[[], None]:
 
 
 def killed_after_seals(folder: Path, number: int) -> Callable[[], None]:
-    """kill -9 right before the first change of files after ``number`` checkpoints were sealed."""
+    """kill -9 right before the first change of files after ``number`` checkpoints have a manifest."""
     seals = 0
 
     def hook(event: str, arguments: tuple) -> None:
@@ -53,7 +53,7 @@ def killed_after_seals(folder: Path, number: int) -> Callable[[], None]:
 
 
 def killed_in_write(size: int) -> Callable[[], None]:
-    """Killed in the middle of the first write that makes a file larger than ``size`` bytes."""
+    """Kill the process in the first write that makes a file larger than ``size`` bytes."""
 
     def prepare() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it

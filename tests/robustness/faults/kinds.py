@@ -1,4 +1,4 @@
-"""The kinds of faults: each a function of a trial, with its number of trials by default."""
+"""The kinds of faults. Each is a function that runs a trial; KINDS has their default numbers of trials."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def interrupt(trial: Trial) -> None:
 
 
 def interrupt_at_start(trial: Trial) -> None:
-    """A process of its own, from the interpreter's first line on: Ctrl-C or SIGTERM while it still imports."""
+    """Ctrl-C or SIGTERM in a new process that is still importing."""
     number, code = trial.draw.choice([(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     seconds = 0.2 + 6 * trial.fraction
     trial.verdict.what = f"{signal.Signals(number).name} {seconds:.2f} s after the interpreter's start"
@@ -56,7 +56,7 @@ def kill_at_change(trial: Trial) -> None:
 
 
 def kill_in_write(trial: Trial) -> None:
-    """Killed in the middle of a write."""
+    """A kill in the middle of a write."""
     size = int(trial.fraction * trial.workshop.bytes[0])
     trial.verdict.what = f"killed in the write that makes a file larger than {size} bytes"
     words = trial.workshop.inputs.words(trial.out)
@@ -65,7 +65,7 @@ def kill_in_write(trial: Trial) -> None:
 
 
 def full_disk(trial: Trial) -> None:
-    """A disk that fills up on the way and is then given room."""
+    """A disk that becomes full during the run, and is enlarged then."""
     words = trial.workshop.inputs.words(trial.out)
     if trial.workshop.mounts:
         size = int(trial.fraction * trial.workshop.bytes[1]) // 4096 * 4096
@@ -82,7 +82,7 @@ def full_disk(trial: Trial) -> None:
 
 
 def read_only(trial: Trial) -> None:
-    """A folder that cannot be written, fresh or with half a run in it, and then can."""
+    """A folder, empty or with half a run, that is read-only at first and writable later."""
     half = trial.fraction > 0.5
     words = trial.workshop.inputs.words(trial.out)
     trial.verdict.what = f"a read-only folder with {'half a run' if half else 'nothing'} in it"
@@ -122,7 +122,7 @@ def flipped(trial: Trial) -> None:
 
 
 def unreadable_checkpoint(trial: Trial) -> None:
-    """Files that cannot be read: folders in their place, since mode bits do not hold for root."""
+    """Files that cannot be read: they are replaced by folders, since root ignores mode bits."""
 
     def replace(path: Path, _: bytes) -> None:
         path.unlink()
@@ -132,7 +132,7 @@ def unreadable_checkpoint(trial: Trial) -> None:
 
 
 def unreadable_input(trial: Trial) -> None:
-    """An input or the record that cannot be read when the run goes on: one line, and the run once it can again."""
+    """An input or the record cannot be read when the run goes on: one line. Once it can, the run goes on."""
     inputs = trial.workshop.own_inputs(trial.place)
     words = inputs.words(trial.out)
     victims = [inputs.train, inputs.validation, inputs.base / "model.safetensors", trial.out / "run.json"]
@@ -148,7 +148,7 @@ def unreadable_input(trial: Trial) -> None:
 
 
 def changed_input(trial: Trial) -> None:
-    """A data file or the base model changed between start and resume: refused in one line, until it is as it was."""
+    """A data file or the base model changed between start and resume: refused in one line until it is restored."""
     inputs = trial.workshop.own_inputs(trial.place)
     words = inputs.words(trial.out)
     victims = [inputs.train, inputs.validation, inputs.base / "model.safetensors"]
@@ -166,7 +166,7 @@ def changed_input(trial: Trial) -> None:
 
 
 def two_runs(trial: Trial) -> None:
-    """Another run into a folder where one is under way: refused, and the first one is not disturbed."""
+    """A second run in the folder of one in progress: it is refused, and the first one is not disturbed."""
     trial.verdict.what = "a run with another seed into the folder of one under way"
     words = trial.workshop.inputs.words(trial.out)
     first = trial.start(words)
@@ -179,7 +179,7 @@ def two_runs(trial: Trial) -> None:
 
 
 def twice_at_once(trial: Trial) -> None:
-    """The same command twice at once: at least one goes on to the end, the other is refused or finds it done."""
+    """The same command twice at once: at least one ends well, the other is refused or finds the run finished."""
     pause = 0.6 * trial.fraction * trial.workshop.seconds
     trial.verdict.what = f"the same command again {pause:.2f} s later"
     words = trial.workshop.inputs.words(trial.out)
@@ -218,12 +218,12 @@ def _signalled(trial: Trial, number: int, code: int) -> None:
     child = trial.start(words)
     time.sleep(seconds)
     child.send(number)
-    trial.ended(child.wait(), code, 0)  # 0: it was faster
+    trial.ended(child.wait(), code, 0)  # 0: the run ended before the signal
     trial.run_equal(words)
 
 
 def _damaged(trial: Trial, how: str, damage: Callable[[Path, bytes], object]) -> None:
-    """Half a run, of whose newest checkpoint the files are damaged in turn: it goes on from the one before."""
+    """Half a run, in whose newest checkpoint one file is damaged: it goes on from the checkpoint before."""
     trial.workshop.half_run(trial.out)
     newest = max(trial.out.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     files = sorted(path for path in newest.rglob("*") if path.is_file() and path.stat().st_size)

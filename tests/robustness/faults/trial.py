@@ -1,4 +1,4 @@
-"""One trial: a fault, the same command again, and what came of it."""
+"""One trial: a fault, the same command again, and the verdict."""
 
 import random
 import subprocess
@@ -14,13 +14,13 @@ from faults.workshop import Workshop, difference
 
 @dataclass
 class Verdict:
-    """What came of a trial.
+    """The result of a trial.
 
     Attributes:
-        stops: processes that stopped in one line, with its exit code.
-        equal: the last run's bits are those of the undisturbed one.
-        lost: why the last run, which had to end in these bits, did not.
-        untidy: how a process ended that had to end otherwise, or to say why in one line.
+        stops: how many processes stopped with one line and the exit code that belongs to it.
+        equal: whether the last run gave the bits of the undisturbed one.
+        lost: why it did not.
+        untidy: how processes ended that should have ended otherwise, or with one line.
     """
 
     kind: str
@@ -34,11 +34,11 @@ class Verdict:
 
 
 class Trial:
-    """A place of its own for one trial of a kind, and the processes in it.
+    """A trial with a folder of its own, and the processes in it.
 
     Attributes:
-        fraction: where in the kind's range its fault is: above 0, below 1, evenly spread over the kind's trials.
-        draw: random numbers of this trial's own.
+        fraction: the position of the fault in the kind's range; the trials of a kind are spread evenly over (0, 1).
+        draw: the trial's own random numbers.
     """
 
     def __init__(self, kind: str, number: int, count: int, workshop: Workshop, seed: int):
@@ -70,7 +70,7 @@ class Trial:
         return self.ended(self.start(words, prepare).wait(), *codes)
 
     def run_equal(self, words: list[str], out: Optional[Path] = None) -> None:
-        """The same command (again): it must end well, with the undisturbed run's bits."""
+        """Run the command (again): it must end well, with the bits of the undisturbed run."""
         self.run(words, 0)
         odd = difference(out or self.out, self.workshop.undisturbed)
         self.verdict.equal = odd is None

@@ -1,4 +1,4 @@
-"""A tiny model, tiny data and an undisturbed run of them: what a disturbed run has to equal, bit for bit."""
+"""A tiny model, tiny data, and an undisturbed run, which each disturbed run must equal bit for bit."""
 
 import csv
 import hashlib
@@ -47,15 +47,15 @@ class Inputs:
 
 @dataclass
 class Workshop:
-    """What all trials share; read only.
+    """Shared by all trials, and only read.
 
     Attributes:
         folder: everything is below it.
         undisturbed: the result of the undisturbed run.
-        seconds: that it took.
-        bytes: of its largest file, and of all its files.
+        seconds: its duration.
+        bytes: the sizes of its largest file and of all its files.
         operations: how many changes of files it makes in its folder.
-        half: a run folder whose process was killed when half of the steps were done.
+        half: the folder of a run that was killed when half of the steps were done.
         mounts: whether a small file system can be mounted.
     """
 
@@ -69,7 +69,7 @@ class Workshop:
     mounts: bool = False
 
     def own_inputs(self, folder: Path) -> Inputs:
-        """Copies that a trial may damage."""
+        """Copies, which a trial may damage."""
         shutil.copytree(self.inputs.base, folder / "base")
         copies = [shutil.copy(path, folder) for path in (self.inputs.train, self.inputs.validation)]
         return Inputs(folder / "base", *map(Path, copies))
@@ -111,7 +111,7 @@ def write_pairs(path: Path, count: int, seed: int) -> Path:
 
 
 def result_of(out: Path) -> dict[str, Any]:
-    """What must be equal of two runs: adapter tensors (as sha256), metrics and the loss of each step."""
+    """The results that must be equal: adapter tensors (as sha256), metrics and the loss of each step."""
     from safetensors.torch import load_file
 
     tensors = load_file(out / "adapter" / "adapter_model.safetensors")
@@ -125,10 +125,10 @@ def result_of(out: Path) -> dict[str, Any]:
 
 
 def difference(out: Path, expected: dict[str, Any]) -> Optional[str]:
-    """What of a run's result is not as expected; None if it equals it."""
+    """How a run's result differs from the expected one, or None."""
     try:
         result = result_of(out)
-    except Exception as error:  # any damage to a result is one
+    except Exception as error:  # any damage is a difference
         return f"its result cannot be read: {type(error).__name__}: {error}"
     odd = sorted(n for n in result.keys() | expected.keys() if result.get(n) != expected.get(n))
     return f"other bits: {', '.join(odd[:3])}" if odd else None

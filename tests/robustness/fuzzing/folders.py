@@ -1,4 +1,4 @@
-"""Saved adapters and checkpoints that were changed by hand, with their checksums mended or not."""
+"""Saved adapters and checkpoints that were changed by hand, with or without mended checksums."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fuzzing.cases import Case, Materials, _Exploit
 from fuzzing.values import JSON_VALUES, mutated
-from tensorized_adapters.saving.format import config_checksum
+from tensorized_adapters.saving.manifest import config_checksum
 
 _CONFIG, _WEIGHTS, _MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
 _DTYPES = [torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.int64, torch.bool, torch.uint8]
@@ -34,7 +34,7 @@ def adapter_cases(materials: Materials) -> st.SearchStrategy[Case]:
 
 
 def checkpoint_cases(materials: Materials) -> st.SearchStrategy[Case]:
-    """A killed run whose newest checkpoint or record was changed, and the checkpoint sealed again or not."""
+    """A killed run with a changed record, or a changed newest checkpoint, with or without a mended manifest."""
     newest = max(materials.half.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
 
     def case(files: dict[str, bytes], sealed: bool, explicit: bool) -> Case:
@@ -64,7 +64,7 @@ def checkpoint_cases(materials: Materials) -> st.SearchStrategy[Case]:
 
 @st.composite
 def _adapter_files(draw: Callable, folder: Path) -> dict[str, bytes]:
-    """The config, the weights or both, changed; with mended checksums three times out of four."""
+    """A changed config, changed weights or both; three times out of four with mended checksums."""
     record = json.loads((folder / _CONFIG).read_text())
     weights = (folder / _WEIGHTS).read_bytes()
     signed = draw(st.sampled_from([True, True, True, False]))
@@ -85,7 +85,7 @@ def _adapter_files(draw: Callable, folder: Path) -> dict[str, bytes]:
 
 @st.composite
 def _tensors(draw: Callable, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """One tensor of another type, shape, name or content, or missing."""
+    """The tensors, of which one has another type, shape, name or content, or is missing."""
     name = draw(st.sampled_from(sorted(tensors)))
     tensor = tensors.pop(name)
     how = draw(st.sampled_from(["dtype", "shape", "name", "nan", "huge", "missing", "none left"]))
@@ -103,7 +103,7 @@ def _tensors(draw: Callable, tensors: dict[str, torch.Tensor]) -> dict[str, torc
 
 
 def _pickled(path: Path) -> st.SearchStrategy[dict[str, bytes]]:
-    """What torch.save wrote, with other content, with code in it, or not of torch.save at all."""
+    """A file of torch.save with other content or with code in it, or bytes that torch.save did not write."""
     content = torch.load(path, weights_only=True)
     others = st.one_of(JSON_VALUES, st.just(torch.zeros(3)), st.builds(_Exploit))
     contents = st.one_of(mutated(content, others), mutated(content, JSON_VALUES), others).map(_saved)

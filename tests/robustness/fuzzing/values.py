@@ -196,7 +196,7 @@ def cell_values() -> st.SearchStrategy[str]:
 
 
 def paths_in(value: Any) -> Iterator[tuple]:
-    """The way to everything in a JSON value or the like, the whole first."""
+    """The paths of all values in a JSON value, its own empty path first."""
     yield ()
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in entries:
@@ -209,13 +209,14 @@ def mutated(draw: Callable, value: Any, replacements: st.SearchStrategy) -> Any:
     """A copy in which one to three entries at any depth are replaced or removed."""
     value = copy.deepcopy(value)
     for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
-        *way, last = draw(st.sampled_from([path for path in paths_in(value) if path] or [("a",)]))
+        paths = [path for path in paths_in(value) if path]
+        if not paths:
+            return draw(replacements)
+        *way, last = draw(st.sampled_from(paths))
         inner = value
         for key in way:
             inner = inner[key]
-        if not isinstance(inner, (dict, list)):
-            return draw(replacements)
-        if draw(st.integers(0, 3)) == 0 and not (isinstance(inner, dict) and last not in inner):
+        if draw(st.integers(0, 3)) == 0:
             del inner[last]
         else:
             inner[last] = draw(replacements)

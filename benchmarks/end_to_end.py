@@ -1,0 +1,164 @@
+"""Seconds to train and evaluate a GLUE task, from the command to its end: ours, and what one would use instead.
+
+A plain run_glue (full fine-tuning and PEFT's LoRA, padded to --max_seq_length, in random order; plain_run_glue.py) is
+compared with this program's cp, tt, dense and lora, and with cp without each of the things that make it fast. Every
+variant is a process of its own. The order alternates from round to round. The table gives the median wall time with
+its quartiles, the processor time, and the factor against run_glue with LoRA. A JSON record goes to --output.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from rich.table import Table
+
+from tensorized_adapters.cli.parser import ScriptParser, check_output, count, names_of
+from tensorized_adapters.data.tasks import TASKS
+from tensorized_adapters.errors import RunFailed, UsageError, one_line, quoted
+from tensorized_adapters.runtime.console import console
+from tensorized_adapters.runtime.exits import run_program
+from tensorized_adapters.runtime.files import write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = "run_glue, lora"
+_CP = ["--adapter_projection_type", "cp"]
+_OURS = ["run_glue_tensorized.py", "--do_train", "--do_eval"]
+
+# What is run after the Python interpreter, before the flags that all have in common.
+VARIANTS: dict[str, list[str]] = {
+    "run_glue, full": ["benchmarks/plain_run_glue.py", "--method", "full"],
+    REFERENCE: ["benchmarks/plain_run_glue.py", "--method", "lora"],
+    "cp-4": [*_OURS, *_CP],
+    "tt-4": [*_OURS, "--adapter_projection_type", "tt"],
+    "dense-64": [*_OURS, "--method", "dense"],
+    "lora-8": [*_OURS, "--method", "lora"],
+    "cp-4 padded to the maximum": [*_OURS, *_CP, "--pad_to_max_length"],
+    "cp-4 in random order": [*_OURS, *_CP, "--train_sampling_strategy", "random"],
+    "cp-4 evaluated in batches of 8": [*_OURS, *_CP, "--per_device_eval_batch_size", "8"],
+    "cp-4 without cheap dropout": ["benchmarks/run_without.py", "cheap_dropout", *_OURS[1:], *_CP],
+    "cp-4 without merged weights": ["benchmarks/run_without.py", "merged_weights", *_OURS[1:], *_CP],
+    "cp-4 without checkpoints and training metrics": [
+        *_OURS,
+        *_CP,
+        *("--save_strategy", "no", "--eval_strategy", "no", "--max_train_metric_samples", "1"),
+    ],
+    "imports alone": ["-c", "import run_glue_tensorized, tensorized_adapters.runs.run, transformers.trainer"],
+}
+
+
+def main(argv: list[str]) -> int:
+    arguments = _parser().parse_args(argv)
+    _check(arguments)
+    tasks = {task: _measure(arguments, task) for task in arguments.tasks}
+    for task, rows in tasks.items():
+        console().print(_table(task, rows))
+    if arguments.output:
+        machine = {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": arguments.threads}
+        settings = {key: str(getattr(arguments, key)) for key in ("model", "max_train_samples", "rounds")}
+        command = ["python", "benchmarks/end_to_end.py", *argv]
+        record = {"command": command, "machine": machine, "torch": torch.__version__, "settings": settings}
+        write_json(arguments.output, record | {"tasks": tasks})
+        print(f"record: {one_line(arguments.output)}")
+    return 0
+
+
+def _measure(arguments: argparse.Namespace, task: str) -> dict[str, dict[str, Any]]:
+    """Every variant's wall and processor seconds in each round, in an order that alternates."""
+    rows: dict[str, dict[str, Any]] = {name: {"wall": [], "processor": []} for name in arguments.variants}
+    for round_ in range(arguments.rounds):
+        for name in arguments.variants if round_ % 2 == 0 else reversed(arguments.variants):
+            with tempfile.TemporaryDirectory() as folder:
+                wall, processor = _run(_command(arguments, task, name, folder))
+            rows[name]["wall"].append(wall)
+            rows[name]["processor"].append(processor)
+            print(f"{task}, round {round_ + 1} of {arguments.rounds}: {name}: {wall:.1f} s", file=sys.stderr)
+    return rows
+
+
+def _command(arguments: argparse.Namespace, task: str, name: str, folder: str) -> list[str]:
+    command = [sys.executable, *VARIANTS[name]]
+    if "-c" in command:
+        return command
+    command += ["--model_name_or_path", str(arguments.model), "--glue_path", str(arguments.glue), "--task_name", task]
+    command += ["--output_dir", f"{folder}/run", "--max_seq_length", str(arguments.max_seq_length)]
+    command += ["--per_device_train_batch_size", "8", "--num_train_epochs", str(arguments.epochs)]
+    if arguments.max_train_samples:
+        command += ["--max_train_samples", str(arguments.max_train_samples)]
+    return command + ["--cpu_threads", str(arguments.threads)]
+
+
+def _run(command: list[str]) -> tuple[float, float]:
+    """Wall and processor seconds of a command, with all that it starts.
+
+    Raises:
+        RunFailed: if it fails, with its last line.
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    seconds = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if ended.returncode:
+        last = (ended.stderr.strip().splitlines() or [""])[-1]
+        raise RunFailed(f"{' '.join(command[1:6])} ... ended with {ended.returncode}: {last}")
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _table(task: str, rows: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title=f"{task}: seconds from the command to its end", title_justify="left")
+    for column in ("variant", "seconds", "quartiles", "processor", f"{REFERENCE} / it"):
+        table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
+    reference = statistics.median(rows[REFERENCE]["wall"]) if REFERENCE in rows else None
+    for name, row in rows.items():
+        wall, processor = statistics.median(row["wall"]), statistics.median(row["processor"])
+        low, _, high = statistics.quantiles(row["wall"], n=4) if len(row["wall"]) > 1 else (wall,) * 3
+        factor = f"{reference / wall:.2f}" if reference else ""
+        table.add_row(name, f"{wall:.1f}", f"{low:.1f}-{high:.1f}", f"{processor:.1f}", factor)
+    return table
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = ScriptParser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="folder of a pre-trained model")
+    parser.add_argument("--glue", type=Path, required=True, help="folder of GLUE's parquet files, as on the hub")
+    parser.add_argument("--tasks", type=names_of(tuple(TASKS)), default=("mrpc", "stsb", "cola"))
+    parser.add_argument("--max_train_samples", type=count, help="train on so many examples (default: all)")
+    parser.add_argument("--max_seq_length", type=count, default=128)
+    parser.add_argument("--epochs", type=count, default=1)
+    parser.add_argument("--rounds", type=count, default=3)
+    parser.add_argument("--threads", type=count, default=1, help="of the arithmetic")
+    everything = ", ".join(VARIANTS)
+    parser.add_argument("--variants", help=f"separated by semicolons (default: {everything})".replace("%", "%%"))
+    parser.add_argument("--output", type=Path, help="JSON record")
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    names = list(VARIANTS) if arguments.variants is None else arguments.variants.split(";")
+    arguments.variants = [name.strip() for name in names]
+    for name in arguments.variants:
+        if name not in VARIANTS:
+            raise UsageError(f"--variants: {quoted(name)} is none of {'; '.join(VARIANTS)}")
+    if not (arguments.model / "config.json").is_file():
+        raise UsageError(f"--model {arguments.model} is not a model folder")
+    for task in arguments.tasks:
+        if not list(arguments.glue.glob(f"{task}/train-*.parquet")):
+            raise UsageError(f"--glue {arguments.glue} has no {task}/train-*.parquet")
+    arguments.model, arguments.glue = arguments.model.resolve(), arguments.glue.resolve()
+    if arguments.output:
+        check_output(arguments.output)
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,28 @@
+"""run_glue_tensorized.py without one of the things that make it fast: python benchmarks/run_without.py NAME FLAGS...
+
+Names are ``cheap_dropout`` (torch draws the dropout of the model) and ``merged_weights`` (each adapter computes its
+own matrices, in more and smaller products). Both have no flag, because nobody but a benchmark needs them.
+"""
+
+import contextlib
+import sys
+from unittest import mock
+
+import run_glue_tensorized
+
+
+@contextlib.contextmanager
+def _nothing_merged(self, model):
+    yield
+
+
+WITHOUT = {
+    "cheap_dropout": ("tensorized_adapters.training.dropout.use_cheap_dropout", lambda model: None),
+    "merged_weights": ("tensorized_adapters.adapters.fast.MergedWeights.forward_pass", _nothing_merged),
+}
+
+if __name__ == "__main__":
+    name, *flags = sys.argv[1:]
+    target, replacement = WITHOUT[name]
+    with mock.patch(target, replacement):
+        sys.exit(run_glue_tensorized.main(flags))

@@ -1,0 +1,48 @@
+"""The learning rates: each group's own, and how default rates shrink for larger models."""
+
+from typing import Any, Optional
+
+from transformers import PretrainedConfig
+
+from ..backbone.default_rates import rate_factor
+from ..config import LAYER_NORM_AND_HEAD_RATIO, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
+from .flags import Arguments
+
+
+def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
+    """A message if a rate of the published start was given with the calibrated start, which it hardly moves."""
+    rate, default = given.get("learning_rate"), TABLE[config.method].learning_rate
+    if not rate or not config.calibrated or config.method != "tensorized" or rate > default / 10 * (1 + 1e-9):
+        return None
+    return (
+        f"--learning_rate {rate:g} is low for the calibrated start, whose default is {default:g}; the published "
+        f"{PUBLISHED_LEARNING_RATE:g} belongs to --adapter_init published"
+    )
+
+
+def rates_for_model(arguments: Arguments, model_config: PretrainedConfig) -> dict[str, float]:
+    """The learning rates that were not given, by flag, if the model is larger than MiniLM; empty otherwise.
+
+    Rates that were chosen at BERT-base's size do not shrink: those of the published start, and those of the methods
+    that the table excepts.
+    """
+    config, given, factor = arguments.adapter, arguments.given, rate_factor(model_config)
+    entry = TABLE[config.method]
+    if factor == 1.0 or not config.calibrated or entry.shrinks == "none":
+        return {}
+    rate = arguments.training.learning_rate
+    if entry.shrinks == "all" and "learning_rate" not in given:
+        rate = factor * entry.learning_rate
+    groups = ["head", "layer_norm"] if config.trains_layer_norm else ["head"]
+    names = [name for name in (f"{group}_learning_rate" for group in groups) if name not in given]
+    return {"learning_rate": rate} | dict.fromkeys(names, LAYER_NORM_AND_HEAD_RATIO * factor * rate)
+
+
+def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:
+    """The learning rate of each parameter group. A flag that was given wins."""
+    ratio = LAYER_NORM_AND_HEAD_RATIO if config.calibrated else 1.0
+    rate, run = arguments.training.learning_rate, arguments.run
+    rates = {"adapters": rate, "layer_norm": run.layer_norm_learning_rate, "head": run.head_learning_rate}
+    if TABLE[config.method].changes_backbone:
+        rates["backbone"] = rate
+    return {group: ratio * rate if value is None else value for group, value in rates.items()}

@@ -1,0 +1,136 @@
+"""Refuses settings that an AdapterConfig cannot hold, each with a message that names the flag."""
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .errors import UsageError, quoted
+from .method_table import METHODS
+
+if TYPE_CHECKING:
+    from .config import AdapterConfig
+
+PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")
+INITS = ("calibrated", "published")
+SITES = ("both", "attention", "ffn")
+SPLITS = ("separate", "interleaved")
+SCOPES = ("site", "model")
+PLACEMENTS = ("sequential", "parallel", "weights")
+BITFIT_TERMS = ("all", "query_and_intermediate")
+
+_CHOICES = {
+    "adapter_init": INITS,
+    "adapter_sites": SITES,
+    "tensor_split": SPLITS,
+    "tensor_scope": SCOPES,
+    "adapter_placement": PLACEMENTS,
+    "bitfit_terms": BITFIT_TERMS,
+}
+_WHOLE_NUMBERS = ("tensorized_layer_rank", "adapter_size", "phm_dim", "lora_r", "lora_alpha")
+_SWITCHES = ("if_adapter_like", "train_layer_norm", "diff_structured")
+# Field -> lowest value, bound above, whether the lowest value is allowed.
+_RANGES = {
+    "lora_dropout": (0, 1, True),
+    "adapter_scale": (0, float("inf"), False),
+    "diff_sparsity": (0, 1, False),
+    "diff_final_fraction": (0, 1, False),
+    "diff_l0_penalty": (0, float("inf"), True),
+    "diff_gate_learning_rate": (0, float("inf"), True),
+    "diff_final_learning_rate": (0, float("inf"), True),
+}
+# Settings that exclude each other, and the message.
+_CONTRADICTIONS: tuple[tuple[Callable[["AdapterConfig"], bool], str], ...] = (
+    (
+        lambda c: c.tensor_split == "interleaved" and c.adapter_projection_type == "matrix",
+        "--tensor_split interleaved needs modes to interleave, and matrix has none; leave it out",
+    ),
+    (
+        lambda c: c.method == "tensorized" and c.lora_targets is not None and c.adapter_placement != "weights",
+        "--lora_targets belongs to --adapter_placement weights; leave one of them out",
+    ),
+)
+
+
+def check_settings(config: "AdapterConfig") -> None:
+    """Refuse settings out of range and settings that exclude each other.
+
+    Raises:
+        UsageError: naming the flag.
+    """
+    _check_method(config.method, config.adapter_projection_type)
+    for name, choices in _CHOICES.items():
+        require_choice(name, getattr(config, name), choices)
+    for name in _WHOLE_NUMBERS:
+        _check_whole_number(name, getattr(config, name))
+    for name in _SWITCHES:
+        if not isinstance(getattr(config, name), bool):
+            raise UsageError(f"--{name} must be True or False, got {quoted(getattr(config, name))}")
+    for name, range_ in _RANGES.items():
+        if not (name == "adapter_scale" and config.adapter_scale is None):
+            _check_range(name, getattr(config, name), *range_)
+    for holds, message in _CONTRADICTIONS:
+        if holds(config):
+            raise UsageError(message)
+    if config.adapter_layers is not None:
+        parse_layers(config.adapter_layers)
+    if config.lora_targets is not None:
+        _check_targets(config.lora_targets)
+
+
+def _check_method(method: Any, projection_type: Any) -> None:
+    formats = f"--adapter_projection_type {{{','.join(PROJECTION_TYPES)}}}"
+    if method is None:
+        raise UsageError(
+            f"no method chosen: give {formats} for tensorized adapters, or --method {{{','.join(METHODS[1:])}}} for a "
+            "baseline"
+        )
+    require_choice("method", method, METHODS)
+    if method != "tensorized" and projection_type is not None:
+        raise UsageError(f"--adapter_projection_type does not belong to --method {method}; leave one of them out")
+    if method == "tensorized" and projection_type is None:
+        raise UsageError(f"--method tensorized needs {formats}")
+    if method == "tensorized":
+        require_choice("adapter_projection_type", projection_type, PROJECTION_TYPES)
+
+
+def _check_whole_number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6:
+        raise UsageError(f"--{name} must be a whole number of at least 1 and at most 10**6, got {quoted(value)}")
+
+
+def _check_range(name: str, value: Any, low: float, high: float, includes_low: bool) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value < 2**53
+    above = (whole or isinstance(value, float)) and (low <= value if includes_low else low < value)
+    if not (above and value < high):
+        range_ = f"{'at least' if includes_low else 'above'} {low} and below {high:g}"
+        raise UsageError(f"--{name} must be a number {range_}, got {quoted(value)}")
+
+
+def _check_targets(targets: Any) -> None:
+    if not (isinstance(targets, str) and all(name.strip() for name in targets.split(","))):
+        raise UsageError(f"--lora_targets {quoted(targets)} must be names of linear layers, such as query,value")
+
+
+def unused_fields(placement: str) -> set[str]:
+    """Fields of tensorized adapters that have no effect with this ``--adapter_placement``."""
+    return {"adapter_size", "if_adapter_like", "adapter_sites"} if placement == "weights" else {"lora_targets"}
+
+
+def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"--{name} must be one of {', '.join(choices)}, got {quoted(value)}")
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """The indices, ascending from 0, that a text such as ``"6-11"`` or ``"0,2,8-11"`` stands for.
+
+    Raises:
+        UsageError: if it cannot be read.
+    """
+    found: set[int] = set()
+    for part in text.split(",") if isinstance(text, str) else ("",):
+        match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", part)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise UsageError(f"--adapter_layers {quoted(text)} is not like 6-11 or 0,2,8-11")
+        found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return tuple(sorted(found))

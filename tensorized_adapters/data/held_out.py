@@ -1,0 +1,52 @@
+"""A development set for data that has none: a part of the training set, drawn by the seed."""
+
+from typing import Optional
+
+import numpy as np
+from datasets import Dataset
+from sklearn.model_selection import train_test_split
+
+from ..errors import UsageError
+from .tasks import Task
+
+
+def hold_out(
+    raw: dict[str, Dataset], sources: dict[str, str], task: Task, fraction: float, seed: int
+) -> tuple[dict[str, Dataset], dict[str, str]]:
+    """Divide the training set: the sets and their sources, with a part of it as the evaluation set.
+
+    Both parts keep the order of the rows. Classes keep their shares in both parts, if each has enough examples.
+
+    Args:
+        fraction: the share of the part that is evaluated.
+
+    Raises:
+        UsageError: if a part would be empty.
+    """
+    examples, source = raw["train"], f"{sources['train']}, --validation_fraction {fraction}"
+    count = round(len(examples) * fraction)
+    if not 0 < count < len(examples):
+        raise UsageError(
+            f"--validation_fraction {fraction} of the {len(examples)} training examples leaves one of both parts "
+            "empty; give another fraction"
+        )
+    labels = None if task.labels is None or task.multi_label else examples["label"][:]
+    kept, held, how = _drawn(len(examples), count, labels, seed)
+    print(
+        f"note: {count:,} of {len(examples):,} training examples are the evaluation set and are not trained on "
+        f"(--validation_fraction {fraction}); they are drawn by --seed {seed}, {how}"
+    )
+    split = task.evaluation[0][1]
+    parts = {"train": examples.select(kept), split: examples.select(held)}
+    return raw | parts, sources | {split: source}
+
+
+def _drawn(total: int, count: int, labels: Optional[list], seed: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """The rows that are kept, those that are held out, and in words how they are drawn."""
+    how = "stratified by label"
+    try:
+        kept, held = train_test_split(np.arange(total), test_size=count, random_state=seed, stratify=labels)
+    except ValueError:  # a class of one example, or fewer examples in a part than there are classes
+        kept, held = train_test_split(np.arange(total), test_size=count, random_state=seed)
+        how = "not stratified, since some labels have too few examples"
+    return np.sort(kept), np.sort(held), "whatever their labels" if labels is None else how

@@ -1,0 +1,146 @@
+"""Several labels a text: read as lists or with a separator, encoded as 0 and 1 for each label, and measured by F1."""
+
+from typing import Any, Optional
+
+import numpy as np
+from datasets import ClassLabel, Dataset, List, Value
+from sklearn.metrics import f1_score
+
+from ..errors import UsageError, quoted
+from .names import find_name, listed, name_of, shown_beside
+from .tasks import Task
+
+MULTI_LABEL = "multi_label_classification"  # the problem type in the configuration of a model
+METRICS = ("f1_micro", "f1_macro")
+SEPARATOR = ";"  # joins the names in predictions, unless --label_separator is given
+
+
+def is_list_of_labels(feature: Any) -> bool:
+    """Whether each row of a column holds a list of names or numbers."""
+    return isinstance(getattr(feature, "feature", None), (Value, ClassLabel))
+
+
+def separator_of(
+    examples: Dataset, given: Optional[str], saved: Optional[dict[str, Any]], source: str
+) -> Optional[str]:
+    """What separates the labels of a text; None if each text has one label.
+
+    Args:
+        examples: with a column ``label``, whose lists mean several labels a text.
+        given: ``--label_separator``.
+        saved: the config record of a saved adapter, which decides.
+
+    Raises:
+        UsageError: if ``given`` contradicts the adapter.
+    """
+    if saved is not None:
+        if saved["problem_type"] != MULTI_LABEL:
+            if given is not None:
+                raise UsageError("--label_separator contradicts --adapter_path, which gives a text one label or score")
+            return None
+        return given or saved_separator(saved)
+    if given is None and is_list_of_labels(examples.features.get("label")):
+        print(
+            f"note: {source}: the labels are lists, so that a text may have several; predictions join their names by "
+            f"{SEPARATOR!r}, and --label_separator names another separator"
+        )
+        return SEPARATOR
+    return given
+
+
+def saved_separator(record: dict[str, Any]) -> str:
+    """The separator in the notes of a saved adapter, or the usual one: one saved from Python may have any notes."""
+    separator = record["notes"].get("label_separator")
+    return separator if isinstance(separator, str) and separator else SEPARATOR
+
+
+def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
+    """The names of all labels, sorted; those of a ClassLabel in its order.
+
+    Raises:
+        UsageError: if there is no label, or if a name holds the separator.
+    """
+    feature = examples.features["label"]
+    if isinstance(getattr(feature, "feature", None), ClassLabel):
+        names = tuple(feature.feature.names)
+    else:
+        names = tuple(sorted({name for labels in _label_sets(examples, separator, source) for name in labels}))
+    if not names:
+        raise UsageError(f"{source}: no row has a label; training needs at least one label")
+    for name in names:
+        if separator in name:
+            raise UsageError(
+                f"{source}: the label {quoted(name)} holds {quoted(separator)}, by which predictions join the names; "
+                "--label_separator names another separator"
+            )
+    return names
+
+
+def encode_label_sets(examples: Dataset, task: Task, source: str) -> Dataset:
+    """``label`` as a list of 0.0 and 1.0 for each of the task's labels, as the loss of Transformers takes them.
+
+    Raises:
+        UsageError: for a missing or unknown label, naming the row.
+    """
+    ids = {name: i for i, name in enumerate(task.labels)}
+    encoded = np.zeros((len(examples), len(ids)), dtype=np.float32)
+    for row, labels in enumerate(_label_sets(examples, task.label_separator, source)):
+        for name in labels:
+            code = find_name(name, ids)
+            if code is None:
+                shown = shown_beside(name, task.labels)
+                raise UsageError(
+                    f"{source}: row {row + 1} has the label {shown}; expected some of {listed(task.labels)}"
+                )
+            encoded[row, code] = 1.0
+    return examples.remove_columns("label").add_column("label", encoded.tolist(), feature=List(Value("float32")))
+
+
+def check_label_sets(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
+    """Raises UsageError if an evaluation set has a label that the training set lacks."""
+    seen = np.asarray(raw["train"]["label"][:]).any(axis=0)
+    for split, examples in raw.items():
+        if split.startswith("validation"):
+            lacking = np.flatnonzero(np.asarray(examples["label"][:]).any(axis=0) & ~seen)
+            if len(lacking):
+                name = quoted(task.labels[lacking[0]])
+                raise UsageError(f"{sources[split]} has the label {name}, which {sources['train']} lacks")
+
+
+def measured(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
+    """F1 over all decisions (micro), as in run_classification, and its mean over the labels (macro).
+
+    Args:
+        predictions, references: examples x labels, 0 or 1.
+    """
+    predictions, references = (np.asarray(values).astype(np.int64) for values in (predictions, references))
+    if predictions.shape[1] == 1:  # scikit-learn would take a single column for two classes
+        predictions, references = (np.pad(values, ((0, 0), (0, 1))) for values in (predictions, references))
+        micro = float(f1_score(references, predictions, average="micro", zero_division=0))
+        return dict.fromkeys(METRICS, micro)
+    averages = (float(f1_score(references, predictions, average=kind, zero_division=0)) for kind in ("micro", "macro"))
+    return dict(zip(METRICS, averages))
+
+
+def joined_names(decisions: np.ndarray, task: Task) -> str:
+    """The names of the labels that a text has, in the order of the task's labels; empty for none."""
+    return task.label_separator.join(name for name, has in zip(task.labels, decisions) if has)
+
+
+def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str]]:
+    feature = examples.features["label"]
+    inner = getattr(feature, "feature", None)
+    found = []
+    for row, value in enumerate(examples["label"], 1):
+        if value is None:
+            raise UsageError(f"{source}: row {row} has no labels; write an empty list, or remove the row")
+        if isinstance(value, list):
+            values = [inner.int2str(i) for i in value] if isinstance(inner, ClassLabel) else value
+        else:
+            values = feature.int2str(value) if isinstance(feature, ClassLabel) else name_of(value)
+            values = values.split(separator)
+        names = list(dict.fromkeys(map(name_of, values)))
+        if isinstance(value, list) and "" in names:
+            raise UsageError(f"{source}: row {row} has an empty label in its list; correct it or remove the row")
+        found.append([name for name in names if name])
+    return found

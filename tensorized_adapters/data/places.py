@@ -1,0 +1,177 @@
+"""A folder or a hub id with a data set: how it is found, read without stale caches, and refused in one line."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from ..errors import UsageError
+from .arguments import DataTrainingArguments, ending_of
+from .official import official_file
+
+if TYPE_CHECKING:  # `datasets` takes a second to import, which a command line with data files need not wait for
+    from datasets import Dataset, DatasetBuilder
+
+
+@dataclass(frozen=True)
+class Place:
+    """A local ``folder``, or else the hub id ``name``; messages name it by ``str``."""
+
+    flag: str
+    name: str
+    config: Optional[str]
+    folder: Optional[Path]
+
+    def official_file(self, split: str) -> Optional[Path]:
+        """The file of a split if this is a folder of GLUE's own TSV files; raises UsageError if it is missing."""
+        if self.folder is None or self.flag != "--glue_path":
+            return None
+        path = official_file(self.folder, self.config, split)
+        if path is not None and not path.is_file():
+            raise UsageError(f"{self} has no file {path.relative_to(self.folder)}")
+        return path
+
+    def __str__(self) -> str:
+        return f"{self.flag} {self.name}" + (f" ({self.config})" if self.config else "")
+
+
+def place_of(arguments: DataTrainingArguments) -> Place:
+    """Find the data set of the flags; raises UsageError if it is neither a folder nor a hub id."""
+    name, config, flag = (
+        (arguments.glue_path, arguments.task_name, "--glue_path")
+        if arguments.task_name
+        else (arguments.dataset_name, arguments.dataset_config_name, "--dataset_name")
+    )
+    if not name:
+        raise UsageError(f"{flag} is empty; name a data set's folder or hub id, or leave it out")
+    path = Path(name).expanduser()
+    place = Place(flag, name, config, path.resolve() if path.is_dir() else None)
+    if path.exists() and not (place.folder and any(path.iterdir())):
+        raise UsageError(f"{place} is a file or an empty folder; name a data set's folder or hub id")
+    # A hub id is "name" or "owner/name", or has a prefix of the hub; anything else was meant as a path.
+    of_hub = name.startswith(("hf://", "buckets/")) or (name[0] not in "./~" and len(path.parts) <= 2)
+    if not (path.exists() or of_hub):
+        raise UsageError(f"{place} does not exist; name a data set's folder or hub id")
+    return place
+
+
+@contextmanager
+def builder_of(place: Place, split: Optional[str] = None) -> Iterator[DatasetBuilder]:
+    """The builder with which `datasets` would read a folder, or one ``split`` of it.
+
+    Its cache is removed after the block. The usual cache identifies a folder by the last part of its name and by its
+    card: it would return old data for another folder of that name, for changed files, and for a damaged file.
+    """
+    from datasets import load_dataset_builder
+
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a card without a header is no news
+    with tempfile.TemporaryDirectory(prefix="tensorized_adapters_") as cache:
+        # The whole path, since some names ("csv", "text") are the library's own readers.
+        builder = load_dataset_builder(str(place.folder), place.config, cache_dir=cache)
+        if split is not None:
+            files = builder.config.data_files or {}
+            check_splits([split], files, place)
+            builder.config.data_files = {split: files[split]}
+        yield builder
+
+
+def read_split(place: Place, split: str) -> Dataset:
+    """One split, in memory. Each split is read by itself, since a test set may lack the column of labels."""
+    from datasets import concatenate_datasets
+
+    from .readers import read_file
+
+    if path := place.official_file(split):
+        return read_file(str(path), f"{place}, {path.name}", place.config)
+    with builder_of(place, split) as builder:
+        if _is_plain_table(builder):  # pandas would drop rows, and take the words "None" and "NA" for missing values
+            paths = map(Path, builder.config.data_files[split])
+            return concatenate_datasets([read_file(str(path), f"{place}, {path.name}") for path in paths])
+        empty = [path.name for path in map(Path, builder.config.data_files[split]) if _is_empty(path)]
+        if empty:
+            raise UsageError(f"{place}, {empty[0]} is empty")
+        said = (builder.info.splits or {}).get(split)
+        said = said and said.num_examples
+        builder.download_and_prepare(verification_mode="no_checks")  # of all splits that the card counts
+        rows = builder.info.splits[split].num_examples
+        if not rows:
+            raise UsageError(f"{place}, split {split} has no rows")
+        if said not in (None, rows):
+            raise UsageError(f"{place}, split {split} has {rows} rows, its README.md says {said}; mend either")
+        return _validated(builder.as_dataset(split=split, in_memory=True))
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
+
+
+def _is_plain_table(builder: DatasetBuilder) -> bool:
+    """Whether these are CSV or TSV files of the folder itself, and its card gives nothing but their names."""
+    from datasets import BuilderConfig
+
+    files = [Path(file) for names in builder.config.data_files.values() for file in names]
+    kinds = {ending_of(path.name) for path in files}
+    if kinds not in ({".csv"}, {".tsv"}) or builder.info.features or not all(path.is_file() for path in files):
+        return False
+    plain = type(builder.config)(sep="," if kinds == {".csv"} else "\t")
+    own = {field.name for field in fields(BuilderConfig)}  # name, version, files
+    return all(getattr(builder.config, f.name) == getattr(plain, f.name) for f in fields(plain) if f.name not in own)
+
+
+def load_from_hub(place: Place, anew: bool) -> dict[str, Dataset]:
+    from datasets import DownloadMode, load_dataset
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+    if place.name in _PACKAGED_DATASETS_MODULES:  # it would take what lies in the current folder
+        raise UsageError(f"{place} is a file format, no data set; name a folder or hub id, or give --train_file")
+    found = load_dataset(place.name, place.config, download_mode=DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None)
+    return {split: _validated(examples) for split, examples in found.items()}
+
+
+def _validated(examples: Dataset) -> Dataset:
+    """The examples, if all values are valid; raises ArrowInvalid, since `datasets` would only find out in training."""
+    examples.data.validate(full=True)
+    return examples
+
+
+def check_splits(needed: list[str], found: dict, place: Place) -> None:
+    missing = [split for split in needed if split not in found]
+    if missing:
+        flags = "; --train_split_name and the like name others" if place.flag == "--dataset_name" else ""
+        raise UsageError(f"{place} has no split {missing[0]!r}; it has {', '.join(map(str, found))}{flags}")
+
+
+def quieten_datasets() -> None:
+    """No progress bars and no log: the messages of `datasets` reach the user through our errors."""
+    from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
+
+    disable_progress_bar()
+    set_verbosity(CRITICAL)
+
+
+@contextmanager
+def refusing(place: Place) -> Iterator[None]:
+    """Turn whatever `datasets` raises into one line."""
+    import pyarrow
+    from datasets.exceptions import DatasetGenerationError
+
+    quieten_datasets()
+    try:
+        yield
+    except (UsageError, MemoryError):
+        raise
+    except Exception as error:  # a dozen types, each of which means that the data set is at fault
+        if isinstance(error, DatasetGenerationError) and error.__cause__:
+            error = error.__cause__
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        if place.folder is None:
+            text = f"it is no folder here, and of the hub: {text}"
+            # These types mean that a cached file is incomplete or missing.
+            if isinstance(error, pyarrow.ArrowException) or type(error) in (OSError, FileNotFoundError):
+                text += "; --overwrite_cache makes its cached files anew"
+        raise UsageError(f"{place} cannot be loaded: {text}") from None

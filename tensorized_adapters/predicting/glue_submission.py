@@ -1,0 +1,96 @@
+"""Collects the prediction files of runs into the zip file that GLUE's server takes."""
+
+import io
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from ..data.tasks import TASKS
+from ..errors import UsageError, quoted
+from ..runtime.files import content_of, write_aside
+
+# The number of test examples of each file.
+SIZES = {
+    "CoLA": 1_063,
+    "SST-2": 1_821,
+    "MRPC": 1_725,
+    "STS-B": 1_379,
+    "QQP": 390_965,
+    "MNLI-m": 9_796,
+    "MNLI-mm": 9_847,
+    "QNLI": 5_463,
+    "RTE": 3_000,
+    "WNLI": 146,
+    "AX": 1_104,
+}
+_COLUMNS = ["index", "prediction"]
+_TASKS = {name: task for task in TASKS.values() for name, _ in task.prediction_sets}
+
+
+def write_submission(runs: Iterable[Path], output: Path) -> list[str]:
+    """Write the zip file. A file that no run has is filled with a constant, since the server takes all of them only.
+
+    Returns:
+        A line for each file: the run that it is from, or the constant.
+
+    Raises:
+        UsageError: for a folder without predictions, two runs for one task, or a file that the server would refuse.
+    """
+    found: dict[str, Path] = {}
+    for run in runs:
+        if not run.is_dir():
+            raise UsageError(f"{run} is not a folder; name folders of runs")
+        files = [run / f"{name}.tsv" for name in SIZES if (run / f"{name}.tsv").is_file()]
+        if not files:
+            raise UsageError(f"{run} has no predictions for GLUE; run a GLUE task with --do_predict there")
+        for file in files:
+            if file.stem in found:
+                raise UsageError(f"{found[file.stem]} and {file} are for the same task; name one of the two runs")
+            found[file.stem] = file
+    lines, buffer = [], io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in SIZES:
+            content = _checked(found[name], name) if name in found else _constant(name)
+            archive.writestr(zipfile.ZipInfo(f"{name}.tsv"), content, zipfile.ZIP_DEFLATED)
+            source = found.get(name) or f"no run has it; all its predictions are {_labels(name)[0]}"
+            lines.append(f"{name}.tsv: {source}")
+    write_aside(output, buffer.getvalue())
+    return lines
+
+
+def _labels(name: str) -> list[str]:
+    """The predictions that a file may hold; for scores, one of them."""
+    task = _TASKS[name]
+    if task.labels is None:
+        return ["0.0"]
+    return list(task.labels) if task.writes_label_names else [str(number) for number in range(len(task.labels))]
+
+
+def _constant(name: str) -> str:
+    values = pd.DataFrame({"index": range(SIZES[name]), "prediction": _labels(name)[0]})
+    return values.to_csv(sep="\t", index=False)
+
+
+def _checked(path: Path, name: str) -> bytes:
+    """The content of a prediction file."""
+    content = content_of(path)
+    try:
+        values = pd.read_csv(io.BytesIO(content), sep="\t", dtype=str, keep_default_na=False)
+    except ValueError as error:  # also of an empty file and of bytes that are not UTF-8
+        raise UsageError(f"{path} is not a table with tabs: {error}; predict again with --do_predict") from None
+    if list(values) != _COLUMNS:
+        raise UsageError(f"{path} has the columns {quoted(list(values))}, not {_COLUMNS}; predict again")
+    if len(values) != SIZES[name]:
+        raise UsageError(
+            f"{path} has {len(values):,} predictions, and GLUE's test set {SIZES[name]:,} examples; predict again, on "
+            "the whole test set and without --max_predict_samples"
+        )
+    if _TASKS[name].labels is None:
+        odd = values[pd.to_numeric(values["prediction"], errors="coerce").isna()]
+    else:
+        odd = values[~values["prediction"].isin(_labels(name))]
+    if len(odd):
+        raise UsageError(f"{path} predicts {quoted(odd['prediction'].iloc[0])}, which is no label of the task")
+    return content

@@ -1,0 +1,106 @@
+"""Scores by class, confusion matrices and the most confident mistakes, for runs whose records have them."""
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .naming import shortened
+from .results import Results
+from .tables import Table, decimals
+
+MOST_CLASSES = 30  # in a confusion matrix
+_MOST_RUNS = 6
+
+
+@dataclass
+class ClassScores:
+    """One evaluation set of a run, with its name for titles.
+
+    ``values`` has lists of names, precision, recall, f1, support and confusion (true by predicted) in the order of the
+    classes, and a list of mistakes.
+    """
+
+    name: str
+    task: str
+    values: dict[str, Any]
+    note: str
+
+    @property
+    def too_many(self) -> bool:
+        return len(self.values["names"]) > MOST_CLASSES
+
+
+def class_scores(results: Results) -> list[ClassScores]:
+    """The scores of each run; of the best run by method and task if there are more than six runs with scores."""
+    runs = results.runs.assign(classes=results.runs["record"].map(lambda record: record.get("classes") or {}))
+    groups = runs.groupby(["method", "task"], sort=False)
+    with_classes = runs[runs["classes"].map(bool)]
+    chosen = with_classes
+    if len(with_classes) > _MOST_RUNS:
+        chosen = with_classes.loc[with_classes.groupby(["method", "task"], sort=False)["last"].idxmax()]
+    found = []
+    for run in chosen.itertuples():
+        of_cell = groups.get_group((run.method, run.task))
+        count = int(of_cell["classes"].map(bool).sum())
+        note = f"{count} of {len(of_cell)} runs have scores by class. " if count < len(of_cell) else ""
+        if len(chosen) < len(with_classes) and count > 1:
+            note += f"This is the run with the highest score of {count}. "
+        for name, values in run.classes.items():
+            suffix = name.removeprefix("eval").lstrip("_")
+            title = f"{run.method} on {run.task}{f' ({suffix})' if suffix else ''}, seed {run.seed}"
+            found.append(ClassScores(title, run.task, values, note))
+    return found
+
+
+def class_table(scores: ClassScores) -> Table:
+    """Precision, recall, F1 and the number of examples of each class."""
+    values = scores.values
+    cells = pd.DataFrame({"class": values["names"]})
+    for name, heading in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
+        cells[heading] = [decimals(value) for value in values[name]]
+    cells["examples"] = [f"{count:,}" for count in values["support"]]
+    caption = f"{scores.note}On the development set, with the weights at the end of the run."
+    if scores.too_many:
+        caption += f" The confusion matrix is left out, since {len(cells)} classes are more than {MOST_CLASSES}."
+    return Table(f"Scores by class: {scores.name}", caption, cells)
+
+
+def mistake_table(scores: ClassScores) -> Optional[Table]:
+    """The mistakes with the highest probabilities; None if the record has none."""
+    rows = [
+        {
+            "texts": " / ".join(mistake["texts"]),
+            "label": mistake["label"],
+            "predicted": mistake["predicted"],
+            "probability": decimals(mistake["probability"]),
+            "row": f"{mistake['row']:,}",
+        }
+        for mistake in scores.values["mistakes"]
+    ]
+    caption = (
+        "Texts, label and prediction of the wrong predictions with the highest probabilities, at most 20; the row "
+    )
+    caption += "counts from 0 in the evaluation file."
+    return Table(f"Most confident mistakes: {scores.name}", caption, pd.DataFrame(rows)) if rows else None
+
+
+def confusion_matrix(scores: ClassScores) -> Figure:
+    """Numbers of examples by true and predicted class; colours show their share of the true class."""
+    counts = pd.DataFrame(scores.values["confusion"])
+    names = [shortened(name, 24) for name in scores.values["names"]]
+    side = 2.2 + 0.45 * len(names)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in counts.stack().items():
+        colour = "white" if shares.iloc[row, column] > 0.5 else "black"
+        axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.grid(visible=False)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    return figure

@@ -1,0 +1,280 @@
+"""Collects run records into a table of runs and a table of means, and lists what is missing.
+
+Two runs enter one mean only if everything in their records that can change a result is equal except the seed:
+arguments, input files, versions, commit, threads, GPU and number of GPUs.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..config import METHODS, PROJECTION_TYPES
+from ..errors import UsageError, one_line, quoted
+from ..runs.folder import RECORD_FILE
+from ..runs.read_record import printable_copy, read_record
+from ..runtime.files import content_of
+from ..sweeping import LEDGER_FILE, TRIALS
+from .naming import OF_METHODS, OF_TASKS, distinct_names, plain_column, settings_of, several, shortened
+
+_FAMILIES = [*PROJECTION_TYPES, *METHODS]
+_VALUES = ["last", "best", "gap", "share"]
+
+
+@dataclass
+class Results:
+    """The data of a report. Both tables are sorted by family, rank, method, task and seed.
+
+    ``runs`` has one row for each finished run with a score:
+        method, task: names as in the paper's tables (cp-4, mrpc), and the settings that distinguish the run from
+            others of the same name
+        metric: the primary metric of the task; seed
+        last, best: the metric at the last and at the best epoch
+        gap: the metric on the training set minus the metric on the development set, with the final weights
+        share: the adapters' share of the fall of the training loss; NaN if it was not measured, like the other values
+        one_class: whether all predictions on the development set are the same class (False for earlier records)
+        collapsed: whether the run collapsed to a constant prediction (False for earlier records)
+        family: a format of the tensorized adapters, or another method; rank: 0 for other methods
+        variant: the part of the method's name after method and rank
+        trained, percent: parameters; record: the complete record
+    ``cells`` has one row for each method and task, with the columns of the first seed, and over the seeds
+        last_mean, last_std, last_count, best_mean, ...: sample standard deviations, NaN for a single run
+        one_class, collapsed: whether any run has it
+        seeds, scores (at the last epoch), shares, records: lists
+    """
+
+    runs: pd.DataFrame
+    cells: pd.DataFrame
+    missing: list[str]
+    notes: list[str]
+
+    @property
+    def methods(self) -> list[str]:
+        return list(self.cells["method"].unique())
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Task -> its primary metric, by name."""
+        return dict(sorted(zip(self.cells["task"], self.cells["metric"])))
+
+    @property
+    def models(self) -> list[str]:
+        """The names of the base models. Of a local folder, the last two parts of its path."""
+        names = dict.fromkeys(record["arguments"].get("model_name_or_path") for record in self.runs["record"])
+        return ["/".join(Path(str(name)).parts[-2:]) for name in names]
+
+    def summary(self) -> list[str]:
+        """Two lines: the numbers of runs, methods, tasks and seeds; the models, training examples and epochs."""
+        counts = {"run": len(self.runs)} | {name: self.runs[name].nunique() for name in ("method", "task", "seed")}
+        facts = [f"model{'s' * (len(self.models) > 1)} {several(self.models)}"]
+        for name, unit, style in (("train_samples", "training examples", ",.0f"), ("epoch", "epochs", "g")):
+            values = {number(record["metrics"], name) for record in self.runs["record"]} - {math.nan}
+            if shown := several(f"{value:{style}}" for value in sorted(values)):
+                facts.append(f"{shown} {unit}")
+        return [", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items()), ", ".join(facts)]
+
+
+def read_results(paths: Iterable[Path]) -> Results:
+    """Read all run records at any depth below the paths.
+
+    Raises:
+        UsageError: if a path does not exist, or no finished run with a score is below them.
+    """
+    files, missing, notes = _record_files(paths)
+    runs: list[dict[str, Any]] = []
+    for path in files:
+        try:
+            record = printable_copy(read_record(path)) | {"path": path}
+            record |= {name: shortened(record[name]) for name in ("method", "task")}
+            what = f"{record['task']} {record['method']} seed {record['seed']}"
+            run = _run(record) if record["status"] == "finished" else {}
+        except Exception as error:  # a damaged or foreign record must not keep the others out of the report
+            reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {quoted(str(error))}"
+            notes.append(f"left out, for it is not a run record: {path}: {reason}")
+            continue
+        if not run:
+            reason = f": {record['reason']}" if record.get("reason") else ""
+            missing.append(f"{what}: {record['status']}{reason} ({path.parent})")
+        elif not record["arguments"].get("do_train"):
+            notes.append(f"left out, for nothing was trained: {path.parent}")
+        elif math.isnan(run["last"]):
+            missing.append(f"{what}: no score (evaluate it with --do_eval) ({path.parent})")
+        else:
+            runs.append(run)
+    if not runs:
+        others = f"; {notes[0]}" if notes else ""
+        raise UsageError(f"no finished run with a score below {', '.join(map(str, paths))}{others}")
+    unclean = sum(not (run["record"].get("git") or {"clean": True})["clean"] for run in runs)
+    if unclean:
+        notes.append(f"{unclean} of {len(runs)} runs came from a source tree with uncommitted changes")
+    table = _named(runs, notes)
+    notes += _means_of_fewer_runs(table)
+    return Results(table, _cells(table), *([*map(one_line, lines)] for lines in (missing + _holes(table), notes)))
+
+
+def number(values: dict[str, Any], name: str) -> float:
+    """A finite number of a record; NaN if it has none of that name."""
+    value = values.get(name)
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan
+
+
+def _record_files(paths: Iterable[Path]) -> tuple[list[Path], list[str], list[str]]:
+    """The run.json files, lines on trials without one, and lines on folders that cannot be read."""
+    found: dict[str, None] = {}
+    missing: list[str] = []
+    notes: list[str] = []
+
+    def unreadable(error: OSError) -> None:
+        notes.append(f"left out, for it cannot be read: {error.filename}: {error.strerror}")
+
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path} is not there; name run.json files or folders above them")
+        if not path.is_dir():
+            found[os.path.realpath(path)] = None
+        for folder, folders, names in os.walk(path, onerror=unreadable) if path.is_dir() else ():
+            folders.sort()
+            if RECORD_FILE in names + folders:
+                found[os.path.realpath(Path(folder, RECORD_FILE))] = None
+            if LEDGER_FILE in names:
+                missing += _trials_without_record(Path(folder))
+    return [*map(Path, found)], missing, notes
+
+
+def _trials_without_record(folder: Path) -> list[str]:
+    try:
+        ledger = json.loads(content_of(folder / LEDGER_FILE))["trials"]
+        return [
+            f"{entry['task']} {entry['method']} seed {entry['seed']}: {entry['state']}"
+            + (f": {entry['reason']}" if entry["reason"] else "")
+            for name, entry in ledger.items()
+            if not (folder / TRIALS / name / RECORD_FILE).is_file()
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return [f"{folder / LEDGER_FILE} cannot be read: trials that never ran are not known"]
+
+
+def _run(record: dict[str, Any]) -> dict[str, Any]:
+    """The row of a finished run, with ``settings`` and plain names in the place of the distinct ones."""
+    arguments, counts, metrics, metric = map(record.get, ("arguments", "parameters", "metrics", "primary_metric"))
+    key = f"eval_{metric}"
+    scores = pd.Series([number(entry, key) for entry in record.get("history") or ()], dtype=float).dropna()
+    # With this flag the metrics are those of the best epoch.
+    ends_with_best = arguments.get("load_best_model_at_end") and len(scores)
+    tensorized = arguments["method"] == "tensorized"
+    return {
+        "method": record["method"],
+        "task": plain_column(record),
+        "settings": settings_of(record),
+        "metric": metric,
+        "seed": record["seed"],
+        "last": scores.iloc[-1] if ends_with_best else number(metrics, key),
+        "best": scores.max(),
+        "gap": number(metrics, f"train_{metric}") - number(metrics, key),
+        "share": number(record.get("contribution") or {}, "share"),
+        "one_class": bool(record.get("one_class")),
+        "collapsed": record.get("collapsed_at_step") is not None,
+        "family": arguments["adapter_projection_type"] if tensorized else arguments["method"],
+        "rank": arguments["tensorized_layer_rank"] if tensorized else 0,
+        "trained": counts["trained"],
+        "percent": 100 * counts["trained"] / counts["model"],
+        "record": record,
+    }
+
+
+def _named(runs: list[dict[str, Any]], notes: list[str]) -> pd.DataFrame:
+    """The table of runs. Repeated runs are left out, with a note."""
+    of_method, of_task = zip(*(run.pop("settings") for run in runs))
+    methods = distinct_names([run["method"] for run in runs], of_method, OF_METHODS)
+    tasks = distinct_names([run["task"] for run in runs], of_task, OF_TASKS)
+    rows: dict[tuple[str, str, int], dict[str, Any]] = {}
+    by_losses: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for method, task, run in zip(methods, tasks, runs):
+        first = rows.setdefault((method, task, run["seed"]), run)
+        if first is not run:
+            equal = "equal" if first["last"] == run["last"] else "OTHER"
+            notes.append(f"counted once: {_folders(first, run)} are the same run, with {equal} scores")
+            continue
+        plain = f"{run['family']}-{run['rank']}" if run["rank"] else run["method"]
+        run |= {"method": method, "task": task, "variant": method.removeprefix(plain).strip()}
+        losses = run["record"].get("step_losses")  # two seeds never draw the same batches
+        twin = by_losses.setdefault((method, task, repr(losses)), run) if losses else run
+        if twin is not run:
+            notes.append(
+                f"counted as two seeds, but equal in the loss of every step: {_folders(twin, run)}; one may be a copy"
+            )
+    return pd.DataFrame(rows.values()).sort_values(
+        ["family", "rank", "method", "task", "seed"],
+        key=lambda column: column.map(_FAMILIES.index) if column.name == "family" else column,
+        ignore_index=True,
+    )
+
+
+def _folders(one: dict[str, Any], other: dict[str, Any]) -> str:
+    return f"{one['record']['path'].parent} and {other['record']['path'].parent}"
+
+
+def _cells(runs: pd.DataFrame) -> pd.DataFrame:
+    groups = runs.groupby(["method", "task"], sort=False)
+    scores = groups[_VALUES].agg(["mean", "std", "count"])
+    scores.columns = ["_".join(names) for names in scores.columns]
+    lists = groups.agg(
+        one_class=("one_class", "any"),
+        collapsed=("collapsed", "any"),
+        seeds=("seed", list),
+        scores=("last", list),
+        shares=("share", list),
+        records=("record", list),
+    )
+    return (
+        groups.first().drop(columns=["seed", "one_class", "collapsed", *_VALUES]).join([scores, lists]).reset_index()
+    )
+
+
+_LOSS_DID_NOT_FALL = "the training loss did not fall, so the share is not defined"
+_NOT_MEASURED = "the share was not measured"
+
+
+def _means_of_fewer_runs(runs: pd.DataFrame) -> list[str]:
+    """A line for each mean that some runs of its cell do not enter, with their seeds and the reason.
+
+    A cell in which no run has the value gets no line, since the report shows no mean of it.
+    """
+    lines = []
+    for (method, task), of_cell in runs.groupby(["method", "task"], sort=False):
+        measured = of_cell["record"].map(lambda record: bool(record.get("contribution")))
+        for value, name, reasons in (
+            ("best", "score of the best epoch", "no score in its history"),
+            ("gap", "gap", "no score on the training or the development set"),
+            ("share", "share of the adapters", measured.map({True: _LOSS_DID_NOT_FALL, False: _NOT_MEASURED})),
+        ):
+            lacking, count = of_cell.assign(reason=reasons)[of_cell[value].isna()], of_cell[value].count()
+            if count or (lacking["reason"] == _LOSS_DID_NOT_FALL).any():
+                lines += [
+                    f"{method} on {task}: the mean {name} is over {count} of {len(of_cell)} runs; "
+                    f"seed {', '.join(map(str, seeds))} left out: {reason}"
+                    for reason, seeds in lacking.groupby("reason", sort=False)["seed"]
+                ]
+    return lines
+
+
+def _holes(runs: pd.DataFrame) -> list[str]:
+    """Methods without a run on a task that other methods have, and seeds that other methods have.
+
+    A run in any of the method's settings counts, since a setting may have been tried on some tasks only.
+    """
+    lines = []
+    plain = runs["record"].map(lambda record: record["method"])
+    for task, of_task in runs.groupby("task"):
+        seeds, by_method = set(of_task["seed"]), of_task.groupby(plain)["seed"].agg(set)
+        if elsewhere := [method for method in plain.unique() if method not in by_method]:
+            lines.append(f"{task}: no run of {', '.join(elsewhere)}")
+        for method, own in by_method.items():
+            if lacking := sorted(seeds - own):
+                lines.append(f"{task}, {method}: no run of seed {', '.join(map(str, lacking))}")
+    return lines

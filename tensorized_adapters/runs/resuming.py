@@ -1,0 +1,81 @@
+"""Chooses the checkpoint that a run goes on from."""
+
+import sys
+from pathlib import Path
+from typing import Any, Optional
+
+from ..arguments.flags import Arguments
+from ..errors import UsageError
+from ..saving.load import check_adapter_fits
+from ..saving.manifest import read_adapter
+from ..training.checkpoints import ADAPTER_FOLDER, arguments_of, flaw_of_checkpoint, newest_whole_checkpoint
+from ..training.trainer import AdapterTrainer
+from .folder import Start
+from .same_run import contradictions, differences
+
+
+def named_checkpoint(arguments: Arguments) -> Optional[Path]:
+    """The checkpoint that ``--resume_from_checkpoint`` names; None if it is not given or asks for the newest one."""
+    value = arguments.training.resume_from_checkpoint
+    return Path(value) if value and value.lower() != "true" else None
+
+
+def check_named_checkpoint(arguments: Arguments) -> None:
+    """Refuse ``--resume_from_checkpoint`` if it names an incomplete checkpoint; raises UsageError."""
+    named = named_checkpoint(arguments)
+    if named and (flaw := flaw_of_checkpoint(named)):
+        raise UsageError(f"--resume_from_checkpoint {named} is not a complete checkpoint: {flaw}")
+
+
+def choose_checkpoint(
+    arguments: Arguments, resolved: dict[str, Any], start: Start
+) -> tuple[Optional[Path], list[str]]:
+    """The checkpoint to go on from, or None, and notes on how its training differs from this run.
+
+    Without ``--resume_from_checkpoint`` it must have been trained under this run's arguments. Messages say which newer
+    ones are skipped.
+
+    Raises:
+        UsageError: if the checkpoint cannot be read, or cannot go on under this run's arguments.
+    """
+    checkpoint = named_checkpoint(arguments)
+    if checkpoint is None:
+        if start.kind != "resume" or not arguments.training.do_train:
+            return None, []
+        checkpoint = _newest(arguments, resolved)
+    return checkpoint, _differences(checkpoint, resolved) if checkpoint else []
+
+
+def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:
+    """Refuse a checkpoint whose adapter or training state does not fit the Trainer's model; raises UsageError."""
+    adapter = read_adapter(checkpoint / ADAPTER_FOLDER)
+    check_adapter_fits(trainer.model, *adapter, checkpoint, same_labels=True)
+    if trainer.args.do_train:
+        trainer.check_checkpoint(checkpoint)
+
+
+def _newest(arguments: Arguments, resolved: dict[str, Any]) -> Optional[Path]:
+    def suits(trained_under: dict[str, Any]) -> bool:
+        any_will_do = arguments.training.resume_from_checkpoint is not None
+        return any_will_do or not differences(trained_under, resolved)
+
+    checkpoint, notes = newest_whole_checkpoint(Path(arguments.training.output_dir), suits)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"going on from {checkpoint}" if checkpoint else "no complete checkpoint yet: starting from zero")
+    return checkpoint
+
+
+def _differences(checkpoint: Path, resolved: dict[str, Any]) -> list[str]:
+    """Notes on arguments that differ. Those that the state of the optimizer would not obey are refused."""
+    mend = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
+    arguments = arguments_of(checkpoint)
+    if odd := contradictions(arguments, resolved):
+        raise UsageError(f"{checkpoint} goes on as its optimizer was set ({', '.join(odd[:4])}); {mend}")
+    notes = []
+    if odd := differences(arguments, resolved):
+        notes.append(f"{checkpoint} was trained under other arguments ({', '.join(odd[:4])})")
+    if (there := arguments.get("processes", 1)) != (here := resolved["processes"]):
+        what = f"{checkpoint} was trained in {there} process(es), this run has {here}"
+        notes.append(f"{what}: sums are rounded otherwise, and dropout is drawn anew")
+    return notes

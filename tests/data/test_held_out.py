@@ -1,0 +1,119 @@
+"""--validation_fraction: the same part of the training set in every run, with the shares of the classes."""
+
+import gzip
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from helpers import argv, glue_folder, refused, write_rows
+from sklearn.model_selection import train_test_split
+
+from run_glue_tensorized import main
+from tensorized_adapters import UsageError
+from tensorized_adapters.data.arguments import DataTrainingArguments
+from tensorized_adapters.data.loading import load_data
+from tensorized_adapters.data.sources import used_files
+
+BOTH = {"train", "evaluation"}
+
+
+def written(path, labels):
+    return str(write_rows(path, [(f"text {i}", label) for i, label in enumerate(labels)], ("text", "label")))
+
+
+def test_the_parts_are_scikit_learns_and_the_same_in_every_run(capsys, tmp_path):
+    labels = ["xxxxyyz"[i % 7] for i in range(70)]
+    arguments = DataTrainingArguments(train_file=written(tmp_path / "a.csv", labels), validation_fraction=0.2)
+    data = load_data(arguments, BOTH, seed=3)
+    _, held = train_test_split(np.arange(70), test_size=14, random_state=3, stratify=labels)
+    held = sorted(held.tolist())
+    assert data.evaluation[""]["text"][:] == [f"text {i}" for i in held]
+    assert data.train["text"][:] == [f"text {i}" for i in range(70) if i not in held]
+    assert Counter(data.evaluation[""]["label"]) == {0: 8, 1: 4, 2: 2}
+    said = capsys.readouterr().out
+    assert "14 of 70 training examples are the evaluation set and are not trained on" in said
+    assert "drawn by --seed 3, stratified by label" in said
+    # A run that only trains leaves the same part out, and one that only evaluates takes the same part.
+    assert load_data(arguments, {"train"}, seed=3).train["text"][:] == data.train["text"][:]
+    alone = load_data(arguments, {"evaluation"}, seed=3)
+    assert alone.train is None and alone.evaluation[""][:] == data.evaluation[""][:]
+    assert load_data(arguments, BOTH, seed=4).evaluation[""]["text"][:] != data.evaluation[""]["text"][:]
+    assert list(used_files(arguments, {"evaluation"})) == ["train"]
+
+
+def test_what_cannot_be_stratified_is_drawn_and_said(capsys, tmp_path):
+    scores = written(tmp_path / "a.csv", [i / 7 for i in range(20)])
+    data = load_data(DataTrainingArguments(train_file=scores, validation_fraction=0.25), BOTH)
+    assert len(data.evaluation[""]) == 5 and "whatever their labels" in capsys.readouterr().out
+    rare = written(tmp_path / "b.csv", ["x", *"yz" * 10])
+    load_data(DataTrainingArguments(train_file=rare, validation_fraction=0.1), BOTH, seed=1)
+    assert "not stratified, since some labels have too few examples" in capsys.readouterr().out
+
+
+def test_a_part_of_a_glue_task(tmp_path):
+    folder = glue_folder(tmp_path / "glue", "mnli")
+    arguments = DataTrainingArguments(task_name="mnli", glue_path=str(folder), validation_fraction=0.25)
+    data = load_data(arguments, BOTH)
+    assert len(data.train) == 9 and {name: len(part) for name, part in data.evaluation.items()} == {"": 3}
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"validation_fraction": 0}, "--validation_fraction must be between 0 and 1, got 0.0"),
+        ({"validation_fraction": 1.5}, "--validation_fraction must be between 0 and 1, got 1.5"),
+        ({"validation_fraction": 0.1, "validation_file": "x.csv"}, "and --validation_file exclude each other"),
+        ({"validation_fraction": 0.001}, "of the 48 training examples leaves one of both parts empty"),
+        ({"validation_fraction": 0.1, "train_file": None, "test_file": "a.csv"}, "--do_train needs --train_file"),
+    ],
+)
+def test_fractions_that_cannot_be(capsys, flags, changes, message):
+    assert message in refused(capsys, argv(flags, **{"validation_file": None} | changes), flags["output_dir"])
+
+
+def test_a_run_evaluates_the_part_of_a_compressed_file(capsys, flags, files, tmp_path):
+    path = tmp_path / "train.csv.gz"
+    path.write_bytes(gzip.compress(files["train"].read_bytes()))
+    given = {"train_file": path, "validation_file": None, "validation_fraction": 0.25, "num_train_epochs": 1}
+    assert main(argv(flags, **given, preprocessing_num_workers=2)) == 0
+    results = json.loads((flags["output_dir"] / "all_results.json").read_text())
+    assert results["train_samples"] == 36 and results["eval_samples"] == 12
+    capsys.readouterr()
+    assert main(argv(flags, **given)) == 0  # the number of workers makes no other run
+    assert "training " not in capsys.readouterr().out
+
+
+def test_gzip_files_are_read_as_others_are(tmp_path):
+    rows = [("text", "label"), *((f"a {i}", "xy"[i % 2]) for i in range(6))]
+    contents = {
+        "csv": "".join(f"{a},{b}\n" for a, b in rows),
+        "tsv": "".join(f"{a}\t{b}\n" for a, b in rows),
+        "jsonl": "".join(json.dumps({"text": a, "label": b}) + "\n" for a, b in rows[1:]),
+    }
+    for ending, content in contents.items():
+        folder = tmp_path / ending
+        folder.mkdir()
+        path = folder / f"train.{ending}.gz"
+        path.write_bytes(gzip.compress(content.encode()))
+        for given in ({"train_file": str(path)}, {"dataset_name": str(folder)}):
+            data = load_data(DataTrainingArguments(**given), {"train"})
+            assert data.train["text"][:] == [f"a {i}" for i in range(6)] and data.train["label"][:] == [0, 1] * 3
+        path.write_bytes(path.read_bytes()[:-9])
+        with pytest.raises(UsageError, match="gz cannot be decompressed: .*; write it anew with gzip"):
+            load_data(DataTrainingArguments(train_file=str(path)), {"train"})
+
+
+def test_splits_of_other_names(tmp_path):
+    for name in ("learn", "check", "guess"):
+        written(tmp_path / f"{name}.csv", "xy" * (len(name)))
+    card = "".join(f"  - split: {name}\n    path: {name}.csv\n" for name in ("learn", "check", "guess"))
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{card}---\n")
+    names = {"train_split_name": "learn", "validation_split_name": "check", "test_split_name": "guess"}
+    arguments = DataTrainingArguments(dataset_name=str(tmp_path), **names)
+    every = {"train", "evaluation", "prediction"}
+    data = load_data(arguments, every)
+    assert len(data.train) == len(data.evaluation[""]) == len(data.prediction["predictions"]) == 10
+    assert [paths[0].name for paths in used_files(arguments, every).values()] == [f"{x}.csv" for x in names.values()]
+    with pytest.raises(UsageError, match="has no split 'train'; it has learn, check, guess; --train_split_name"):
+        load_data(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})

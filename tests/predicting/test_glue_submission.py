@@ -1,0 +1,78 @@
+"""tensorized-adapters glue_submission: the zip file for GLUE's server, and refused input."""
+
+import shlex
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tensorized_adapters.cli import glue_submission
+from tensorized_adapters.data.tasks import TASKS
+from tensorized_adapters.predicting.glue_submission import SIZES
+from tensorized_adapters.runs.record import write_predictions
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "glue_submission.md"
+
+
+def predicted(folder, task, names=None, **sizes):
+    """A run's folder with its prediction files, all of the last label."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names or [name for name, _ in TASKS[task].prediction_sets]:
+        value = 2.5 if TASKS[task].labels is None else len(TASKS[task].labels) - 1
+        write_predictions(folder / f"{name}.tsv", np.full(sizes.get(name, SIZES[name]), value), TASKS[task])
+    return folder
+
+
+def test_the_command_of_the_page_makes_a_complete_submission(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    block = PAGE.read_text().split("```bash\n")[2].split("```")[0]
+    words = shlex.split(block)
+    assert words[:2] == ["tensorized-adapters", "glue_submission"]
+    for task in ("mnli", "rte", "stsb"):
+        predicted(Path("runs", task), task)
+    before = Path("runs/rte/RTE.tsv").read_bytes()
+    assert glue_submission.main(words[2:]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "RTE.tsv: runs/rte/RTE.tsv" in lines and "AX.tsv: runs/mnli/AX.tsv" in lines
+    assert "CoLA.tsv: no run has it; all its predictions are 0" in lines and "submission: submission.zip" in lines
+    with zipfile.ZipFile("submission.zip") as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == [f"{name}.tsv" for name in SIZES] and archive.read("RTE.tsv") == before
+        rows = {name: archive.read(f"{name}.tsv").decode().splitlines() for name in SIZES}
+    assert all(lines[0] == "index\tprediction" and len(lines) == SIZES[name] + 1 for name, lines in rows.items())
+    assert rows["QNLI"][1] == "0\tentailment" and rows["WNLI"][-1] == "145\t0" and rows["AX"][1] == "0\tcontradiction"
+
+
+def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    for name in ("a", "b"):
+        predicted(Path(name), "rte")
+    predicted(Path("short"), "wnli", WNLI=5)
+    predicted(Path("names"), "qnli", ["RTE"])
+    Path("names/RTE.tsv").write_text(Path("names/RTE.tsv").read_text().replace("2999\tnot_entailment", "2999\tyes"))
+    Path("odd").mkdir()
+    Path("odd/RTE.tsv").write_text("x")
+    Path("taken.zip").write_text("kept")
+    for words, message in {
+        ("empty",): "empty has no predictions for GLUE",
+        ("nowhere",): "nowhere is not a folder",
+        ("a", "b"): "a/RTE.tsv and b/RTE.tsv are for the same task",
+        ("a", "a"): "are for the same task",
+        ("short",): "short/WNLI.tsv has 5 predictions, and GLUE's test set 146 examples",
+        ("names",): "names/RTE.tsv predicts 'yes', which is no label of the task",
+        ("odd",): "odd/RTE.tsv has the columns ['x']",
+        ("a", "--output", "taken.zip"): "--output taken.zip exists",
+        ("a", "--output", "no/such/folder.zip"): "--output no/such/folder.zip cannot be written",
+    }.items():
+        output = () if "--output" in words else ("--output", "new.zip")
+        assert glue_submission.main([*words, *output]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and message in error and error.count("\n") == 1, error
+    assert not Path("new.zip").exists() and Path("taken.zip").read_text() == "kept"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_size_of_every_prediction_file_is_known(task):
+    assert all(name in SIZES for name, _ in TASKS[task].prediction_sets)

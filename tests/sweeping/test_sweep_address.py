@@ -1,0 +1,78 @@
+"""--address of tensorized-adapters sweep: where no Ray cluster answers, one line says so within seconds."""
+
+import http.server
+import threading
+import time
+
+import pytest
+
+from tensorized_adapters.cli import sweep
+from tensorized_adapters.errors import UsageError
+from tensorized_adapters.runtime import exits
+from tensorized_adapters.sweeping import address, on_ray
+
+
+class Silent(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def listener():
+    """The address of something that is no Ray cluster."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Silent)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("127.0.0.1:1", "Connection refused"),
+        ("ray://127.0.0.1:1", "Connection refused"),
+        ("HTTP", "does not answer as Ray does"),
+        ("ray://HTTP", "does not answer as Ray does"),
+        ("auto", "Could not find any running Ray instance"),
+        ("nowhere", "is not auto, HOST:PORT or ray://HOST:PORT"),
+        ("127.0.0.1:x", "is not auto, HOST:PORT or ray://HOST:PORT"),
+        ("127.0.0.1:99999", "is not auto, HOST:PORT or ray://HOST:PORT"),
+        ("a..b:1", "no Ray cluster answers there"),
+    ],
+)
+def test_an_address_without_a_cluster_is_refused_in_seconds(listener, tmp_path, monkeypatch, capfd, place, told):
+    def init(**_):  # Ray may run here for somebody else
+        raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one")
+
+    monkeypatch.setattr(on_ray.ray, "init", init)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "none"))
+    began = time.monotonic()
+    words = ["--projection_types", "cp", "--output_dir", str(tmp_path / "s"), "--address"]
+    assert exits.run(sweep.main, [*words, place.replace("HTTP", listener)]) == 2
+    captured = capfd.readouterr()
+    assert captured.err.startswith("error: --address ") and captured.err.count("\n") == 1 and told in captured.err
+    assert time.monotonic() - began < 10 and not captured.out and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("known", ["by the variable", "by the file"])
+def test_the_cluster_that_auto_stands_for_may_have_ended(tmp_path, monkeypatch, known):
+    """Ray itself would wait for it."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1" if known == "by the variable" else "")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1\n")
+    with pytest.raises(UsageError, match=r"^--address 'auto': no Ray cluster answers there \(127.0.0.1:1: Connection"):
+        address.check_address("auto")
+
+
+def test_a_name_that_nobody_resolves_is_not_waited_for(monkeypatch):
+    def slow(*_, **__):
+        time.sleep(0.5)
+        raise OSError("Temporary failure in name resolution")
+
+    monkeypatch.setattr(address, "_SECONDS", 0.1)
+    monkeypatch.setattr(address.socket, "create_connection", slow)
+    with pytest.raises(UsageError, match="nothing within 0.1 s"):
+        address.check_address("cluster.example:6379")

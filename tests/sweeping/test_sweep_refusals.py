@@ -1,0 +1,152 @@
+"""tensorized-adapters sweep refuses bad input in one line before Ray starts: YAML files, flags, models, folders."""
+
+import fcntl
+import os
+
+import pytest
+from grids import refused, sweep
+
+from tensorized_adapters.arguments.config_files import flags_of_yaml
+from tensorized_adapters.errors import UsageError
+
+
+def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
+    path = tmp_path / "grid.yaml"
+    lines = [f"{name[2:]}: {word}" for name, word in zip(job[::2], job[1::2])]
+    path.write_text("projection_types: [cp, tt]\nranks: [1, 2]\nseeds: 7\ndry_run: true\n" + "\n".join(lines))
+    assert sweep.main([str(path), "--seeds", "8", "--output_dir", str(tmp_path / "s")]) == 0
+    told = capsys.readouterr().out
+    assert "4 trials, 4 to run" in told and "tt-2" in told and not (tmp_path / "s").exists()
+    assert flags_of_yaml(str(path))[:6] == ["--projection_types", "cp,tt", "--ranks", "1,2", "--seeds", "7"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[" * 2000, "nested too deeply"),
+        ("ranks: [1, [2, 3]]", "must be a value, or a list of values"),
+        ("a: &a [1, 1]\nb: &b [*a, *a]\nranks: *b", "must be a value, or a list of values"),
+("b0: &b0 {x: 1}\n" + "".join(f"b{i + 1}: &b{i + 1} {{x: *b{i}, y: *b{i}}}\n" for i in range(40)),
+         "holds more than 10,000 values"),
+        ("x: &x {y: *x}", "holds more than 10,000 values"),
+        ("ranks: !!python/object/apply:os.system [ls]", "is not valid YAML"),
+        ("ranks: 2\nseeds: 1\nranks: 3", "'ranks' is there twice"),
+        ("1: 2", "1 is not a flag's name"),
+        ("? [a, b]\n: 2", "is not valid YAML"),
+        ("seeds: 2024-02-30", "is not valid YAML"),
+        ("seeds: 2024-02-03", "'2024-02-03' must be a whole number"),
+        (f"seeds: {'9' * 5000}", "is not valid YAML"),
+        ("dry_run: maybe", "dry_run must be true or false"),
+        ("ranks: 2".encode("utf-16")[:-1], "is not valid YAML"),
+        (b"\xff\xfe\x00", "is not valid YAML"),
+        ("just words", "must hold flag names and values"),
+        ("#" * 2**20 + "#", "at most 1,048,576 are read"),
+    ],
+)  # fmt: skip
+def test_a_yaml_file_that_is_no_grid_is_one_line(capsys, tmp_path, content, told):
+    path = tmp_path / "grid.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    error = refused(capsys, str(path), ["--projection_types", "cp", "--output_dir", str(tmp_path / "s")])
+    assert told in error and len(error) < 1200 and [p.name for p in tmp_path.iterdir()] == ["grid.yaml"]
+
+
+@pytest.mark.parametrize("place", ["pipe.yaml", "folder.yaml", "zero.yaml"])
+def test_a_yaml_file_that_is_no_file_is_one_line(capsys, tmp_path, place):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    assert f"{place} cannot be read" in refused(capsys, str(tmp_path / place))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--projection_types cp --lora_r 4", "--lora_r belongs to none of this sweep's methods"),
+        ("--projection_types cp --overwrite_output_dir True", "--overwrite_output_dir: a sweep overwrites nothing"),
+        ("--projection_types cp --target_params 900", "--target_params: a sweep takes --ranks"),
+        ("--projection_types cp --num_train_epoch 3", "did you mean --num_train_epochs?"),
+        ("--projection_types cp --rank 2", "unknown argument --rank; did you mean --ranks?"),
+        ("--projection_types cq", "'cq' must be one of cp, tucker"),
+        ("--projection_types cp --ranks 2,x", "'x' must be a whole number"),
+        ("--projection_types none", "nothing to train"),
+        ("--projection_types cp --tasks mrpc,rt", "'rt' must be one of"),
+        ("--projection_types cp --learning_rates 1e-3,fast", "--learning_rate"),
+        ("--projection_types cp --learning_rates -1", "--learning_rate must be"),
+        ("--projection_types cp --gpus_per_trial -1", "--gpus_per_trial must be from 0"),
+        ("--projection_types cp --num_train_epochs 0", "--num_train_epochs must be above 0"),
+        ("--projection_types cp --do_eval False", "--do_eval: a sweep trains and evaluates"),
+        ("--projection_types cp --adapter-projection-type tt", "are the same; give one of them"),
+        ("--methods bitfit --adapter_sizes 8", "--adapter_sizes belongs to none"),
+        ("--methods lora --modes one_matrix", "--modes belongs to none"),
+        ("--projection_types cp --modes one_matrix --adapter_placement weights", "--modes belongs to none"),
+        ("--projection_types cp --seeds -1", "'-1' must be a whole number of at least 0"),
+        ("nowhere.yaml", "nowhere.yaml cannot be read"),
+        (f"--projection_types cp --ranks {10**30}", "must be a whole number of at least 1"),
+        (f"--projection_types cp --seeds {'7' * 5000}", "must be a whole number of at least 0"),
+        ("--projection_types cp --gpus_per_trial nan", "--gpus_per_trial must be from 0"),
+        ("--projection_types cp --trial_time_limit 90", "must be a time above 0 with its unit"),
+        ("--projection_types cp --trial_time_limit 0m", "must be a time above 0 with its unit"),
+        ("--projection_types cp --learning_rates 1e-3,-1", "--learning_rate must be"),
+        ("--projection_types cp --methods lora --lora_r 0", "--lora_r must be"),
+        ("--projection_types matrix --methods head --tensor_split interleaved", "matrix has none"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, job, tmp_path, words, told):
+    out = tmp_path / "s"
+    job = [] if "yaml" in words else [w for w in job if w not in ("--num_train_epochs", "2")]
+    assert told in refused(capsys, words, [*job, "--output_dir", str(out)])
+    assert not out.exists()
+
+
+def test_a_model_that_is_not_there_is_refused(capsys, tmp_path):
+    told = refused(capsys, f"--projection_types cp --model_name_or_path {tmp_path}/no --output_dir {tmp_path}/s")
+    assert "--model_name_or_path" in told
+
+
+def test_data_that_no_trial_can_reach_is_found_before_the_first_one(capsys, base, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "tensorized_adapters.sweeping.on_ray.run_trials", lambda *_: pytest.fail("a trial was started")
+    )
+    words = f"--projection_types CP --ranks 2 --adapter_sizes 8 --model_name_or_path {base} --dataset_name"
+    told = refused(capsys, f"{words} no/such_data --output_dir {tmp_path}/s")
+    assert "no trial could start: --dataset_name no/such_data cannot be loaded" in told
+    told = refused(capsys, f"{words} {tmp_path}/nope --output_dir {tmp_path}/s")
+    assert f"--dataset_name {tmp_path}/nope does not exist" in told and not (tmp_path / "s").exists()
+
+
+def test_a_sweep_with_data_alone_says_which_model_it_takes(capsys, files, tmp_path):
+    data = f"--task_name mrpc --train_file {files['train']} --validation_file {files['validation']}"
+    words = f"--projection_types Tucker --ranks 2 {data} --dry_run --output_dir {tmp_path}/s"
+    assert sweep.main(words.split()) == 0
+    printed = capsys.readouterr()
+    assert "note: no --model_name_or_path is given; taking the embedded MiniLM" in printed.err
+    assert "tucker-2" in printed.out
+
+
+def test_a_foreign_folder_is_refused(capsys, job, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    told = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path}", job)
+    assert "thesis.txt" in told and [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_in_use_is_refused(capsys, job, tmp_path):
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    told = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path}", job)
+    os.close(handle)
+    assert "in use by another sweep" in told and not list(tmp_path.iterdir())
+
+
+def test_a_refusal_by_the_machines_leaves_nothing(job, tmp_path, capsys, monkeypatch):
+    def refuse(*_):
+        raise UsageError("no machine has room for one trial")
+
+    monkeypatch.setattr("tensorized_adapters.sweeping.on_ray.Machines", refuse)
+    told = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path / 'a' / 'b'}", job)
+    assert "no machine has room" in told and not list(tmp_path.iterdir())
+
+
+def test_another_programs_sweep_json_is_refused(capsys, job, tmp_path):
+    (tmp_path / "sweep.json").write_text('{"program": "wandb"}')
+    told = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path}", job)
+    assert "not a sweep (sweep.json)" in told and [p.name for p in tmp_path.iterdir()] == ["sweep.json"]
