@@ -82,7 +82,9 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.backbone import loading, trained_heads
     from tensorized_adapters.backbone.parts import skeleton
     from tensorized_adapters.data import encoding
+    from tensorized_adapters.data.class_weights import class_weights, imbalance
     from tensorized_adapters.data.loading import load_data
+    from tensorized_adapters.data.metric_names import with_metrics
     from tensorized_adapters.methods.registry import method_of
     from tensorized_adapters.runs.contribution import Contribution
     from tensorized_adapters.runs.evaluation import evaluate, metric_function, predict, prediction_files, train_metrics
@@ -100,6 +102,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.training.collapse import loss_of_best_constant
     from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
     from tensorized_adapters.training.dropout import use_cheap_dropout
+    from tensorized_adapters.training.early_stopping import EarlyStopping
     from tensorized_adapters.training.frozen_prefix import FrozenPrefix, with_prefix
     from tensorized_adapters.training.trainer import AdapterTrainer
 
@@ -118,9 +121,14 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         run.now("reading the data")
         saved = None if run_args.new_head else arguments.saved
         data = load_data(data_args, used_roles(training_args), saved, training_args.seed)
-        task = data.task
+        task = with_metrics(data.task, run_args.metric_name, training_args.metric_for_best_model)
         encoding.check_tokenizer(tokenizer, data, data_args)
-        check_training(arguments, data, tokenizer, without_weights)
+        check_training(arguments, data, task, tokenizer, without_weights)
+        weights = None
+        if run_args.class_weights is not None:
+            weights = class_weights(run_args.class_weights, task.labels, data.train["label"][:])
+        elif training_args.do_train and task.labels and not task.multi_label:
+            run.note(imbalance(task.labels, data.train["label"][:]))
 
         # Pre-trained model
         run.now("loading the model")
@@ -136,7 +144,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         if run_args.new_head:
             run.note(encoding.kept_and_new(model, arguments.saved))
         if (run_args.new_head or not run_args.adapter_path) and run.resolved["head_start"] == "label_prior":
-            applied = loading.set_label_prior_(model, data.train["label"], newly_initialized)
+            applied = loading.set_label_prior_(model, data.train["label"], newly_initialized, weights)
             if not applied and (newly_initialized or "head_start" in arguments.given):
                 run.note("--head_start label_prior: the head has no new bias; it starts as it is")
         use_cheap_dropout(model)
@@ -160,7 +168,11 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         constant_loss = None
         if training_args.do_train:
             classes, smoothing = task.labels and len(task.labels), training_args.label_smoothing_factor
-            constant_loss = loss_of_best_constant(data.train["label"][:], classes, smoothing)
+            constant_loss = loss_of_best_constant(data.train["label"][:], classes, smoothing, weights)
+        callbacks = []
+        if run_args.early_stopping_patience is not None:
+            threshold = run_args.early_stopping_threshold or 0.0
+            callbacks.append(EarlyStopping(run_args.early_stopping_patience, threshold))
         trainer_class = DiffPruningTrainer if adapter_config.method == "diff_pruning" else AdapterTrainer
         with refused_by_the_trainer():
             trainer = trainer_class(
@@ -175,6 +187,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
                 notes=notes,
                 arguments=run.resolved,
                 constant_loss=constant_loss,
+                class_weights=weights,
+                callbacks=callbacks,
             )
             if training_args.do_train:
                 trainer.check_optimizer_and_schedule()
@@ -197,6 +211,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         parameters=count_trained(model),
         learning_rates=run.resolved["learning_rates"],
         files=prediction_files(data),
+        **({"class_weights": dict(zip(task.labels, weights))} if weights else {}),
     )
     if run_args.cache_frozen_prefix:
         run.now("computing the frozen prefix")
@@ -214,6 +229,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         run.seconds_before = max(run.seconds_before, trainer.time.before)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         run.record |= trained_fields(trainer, task)
+        if (step := trainer.stopped_early_at_step) is not None:
+            print(f"stopped early at step {step:,} of {trainer.state.max_steps:,}: the metric no longer improves")
         run.now("measuring on the training set")
         metrics |= {
             "epoch": trainer.state.epoch,
@@ -233,10 +250,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     if training_args.do_eval:
         run.now("evaluating")
         for suffix, examples in sets.evaluation.items():
-            found, only = evaluate(trainer, examples, task, run.path, suffix)
-            metrics |= found
-            if only is not None:
-                run.record["one_class"] = run.record.get("one_class", {}) | {f"eval{suffix}": only}
+            measured, found = evaluate(trainer, examples, data.evaluation[suffix], task, run.path, suffix)
+            metrics |= measured
+            for name, value in found.items():
+                run.record[name] = run.record.get(name, {}) | {f"eval{suffix}": value}
     if training_args.do_train and is_main_process():
         trained = training_of(data_args, task, metrics, run.record["command"])
         write_card(model, run.path / ADAPTER_FOLDER, notes, trained)

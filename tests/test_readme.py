@@ -159,8 +159,7 @@ def check_command(words, help_flags):
 
 
 @every_page
-def test_every_command_parses(page, help_flags, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_every_command_parses(page, help_flags, beside_the_data):
     for name in ("train.csv", "dev.csv"):  # which a command names; that they exist is a part of parsing
         Path(name).write_text("question,answer,verdict\nWho?,Me.,1\n")
     for name in ("tickets.csv.gz", "topics.jsonl"):  # tests/data/test_commands.py runs these commands

@@ -11,19 +11,20 @@ from ..data.arguments import FILE_ENDINGS, FILE_FLAGS, ending_of
 from ..errors import UsageError, need
 from ..runtime.distributed import local_world_size, world_size
 from .flags import Arguments, GlueTrainingArguments
+from .selection import check_selection
 from .trainer_fields import check_ranges, check_trainer_flags
 
 # Flags that are not TrainingArguments': names, what a value must be, and whether a value is that.
 RANGES = (
     (
         "max_seq_length max_train_samples max_eval_samples max_predict_samples target_params max_train_metric_samples "
-        "preprocessing_num_workers",
+        "preprocessing_num_workers early_stopping_patience",
         "above 0",
         lambda value: value > 0,
     ),
     ("cpu_threads", "above 0 and at most 1024", lambda value: 0 < value <= 1024),
     (
-        "layer_norm_learning_rate head_learning_rate",
+        "layer_norm_learning_rate head_learning_rate early_stopping_threshold",
         "at least 0",
         lambda value: 0 <= value,
     ),
@@ -55,10 +56,6 @@ _REFUSED: tuple[tuple[Callable[[Arguments], Any], str], ...] = (
     (
         lambda a: world_size() > 1 and "accelerator_config" in a.given,
         "--accelerator_config is for one process: how several share batches is fixed; leave it out",
-    ),
-    (
-        lambda a: a.training.save_strategy == "best" and not a.training.metric_for_best_model,
-        "--save_strategy best needs --metric_for_best_model",
     ),
     (
         lambda a: "prefix_cache_dir" in a.given and not (a.run.cache_frozen_prefix and a.run.prefix_cache_dir),
@@ -109,6 +106,7 @@ def check_together(arguments: Arguments) -> None:
     for holds, message in _REFUSED:
         if holds(arguments):
             raise UsageError(message.format(**vars(arguments)))
+    check_selection(arguments)
     _check_processes(arguments.training)
     _check_packages(arguments)
     _check_data_files(arguments)

@@ -8,6 +8,7 @@ from transformers import PretrainedConfig, TrainingArguments
 from ..backbone.arguments import ModelArguments
 from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 from ..data.arguments import DataTrainingArguments
+from ..data.metric_names import OF_CLASSES, OF_SCORES
 
 WARMUP_FRACTION = 0.1
 
@@ -74,6 +75,31 @@ class RunArguments:
             "help": "Compute metrics of the training set, such as train_accuracy, on at most this many of its "
             "examples, which the seed draws."
         },
+    )
+    metric_name: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "Metrics instead of the task's own, separated by commas; the first one is the primary metric. "
+            f"For classes: {', '.join(OF_CLASSES)}. For scores: {', '.join(OF_SCORES)}."
+        },
+    )
+    class_weights: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "Weigh each training example in the loss by its class: 'balanced' (one over the class' "
+            "frequency), 'sqrt' (its square root), or a weight for each class as NAME=W,OTHER=W."
+        },
+    )
+    early_stopping_patience: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "Stop after so many evaluations in a row without a better --metric_for_best_model ('loss' if not "
+            "given). The best model is loaded at the end, unless --load_best_model_at_end False."
+        },
+    )
+    early_stopping_threshold: Optional[float] = field(
+        default=None,
+        metadata={"help": "By how much the metric must improve to count as better for --early_stopping_patience."},
     )
     measure_contribution: bool = field(
         default=False,

@@ -26,6 +26,7 @@ from .method_settings import method_settings
 from .old_flags import OldArguments, merge_warmup
 from .rates import low_rate
 from .resolution import ModelConfigOf, resolve
+from .selection import resolve_metrics, selection_defaults, watched_metric
 from .trainer_fields import UNSUPPORTED
 
 GROUPS = (AdapterConfig, ModelArguments, DataTrainingArguments, RunArguments, GlueTrainingArguments, OldArguments)
@@ -55,12 +56,13 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
     given, notes = _given(parser, argv)
     try:
         check_values(given)
+        resolve_metrics(given)
     except UsageError as error:  # it names a flag by its name of today; the notes name the old one
         raise UsageError("; ".join([str(error), *notes])) from None
     config, saved = method_settings(given)
     values = _training_defaults(given, config) | given | config.to_dict()
     adapter, model, data, run, training, _ = _filled(parser, values)
-    notes += filter(None, [low_rate(given, config)])
+    notes += filter(None, [low_rate(given, config), watched_metric(given)])
     arguments = Arguments(model, data, adapter, saved, run, training, given, tuple(notes))
     check_together(arguments)
     with fail_together():  # a model's configuration may be missing in one process only
@@ -111,6 +113,7 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
         defaults["eval_steps"] = given.get("logging_steps", 500)  # the Trainer's own default
     if given.get("do_eval") and given.get("do_train"):
         defaults["eval_strategy"] = "epoch"
+    defaults |= selection_defaults(given)
     if (given.get("bf16") or given.get("bf16_full_eval")) and not torch.cuda.is_available():
         defaults["use_cpu"] = True  # TrainingArguments refuses bfloat16 on CPU without this flag
     if world_size() > 1 and not torch.accelerator.is_available():

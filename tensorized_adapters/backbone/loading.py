@@ -2,8 +2,9 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -104,14 +105,17 @@ def load_model(
 
 
 @torch.no_grad()
-def set_label_prior_(model: PreTrainedModel, labels: list, new: set[str]) -> bool:
+def set_label_prior_(
+    model: PreTrainedModel, labels: list, new: set[str], weights: Optional[Sequence[float]] = None
+) -> bool:
     """Start the classifier's bias at the labels' mean (regression) or at their log frequency (classes),
     or at the log odds of each label (several labels a text).
 
     Only if it is among the ``new`` parameters: a head that came trained with the checkpoint keeps its bias.
 
     Without it the first steps of a regression are spent on the mean, and throw the hidden states far enough that some
-    formats do not come back. A class without an example gets half a one.
+    formats do not come back. A class without an example gets half a one. ``weights`` of the classes, with
+    ``--class_weights``, weigh their frequencies.
 
     Returns:
         Whether there is such a bias; decoders' heads have none.
@@ -128,7 +132,9 @@ def set_label_prior_(model: PreTrainedModel, labels: list, new: set[str]) -> boo
         prior = logit(counts / len(labels)).tolist()
     else:
         counts = Counter(labels)
-        prior = [math.log(counts.get(i, 0.5) / len(labels)) for i in range(model.config.num_labels)]
+        weights = weights or [1] * model.config.num_labels
+        total = sum(weights[label] for label in labels)
+        prior = [math.log(weights[i] * counts.get(i, 0.5) / total) for i in range(model.config.num_labels)]
     for bias in biases[-1:]:  # the output layer's; a hidden size of num_labels would come before it
         bias.copy_(torch.tensor(prior))
     return bool(biases)

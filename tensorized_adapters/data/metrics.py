@@ -1,21 +1,40 @@
 """GLUE's metrics as an `evaluate` module of our own: scikit-learn and SciPy inside, nothing downloaded."""
 
 import warnings
+from typing import Optional
 
 import datasets
 import evaluate
 import numpy as np
+from scipy.special import softmax
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    matthews_corrcoef,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+)
 
 from . import multi_label
+from .labels import listed
+from .metric_names import OF_PROBABILITIES
 from .tasks import Task
 
-_DESCRIPTION = "The metrics of the GLUE benchmark (Wang et al. 2019, https://arxiv.org/abs/1804.07461)."
-_INPUTS = "predictions, references: one number an example; classes as label ids, scores as floats."
+_DESCRIPTION = (
+    "The metrics of the GLUE benchmark (Wang et al. 2019, https://arxiv.org/abs/1804.07461), and further ones of "
+    "scikit-learn."
+)
+_INPUTS = (
+    "predictions, references: one number an example; classes as label ids, scores as floats. prediction_scores, where "
+    "a metric of probabilities is measured: the probability of each class."
+)
 
 
-def _correlation(function, predictions: np.ndarray, references: np.ndarray, name: str) -> float:
+def _or_zero(function, predictions: np.ndarray, references: np.ndarray, name: str) -> float:
+    """The value of ``function``, or 0 with a warning where it is not defined."""
     value = np.nan  # of a single example, for which SciPy raises
     if len(references) > 1:
         with warnings.catch_warnings():
@@ -31,43 +50,79 @@ def _correlation(function, predictions: np.ndarray, references: np.ndarray, name
 _METRICS = {
     "accuracy": lambda p, r: float(accuracy_score(r, p)),
     "f1": lambda p, r: float(f1_score(r, p, zero_division=0)),  # of class 1
-    "matthews_correlation": lambda p, r: _correlation(
+    "f1_macro": lambda p, r: float(f1_score(r, p, average="macro", zero_division=0)),
+    "f1_weighted": lambda p, r: float(f1_score(r, p, average="weighted", zero_division=0)),
+    "matthews_correlation": lambda p, r: _or_zero(
         lambda y, x: matthews_corrcoef(y, x) if len(set(y)) > 1 and len(set(x)) > 1 else np.nan, p, r, "Matthews"
     ),
-    "pearson": lambda p, r: _correlation(lambda y, x: pearsonr(y, x)[0], p, r, "Pearson"),
-    "spearmanr": lambda p, r: _correlation(lambda y, x: spearmanr(y, x)[0], p, r, "Spearman"),
+    "pearson": lambda p, r: _or_zero(lambda y, x: pearsonr(y, x)[0], p, r, "Pearson"),
+    "spearmanr": lambda p, r: _or_zero(lambda y, x: spearmanr(y, x)[0], p, r, "Spearman"),
+    "r2": lambda p, r: _or_zero(r2_score, p, r, "R2"),
+    "mean_absolute_error": lambda p, r: float(mean_absolute_error(r, p)),
 }
+_METRICS_OF_PROBABILITIES = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
 
 
 class GlueMetric(evaluate.Metric):
     """``GlueMetric(task).compute(predictions=..., references=...)`` -> {metric name: value}.
 
-    Where a task has several metrics, ``combined_score`` is their mean, as in Hugging Face's run_glue.
+    Where a task has several metrics of its own, ``combined_score`` is their mean, as in Hugging Face's run_glue. If
+    ``takes_probabilities``, ``compute`` also needs ``prediction_scores``, the probability of each class.
     """
 
     def __init__(self, task: Task):
         self.task = task
+        self.takes_probabilities = any(name in OF_PROBABILITIES for name in task.measured)
+        self._noted: set[str] = set()
         super().__init__(keep_in_memory=True)
 
     def _info(self) -> evaluate.MetricInfo:
         kind = datasets.Value("float64" if self.task.labels is None else "int64")
         if self.task.multi_label:
             kind = datasets.Sequence(datasets.Value("float32"))
+        features = {"predictions": kind, "references": kind}
+        if self.takes_probabilities:
+            features["prediction_scores"] = datasets.Sequence(datasets.Value("float64"))
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation="",
             inputs_description=_INPUTS,
-            features=datasets.Features({"predictions": kind, "references": kind}),
+            features=datasets.Features(features),
         )
 
-    def _compute(self, predictions, references) -> dict[str, float]:
+    def _compute(self, predictions, references, prediction_scores=None) -> dict[str, float]:
         predictions, references = np.asarray(predictions), np.asarray(references)
         if self.task.multi_label:
             return multi_label.measured(predictions, references)
         values = {name: _METRICS[name](predictions, references) for name in self.task.metrics}
-        if len(values) > 1:
-            values["combined_score"] = float(np.mean(list(values.values())))
-        return values
+        combined = float(np.mean(list(values.values()))) if len(values) > 1 else None
+        for name in self.task.chosen:
+            if name in _METRICS:
+                values[name] = _METRICS[name](predictions, references)
+            elif (value := self._of_probabilities(name, np.asarray(prediction_scores), references)) is not None:
+                values[name] = value
+        return values if combined is None else values | {"combined_score": combined}
+
+    def _of_probabilities(self, name: str, probabilities: np.ndarray, references: np.ndarray) -> Optional[float]:
+        """The metric of class 1 where there are two classes, and else the mean over the classes, each against the
+        others. Classes without an example are left out, and a line says so; None if all examples are of one class."""
+        labels, found = self.task.labels, set(references.tolist())
+        lacking = tuple(label for i, label in enumerate(labels) if i not in found)
+        if len(found) < 2:
+            only = listed(tuple(labels[i] for i in found))
+            self._note(f"{name} is left out: all {len(references):,} examples are of the class {only}")
+            return None
+        if lacking:
+            self._note(f"{name} is the mean over the other classes: no example is of the class {listed(lacking)}")
+        classes = [1] if len(labels) == 2 else sorted(found)
+        function = _METRICS_OF_PROBABILITIES[name]
+        return float(np.mean([function(references == i, probabilities[:, i]) for i in classes]))
+
+    def _note(self, line: str) -> None:
+        """Say it once, however often the set is evaluated."""
+        if line not in self._noted:
+            print(f"note: {line}")
+        self._noted.add(line)
 
 
 def predictions_of(logits: np.ndarray, task: Task) -> np.ndarray:
@@ -76,3 +131,8 @@ def predictions_of(logits: np.ndarray, task: Task) -> np.ndarray:
     if task.multi_label:
         return (logits > 0).astype(np.int64)
     return np.squeeze(logits, axis=-1).astype(np.float64) if task.labels is None else np.argmax(logits, axis=-1)
+
+
+def probabilities_of(logits: np.ndarray) -> np.ndarray:
+    """The probability of each class; one row an example."""
+    return softmax(logits.astype(np.float64), axis=1)

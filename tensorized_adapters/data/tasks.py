@@ -8,7 +8,8 @@ from typing import Optional
 class Task:
     """A task's columns, labels, metrics and splits.
 
-    ``labels`` is None for regression. ``primary`` is the metric of the tables and of the best epoch.
+    ``labels`` is None for regression. ``primary`` is the metric of the tables and of the best epoch. ``metrics`` are
+    the benchmark's own, and ``chosen`` are those that a user named, which have no part in the mean.
     ``evaluation`` and ``prediction`` map a suffix of metric names, or a file name, to a split of the data set.
     ``diagnostics`` maps a file name to another configuration of the data set, whose test split is predicted too.
     """
@@ -21,6 +22,7 @@ class Task:
     prediction: tuple[tuple[str, str], ...] = ()
     diagnostics: tuple[tuple[str, str], ...] = ()
     writes_label_names: bool = False  # the submission file holds names rather than numbers
+    chosen: tuple[str, ...] = ()
     delimiter: Optional[str] = None  # joins the columns of ``texts`` to one text; None for one text or a pair
     label_separator: Optional[str] = None  # joins the names where a text has several labels; None for one label a text
 
@@ -40,6 +42,11 @@ class Task:
     def inputs(self) -> int:
         """The number of texts that the tokenizer gets for an example: 1, or 2 for a pair."""
         return len(self.texts) if self.delimiter is None else 1
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The names of all that is measured; ``combined_score`` is the mean of several ``metrics``."""
+        return (*self.metrics, *self.chosen, *(("combined_score",) if len(self.metrics) > 1 else ()))
 
     @property
     def prediction_sets(self) -> tuple[tuple[str, str], ...]:

@@ -65,7 +65,7 @@ class Contribution(TrainerCallback):
             sets["eval"] = trainer.eval_dataset
         found = {of: trainer.predict(examples, metric_key_prefix=of).metrics for of, examples in sets.items()}
         return {
-            of: {"loss": values[f"{of}_loss"], "metric": values[f"{of}_{self._task.primary}"]}
+            of: {"loss": values[f"{of}_loss"], "metric": values.get(f"{of}_{self._task.primary}")}
             for of, values in found.items()
         }
 

@@ -8,9 +8,10 @@ import numpy as np
 from datasets import Dataset
 from transformers import EvalPrediction, Trainer
 
+from ..data.class_scores import class_scores, worst_classes
 from ..data.encoding import longest_first
 from ..data.loading import Data
-from ..data.metrics import GlueMetric, predictions_of
+from ..data.metrics import GlueMetric, predictions_of, probabilities_of
 from ..data.multi_label import joined_names
 from ..data.tasks import Task
 from ..errors import quoted
@@ -24,7 +25,11 @@ def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
     metric = GlueMetric(task)
 
     def compute(output: EvalPrediction) -> dict[str, float]:
-        return metric.compute(predictions=predictions_of(_logits(output), task), references=output.label_ids)
+        logits = _logits(output)
+        values = {"predictions": predictions_of(logits, task), "references": output.label_ids}
+        if metric.takes_probabilities:
+            values["prediction_scores"] = probabilities_of(logits)
+        return metric.compute(**values)
 
     return compute
 
@@ -41,8 +46,7 @@ def train_metrics(trainer: Trainer, examples: Dataset, task: Task, limit: int) -
         )
     examples = train_sample(examples, limit, trainer.args.seed)
     values = trainer.predict(examples, metric_key_prefix="train").metrics
-    names = (*task.metrics, "combined_score")
-    metrics = {name: value for name, value in values.items() if name.removeprefix("train_") in names}
+    metrics = {name: value for name, value in values.items() if name.removeprefix("train_") in task.measured}
     return metrics | {"train_metric_samples": len(examples)}
 
 
@@ -54,13 +58,17 @@ def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
 
 
 def evaluate(
-    trainer: Trainer, examples: Dataset, task: Task, folder: Path, suffix: str
-) -> tuple[dict[str, Any], Optional[str]]:
-    """``eval_*`` metrics of an evaluation set, with the predictions behind them in a file; and the name of the class
-    that all examples were taken for, if it was one, which a line says: such a score tells nothing of the model.
+    trainer: Trainer, examples: Dataset, texts: Dataset, task: Task, folder: Path, suffix: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``eval_*`` metrics of an evaluation set, with the predictions behind them in a file, and what its record says
+    of the classes.
+
+    That is ``classes``, the scores of each class, and ``one_class``, the name of the class that all examples were
+    taken for, if it was one: such a score tells nothing of the model. A line says so, and which classes are the worst.
 
     Args:
         examples: in any order; their column ``row`` says where each stands in the file.
+        texts: the same examples before they were tokenised, in the order of the file.
         suffix: of the metrics' names and of the file's, "" or MNLI's "_mm".
     """
     output = trainer.predict(examples, metric_key_prefix="eval")
@@ -68,7 +76,15 @@ def evaluate(
     if is_main_process():
         write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
     metrics = {f"{name}{suffix}": value for name, value in output.metrics.items()}
-    return metrics | {f"eval_samples{suffix}": len(examples)}, _only_class(logits, task)
+    found: dict[str, Any] = {}
+    if task.labels is not None:
+        if not task.multi_label:
+            found["classes"] = class_scores(logits, labels, texts, task)
+            if line := worst_classes(found["classes"]):
+                print(f"{line}{' (mismatched set)' if suffix else ''}")
+        if (only := _only_class(logits, task)) is not None:
+            found["one_class"] = only
+    return metrics | {f"eval_samples{suffix}": len(examples)}, found
 
 
 def predict(trainer: Trainer, examples: Dataset, task: Task, path: Path) -> None:
@@ -87,7 +103,7 @@ def prediction_files(data: Data) -> list[str]:
 
 def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
     predictions = predictions_of(logits, task)
-    if task.labels is None or len(predictions) < 2 or (predictions != predictions[0]).any():
+    if len(predictions) < 2 or (predictions != predictions[0]).any():
         return None
     name = joined_names(predictions[0], task) if task.multi_label else task.labels[int(predictions[0])]
     print(f"note: all {len(predictions):,} evaluated examples were predicted as {quoted(name)}: a constant's score")

@@ -32,9 +32,7 @@ def training_of(arguments: DataTrainingArguments, task: Task, metrics: dict[str,
     """
     measured = {
         split: {
-            name: float(metrics[f"eval_{name}{suffix}"])
-            for name in (*task.metrics, "combined_score")
-            if f"eval_{name}{suffix}" in metrics
+            name: float(metrics[f"eval_{name}{suffix}"]) for name in task.measured if f"eval_{name}{suffix}" in metrics
         }
         for suffix, split in task.evaluation
     }

@@ -13,11 +13,12 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from rich.table import Table
-from scipy.special import expit, softmax
+from scipy.special import expit
 
 from .. import PROGRAM, __version__
 from ..adaptation.parameters import GROUPS
-from ..data.metrics import predictions_of
+from ..data.metric_names import lower_is_better
+from ..data.metrics import predictions_of, probabilities_of
 from ..data.multi_label import joined_names
 from ..data.tasks import Task
 from ..runtime.files import tsv_of, write_aside
@@ -58,10 +59,11 @@ def history_of(log: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def best_of(history: list[dict[str, Any]], task: Task) -> Optional[dict[str, Any]]:
-    """The evaluation with the highest primary metric, the earliest of equals."""
+    """The evaluation with the best primary metric, the earliest of equals."""
     key = f"eval_{task.primary}"
     scored = [entry for entry in history if key in entry]
-    return max(scored, key=lambda entry: entry[key]) if scored else None
+    best = min if lower_is_better(task.primary) else max
+    return best(scored, key=lambda entry: entry[key]) if scored else None
 
 
 def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
@@ -75,6 +77,8 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
     }
     if trainer.collapsed_at_step is not None:
         fields["collapsed_at_step"] = trainer.collapsed_at_step
+    if trainer.stopped_early_at_step is not None:
+        fields["stopped_early_at_step"] = trainer.stopped_early_at_step
     return fields
 
 
@@ -111,7 +115,7 @@ def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, tas
     elif task.labels is not None:
         header += ["label_name", "predicted_name", "probability"]
         columns += [_names(values, task, True) for values in (references, predictions)]
-        columns.append([f"{value:.6g}" for value in softmax(logits.astype(np.float64), axis=1).max(axis=1)])
+        columns.append([f"{value:.6g}" for value in probabilities_of(logits).max(axis=1)])
     write_aside(path, tsv_of([header, *((i, *row) for i, row in enumerate(zip(*columns)))]))
 
 

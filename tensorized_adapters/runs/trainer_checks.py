@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..arguments.flags import Arguments
 from ..data.loading import Data
+from ..data.metric_names import OF_PROBABILITIES, suiting
 from ..data.tasks import Task
 from ..errors import UsageError
 
@@ -22,15 +23,16 @@ _ABOUT = (
 
 
 def check_training(
-    arguments: Arguments, data: Data, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
+    arguments: Arguments, data: Data, task: Task, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
 ) -> None:
-    """Refuse training arguments that do not suit the data, the tokenizer or the model (which may be without weights).
+    """Refuse training arguments that do not suit the data, the task as it is measured, the tokenizer or the model
+    (which may be without weights).
 
     Raises:
         UsageError: naming the flag.
     """
-    training, task, kind = arguments.training, data.task, model.config.model_type
-    _check_metric(training.metric_for_best_model, task)
+    training, kind = arguments.training, model.config.model_type
+    _check_metric(training.metric_for_best_model, data, task)
     step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
     refused = (
         (
@@ -40,6 +42,10 @@ def check_training(
         (
             task.multi_label and training.label_smoothing_factor,
             "--label_smoothing_factor is for one class a text, and a text has several; leave it out",
+        ),
+        (
+            task.multi_label and arguments.run.class_weights is not None,
+            "--class_weights is for one class a text, and a text has several; leave it out",
         ),
         (
             training.dataloader_drop_last and data.train and len(data.train) < step,
@@ -65,10 +71,14 @@ def check_training(
             raise UsageError(message)
 
 
-def _check_metric(name: Optional[str], task: Task) -> None:
-    known = {"loss", *task.metrics, *(("combined_score",) if len(task.metrics) > 1 else ())}
+def _check_metric(name: Optional[str], data: Data, task: Task) -> None:
+    known = {"loss", *task.measured, *(() if task.multi_label else suiting(task.labels))}
     if name is not None and name.removeprefix("eval_") not in known:
         raise UsageError(f"--metric_for_best_model {name} is unknown here; known: {', '.join(sorted(known))}")
+    examples = next(iter(data.evaluation.values()), None)
+    if name is not None and name.removeprefix("eval_") in OF_PROBABILITIES and examples is not None:
+        if len(set(examples["label"])) < 2:
+            raise UsageError(f"--metric_for_best_model {name} needs evaluated examples of two classes; name another")
 
 
 def usable_cache_folder(folder: str) -> Path:

@@ -17,7 +17,12 @@ FALL = 0.1  # of the largest gradient norm so far: below it the median norm has 
 SHORTEST_WINDOW = 10  # steps
 
 
-def loss_of_best_constant(labels: Sequence[float], classes: Optional[int], smoothing: float = 0.0) -> float:
+def loss_of_best_constant(
+    labels: Sequence[float],
+    classes: Optional[int],
+    smoothing: float = 0.0,
+    weights: Optional[Sequence[float]] = None,
+) -> float:
     """The least mean loss of a prediction that is the same for every example.
 
     Of classes that is the cross-entropy of the label frequencies, of scores the squared error of their mean,
@@ -27,15 +32,19 @@ def loss_of_best_constant(labels: Sequence[float], classes: Optional[int], smoot
         labels: class ids or scores of the training set, or 0 and 1 for each label.
         classes: their number; None for scores.
         smoothing: ``--label_smoothing_factor``, under which a label is partly every class.
+        weights: of the classes, with ``--class_weights``; all the same if not given.
     """
     if classes is None:
         return float(np.var(labels))
     if np.ndim(labels) == 2:
         shares = np.mean(labels, axis=0)
         return float(np.mean(entr(shares) + entr(1 - shares)))
-    counts = Counter(labels)
+    counts, weights = Counter(labels), weights or [1.0] * classes
+    weight = sum(weights[i] * counts[i] for i in range(classes)) / len(labels)  # of an example, on average
     shares = [(1 - smoothing) * counts[i] / len(labels) + smoothing / classes for i in range(classes)]
-    return -sum(share * math.log(share) for share in shares if share)
+    shares = [weights[i] * share / weight for i, share in enumerate(shares)]
+    total = sum(shares)  # smoothing adds up to one only where all classes weigh the same
+    return -sum(share * math.log(share / total) for share in shares if share)
 
 
 class CollapseGuard(TrainerCallback):

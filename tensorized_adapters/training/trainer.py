@@ -4,7 +4,7 @@ data order."""
 import copy
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -34,9 +34,11 @@ from .checkpoints import (
     begin_checkpoint,
 )
 from .collapse import CollapseGuard
+from .early_stopping import EarlyStopping
 from .losses import ADVICE, StepLosses
 from .progress import LiveOutput, TrainingTime
 from .sampler import EpochSampler
+from .weighted_loss import WeightedLoss
 
 # What is done with the examples, by the prefix of its metrics' names.
 _MEASURED = {"eval": "evaluation", "train": "evaluation on the training set", "predict": "prediction"}
@@ -50,6 +52,7 @@ class AdapterTrainer(Trainer):
         notes: kept in every saved adapter (task, seed).
         arguments: kept in every checkpoint: those that it was trained under.
         constant_loss: of the best constant prediction, by which a collapse is noticed; without it none is.
+        class_weights: of the examples of each class in the training loss; without them all weigh the same.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class AdapterTrainer(Trainer):
         notes: dict[str, Any],
         arguments: dict[str, Any],
         constant_loss: Optional[float] = None,
+        class_weights: Optional[Sequence[float]] = None,
         **kwargs,
     ):
         # The models take **kwargs but leave `num_items_in_batch` unused, which Trainer reads as a loss that is already
@@ -67,7 +71,9 @@ class AdapterTrainer(Trainer):
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
         self.time = TrainingTime()
-        self._weights, self._weight = iter(()), 1.0  # of the batches of a step, and of one
+        self._weights, self._weight = iter(()), None  # of the batches of a step, and of one where it is not 1
+        smoothing = self.args.label_smoothing_factor
+        self._weighted = WeightedLoss(class_weights, smoothing, self.accelerator) if class_weights else None
         for printing in (PrinterCallback, ProgressCallback):
             self.remove_callback(printing)
         self._live = LiveOutput()
@@ -101,6 +107,12 @@ class AdapterTrainer(Trainer):
     def collapsed_at_step(self) -> Optional[int]:
         """Where the training was found to have collapsed to a constant prediction; None if it was not."""
         return self._guard.step if self._guard else None
+
+    @property
+    def stopped_early_at_step(self) -> Optional[int]:
+        """The step after which early stopping ended the training; None if it did not."""
+        stopped = any(isinstance(own, EarlyStopping) and own.stopped for own in self.callback_handler.callbacks)
+        return self.state.global_step if stopped and self.state.global_step < self.state.max_steps else None
 
     # Optimizer and order of the examples
 
@@ -143,7 +155,9 @@ class AdapterTrainer(Trainer):
 
     def _run_epoch(self, *args, epoch: int, **kwargs) -> None:
         """In the order of this epoch: accelerate does not reach the sampler behind the batches of several processes
-        that a resumed epoch skips."""
+        that a resumed epoch skips. Nothing is trained if early stopping had ended the training before a resume."""
+        if self.control.should_training_stop:
+            return
         if isinstance(self._order, EpochSampler):
             self._order.set_epoch(epoch)
         super()._run_epoch(*args, epoch=epoch, **kwargs)
@@ -166,18 +180,27 @@ class AdapterTrainer(Trainer):
         args = self.args
         sharing = Sharing(len(self._order), args.train_batch_size, args.world_size, args.gradient_accumulation_steps)
         counts, weights = zip(*sharing.of_step(self.state.global_step, args.process_index))
+        batches = [cut(batch, count) for batch, count in zip(batches, counts, strict=True)]
+        if self._weighted:
+            weights = self._weighted.shares(batches, counts)
+        else:
+            weights = [None if weight == 1 else weight for weight in weights]
         self._weights = iter(weights)
-        return [cut(batch, count) for batch, count in zip(batches, counts, strict=True)], items
+        return batches, items
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
-        """In training weighted by how many of its step's examples this batch has."""
+        """In training weighted by how many of its step's examples this batch has, or by their classes' weights. In
+        evaluation all weigh the same, so that the losses of two runs can be compared."""
+        labels = inputs.get("labels")  # which label smoothing takes out
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
-        if model.training and self._weight != 1:
+        if model.training and self._weighted:
+            loss = self._weighted(outputs["logits"], labels)
+        if model.training and self._weight is not None:
             loss = loss * self._weight
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
-        self._weight = next(self._weights, 1.0)
+        self._weight = next(self._weights, None)
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.losses.add(loss, ends_step=self.accelerator.sync_gradients)
         return loss

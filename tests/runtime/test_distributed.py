@@ -24,6 +24,7 @@ from tensorized_adapters.training.trainer import AdapterTrainer
 METHODS = {
     "cp": {"adapter_projection_type": "cp"},
     "accumulated": {"adapter_projection_type": "cp", "tensorized_layer_rank": 1},
+    "weighted": {"adapter_projection_type": "cp", "class_weights": "not_equivalent=1,equivalent=7"},
     "prefix": {"adapter_projection_type": "cp", "adapter_layers": "1", "cache_frozen_prefix": True},
     "tucker": {"adapter_projection_type": "tucker", "tensor_scope": "model"},
     "tt": {"adapter_projection_type": "tt", "adapter_placement": "weights", "adapter_size": None},
@@ -37,7 +38,7 @@ METHODS["compiled"] = METHODS["diff_pruning"] | {"torch_compile": True, "torch_c
 ARCHITECTURES = ["albert", "modernbert", "gpt2", "llama"]  # a few of different making
 # In each of two processes, where one has 8 examples a step.
 SHARES = dict.fromkeys([*METHODS, *ARCHITECTURES, "several labels"], {"per_device_train_batch_size": 4})
-SHARES["accumulated"] = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+SHARES["weighted"] = SHARES["accumulated"] = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
 
 
 def free_port() -> int:

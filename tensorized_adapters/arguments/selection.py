@@ -1,0 +1,93 @@
+"""What is measured, and which model a training ends with: the flags of metrics, of the best model and of early
+stopping, and what follows from one for another."""
+
+from typing import Any, Optional
+
+from ..data.class_weights import check_class_weights
+from ..data.metric_names import OF_CLASSES, OF_SCORES, canonical, check_metrics, lower_is_better, metric_names
+from ..data.tasks import TASKS
+from ..errors import UsageError
+from .flags import Arguments
+
+_NEEDS_EVALUATIONS = "needs evaluations while training: give --do_train and --do_eval, and no --eval_strategy no"
+
+
+def resolve_metrics(given: dict[str, Any]) -> None:
+    """Spell the metrics of the command line in place as they are named here, so that one run has one spelling.
+
+    Raises:
+        UsageError: for a metric that is unknown, or that suits neither the task nor the others.
+    """
+    names: dict[str, tuple[str, ...]] = {}
+    if "metric_name" in given:
+        names["metric_name"] = metric_names(given["metric_name"])
+        given["metric_name"] = ",".join(names["metric_name"])
+    if best := given.get("metric_for_best_model"):
+        prefix = "eval_" if best.startswith("eval_") else ""
+        if name := canonical(best.removeprefix("eval_")):
+            names["metric_for_best_model"] = (name,)
+            given["metric_for_best_model"] = prefix + name
+    task = TASKS.get(str(given.get("task_name") or "").lower())
+    for flag, of_flag in names.items():
+        if task:
+            check_metrics(of_flag, flag, task.labels)
+    every = [name for of_flag in names.values() for name in of_flag]
+    classes, scores = (next((name for name in every if name in kind), None) for kind in (OF_CLASSES, OF_SCORES))
+    if classes and scores:
+        flags = " and ".join(f"--{flag}" for flag in names)
+        raise UsageError(f"{flags}: {classes} is for classes and {scores} for scores; leave one of them out")
+
+
+def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:
+    """What follows for flags that are not given: whether less is better, and what early stopping needs.
+
+    Raises:
+        UsageError: for early stopping without evaluations, or with evaluations and saves that do not match.
+    """
+    defaults: dict[str, Any] = {}
+    metric = given.get("metric_for_best_model")
+    if "early_stopping_patience" in given:
+        metric = metric or "loss"
+        defaults = {"metric_for_best_model": metric, "load_best_model_at_end": True} | _matching_saves(given)
+    if metric and lower_is_better(metric):
+        defaults["greater_is_better"] = False
+    return defaults
+
+
+def _matching_saves(given: dict[str, Any]) -> dict[str, Any]:
+    """When to save under early stopping: at each evaluation, since the best model is loaded from a checkpoint."""
+    every = given.get("eval_strategy", "epoch" if given.get("do_eval") else "no")
+    if not given.get("do_train") or every == "no":
+        raise UsageError(f"--early_stopping_patience {_NEEDS_EVALUATIONS}")
+    if given.get("load_best_model_at_end") is False:
+        return {}
+    if (save := given.get("save_strategy", every)) not in (every, "best"):
+        raise UsageError(
+            f"--early_stopping_patience loads the best model at the end, and with --eval_strategy {every} and "
+            f"--save_strategy {save} it may not be saved: give --save_strategy {every} or best, or "
+            "--load_best_model_at_end False"
+        )
+    steps = given.get("eval_steps", given.get("logging_steps", 500))  # as evaluations have it
+    return {"save_strategy": save} | ({"save_steps": steps} if save == "steps" else {})
+
+
+def watched_metric(given: dict[str, Any]) -> Optional[str]:
+    """A note for early stopping by a metric that nobody named."""
+    if "early_stopping_patience" not in given or "metric_for_best_model" in given:
+        return None
+    return "early stopping watches the evaluation's loss; --metric_for_best_model names another"
+
+
+def check_selection(arguments: Arguments) -> None:
+    """Refuse flags about the best model where no evaluation finds it; raises UsageError."""
+    run, training = arguments.run, arguments.training
+    if training.save_strategy == "best" and not training.metric_for_best_model:
+        raise UsageError("--save_strategy best needs --metric_for_best_model")
+    if "metric_for_best_model" in arguments.given and training.do_train and training.eval_strategy == "no":
+        raise UsageError(f"--metric_for_best_model {_NEEDS_EVALUATIONS}")
+    if run.early_stopping_threshold is not None and run.early_stopping_patience is None:
+        raise UsageError("--early_stopping_threshold needs --early_stopping_patience; give both or neither")
+    if run.class_weights is not None and not training.do_train:
+        raise UsageError("--class_weights is about training: give --do_train, or leave it out")
+    if run.class_weights is not None:
+        check_class_weights(run.class_weights)

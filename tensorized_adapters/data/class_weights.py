@@ -1,0 +1,96 @@
+"""How much an example of each class weighs in the loss, by ``--class_weights``, and a word about rare classes."""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Optional
+
+from ..errors import UsageError, quoted
+from .labels import listed
+from .names import find_name
+
+_BY_FREQUENCY = ("balanced", "sqrt")
+_RANGE = (1e-6, 1e6)  # beyond it float32 loses the small ones
+_RARE = 0.1  # of the largest class
+
+
+def check_class_weights(text: str) -> None:
+    """Refuse what is no setting of ``--class_weights``, whatever the classes are; raises UsageError."""
+    if text not in _BY_FREQUENCY:
+        _named(text)
+
+
+def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[int]) -> tuple[float, ...]:
+    """The weight of each class.
+
+    ``balanced`` is scikit-learn's: the number of examples over the number of classes times that of the class'
+    examples. ``sqrt`` is the square root of that.
+
+    Args:
+        text: ``balanced``, ``sqrt``, or NAME=W for each class, separated by commas.
+        names: of the classes; None for scores.
+        labels: class ids of the training set.
+
+    Raises:
+        UsageError: for scores, for a class that is unknown, not named, or without an example that could be counted.
+    """
+    if names is None:
+        raise UsageError("--class_weights is for classes, and these labels are scores; leave it out")
+    if text in _BY_FREQUENCY:
+        counts = Counter(labels)
+        if lacking := [name for i, name in enumerate(names) if not counts[i]]:
+            raise UsageError(
+                f"--class_weights {text} counts the examples of each class, and no training example is of the class "
+                f"{quoted(lacking[0])}; give a weight for each class as NAME=W"
+            )
+        balanced = [len(labels) / (len(names) * counts[i]) for i in range(len(names))]
+        return tuple(map(math.sqrt, balanced)) if text == "sqrt" else tuple(balanced)
+    found: dict[int, float] = {}
+    for name, weight in _named(text):
+        code = find_name(name, {known: i for i, known in enumerate(names)})
+        if code is None:
+            raise UsageError(f"--class_weights names the class {quoted(name)}, and the classes are {listed(names)}")
+        if code in found:
+            raise UsageError(f"--class_weights names the class {quoted(names[code])} twice; leave one of them out")
+        found[code] = weight
+    if lacking := [name for i, name in enumerate(names) if i not in found]:
+        raise UsageError(f"--class_weights has no weight for the class {quoted(lacking[0])}; give each class one")
+    return tuple(found[i] for i in range(len(names)))
+
+
+def imbalance(names: tuple[str, ...], labels: Sequence[int]) -> Optional[str]:
+    """A line for the user if some class has less than a tenth of the largest one's training examples."""
+    counts = Counter(labels)
+    (least, rarest), (most, largest) = (f((counts[i], name) for i, name in enumerate(names)) for f in (min, max))
+    if least >= _RARE * most:
+        return None
+    return (
+        f"{least:,} training examples are of the class {quoted(rarest)} and {most:,} of {quoted(largest)}; "
+        "--class_weights balanced weighs them alike, and --metric_name f1_macro measures them alike"
+    )
+
+
+def _named(text: str) -> list[tuple[str, float]]:
+    """Names and weights, where a name with a comma stands in double quotes together with its weight."""
+    pairs = []
+    try:
+        words = next(csv.reader([text], strict=True, skipinitialspace=True), [])
+    except csv.Error:
+        words = [text]
+    for word in words:
+        name, equals, number = word.rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            equals = ""
+        if not equals or not name.strip():
+            raise UsageError(
+                f"--class_weights must be balanced, sqrt, or NAME=W for each class between commas, got {quoted(word)}"
+            )
+        if not _RANGE[0] <= weight <= _RANGE[1]:
+            raise UsageError(
+                f"--class_weights {quoted(word)}: a weight must be above 0, from {_RANGE[0]:g} to {_RANGE[1]:g}"
+            )
+        pairs.append((name.strip(), weight))
+    return pairs

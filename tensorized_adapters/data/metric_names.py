@@ -1,0 +1,111 @@
+"""The names of the metrics: which there are, how other libraries spell them, and which suit classes or scores."""
+
+import difflib
+from dataclasses import replace
+from typing import Optional
+
+from ..errors import UsageError, quoted
+from .tasks import Task
+
+# The metrics of classes that are computed from the classes' probabilities, and all metrics of classes.
+OF_PROBABILITIES = ("roc_auc", "average_precision")
+OF_CLASSES = ("accuracy", "f1", "f1_macro", "f1_weighted", "matthews_correlation", *OF_PROBABILITIES)
+OF_SCORES = ("pearson", "spearmanr", "r2", "mean_absolute_error")
+
+_LOWER_IS_BETTER = ("mean_absolute_error", "loss")
+
+# How scikit-learn's functions and scorers, `evaluate` (which run_classification loads) and the literature name them.
+_SPELLINGS = {
+    "accuracy_score": "accuracy",
+    "f1_score": "f1",
+    "f1_binary": "f1",
+    "macro_f1": "f1_macro",
+    "weighted_f1": "f1_weighted",
+    "matthews_corrcoef": "matthews_correlation",
+    "matthews": "matthews_correlation",
+    "mcc": "matthews_correlation",
+    "roc_auc_score": "roc_auc",
+    "roc_auc_ovr": "roc_auc",
+    "average_precision_score": "average_precision",
+    "pearsonr": "pearson",
+    "spearman": "spearmanr",
+    "r2_score": "r2",
+    "r_squared": "r2",
+    "mae": "mean_absolute_error",
+}
+
+
+def canonical(name: str) -> Optional[str]:
+    """The name that is used here for a metric in any spelling; None for one that is unknown."""
+    plain = name.strip().lower().replace("-", "_")
+    plain = _SPELLINGS.get(plain, plain)
+    return plain if plain in OF_CLASSES + OF_SCORES else None
+
+
+def metric_names(text: str) -> tuple[str, ...]:
+    """The metrics that ``--metric_name`` lists, by the names that are used here.
+
+    Raises:
+        UsageError: for a metric that is unknown or listed twice.
+    """
+    names: list[str] = []
+    for word in text.split(","):
+        name = canonical(word)
+        if name is None:
+            near = difflib.get_close_matches(word.strip().lower(), (*OF_CLASSES, *OF_SCORES, *_SPELLINGS), 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(OF_CLASSES + OF_SCORES)}"
+            raise UsageError(f"--metric_name {quoted(word.strip())} is unknown here; {hint}")
+        if name in names:
+            raise UsageError(f"--metric_name lists {name} twice; leave one of them out")
+        names.append(name)
+    return tuple(names)
+
+
+def suiting(labels: Optional[tuple[str, ...]]) -> tuple[str, ...]:
+    """The metrics that suit these classes, or scores where ``labels`` is None."""
+    if labels is None:
+        return OF_SCORES
+    return OF_CLASSES if len(labels) == 2 else tuple(name for name in OF_CLASSES if name != "f1")
+
+
+def check_metrics(names: tuple[str, ...], flag: str, labels: Optional[tuple[str, ...]]) -> None:
+    """Raises UsageError for a metric that does not suit these classes, or scores where ``labels`` is None."""
+    for name in names:
+        if name in suiting(labels):
+            continue
+        if name == "f1":
+            raise UsageError(
+                f"--{flag} f1 is for two classes, and these are {len(labels)}; take f1_macro or f1_weighted"
+            )
+        kind, other = ("classes", "scores") if labels is None else ("scores", "classes")
+        raise UsageError(
+            f"--{flag} {name} is for {kind}, and these labels are {other}; for those: {', '.join(suiting(labels))}"
+        )
+
+
+def with_metrics(task: Task, listed: Optional[str], best: Optional[str]) -> Task:
+    """The task as it is measured: with the ``listed`` metrics instead of its own, and with the one that chooses the
+    ``best`` model, if it is not among them.
+
+    Raises:
+        UsageError: for a metric that does not suit the task.
+    """
+    if task.multi_label:
+        if listed is not None:
+            own = " and ".join(task.metrics)
+            raise UsageError(f"--metric_name is for one label a text; several are measured by {own}; leave it out")
+        return task
+    if listed is not None:
+        names = metric_names(listed)
+        check_metrics(names, "metric_name", task.labels)
+        task = replace(task, metrics=(), chosen=names, primary=names[0])
+    name = None if best is None else best.removeprefix("eval_")
+    if name in OF_CLASSES + OF_SCORES and name not in task.measured:
+        check_metrics((name,), "metric_for_best_model", task.labels)
+        task = replace(task, chosen=(*task.chosen, name))
+    return task
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether the better of two models has the lower value; ``name`` may begin with ``eval_``."""
+    return name.removeprefix("eval_") in _LOWER_IS_BETTER
