@@ -105,7 +105,10 @@ def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
     predictions = predictions_of(logits, task)
     if len(predictions) < 2 or (predictions != predictions[0]).any():
         return None
-    name = joined_names(predictions[0], task) if task.multi_label else task.labels[int(predictions[0])]
+    if task.multi_label:
+        name = joined_names(predictions[0], task) or "no label"
+    else:
+        name = task.labels[int(predictions[0])]
     print(f"note: all {len(predictions):,} evaluated examples were predicted as {quoted(name)}: a constant's score")
     return name
 
