@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayError
 
 from ..errors import RunFailed, Terminated, UsageError, one_line
-from ..runtime.signals import settled
+from ..runtime.signals import raise_on_signals, settled
 from ..runtime.sockets import check_sockets_of_ray
 from . import LOGS, trial
 from .address import check_address
@@ -119,9 +119,11 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
             ray.cancel(reference)  # raises KeyboardInterrupt in the task, which stops its job
         if running:
             ray.wait(list(running), num_returns=len(running), timeout=_SECONDS_TO_STOP)
-            with contextlib.suppress(OSError, UsageError):  # of a full disk
-                ledger.read()
+            with contextlib.suppress(OSError):  # of a full disk
+                for name in running.values():
+                    ledger.look(name)
                 ledger.write()
+        raise_on_signals()
 
 
 def _outcome_of(reference: ray.ObjectRef) -> dict[str, Any]:
