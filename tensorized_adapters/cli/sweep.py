@@ -3,7 +3,7 @@
   tensorized-adapters sweep [GRID.yaml] --projection_types cp,tt --ranks 2,4 --methods dense,bitfit --tasks mrpc,rte \\
       --seeds 1,2,3 --output_dir runs/sweep [any flag of run_glue_tensorized.py]
 
-Each trial is a run of the main job in a process of its own, below OUTPUT_DIR/trials; a flag that belongs to some
+Each trial is a run of the main job in a process of its own, below OUTPUT_DIR/trials. A flag that belongs to some
 methods goes to their trials alone. The same command again goes on: finished trials are left alone, interrupted ones
 resume from their checkpoint, failed ones get another chance. Without model and data, the embedded MiniLM and
 data/paraphrases are used. A YAML file holds the same names without dashes, lists as lists; flags after it win. At the
@@ -219,7 +219,7 @@ def _check(grid: argparse.Namespace, argv: list[str]) -> None:
 
 
 def _default_cpus(grid: argparse.Namespace) -> int:
-    """So that eight trials at most share this machine's cores, or those of a GPU go with it: memory is finite too."""
+    """Share this machine's cores between at most eight trials, or between those that its GPUs hold."""
     import torch
 
     from tensorized_adapters.sweeping.plan import cores

@@ -1,4 +1,4 @@
-"""The grid behind sweeps and tables of counts: every combination of the settings that each method has."""
+"""The grid of sweeps and of tables of counts: every combination of the settings that each method has."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,12 +13,12 @@ def grid_of(methods: Iterable[str], axes: Mapping[str, Sequence[Any]]) -> dict[A
     """The product of each method's own axes, in the order of the methods; the first axis varies slowest.
 
     Args:
-        methods: of AdapterConfig.
-        axes: values of its fields, such as ``{"adapter_projection_type": ("cp", "tt"), "adapter_size": ()}``; one
-            without values stays at its default, and a method leaves out those of other methods.
+        methods: names of methods of AdapterConfig.
+        axes: values of its fields, such as ``{"adapter_projection_type": ("cp", "tt"), "adapter_size": ()}``. A field
+            without values stays at its default, and a method leaves out the fields of other methods.
 
     Returns:
-        Each config, once, with the fields that were set; a baseline's method is one of them.
+        Each config once, with the fields that were set. The method of a baseline is one of them.
 
     Raises:
         UsageError: for a value outside its field's range.

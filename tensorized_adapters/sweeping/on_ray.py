@@ -48,8 +48,10 @@ class Machines:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             options |= {"address": "local", "_node_ip_address": "127.0.0.1", "include_dashboard": False}
             options |= {"num_cpus": cores(), "object_store_memory": _OBJECT_STORE_BYTES}
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
+            signal.signal(signal.SIGTERM, handler)  # Ray sets a handler that exits with its own code
         except Exception as error:  # Ray raises no class of its own here
             line = next(iter(str(error).strip().splitlines()), type(error).__name__)
             if not address:
@@ -97,7 +99,7 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
         signals.append(number)
         signal.raise_signal(signal.SIGINT)
 
-    signal.signal(signal.SIGTERM, interrupt)
+    handler = signal.signal(signal.SIGTERM, interrupt)
     try:
         while waiting or running:
             while waiting and len(running) < progress.at_a_time:
@@ -116,9 +118,11 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
             ray.cancel(reference)  # raises KeyboardInterrupt in the task, which stops its job
         if running:
             ray.wait(list(running), num_returns=len(running), timeout=_SECONDS_TO_STOP)
-            with contextlib.suppress(OSError, UsageError):  # of a full disk
-                ledger.read()
+            with contextlib.suppress(OSError):  # of a full disk
+                for name in running.values():
+                    ledger.look(name)
                 ledger.write()
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _outcome_of(reference: ray.ObjectRef) -> dict[str, Any]:

@@ -32,9 +32,9 @@ from . import TRIALS
 from .grid import MODES, grid_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-# Rows of GLUE's training sets, and seconds of a step of each method relative to tensorized adapters (benchmarks/):
-# only the order of the trials and the time left hang on them.
-_ROWS = {
+# The numbers of examples in GLUE's training sets, and the seconds of a step of each method relative to tensorized
+# adapters (benchmarks/). They decide the order of the trials and the estimate of the time left, nothing else.
+_EXAMPLES = {
     "cola": 8551,
     "mnli": 392702,
     "mrpc": 3668,
@@ -46,7 +46,7 @@ _ROWS = {
     "wnli": 635,
 }
 _COST = {"head": 0.5, "diff_pruning": 1.5, "full": 1.45}
-# Flags that the grid or the sweep itself gives to the trials.
+# Flags of the main job that a sweep sets itself, with the reason why a user may not.
 _NOT_FOR_TRIALS = {
     "output_dir": "the sweep gives each trial a folder of its own",
     "overwrite_output_dir": "a sweep overwrites nothing; name another --output_dir",
@@ -66,15 +66,15 @@ _PLACEMENT = "adapter_placement"  # a flag of the main job that decides which ot
 class Trial:
     """One run of the main job."""
 
-    name: str  # of its folder and its log: what it is, and a hash of all settings that make two runs the same
-    words: tuple[str, ...]  # of its command line, without --output_dir
-    resolved: dict[str, Any]  # its arguments with their values
+    name: str  # names its folder and its log: the method, and a hash of all settings that tell two runs apart
+    words: tuple[str, ...]  # the command line, without --output_dir
+    resolved: dict[str, Any]  # all arguments with their values
     config: AdapterConfig
     task: str
     seed: int
-    counts: Optional[dict[str, int]]  # parameters by group; None if refused
+    counts: Optional[dict[str, int]]  # numbers of parameters by group; None if refused
     refused: Optional[str]  # why the method cannot be used on this model, or None
-    cost: float  # to order trials by
+    cost: float  # the expected time, in arbitrary units
 
     def folder(self, output_dir: Path) -> Path:
         return output_dir / TRIALS / self.name
@@ -90,11 +90,11 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
 
     Args:
         grid: projection_types, ranks, modes, adapter_sizes, methods, tasks, learning_rates, seeds, cpus_per_trial.
-        flags: words for the main job, such as ``["--num_train_epochs", "3"]``; one that belongs to some methods goes
-            to their trials alone.
+        flags: words for the main job, such as ``["--num_train_epochs", "3"]``. A flag that belongs to some methods
+            goes to their trials alone.
 
     Raises:
-        UsageError: in one line, for a grid without trials, or a flag that none of its methods owns.
+        UsageError: for a grid without trials, or a flag that none of its methods owns.
     """
     passed = _by_flag(flags)
     for name, reason in _NOT_FOR_TRIALS.items():
@@ -125,7 +125,7 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
         return model_configs[0]
 
     trials: dict[str, Trial] = {}
-    flaws: dict[AdapterConfig, UsageError] = {}  # of those that no trial of theirs gets over
+    flaws: dict[AdapterConfig, UsageError] = {}  # configs without any valid trial
     for config, settings in configs.items():
         own = [word for name, given in passed.items() if _owns(config, name) for word in given]
         made, flaw = {}, None
@@ -145,7 +145,7 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
         flaws |= {config: flaw} if flaw else {}
     for config, flaw in flaws.items():
         if not any(trial.config.method == config.method for trial in trials.values()):
-            raise flaw  # a method's flag is wrong, rather than one of the formats unfit for it
+            raise flaw  # a flag of the method is wrong; it is not one format that does not suit the flag
         print(f"skipped: {one_line(f'{config.describe()}: {flaw}')}", file=sys.stderr)
     return sorted(trials.values(), key=lambda trial: -trial.cost)
 
@@ -172,7 +172,7 @@ def check_reachable(trials: Iterable[Trial]) -> None:
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -199,7 +199,7 @@ def _by_flag(flags: list[str]) -> dict[str, list[str]]:
 
 
 def _with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> dict[str, list[str]]:
-    """The embedded model, and its data, where none are named; what every trial gets."""
+    """Add the flags that every trial gets, and the embedded model and its data where none are named."""
     defaults: dict[str, Any] = {"do_train": True, "do_eval": True, "disable_tqdm": True}
     if "model_name_or_path" not in passed:
         defaults |= {"model_name_or_path": embedded_model()}
@@ -220,8 +220,8 @@ def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrain
     what = f"{task}_{config.describe()}_seed{training.seed}"
     name = f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', what)}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
     counts, refused = _counted(arguments, skeletons)
-    rows = min(_ROWS.get(data.task_name, 5000), data.max_train_samples or 10**9)
-    examples = max(training.max_steps, 0) * training.per_device_train_batch_size or rows * training.num_train_epochs
+    count = min(_EXAMPLES.get(data.task_name, 5000), data.max_train_samples or 10**9)
+    examples = max(training.max_steps, 0) * training.per_device_train_batch_size or count * training.num_train_epochs
     return Trial(
         name=name,
         words=tuple(words),
@@ -238,7 +238,7 @@ def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrain
 def _counted(
     arguments: Arguments, skeletons: dict[int, PreTrainedModel]
 ) -> tuple[Optional[dict[str, int]], Optional[str]]:
-    """The parameters of a trial's method by group, or else why it cannot be used on this model."""
+    """The numbers of parameters of a trial's method by group, or why the method cannot be used on this model."""
     try:
         return count_parameters(arguments.adapter, _skeleton_of(arguments, skeletons)), None
     except UsageError as error:
