@@ -95,11 +95,14 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
     waiting, running = deque(trials), {}
     signals: list[int] = []
 
-    def interrupt(number: int, _) -> None:  # Ray's own waiting ends at a SIGINT alone
+    def interrupt(number: int, _) -> None:
+        """Ray's own waiting ends at a KeyboardInterrupt alone, which is raised again until it is settled."""
         signals.append(number)
-        signal.raise_signal(signal.SIGINT)
+        signal.setitimer(signal.ITIMER_REAL, 2)
+        raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGALRM, interrupt)
     try:
         while waiting or running:
             while waiting and len(running) < progress.at_a_time:
