@@ -95,9 +95,10 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
     waiting, running = deque(trials), {}
     signals: list[int] = []
 
-    def interrupt(number: int, _) -> None:  # Ray's own waiting ends at a SIGINT alone
+    def interrupt(number: int, _) -> None:
+        """Ray's own waiting ends at a KeyboardInterrupt alone."""
         signals.append(number)
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
 
     handler = signal.signal(signal.SIGTERM, interrupt)
     try:

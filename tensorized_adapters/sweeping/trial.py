@@ -70,6 +70,8 @@ def run_job(job: Job) -> dict[str, Any]:
         ``state`` (finished, failed or no_room), ``reason`` and ``last_lines`` of a failure, the number of
         ``failures``, and the ``seconds`` of all starts. A full disk is no failure of the trial.
     """
+    # Ray cancels a task by SIGINT, which is ignored in all processes of a sweep that a shell runs in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     outcome = {"state": "finished", "reason": "", "last_lines": [], "failures": 0, "seconds": 0.0}
     try:
         while not _has_finished(job.folder):
