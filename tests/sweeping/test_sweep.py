@@ -58,6 +58,7 @@ def started(words, folder, number):
         os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
         sys.argv = ["sweep", *words]
         signals.begin()
+        signals.raise_on_signals()
         code = exits.run(sweep.main)
         sys.stdout.flush()
         os._exit(code)
