@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Optional
 
 from .errors import UsageError, quoted
+from .peft_json import canonical
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ TABLE: dict[str, MethodEntry] = {
         ("lora_r", "lora_alpha", "lora_dropout", "lora_targets"),
     ),
     "ia3": MethodEntry("rescaled keys, values and inner activations, through peft", 5e-3, "ia3"),
+    "peft": MethodEntry("any other method of peft (--peft_type)", 2e-3, "{peft_type}", ("peft_type", "peft_config")),
     "diff_pruning": MethodEntry(
         "a sparse difference",
         2e-4,
@@ -263,6 +265,14 @@ class AdapterConfig:
             "query,value,intermediate.dense (default: the projections of queries and values)."
         },
     )
+    peft_type: Optional[str] = field(
+        default=None,
+        metadata={"help": "peft: PEFT's name of the method, such as vera, fourierft or loha."},
+    )
+    peft_config: str = field(
+        default="{}",
+        metadata={"help": "peft: PEFT's settings, as JSON such as '{\"r\": 8}' or a path to a JSON file."},
+    )
     diff_sparsity: float = field(
         default=0.005, metadata={"help": "diff_pruning: share of the pre-trained numbers that end up changed."}
     )
@@ -303,6 +313,11 @@ class AdapterConfig:
             raise UsageError(
                 f"--adapter_projection_type does not belong to --method {self.method}; leave one of them out"
             )
+        object.__setattr__(self, "peft_config", canonical(self.peft_config))
+        if self.method == "peft":
+            if not isinstance(self.peft_type, str) or not self.peft_type:
+                raise UsageError("--method peft needs --peft_type, such as vera, fourierft, loha, lokr, boft or oft")
+            object.__setattr__(self, "peft_type", self.peft_type.lower())
         check_settings(self)
 
     @property
@@ -351,6 +366,7 @@ class AdapterConfig:
             "adapter_scale": {s: f"scale {s:g}" for s in (self.adapter_scale,) if s is not None},
             "lora_targets": {names: names for names in (self.lora_targets,) if self.method == "tensorized" and names},
             "bitfit_terms": {"query_and_intermediate": "query and intermediate"},
+            "peft_config": {text: text[1:-1].replace('"', "") for text in (self.peft_config,) if text != "{}"},
             "phm_dim": {n: f"n={n}" for n in (self.phm_dim,) if n != 4},
         }
         owned = {name: values for name, values in notes.items() if name in TABLE[self.method].fields}

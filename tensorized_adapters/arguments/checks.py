@@ -73,7 +73,7 @@ def check_together(arguments: Arguments) -> None:
         arguments.run.cache_frozen_prefix and arguments.run.prefix_cache_dir
     ):
         raise UsageError("--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither")
-    if arguments.adapter.method in ("lora", "ia3"):
+    if arguments.adapter.method in ("lora", "ia3", "peft"):
         need("peft", "lora", f"--method {arguments.adapter.method}")
     owned = METHOD_FIELDS[arguments.adapter.method]
     if arguments.run.cache_frozen_prefix and not {"adapter_layers", "lora_targets"} & set(owned):
