@@ -2,16 +2,19 @@
 
 import pytest
 import torch
-from helpers import CONFIGS, logits, tiny_model
+from helpers import CONFIGS, logits, tiny_model, trained_a_little
 
 from tensorized_adapters import (
     UsageError,
     active_adapter,
+    adapter_names,
     adapter_summary,
     add_adapters,
     count_trained,
     load_adapter,
+    remove_adapters,
     save_adapter,
+    set_adapter,
 )
 
 
@@ -33,3 +36,20 @@ def test_a_line_for_each_adapter(tmp_path):
         ("lora", "lora-2", counts["lora"], "yes"),
     ]
     assert active_adapter(model) == "lora" and torch.equal(logits(model), before)
+
+
+def test_new_adapters_under_names(tmp_path):
+    model = tiny_model()
+    plain = logits(model)
+    for name in ("dense", "bitfit"):
+        assert add_adapters(model, CONFIGS[name], name=name) is model
+        trained_a_little(model)
+        save_adapter(model, tmp_path / name)
+    assert adapter_names(model) == ["dense", "bitfit"] and active_adapter(model) == "bitfit"
+    for name in ("dense", "bitfit"):
+        set_adapter(model, name)
+        assert torch.equal(logits(model), logits(load_adapter(tiny_model(), tmp_path / name)))
+    with pytest.raises(UsageError, match="the model has an adapter 'dense'"):
+        add_adapters(model, CONFIGS["dense"], name="dense")
+    remove_adapters(model)
+    assert torch.equal(logits(model), plain)
