@@ -32,6 +32,7 @@ _HOME = {
     "set_adapter": "adaptation.named",
     "active_adapter": "adaptation.named",
     "adapter_names": "adaptation.named",
+    "adapter_summary": "adaptation.summary",
     "delete_adapter": "adaptation.named",
     "load_pipeline": "predicting.pipeline",
 }

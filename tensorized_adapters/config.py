@@ -17,6 +17,7 @@ from .config_checks import (
 )
 from .errors import UsageError, quoted
 from .method_table import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, METHODS, PUBLISHED_LEARNING_RATE, TABLE
+from .peft_json import canonical
 
 __all__ = [
     "BITFIT_TERMS",
@@ -127,6 +128,14 @@ class AdapterConfig:
             "query,value,intermediate.dense (default: the projections of queries and values)."
         },
     )
+    peft_type: Optional[str] = field(
+        default=None,
+        metadata={"help": "peft: PEFT's name of the method, such as vera, fourierft or loha."},
+    )
+    peft_config: str = field(
+        default="{}",
+        metadata={"help": "peft: PEFT's settings, as JSON such as '{\"r\": 8}' or a path to a JSON file."},
+    )
     diff_sparsity: float = field(
         default=0.005, metadata={"help": "diff_pruning: share of the pre-trained numbers that differ in the end."}
     )
@@ -146,11 +155,12 @@ class AdapterConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("method", "adapter_projection_type"):  # the papers write CP and LoRA
+        for name in ("method", "adapter_projection_type", "peft_type"):  # the papers write CP and LoRA
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, getattr(self, name).lower())
         if self.method is None and self.adapter_projection_type is not None:
             object.__setattr__(self, "method", "tensorized")
+        object.__setattr__(self, "peft_config", canonical(self.peft_config))
         check_settings(self)
 
     @property
@@ -199,6 +209,7 @@ class AdapterConfig:
             "adapter_scale": {s: f"scale {s:g}" for s in (self.adapter_scale,) if s is not None},
             "lora_targets": {names: names for names in (self.lora_targets,) if self.method == "tensorized" and names},
             "bitfit_terms": {"query_and_intermediate": "query and intermediate"},
+            "peft_config": {text: text[1:-1].replace('"', "") for text in (self.peft_config,) if text != "{}"},
             "phm_dim": {n: f"n={n}" for n in (self.phm_dim,) if n != 4},
         }
         owned = {name: values for name, values in notes.items() if name in TABLE[self.method].fields}

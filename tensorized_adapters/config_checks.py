@@ -41,6 +41,10 @@ _RANGES = {
 # Settings that exclude each other, and the message.
 _CONTRADICTIONS: tuple[tuple[Callable[["AdapterConfig"], bool], str], ...] = (
     (
+        lambda c: c.method == "peft" and not (isinstance(c.peft_type, str) and c.peft_type),
+        "--method peft needs --peft_type, such as vera, fourierft, loha, lokr, boft or oft",
+    ),
+    (
         lambda c: c.tensor_split == "interleaved" and c.adapter_projection_type == "matrix",
         "--tensor_split interleaved needs modes to interleave, and matrix has none; leave it out",
     ),

@@ -49,6 +49,7 @@ TABLE: dict[str, MethodEntry] = {
         ("lora_r", "lora_alpha", "lora_dropout", "lora_targets"),
     ),
     "ia3": MethodEntry("rescaled keys, values and inner activations, through peft", 5e-3, "ia3"),
+    "peft": MethodEntry("any other method of peft (--peft_type)", 2e-3, "{peft_type}", ("peft_type", "peft_config")),
     "diff_pruning": MethodEntry(
         "a sparse difference",
         2e-4,

@@ -99,6 +99,7 @@ CONFIGS = {
     "head": AdapterConfig(method="head"),
     "lora": AdapterConfig(method="lora", lora_r=2),
     "ia3": AdapterConfig(method="ia3"),
+    "peft": AdapterConfig(method="peft", peft_type="vera", peft_config={"r": 4}),
     "diff_pruning": AdapterConfig(method="diff_pruning", diff_sparsity=0.01),
     "diff_pruning, unstructured": AdapterConfig(method="diff_pruning", diff_sparsity=0.01, diff_structured=False),
     "full": AdapterConfig(method="full"),

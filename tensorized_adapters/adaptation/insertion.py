@@ -33,7 +33,7 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
     trained = set().union(*in_place.values())
     originals = {name: before[name].detach().clone() for name in before if name in trained}
     requires_grad = {name: parameter.requires_grad for name, parameter in before.items()}
-    method.insert(model, head)
+    originals |= method.insert(model, head) or {}
     for module in model.modules():
         if id(module) not in modules:  # its dropout must not draw in a model that evaluates
             module.training = model.training

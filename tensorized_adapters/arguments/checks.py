@@ -137,7 +137,7 @@ def _check_packages(arguments: Arguments) -> None:
         absent = sorted(set(arguments.training.report_to) - set(get_available_reporting_integrations()))
         if absent:
             raise UsageError(f"--report_to {absent[0]} is not installed here; install it or leave the flag out")
-    if arguments.adapter.method in ("lora", "ia3"):
+    if arguments.adapter.method in ("lora", "ia3", "peft"):
         need("peft", "lora", f"--method {arguments.adapter.method}")
 
 

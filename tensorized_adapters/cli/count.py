@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="bert-base-cased", help=f"folder or hub id of a model; {known} {_DEFAULT}")
     parser.add_argument("--num_labels", type=count, default=2, help=f"labels of the head {_DEFAULT}")
     lists = {
-        "methods": (METHODS, METHODS, "methods"),
+        "methods": (tuple(name for name in METHODS if name != "peft"), METHODS, "methods"),
         "projection_types": (PROJECTION_TYPES[:4], PROJECTION_TYPES, "formats of the tensorized adapters"),
         "modes": (("bottleneck",), MODES, "modes of the tensorized adapters"),
         "bitfit_terms": (("all",), BITFIT_TERMS, "biases that BitFit trains"),
@@ -52,6 +52,10 @@ def _parser() -> argparse.ArgumentParser:
         text += f", of {', '.join(choices)}" if choices else ""
         text += f" (default: {','.join(map(str, default))})"
         parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
+    types = "types of --methods peft, such as vera,loha"
+    parser.add_argument("--peft_type", type=lambda text: tuple(text.split(",")), default=(), help=types)
+    settings = "settings of --methods peft: JSON, or a path to a JSON file"
+    parser.add_argument("--peft_config", default="{}", help=settings)
     targets = "linear layers that LoRA and --adapter_placement weights update (default: queries and values)"
     parser.add_argument("--lora_targets", help=targets)
     for name, choices in (("tensor_split", SPLITS), ("tensor_scope", SCOPES), ("adapter_placement", PLACEMENTS)):

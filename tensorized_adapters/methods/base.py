@@ -1,7 +1,7 @@
 """What a method is: one class in one file of this folder.
 
-A new one is an entry in defaults.py, its settings (if it has any) as fields in config.py, its file, and its name in
-registry.py.
+A new one is an entry in config.py's TABLE, its settings (if it has any) as fields in config.py, its file, and its
+name in registry.py.
 """
 
 from collections.abc import Iterator
@@ -63,8 +63,15 @@ class Method:
 
     # In and out
 
-    def insert(self, model: PreTrainedModel, head: set[str]) -> None:
-        """Put into the model what the method adds, in place. ``head``: parameters that are trained whole anyway."""
+    def insert(self, model: PreTrainedModel, head: set[str]) -> dict[str, Tensor] | None:
+        """Put into the model what the method adds, in place.
+
+        Args:
+            head: parameters that are trained whole anyway.
+
+        Returns:
+            The frozen weights that it changed, by plain name, as they were; None if it changed none.
+        """
 
     def remove(self, model: PreTrainedModel) -> None:
         """Take out again what :meth:`insert` put in."""

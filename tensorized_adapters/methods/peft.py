@@ -13,7 +13,7 @@ from ..backbone.parts import architecture_of, base_prefix, linear_names, sizes_o
 from ..errors import UsageError, need
 from .base import Method
 
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
 
 ADAPTER = "default"  # peft's name for an only adapter; its files leave it out
 
@@ -29,7 +29,7 @@ class ThroughPeft(Method):
         """peft's own configuration of the method. peft is imported here alone: it takes a second."""
         raise NotImplementedError
 
-    def insert(self, model: PreTrainedModel, head: set[str]) -> None:
+    def insert(self, model: PreTrainedModel, head: set[str]) -> dict[str, Tensor] | None:
         """Let peft wrap the layers. One whose weight is ``head``, for it was newly initialised, is trained whole."""
         need("peft", "lora", f"--method {self.name}")
         from peft import inject_adapter_in_model
@@ -51,10 +51,10 @@ class ThroughPeft(Method):
             module._disable_adapters = not on  # enable_adapters(on) would also set requires_grad
 
     def file_name(self, name: str) -> str:
-        return _PREFIX + name.replace(f".{ADAPTER}", "")
+        return PREFIX + name.replace(f".{ADAPTER}", "")
 
     def name_of_file(self, name: str) -> str:
-        return re.sub(r"\.(lora_[AB]|ia3_l)(?=\.|$)", rf".\1.{ADAPTER}", name.removeprefix(_PREFIX))
+        return re.sub(r"\.(lora_[AB]|ia3_l)(?=\.|$)", rf".\1.{ADAPTER}", name.removeprefix(PREFIX))
 
     def peft_config(self, model: PreTrainedModel, head: set[str]) -> dict[str, Any]:
         prefix = base_prefix(model)

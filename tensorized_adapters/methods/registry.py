@@ -6,13 +6,14 @@ from .bottleneck import Compacter, Dense
 from .diff_pruning import DiffPruning
 from .full import BitFit, Full, Head, LayerNorm
 from .peft import IA3, LoRA
+from .peft_types import Peft
 from .tensorized import Tensorized
 
 REGISTRY: dict[str, type[Method]] = {
     method.name: method
-    for method in (Tensorized, Dense, Compacter, BitFit, LayerNorm, Head, LoRA, IA3, DiffPruning, Full)
+    for method in (Tensorized, Dense, Compacter, BitFit, LayerNorm, Head, LoRA, IA3, Peft, DiffPruning, Full)
 }
-assert set(REGISTRY) == set(METHODS), "defaults.TABLE and the registry name other methods"
+assert set(REGISTRY) == set(METHODS), "config.TABLE and the registry name other methods"
 
 
 def method_of(config: AdapterConfig) -> Method:

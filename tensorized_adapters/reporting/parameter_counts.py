@@ -50,8 +50,8 @@ def _configs(arguments: argparse.Namespace) -> Iterable[AdapterConfig]:
         "adapter_size": arguments.adapter_sizes,
         "tensorized_layer_rank": arguments.ranks,
     }
-    axes |= {name: getattr(arguments, name) for name in ("phm_dim", "lora_r", "bitfit_terms")}
-    single = "lora_targets diff_sparsity adapter_sites tensor_split tensor_scope adapter_placement".split()
+    axes |= {name: getattr(arguments, name) for name in ("phm_dim", "lora_r", "bitfit_terms", "peft_type")}
+    single = "peft_config lora_targets diff_sparsity adapter_sites tensor_split tensor_scope adapter_placement".split()
     axes |= {name: [getattr(arguments, name)] for name in single}
     return grid_of(arguments.methods, axes)
 

@@ -28,6 +28,7 @@ LOOKS = {
     "head": ("head", "#A08060", "d"),
     "lora": ("LoRA", "#882255", "<"),
     "ia3": ("(IA)³", "#999933", ">"),
+    "peft": ("other methods of PEFT", "#117733", "H"),
     "diff_pruning": ("diff pruning", "#661100", "h"),
     "full": ("full fine-tuning", "#000000", (6, 1, 0)),
 }

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
 from ..adaptation.lifecycle import adapt
+from ..adaptation.named import load_named
 from ..adaptation.parameters import adaptation_of, added_parameters, trained_parameters
 from ..config import AdapterConfig
 from ..errors import UsageError
@@ -20,7 +21,10 @@ from .save import save_adapter
 
 
 def add_adapters(
-    model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()
+    model: PreTrainedModel,
+    config: AdapterConfig,
+    newly_initialized: Iterable[str] = (),
+    name: Optional[str] = None,
 ) -> PreTrainedModel:
     """Freeze ``model``, insert what ``config`` describes and mark as trainable what the method trains. In place.
 
@@ -32,13 +36,17 @@ def add_adapters(
         model: a model for sequence classification, not adapted yet.
         config: the method and its settings.
         newly_initialized: parameter names, as in ``output_loading_info["missing_keys"]``.
+        name: for ``set_adapter``; the model has no adapter yet, or named ones, and computes with this one then.
 
     Returns:
         The same model; what was done to it is ``model.adaptation``.
 
     Raises:
-        UsageError: if the model is adapted already, or the method cannot be built on it.
+        UsageError: if the model is adapted already, the method cannot be built on it, or the name is taken.
     """
+    if name is not None:
+        load_named(model, name, lambda plain: add_adapters(plain, config, newly_initialized))
+        return model
     model = adapt(model, config, newly_initialized)
     if added_parameters(model):  # otherwise from_pretrained reads back what Transformers itself writes
         model.save_pretrained = SavePretrained(model)

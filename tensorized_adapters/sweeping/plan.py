@@ -106,7 +106,10 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     axes = {"adapter_projection_type": grid.projection_types, "tensorized_layer_rank": grid.ranks}
     axes |= {"if_adapter_like": [MODES[mode] for mode in grid.modes], "adapter_size": grid.adapter_sizes}
     if grid.projection_types and _PLACEMENT in passed:
-        axes[_PLACEMENT] = [" ".join(passed.pop(_PLACEMENT)).removeprefix(f"--{_PLACEMENT}")[1:]]
+        axes[_PLACEMENT] = [_value(passed, _PLACEMENT)]
+    if "peft" in grid.methods:
+        axes |= {"peft_type": _value(passed, "peft_type").split(",")} if "peft_type" in passed else {}
+        axes |= {"peft_config": [_value(passed, "peft_config")]} if "peft_config" in passed else {}
     configs = grid_of([*(["tensorized"] if grid.projection_types else []), *grid.methods], axes)
     for axis, name in (("modes", "if_adapter_like"), ("adapter_sizes", "adapter_size")):
         if getattr(grid, axis) and not any(name in settings for settings in configs.values()):
@@ -196,6 +199,11 @@ def _by_flag(flags: list[str]) -> dict[str, list[str]]:
             raise UsageError(f"{word!r} is neither a flag nor a value of one; --help lists what there is")
         passed[name].append(word)
     return passed
+
+
+def _value(passed: dict[str, list[str]], name: str) -> str:
+    """Take a flag out of those that are passed on; returns its value."""
+    return " ".join(passed.pop(name)).removeprefix(f"--{name}")[1:]
 
 
 def _with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> dict[str, list[str]]:

@@ -67,10 +67,11 @@ def test_a_saved_one_trains_further(flags, tmp_path, name):
 @pytest.mark.parametrize("method", METHODS)
 def test_flags_of_other_methods_are_refused(flags, capsys, method):
     own = {"method": method} | ({"adapter_projection_type": "cp"} if method == "tensorized" else {})
+    own |= {"peft_type": "vera"} if method == "peft" else {}
     foreign = {name for names in METHOD_FIELDS.values() for name in names} - set(METHOD_FIELDS[method])
     assert foreign
     for name in sorted(foreign - {"adapter_projection_type"}):
-        values = {"lora_targets": "query", "adapter_layers": "0", "adapter_scale": 2.0}
+        values = {"lora_targets": "query", "adapter_layers": "0", "adapter_scale": 2.0, "peft_type": "vera"}
         value = values.get(name, getattr(DEFAULT, name))
         changes = dict.fromkeys(OWN) | own | {name: value}
         error = refused(capsys, argv(flags, **changes), flags["output_dir"])

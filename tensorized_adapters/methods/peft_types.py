@@ -1,0 +1,227 @@
+"""--method peft: any method of the peft library that classifies sequences, by PEFT's type and PEFT's own settings."""
+
+import difflib
+import json
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from ..backbone.parts import base_prefix, linear_names
+from ..config import AdapterConfig
+from ..errors import UsageError, need, quoted
+from .peft import ADAPTER, PREFIX, ThroughPeft
+
+_TOKENS = "it puts trained vectors before the text, which PEFT does in a forward pass of its own"
+REFUSED = {
+    "prompt_tuning": _TOKENS,
+    "multitask_prompt_tuning": _TOKENS,
+    "p_tuning": _TOKENS,
+    "prefix_tuning": _TOKENS,
+    "cpt": _TOKENS,
+    "cartridge": _TOKENS,
+    "adaption_prompt": "it puts trained vectors before the text, and PEFT has it for decoders' language models alone",
+    "adalora": "it moves ranks between layers after each step, for which a loop has to call update_and_allocate",
+    "xlora": "it mixes saved LoRA adapters, and trains none",
+    "poly": "each forward pass needs the ids of tasks (task_ids)",
+    "shadow": "it runs a second network through a forward pass of its own",
+    "unilora": "its trained vector is outside of the model's layers",
+}
+# Values of init_lora_weights that need data or quantisation before training.
+_DATA_FIRST = {
+    "eva": "reads the training data first",
+    "corda": "reads the training data first",
+    "lora_ga": "reads the training data first",
+    "loftq": "quantises the backbone",
+}
+_SET_HERE = ("peft_type", "task_type", "modules_to_save", "inference_mode", "base_model_name_or_path", "auto_mapping")
+_SET_HERE += ("peft_version", "revision")
+_DECAY_SHARES = {"lora": 1 / 2, "ia3": 0.0, "ln_tuning": 0.0}  # vectors that start at 1 are not pulled to 0
+_MAGNITUDE = "lora_magnitude_vector"  # of DoRA; PEFT's files leave out the ".weight" behind it
+
+
+@dataclass
+class _Trial:
+    """What PEFT inserts into a model, found out on a copy without weights."""
+
+    layers: list[str]
+    added: int
+
+
+class Peft(ThroughPeft):
+    """PEFT inserts, initialises and computes; settings are those of PEFT's configuration class."""
+
+    name = "peft"
+
+    def __init__(self, config: AdapterConfig):
+        super().__init__(config)
+        self.kind = config.peft_type
+        self.settings: dict[str, Any] = json.loads(config.peft_config)
+        self.decay_share = _DECAY_SHARES.get(self.kind, 1.0)
+        self._tried: _Trial | None = None
+
+    def check(self, model: PreTrainedModel) -> None:
+        super().check(model)
+        self._trial(model)
+
+    def added_count(self, model: PreTrainedModel) -> int:
+        return self._trial(model).added
+
+    @torch.no_grad()
+    def insert(self, model: PreTrainedModel, head: set[str]) -> dict[str, Tensor]:
+        layers = self._trial(model).layers
+        own = {name.rpartition(".")[0] for name in head}
+        excluded = [layer for layer in layers if layer in own]
+        if excluded == layers:
+            raise UsageError(
+                f"--peft_type {self.kind}: each of its layers is newly initialised and so trained whole; name others"
+            )
+        config = self._config(model, excluded)
+        before = {}
+        if isinstance(getattr(config, "init_lora_weights", None), str):  # PiSSA and OLoRA change the weights
+            before = {f"{layer}.weight": model.get_submodule(layer).weight.detach().clone() for layer in layers}
+        self._inject(model, config)
+        plain = {name.replace(".base_layer.", "."): parameter for name, parameter in model.named_parameters()}
+        return {name: weight for name, weight in before.items() if not torch.equal(plain[name], weight)}
+
+    def file_name(self, name: str) -> str:
+        return super().file_name(name.replace(f"{_MAGNITUDE}.{ADAPTER}.weight", f"{_MAGNITUDE}.{ADAPTER}"))
+
+    def name_of_file(self, name: str) -> str:
+        need("peft", "lora", "--method peft")
+        from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+
+        prefix = re.escape(PEFT_TYPE_TO_PREFIX_MAPPING[self._type()])
+        name = re.sub(rf"\.({prefix}\w+)(?=\.|$)", rf".\1.{ADAPTER}", name.removeprefix(PREFIX), count=1)
+        return f"{name}.weight" if name.endswith(f"{_MAGNITUDE}.{ADAPTER}") else name
+
+    def peft_config(self, model: PreTrainedModel, head: set[str]) -> dict[str, Any]:
+        values = super().peft_config(model, head)
+        # The frozen random projections of VeRA and its kin follow from the seed in the configuration.
+        return values | ({"save_projection": False} if "save_projection" in values else {})
+
+    def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
+        """PEFT merges each layer, the difference is taken, and PEFT's change is undone."""
+        for name, module in self._wrapped(model):
+            layer = module.get_base_layer()
+            before = {n: p.detach().clone() for n, p in layer.named_parameters()}
+            try:
+                module.merge()
+                after = {n: p.detach().clone() for n, p in module.get_base_layer().named_parameters()}
+                module.unmerge()
+            except Exception as error:  # of several types, by the tuner
+                after, told = {}, f"PEFT does not merge it: {quoted(str(error), 200)}"
+            else:
+                told = "it changes more than weights of linear layers"
+            for n, parameter in layer.named_parameters():
+                parameter.copy_(before[n])
+            module.merged_adapters.clear()
+            only_weight = after and all(n == "weight" or torch.equal(after[n], before[n]) for n in before)
+            if not only_weight or not isinstance(layer, (nn.Linear, Conv1D)):
+                raise UsageError(f"{self.config.describe()} cannot be merged into {name}: {told}")
+            yield layer, after["weight"] - before["weight"]
+
+    def _type(self) -> str:
+        """PEFT's name of the type; raises UsageError for one that is unknown or cannot be used here."""
+        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+        known = [kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING]
+        if self.kind not in known:
+            near = difflib.get_close_matches(self.kind, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(known))}"
+            raise UsageError(f"--peft_type {quoted(self.kind)}: PEFT has no such method; {hint}")
+        if self.kind in REFUSED:
+            raise UsageError(f"--peft_type {self.kind} cannot be used: {REFUSED[self.kind]}; choose another")
+        return self.kind.upper()
+
+    def _config(self, model: PreTrainedModel, excluded: list[str], trial: bool = False) -> Any:
+        """PEFT's configuration; raises UsageError for a setting that is unknown, ours to set, or refused by PEFT."""
+        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+
+        kind = self._type()
+        known = {each.name for each in fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind]) if each.init}
+        values = dict(self.settings)
+        for key, value in values.items():
+            if key in _SET_HERE:
+                raise UsageError(f"--peft_config: {key} is set by the program; leave it out")
+            if key not in known:
+                near = difflib.get_close_matches(key, known - set(_SET_HERE), 1)
+                hint = f"did you mean {near[0]}?" if near else "see PEFT's documentation"
+                raise UsageError(f"--peft_config: --peft_type {self.kind} has no setting {quoted(key)}; {hint}")
+            if key == "bias" and value != "none":
+                raise UsageError("--peft_config: bias trains the backbone's own biases; --method bitfit does that")
+            if key == "init_lora_weights" and str(value).lower() in _DATA_FIRST:
+                raise UsageError(
+                    f"--peft_config: init_lora_weights {value!r} {_DATA_FIRST[value.lower()]}; choose another"
+                )
+            if key in ("layer_replication", "trainable_token_indices", "alora_invocation_tokens") and value:
+                raise UsageError(f"--peft_config: {key} changes more than linear layers; leave it out")
+        if trial and "init_lora_weights" in known:
+            values["init_lora_weights"] = True  # others may compute an SVD of each weight
+        tuner = PEFT_TYPE_TO_TUNER_MAPPING[kind]
+        targets = getattr(tuner, "target_module_mapping", {})
+        if self.kind == "ia3" and not {"target_modules", "feedforward_modules"} & set(values):
+            inner = linear_names(model, "output")
+            values |= {"target_modules": [*linear_names(model, "key", "value"), *inner], "feedforward_modules": inner}
+        elif "target_modules" in known and "target_modules" not in values and model.config.model_type not in targets:
+            values["target_modules"] = linear_names(model, "query", "value")
+        if excluded:
+            if "exclude_modules" not in known:
+                raise UsageError(
+                    f"--peft_type {self.kind}: {excluded[0]} is newly initialised and so trained whole; give other "
+                    "target_modules"
+                )
+            values["exclude_modules"] = [*(values.get("exclude_modules") or []), *excluded]
+        with self._refusing():
+            return PEFT_TYPE_TO_CONFIG_MAPPING[kind](
+                task_type="SEQ_CLS", base_model_name_or_path=model.config._name_or_path, **values
+            )
+
+    def _trial(self, model: PreTrainedModel) -> _Trial:
+        """Insert into a copy without weights, or where the start needs weights, with random ones."""
+        if self._tried is None:
+            need("peft", "lora", "--method peft")
+            config = self._config(model, [], trial=True)
+            with torch.random.fork_rng(devices=[]):
+                with torch.device("meta"):
+                    copy = type(model)(model.config)
+                try:
+                    with torch.device("meta"):
+                        self._inject(copy, config)
+                except UsageError:
+                    copy = type(model)(model.config)
+                    self._inject(copy, self._config(model, [], trial=True))
+            layers = [name for name, _ in self._wrapped(copy)]
+            outside = [name for name in layers if not name.startswith(base_prefix(model))]
+            if outside:
+                raise UsageError(f"--peft_config: target_modules has {outside[0]}, which is trained whole")
+            before = {name for name, _ in model.named_parameters()}
+            new = {n: p for n, p in copy.named_parameters() if n.replace(".base_layer.", ".") not in before}
+            self._tried = _Trial(layers, sum(p.numel() for p in new.values()))
+        return self._tried
+
+    def _inject(self, model: PreTrainedModel, config: Any) -> None:
+        """As ``peft.inject_adapter_in_model``, which leaves out tuners whose layers share frozen projections."""
+        from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+
+        with self._refusing(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](model, config, adapter_name=ADAPTER)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """One line of whatever PEFT has against the settings."""
+        try:
+            yield
+        except UsageError:
+            raise
+        except Exception as error:  # of several types
+            text = " ".join(str(error).split())
+            raise UsageError(f"--peft_type {self.kind}, --peft_config: {text[:300]}") from None

@@ -1,0 +1,85 @@
+"""--method peft: every type of peft that docs/methods.md says works, and what is refused in one line."""
+
+import json
+
+import pytest
+import torch
+from helpers import logits, tiny_model
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft_cases import LORA, config_of, life
+
+from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained, remove_adapters
+from tensorized_adapters.adaptation.counts import count_parameters
+from tensorized_adapters.methods.peft_types import REFUSED
+
+UNMERGED = ("beft", "glora", "lily", "ln_tuning")
+TYPES = sorted({kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING} - set(REFUSED) - {"tensorized"})
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "kind, settings", [*((kind, {}) for kind in TYPES), *(("lora", settings) for settings in LORA.values())]
+)
+def test_a_type_of_peft_is_trained_saved_loaded_merged_and_removed(kind, settings, tmp_path):
+    found = life(config_of(kind, **settings), tmp_path)
+    assert found == dict.fromkeys(found, True) | {"merged": kind not in UNMERGED}
+
+
+@pytest.mark.parametrize("kind", sorted(REFUSED))
+def test_a_type_that_needs_another_forward_or_loop_is_refused_with_the_reason(kind):
+    with pytest.raises(UsageError, match=f"^--peft_type {kind} cannot be used: "):
+        add_adapters(tiny_model(), config_of(kind))
+
+
+@pytest.mark.parametrize(
+    "kind, settings, message",
+    [
+        ("verra", {}, "--peft_type 'verra': PEFT has no such method; did you mean vera?"),
+        ("vera", {"rr": 8}, "--peft_config: --peft_type vera has no setting 'rr'; did you mean r?"),
+        ("vera", {"r": 0}, "--peft_type vera, --peft_config: float division by zero"),
+        ("vera", {"target_modules": ["quarry"]}, "--peft_type vera, --peft_config: No layers types compatible"),
+        ("lora", {"target_modules": ["query", "classifier"]}, "classifier, which is trained whole"),
+        ("lora", {"bias": "all"}, "--method bitfit"),
+        ("lora", {"init_lora_weights": "eva"}, "reads the training data first"),
+        ("lora", {"task_type": "CAUSAL_LM"}, "task_type is set by the program"),
+        ("c3a", {"block_size": 5}, "--peft_type c3a, --peft_config: .*block size"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_one_line_and_changes_nothing(kind, settings, message):
+    model = tiny_model()
+    before = logits(model)
+    with pytest.raises(UsageError, match=message) as refused:
+        add_adapters(model, AdapterConfig(method="peft", peft_type=kind, peft_config=settings))
+    assert "\n" not in str(refused.value)
+    assert torch.equal(logits(model), before) and not hasattr(model, "peft_config")
+
+
+@pytest.mark.parametrize("kind, own", [("lora", {"lora_r": 4}), ("ia3", {})])
+def test_lora_and_ia3_are_two_of_them(kind, own):
+    ours = add_adapters(tiny_model(), AdapterConfig(method=kind, **own))
+    settings = {"r": 4, "lora_alpha": 16} if kind == "lora" else {}
+    theirs = add_adapters(tiny_model(), config_of(kind, **settings))
+    assert count_trained(ours) == count_trained(theirs) == count_parameters(theirs.adaptation.config, tiny_model())
+
+
+def test_a_newly_initialised_layer_is_trained_whole():
+    new = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"]
+    config = config_of("lora", target_modules=["query", "pooler.dense"])
+    model = add_adapters(tiny_model(), config, newly_initialized=new)
+    wrapped = {name.rpartition(".lora_A")[0] for name, _ in model.named_parameters() if ".lora_A." in name}
+    assert len(wrapped) == 2 and all(name.endswith("query") for name in wrapped)
+    remove_adapters(model)
+
+
+def test_settings_are_json_a_dictionary_or_a_file(tmp_path):
+    path = tmp_path / "vera.json"
+    path.write_text('{"r": 8,\n "d_initial": 0.2}')
+    given = ({"d_initial": 0.2, "r": 8}, '{"r": 8, "d_initial": 0.2}', str(path))
+    configs = [AdapterConfig(method="peft", peft_type="VeRA", peft_config=each) for each in given]
+    assert len(set(configs)) == 1 and configs[0].describe() == "vera (d_initial: 0.2, r: 8)"
+    assert json.loads(configs[0].to_dict()["peft_config"]) == given[0]
+    for wrong in ("nothing.json", "{", "[]", str(tmp_path), 3):
+        with pytest.raises(UsageError, match="^--peft_config"):
+            AdapterConfig(method="peft", peft_type="vera", peft_config=wrong)
+    with pytest.raises(UsageError, match="--method peft needs --peft_type"):
+        AdapterConfig(method="peft")
