@@ -77,14 +77,14 @@ def test_bfloat16(name):
 @pytest.mark.parametrize("name", NOT_IN_BFLOAT16)
 def test_bfloat16_is_refused_where_the_model_fails_in_it(of_architecture, capsys):
     error = refused(capsys, argv(of_architecture, bf16=True), of_architecture["output_dir"])
-    assert "--bf16 and --fp16 are not to be had with a deberta model" in error
+    assert "--bf16 and --fp16 do not work with a deberta model" in error
 
 
 @pytest.mark.cells("checkpointing", shown="refused")
 @pytest.mark.parametrize("name", NOT_CHECKPOINTED)
 def test_gradient_checkpointing_is_refused_where_the_model_has_none(of_architecture, capsys):
     error = refused(capsys, argv(of_architecture, gradient_checkpointing=True), of_architecture["output_dir"])
-    assert "--activation_checkpointing is not to be had with" in error
+    assert "--activation_checkpointing does not work with" in error
 
 
 @pytest.mark.cells("checkpointing")

@@ -9,6 +9,7 @@ def put(folder, real, score, seed=1, task="mrpc", method=None, trained=None, **a
     record = json.loads(json.dumps(real))
     record.pop("one_class", None)  # of the real one's own predictions, which are not these scores
     record.pop("collapsed_at_step", None)
+    record.pop("classes", None)
     record["seed"] = record["arguments"]["seed"] = seed
     data = {"train_file": None, "validation_file": None, "input_sha256": {}}  # as if the task's own
     record["arguments"] |= data | {"task_name": task} | arguments
