@@ -71,7 +71,7 @@ def begin_checkpoint(path: Path) -> None:
 def seal_checkpoint(path: Path) -> None:
     """Write the manifest, the sha256 of each file, last of all: it makes the checkpoint complete."""
     (path / MANIFEST_FILE).unlink(missing_ok=True)
-    files = sorted(p for p in path.rglob("*") if p.is_file() and not is_aside(p, _OURS) and p.name != INCOMPLETE_FILE)
+    files = sorted(p for p in path.rglob("*") if p.is_file() and not is_temporary(p, _OURS) and p.name != INCOMPLETE_FILE)
     for file in files:
         with open(file, "rb") as opened:
             os.fsync(opened.fileno())
@@ -198,13 +198,13 @@ def clear_folder(folder: Path, ours: set[str]) -> None:
     if not folder.is_dir() or folder.is_symlink():
         return
     for file in list(folder.iterdir()):
-        if file.is_file() and (file.name in ours or is_aside(file, ours)):
+        if file.is_file() and (file.name in ours or is_temporary(file, ours)):
             file.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
 
 
-def is_aside(path: Path, ours: set[str]) -> bool:
-    """Whether this is a temporary file of ours (files.write_aside), left by a killed process."""
+def is_temporary(path: Path, ours: set[str]) -> bool:
+    """Whether this is a temporary file of ours (files.write_atomically), left by a killed process."""
     match = _TEMPORARY.fullmatch(path.name)
     return bool(match) and match[1] in ours and path.is_file() and not path.is_symlink()

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..adaptation.parameters import adaptation_of, groups_at
 from ..config import AdapterConfig
 from ..methods.sparse_difference import SparseDifference
-from ..runtime.files import write_aside
+from ..runtime.files import write_atomically
 from .checkpoints import SEARCH_STATE_FILE
 from .trainer import AdapterTrainer
 
@@ -94,7 +94,7 @@ class DiffPruningTrainer(AdapterTrainer):
         super()._save(output_dir, state_dict)
         if self.difference.searching and self.args.should_save:
             state = {name: p.detach().cpu().contiguous() for name, p in self.difference.search_state().items()}
-            write_aside(Path(output_dir) / SEARCH_STATE_FILE, safetensors.torch.save(state))
+            write_atomically(Path(output_dir) / SEARCH_STATE_FILE, safetensors.torch.save(state))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
