@@ -40,7 +40,7 @@ def best_checkpoint(checkpoint: Path, state: TrainerState) -> Path:
     best = checkpoint_at(checkpoint.parent, state.best_global_step)
     if flaw := flaw_of_checkpoint(best):
         raise UsageError(
-            f"the best checkpoint so far, {best}, is not whole ({flaw}); leave --load_best_model_at_end out, or start "
-            "the run anew"
+            f"the best checkpoint so far, {best}, is not complete ({flaw}); leave --load_best_model_at_end out, or "
+            "start the run anew"
         )
     return best
