@@ -22,7 +22,7 @@ from ..data.multi_label import MULTI_LABEL, SEPARATOR, saved_separator
 from ..data.tasks import other_task
 from ..data.texts import joined, text_of
 from ..errors import UsageError
-from ..saving.hub import pinned
+from ..saving.hub import resolved_revision
 from ..saving.load import load_adapter
 from ..saving.manifest import read_adapter
 
@@ -56,7 +56,7 @@ def load_pipeline(
         UsageError: if the folder holds no adapter, if its base model is missing or another one, or if the length
             leaves no room for text.
     """
-    folder = pinned(folder, revision, token)
+    folder = resolved_revision(folder, revision, token)
     record, _ = read_adapter(folder)
     arguments = ModelArguments(
         model_name_or_path=model_name_or_path or record["base_model"]["name"],
