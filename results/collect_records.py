@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
 
 
 def kept(record: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a record."""
+    """The part of a record that is kept."""
     record = {name: neutral(value) for name, value in record.items() if name not in _LEFT_OUT}
     arguments = effective_arguments(record["arguments"])
     arguments = {name: neutral(value) for name, value in arguments.items()}

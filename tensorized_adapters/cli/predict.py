@@ -2,7 +2,7 @@
 
 The base model, the text columns, the names of the labels and the length come from the adapter's folder. Input of any
 length is read, computed and written in windows of 50 batches. TSV or JSON lines go to --output, TSV to standard
-output; whatever else is said goes to standard error.
+output; messages go to standard error.
 """
 
 import argparse

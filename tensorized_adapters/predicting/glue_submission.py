@@ -85,7 +85,7 @@ def _checked(path: Path, name: str) -> bytes:
     if len(values) != SIZES[name]:
         raise UsageError(
             f"{path} has {len(values):,} predictions, and GLUE's test set {SIZES[name]:,} examples; predict again, on "
-            "the whole test set and without --max_predict_samples"
+            "the complete test set and without --max_predict_samples"
         )
     if _TASKS[name].labels is None:
         odd = values[pd.to_numeric(values["prediction"], errors="coerce").isna()]

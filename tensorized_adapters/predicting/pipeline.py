@@ -153,7 +153,7 @@ def _check_words(tokenizer: PreTrainedTokenizerBase, arguments: ModelArguments) 
 
 @contextlib.contextmanager
 def _without_messages_of_transformers() -> Iterator[None]:
-    """Transformers would tell to train the head, which the adapter brings along."""
+    """Hide Transformers' advice to train the head, which comes with the adapter."""
     before, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""What a resumed run reads from its checkpoint before it trains: the Trainer's state, losses, the best checkpoint.
+"""Checks of a checkpoint before a resumed run trains: the Trainer's state, losses, the best checkpoint.
 
 The manifest reveals damage (checkpoints.flaw_of_checkpoint), so the contents are not checked again here. A state that
 somebody changed and sealed again is refused where it is loaded. Nothing in it is unpickled, since the Trainer reads it

@@ -53,7 +53,7 @@ def lowest_trained_layer(model: PreTrainedModel) -> int:
 class FrozenPrefix:
     """Computes the hidden states that enter a model's lowest trained layer, and lets them replace the layers below.
 
-    A batch that holds PREFIX_KEY skips those layers; any other batch runs through the whole model.
+    A batch that holds PREFIX_KEY skips those layers; any other batch runs through all layers.
 
     Args:
         model: an adapted model.
