@@ -1,4 +1,4 @@
-"""What a method costs on top of its floor: the same frozen model with LayerNorms and head trained and no adapters.
+"""The cost of a method on top of its floor, the same frozen model with LayerNorms and head trained and no adapters.
 
 One process takes the methods in alternating rounds, each between two runs of the floor, and prints medians and spread
 of the ratios: of a training step (forward, backward, AdamW), of an evaluation step, and of the peak memory, which is

@@ -35,7 +35,7 @@ REFERENCE = "run_glue, lora"
 _CP = ["--adapter_projection_type", "cp"]
 _OURS = ["run_glue_tensorized.py", "--do_train", "--do_eval"]
 
-# What is run after the Python interpreter, before the flags that all have in common.
+# The words of each command between the Python interpreter and the flags that all have in common.
 VARIANTS: dict[str, list[str]] = {
     "run_glue, full": ["benchmarks/plain_run_glue.py", "--method", "full"],
     REFERENCE: ["benchmarks/plain_run_glue.py", "--method", "lora"],

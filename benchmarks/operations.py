@@ -49,8 +49,8 @@ class OperationCount(TorchDispatchMode):
 def count_operations(
     arguments: argparse.Namespace, backbone: PreTrainedModel, shape: str
 ) -> dict[str, dict[str, Any]]:
-    """Of the floor and each method: trained parameters, operations of one training step forward and backward, and the
-    optimizer's parameter groups, each of which it updates in launches of its own."""
+    """Count, for the floor and each method, the trained parameters, the operations of a training step forward and
+    backward, and the optimizer's parameter groups, each of which takes launches of its own."""
     rows = {}
     for name in (FLOOR, *(name for name in arguments.methods if name != FLOOR)):
         # torch's dropout, which is what an accelerator computes, whichever one this run takes.

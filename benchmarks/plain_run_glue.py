@@ -1,4 +1,4 @@
-"""What benchmarks/end_to_end.py compares us with: a task trained with the Trainer's defaults, as run_glue trains it.
+"""The baseline of benchmarks/end_to_end.py: a task trained with the Trainer's defaults, as run_glue trains it.
 
 Full fine-tuning or PEFT's LoRA, every example padded to --max_seq_length, batches in random order, no checkpoints.
 It prints the evaluation's metrics as one line of JSON.

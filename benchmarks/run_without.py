@@ -1,7 +1,7 @@
 """run_glue_tensorized.py without one of the things that make it fast: python benchmarks/run_without.py NAME FLAGS...
 
 Names are ``cheap_dropout`` (torch draws the dropout of the model) and ``merged_weights`` (each adapter computes its
-own matrices, in more and smaller products). Both have no flag, because nobody but a benchmark needs them.
+own matrices, in more and smaller products). Both have no flag, because only a benchmark needs them.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What it takes to switch between adapters on one backbone, for benchmarks/benchmark.py --switch."""
+"""The cost of a switch between adapters on one backbone, for benchmarks/benchmark.py --switch."""
 
 import argparse
 import copy

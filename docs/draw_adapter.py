@@ -109,7 +109,7 @@ def legend() -> list[str]:
 
 
 def picture() -> str:
-    """The whole SVG as text."""
+    """The SVG as text."""
     arrow = '<marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" style="{STYLE}">'
     title = "<title>An adapter behind each sublayer of a transformer layer, its projections factorised</title>"

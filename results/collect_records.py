@@ -17,7 +17,7 @@ from tensorized_adapters.reporting.results import read_results
 from tensorized_adapters.runs.folder import RECORD_FILE
 from tensorized_adapters.runs.same_run import effective_arguments
 from tensorized_adapters.runtime.exits import run_program
-from tensorized_adapters.runtime.files import write_aside
+from tensorized_adapters.runtime.files import write_atomically
 
 _LEFT_OUT = ("peak_memory_bytes", "gpu_free", "files", "path")
 
@@ -33,13 +33,13 @@ def main(argv: list[str]) -> int:
     for record in results.runs["record"]:
         folder = arguments.output_dir / record["path"].parent.name
         folder.mkdir(parents=True, exist_ok=True)
-        write_aside(folder / RECORD_FILE, (json.dumps(kept(record), separators=(",", ":")) + "\n").encode())
+        write_atomically(folder / RECORD_FILE, (json.dumps(kept(record), separators=(",", ":")) + "\n").encode())
     print(f"{len(results.runs)} records in {arguments.output_dir}")
     return 0
 
 
 def kept(record: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a record."""
+    """The part of a record that is kept."""
     record = {name: neutral(value) for name, value in record.items() if name not in _LEFT_OUT}
     arguments = effective_arguments(record["arguments"])
     arguments = {name: neutral(value) for name, value in arguments.items()}

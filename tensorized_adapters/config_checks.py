@@ -65,7 +65,7 @@ def check_settings(config: "AdapterConfig") -> None:
     for name, choices in _CHOICES.items():
         require_choice(name, getattr(config, name), choices)
     for name in _WHOLE_NUMBERS:
-        _check_whole_number(name, getattr(config, name))
+        _check_integer(name, getattr(config, name))
     for name in _SWITCHES:
         if not isinstance(getattr(config, name), bool):
             raise UsageError(f"--{name} must be True or False, got {quoted(getattr(config, name))}")
@@ -97,14 +97,14 @@ def _check_method(method: Any, projection_type: Any) -> None:
         require_choice("adapter_projection_type", projection_type, PROJECTION_TYPES)
 
 
-def _check_whole_number(name: str, value: Any) -> None:
+def _check_integer(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6:
-        raise UsageError(f"--{name} must be a whole number of at least 1 and at most 10**6, got {quoted(value)}")
+        raise UsageError(f"--{name} must be an integer of at least 1 and at most 10**6, got {quoted(value)}")
 
 
 def _check_range(name: str, value: Any, low: float, high: float, includes_low: bool) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value < 2**53
-    above = (whole or isinstance(value, float)) and (low <= value if includes_low else low < value)
+    integer = isinstance(value, int) and not isinstance(value, bool) and value < 2**53
+    above = (integer or isinstance(value, float)) and (low <= value if includes_low else low < value)
     if not (above and value < high):
         range_ = f"{'at least' if includes_low else 'above'} {low} and below {high:g}"
         raise UsageError(f"--{name} must be a number {range_}, got {quoted(value)}")

@@ -1,4 +1,4 @@
-"""The ways in which a run ends other than well, each told to the user in one line."""
+"""The errors that end a run, each shown to the user as a message of one line."""
 
 import contextlib
 from collections.abc import Iterator

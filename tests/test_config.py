@@ -15,7 +15,7 @@ from tensorized_adapters import AdapterConfig, UsageError
         ({"method": "adapter"}, "--method must be one of tensorized"),
         ({"adapter_projection_type": "cp", "tensorized_layer_rank": 0}, "--tensorized_layer_rank must be .* got 0"),
         ({"adapter_projection_type": "cp", "tensorized_layer_rank": -3}, "--tensorized_layer_rank must be .* got -3"),
-        ({"adapter_projection_type": "cp", "tensorized_layer_rank": 2.5}, "--tensorized_layer_rank must be a whole"),
+        ({"adapter_projection_type": "cp", "tensorized_layer_rank": 2.5}, "--tensorized_layer_rank must be an"),
         ({"adapter_projection_type": "cp", "adapter_size": 0}, "--adapter_size must be .* got 0"),
         ({"adapter_projection_type": "cp", "adapter_sites": "all"}, "--adapter_sites must be one of both"),
         ({"adapter_projection_type": "cp", "if_adapter_like": "yes"}, "--if_adapter_like must be True or False"),

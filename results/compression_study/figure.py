@@ -15,7 +15,7 @@ from tensorized_adapters.errors import UsageError
 from tensorized_adapters.reporting.figures import as_bytes
 from tensorized_adapters.reporting.style import LOOKS, QUIET, STYLE, add_legend, look_of, panels_of
 from tensorized_adapters.reporting.tables import METRICS
-from tensorized_adapters.runtime.files import write_aside
+from tensorized_adapters.runtime.files import write_atomically
 
 
 def write_figure(record: dict[str, Any], folder: Path) -> list[Path]:
@@ -25,7 +25,7 @@ def write_figure(record: dict[str, Any], folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path in paths:
-            write_aside(path, as_bytes(figure, path.suffix[1:]))
+            write_atomically(path, as_bytes(figure, path.suffix[1:]))
     except (OSError, ValueError) as error:  # ValueError: of a NUL character
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"--output_dir {folder} cannot be written: {reason}; name another folder") from None

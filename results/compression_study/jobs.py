@@ -14,8 +14,8 @@ from tensorized_adapters.errors import RunFailed, Terminated, UsageError
 from tensorized_adapters.runs.folder import RECORD_FILE
 from tensorized_adapters.runs.read_record import read_record
 
-# Of a run's arguments, those that say what it is measured on and how it is computed. What it trained, and at which
-# rates, is the adapter's; a compressed one trains at the rates of its own method.
+# The arguments of a run that a job takes over: those of the data and of the computation. The adapter has what was
+# trained; a compressed adapter trains at the rates of its own method.
 _LEFT_OUT = {"token", "cache_dir", "overwrite_cache", "test_file", "max_predict_samples"}
 _OF_TRAINING = (
     "seed data_seed cpu_threads use_cpu bf16 fp16 bf16_full_eval fp16_full_eval per_device_train_batch_size "
@@ -76,13 +76,13 @@ def score_of(flags: dict[str, Any], flags_from: Path, adapter: Path, output_dir:
 
     flags = flags | {"adapter_path": str(adapter), "output_dir": str(output_dir), "do_eval": True}
     if epochs:
-        # Of one epoch nothing is worth a checkpoint: an interrupted job is trained from its start again.
+        # One epoch is not worth a checkpoint: an interrupted job is trained from its start again.
         flags |= {"do_train": True, "num_train_epochs": epochs, "save_strategy": "no", "eval_strategy": "no"}
-    said = io.StringIO()  # its tables and progress; of this script there is one line a job
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    output = io.StringIO()  # tables and progress of the run; this script prints one line for each job
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         code = main(words_of(flags | {"disable_tqdm": True}))
     if code:
-        line = said.getvalue().splitlines()[-1].partition(": ")[2]
+        line = output.getvalue().splitlines()[-1].partition(": ")[2]
         mend = f"so it stands in {flags_from}, whose relative paths begin at the folder that it was started in"
         refused = UsageError(f"{line} ({mend})")
         raise {2: refused, 130: KeyboardInterrupt(), 143: Terminated()}.get(code) or RunFailed(line)

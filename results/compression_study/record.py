@@ -47,7 +47,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def point_of(record: dict[str, Any], kind: str, rank: int) -> Optional[dict[str, Any]]:
-    """What is known of a format at a rank."""
+    """The point of a format at a rank, or None."""
     return next((point for point in record["points"] if (point["format"], point["rank"]) == (kind, rank)), None)
 
 
@@ -59,7 +59,7 @@ def _flaw(record: Any) -> Optional[str]:
         if not isinstance(record.get(name), str):
             return f"'{name}' must be a name, and is {quoted(record.get(name))}"
     if not _is_count(record.get("epochs")) or not _is_count(record.get("samples")):
-        return "'epochs' and 'samples' must be whole numbers"
+        return "'epochs' and 'samples' must be integers"
     points, dense = record.get("points"), record.get("dense")
     if not isinstance(points, list) or not all(isinstance(point, dict) for point in [dense, *points]):
         return "'dense' must be an object, and 'points' a list of them"
@@ -69,7 +69,7 @@ def _flaw(record: Any) -> Optional[str]:
         if point.get("format") not in PROJECTION_TYPES:
             return f"a point's 'format' must be one of {', '.join(PROJECTION_TYPES)}"
         if not _is_count(point.get("rank"), 10**6):
-            return f"a point's 'rank' must be a whole number of at least 1, and is {quoted(point.get('rank'))}"
+            return f"a point's 'rank' must be an integer of at least 1, and is {quoted(point.get('rank'))}"
     for point in [dense, *points]:
         for name in _NUMBERS:
             if name in point and math.isnan(number(point, name)):

@@ -5,7 +5,7 @@ from typing import Any, Optional
 
 from ..config import METHOD_FIELDS, AdapterConfig, unused_fields
 from ..errors import UsageError, quoted
-from ..saving.hub import pinned
+from ..saving.hub import resolved_revision
 from ..saving.manifest import read_config
 
 
@@ -65,7 +65,7 @@ def _from_saved_adapter(given: dict[str, Any]) -> tuple[AdapterConfig, dict[str,
             "--head_start contradicts --adapter_path, which holds a trained head; leave one of them out, or add "
             "--new_head"
         )
-    given["adapter_path"] = pinned(given["adapter_path"], token=given.get("token"))
+    given["adapter_path"] = resolved_revision(given["adapter_path"], token=given.get("token"))
     saved = read_config(given["adapter_path"])
     config = AdapterConfig.from_dict(saved["adapter"])
     check_owned(given, config)

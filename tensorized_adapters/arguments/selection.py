@@ -1,5 +1,4 @@
-"""What is measured, and which model a training ends with: the flags of metrics, of the best model and of early
-stopping, and what follows from one for another."""
+"""The flags of metrics, of the best model and of early stopping, and the defaults that follow from each other."""
 
 from typing import Any, Optional
 
@@ -39,7 +38,7 @@ def resolve_metrics(given: dict[str, Any]) -> None:
 
 
 def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:
-    """What follows for flags that are not given: whether less is better, and what early stopping needs.
+    """Defaults of flags that are not given: whether less is better, and what early stopping needs.
 
     Raises:
         UsageError: for early stopping without evaluations, or with evaluations and saves that do not match.
@@ -72,7 +71,7 @@ def _matching_saves(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def watched_metric(given: dict[str, Any]) -> Optional[str]:
-    """A note for early stopping by a metric that nobody named."""
+    """A note for early stopping if no flag names its metric."""
     if "early_stopping_patience" not in given or "metric_for_best_model" in given:
         return None
     return "early stopping watches the evaluation's loss; --metric_for_best_model names another"

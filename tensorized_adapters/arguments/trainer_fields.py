@@ -1,4 +1,4 @@
-"""Which values each field of transformers' TrainingArguments may have here.
+"""The values that each field of transformers' TrainingArguments may have here.
 
 A test fails if a newer version of transformers has a field that is in none of the tables.
 """

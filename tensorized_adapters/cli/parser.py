@@ -1,4 +1,4 @@
-"""What the command lines of the Python scripts have in common."""
+"""The argument parser and the types of arguments that the subcommands and scripts share."""
 
 import argparse
 import re
@@ -22,13 +22,13 @@ class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
 
 
 def count(text: str) -> int:
-    """A whole number of at least 1."""
-    return _whole(text, 1)
+    """An integer of at least 1."""
+    return _integer(text, 1)
 
 
-def whole(text: str) -> int:
-    """A whole number of at least 0."""
-    return _whole(text, 0)
+def count_from_zero(text: str) -> int:
+    """An integer of at least 0."""
+    return _integer(text, 0)
 
 
 def rate(text: str) -> float:
@@ -85,9 +85,9 @@ def names_of(choices: Iterable[str], or_none: bool = False) -> Callable[[str], t
     return parse
 
 
-def _whole(text: str, least: int) -> int:
+def _integer(text: str, least: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18 and least <= int(text) <= _MOST):
         raise argparse.ArgumentTypeError(
-            f"{quoted(text)} must be a whole number of at least {least}, and at most {_MOST:,}"
+            f"{quoted(text)} must be an integer of at least {least}, and at most {_MOST:,}"
         )
     return int(text)

@@ -2,7 +2,7 @@
 
 The base model, the text columns, the names of the labels and the length come from the adapter's folder. Input of any
 length is read, computed and written in windows of 50 batches. TSV or JSON lines go to --output, TSV to standard
-output; whatever else is said goes to standard error.
+output; messages go to standard error.
 """
 
 import argparse
@@ -42,10 +42,10 @@ def predict(arguments: argparse.Namespace) -> None:
         check_output(arguments.output)
     # Imported step by step: a wrong folder or file does not wait for Transformers' models.
     from tensorized_adapters.predicting.rows import text_columns, text_rows
-    from tensorized_adapters.saving.hub import pinned
+    from tensorized_adapters.saving.hub import resolved_revision
     from tensorized_adapters.saving.manifest import read_config
 
-    adapter = pinned(arguments.adapter_path)
+    adapter = resolved_revision(arguments.adapter_path)
     columns = text_columns(read_config(adapter), arguments.text_columns, adapter)
     rows = text_rows(path, arguments.format, columns.texts, columns.delimiter)
 

@@ -24,7 +24,7 @@ from typing import Any
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from tensorized_adapters.arguments.config_files import flags_of_yaml
-from tensorized_adapters.cli.parser import ScriptParser, count, duration, list_of, names_of, rate, whole
+from tensorized_adapters.cli.parser import ScriptParser, count, count_from_zero, duration, list_of, names_of, rate
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import Terminated, UsageError, need, one_line
@@ -135,7 +135,7 @@ def _report(ledger: Any, grid: argparse.Namespace, ran: bool) -> int:
 
 
 def _print_notes(ledger: Any) -> None:
-    """What is not run, and what was found damaged."""
+    """Print the notes about a damaged sweep.json and a line for each trial that is not run."""
     for note in ledger.notes:
         print(f"note: {one_line(note)}", file=sys.stderr)
     for trial in ledger.trials.values():
@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--methods", "--method", type=baselines, default=(), help="baselines", **some)
     parser.add_argument("--tasks", "--task_name", type=names_of(TASKS), default=(), **some)
     parser.add_argument("--learning_rates", "--learning_rate", type=list_of(rate), default=(), **some)
-    parser.add_argument("--seeds", "--seed", type=list_of(whole), default=(42,), **some)
+    parser.add_argument("--seeds", "--seed", type=list_of(count_from_zero), default=(42,), **some)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/sweep"), help="(default: %(default)s)")
     parser.add_argument("--cpus_per_trial", "--cpu_threads", type=count, help="cores, and threads, of a trial")
     parser.add_argument(
@@ -166,7 +166,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--address", help="of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
     )
-    parser.add_argument("--max_failures", type=whole, default=2, help="further starts of a failing trial (default: 2)")
+    parser.add_argument(
+        "--max_failures", type=count_from_zero, default=2, help="further starts of a failing trial (default: 2)"
+    )
     parser.add_argument(
         "--trial_time_limit",
         type=duration,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .decompose import CompressedSite
 
-# What a compressed adapter keeps of the notes; it leaves out how the dense one was measured.
+# The notes that a compressed adapter keeps; those of how the dense one was measured are left out.
 _KEPT_NOTES = ("task", "texts", "text_column_delimiter", "label", "label_separator", "max_seq_length", "tokenizer")
 
 

@@ -25,7 +25,7 @@ from ..tensors.ranks import largest_rank
 
 @dataclass(frozen=True)
 class CompressedSite:
-    """What became of one site's adapter: |W - dense| / |dense| (Frobenius) of both weights, and parameters."""
+    """The result for one site's adapter: |W - dense| / |dense| (Frobenius) of both weights, and parameters."""
 
     site: str
     down_error: float
@@ -96,7 +96,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def compressed_config(model: PreTrainedModel, adapter_projection_type: str, rank: int) -> AdapterConfig:
-    """What the dense adapters of ``model`` become at a rank.
+    """The config that the dense adapters of ``model`` have after compression at a rank.
 
     Raises:
         UsageError: naming ``--rank``, if it is none that the format can use.

@@ -100,7 +100,7 @@ class DataTrainingArguments:
         },
     )
     do_regression: bool = field(
-        default=False, metadata={"help": "Read the labels of other data as scores, also whole numbers."}
+        default=False, metadata={"help": "Read the labels of other data as scores, also integers."}
     )
     label_separator: Optional[str] = field(
         default=None,

@@ -27,7 +27,7 @@ class Columns:
         texts: those of the text; a pair if there are two and no ``delimiter``.
         label: the one of the labels, which a test set may lack.
         delimiter: joins the texts of an example to one.
-        guessed: nobody named the texts.
+        guessed: whether no flag named the texts.
         of_task: they are those of a GLUE task.
     """
 
@@ -67,7 +67,7 @@ def choose_columns(
 
 
 def _columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Columns:
-    """As many columns as the adapter was trained on, joined as they were; the flags may give other names."""
+    """The columns of a saved adapter, joined as in its training; the flags may name as many others."""
     texts, delimiter = arguments.texts or trained.texts, arguments.text_column_delimiter
     if len(texts) != len(trained.texts):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What the labels of a data set that is not a GLUE task are: names of classes, or scores."""
+"""Decides whether the labels of a data set outside GLUE are names of classes or scores."""
 
 import math
 from typing import Any, Optional

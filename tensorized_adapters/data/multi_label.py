@@ -23,7 +23,7 @@ def is_list_of_labels(feature: Any) -> bool:
 def separator_of(
     examples: Dataset, given: Optional[str], saved: Optional[dict[str, Any]], source: str
 ) -> Optional[str]:
-    """What separates the labels of a text; None if each text has one label.
+    """The separator of a text's labels; None if each text has one label.
 
     Args:
         examples: with a column ``label``, whose lists mean several labels a text.

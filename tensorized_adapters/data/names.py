@@ -34,7 +34,7 @@ def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
 
 
 def styled_number(value: Any) -> str:
-    """What keeps Python from reading a number, such as "a comma"; empty if the value is no such number."""
+    """The feature of a number that Python cannot read, such as "a comma"; empty for other values."""
     if not isinstance(value, str) or not _STYLED.fullmatch(value.strip()):
         return ""
     text = value.strip()

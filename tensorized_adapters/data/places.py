@@ -71,7 +71,7 @@ def builder_of(place: Place, split: Optional[str] = None) -> Iterator[DatasetBui
 
     logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a card without a header is no news
     with tempfile.TemporaryDirectory(prefix="tensorized_adapters_") as cache:
-        # The whole path, since some names ("csv", "text") are the library's own readers.
+        # The full path, since some names ("csv", "text") are the library's own readers.
         builder = load_dataset_builder(str(place.folder), place.config, cache_dir=cache)
         if split is not None:
             files = builder.config.data_files or {}
@@ -95,14 +95,14 @@ def read_split(place: Place, split: str) -> Dataset:
         empty = [path.name for path in map(Path, builder.config.data_files[split]) if _is_empty(path)]
         if empty:
             raise UsageError(f"{place}, {empty[0]} is empty")
-        said = (builder.info.splits or {}).get(split)
-        said = said and said.num_examples
+        in_card = (builder.info.splits or {}).get(split)
+        in_card = in_card and in_card.num_examples
         builder.download_and_prepare(verification_mode="no_checks")  # of all splits that the card counts
         rows = builder.info.splits[split].num_examples
         if not rows:
             raise UsageError(f"{place}, split {split} has no rows")
-        if said not in (None, rows):
-            raise UsageError(f"{place}, split {split} has {rows} rows, its README.md says {said}; mend either")
+        if in_card not in (None, rows):
+            raise UsageError(f"{place}, split {split} has {rows} rows, its README.md says {in_card}; mend either")
         return _validated(builder.as_dataset(split=split, in_memory=True))
 
 

@@ -93,7 +93,7 @@ def csv_rows(
     header: list[str] = []
     blank: list[int] = []
     skipped = cut = 0
-    for fields in _whole_rows(reader, source):
+    for fields in _parsed_rows(reader, source):
         if not header:
             header = [name.strip() for name in fields]
             twice = sorted({name for name in header if header.count(name) > 1})
@@ -138,7 +138,7 @@ def _delimiter_of(lines: Iterable[str], source: str) -> tuple[str, Iterable[str]
     return delimiter, itertools.chain(head, lines)
 
 
-def _whole_rows(reader: Any, source: str) -> Iterator[list[str]]:
+def _parsed_rows(reader: Any, source: str) -> Iterator[list[str]]:
     last = 0
     try:
         for fields in reader:

@@ -33,7 +33,7 @@ class Task:
 
     @property
     def problem_type(self) -> str:
-        """What the configuration of a model calls it, by which Transformers chooses the loss."""
+        """The ``problem_type`` of a model's configuration, by which Transformers chooses the loss."""
         if self.multi_label:
             return "multi_label_classification"
         return "regression" if self.labels is None else "single_label_classification"

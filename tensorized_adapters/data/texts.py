@@ -10,12 +10,12 @@ from typing import Any, Optional
 
 import numpy as np
 
-_EXACT = 2**53  # a decimal below this holds every whole number exactly
+_EXACT = 2**53  # a decimal below this holds every integer exactly
 
 
 def text_of(value: Any) -> str:
-    """The text that stands for a value: a string stays as it is, whole numbers lose their decimals, booleans become
-    ``true`` and ``false``, and a missing value becomes the empty text."""
+    """The text that stands for a value: a string stays as it is, a float such as 3.0 loses its decimals, booleans
+    become ``true`` and ``false``, and a missing value becomes the empty text."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -41,7 +41,7 @@ def texts_of(values: list, dtype: str) -> list[str]:
 
 
 def delimiter_for(texts: Sequence[str], given: Optional[str]) -> Optional[str]:
-    """What joins the columns ``texts``: what was ``given``, else a space for three or more; None for no joining."""
+    """The delimiter that joins the columns ``texts``: ``given``, else a space for three or more, else None."""
     if len(texts) == 1:
         return None
     return given if given is not None or len(texts) == 2 else " "

@@ -18,7 +18,7 @@ def check_new_folder(path: Path) -> None:
     try:
         if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
             raise UsageError(f"--output_dir {path} is there already; name another folder")
-        os.rmdir(_aside(path))
+        os.rmdir(_temporary_folder(path))
     except (OSError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
@@ -31,17 +31,17 @@ def check_new_folder(path: Path) -> None:
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a folder beside ``path`` to write to; it takes that name at the end, and is removed if writing fails."""
-    aside = _aside(path)
+    temporary = _temporary_folder(path)
     try:
-        yield aside
-        aside.chmod(0o777 & ~_umask())
-        os.replace(aside, path)
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        os.replace(temporary, path)
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _aside(path: Path) -> Path:
+def _temporary_folder(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:20]}."))
 

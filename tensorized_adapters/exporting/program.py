@@ -103,7 +103,7 @@ class _Logits(nn.Module):
 
 
 def _names_of(pipeline: TextClassificationPipeline) -> list[str]:
-    """What the model takes of a tokenizer's output, in the order of :class:`_Logits`."""
+    """The tokenizer's outputs that the model takes, in the order of :class:`_Logits`."""
     known = ("input_ids", "attention_mask", "token_type_ids")
     return [name for name in known if name in pipeline.tokenizer.model_input_names]
 

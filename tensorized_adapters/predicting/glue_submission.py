@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..data.tasks import TASKS
 from ..errors import UsageError, quoted
-from ..runtime.files import content_of, write_aside
+from ..runtime.files import content_of, write_atomically
 
 # The number of test examples of each file.
 SIZES = {
@@ -56,7 +56,7 @@ def write_submission(runs: Iterable[Path], output: Path) -> list[str]:
             archive.writestr(zipfile.ZipInfo(f"{name}.tsv"), content, zipfile.ZIP_DEFLATED)
             source = found.get(name) or f"no run has it; all its predictions are {_labels(name)[0]}"
             lines.append(f"{name}.tsv: {source}")
-    write_aside(output, buffer.getvalue())
+    write_atomically(output, buffer.getvalue())
     return lines
 
 
@@ -85,7 +85,7 @@ def _checked(path: Path, name: str) -> bytes:
     if len(values) != SIZES[name]:
         raise UsageError(
             f"{path} has {len(values):,} predictions, and GLUE's test set {SIZES[name]:,} examples; predict again, on "
-            "the whole test set and without --max_predict_samples"
+            "the complete test set and without --max_predict_samples"
         )
     if _TASKS[name].labels is None:
         odd = values[pd.to_numeric(values["prediction"], errors="coerce").isna()]

@@ -91,8 +91,8 @@ def open_output(path: Optional[Path], config: PretrainedConfig, separator: str =
         with open(os.dup(1), "wb", buffering=0) as file:
             yield Output(file, "standard output", False, config, separator)
         return
-    with rename_into_place(path.resolve()) as aside:  # a link stays one
-        with open(aside, "wb", buffering=0) as file:
+    with rename_into_place(path.resolve()) as temporary:  # a link stays one
+        with open(temporary, "wb", buffering=0) as file:
             yield Output(file, f"--output {path}", path.suffix.lower() != ".tsv", config, separator)
 
 

@@ -22,7 +22,7 @@ from ..data.multi_label import MULTI_LABEL, SEPARATOR, saved_separator
 from ..data.tasks import other_task
 from ..data.texts import joined, text_of
 from ..errors import UsageError
-from ..saving.hub import pinned
+from ..saving.hub import resolved_revision
 from ..saving.load import load_adapter
 from ..saving.manifest import read_adapter
 
@@ -56,7 +56,7 @@ def load_pipeline(
         UsageError: if the folder holds no adapter, if its base model is missing or another one, or if the length
             leaves no room for text.
     """
-    folder = pinned(folder, revision, token)
+    folder = resolved_revision(folder, revision, token)
     record, _ = read_adapter(folder)
     arguments = ModelArguments(
         model_name_or_path=model_name_or_path or record["base_model"]["name"],
@@ -153,7 +153,7 @@ def _check_words(tokenizer: PreTrainedTokenizerBase, arguments: ModelArguments) 
 
 @contextlib.contextmanager
 def _without_messages_of_transformers() -> Iterator[None]:
-    """Transformers would tell to train the head, which the adapter brings along."""
+    """Hide Transformers' advice to train the head, which comes with the adapter."""
     before, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

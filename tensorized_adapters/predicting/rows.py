@@ -70,8 +70,8 @@ def text_rows(
     return itertools.chain([first_row], rows)
 
 
-def text_columns(record: dict[str, Any], said: Optional[str], folder: str | Path) -> Columns:
-    """The columns that an adapter was trained on, or as many others that ``--text_columns`` has ``said``.
+def text_columns(record: dict[str, Any], named: Optional[str], folder: str | Path) -> Columns:
+    """The columns that an adapter was trained on, or as many others as ``--text_columns`` has ``named``.
 
     Args:
         record: the adapter's config record.
@@ -79,14 +79,14 @@ def text_columns(record: dict[str, Any], said: Optional[str], folder: str | Path
     Raises:
         UsageError: if neither names any, or the two differ in number.
     """
-    trained, texts = kept_columns(record), DataTrainingArguments(text_columns=said).texts
+    trained, texts = kept_columns(record), DataTrainingArguments(text_columns=named).texts
     if trained is None:
         if texts is None:
             raise UsageError(f"{folder} does not say which columns it was trained on; --text_columns names them")
         return Columns(texts, delimiter=delimiter_for(texts, None))
     if texts and len(trained.texts) != len(texts):
         raise UsageError(
-            f"--text_columns {said} contradicts {folder}, which was trained on {', '.join(trained.texts)}"
+            f"--text_columns {named} contradicts {folder}, which was trained on {', '.join(trained.texts)}"
         )
     return replace(trained, texts=texts or trained.texts)
 
@@ -119,7 +119,7 @@ def _lines(file: BinaryIO, source: str) -> Iterator[str]:
             )
         if "\0" in line:
             raise UsageError(f"{source}: line {number} holds a NUL character; save it as UTF-8 text, or remove it")
-        if not _is_whole(line):
+        if not _is_unicode(line):
             raise UsageError(f"{source}: line {number} is not UTF-8 text; save it as UTF-8")
         yield line
 
@@ -160,7 +160,7 @@ def _plain(lines: Iterable[str], columns: tuple[str, ...], delimiter: Optional[s
 def _chosen(
     rows: Iterable[tuple[int, dict[str, Any]]], columns: tuple[str, ...], delimiter: Optional[str], source: str
 ) -> Iterator[Texts]:
-    told = False
+    noted = False
     for number, row in rows:
         try:
             values = tuple(row[name] for name in columns)
@@ -171,9 +171,9 @@ def _chosen(
                 "others"
             ) from None
         if not all(isinstance(value, str) for value in values):
-            if not told and any(isinstance(value, (int, float)) for value in values):
+            if not noted and any(isinstance(value, (int, float)) for value in values):
                 print(f"note: {source}: line {number} holds a number, which is read as text", file=sys.stderr)
-                told = True
+                noted = True
             values = tuple(text_of(value) if isinstance(value, (int, float)) else value for value in values)
         yield _checked(values, columns, delimiter, number, source)
 
@@ -189,12 +189,12 @@ def _checked(
             raise UsageError(f"{source}: line {number} has an empty {quoted(name)}; write it or remove the line")
         if not isinstance(value, str):
             raise UsageError(f"{source}: line {number} has a list or an object as {quoted(name)}; write a text")
-        if not _is_whole(value):  # JSON can write one as an escape
+        if not _is_unicode(value):  # JSON can write one as an escape
             raise UsageError(f"{source}: line {number} has half a character in {quoted(name)}")
     return joined(values, delimiter)
 
 
-def _is_whole(text: str) -> bool:
+def _is_unicode(text: str) -> bool:
     """Whether it has no half of a surrogate pair; bytes that are no UTF-8 become such halves too."""
     if text.isascii():
         return True

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import UsageError
-from ..runtime.files import write_aside
+from ..runtime.files import write_atomically
 from .classes import class_scores, class_table, mistake_table
 from .figures import as_bytes, figures
 from .rendering import as_csv, latex, markdown, markdown_list, markdown_text, page
@@ -65,7 +65,7 @@ def _write(output_dir: Path, files: dict[str, bytes]) -> None:
     try:
         (output_dir / "figures").mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            write_aside(output_dir / name, content)
+            write_atomically(output_dir / name, content)
         if _CONTRIBUTION_FILE not in files:
             (output_dir / _CONTRIBUTION_FILE).unlink(missing_ok=True)
         for old in (output_dir / "figures").iterdir():

@@ -37,7 +37,7 @@ def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
 def train_metrics(trainer: Trainer, examples: Dataset, task: Task, limit: int) -> dict[str, float]:
     """The task's metrics on the training set in evaluation mode: their gap to ``eval_*`` measures regularization.
 
-    Of more than ``limit`` examples so many are drawn by the seed, and a line says so.
+    If there are more than ``limit`` examples, so many are drawn by the seed, and a line says so.
     """
     if len(examples) > limit:
         print(
@@ -64,7 +64,7 @@ def evaluate(
     of the classes.
 
     That is ``classes``, the scores of each class, and ``one_class``, the name of the class that all examples were
-    taken for, if it was one: such a score tells nothing of the model. A line says so, and which classes are the worst.
+    taken for, if it was one: such a score says nothing about the model. A line says so, and which classes are worst.
 
     Args:
         examples: in any order; their column ``row`` says where each stands in the file.

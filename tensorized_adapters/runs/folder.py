@@ -26,7 +26,7 @@ from ..training.checkpoints import (
     checkpoints_in,
     clear_checkpoint,
     clear_folder,
-    is_aside,
+    is_temporary,
     remove_remains,
 )
 from .read_record import read_record
@@ -78,7 +78,7 @@ def _entries(folder: Path) -> set[str]:
             return set()
         if not folder.is_dir():
             raise UsageError(f"--output_dir {folder} is a file; name a folder")
-        return {entry.name for entry in folder.iterdir() if not is_aside(entry, _FILES)}
+        return {entry.name for entry in folder.iterdir() if not is_temporary(entry, _FILES)}
     except OSError as error:
         raise UsageError(f"--output_dir {folder} cannot be read: {error.strerror}") from None
 
@@ -180,7 +180,7 @@ class RunFolder:
         remove_remains(self.path)
         for folder in (self.path, self.path / ADAPTER_FOLDER):
             for entry in list(folder.iterdir()) if folder.is_dir() else ():
-                if is_aside(entry, _FILES):
+                if is_temporary(entry, _FILES):
                     entry.unlink()
 
 

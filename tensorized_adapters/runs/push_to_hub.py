@@ -14,7 +14,7 @@ from ..training.checkpoints import ADAPTER_FOLDER
 
 
 def notes_for_card(arguments: Arguments, data: Data) -> dict[str, Any]:
-    """What the adapter's folder keeps about its training: the task, the data's columns, the seed, the tokenizer."""
+    """The notes about the training in the adapter's folder: the task, the data's columns, the seed, the tokenizer."""
     name = arguments.data.task_name or arguments.data.dataset_name or arguments.data.train_file or "files"
     notes = {"task": name, **data.notes, "seed": arguments.training.seed}
     notes |= {"max_seq_length": arguments.data.max_seq_length}

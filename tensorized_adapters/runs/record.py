@@ -21,7 +21,7 @@ from ..data.metric_names import lower_is_better
 from ..data.metrics import predictions_of, probabilities_of
 from ..data.multi_label import joined_names
 from ..data.tasks import Task
-from ..runtime.files import tsv_of, write_aside
+from ..runtime.files import tsv_of, write_atomically
 from ..saving import ADAPTER_FILES
 from ..training.trainer import AdapterTrainer
 
@@ -95,7 +95,7 @@ def size_of_adapter(folder: Path) -> int:
 
 def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
     """GLUE's submission format: ``index<TAB>prediction`` in file order, label names where GLUE wants them."""
-    write_aside(
+    write_atomically(
         path, tsv_of([("index", "prediction"), *enumerate(_names(predictions, task, task.writes_label_names))])
     )
 
@@ -116,7 +116,7 @@ def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, tas
         header += ["label_name", "predicted_name", "probability"]
         columns += [_names(values, task, True) for values in (references, predictions)]
         columns.append([f"{value:.6g}" for value in probabilities_of(logits).max(axis=1)])
-    write_aside(path, tsv_of([header, *((i, *row) for i, row in enumerate(zip(*columns)))]))
+    write_atomically(path, tsv_of([header, *((i, *row) for i, row in enumerate(zip(*columns)))]))
 
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:

@@ -8,7 +8,7 @@ from ..arguments.flags import Arguments
 from ..errors import UsageError
 from ..saving.load import check_adapter_fits
 from ..saving.manifest import read_adapter
-from ..training.checkpoints import ADAPTER_FOLDER, arguments_of, flaw_of_checkpoint, newest_whole_checkpoint
+from ..training.checkpoints import ADAPTER_FOLDER, arguments_of, flaw_of_checkpoint, newest_complete_checkpoint
 from ..training.trainer import AdapterTrainer
 from .folder import Start
 from .same_run import contradictions, differences
@@ -59,7 +59,7 @@ def _newest(arguments: Arguments, resolved: dict[str, Any]) -> Optional[Path]:
         any_will_do = arguments.training.resume_from_checkpoint is not None
         return any_will_do or not differences(trained_under, resolved)
 
-    checkpoint, notes = newest_whole_checkpoint(Path(arguments.training.output_dir), suits)
+    checkpoint, notes = newest_complete_checkpoint(Path(arguments.training.output_dir), suits)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"going on from {checkpoint}" if checkpoint else "no complete checkpoint yet: starting from zero")

@@ -11,7 +11,7 @@ from typing import NoReturn, Optional
 
 from ..errors import RunFailed, Terminated, UsageError, one_line
 from .distributed import end_process_group, is_reported_by_main_process, rank
-from .files import write_aside
+from .files import write_atomically
 from .signals import begin, ignore_signals, raise_on_signals, signals_ignored
 
 TRACEBACK_FILE = "traceback.txt"
@@ -66,7 +66,7 @@ def unexpected(error: BaseException, folder: Optional[Path] = None) -> str:
             path = Path(tempfile.mkdtemp(prefix="tensorized_adapters_")) / TRACEBACK_FILE
         else:
             path = folder / TRACEBACK_FILE
-        write_aside(path, content)
+        write_atomically(path, content)
         kept = f"the traceback is in {path}"
     except OSError as full:
         kept = f"the traceback could not be kept: {full.strerror}"

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Optional
 from ..errors import UsageError, quoted
 
 
-def write_aside(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` to a temporary file beside ``path`` and rename it, so that a kill leaves the old file or the
     new one."""
     with _temporary_file(path) as temporary:
@@ -86,7 +86,7 @@ def remove_empty(folders: list[Path]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_aside(path, (json.dumps(value, indent=2, default=str) + "\n").encode())
+    write_atomically(path, (json.dumps(value, indent=2, default=str) + "\n").encode())
 
 
 def tsv_of(rows: Iterable[Iterable[Any]]) -> bytes:

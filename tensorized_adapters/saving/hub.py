@@ -1,7 +1,8 @@
 """Adapters on the Hugging Face hub: "owner/name" or "owner/name@revision" works wherever a folder can be named.
 
-A name without a commit is resolved once, where it enters the program (:func:`pinned`), and a line says which commit it
-is. From then on the adapter is "owner/name@COMMIT", which is read from Hugging Face's cache without a request.
+A name without a commit is resolved once, where it enters the program (:func:`resolved_revision`), and a line says
+which commit it is. From then on the adapter is "owner/name@COMMIT", which is read from Hugging Face's cache without a
+request.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ _NAME = re.compile(r"(?P<repository>[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*)(@(?
 _SIGN_IN = "sign in with `hf auth login` or set HF_TOKEN"
 
 
-def pinned(adapter: str | Path, revision: Optional[str] = None, token: Optional[str] = None) -> str | Path:
+def resolved_revision(adapter: str | Path, revision: Optional[str] = None, token: Optional[str] = None) -> str | Path:
     """Download an adapter of the hub and return "owner/name@COMMIT"; a local folder is returned as it is.
 
     Args:
@@ -51,10 +52,14 @@ def pinned(adapter: str | Path, revision: Optional[str] = None, token: Optional[
 
 
 def local_folder(adapter: str | Path) -> Path:
-    """The local folder with the files of a folder or a hub repository; raises UsageError as :func:`pinned`."""
+    """The local folder with the files of a folder or a hub repository.
+
+    Raises:
+        UsageError: as :func:`resolved_revision` does.
+    """
     if _of_hub(adapter) is None:
         return Path(adapter)
-    return _downloaded(*str(pinned(adapter)).split("@"))
+    return _downloaded(*str(resolved_revision(adapter)).split("@"))
 
 
 @contextlib.contextmanager

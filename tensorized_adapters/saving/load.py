@@ -21,7 +21,7 @@ from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.registry import method_of
 from .fingerprint import is_base, token_count
-from .hub import pinned
+from .hub import resolved_revision
 from .manifest import read_adapter
 from .pretrained import add_adapters
 
@@ -59,7 +59,7 @@ def load_adapter(
             ``new_head``), tensors that do not fit; the model's own adapters are merged or off; the name is taken; or
             the hub does not give the repository.
     """
-    folder = pinned(folder, revision, token)
+    folder = resolved_revision(folder, revision, token)
     if name is not None:
         load_named(model, name, lambda plain: load_adapter(plain, folder, new_head=new_head))
         return model

@@ -1,4 +1,4 @@
-"""Reading an adapter folder: its files, and the checksums that tell whether they are complete and unaltered.
+"""Reading an adapter folder: its files, and the checksums that show whether they are complete and unaltered.
 
 adapter_config.json         settings, labels, fingerprint of the frozen base model, checksums (written by save.py)
 adapter_model.safetensors   everything that was trained and nothing else, by the model's own parameter names

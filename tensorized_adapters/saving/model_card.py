@@ -1,4 +1,4 @@
-"""The README of an adapter folder. Its header tells the Hugging Face hub about task, base model and metrics."""
+"""The README of an adapter folder. Its header gives the Hugging Face hub task, base model and metrics."""
 
 import re
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 
 @dataclass
 class Training:
-    """What a card says about a run, beside its notes.
+    """Facts about a run for its card, beside the notes.
 
     Attributes:
         data: id of the data set, or the name of the file on which the metrics were measured.

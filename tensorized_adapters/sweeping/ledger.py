@@ -25,7 +25,7 @@ from .plan import Trial
 KIND = f"{PROGRAM} sweep"
 _FAILURE = {"reason": "", "last_lines": [], "failures": 0, "seconds": 0.0}
 _ENTRY = {"state", "method", "task", "seed", "words", "score", *_FAILURE}
-# What another machine wrote may show on this one only later, because NFS keeps what it knows of a folder.
+# NFS caches the listing of a folder, so files of another machine may appear here only after a while.
 _SECONDS_TO_SHOW = 90
 
 

@@ -42,7 +42,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 
 @dataclass
 class Job:
-    """What a task needs to know of its trial.
+    """The settings of a trial for its Ray task.
 
     Attributes:
         command: words for the interpreter.

@@ -316,7 +316,7 @@ class TR(FactorizedWeight, FactorizedTensor, name="tensorized_adapters_tr"):
         indices = indices if isinstance(indices, tuple) else (indices,)
         if len(indices) > self.order:
             raise IndexError(f"{len(indices)} indices for a tensor of order {self.order}")
-        cores, pending = [], None  # the product of the matrices that whole numbers pick, until a core takes it
+        cores, pending = [], None  # the product of the matrices that integers pick, until a core takes it
         for core, index in zip_longest(self.factors, indices, fillvalue=slice(None)):
             if index is Ellipsis:
                 raise ValueError(f"Ellipsis is not yet supported, yet got indices={indices} which contains one.")

@@ -34,10 +34,10 @@ PUBLISHED_BOUND = 0.1
 # zero, for behind the ReLU a zero weight never gets a gradient.
 ONE_MATRIX_GAIN = 1e-4
 # So many terms add up to no harm: those of tr-4. They are fewer where factors are fewer, of which each takes a larger
-# share of a step; a low-rank matrix, whose modes are whole, can follow any gradient and has none to spare.
+# share of a step; a low-rank matrix, whose modes are not split, can follow any gradient and has none to spare.
 COHERENT_TERMS = 64
 COHERENT_TERMS_OF_TWO_MODES = 16
-COHERENT_TERMS_OF_WHOLE_MODES = 1
+COHERENT_TERMS_OF_UNSPLIT_MODES = 1
 
 
 @torch.no_grad()
@@ -103,5 +103,5 @@ def excess(kind: type[FactorizedWeight], order: int, rank: int) -> float:
     """By how much more the terms of a tensor of so many modes add up than is good for it; at least 1."""
     harmless = COHERENT_TERMS_OF_TWO_MODES if order == 2 else COHERENT_TERMS
     if issubclass(kind, LowRankMatrix):
-        harmless = COHERENT_TERMS_OF_WHOLE_MODES
+        harmless = COHERENT_TERMS_OF_UNSPLIT_MODES
     return max(1.0, math.sqrt(kind.terms(order, rank) / harmless))

@@ -1,4 +1,4 @@
-"""Which ranks a format can use for the weights of an adapter."""
+"""The ranks that a format can use for the weights of an adapter."""
 
 from collections.abc import Sequence
 

@@ -48,7 +48,7 @@ class SiteWeight(nn.Module):
         return len(self.joint.parts()) - len(self.view.shape) + self.view.cut
 
     def matrices(self, parts: Optional[list[Tensor]] = None) -> tuple[Tensor, ...]:
-        """As :meth:`FactorizedWeight.matrices`."""
+        """The matrices whose product is the weight, like :meth:`FactorizedWeight.matrices`."""
         return self.joint.matrices(self.parts() if parts is None else parts)
 
     def matrix(self) -> Tensor:

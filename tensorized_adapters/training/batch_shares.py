@@ -1,4 +1,4 @@
-"""What of a step's examples is computed by this process.
+"""The share of a step's examples that this process computes.
 
 accelerate cuts the order of an epoch into batches and deals them out to the processes; where the last ones are not
 full, or not one for each, it fills them up with examples from the epoch's start. Those would count twice: they are cut
@@ -32,8 +32,8 @@ class Sharing:
     accumulated: int
 
     def of_step(self, step: int, rank: int) -> list[tuple[int, float]]:
-        """Of each batch of a step, counted from the start of training: how many examples of it are this process's own,
-        and by what the mean of their losses is multiplied, before the Trainer divides it by the number of batches and
+        """For each batch of a step, counted from the start of training: how many of its examples this process has,
+        and the factor of the mean of their losses, before the Trainer divides it by the number of batches and
         averages over the processes."""
         together = self.batch_size * self.processes
         batches = math.ceil(self.size / together)

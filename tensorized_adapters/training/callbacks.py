@@ -28,11 +28,11 @@ class SaveAfterEvaluation(TrainerCallback):
         self.waiting = False
 
 
-class WholeCheckpoints(TrainerCallback):
-    """Seals each checkpoint, and only then removes old ones: at every moment one whole checkpoint exists.
+class CompleteCheckpoints(TrainerCallback):
+    """Seals each checkpoint, and only then removes old ones: at every moment one complete checkpoint exists.
 
     Args:
-        limit: how many are kept; None keeps all. The Trainer's own rotation removes whole folders, foreign files too.
+        limit: how many are kept; None keeps all. The Trainer's own rotation would remove foreign files too.
     """
 
     def __init__(self, limit: Optional[int]):
@@ -41,7 +41,7 @@ class WholeCheckpoints(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         """Have a resumed run's best checkpoint in this run's folder: copied there if training goes on from that of
-        another, which may be gone when this one is interrupted or ends."""
+        another, which may have been removed when this one is interrupted or ends."""
         if state.best_global_step and args.load_best_model_at_end:
             best = best_checkpoint(self.resumed_from, state)
             here = checkpoint_at(Path(args.output_dir), state.best_global_step)

@@ -1,4 +1,4 @@
-"""What a resumed run reads from its checkpoint before it trains: the Trainer's state, losses, the best checkpoint.
+"""Checks of a checkpoint before a resumed run trains: the Trainer's state, losses, the best checkpoint.
 
 The manifest reveals damage (checkpoints.flaw_of_checkpoint), so the contents are not checked again here. A state that
 somebody changed and sealed again is refused where it is loaded. Nothing in it is unpickled, since the Trainer reads it
@@ -40,7 +40,7 @@ def best_checkpoint(checkpoint: Path, state: TrainerState) -> Path:
     best = checkpoint_at(checkpoint.parent, state.best_global_step)
     if flaw := flaw_of_checkpoint(best):
         raise UsageError(
-            f"the best checkpoint so far, {best}, is not whole ({flaw}); leave --load_best_model_at_end out, or start "
-            "the run anew"
+            f"the best checkpoint so far, {best}, is not complete ({flaw}); leave --load_best_model_at_end out, or "
+            "start the run anew"
         )
     return best

@@ -71,7 +71,8 @@ def begin_checkpoint(path: Path) -> None:
 def seal_checkpoint(path: Path) -> None:
     """Write the manifest, the sha256 of each file, last of all: it makes the checkpoint complete."""
     (path / MANIFEST_FILE).unlink(missing_ok=True)
-    files = sorted(p for p in path.rglob("*") if p.is_file() and not is_aside(p, _OURS) and p.name != INCOMPLETE_FILE)
+    found = (p for p in path.rglob("*") if p.is_file() and p.name != INCOMPLETE_FILE)
+    files = sorted(p for p in found if not is_temporary(p, _OURS))
     for file in files:
         with open(file, "rb") as opened:
             os.fsync(opened.fileno())
@@ -109,7 +110,9 @@ def arguments_of(path: Path) -> dict[str, Any]:
     return read_json(path / ARGUMENTS_FILE)
 
 
-def newest_whole_checkpoint(folder: Path, suits: Callable[[dict[str, Any]], bool]) -> tuple[Optional[Path], list[str]]:
+def newest_complete_checkpoint(
+    folder: Path, suits: Callable[[dict[str, Any]], bool]
+) -> tuple[Optional[Path], list[str]]:
     """The newest complete checkpoint whose arguments ``suits`` accepts, or None, and a line for each that is skipped.
 
     Raises:
@@ -122,7 +125,7 @@ def newest_whole_checkpoint(folder: Path, suits: Callable[[dict[str, Any]], bool
         flaw = flaw_of_checkpoint(path)
         if flaw is None and suits(arguments_of(path)):
             return path, notes
-        reason = f"is not whole ({flaw})" if flaw else "was trained under other arguments"
+        reason = f"is not complete ({flaw})" if flaw else "was trained under other arguments"
         notes.append(f"{path} {reason} and is skipped")
     return None, notes
 
@@ -198,13 +201,13 @@ def clear_folder(folder: Path, ours: set[str]) -> None:
     if not folder.is_dir() or folder.is_symlink():
         return
     for file in list(folder.iterdir()):
-        if file.is_file() and (file.name in ours or is_aside(file, ours)):
+        if file.is_file() and (file.name in ours or is_temporary(file, ours)):
             file.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
 
 
-def is_aside(path: Path, ours: set[str]) -> bool:
-    """Whether this is a temporary file of ours (files.write_aside), left by a killed process."""
+def is_temporary(path: Path, ours: set[str]) -> bool:
+    """Whether this is a temporary file of ours (files.write_atomically), left by a killed process."""
     match = _TEMPORARY.fullmatch(path.name)
     return bool(match) and match[1] in ours and path.is_file() and not path.is_symlink()

@@ -25,7 +25,7 @@ def loss_of_best_constant(
 ) -> float:
     """The least mean loss of a prediction that is the same for every example.
 
-    Of classes that is the cross-entropy of the label frequencies, of scores the squared error of their mean,
+    For classes that is the cross-entropy of the label frequencies, for scores the squared error of their mean,
     and for several labels a text the mean binary cross-entropy of each label's frequency.
 
     Args:
@@ -53,7 +53,7 @@ class CollapseGuard(TrainerCallback):
     It has if in the last tenth of the steps the mean loss is no better than a constant prediction's and the gradient
     has all but vanished. A training that has not begun to learn keeps its gradient. Looked at are fixed steps, from a
     third of the training on, so that a resumed run finds the same one. Only numbers are used that were read anyway;
-    without gradient norms (``--fp16``, checkpoints of earlier versions) nothing is said.
+    without gradient norms (``--fp16``, checkpoints of earlier versions) it is silent.
 
     Args:
         losses: added to the Trainer before this one.

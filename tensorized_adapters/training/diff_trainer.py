@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..adaptation.parameters import adaptation_of, groups_at
 from ..config import AdapterConfig
 from ..methods.sparse_difference import SparseDifference
-from ..runtime.files import write_aside
+from ..runtime.files import write_atomically
 from .checkpoints import SEARCH_STATE_FILE
 from .trainer import AdapterTrainer
 
@@ -54,12 +54,12 @@ class DiffPruningTrainer(AdapterTrainer):
         return output
 
     def _wrap_model(self, *args, **kwargs):
-        """Of a parameter of which nothing was kept there is no gradient to wait for."""
+        """DistributedDataParallel must not wait for the gradient of a parameter without kept entries."""
         self.accelerator.ddp_handler.find_unused_parameters = not self.difference.searching
         return super()._wrap_model(*args, **kwargs)
 
     def _search_steps(self) -> int:
-        """Of at least two steps each phase has one at least."""
+        """The steps of the search. If the run has two steps or more, each phase has at least one."""
         steps = round(self.state.max_steps * (1 - self.settings.diff_final_fraction))
         return max(1, min(steps, self.state.max_steps - 1))
 
@@ -75,8 +75,8 @@ class DiffPruningTrainer(AdapterTrainer):
         else:  # a schedule by plateaus, or a search at rate zero
             difference["lr"] = rate
         for group, new in zip(optimizer.param_groups, groups_at(self.model, self.rates, self.args.weight_decay)):
-            for gone in set(group["params"]) - set(new["params"]):
-                optimizer.state.pop(gone, None)
+            for removed in set(group["params"]) - set(new["params"]):
+                optimizer.state.pop(removed, None)
             group["params"] = new["params"]
         compiled = is_compiled_module(self.model_wrapped)
         before = self.model_wrapped._orig_mod if compiled else self.model_wrapped
@@ -94,7 +94,7 @@ class DiffPruningTrainer(AdapterTrainer):
         super()._save(output_dir, state_dict)
         if self.difference.searching and self.args.should_save:
             state = {name: p.detach().cpu().contiguous() for name, p in self.difference.search_state().items()}
-            write_aside(Path(output_dir) / SEARCH_STATE_FILE, safetensors.torch.save(state))
+            write_atomically(Path(output_dir) / SEARCH_STATE_FILE, safetensors.torch.save(state))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

@@ -1,4 +1,4 @@
-"""Cheaper dropout on CPU, for the whole model: a property of a run, the same under every method.
+"""Cheaper dropout on CPU, for all of the model. It belongs to the run and is the same under every method.
 
 On CPU, torch draws one double for each element, on one core on anything but Intel's processors: 5 to 6 ns an element,
 in BERT-base 5 % of a training step. Sixteen random bits decide just as well.

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from ..adaptation.parameters import backbone_parameters, trained_parameters
 from ..backbone.parts import architecture_of, base_prefix, layer_names, layer_of
 from ..errors import RunFailed, UsageError
-from ..runtime.files import rename_into_place, sha256_of, write_aside
+from ..runtime.files import rename_into_place, sha256_of, write_atomically
 from ..saving.fingerprint import base_fingerprint
 
 PREFIX_KEY = "prefix_hidden_states"  # of a batch: (examples, tokens, hidden)
@@ -53,7 +53,7 @@ def lowest_trained_layer(model: PreTrainedModel) -> int:
 class FrozenPrefix:
     """Computes the hidden states that enter a model's lowest trained layer, and lets them replace the layers below.
 
-    A batch that holds PREFIX_KEY skips those layers; any other batch runs through the whole model.
+    A batch that holds PREFIX_KEY skips those layers; any other batch runs through all layers.
 
     Args:
         model: an adapted model.
@@ -99,12 +99,12 @@ class FrozenPrefix:
             if needed > free:
                 raise RunFailed(f"--prefix_cache_dir {self.folder} needs {needed:,} bytes, and {free:,} are free")
             print(f"computing layers 0-{self.lowest - 1} once for {len(examples):,} examples: {path}")
-            with rename_into_place(path) as aside:
-                states = np.lib.format.open_memmap(aside, mode="w+", dtype=self.dtype, shape=shape)
+            with rename_into_place(path) as temporary:
+                states = np.lib.format.open_memmap(temporary, mode="w+", dtype=self.dtype, shape=shape)
                 self._fill(states, examples, collate, batch_size, ends - lengths, lengths)
                 states.flush()
-                digest = sha256_of(aside)
-            write_aside(_digest_file(path), digest.encode())
+                digest = sha256_of(temporary)
+            write_atomically(_digest_file(path), digest.encode())
         except OSError as error:
             raise RunFailed(f"--prefix_cache_dir {self.folder} cannot be written: {error.strerror}") from None
         return PrefixedExamples(examples, np.load(path, mmap_mode="r"), ends - lengths, lengths)

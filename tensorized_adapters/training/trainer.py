@@ -23,7 +23,7 @@ from ..runtime.files import read_json, write_json
 from ..saving.load import load_adapter
 from ..saving.save import save_adapter
 from .batch_shares import Sharing, cut, filled_up
-from .callbacks import SaveAfterEvaluation, WholeCheckpoints
+from .callbacks import CompleteCheckpoints, SaveAfterEvaluation
 from .checkpoint_checks import best_checkpoint, read_trainer_state
 from .checkpoints import (
     ADAPTER_FOLDER,
@@ -40,7 +40,7 @@ from .progress import LiveOutput, TrainingTime
 from .sampler import EpochSampler
 from .weighted_loss import WeightedLoss
 
-# What is done with the examples, by the prefix of its metrics' names.
+# The use of the examples, by the prefix of its metrics' names, for messages.
 _MEASURED = {"eval": "evaluation", "train": "evaluation on the training set", "predict": "prediction"}
 
 
@@ -83,11 +83,11 @@ class AdapterTrainer(Trainer):
         if self._guard:
             self.add_callback(self._guard)
         self.add_callback(SaveAfterEvaluation())
-        # What we do in the Trainer's stead. Its grouping by length shuffles evaluation too and does not resume to the
-        # same bits, its drop_last leaves out evaluated examples, and its rotation removes whole folders.
+        # We replace three parts of the Trainer: its grouping by length also shuffles evaluation and does not resume to
+        # the same bits, its drop_last leaves out evaluated examples, and its rotation removes foreign files.
         self._sampling, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
         self._drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
-        self._checkpoints = WholeCheckpoints(self.args.save_total_limit)
+        self._checkpoints = CompleteCheckpoints(self.args.save_total_limit)
         self.add_callback(self._checkpoints)
         self.args.save_total_limit = None
         self._metrics_of, self.compute_metrics = self.compute_metrics, self._metrics_of_numbers
@@ -100,7 +100,8 @@ class AdapterTrainer(Trainer):
         return with_ready_mask(self.model, super()._prepare_inputs(inputs))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """As the Trainer's, which counts the parameters anew in each step, as long as some launches take."""
+        """The Trainer's estimate. The Trainer counts the parameters anew in each step, which takes as long as some
+        launches; here they are counted once."""
         return 6 * inputs[self.model.main_input_name].numel() * self._size
 
     @property
@@ -220,7 +221,7 @@ class AdapterTrainer(Trainer):
             logs["train_runtime"] = round(self.time.before + logs["train_runtime"], 4)
         super().log(logs, *args, **kwargs)
 
-    # What is measured has to be a number: a score that is counted from NaN looks like any other
+    # Outputs and metrics must be finite: a score that is counted from NaN looks like any other
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """The Trainer's, for evaluation and prediction.
@@ -306,7 +307,7 @@ class AdapterTrainer(Trainer):
 def _arguments(given: TrainingArguments) -> TrainingArguments:
     """A copy with what is done otherwise here."""
     args = copy.copy(given)
-    args.push_to_hub = False  # the Trainer would upload the whole folder of the run
+    args.push_to_hub = False  # the Trainer would upload all of the run's folder
     args.logging_nan_inf_filter = False  # would hide what the losses report
     args.save_on_each_node = False  # the first process writes, for all machines
     if args.ddp_find_unused_parameters is None:

@@ -21,7 +21,7 @@ from run_glue_tensorized import main
     [
         ({"adapter_projection_type": None}, "no method chosen: give --adapter_projection_type"),
         ({"adapter_projection_type": "svd"}, "adapter_projection_type"),
-        ({"tensorized_layer_rank": 0}, "--tensorized_layer_rank must be a whole number of at least 1"),
+        ({"tensorized_layer_rank": 0}, "--tensorized_layer_rank must be an integer of at least 1"),
         ({"tensorized_layer_rank": -2}, "--tensorized_layer_rank must be"),
         ({"tensorized_layer_rank": "two"}, "tensorized_layer_rank"),
         ({"adapter_projection_type": "tucker", "tensorized_layer_rank": 64}, "the largest is 4"),

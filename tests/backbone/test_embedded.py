@@ -61,7 +61,7 @@ def test_missing_or_damaged_packages_leave_nothing_in_the_cache(pieces, tmp_path
         with pytest.raises(UsageError, match="not the upstream ones"):
             embedded_model("mpnet-base")
     pieces[4].write_bytes(b"")
-    with pytest.raises(UsageError, match="do not hold a whole zip"):
+    with pytest.raises(UsageError, match="do not hold a complete zip"):
         embedded_model("mpnet-base")
     pieces[2].unlink()
     with pytest.raises(UsageError, match="part-003 installed: bash scripts/setup.sh base-model"):

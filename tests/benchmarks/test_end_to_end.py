@@ -28,7 +28,7 @@ def test_the_flags_of_every_variant_are_accepted(tmp_path, base):
         ("--model nowhere", "--model nowhere is not a model folder"),
         ("--model {model} --variants cp-5", "--variants: 'cp-5' is none of"),
         ("--model {model} --tasks mrpc", "has no mrpc/train-*.parquet"),
-        ("--model {model} --rounds 0", "must be a whole number of at least 1"),
+        ("--model {model} --rounds 0", "must be an integer of at least 1"),
     ],
 )
 def test_bad_input_is_one_line(words, message, tmp_path, base, capsys):

@@ -1,4 +1,4 @@
-"""A trained dense adapter as a tensorized one: decompositions, the verb, and the script with what follows from it."""
+"""A trained dense adapter as a tensorized one: decompositions, compress_adapter, and the script with its report."""
 
 import json
 

@@ -20,7 +20,7 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, count, names_of, whole
+from tensorized_adapters.cli.parser import ScriptParser, check_output, count, count_from_zero, names_of
 from tensorized_adapters.errors import one_line
 from tensorized_adapters.runtime.exits import run_program
 
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     total = sum(number for _, number in KINDS.values())
     parser.add_argument("--trials", type=count, help=f"about how many, spread over the kinds (default: {total})")
     parser.add_argument("--only", type=names_of(KINDS), metavar="KIND,...", help=f"of {', '.join(KINDS)}")
-    parser.add_argument("--seed", type=whole, default=0, help="of the random moments (default: 0)")
+    parser.add_argument("--seed", type=count_from_zero, default=0, help="of the random moments (default: 0)")
     parser.add_argument("--at_a_time", type=count, default=2, help="trials at a time (default: 2)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="every trial and its processes as JSON")
     return parser

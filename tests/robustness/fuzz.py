@@ -18,7 +18,7 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from tensorized_adapters.cli.parser import ScriptParser, count, names_of, whole
+from tensorized_adapters.cli.parser import ScriptParser, count, count_from_zero, names_of
 from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.runtime.exits import run_program
 
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="a new folder where what the failing cases need stays"
     )
-    parser.add_argument("--seed", type=whole, default=0, help="of what is drawn (default: 0)")
+    parser.add_argument("--seed", type=count_from_zero, default=0, help="of what is drawn (default: 0)")
     return parser
 
 

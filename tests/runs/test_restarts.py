@@ -102,7 +102,7 @@ def test_a_checkpoint_that_is_not_whole_is_never_resumed_from(flags, tmp_path, c
     capsys.readouterr()
     assert main(argv(flags)) == 0
     captured = capsys.readouterr()
-    assert "checkpoint-12 is not whole" in captured.err
+    assert "checkpoint-12 is not complete" in captured.err
     assert "going on from" in captured.out and "checkpoint-6" in captured.out
     assert all(torch.equal(reference[name], value) for name, value in tensors_of(out).items())
 
@@ -180,7 +180,7 @@ def test_the_best_model_of_a_run_that_goes_on_in_a_new_folder(flags, tmp_path, c
         if best == 3:  # which is not beside its copy
             words = argv(flags, resume_from_checkpoint=checkpoint, output_dir=tmp_path / "none")
             error = refused(capsys, words, tmp_path / "none")
-            assert "checkpoint-3, is not whole" in error and "leave --load_best_model_at_end out" in error
+            assert "checkpoint-3, is not complete" in error and "leave --load_best_model_at_end out" in error
     assert bests == {3, 6}
 
 

@@ -88,7 +88,7 @@ def test_flags_of_other_methods_are_refused(flags, capsys, method):
     "changes, message",
     [
         ({"method": "compacter", "phm_dim": 3}, "--phm_dim 3 does not divide hidden size 32"),
-        ({"method": "compacter", "phm_dim": 0}, "--phm_dim must be a whole number of at least 1"),
+        ({"method": "compacter", "phm_dim": 0}, "--phm_dim must be an integer of at least 1"),
         ({"method": "lora", "lora_r": 0}, "--lora_r must be"),
         ({"method": "lora", "lora_dropout": 1.0}, "--lora_dropout must be a number at least 0 and below 1"),
         ({"method": "lora", "lora_targets": "quarry"}, "--lora_targets quarry: no linear layer"),

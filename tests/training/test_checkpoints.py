@@ -17,7 +17,7 @@ from tensorized_adapters.training.checkpoints import (
     begin_checkpoint,
     clear_checkpoint,
     flaw_of_checkpoint,
-    newest_whole_checkpoint,
+    newest_complete_checkpoint,
     remove_remains,
 )
 
@@ -134,7 +134,7 @@ def test_skipping_removes_nothing(out):
     before = sorted(out.rglob("*"))
     with open(out / "checkpoint-12" / "optimizer.pt", "r+b") as file:
         file.truncate(100)
-    found, notes = newest_whole_checkpoint(out, lambda _: True)
+    found, notes = newest_complete_checkpoint(out, lambda _: True)
     assert found == out / "checkpoint-6" and "optimizer.pt was altered" in notes[0]
     assert sorted(out.rglob("*")) == before
 

@@ -44,11 +44,9 @@ class TensorizedAdapterConfig(_Settings):
     """
 
     modules_to_save: Optional[list[str]] = field(
-        default=None, metadata={"help": "Modules that are trained and saved whole, beside LayerNorms and head."}
+        default=None, metadata={"help": "Modules that are trained and saved completely, beside LayerNorms and head."}
     )
-    target_modules: Optional[str] = field(
-        default=None, metadata={"help": "The sites, told by the model: not to give."}
-    )
+    target_modules: Optional[str] = field(default=None, metadata={"help": "Leave it out: the model has the sites."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,7 +64,7 @@ class TensorizedAdapterConfig(_Settings):
         return AdapterConfig(method="tensorized", **{name: getattr(self, name) for name in _OWNED})
 
     def to_dict(self) -> dict[str, Any]:
-        """What is written to ``adapter_config.json``: without the sites, which the model tells again."""
+        """The contents of ``adapter_config.json``, without the sites, which follow from the model."""
         values = super().to_dict()
         del values["target_modules"]
         return values

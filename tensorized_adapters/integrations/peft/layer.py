@@ -114,7 +114,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
             self._weight_before = None
 
     def __getattr__(self, name: str) -> Any:
-        """What the model around asks of the wrapped module."""
+        """Forward attributes that this layer lacks to the wrapped module, as the model may read them."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -124,7 +124,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
 
 
 class _Inputs(threading.local):
-    """What each thread's forward passes have kept for parallel adapters, by their layer's id."""
+    """The inputs that each thread's forward passes keep for parallel adapters, by the layer's id."""
 
     def __init__(self):
         self.of: dict[int, Tensor] = {}

@@ -139,11 +139,11 @@ def unreadable_input(trial: Trial) -> None:
     victim = victims[int(trial.fraction * len(victims))]
     trial.verdict.what = f"{victim.name} replaced by a folder between start and resume"
     trial.run(words, -signal.SIGKILL, prepare=injections.killed_after_seals(trial.out, 3))
-    aside = victim.rename(victim.with_name("kept.aside"))
+    kept = victim.rename(victim.with_name("kept.aside"))
     victim.mkdir()
     trial.run(words, 2)
     victim.rmdir()
-    aside.rename(victim)
+    kept.rename(victim)
     trial.run_equal(words)
 
 
