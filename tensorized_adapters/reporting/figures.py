@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from ..data.metric_names import lower_is_better
 from .classes import class_scores, confusion_matrix
 from .curves import by_start, by_step, starts_of
 from .results import Results
@@ -77,7 +78,8 @@ def _scores_by_parameters(cells: pd.DataFrame, labels: dict[str, str]) -> Figure
         is_head, spread = of_task["family"] == "head", of_task["last_std"].fillna(0)
         ends = pd.concat([of_task["last_mean"] - spread, of_task["last_mean"] + spread])
         without_head(axes, ends[~pd.concat([is_head, is_head])], of_task.loc[is_head, "last_mean"])
-        front = pareto(list(zip(of_task["trained"], of_task["last_mean"])))
+        sign = -1 if lower_is_better(of_task["metric"].iloc[0]) else 1
+        front = [(x, sign * y) for x, y in pareto(list(zip(of_task["trained"], sign * of_task["last_mean"])))]
         front.append((axes.get_xlim()[1], front[-1][1]))
         axes.step(
             *zip(*front), where="post", color=EDGE, linestyle="--", linewidth=1.2, zorder=1, label="Pareto front"

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ..config import METHODS, PROJECTION_TYPES
+from ..data.metric_names import lower_is_better
 from ..errors import UsageError, one_line, quoted
 from ..runs.folder import RECORD_FILE
 from ..runs.read_record import printable_copy, read_record
@@ -174,7 +175,7 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
         "metric": metric,
         "seed": record["seed"],
         "last": scores.iloc[-1] if ends_with_best else number(metrics, key),
-        "best": scores.max(),
+        "best": scores.min() if lower_is_better(metric) else scores.max(),
         "gap": number(metrics, f"train_{metric}") - number(metrics, key),
         "share": number(record.get("contribution") or {}, "share"),
         "one_class": bool(record.get("one_class")),

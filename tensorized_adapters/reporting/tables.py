@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 import pandas as pd
 
+from ..data.metric_names import lower_is_better
 from .published import PUBLISHED, PUBLISHED_MODEL, PUBLISHED_SCORES
 from .results import Results
 
@@ -50,6 +51,9 @@ def score_table(results: Results, which: str, published: bool) -> Table:
         "Mean ± sample standard deviation over seeds (their number in brackets where it is above one), on the "
         "development set; the highest mean of a column is marked, unless all are equal."
     )
+    lower = {heading(task, metric): lower_is_better(metric) for task, metric in results.metrics.items()}
+    if any(lower.values()):
+        caption += " Of an error the lowest mean is marked."
     for column, (mark, meaning) in _FOOTNOTES.items() if which == "last" else ():
         marked = results.cells[results.cells[column]]
         for cell in marked.itertuples():
@@ -66,7 +70,7 @@ def score_table(results: Results, which: str, published: bool) -> Table:
         for task in [task for task in results.metrics if task in PUBLISHED_SCORES]:
             figures = names.map(PUBLISHED_SCORES[task])
             scores[f"{task} as published"] = figures.map(decimals)
-    best = means.apply(highest).reset_index(drop=True)
+    best = means.apply(lambda of_task: highest(-of_task if lower[of_task.name] else of_task)).reset_index(drop=True)
     return Table(f"Scores, {which} epoch", caption, scores.reset_index(names="method"), best)
 
 

@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..data.metric_names import lower_is_better
 from ..errors import one_line
 from ..runtime.console import console
 from .ledger import Ledger, score_text
@@ -88,12 +89,18 @@ class Progress:
         return Group(running, best) if best.row_count else Group(running)
 
     def _best(self) -> dict[str, dict[str, Any]]:
-        """The entry with the highest score of each task, the first of equals."""
+        """The entry with the best score of each task, the first of equals."""
         best: dict[str, dict[str, Any]] = {}
         scored = [self.ledger.entries[name] for name in self.ledger.trials if self.ledger.entries[name]["score"]]
-        for entry in sorted(scored, key=lambda entry: -max(entry["score"].values())):
+        for entry in sorted(scored, key=_rank):
             best.setdefault(entry["task"], entry)
         return best
+
+
+def _rank(entry: dict[str, Any]) -> float:
+    """The score of an entry, or its negative, such that the better of two is the lower."""
+    [(metric, score)] = entry["score"].items()
+    return score if lower_is_better(metric) else -score
 
 
 def trials_table(ledger: Ledger, title: str) -> Table:

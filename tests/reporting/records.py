@@ -4,7 +4,7 @@ import csv
 import json
 
 
-def put(folder, real, score, seed=1, task="mrpc", method=None, trained=None, **arguments):
+def put(folder, real, score, seed=1, task="mrpc", method=None, trained=None, metric=None, **arguments):
     """A record like the real one but for these; rank and format in ``arguments`` name the method."""
     record = json.loads(json.dumps(real))
     record.pop("one_class", None)  # of the real one's own predictions, which are not these scores
@@ -15,7 +15,7 @@ def put(folder, real, score, seed=1, task="mrpc", method=None, trained=None, **a
     record["arguments"] |= data | {"task_name": task} | arguments
     kind, rank = record["arguments"]["adapter_projection_type"], record["arguments"]["tensorized_layer_rank"]
     record |= {"task": task, "method": method or f"{kind}-{rank}"}
-    record["primary_metric"] = {"mrpc": "f1", "rte": "accuracy"}[task]
+    record["primary_metric"] = metric or {"mrpc": "f1", "rte": "accuracy"}[task]
     key = f"eval_{record['primary_metric']}"
     record["metrics"][key] = score
     record["history"] = [{"epoch": 1.0, "step": 6, key: score + 0.02}, {"epoch": 2.0, "step": 12, key: score}]

@@ -14,7 +14,10 @@ from tensorized_adapters.cli import report
 from tensorized_adapters.reporting.figures import figures, pareto
 from tensorized_adapters.reporting.results import read_results
 from tensorized_adapters.reporting.style import LOOKS, lines_of
+from tensorized_adapters.reporting.tables import score_table
 from tensorized_adapters.runtime import exits
+
+ERROR = "mean_absolute_error"
 
 
 @pytest.mark.parametrize(
@@ -231,6 +234,19 @@ def test_names_cannot_break_the_page(results, real, tmp_path, undrawn):
     put(results / "evil", real, 0.5, model_name_or_path="<script>alert(1)</script>")
     report.main([str(results), "--output_dir", str(tmp_path / "out")])
     assert "<script>alert" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_of_an_error_the_lowest_is_the_best(real, tmp_path):
+    for rank, error in ((2, 0.4), (4, 0.3)):
+        put(tmp_path / f"cp{rank}", real, error, 1, trained=450 * rank, metric=ERROR, tensorized_layer_rank=rank)
+    results = read_results([tmp_path])
+    assert results.runs.set_index("method")["best"].to_dict() == {"cp-2": 0.4, "cp-4": 0.3}  # each at its last epoch
+    table = score_table(results, "last", False)
+    marked = [row[0][1] for row in table.rows() if row[1][2]]
+    assert marked == ["cp-4"] and "Of an error the lowest mean is marked" in table.caption
+    [drawn] = [figure for stem, _, figure in figures(results) if stem == "score_by_parameters"]
+    [front] = [line for line in drawn.axes[0].lines if line.get_label() == "Pareto front"]
+    assert list(zip(*front.get_data()))[:2] == [(900, 0.4), (1800, 0.3)]
 
 
 def test_the_pareto_front_against_brute_force():

@@ -153,6 +153,16 @@ def test_why_a_trial_failed_is_kept_and_it_gets_another_chance(job, tmp_path):
     assert second.entries[trial.name]["failures"] == 3
 
 
+@pytest.mark.parametrize(("metric", "first"), [("f1", 1), ("mean_absolute_error", 0)])
+def test_the_best_so_far_is_the_lowest_error_or_the_highest_score(job, tmp_path, metric, first):
+    planned = trials("--projection_types cp --ranks 2,3", job)
+    ledger = Ledger(tmp_path, planned)
+    for trial, score in zip(planned, (0.25, 0.75)):
+        ledger.entries[trial.name] |= {"state": "finished", "score": {metric: score}}
+    [best] = Progress(ledger, 1)._best().values()
+    assert best is ledger.entries[planned[first].name]
+
+
 def test_a_record_that_another_machine_wrote_is_waited_for(job, tmp_path, monkeypatch):
     [trial] = trials("--projection_types cp --ranks 2", job)
     ledger, naps = Ledger(tmp_path, [trial]), []
