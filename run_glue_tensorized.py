@@ -97,7 +97,6 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.saving.load import load_adapter
     from tensorized_adapters.saving.pretrained import add_adapters
     from tensorized_adapters.saving.save import save_adapter, write_card
-    from tensorized_adapters.training.callbacks import AfterFirstStep
     from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
     from tensorized_adapters.training.collapse import loss_of_best_constant
     from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
@@ -224,7 +223,6 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     # Training. What is measured afterwards are the weights that are saved
     if training_args.do_train:
         run.doing = "training"
-        trainer.add_callback(AfterFirstStep(run.note_memory))
         # The record of a killed start has no seconds; its checkpoint has those of its training
         run.seconds_before = max(run.seconds_before, trainer.time.before)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -19,7 +19,7 @@ from tensorized_adapters.runs.same_run import effective_arguments
 from tensorized_adapters.runtime.exits import run_program
 from tensorized_adapters.runtime.files import write_atomically
 
-_LEFT_OUT = ("peak_memory_bytes", "gpu_free", "files", "path")
+_LEFT_OUT = ("peak_memory_bytes", "files", "path")
 
 
 def main(argv: list[str]) -> int:

@@ -100,15 +100,6 @@ class Run:
         self.began = time.time()
         console().print(parameter_table(known["parameters"], known["learning_rates"], known["method"]))
 
-    def note_memory(self) -> None:
-        """Record how much memory training takes, if that is more than is recorded: a sweep plans by it."""
-        peak, known = peak_memory(), self.record.get("peak_memory_bytes", {})
-        if self._folder and any(taken > 1.02 * known.get(name, 0) for name, taken in peak.items()):
-            self.record["peak_memory_bytes"] = peak
-            if torch.cuda.is_initialized():
-                self.record["gpu_free"] = torch.cuda.mem_get_info()[0]
-            self._folder.write_record(self.record)
-
     def finish(self) -> None:
         """Write ``record["metrics"]`` as the results, and the record."""
         if not self._folder:

@@ -1,7 +1,6 @@
 """When the Trainer saves, and what becomes of what it saved."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
@@ -57,23 +56,6 @@ class CompleteCheckpoints(TrainerCallback):
             _rewrite_rng_state(path)
         seal_checkpoint(checkpoint)
         rotate_checkpoints(Path(args.output_dir), self.limit, state.best_model_checkpoint)
-
-
-class AfterFirstStep(TrainerCallback):
-    """Calls ``then`` after the first step of this start, and with each log after it."""
-
-    def __init__(self, then: Callable[[], None]):
-        self.then = then
-        self._began = False
-
-    def on_step_end(self, args, state, control, **kwargs) -> None:
-        if not self._began:
-            self._began = True
-            self.then()
-
-    def on_log(self, args, state, control, **kwargs) -> None:
-        if self._began:
-            self.then()
 
 
 def _rewrite_rng_state(path: Path) -> None:
