@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..config_checks import require_choice
 from ..errors import UsageError, quoted
 from ..runtime.sockets import check_sockets_of_workers
 
@@ -142,17 +143,12 @@ def _check_choices(given: dict[str, Any]) -> None:
     for name, choices in CHOICES.items():
         values = given.get(name, [])
         for value in values if isinstance(values, list) else [values]:
-            _require_choice(name, value, choices)
+            require_choice(name, value, choices)
     if "torch_compile_backend" in given:
         from accelerate.utils import DynamoBackend  # it imports slowly
 
         backends = tuple(backend.value.lower() for backend in DynamoBackend if backend.value != "NO")
-        _require_choice("torch_compile_backend", given["torch_compile_backend"].lower(), backends)
-
-
-def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"--{name} must be one of {', '.join(choices)}, got {quoted(value)}")
+        require_choice("torch_compile_backend", given["torch_compile_backend"].lower(), backends)
 
 
 def _check_json(name: str, value: Any) -> None:
