@@ -22,6 +22,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 from rich.table import Table
+from timing import quartiles
 
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count, names_of
 from tensorized_adapters.data.tasks import TASKS
@@ -122,7 +123,7 @@ def _table(task: str, rows: dict[str, dict[str, Any]]) -> Table:
     reference = statistics.median(rows[REFERENCE]["wall"]) if REFERENCE in rows else None
     for name, row in rows.items():
         wall, processor = statistics.median(row["wall"]), statistics.median(row["processor"])
-        low, _, high = statistics.quantiles(row["wall"], n=4) if len(row["wall"]) > 1 else (wall,) * 3
+        low, high = quartiles(row["wall"])
         factor = f"{reference / wall:.2f}" if reference else ""
         table.add_row(name, f"{wall:.1f}", f"{low:.1f}-{high:.1f}", f"{processor:.1f}", factor)
     return table

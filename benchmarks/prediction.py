@@ -9,6 +9,7 @@ score to the adapter's, and the correlations on STS-B's development set. A JSON 
 """
 
 import argparse
+import copy
 import os
 import platform
 import statistics
@@ -25,7 +26,10 @@ import numpy as np
 import pandas
 import torch
 from rich.table import Table
-from transformers import AutoModelForSequenceClassification, TextClassificationPipeline
+from timing import quartiles
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, TextClassificationPipeline
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tensorized_adapters import load_pipeline
 from tensorized_adapters.cli import export
@@ -34,7 +38,7 @@ from tensorized_adapters.data.metrics import GlueMetric
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.exporting.program import ONNX_FILE, check_onnx
-from tensorized_adapters.predicting.batches import WINDOW, predicted
+from tensorized_adapters.predicting.batches import predicted
 from tensorized_adapters.runtime.console import console
 from tensorized_adapters.runtime.exits import run_program
 from tensorized_adapters.runtime.files import write_json
@@ -80,8 +84,10 @@ def _ways(
     plain = AutoModelForSequenceClassification.from_pretrained(pipeline.model.config._name_or_path, num_labels=1)
     transformers_own = TextClassificationPipeline(model=plain.eval(), tokenizer=pipeline.tokenizer, truncation=True)
 
-    def with_adapter(rows: Rows) -> np.ndarray:
-        return np.concatenate(list(predicted(pipeline, rows, BATCH_SIZE)))[:, 0]
+    def in_our_batches(model: Any) -> Callable[[Rows], np.ndarray]:
+        own = copy.copy(pipeline)
+        own.model = model
+        return lambda rows: np.concatenate(list(predicted(own, rows, BATCH_SIZE)))[:, 0]
 
     def with_pipeline(batch_size: int) -> Callable[[Rows], np.ndarray]:
         def scores(rows: Rows) -> np.ndarray:
@@ -92,35 +98,29 @@ def _ways(
         return scores
 
     ways = {
-        "adapter": with_adapter,
+        "adapter": in_our_batches(pipeline.model),
         "pipeline": with_pipeline(1),
         "pipeline, batches of 64": with_pipeline(BATCH_SIZE),
     }
-    return ways | {name: _with_onnx(pipeline, path, threads) for name, path in files.items()}
+    models = {name: _OnnxModel(path, pipeline.model.config, threads) for name, path in files.items()}
+    return ways | {name: in_our_batches(model) for name, model in models.items()}
 
 
-def _with_onnx(pipeline: TextClassificationPipeline, path: Path, threads: int) -> Callable[[Rows], np.ndarray]:
-    import onnxruntime
+class _OnnxModel:
+    """An ONNX session where a pipeline has its model, so that it is run in the same batches as ours."""
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    def __init__(self, path: Path, config: PretrainedConfig, threads: int):
+        import onnxruntime
 
-    def scores(rows: Rows) -> np.ndarray:
-        found = []
-        for start in range(0, len(rows), WINDOW * BATCH_SIZE):
-            window = rows[start : start + WINDOW * BATCH_SIZE]
-            encoded = pipeline.tokenizer(*map(list, zip(*window)), truncation=True)
-            order = np.argsort([-len(ids) for ids in encoded["input_ids"]], kind="stable")
-            outputs = []
-            for places in np.split(order, range(BATCH_SIZE, len(order), BATCH_SIZE)):
-                batch = {name: [values[place] for place in places] for name, values in encoded.items()}
-                batch = pipeline.tokenizer.pad(batch, return_tensors="np")
-                outputs.append(session.run(["logits"], {name: values for name, values in batch.items()})[0])
-            found.append(np.concatenate(outputs)[np.argsort(order)])
-        return np.concatenate(found)[:, 0]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.config = copy.copy(config)
+        self.config._attn_implementation = "eager"  # the graph takes the tokenizer's own mask
 
-    return scores
+    def __call__(self, **batch: Tensor) -> SequenceClassifierOutput:
+        inputs = {name: values.numpy() for name, values in batch.items()}
+        return SequenceClassifierOutput(logits=torch.from_numpy(self._session.run(["logits"], inputs)[0]))
 
 
 def _speeds(arguments: argparse.Namespace, ways: dict[str, Callable[[Rows], np.ndarray]]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _speed_table(speeds: dict[str, list[float]]) -> Table:
     reference = statistics.median(speeds["pipeline"])
     for name, values in speeds.items():
         middle = statistics.median(values)
-        low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else (middle,) * 3
+        low, high = quartiles(values)
         table.add_row(name, f"{middle:.1f}", f"{low:.1f}-{high:.1f}", f"{middle / reference:.2f}")
     return table
 

@@ -65,7 +65,7 @@ def time_steps(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: 
             seconds = statistics.median(times[name][kind])
             rows[name][kind] = {"seconds": seconds, "tokens_per_second": examples * tokens / seconds}
             rows[name][kind]["ratio"] = statistics.median(ratios[name][kind] or [1.0])
-            rows[name][kind]["quartiles"] = _quartiles(ratios[name][kind] or [1.0])
+            rows[name][kind]["quartiles"] = quartiles(ratios[name][kind] or [1.0])
     del benches, backbone, bench
     gc.collect()
     if arguments.device == "cuda":
@@ -76,7 +76,8 @@ def time_steps(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: 
     return rows
 
 
-def _quartiles(values: list[float]) -> tuple[float, float]:
+def quartiles(values: list[float]) -> tuple[float, float]:
+    """The lower and the upper quartile; of a single value, that value twice."""
     low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
     return low, high
 
