@@ -1,7 +1,7 @@
 """The errors that end a run, each shown to the user as a message of one line."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _LONGEST_LINE = 1000
 _LONGEST_VALUE = 80
@@ -35,6 +35,14 @@ class RaisesUsageErrors:
 
         string = r"""(['"])(?:\\.|(?!\1).)*\1"""  # as Python writes one
         raise UsageError(re.sub(string, lambda found: _shortened(found[0]), message, flags=re.DOTALL))
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A question for the nearest of the known words; ``otherwise`` if none is near."""
+    import difflib  # not above: a script's first import is of this module
+
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def quoted(value: object, limit: int = _LONGEST_VALUE) -> str:

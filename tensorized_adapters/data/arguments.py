@@ -1,12 +1,11 @@
 """The flags that choose the data and how it is tokenised."""
 
 import csv
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from ..errors import UsageError, quoted
+from ..errors import UsageError, did_you_mean, quoted
 from .tasks import TASKS
 
 FILE_FLAGS = ("train_file", "validation_file", "test_file")
@@ -156,9 +155,8 @@ class DataTrainingArguments:
         if self.task_name is not None:
             self.task_name = self.task_name.lower()
             if self.task_name not in TASKS:
-                near = difflib.get_close_matches(self.task_name, TASKS, 1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise UsageError(f"--task_name {self.task_name!r} is unknown; the tasks are {', '.join(TASKS)}{hint}")
+                known = "; ".join(filter(None, [", ".join(TASKS), did_you_mean(self.task_name, TASKS)]))
+                raise UsageError(f"--task_name {self.task_name!r} is unknown; the tasks are {known}")
         self._check_flags_of_other_data()
         self._check_columns()
         self._check_splits()

@@ -1,4 +1,4 @@
-"""How well each class is recognised: precision, recall and F1 of each, what is taken for what, the worst mistakes."""
+"""Precision, recall and F1 of each class, the confusion matrix, and the most confident mistakes."""
 
 from typing import Any, Optional
 

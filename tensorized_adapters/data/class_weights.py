@@ -1,4 +1,4 @@
-"""How much an example of each class weighs in the loss, by ``--class_weights``, and a word about rare classes."""
+"""Computes the weight of each class in the loss from ``--class_weights``, and reports rare classes."""
 
 import csv
 import math
@@ -16,7 +16,7 @@ _RARE = 0.1  # of the largest class
 
 
 def check_class_weights(text: str) -> None:
-    """Refuse what is no setting of ``--class_weights``, whatever the classes are; raises UsageError."""
+    """Refuse a value of ``--class_weights`` that cannot be read, before the classes are known; raises UsageError."""
     if text not in _BY_FREQUENCY:
         _named(text)
 

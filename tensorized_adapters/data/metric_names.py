@@ -1,10 +1,9 @@
 """The names of the metrics: which there are, how other libraries spell them, and which suit classes or scores."""
 
-import difflib
 from dataclasses import replace
 from typing import Optional
 
-from ..errors import UsageError, quoted
+from ..errors import UsageError, did_you_mean, quoted
 from .tasks import Task
 
 # The metrics of classes that are computed from the classes' probabilities, and all metrics of classes.
@@ -52,8 +51,8 @@ def metric_names(text: str) -> tuple[str, ...]:
     for word in text.split(","):
         name = canonical(word)
         if name is None:
-            near = difflib.get_close_matches(word.strip().lower(), (*OF_CLASSES, *OF_SCORES, *_SPELLINGS), 1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(OF_CLASSES + OF_SCORES)}"
+            known = OF_CLASSES + OF_SCORES
+            hint = did_you_mean(word.strip().lower(), (*known, *_SPELLINGS), f"known: {', '.join(known)}")
             raise UsageError(f"--metric_name {quoted(word.strip())} is unknown here; {hint}")
         if name in names:
             raise UsageError(f"--metric_name lists {name} twice; leave one of them out")

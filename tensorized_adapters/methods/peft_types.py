@@ -1,6 +1,5 @@
 """--method peft: any method of the peft library that classifies sequences, by PEFT's type and PEFT's own settings."""
 
-import difflib
 import json
 import re
 import warnings
@@ -16,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ..backbone.parts import base_prefix, linear_names
 from ..config import AdapterConfig
-from ..errors import UsageError, need, quoted
+from ..errors import UsageError, did_you_mean, need, quoted
 from .peft import ADAPTER, PREFIX, ThroughPeft
 
 _TOKENS = "it puts trained vectors before the text, which PEFT does in a forward pass of its own"
@@ -117,15 +116,15 @@ class Peft(ThroughPeft):
                 after = {n: p.detach().clone() for n, p in module.get_base_layer().named_parameters()}
                 module.unmerge()
             except Exception as error:  # of several types, by the tuner
-                after, told = {}, f"PEFT does not merge it: {quoted(str(error), 200)}"
+                after, reason = {}, f"PEFT does not merge it: {quoted(str(error), 200)}"
             else:
-                told = "it changes more than weights of linear layers"
+                reason = "it changes more than weights of linear layers"
             for n, parameter in layer.named_parameters():
                 parameter.copy_(before[n])
             module.merged_adapters.clear()
             only_weight = after and all(n == "weight" or torch.equal(after[n], before[n]) for n in before)
             if not only_weight or not isinstance(layer, (nn.Linear, Conv1D)):
-                raise UsageError(f"{self.config.describe()} cannot be merged into {name}: {told}")
+                raise UsageError(f"{self.config.describe()} cannot be merged into {name}: {reason}")
             yield layer, after["weight"] - before["weight"]
 
     def _type(self) -> str:
@@ -134,8 +133,7 @@ class Peft(ThroughPeft):
 
         known = [kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING]
         if self.kind not in known:
-            near = difflib.get_close_matches(self.kind, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(known))}"
+            hint = did_you_mean(self.kind, known, f"it has {', '.join(sorted(known))}")
             raise UsageError(f"--peft_type {quoted(self.kind)}: PEFT has no such method; {hint}")
         if self.kind in REFUSED:
             raise UsageError(f"--peft_type {self.kind} cannot be used: {REFUSED[self.kind]}; choose another")
@@ -152,8 +150,7 @@ class Peft(ThroughPeft):
             if key in _SET_HERE:
                 raise UsageError(f"--peft_config: {key} is set by the program; leave it out")
             if key not in known:
-                near = difflib.get_close_matches(key, known - set(_SET_HERE), 1)
-                hint = f"did you mean {near[0]}?" if near else "see PEFT's documentation"
+                hint = did_you_mean(key, known - set(_SET_HERE), "see PEFT's documentation")
                 raise UsageError(f"--peft_config: --peft_type {self.kind} has no setting {quoted(key)}; {hint}")
             if key == "bias" and value != "none":
                 raise UsageError("--peft_config: bias trains the backbone's own biases; --method bitfit does that")

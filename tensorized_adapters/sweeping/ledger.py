@@ -7,7 +7,6 @@ hold: why a start failed before it had a record, and the trials of earlier grids
 import contextlib
 import fcntl
 import json
-import math
 import os
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ from typing import Any, Optional
 from .. import PROGRAM
 from ..errors import RunFailed, UsageError, one_line
 from ..runs.folder import RECORD_FILE, inspect_folder
-from ..runtime.files import open_regular, remove_empty, write_json
+from ..runtime.files import is_number, open_regular, remove_empty, write_json
 from . import LEDGER_FILE, LOGS, REPORT, TRIALS
 from .plan import Trial
 
@@ -165,7 +164,7 @@ class Ledger:
             return {"state": "failed", "reason": str(start.record.get("reason", "")), "seconds": seconds}
         metric = start.record["primary_metric"]
         value = start.record["metrics"].get(f"eval_{metric}")
-        score = {metric: value} if isinstance(value, (int, float)) and math.isfinite(value) else None
+        score = {metric: value} if is_number(value) else None
         return {"state": "finished", "score": score, "seconds": seconds}
 
 

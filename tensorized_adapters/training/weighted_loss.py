@@ -1,4 +1,4 @@
-"""Cross-entropy in which an example weighs as much as its class says."""
+"""Cross-entropy with a weight for each class."""
 
 from collections.abc import Mapping, Sequence
 
@@ -27,8 +27,8 @@ class WeightedLoss:
         return cross_entropy(logits.float(), labels, weight=self._weights, label_smoothing=self._smoothing)
 
     def shares(self, batches: Sequence[Mapping[str, Tensor]], counts: Sequence[int]) -> list[Tensor]:
-        """By what the loss of each of this process's batches of a step is multiplied, before the Trainer divides it by
-        the number of batches and averages over the processes. The host reads no number, so it does not wait for a GPU.
+        """The factors for the losses of this process's batches of a step. The Trainer divides the products by the
+        number of batches, and averages over the processes. The host reads no number, so it does not wait for a GPU.
 
         Args:
             counts: how many examples of each batch are this process's own; a batch without any has one of another.
