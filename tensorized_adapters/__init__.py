@@ -28,6 +28,8 @@ _HOME = {
     "optimizer_groups": "adaptation.parameters",
     "save_adapter": "saving.save",
     "load_adapter": "saving.load",
+    "save_adapters": "saving.all_named",
+    "load_adapters": "saving.all_named",
     "push_adapter": "saving.push",
     "set_adapter": "adaptation.named",
     "active_adapter": "adaptation.named",

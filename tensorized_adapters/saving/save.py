@@ -1,5 +1,6 @@
 """Saving what was trained of a model as an adapter folder (manifest.py describes its files)."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -18,7 +19,7 @@ from . import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .fingerprint import base_identity, token_count
 from .manifest import FORMAT_VERSION, config_checksum
 from .model_card import Training, model_card
-from .write import check_free_for_adapter, replace_card, write_adapter
+from .write import check_free_for_adapter, replace_card, write_adapters
 
 # peft and Transformers look for a method of this name, and name it when they fail.
 POINTER = "not of peft: load it with tensorized_adapters.load_adapter(model, folder)"
@@ -46,9 +47,15 @@ def save_adapter(
         OSError: if the disk is full or fails.
     """
     model, folder = unwrapped(model), Path(folder)
-    if name is not None:
-        with adapter_set(model, name):
-            return save_adapter(model, folder, notes)
+    with contextlib.nullcontext() if name is None else adapter_set(model, name):
+        write_adapters({folder: adapter_files(model, folder, notes)})
+
+
+def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str, Any]] = None) -> dict[str, bytes]:
+    """The contents of the files of the active adapter, by their names in ``folder``, which is checked but not written.
+
+    Raises UsageError and RunFailed as :func:`save_adapter`.
+    """
     adaptation = adaptation_of(model)
     if adaptation.merged is not None:
         raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before saving them")
@@ -70,7 +77,7 @@ def save_adapter(
     if peft_config is not None:
         files |= {BESIDE_PEFT_FILE: content}
         content = json.dumps(peft_config, indent=1, sort_keys=True).encode()
-    write_adapter(folder, files | {CONFIG_FILE: content})
+    return files | {CONFIG_FILE: content}
 
 
 def _record_of(

@@ -37,27 +37,29 @@ def check_free_for_adapter(folder: Path) -> None:
                 raise UsageError(f"{folder / name} is not of an adapter of this program; name another folder")
 
 
-def write_adapter(folder: Path, files: dict[str, bytes]) -> None:
-    """Write all files under temporary names, and then rename each, in the order given.
+def write_adapters(folders: dict[Path, dict[str, bytes]]) -> None:
+    """Write all files of all folders under temporary names, and then rename each, in the order given.
 
     Raises:
-        UsageError: if the folder cannot be made or written.
+        UsageError: if a folder cannot be made or written.
         OSError: if the disk is full or fails.
     """
-    with _refusing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    with _refusing(Path(os.path.commonpath(folders))):
         with contextlib.ExitStack() as renames:  # they happen in reverse, and none does if something is raised
-            for name, content in reversed(files.items()):
-                with open(renames.enter_context(rename_into_place(folder / name)), "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-        if BESIDE_PEFT_FILE not in files:
-            (folder / BESIDE_PEFT_FILE).unlink(missing_ok=True)
+            for folder, files in reversed(folders.items()):
+                folder.mkdir(parents=True, exist_ok=True)
+                for name, content in reversed(files.items()):
+                    with open(renames.enter_context(rename_into_place(folder / name)), "wb") as file:
+                        file.write(content)
+                        file.flush()
+                        os.fsync(file.fileno())
+        for folder, files in folders.items():
+            if CONFIG_FILE in files and BESIDE_PEFT_FILE not in files:
+                (folder / BESIDE_PEFT_FILE).unlink(missing_ok=True)
 
 
 def replace_card(folder: Path, content: bytes) -> None:
-    """Replace the card of a saved adapter; raises as :func:`write_adapter`."""
+    """Replace the card of a saved adapter; raises as :func:`write_adapters`."""
     with _refusing(folder), rename_into_place(folder / CARD_FILE) as temporary:
         temporary.write_bytes(content)
 

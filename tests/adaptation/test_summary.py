@@ -1,4 +1,4 @@
-"""adapter_summary: a line for each adapter, and the model as it was."""
+"""adapter_summary has a row for each adapter and leaves the model as it was; new adapters get names."""
 
 import pytest
 import torch
@@ -18,23 +18,25 @@ from tensorized_adapters import (
 )
 
 
-def test_a_line_for_each_adapter(tmp_path):
+def test_a_row_for_each_adapter(tmp_path):
     model, counts = tiny_model(), {}
     with pytest.raises(UsageError, match="not adapted"):
         adapter_summary(model)
-    for name in ("tensorized", "lora"):
+    for name in ("tensorized", "lora", "bitfit"):
         one = add_adapters(tiny_model(), CONFIGS[name])
-        counts[name] = f"{count_trained(one)['trained']:,}"
+        counts[name] = count_trained(one)
         save_adapter(one, tmp_path / name)
         load_adapter(model, tmp_path / name, name=name)
-    assert adapter_summary(one).splitlines()[1].split()[:3] == ["-", "lora-2", counts["lora"]]
-    before = logits(model)
-    header, *lines = (line.split() for line in adapter_summary(model).splitlines())
-    assert header == ["name", "method", "parameters", "percent", "active"]
-    assert [(*line[:3], line[-1]) for line in lines] == [
-        ("tensorized", "tt-2", counts["tensorized"], "no"),
-        ("lora", "lora-2", counts["lora"], "yes"),
-    ]
+    assert adapter_summary(one).loc[0, ["name", "active"]].tolist() == ["-", True]
+    set_adapter(model, "lora")
+    before, table = logits(model), adapter_summary(model)
+    assert table["name"].tolist() == ["tensorized", "lora", "bitfit"]
+    assert table["method"].tolist() == ["tt-2", "lora-2", "bitfit"]
+    assert table["decomposition"].fillna("").tolist() == ["tt", "", ""]
+    assert table["rank"].fillna(0).tolist() == [2, 2, 0]
+    assert table["parameters"].tolist() == [counts[name]["trained"] for name in table["name"]]
+    assert table["percent"].tolist() == [100 * c["trained"] / c["model"] for c in counts.values()]
+    assert table["active"].tolist() == [False, True, False]
     assert active_adapter(model) == "lora" and torch.equal(logits(model), before)
 
 

@@ -1,0 +1,117 @@
+"""Saving and loading all named adapters of a model at once: a folder with one adapter folder for each name, and
+``adapters.json``, which holds the names in their order and which of them is active."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from ..adaptation.named import active_adapter, adapter_names, adapter_set, delete_adapter, set_adapter
+from ..adaptation.parameters import unwrapped
+from ..errors import UsageError, quoted
+from ..runtime.files import read_json
+from . import CONFIG_FILE
+from .load import load_adapter
+from .save import adapter_files
+from .write import write_adapters
+
+INDEX_FILE = "adapters.json"
+
+
+def save_adapters(model: PreTrainedModel, folder: str | Path) -> None:
+    """Write every named adapter of ``model`` into ``folder/NAME``, as ``save_adapter`` does.
+
+    All files are written under temporary names before the first is renamed. If writing fails, the adapters that were
+    there before stay complete.
+
+    Args:
+        model: a model with named adapters, as ``add_adapters(..., name=)`` and ``load_adapter(..., name=)`` make it.
+        folder: made if missing. Adapters of the same names in it are replaced.
+
+    Raises:
+        UsageError: if the model has no named adapters, a name cannot be a folder's name, the folder holds adapters of
+            other names, or ``save_adapter`` would refuse one of the adapters. Nothing is written then.
+        RunFailed, OSError: as ``save_adapter``.
+    """
+    model, folder = unwrapped(model), Path(folder)
+    names = adapter_names(model)
+    if not names:
+        raise UsageError("the model has no adapters with names; save_adapter(model, folder) saves the one without")
+    for name in names:
+        if not _is_folder_name(name):
+            raise UsageError(
+                f"the adapter {quoted(name)} cannot give a folder its name; save it alone with "
+                f"save_adapter(model, folder, name={quoted(name)})"
+            )
+    if others := _adapters_in(folder) - set(names):
+        raise UsageError(f"{folder} holds adapters of other names, {quoted(sorted(others))}; name another folder")
+    folders = {}
+    for name in names:
+        with adapter_set(model, name):
+            folders[folder / name] = adapter_files(model, folder / name)
+    index = {"adapters": names, "active": active_adapter(model)}
+    write_adapters(folders | {folder: {INDEX_FILE: json.dumps(index, indent=1).encode()}})
+
+
+def load_adapters(model: PreTrainedModel, folder: str | Path) -> list[str]:
+    """Load every adapter that :func:`save_adapters` wrote, under its name, beside those that the model has.
+
+    Args:
+        model: the base model, plain or with named adapters.
+        folder: what :func:`save_adapters` wrote.
+
+    Returns:
+        The names. The adapter that was active when they were saved is active again; if none was, the model computes
+        as the plain backbone.
+
+    Raises:
+        UsageError: if the folder is not complete, or ``load_adapter`` refuses one of them, for example since its name
+            is taken. The model is as before then.
+    """
+    folder, before, loaded = Path(folder), active_adapter(model), []
+    index = _read_index(folder / INDEX_FILE)
+    try:
+        for name in index["adapters"]:
+            load_adapter(model, folder / name, name=name)
+            loaded.append(name)
+        set_adapter(model, index["active"])
+    except BaseException:
+        for name in loaded:
+            delete_adapter(model, name)
+        if loaded:
+            set_adapter(model, before)
+        raise
+    return loaded
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    try:
+        index = read_json(path)
+    except UsageError as error:
+        raise UsageError(f"{error}; save_adapters(model, folder) writes it, load_adapter loads a single one") from None
+    names, active = index.get("adapters"), index.get("active")
+    if not isinstance(names, list) or not names or not all(map(_is_folder_name, names)):
+        raise UsageError(f"{path} does not list the names of adapters; it may be damaged")
+    if len(set(names)) < len(names) or not (active is None or active in names):
+        raise UsageError(f"{path} names an adapter twice, or an active one that it does not list; it may be damaged")
+    return index
+
+
+def _is_folder_name(name: Any) -> bool:
+    """Whether a folder can have this name, which then is one level deep and not hidden."""
+    if not isinstance(name, str) or not name or name.startswith(".") or name == INDEX_FILE:
+        return False
+    try:
+        return len(os.fsencode(name)) <= 255 and not any(c in "/\\" or not c.isprintable() for c in name)
+    except UnicodeEncodeError:
+        return False
+
+
+def _adapters_in(folder: Path) -> set[str]:
+    """The names of the folders in ``folder`` that hold an adapter."""
+    try:
+        return {path.name for path in folder.iterdir() if (path / CONFIG_FILE).exists()}
+    except (OSError, ValueError):  # it is not there, or no folder; write_adapters gives the reason
+        return set()
