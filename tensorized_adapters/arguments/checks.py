@@ -38,6 +38,10 @@ _REFUSED: tuple[tuple[Callable[[Arguments], Any], str], ...] = (
         "--model_name_or_path is missing: a model folder or hub id, for example bert-base-cased",
     ),
     (
+        lambda a: a.model.attn_implementation == "flash_attention_2" and not (a.training.bf16 or a.training.fp16),
+        "--attn_implementation flash_attention_2 computes in half precision alone: give --bf16 or --fp16 too",
+    ),
+    (
         lambda a: not (a.training.do_train or a.training.do_eval or a.training.do_predict),
         "nothing to do: give --do_train, --do_eval or --do_predict",
     ),

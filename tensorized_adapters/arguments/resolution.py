@@ -6,6 +6,7 @@ from dataclasses import replace
 from transformers import PretrainedConfig
 
 from ..backbone.arguments import ModelArguments
+from ..backbone.attention import use_attention
 from ..backbone.parts import skeleton
 from ..methods.tensorized import rank_within
 from ..runtime.processor import computes_bfloat16
@@ -20,11 +21,14 @@ def resolve(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments:
     """The arguments with the model's configuration, its default learning rates, and the rank of ``--target_params``.
 
     Raises:
-        UsageError: if the saved adapter is incomplete, no rank is small enough, or the model has no configuration.
+        UsageError: if the saved adapter is incomplete, no rank is small enough, the model has no configuration, or it
+            cannot compute attention as ``--attn_implementation`` says.
     """
     if arguments.saved:
         read_adapter(arguments.run.adapter_path)  # the weights too, before anything else takes its time
     model_config = model_config_of(arguments.model)
+    if arguments.model.attn_implementation:
+        use_attention(model_config, arguments.model.attn_implementation)
     rates = rates_for_model(arguments, model_config)
     training, adapter, notes = arguments.training, arguments.adapter, list(arguments.notes)
     training.learning_rate = rates.pop("learning_rate", training.learning_rate)

@@ -1,7 +1,7 @@
 """The flags that name the pre-trained model."""
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Literal, Optional
 
 
 @dataclass
@@ -22,6 +22,13 @@ class ModelArguments:
     trust_remote_code: bool = field(
         default=False,
         metadata={"help": "Run the model repository's own code. Unsupported architectures stay refused."},
+    )
+    attn_implementation: Optional[Literal["eager", "sdpa", "flash_attention_2"]] = field(
+        default=None,
+        metadata={
+            "help": "How attention is computed (default: sdpa where the architecture has it, else eager). "
+            "flash_attention_2 needs a GPU, the package flash-attn, and --bf16 or --fp16."
+        },
     )
     ignore_mismatched_sizes: bool = field(
         default=False, metadata={"help": "Draw a new head where the checkpoint's has another number of labels."}

@@ -89,6 +89,8 @@ def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
     plain.setdefault("do_regression", False)
     if not plain.get("shuffle_train_dataset"):
         plain.pop("shuffle_train_dataset", None)  # earlier records do not have it, and their runs took the first rows
+    if plain.get("attn_implementation") is None:
+        plain.pop("attn_implementation", None)  # earlier records do not have it, and their runs took the default
     if plain.get("processes") == 1:
         del plain["processes"]  # earlier records do not have it
     if plain.get("input_sha256"):

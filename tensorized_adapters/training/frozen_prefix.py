@@ -148,6 +148,7 @@ class FrozenPrefix:
         for name in ("_name_or_path", "id2label", "label2id", "problem_type", "transformers_version"):
             config.pop(name, None)
         digest = hashlib.sha256(base_fingerprint(self.model, above).encode())
+        config["attention"] = self.model.config._attn_implementation  # to_dict leaves it out
         digest.update(f"{sorted(config.items(), key=str)} {self.lowest} {self.autocast} {self.dtype}".encode())
         for column in _INPUTS:
             if column in examples.column_names:
