@@ -8,6 +8,7 @@ from typing import Optional
 import numpy as np
 import pandas as pd
 
+from ..data.metric_names import lower_is_better
 from .results import Results
 from .tables import Table, by_task, decimals, heading, highest
 
@@ -16,9 +17,14 @@ _MEASURES = [f"{of}_{what}_{when}" for of in ("train", "eval") for what in ("los
 
 
 def mean_table(results: Results) -> Optional[Table]:
-    """Mean over the tasks, for methods that have all of them, with its standard error over seeds within tasks."""
-    count = len(results.metrics)
-    complete = results.cells.groupby("method", sort=False).filter(lambda cells: len(cells) == count)
+    """Mean over the tasks, for methods that have all of them, with its standard error over seeds within tasks.
+
+    Tasks that are measured by an error are left out, since a mean of scores and errors has no meaning.
+    """
+    errors = [heading(task, metric) for task, metric in results.metrics.items() if lower_is_better(metric)]
+    count = len(results.metrics) - len(errors)
+    scored = results.cells[~results.cells["metric"].map(lower_is_better)]
+    complete = scored.groupby("method", sort=False).filter(lambda cells: len(cells) == count)
     if count < 2 or complete.empty:
         return None
     values, best = pd.DataFrame(index=complete["method"].unique()), {}
@@ -33,6 +39,8 @@ def mean_table(results: Results) -> Optional[Table]:
         "error, sqrt(sum of variance / seeds) / tasks, from two seeds a task on. A method is above another one "
         "by more than two standard errors where their difference exceeds 2 sqrt(error² + other error²)."
     )
+    if errors:
+        caption += f" Without the tasks that are measured by an error: {', '.join(errors)}."
     if left_out := [method for method in results.methods if method not in values.index]:
         caption += f" Left out, since they lack a task: {', '.join(left_out)}."
     cells = values.map(decimals).reset_index(names="method")

@@ -16,6 +16,7 @@ from tensorized_adapters.reporting.results import read_results
 from tensorized_adapters.reporting.summaries import gap_table, mean_table
 from tensorized_adapters.reporting.tables import score_table
 
+ERROR = "mean_absolute_error"
 PUBLISHED = {"adapter_init": "published", "learning_rate": 2e-4, "warmup_steps": 0, "head_start": "random"}
 
 
@@ -54,6 +55,29 @@ def test_the_mean_over_the_tasks_has_a_standard_error_over_seeds_within_tasks(re
 def test_one_task_has_no_mean_over_tasks(real, tmp_path):
     put(tmp_path / "a", real, 0.8)
     assert mean_table(read_results([tmp_path])) is None
+
+
+def test_errors_are_not_in_the_mean_over_the_tasks(results, real, tmp_path):
+    expected = markdown(mean_table(read_results([results])))
+    for method, error in (("cp", 0.3), ("tt", 0.4)):
+        put(results / f"{method}-error", real, error, task="prices", metric=ERROR, adapter_projection_type=method)
+    table = mean_table(read_results([results]))
+    assert "Without the tasks that are measured by an error: prices (mean_absolute_error)." in table.caption
+    title = "Mean over the tasks"
+    assert rows_of(markdown(table), title) == rows_of(expected, title)
+    put(tmp_path / "two" / "score", real, 0.8)
+    put(tmp_path / "two" / "error", real, 0.3, task="prices", metric=ERROR)
+    assert mean_table(read_results([tmp_path / "two"])) is None  # one score is no mean over tasks
+
+
+def test_several_labels_have_a_column_of_their_micro_f1(real, tmp_path):
+    put(tmp_path / "topics", real, 0.625, task="topics", metric="f1_micro")
+    results = read_results([tmp_path])
+    assert rows_of(markdown(score_table(results, "last", published=False)), "Scores, last epoch") == {
+        "method": ["topics (micro F1)"],
+        ":--": ["--:"],
+        "cp-2": ["**0.625**"],
+    }
 
 
 def test_what_adapters_account_for_where_it_was_measured(results, real, tmp_path, capsys):
