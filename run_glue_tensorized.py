@@ -95,6 +95,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.runs.trainer_checks import check_training, refused_by_the_trainer, usable_cache_folder
     from tensorized_adapters.runtime.distributed import fail_together, is_main_process
     from tensorized_adapters.saving.load import load_adapter
+    from tensorized_adapters.saving.new_head import kept_and_new
     from tensorized_adapters.saving.pretrained import add_adapters
     from tensorized_adapters.saving.save import save_adapter, write_card
     from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
@@ -132,7 +133,9 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         # Pre-trained model
         run.now("loading the model")
         head_labels = trained_heads.labels_of_head(config)  # before the task's labels replace them
-        model, newly_initialized = loading.load_model(model_args, config, task, run_args.new_head)
+        model, newly_initialized = loading.load_model(
+            model_args, config, task.labels, task.problem_type, run_args.new_head
+        )
 
         # Adapters
         if run_args.adapter_path:
@@ -141,7 +144,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             run.note(trained_heads.fit_head_(model, head_labels, newly_initialized))
             add_adapters(model, adapter_config, newly_initialized)
         if run_args.new_head:
-            run.note(encoding.kept_and_new(model, arguments.saved))
+            run.note(kept_and_new(model, arguments.saved))
         if (run_args.new_head or not run_args.adapter_path) and run.resolved["head_start"] == "label_prior":
             applied = loading.set_label_prior_(model, data.train["label"], newly_initialized, weights)
             if not applied and (newly_initialized or "head_start" in arguments.given):

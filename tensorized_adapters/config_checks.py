@@ -2,13 +2,10 @@
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import UsageError, quoted
 from .method_table import METHODS
-
-if TYPE_CHECKING:
-    from .config import AdapterConfig
 
 PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")
 INITS = ("calibrated", "published")
@@ -38,8 +35,9 @@ _RANGES = {
     "diff_gate_learning_rate": (0, float("inf"), True),
     "diff_final_learning_rate": (0, float("inf"), True),
 }
-# Settings that exclude each other, and the message.
-_CONTRADICTIONS: tuple[tuple[Callable[["AdapterConfig"], bool], str], ...] = (
+# Settings of an AdapterConfig that exclude each other, and the message. config.py imports this file, so its class is
+# not named in the types here.
+_CONTRADICTIONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (
         lambda c: c.method == "peft" and not (isinstance(c.peft_type, str) and c.peft_type),
         "--method peft needs --peft_type, such as vera, fourierft, loha, lokr, boft or oft",
@@ -55,8 +53,8 @@ _CONTRADICTIONS: tuple[tuple[Callable[["AdapterConfig"], bool], str], ...] = (
 )
 
 
-def check_settings(config: "AdapterConfig") -> None:
-    """Refuse settings out of range and settings that exclude each other.
+def check_settings(config: Any) -> None:
+    """Refuse settings of an AdapterConfig that are out of range or exclude each other.
 
     Raises:
         UsageError: naming the flag.

@@ -18,7 +18,6 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..data.tasks import Task
 from ..errors import UsageError, quoted
 from .architectures import ARCHITECTURES
 from .arguments import ModelArguments
@@ -68,21 +67,30 @@ def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfi
 
 
 def load_model(
-    arguments: ModelArguments, config: PretrainedConfig, task: Task, new_head: bool = False
+    arguments: ModelArguments,
+    config: PretrainedConfig,
+    labels: Optional[Sequence[str]],
+    problem_type: str,
+    new_head: bool = False,
 ) -> tuple[PreTrainedModel, set[str]]:
-    """The pre-trained model with a head for the task's labels, and the names of what its checkpoint did not hold.
+    """The pre-trained model with a head for the labels, and the names of what its checkpoint did not hold.
 
-    With ``new_head`` the head is drawn, also where the checkpoint has one, and its names are among those. A trained
-    head has its rows as they are in the checkpoint, whatever the task calls them: see ``fit_head_``.
+    Args:
+        arguments: which model.
+        config: its configuration, which gets the labels.
+        labels: the names of the classes; None for regression.
+        problem_type: by which Transformers chooses the loss.
+        new_head: draw the head, also where the checkpoint has one; its names are among those that are returned. A
+            trained head has its rows as they are in the checkpoint, whatever the labels are: see ``fit_head_``.
 
     Raises:
         UsageError: if weights are missing or do not fit.
     """
-    names = task.labels or ("score",)
+    names = labels or ("score",)
     config.num_labels = len(names)
     config.id2label = dict(enumerate(names))
     config.label2id = {name: i for i, name in enumerate(names)}
-    config.problem_type = task.problem_type
+    config.problem_type = problem_type
     model, info = _loaded(
         AutoModelForSequenceClassification,
         arguments.model_name_or_path,

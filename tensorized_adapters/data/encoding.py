@@ -7,17 +7,11 @@ from typing import Any, Optional
 import numpy as np
 import pyarrow.compute
 from datasets import Dataset
-from transformers import (
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from ..adaptation.parameters import trained_groups
-from ..backbone.parts import base_prefix, usable_positions
-from ..errors import UsageError, quoted
+from ..backbone.parts import usable_positions
+from ..errors import UsageError
 from .arguments import DataTrainingArguments
-from .labels import saved_label_names
 from .loading import Data
 from .tasks import Task
 from .texts import joined, text_of, texts_of
@@ -38,30 +32,6 @@ class EncodedData:
             {name: change(examples) for name, examples in self.evaluation.items()},
             {name: change(examples) for name, examples in self.prediction.items()},
         )
-
-
-def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
-    """A line for the user about ``--new_head``: how many parameters are kept from the adapter, and how many are new.
-
-    Args:
-        saved: the adapter's config record.
-    """
-    prefix = base_prefix(model)
-    groups = {group: dict(parameters) for group, parameters in trained_groups(model).items()}
-    outside = {name: p for name, p in groups["head"].items() if not name.startswith(prefix)}
-    groups["head"] = {name: p for name, p in groups["head"].items() if name not in outside}
-    called = {"layer_norm": "LayerNorms", "head": "pooler"}
-    kept = [
-        f"{called.get(group, group)} ({sum(p.numel() for p in parameters.values()):,})"
-        for group, parameters in groups.items()
-        if parameters
-    ]
-    task, labels = saved["notes"].get("task"), saved_label_names(saved)
-    before = f"{task or 'a task'}, {'scores' if labels is None else f'{len(labels)} classes'}"
-    regression = model.config.problem_type == "regression"
-    now = "scores" if regression else f"{model.config.num_labels} classes"
-    size = sum(p.numel() for p in outside.values())
-    return f"--new_head: kept from {quoted(before)}: {', '.join(kept)}; new: the head ({size:,}), for {now}"
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: DataTrainingArguments) -> None:

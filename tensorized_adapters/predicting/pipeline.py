@@ -19,7 +19,6 @@ from ..data.arguments import DataTrainingArguments
 from ..data.columns import Columns, kept_columns
 from ..data.encoding import check_room
 from ..data.multi_label import MULTI_LABEL, SEPARATOR, saved_separator
-from ..data.tasks import other_task
 from ..data.texts import joined, text_of
 from ..errors import UsageError
 from ..saving.hub import resolved_revision
@@ -75,7 +74,8 @@ def load_pipeline(
         _check_words(tokenizer, arguments)
         length = max_seq_length or _kept(record, "max_seq_length", int) or _assumed_length(folder)
         _set_length(tokenizer, min(length, tokenizer.model_max_length, usable_positions(config)), record)
-        model, _ = load_model(arguments, config, other_task((), labels))
+        # load_adapter gives the model the adapter's own type of problem.
+        model, _ = load_model(arguments, config, labels, "single_label_classification")
     load_adapter(model, folder)
     with contextlib.suppress(UsageError):  # raised for methods that do not update weights
         merge_adapters(model)

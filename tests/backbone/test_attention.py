@@ -11,7 +11,6 @@ from tensorized_adapters.arguments.parsing import parse_arguments
 from tensorized_adapters.backbone import loading
 from tensorized_adapters.backbone.attention import use_attention
 from tensorized_adapters.backbone.masks import with_ready_mask
-from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.runs.same_run import differences
 
 
@@ -34,7 +33,9 @@ def test_eager_and_sdpa_give_the_same_logits_with_the_masks_of_a_run(name):
 
 def test_the_flag_reaches_the_loaded_model(flags):
     arguments = parse_arguments(argv(flags, attn_implementation="eager"))
-    model, _ = loading.load_model(arguments.model, arguments.model_config, TASKS["mrpc"])
+    model, _ = loading.load_model(
+        arguments.model, arguments.model_config, ("no", "yes"), "single_label_classification"
+    )
     assert model.config._attn_implementation == "eager"
 
 
