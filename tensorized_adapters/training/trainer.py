@@ -1,50 +1,32 @@
-"""Hugging Face's Trainer, with checkpoints of what was trained, a learning rate for each group and a fixed
-data order."""
+"""Hugging Face's Trainer with a learning rate for each group, a fixed data order, and losses that are means over the
+examples of a step. Its checkpoints are in adapter_checkpoints.py, its evaluation is in finite_outputs.py."""
 
 import copy
-import os
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Optional
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import EvalPrediction, Trainer, TrainingArguments, get_scheduler
+from transformers import TrainingArguments, get_scheduler
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import EvalLoopOutput, TrainOutput
+from transformers.trainer_utils import TrainOutput
 
 from ..adaptation.parameters import groups_at
 from ..backbone.masks import with_ready_mask
-from ..errors import RunFailed
-from ..runtime.distributed import raised_by_all
-from ..runtime.files import read_json, write_json
-from ..saving.load import load_adapter
-from ..saving.save import save_adapter
-from .batch_shares import Sharing, cut, filled_up
+from .adapter_checkpoints import AdapterCheckpoints
+from .batch_shares import Sharing, cut
 from .callbacks import CompleteCheckpoints, SaveAfterEvaluation
-from .checkpoint_checks import best_checkpoint, read_trainer_state
-from .checkpoints import (
-    ADAPTER_FOLDER,
-    ARGUMENTS_FILE,
-    GRADIENT_NORMS_FILE,
-    SECONDS_FILE,
-    STEP_LOSSES_FILE,
-    begin_checkpoint,
-)
 from .collapse import CollapseGuard
 from .early_stopping import EarlyStopping
-from .losses import ADVICE, StepLosses
+from .finite_outputs import FiniteOutputs
+from .losses import StepLosses
 from .progress import LiveOutput, TrainingTime
 from .sampler import EpochSampler
 from .weighted_loss import WeightedLoss
 
-# The use of the examples, by the prefix of its metrics' names, for messages.
-_MEASURED = {"eval": "evaluation", "train": "evaluation on the training set", "predict": "prediction"}
 
-
-class AdapterTrainer(Trainer):
+class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
     """Trains an adapted model.
 
     Args:
@@ -220,88 +202,6 @@ class AdapterTrainer(Trainer):
         if "train_runtime" in logs:
             logs["train_runtime"] = round(self.time.before + logs["train_runtime"], 4)
         super().log(logs, *args, **kwargs)
-
-    # Outputs and metrics must be finite: a score that is counted from NaN looks like any other
-
-    def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
-        """The Trainer's, for evaluation and prediction.
-
-        Raises:
-            RunFailed: if an output of the model, its loss or a metric is not finite.
-        """
-        self._measuring = self._live.doing = metric_key_prefix
-        output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
-        self._check_logits(output.predictions)  # again: a set without labels has no metrics
-        for name, value in output.metrics.items():
-            self._check_finite(value, name)
-        return output
-
-    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None) -> tuple:
-        """The Trainer's, whose last batch in several processes is filled up: the loss is that of its own examples."""
-        state, size = self.accelerator.gradient_state, len(next(iter(inputs.values())))
-        if self.args.world_size > 1 and state.end_of_dataloader and state.remainder > 0:
-            inputs = cut(inputs, min(state.remainder - self.args.process_index * size, size))
-        loss, *outputs = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-        return loss, *(filled_up(output, size) for output in outputs)
-
-    def _metrics_of_numbers(self, output: EvalPrediction) -> dict[str, float]:
-        self._check_logits(output.predictions)
-        return self._metrics_of(output)
-
-    def _check_logits(self, outputs: Any) -> None:
-        self._check_finite(outputs[0] if isinstance(outputs, tuple) else outputs, "an output of the model")
-
-    def _check_finite(self, values: np.ndarray | float, what: str) -> None:
-        if not np.isfinite(values).all():
-            advice = ADVICE if self.args.do_train else "the model or its adapter cannot be used as it is"
-            raise raised_by_all(RunFailed(f"{what} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}"))
-
-    # Checkpoints: of what was trained, and nothing else
-
-    def save_model(self, *args, **kwargs) -> None:
-        """Nobody writes into a checkpoint's folder before the first process has made it."""
-        super().save_model(*args, **kwargs)
-        self.accelerator.wait_for_everyone()
-
-    def _save_checkpoint(self, *args, **kwargs) -> None:
-        """It is sealed next, once all have written their random states into it."""
-        super()._save_checkpoint(*args, **kwargs)
-        self.accelerator.wait_for_everyone()
-
-    def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
-        """Called in every process."""
-        if not self.args.should_save:
-            return
-        folder = Path(output_dir)
-        begin_checkpoint(folder)
-        save_adapter(self.model, folder / ADAPTER_FOLDER, self.notes)
-        write_json(folder / STEP_LOSSES_FILE, self.losses.values)
-        write_json(folder / GRADIENT_NORMS_FILE, self.losses.norms)
-        write_json(folder / ARGUMENTS_FILE, self.arguments)
-        write_json(folder / SECONDS_FILE, self.time.total())
-
-    def check_checkpoint(self, checkpoint: Path) -> None:
-        """Refuse a checkpoint that training could not go on from; the model has its trained values afterwards.
-
-        Raises:
-            UsageError: if it does not fit this training, or its best checkpoint is missing.
-        """
-        *_, max_steps = self.set_initial_training_values(self.args, self.get_train_dataloader())
-        state = read_trainer_state(checkpoint, max_steps)
-        if state.best_global_step and self.args.load_best_model_at_end:
-            best_checkpoint(checkpoint, state)
-        self._load_from_checkpoint(str(checkpoint))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        checkpoint = Path(resume_from_checkpoint)
-        load_adapter(self.model, checkpoint / ADAPTER_FOLDER)
-        self.losses.values = read_json(checkpoint / STEP_LOSSES_FILE, list)
-        self.losses.norms = read_json(checkpoint / GRADIENT_NORMS_FILE, list)
-        self.time.resume(checkpoint / SECONDS_FILE)
-        self._checkpoints.resumed_from = checkpoint
-
-    def _load_best_model(self) -> None:
-        load_adapter(self.model, os.path.join(self.state.best_model_checkpoint, ADAPTER_FOLDER))
 
 
 def _arguments(given: TrainingArguments) -> TrainingArguments:

@@ -1,0 +1,85 @@
+"""The Trainer's checkpoints hold what was trained and nothing else; checkpoints.py names their files."""
+
+import os
+from pathlib import Path
+from typing import Any, Optional
+
+from transformers import Trainer
+
+from ..runtime.files import read_json, write_json
+from ..saving.load import load_adapter
+from ..saving.save import save_adapter
+from .callbacks import CompleteCheckpoints
+from .checkpoint_checks import best_checkpoint, read_trainer_state
+from .checkpoints import (
+    ADAPTER_FOLDER,
+    ARGUMENTS_FILE,
+    GRADIENT_NORMS_FILE,
+    SECONDS_FILE,
+    STEP_LOSSES_FILE,
+    begin_checkpoint,
+)
+from .losses import StepLosses
+from .progress import TrainingTime
+
+
+class AdapterCheckpoints(Trainer):
+    """The part of :class:`AdapterTrainer` that saves, loads and checks checkpoints.
+
+    Attributes, which AdapterTrainer sets:
+        notes: kept in every saved adapter.
+        arguments: kept in every checkpoint: those that it was trained under.
+        losses, time: the losses of the steps, and the seconds of training; each checkpoint has those that led to it.
+        _checkpoints: seals each checkpoint and removes old ones.
+    """
+
+    notes: dict[str, Any]
+    arguments: dict[str, Any]
+    losses: StepLosses
+    time: TrainingTime
+    _checkpoints: CompleteCheckpoints
+
+    def save_model(self, *args, **kwargs) -> None:
+        """Wait afterwards, since no process may write into a checkpoint's folder before the first one has made it."""
+        super().save_model(*args, **kwargs)
+        self.accelerator.wait_for_everyone()
+
+    def _save_checkpoint(self, *args, **kwargs) -> None:
+        """Wait until all processes have written their random states, since the checkpoint is sealed next."""
+        super()._save_checkpoint(*args, **kwargs)
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
+        """Write the adapter and the losses. The Trainer calls it in every process, and the first one writes."""
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir)
+        begin_checkpoint(folder)
+        save_adapter(self.model, folder / ADAPTER_FOLDER, self.notes)
+        write_json(folder / STEP_LOSSES_FILE, self.losses.values)
+        write_json(folder / GRADIENT_NORMS_FILE, self.losses.norms)
+        write_json(folder / ARGUMENTS_FILE, self.arguments)
+        write_json(folder / SECONDS_FILE, self.time.total())
+
+    def check_checkpoint(self, checkpoint: Path) -> None:
+        """Refuse a checkpoint that training could not go on from; the model has its trained values afterwards.
+
+        Raises:
+            UsageError: if it does not fit this training, or its best checkpoint is missing.
+        """
+        *_, max_steps = self.set_initial_training_values(self.args, self.get_train_dataloader())
+        state = read_trainer_state(checkpoint, max_steps)
+        if state.best_global_step and self.args.load_best_model_at_end:
+            best_checkpoint(checkpoint, state)
+        self._load_from_checkpoint(str(checkpoint))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        checkpoint = Path(resume_from_checkpoint)
+        load_adapter(self.model, checkpoint / ADAPTER_FOLDER)
+        self.losses.values = read_json(checkpoint / STEP_LOSSES_FILE, list)
+        self.losses.norms = read_json(checkpoint / GRADIENT_NORMS_FILE, list)
+        self.time.resume(checkpoint / SECONDS_FILE)
+        self._checkpoints.resumed_from = checkpoint
+
+    def _load_best_model(self) -> None:
+        load_adapter(self.model, os.path.join(self.state.best_model_checkpoint, ADAPTER_FOLDER))
