@@ -1,12 +1,10 @@
-"""Collects run records into a table of runs and a table of means, and lists what is missing.
+"""Collects run records into a table of runs and a table of means.
 
 Two runs enter one mean only if everything in their records that can change a result is equal except the seed:
 arguments, input files, versions, commit, threads, GPU and number of GPUs.
 """
 
-import json
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +15,10 @@ import pandas as pd
 from ..config import METHODS, PROJECTION_TYPES
 from ..data.metric_names import lower_is_better
 from ..errors import UsageError, one_line, quoted
-from ..runs.folder import RECORD_FILE
 from ..runs.read_record import printable_copy, read_record
-from ..runtime.files import content_of
-from ..sweeping import LEDGER_FILE, TRIALS
+from .lacking import means_of_fewer_runs, runs_that_others_have
 from .naming import OF_METHODS, OF_TASKS, distinct_names, plain_column, settings_of, several, shortened
+from .record_files import record_files
 
 _FAMILIES = [*PROJECTION_TYPES, *METHODS]
 _VALUES = ["last", "best", "gap", "share"]
@@ -86,7 +83,7 @@ def read_results(paths: Iterable[Path]) -> Results:
     Raises:
         UsageError: if a path does not exist, or no finished run with a score is below them.
     """
-    files, missing, notes = _record_files(paths)
+    files, missing, notes = record_files(paths)
     runs: list[dict[str, Any]] = []
     for path in files:
         try:
@@ -114,8 +111,9 @@ def read_results(paths: Iterable[Path]) -> Results:
     if unclean:
         notes.append(f"{unclean} of {len(runs)} runs came from a source tree with uncommitted changes")
     table = _named(runs, notes)
-    notes += _means_of_fewer_runs(table)
-    return Results(table, _cells(table), *([*map(one_line, lines)] for lines in (missing + _holes(table), notes)))
+    notes += means_of_fewer_runs(table)
+    missing += runs_that_others_have(table)
+    return Results(table, _cells(table), [*map(one_line, missing)], [*map(one_line, notes)])
 
 
 def number(values: dict[str, Any], name: str) -> float:
@@ -124,44 +122,8 @@ def number(values: dict[str, Any], name: str) -> float:
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan
 
 
-def _record_files(paths: Iterable[Path]) -> tuple[list[Path], list[str], list[str]]:
-    """The run.json files, lines on trials without one, and lines on folders that cannot be read."""
-    found: dict[str, None] = {}
-    missing: list[str] = []
-    notes: list[str] = []
-
-    def unreadable(error: OSError) -> None:
-        notes.append(f"left out, for it cannot be read: {error.filename}: {error.strerror}")
-
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path} is not there; name run.json files or folders above them")
-        if not path.is_dir():
-            found[os.path.realpath(path)] = None
-        for folder, folders, names in os.walk(path, onerror=unreadable) if path.is_dir() else ():
-            folders.sort()
-            if RECORD_FILE in names + folders:
-                found[os.path.realpath(Path(folder, RECORD_FILE))] = None
-            if LEDGER_FILE in names:
-                missing += _trials_without_record(Path(folder))
-    return [*map(Path, found)], missing, notes
-
-
-def _trials_without_record(folder: Path) -> list[str]:
-    try:
-        ledger = json.loads(content_of(folder / LEDGER_FILE))["trials"]
-        return [
-            f"{entry['task']} {entry['method']} seed {entry['seed']}: {entry['state']}"
-            + (f": {entry['reason']}" if entry["reason"] else "")
-            for name, entry in ledger.items()
-            if not (folder / TRIALS / name / RECORD_FILE).is_file()
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return [f"{folder / LEDGER_FILE} cannot be read: trials that never ran are not known"]
-
-
 def _run(record: dict[str, Any]) -> dict[str, Any]:
-    """The row of a finished run, with ``settings`` and plain names in the place of the distinct ones."""
+    """The row of a finished run, with ``settings``, and plain names instead of distinct ones."""
     arguments, counts, metrics, metric = map(record.get, ("arguments", "parameters", "metrics", "primary_metric"))
     key = f"eval_{metric}"
     scores = pd.Series([number(entry, key) for entry in record.get("history") or ()], dtype=float).dropna()
@@ -235,47 +197,3 @@ def _cells(runs: pd.DataFrame) -> pd.DataFrame:
     return (
         groups.first().drop(columns=["seed", "one_class", "collapsed", *_VALUES]).join([scores, lists]).reset_index()
     )
-
-
-_LOSS_DID_NOT_FALL = "the training loss did not fall, so the share is not defined"
-_NOT_MEASURED = "the share was not measured"
-
-
-def _means_of_fewer_runs(runs: pd.DataFrame) -> list[str]:
-    """A line for each mean that some runs of its cell do not enter, with their seeds and the reason.
-
-    A cell in which no run has the value gets no line, since the report shows no mean of it.
-    """
-    lines = []
-    for (method, task), of_cell in runs.groupby(["method", "task"], sort=False):
-        measured = of_cell["record"].map(lambda record: bool(record.get("contribution")))
-        for value, name, reasons in (
-            ("best", "score of the best epoch", "no score in its history"),
-            ("gap", "gap", "no score on the training or the development set"),
-            ("share", "share of the adapters", measured.map({True: _LOSS_DID_NOT_FALL, False: _NOT_MEASURED})),
-        ):
-            lacking, count = of_cell.assign(reason=reasons)[of_cell[value].isna()], of_cell[value].count()
-            if count or (lacking["reason"] == _LOSS_DID_NOT_FALL).any():
-                lines += [
-                    f"{method} on {task}: the mean {name} is over {count} of {len(of_cell)} runs; "
-                    f"seed {', '.join(map(str, seeds))} left out: {reason}"
-                    for reason, seeds in lacking.groupby("reason", sort=False)["seed"]
-                ]
-    return lines
-
-
-def _holes(runs: pd.DataFrame) -> list[str]:
-    """Methods without a run on a task that other methods have, and seeds that other methods have.
-
-    A run in any of the method's settings counts, since a setting may have been tried on some tasks only.
-    """
-    lines = []
-    plain = runs["record"].map(lambda record: record["method"])
-    for task, of_task in runs.groupby("task"):
-        seeds, by_method = set(of_task["seed"]), of_task.groupby(plain)["seed"].agg(set)
-        if elsewhere := [method for method in plain.unique() if method not in by_method]:
-            lines.append(f"{task}: no run of {', '.join(elsewhere)}")
-        for method, own in by_method.items():
-            if lacking := sorted(seeds - own):
-                lines.append(f"{task}, {method}: no run of seed {', '.join(map(str, lacking))}")
-    return lines

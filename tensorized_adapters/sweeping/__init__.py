@@ -1,5 +1,8 @@
 """Sweeps: the plan of a grid, its trials as Ray tasks, the states of the trials, and what is shown of them."""
 
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent  # with the main job's script and the packaged data
 # Names in a sweep's folder.
 LEDGER_FILE = "sweep.json"
 TRIALS = "trials"

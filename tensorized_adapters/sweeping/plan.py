@@ -16,10 +16,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ..adaptation.counts import count_parameters
 from ..arguments.flags import Arguments
-from ..arguments.method_settings import check_owned
 from ..arguments.parsing import parse_arguments
 from ..backbone.arguments import ModelArguments
-from ..backbone.embedded import embedded_model
 from ..backbone.known_models import model_config
 from ..backbone.loading import load_tokenizer
 from ..backbone.parts import skeleton
@@ -28,10 +26,10 @@ from ..data.sources import check_place
 from ..data.tasks import TASKS
 from ..errors import UsageError, one_line
 from ..runs.same_run import effective_arguments, resolved_arguments, used_roles
-from . import TRIALS
+from . import REPOSITORY, TRIALS
 from .grid import MODES, grid_of
+from .passed_flags import owns, passed_flags, take_value, with_defaults
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
 # The numbers of examples in GLUE's training sets, and the seconds of a step of each method relative to tensorized
 # adapters (benchmarks/). They decide the order of the trials and the estimate of the time left, nothing else.
 _EXAMPLES = {
@@ -46,16 +44,6 @@ _EXAMPLES = {
     "wnli": 635,
 }
 _COST = {"head": 0.5, "diff_pruning": 1.5, "full": 1.45}
-# Flags of the main job that a sweep sets itself, with the reason why a user may not.
-_NOT_FOR_TRIALS = {
-    "output_dir": "the sweep gives each trial a folder of its own",
-    "overwrite_output_dir": "a sweep overwrites nothing; name another --output_dir",
-    "resume_from_checkpoint": "the same sweep again goes on from each trial's checkpoint",
-    "adapter_path": "a sweep trains its adapters",
-    "push_to_hub": "one repository holds one adapter; push_adapter uploads the one of a trial",
-    "target_params": "a sweep takes --ranks",
-    "if_adapter_like": "a sweep takes --modes",
-}
 # Flags that name what a trial loads.
 _SOURCES = "model_name_or_path config_name tokenizer_name model_revision task_name glue_path dataset_name".split()
 _SOURCES += "dataset_config_name train_file validation_file test_file".split()
@@ -96,20 +84,14 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     Raises:
         UsageError: for a grid without trials, or a flag that none of its methods owns.
     """
-    passed = _by_flag(flags)
-    for name, reason in _NOT_FOR_TRIALS.items():
-        if name in passed:
-            raise UsageError(f"--{name}: {reason}")
-    for name in ("do_train", "do_eval"):
-        if passed.get(name, ["true"])[-1].rpartition("=")[2].lower() in ("false", "0", "no", "f", "n"):
-            raise UsageError(f"--{name}: a sweep trains and evaluates; leave it out")
+    passed = passed_flags(flags)
     axes = {"adapter_projection_type": grid.projection_types, "tensorized_layer_rank": grid.ranks}
     axes |= {"if_adapter_like": [MODES[mode] for mode in grid.modes], "adapter_size": grid.adapter_sizes}
     if grid.projection_types and _PLACEMENT in passed:
-        axes[_PLACEMENT] = [_value(passed, _PLACEMENT)]
+        axes[_PLACEMENT] = [take_value(passed, _PLACEMENT)]
     if "peft" in grid.methods:
-        axes |= {"peft_type": _value(passed, "peft_type").split(",")} if "peft_type" in passed else {}
-        axes |= {"peft_config": [_value(passed, "peft_config")]} if "peft_config" in passed else {}
+        axes |= {"peft_type": take_value(passed, "peft_type").split(",")} if "peft_type" in passed else {}
+        axes |= {"peft_config": [take_value(passed, "peft_config")]} if "peft_config" in passed else {}
     configs = grid_of([*(["tensorized"] if grid.projection_types else []), *grid.methods], axes)
     for axis, name in (("modes", "if_adapter_like"), ("adapter_sizes", "adapter_size")):
         if getattr(grid, axis) and not any(name in settings for settings in configs.values()):
@@ -117,9 +99,9 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     if not configs:
         raise UsageError("nothing to train: give --projection_types and --ranks, or --methods")
     for name in passed:
-        if not any(_owns(config, name) for config in configs):
+        if not any(owns(config, name) for config in configs):
             raise UsageError(f"--{name} belongs to none of this sweep's methods; leave it out")
-    passed = _with_defaults(passed, grid)
+    passed = with_defaults(passed, grid)
     skeletons: dict[int, PreTrainedModel] = {}  # one for each number of labels
     model_configs: list[PretrainedConfig] = []  # at most one, as all trials have the same model
 
@@ -130,7 +112,7 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     trials: dict[str, Trial] = {}
     flaws: dict[AdapterConfig, UsageError] = {}  # configs without any valid trial
     for config, settings in configs.items():
-        own = [word for name, given in passed.items() if _owns(config, name) for word in given]
+        own = [word for name, given in passed.items() if owns(config, name) for word in given]
         made, flaw = {}, None
         for task, rate, seed in itertools.product(grid.tasks or (None,), grid.learning_rates or (None,), grid.seeds):
             point = settings | {"task_name": task, "learning_rate": rate, "seed": seed}
@@ -177,47 +159,6 @@ def check_reachable(trials: Iterable[Trial]) -> None:
 def cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _owns(config: AdapterConfig, name: str) -> bool:
-    try:
-        check_owned({name: None}, config)
-    except UsageError:
-        return False
-    return True
-
-
-def _by_flag(flags: list[str]) -> dict[str, list[str]]:
-    """``--name value ...`` words by name; the last of equals wins, as in argparse."""
-    passed: dict[str, list[str]] = {}
-    name = ""
-    for word in flags:
-        if word.startswith("--"):
-            name = word[2:].partition("=")[0]
-            passed[name] = []
-        elif not name:
-            raise UsageError(f"{word!r} is neither a flag nor a value of one; --help lists what there is")
-        passed[name].append(word)
-    return passed
-
-
-def _value(passed: dict[str, list[str]], name: str) -> str:
-    """Take a flag out of those that are passed on; returns its value."""
-    return " ".join(passed.pop(name)).removeprefix(f"--{name}")[1:]
-
-
-def _with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> dict[str, list[str]]:
-    """Add the flags that every trial gets, and the embedded model and its data where none are named."""
-    defaults: dict[str, Any] = {"do_train": True, "do_eval": True, "disable_tqdm": True}
-    if "model_name_or_path" not in passed:
-        defaults |= {"model_name_or_path": embedded_model()}
-        if grid.tasks or {"dataset_name", "train_file", "validation_file"} & passed.keys():
-            print("note: no --model_name_or_path is given; taking the embedded MiniLM BERT", file=sys.stderr)
-    if not grid.tasks and not {"dataset_name", "train_file", "validation_file"} & passed.keys():
-        data = REPOSITORY / "data" / "paraphrases"
-        defaults |= {"train_file": data / "train.csv", "validation_file": data / "validation.csv", "task_name": "mrpc"}
-    defaults |= {"per_device_train_batch_size": 32, "cpu_threads": grid.cpus_per_trial}
-    return {name: [f"--{name}", str(value)] for name, value in defaults.items() if name not in passed} | passed
 
 
 def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrainedModel]) -> Trial:

@@ -1,0 +1,74 @@
+"""The flags that a sweep passes on to its trials: which are allowed, to which methods they belong, and defaults."""
+
+import argparse
+import sys
+from typing import Any
+
+from ..arguments.method_settings import check_owned
+from ..backbone.embedded import embedded_model
+from ..config import AdapterConfig
+from ..errors import UsageError
+from . import REPOSITORY
+
+# Flags of the main job that a sweep sets itself, with the reason why a user may not.
+_NOT_FOR_TRIALS = {
+    "output_dir": "the sweep gives each trial a folder of its own",
+    "overwrite_output_dir": "a sweep overwrites nothing; name another --output_dir",
+    "resume_from_checkpoint": "the same sweep again goes on from each trial's checkpoint",
+    "adapter_path": "a sweep trains its adapters",
+    "push_to_hub": "one repository holds one adapter; push_adapter uploads the one of a trial",
+    "target_params": "a sweep takes --ranks",
+    "if_adapter_like": "a sweep takes --modes",
+}
+
+
+def passed_flags(flags: list[str]) -> dict[str, list[str]]:
+    """``--name value ...`` words by name; the last of equals wins, as in argparse.
+
+    Raises:
+        UsageError: for a word that belongs to no flag, and for a flag that the sweep sets itself.
+    """
+    passed: dict[str, list[str]] = {}
+    name = ""
+    for word in flags:
+        if word.startswith("--"):
+            name = word[2:].partition("=")[0]
+            passed[name] = []
+        elif not name:
+            raise UsageError(f"{word!r} is neither a flag nor a value of one; --help lists what there is")
+        passed[name].append(word)
+    for name, reason in _NOT_FOR_TRIALS.items():
+        if name in passed:
+            raise UsageError(f"--{name}: {reason}")
+    for name in ("do_train", "do_eval"):
+        if passed.get(name, ["true"])[-1].rpartition("=")[2].lower() in ("false", "0", "no", "f", "n"):
+            raise UsageError(f"--{name}: a sweep trains and evaluates; leave it out")
+    return passed
+
+
+def owns(config: AdapterConfig, name: str) -> bool:
+    """Whether a flag has a meaning for the method of a config."""
+    try:
+        check_owned({name: None}, config)
+    except UsageError:
+        return False
+    return True
+
+
+def take_value(passed: dict[str, list[str]], name: str) -> str:
+    """Take a flag out of those that are passed on; returns its value."""
+    return " ".join(passed.pop(name)).removeprefix(f"--{name}")[1:]
+
+
+def with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> dict[str, list[str]]:
+    """Add the flags that every trial gets, and the embedded model and its data where none are named."""
+    defaults: dict[str, Any] = {"do_train": True, "do_eval": True, "disable_tqdm": True}
+    if "model_name_or_path" not in passed:
+        defaults |= {"model_name_or_path": embedded_model()}
+        if grid.tasks or {"dataset_name", "train_file", "validation_file"} & passed.keys():
+            print("note: no --model_name_or_path is given; taking the embedded MiniLM BERT", file=sys.stderr)
+    if not grid.tasks and not {"dataset_name", "train_file", "validation_file"} & passed.keys():
+        data = REPOSITORY / "data" / "paraphrases"
+        defaults |= {"train_file": data / "train.csv", "validation_file": data / "validation.csv", "task_name": "mrpc"}
+    defaults |= {"per_device_train_batch_size": 32, "cpu_threads": grid.cpus_per_trial}
+    return {name: [f"--{name}", str(value)] for name, value in defaults.items() if name not in passed} | passed
