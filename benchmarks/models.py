@@ -18,7 +18,7 @@ from tensorized_adapters.backbone.masks import with_ready_mask
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES
 from tensorized_adapters.errors import about_model
 from tensorized_adapters.sweeping.grid import grid_of
-from tensorized_adapters.tensors.formats import FactorizedWeight
+from tensorized_adapters.tensors.factorized_weight import FactorizedWeight
 from tensorized_adapters.training.dropout import use_cheap_dropout
 
 # The same trained parameters as the floor's, and the adapters on top of them.

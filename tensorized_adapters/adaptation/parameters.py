@@ -14,7 +14,7 @@ from ..backbone.parts import base_prefix, is_layer_norm
 from ..config import LAYER_NORM_AND_HEAD_RATIO, AdapterConfig
 from ..errors import UsageError
 from ..methods.base import Method
-from ..tensors.formats import FactorizedWeight
+from ..tensors.factorized_weight import FactorizedWeight
 from .forward import Passes
 
 # adapters: parameters that the method adds. backbone: pre-trained ones that it trains in place, or their difference.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..config import AdapterConfig
 from ..errors import UsageError
-from ..tensors.formats import FactorizedWeight, project
+from ..tensors.factorized_weight import FactorizedWeight, project
 from ..tensors.initialization import gain_of
 from ..tensors.shapes import Matricization
 from .base import Adapter

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ..tensors.formats import FactorizedWeight, project, times
+from ..tensors.factorized_weight import FactorizedWeight, project, times
 from ..tensors.sites import SiteWeight
 from .base import Adapter
 

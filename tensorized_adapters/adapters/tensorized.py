@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ..config import AdapterConfig
-from ..tensors.formats import FactorizedWeight, new_weight, project
+from ..tensors.factorized_weight import FactorizedWeight, project
+from ..tensors.formats import new_weight
 from ..tensors.initialization import ONE_MATRIX_GAIN, calibrated_start_, published_start_
 from ..tensors.shapes import Matricization, balanced_split, matricizations
 from ..tensors.sites import SiteWeight

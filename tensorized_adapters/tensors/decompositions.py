@@ -14,7 +14,8 @@ import torch
 from tensorly.decomposition import parafac, tensor_ring_als, tensor_train, tucker
 from torch import Tensor
 
-from .formats import CP, TR, TT, FactorizedWeight, Tucker
+from .factorized_weight import FactorizedWeight
+from .formats import CP, TR, TT, Tucker
 
 _SEED = 0  # of the decompositions' random starts
 _SWEEPS, _SWEEPS_OF_RINGS = 50, 20  # a ring of rank r takes r^6 multiply-adds a sweep

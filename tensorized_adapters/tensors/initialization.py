@@ -27,7 +27,8 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from .formats import CP, FactorizedWeight, LowRankMatrix
+from .factorized_weight import FactorizedWeight
+from .formats import CP, LowRankMatrix
 
 PUBLISHED_BOUND = 0.1
 # |relu(h W)| / |h| of a one-matrix adapter at its start: small enough to change no logit by more than 1e-3, and not

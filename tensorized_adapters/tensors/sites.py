@@ -6,7 +6,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from .formats import FactorizedWeight
+from .factorized_weight import FactorizedWeight
 from .shapes import Matricization
 
 

@@ -87,6 +87,12 @@ def test_counts_are_those_of_the_closed_forms(job, base):
         assert trial.counts == count_parameters(trial.config, skeleton(model_config))
 
 
+def test_attention_of_another_implementation_is_another_trial(job):
+    [default] = trials("--projection_types cp --ranks 2", job)
+    [eager] = trials("--projection_types cp --ranks 2 --attn_implementation eager", job)
+    assert eager.resolved["attn_implementation"] == "eager" and eager.name != default.name
+
+
 def test_a_rank_that_a_format_cannot_use_costs_only_itself(job):
     plan = {trial.config.describe(): trial for trial in trials("--projection_types cp,tr --ranks 2,6", job)}
     assert "the largest is" in plan["tr-6"].refused and plan["tr-6"].counts is None

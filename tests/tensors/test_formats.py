@@ -11,7 +11,8 @@ import torch
 from helpers import reconstruction
 
 from tensorized_adapters import UsageError
-from tensorized_adapters.tensors.formats import FORMATS, new_weight, pair_is_cheaper
+from tensorized_adapters.tensors.factorized_weight import pair_is_cheaper
+from tensorized_adapters.tensors.formats import FORMATS, new_weight
 from tensorized_adapters.tensors.ranks import check_rank, max_rank
 from tensorized_adapters.tensors.shapes import balanced_split, matricizations
 from tensorized_adapters.tensors.sites import SiteWeight
