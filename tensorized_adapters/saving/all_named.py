@@ -32,7 +32,8 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> None:
 
     Raises:
         UsageError: if the model has no named adapters, a name cannot be a folder's name, the folder holds adapters of
-            other names, or ``save_adapter`` would refuse one of the adapters. Nothing is written then.
+            other names or another program's ``adapters.json``, or ``save_adapter`` would refuse one of the adapters.
+            Nothing is written then.
         RunFailed, OSError: as ``save_adapter``.
     """
     model, folder = unwrapped(model), Path(folder)
@@ -47,6 +48,11 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> None:
             )
     if others := _adapters_in(folder) - set(names):
         raise UsageError(f"{folder} holds adapters of other names, {quoted(sorted(others))}; name another folder")
+    if os.path.lexists(folder / INDEX_FILE):
+        try:
+            _read_index(folder / INDEX_FILE)
+        except UsageError:
+            raise UsageError(f"{folder / INDEX_FILE} is not of save_adapters; name another folder") from None
     folders = {}
     for name in names:
         with adapter_set(model, name):

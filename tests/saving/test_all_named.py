@@ -110,6 +110,11 @@ def test_adapters_of_other_names_are_not_mixed_with_them(tmp_path, model):
     delete_adapter(model, "bits")
     with pytest.raises(UsageError, match="holds adapters of other names, .'bits'"):
         save_adapters(model, tmp_path)
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "adapters.json").write_text("{}")
+    with pytest.raises(UsageError, match="adapters.json is not of save_adapters; name another folder"):
+        save_adapters(model, tmp_path / "foreign")
+    assert len(list((tmp_path / "foreign").iterdir())) == 1
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="cannot be written"):
         save_adapters(model, tmp_path / "file")
