@@ -17,7 +17,6 @@ from ..adaptation.parameters import trained_groups
 from ..backbone.parts import base_prefix, usable_positions
 from ..errors import UsageError, quoted
 from .arguments import DataTrainingArguments
-from .labels import saved_label_names
 from .loading import Data
 from .tasks import Task
 from .texts import joined, text_of, texts_of
@@ -56,12 +55,18 @@ def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
         for group, parameters in groups.items()
         if parameters
     ]
-    task, labels = saved["notes"].get("task"), saved_label_names(saved)
-    before = f"{task or 'a task'}, {'scores' if labels is None else f'{len(labels)} classes'}"
-    regression = model.config.problem_type == "regression"
-    now = "scores" if regression else f"{model.config.num_labels} classes"
+    task = saved["notes"].get("task") or "a task"
+    before = f"{quoted(task)} ({_predicted(saved['problem_type'], saved['num_labels'])})"
+    now = _predicted(model.config.problem_type, model.config.num_labels)
     size = sum(p.numel() for p in outside.values())
-    return f"--new_head: kept from {quoted(before)}: {', '.join(kept)}; new: the head ({size:,}), for {now}"
+    return f"--new_head: kept from {before}: {', '.join(kept)}; new: the head ({size:,}), for {now}"
+
+
+def _predicted(problem_type: Optional[str], count: int) -> str:
+    """What a model of that type of problem predicts."""
+    if problem_type == "regression":
+        return "scores"
+    return f"{count} labels" if problem_type == "multi_label_classification" else f"{count} classes"
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: DataTrainingArguments) -> None:
