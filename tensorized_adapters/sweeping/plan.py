@@ -108,7 +108,8 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     if grid.projection_types and _PLACEMENT in passed:
         axes[_PLACEMENT] = [_value(passed, _PLACEMENT)]
     if "peft" in grid.methods:
-        axes |= {"peft_type": _value(passed, "peft_type").split(",")} if "peft_type" in passed else {}
+        types = _value(passed, "peft_type").split(",") if "peft_type" in passed else []
+        axes |= {"peft_type": [kind.strip() for kind in types]}
         axes |= {"peft_config": [_value(passed, "peft_config")]} if "peft_config" in passed else {}
     configs = grid_of([*(["tensorized"] if grid.projection_types else []), *grid.methods], axes)
     for axis, name in (("modes", "if_adapter_like"), ("adapter_sizes", "adapter_size")):
