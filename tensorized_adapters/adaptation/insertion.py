@@ -10,7 +10,9 @@ from ..config import AdapterConfig
 from ..errors import UsageError
 from ..methods.registry import method_of
 from .forward import unwrap_forward, wrap_forward
-from .parameters import Adaptation, added_parameters, labels_of, pretrained_parameters
+from .parameters import Adaptation, added_parameters, labels_of, precisions_before, pretrained_parameters
+from .precision import half_precision_of, raise_precision, restore_classes
+from .trained_states import accept_trained_states, refuse_trained_states
 
 
 def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()) -> None:
@@ -21,6 +23,7 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
     """
     method = method_of(config)
     method.check(model)
+    half = half_precision_of(model)
     before, prefix = dict(model.named_parameters()), base_prefix(model)
     modules = set(map(id, model.modules()))
     backbone = {name for name in before if name.startswith(prefix)}
@@ -39,7 +42,10 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
             module.training = model.training
     plain_of = {id(parameter): name for name, parameter in before.items()}
     plain = {name: plain_of[id(p)] for name, p in model.named_parameters() if id(p) in plain_of}
-    model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad, labels_of(model))
+    if half is not None:
+        raise_precision(model, {id(p) for name, p in model.named_parameters() if plain.get(name) in {None, *trained}})
+    model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad, labels_of(model), half)
+    accept_trained_states(model)
     wrap_forward(model)
     for name, parameter in pretrained_parameters(model).items():
         parameter.requires_grad = name in trained
@@ -65,14 +71,19 @@ def take_out_method(model: PreTrainedModel, keep_forward: bool = False) -> None:
         keep_forward: leave our ``forward`` in place, for other adapters of the model follow.
     """
     adaptation, pretrained = model.adaptation, pretrained_parameters(model)
+    precisions = precisions_before(model)
+    restore_classes(model)
     adaptation.method.remove(model)
     model.__dict__.pop("save_pretrained", None)
     del model.adaptation
+    refuse_trained_states(model)
     if not keep_forward:
         unwrap_forward(model)
     for name, parameter in pretrained.items():
         parameter.requires_grad = adaptation.requires_grad[name]
         if name in adaptation.originals:
+            if parameter.dtype != precisions[name]:
+                parameter.data, parameter.grad = parameter.data.to(precisions[name]), None
             parameter.copy_(adaptation.originals[name])
     for name, value in adaptation.labels.items():
         setattr(model.config, name, value)

@@ -1,5 +1,6 @@
 """Add adapters, remove them, and the context managers that switch them off for a while."""
 
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ def adapt(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iter
     if getattr(model, "adaptation", None) is not None or hasattr(model, "peft_config"):
         raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
     insert_method(model, config, newly_initialized)
+    if (half := model.adaptation.half) is not None:
+        name = str(half).removeprefix("torch.")
+        print(f"note: the model is in {name}; what is trained is kept in float32", file=sys.stderr)
     return model
 
 

@@ -7,10 +7,11 @@ backward pass comes, and would not see that they have changed since the forward 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from .parameters import adaptation_of, pretrained_parameters
+from .parameters import adaptation_of, precisions_before, pretrained_parameters
 
 
 @contextmanager
@@ -18,9 +19,12 @@ def originals_in_place(model: PreTrainedModel) -> Iterator[None]:
     """Within it the model has constants, the original values, where it has parameters that are trained in place."""
     pretrained = pretrained_parameters(model)
     constants: dict[int, nn.Parameter] = {}
+    precisions = precisions_before(model)
+    made: dict[int, torch.dtype] = {}
     for name, original in adaptation_of(model).originals.items():
         trained = pretrained[name]
-        constants[id(trained)] = nn.Parameter(original.to(trained.device, trained.dtype), requires_grad=False)
+        made[id(trained)] = precisions[name]
+        constants[id(trained)] = nn.Parameter(original.to(trained.device, precisions[name]), requires_grad=False)
     # Every place of a parameter: layers may share it.
     slots = [
         (module, name, parameter)
@@ -35,6 +39,7 @@ def originals_in_place(model: PreTrainedModel) -> Iterator[None]:
     finally:
         for module, name, trained in slots:
             constant = module._parameters[name]
-            if constant.device != trained.device or constant.dtype != trained.dtype:  # the model was moved meanwhile
-                trained.data = trained.data.to(constant.device, constant.dtype)
+            converted = constant.dtype != made[id(trained)]
+            if constant.device != trained.device or converted:  # the model was moved meanwhile
+                trained.data = trained.data.to(constant.device, constant.dtype if converted else trained.dtype)
             module._parameters[name] = trained

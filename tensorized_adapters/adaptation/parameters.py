@@ -7,11 +7,14 @@ Names are plain, as in the model before a method wrapped its modules; what was a
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ..adapters.fast import HALF_PRECISION
+from ..backbone.default_rates import default_rates
 from ..backbone.parts import base_prefix, is_layer_norm
-from ..config import LAYER_NORM_AND_HEAD_RATIO, AdapterConfig
+from ..config import AdapterConfig
 from ..errors import UsageError
 from ..methods.base import Method
 from ..tensors.factorized_weight import FactorizedWeight
@@ -31,6 +34,7 @@ class Adaptation:
     originals: dict[str, Tensor]  # what is trained in place, as it was
     requires_grad: dict[str, bool]  # of every pre-trained parameter, as it was
     labels: dict[str, Any]  # what the model's config said of them
+    half: Optional[torch.dtype] = None  # the half precision that the backbone had; what is trained is in float32 then
     off: bool = False  # within adapters_off(model)
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
     frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # trainable again afterwards
@@ -69,6 +73,20 @@ def pretrained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
         return dict(model.named_parameters())
     named = model.named_parameters()
     return {adaptation.plain[name]: parameter for name, parameter in named if name in adaptation.plain}
+
+
+def precisions_before(model: PreTrainedModel) -> dict[str, torch.dtype]:
+    """For each of the ``originals`` the precision that it has without adapters: on a half-precision backbone that of
+    the frozen parameters, or its own if all are trained."""
+    adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
+    originals = adaptation.originals
+    if adaptation.half is None:
+        return {name: pretrained[name].dtype for name in originals}
+    frozen = next((p.dtype for name, p in pretrained.items() if name not in originals), None)
+    return {
+        name: (frozen or original.dtype) if original.dtype in HALF_PRECISION else pretrained[name].dtype
+        for name, original in originals.items()
+    }
 
 
 def backbone_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
@@ -125,17 +143,19 @@ def with_totals(counts: dict[str, int], model: int) -> dict[str, int]:
 
 def optimizer_groups(
     model: PreTrainedModel,
-    learning_rate: float,
-    layer_norm: float = LAYER_NORM_AND_HEAD_RATIO,
-    head: float = LAYER_NORM_AND_HEAD_RATIO,
+    learning_rate: Optional[float] = None,
+    layer_norm: Optional[float] = None,
+    head: Optional[float] = None,
     weight_decay: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """Parameter groups for any torch optimizer: ``AdamW(optimizer_groups(model, 2e-3))``.
+    """Parameter groups for any torch optimizer: ``AdamW(optimizer_groups(model))``.
+
+    Rates that are not given are the command line's: the method's own, which shrink for a model larger than MiniLM.
 
     Args:
         model: an adapted model.
         learning_rate: of the adapters, in the units of a dense layer: one value serves every format and rank.
-        layer_norm: the LayerNorms' rate as a multiple of it.
+        layer_norm: the LayerNorms' rate as a multiple of it, by default 2.5 for a model up to MiniLM's size.
         head: likewise, the classification head's.
         weight_decay: of every weight except LayerNorms, biases and (IA)3's vectors. Each factor of a weight gets a
             share of it, so that the assembled weight decays as a dense one does.
@@ -143,8 +163,11 @@ def optimizer_groups(
     Raises:
         UsageError: if the model is not adapted, or its adapters are merged.
     """
-    rates = {"adapters": 1.0, "backbone": 1.0, "layer_norm": layer_norm, "head": head}
-    return groups_at(model, {group: multiple * learning_rate for group, multiple in rates.items()}, weight_decay)
+    model = unwrapped(model)
+    rate, ratio = default_rates(adaptation_of(model).config, model.config, learning_rate)
+    multiples = {"adapters": 1.0, "backbone": 1.0, "layer_norm": layer_norm, "head": head}
+    rates = {group: rate * (ratio if multiple is None else multiple) for group, multiple in multiples.items()}
+    return groups_at(model, rates, weight_decay)
 
 
 def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:

@@ -42,7 +42,9 @@ def insert_adapters(
     # Only after all are inserted, so that parameters shared by several adapters stay shared.
     like = next(model.base_model.parameters())
     for _, adapter in adapters_of(model):
-        adapter.to(like.device, like.dtype)
+        adapter.to(
+            like.device, torch.promote_types(like.dtype, torch.float32)
+        )  # a float16 base trains them in float32
 
 
 def take_out_adapters(model: PreTrainedModel) -> None:

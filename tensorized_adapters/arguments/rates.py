@@ -4,7 +4,7 @@ from typing import Any, Optional
 
 from transformers import PretrainedConfig
 
-from ..backbone.default_rates import rate_factor
+from ..backbone.default_rates import default_rates
 from ..config import LAYER_NORM_AND_HEAD_RATIO, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 from .flags import Arguments
 
@@ -21,21 +21,14 @@ def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
 
 
 def rates_for_model(arguments: Arguments, model_config: PretrainedConfig) -> dict[str, float]:
-    """The learning rates that were not given, by flag, if the model is larger than MiniLM; empty otherwise.
-
-    Rates that were chosen at BERT-base's size do not shrink: those of the published start, and those of the methods
-    that the table excepts.
-    """
-    config, given, factor = arguments.adapter, arguments.given, rate_factor(model_config)
-    entry = TABLE[config.method]
-    if factor == 1.0 or not config.calibrated or entry.shrinks == "none":
+    """The learning rates that were not given, by flag, if the model is larger than MiniLM; empty otherwise."""
+    config, given = arguments.adapter, arguments.given
+    rate, ratio = default_rates(config, model_config, given.get("learning_rate") and arguments.training.learning_rate)
+    if not config.calibrated or ratio == LAYER_NORM_AND_HEAD_RATIO:
         return {}
-    rate = arguments.training.learning_rate
-    if entry.shrinks == "all" and "learning_rate" not in given:
-        rate = factor * entry.learning_rate
     groups = ["head", "layer_norm"] if config.trains_layer_norm else ["head"]
     names = [name for name in (f"{group}_learning_rate" for group in groups) if name not in given]
-    return {"learning_rate": rate} | dict.fromkeys(names, LAYER_NORM_AND_HEAD_RATIO * factor * rate)
+    return {"learning_rate": rate} | dict.fromkeys(names, ratio * rate)
 
 
 def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:

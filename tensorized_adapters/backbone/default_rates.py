@@ -9,8 +9,11 @@ exponents are a choice that fits these two models, not a law. docs/results.md ha
 """
 
 import math
+from typing import Optional
 
 from transformers import PretrainedConfig
+
+from ..config import LAYER_NORM_AND_HEAD_RATIO, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 
 REFERENCE_SIZE = 6 * 384  # layers x width of the model on which the rates in config.TABLE were chosen
 
@@ -24,3 +27,25 @@ def rate_factor(config: PretrainedConfig) -> float:
     if not all(isinstance(number, int) and number > 0 for number in size):
         return 1.0
     return min(1.0, math.sqrt(REFERENCE_SIZE / math.prod(size)))
+
+
+def default_rates(
+    adapter: AdapterConfig, config: PretrainedConfig, learning_rate: Optional[float] = None
+) -> tuple[float, float]:
+    """The adapters' rate, and what it is multiplied by for LayerNorms and head.
+
+    Rates that were chosen at BERT-base's size do not shrink: those of the published start, and those of the methods
+    that the table excepts.
+
+    Args:
+        adapter: the method and its settings.
+        config: the configuration of the pre-trained model.
+        learning_rate: the adapters' rate if it was given; only the multiple depends on the model then.
+    """
+    entry = TABLE[adapter.method]
+    if not adapter.calibrated:
+        return PUBLISHED_LEARNING_RATE if learning_rate is None else learning_rate, 1.0
+    factor = 1.0 if entry.shrinks == "none" else rate_factor(config)
+    if learning_rate is None:
+        learning_rate = (factor if entry.shrinks == "all" else 1.0) * entry.learning_rate
+    return learning_rate, LAYER_NORM_AND_HEAD_RATIO * factor

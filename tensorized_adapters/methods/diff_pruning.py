@@ -128,9 +128,9 @@ class DiffPruning(Method):
     @torch.no_grad()
     def put_tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]):
         head = self._head(trained)
-        like = next(model.parameters())
         kept = {}
-        for name in self.difference.parts:
+        for name, part in self.difference.parts.items():
+            like = next(part.parameters())
             indices = tensors.get(name + INDICES, torch.empty(0, dtype=torch.int32))
             values = tensors.get(name + VALUES, torch.empty(0))
             kept[name] = indices.to(like.device, torch.int64), values.to(like.device, like.dtype, copy=True)

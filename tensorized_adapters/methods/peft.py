@@ -33,6 +33,7 @@ class ThroughPeft(Method):
         """Let peft wrap the layers. One whose weight is ``head``, for it was newly initialised, is trained whole."""
         need("peft", "lora", f"--method {self.name}")
         from peft import inject_adapter_in_model
+        from peft.tuners.tuners_utils import cast_adapter_dtype
 
         targets = [layer for layer in self.targets(model) if f"{layer}.weight" not in head]
         if not targets:
@@ -40,6 +41,7 @@ class ThroughPeft(Method):
                 f"--method {self.name}: each of its layers is newly initialised and so trained whole; name others"
             )
         inject_adapter_in_model(self.config_of_peft(model, targets), model)
+        cast_adapter_dtype(model, ADAPTER)
 
     def remove(self, model: PreTrainedModel) -> None:
         for name, module in self._wrapped(model):

@@ -76,6 +76,8 @@ class Peft(ThroughPeft):
     @torch.no_grad()
     def insert(self, model: PreTrainedModel, head: set[str]) -> dict[str, Tensor]:
         layers = self._trial(model).layers
+        from peft.tuners.tuners_utils import cast_adapter_dtype
+
         own = {name.rpartition(".")[0] for name in head}
         excluded = [layer for layer in layers if layer in own]
         if excluded == layers:
@@ -87,6 +89,7 @@ class Peft(ThroughPeft):
         if isinstance(getattr(config, "init_lora_weights", None), str):  # PiSSA and OLoRA change the weights
             before = {f"{layer}.weight": model.get_submodule(layer).weight.detach().clone() for layer in layers}
         self._inject(model, config)
+        cast_adapter_dtype(model, ADAPTER)
         plain = {name.replace(".base_layer.", "."): parameter for name, parameter in model.named_parameters()}
         return {name: weight for name, weight in before.items() if not torch.equal(plain[name], weight)}
 
@@ -220,5 +223,7 @@ class Peft(ThroughPeft):
         except UsageError:
             raise
         except Exception as error:  # of several types
-            text = " ".join(str(error).split())
-            raise UsageError(f"--peft_type {self.kind}, --peft_config: {text[:300]}") from None
+            text = " ".join(str(error).split())[:300]
+            if not isinstance(error, (ValueError, TypeError)):  # such as ZeroDivisionError: "float division by zero"
+                text = f"{type(error).__name__}{text and ': '}{text}"
+            raise UsageError(f"--peft_type {self.kind}, --peft_config: PEFT does not take it: {text}") from None

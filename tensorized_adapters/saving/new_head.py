@@ -1,12 +1,11 @@
 """What ``--new_head`` keeps of a saved adapter, as a line for the user."""
 
-from typing import Any
+from typing import Any, Optional
 
 from transformers import PreTrainedModel
 
 from ..adaptation.parameters import trained_groups
 from ..backbone.parts import base_prefix
-from ..data.labels import saved_label_names
 from ..errors import quoted
 
 
@@ -26,9 +25,15 @@ def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
         for group, parameters in groups.items()
         if parameters
     ]
-    task, labels = saved["notes"].get("task"), saved_label_names(saved)
-    before = f"{task or 'a task'}, {'scores' if labels is None else f'{len(labels)} classes'}"
-    regression = model.config.problem_type == "regression"
-    now = "scores" if regression else f"{model.config.num_labels} classes"
+    task = saved["notes"].get("task") or "a task"
+    before = f"{quoted(task)} ({_predicted(saved['problem_type'], saved['num_labels'])})"
+    now = _predicted(model.config.problem_type, model.config.num_labels)
     size = sum(p.numel() for p in outside.values())
-    return f"--new_head: kept from {quoted(before)}: {', '.join(kept)}; new: the head ({size:,}), for {now}"
+    return f"--new_head: kept from {before}: {', '.join(kept)}; new: the head ({size:,}), for {now}"
+
+
+def _predicted(problem_type: Optional[str], count: int) -> str:
+    """Return what a model of that type of problem predicts."""
+    if problem_type == "regression":
+        return "scores"
+    return f"{count} labels" if problem_type == "multi_label_classification" else f"{count} classes"

@@ -90,7 +90,8 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     if grid.projection_types and _PLACEMENT in passed:
         axes[_PLACEMENT] = [take_value(passed, _PLACEMENT)]
     if "peft" in grid.methods:
-        axes |= {"peft_type": take_value(passed, "peft_type").split(",")} if "peft_type" in passed else {}
+        if "peft_type" in passed:
+            axes["peft_type"] = [name.strip() for name in take_value(passed, "peft_type").split(",")]
         axes |= {"peft_config": [take_value(passed, "peft_config")]} if "peft_config" in passed else {}
     configs = grid_of([*(["tensorized"] if grid.projection_types else []), *grid.methods], axes)
     for axis, name in (("modes", "if_adapter_like"), ("adapter_sizes", "adapter_size")):

@@ -36,8 +36,17 @@ def test_a_type_that_needs_another_forward_or_loop_is_refused_with_the_reason(ki
     [
         ("verra", {}, "--peft_type 'verra': PEFT has no such method; did you mean vera?"),
         ("vera", {"rr": 8}, "--peft_config: --peft_type vera has no setting 'rr'; did you mean r?"),
-        ("vera", {"r": 0}, "--peft_type vera, --peft_config: float division by zero"),
-        ("vera", {"target_modules": ["quarry"]}, "--peft_type vera, --peft_config: No layers types compatible"),
+        (
+            "vera",
+            {"r": 0},
+            "vera, --peft_config: PEFT does not take it: ZeroDivisionError: float division",
+        ),
+        ("lora", {"r": 0}, "lora, --peft_config: PEFT does not take it: `r` should be a positive integer"),
+        (
+            "vera",
+            {"target_modules": ["quarry"]},
+            "--peft_config: PEFT does not take it: No layers types compatible",
+        ),
         ("lora", {"target_modules": ["query", "classifier"]}, "classifier, which is trained whole"),
         ("lora", {"bias": "all"}, "--method bitfit"),
         ("lora", {"init_lora_weights": "eva"}, "reads the training data first"),

@@ -92,6 +92,16 @@ def test_variants_of_a_method_look_apart(real, tmp_path):
     assert len({line.get_color() for line in marks}) == 1 and len(looks) == 9
 
 
+def test_each_type_of_peft_is_a_line_of_the_table(real, tmp_path, undrawn):
+    plain = {"method": "peft", "adapter_projection_type": None, "peft_config": "{}"}
+    for kind, score in (("vera", 0.7), ("loha", 0.8)):
+        record = put(tmp_path / "in" / kind, real, score, method=kind, adapter_projection_type="cp")
+        record["arguments"] |= plain | {"peft_type": kind}
+        (tmp_path / "in" / kind / "run.json").write_text(json.dumps(record))
+    assert report.main([str(tmp_path / "in"), "--output_dir", str(tmp_path / "out")]) == 0
+    assert {method for method, _ in scores(tmp_path / "out")} == {"vera", "loha"}
+
+
 def test_a_setting_tried_on_one_task_is_not_asked_for_on_the_others(results, real, tmp_path, capsys, undrawn):
     for rate in (0.1, 0.2):
         put(results / f"rate{rate}", real, 0.8, learning_rate=rate)  # of cp-2, on mrpc alone and with one seed

@@ -59,10 +59,21 @@ def test_bits_of_what_was_kept_are_equal_and_the_head_is_new(first, flags, tmp_p
     assert size != 2 or not torch.equal(before["classifier.weight"], after["classifier.weight"])
     prior = torch.full((size,), 1 / size).log() if task != "scores" else torch.tensor([4.5])
     assert torch.allclose(after["classifier.bias"], prior, atol=0.1)
-    said = [line for line in output.splitlines() if line.startswith("note: --new_head: kept from 'mrpc, 2 classes'")]
+    said = [line for line in output.splitlines() if line.startswith("note: --new_head: kept from 'mrpc' (2 classes):")]
     assert len(said) == 1 and "adapters (" in said[0] and "LayerNorms (" in said[0] and "new: the head (" in said[0]
     record = record_of(tmp_path / "onward")
     assert record["arguments"]["new_head"] is True and record["arguments"]["head_start"] == "label_prior"
+
+
+def test_several_labels_a_text_are_called_labels(first, flags, tmp_path, capsys):
+    file, out = tmp_path / "sets.jsonl", tmp_path / "again"
+    rows = [{"text": a, "more": b, "label": ["x", "y", "z"][: i % 4]} for a, b, _, i in pairs(24, 5)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes = {"train_file": file, "validation_file": file, "num_train_epochs": 1}
+    assert main(onward(first, flags, tmp_path, "scores", **changes)) == 0
+    assert "'mrpc' (2 classes): " in (output := capsys.readouterr().out) and ", for 3 labels" in output
+    assert main(onward(tmp_path / "onward", flags, tmp_path, "three classes", num_train_epochs=1, output_dir=out)) == 0
+    assert "' (3 labels): " in (output := capsys.readouterr().out) and ", for 3 classes" in output
 
 
 def test_such_a_run_resumes_and_the_same_command_again_finds_it_done(first, flags, tmp_path, capsys):

@@ -1,10 +1,12 @@
 """Default learning rates by the size of the pre-trained model."""
 
 import pytest
-from helpers import argv, record_of, save_base, tiny_config
+from helpers import CONFIGS, argv, record_of, save_base, tiny_config, tiny_model
 from transformers import BertConfig
 
 from run_glue_tensorized import main
+from tensorized_adapters import AdapterConfig, add_adapters, optimizer_groups
+from tensorized_adapters.adaptation.parameters import trained_groups
 from tensorized_adapters.arguments.parsing import parse_arguments
 from tensorized_adapters.arguments.rates import resolve_rates
 from tensorized_adapters.backbone.default_rates import rate_factor
@@ -49,6 +51,26 @@ def test_rates_at_base_size(words, expected):
 @pytest.mark.parametrize("method", ["full", "diff_pruning"])
 def test_methods_that_change_the_whole_backbone_keep_their_rates(method):
     assert rates(f"--method {method}", BASE) == rates(f"--method {method}", tiny_config())
+
+
+GRID = [CONFIGS[key] for key in ("tensorized", "dense", "layer_norm", "bitfit", "lora", "ia3", "diff_pruning", "full")]
+GRID += [AdapterConfig(adapter_projection_type="cp", tensorized_layer_rank=2, adapter_init="published")]
+
+
+@pytest.mark.parametrize("config", GRID, ids=lambda config: config.describe())
+@pytest.mark.parametrize("given", [None, 3e-3])
+def test_python_takes_the_rates_of_the_command_line(config, given):
+    """Each parameter's rate, on a model that is larger than MiniLM."""
+    model = add_adapters(tiny_model(hidden_size=384, num_hidden_layers=8, num_attention_heads=2), config)
+    settings = {"method": config.method} if config.method != "tensorized" else {}
+    for name in ("adapter_projection_type", "tensorized_layer_rank", "adapter_init"):
+        settings |= {name: getattr(config, name)} if config.method == "tensorized" else {}
+    words = " ".join(f"--{name} {value}" for name, value in settings.items())
+    expected = rates(words + (f" --learning_rate {given}" if given else ""), model.config)
+    of = {id(p): group["lr"] for group in optimizer_groups(model, given) for p in group["params"]}
+    for group, parameters in trained_groups(model).items():
+        found = {of[id(p)] for name, p in parameters.items() if p.numel() and "gate" not in name}
+        assert not found or found == {expected["adapters" if group == "backbone" else group].expected}
 
 
 def test_a_run_trains_at_these_rates_and_records_them(flags, tmp_path):

@@ -1,10 +1,13 @@
 """Transformers' own methods of saving, on adapted models: they write the adapter or a model, and lose nothing."""
 
+import contextlib
 import copy
 import pickle
 
 import pytest
+import safetensors.torch
 import torch
+import transformers
 from helpers import CONFIGS, build, logits, save_base, tiny_model, tokens, trained_a_little
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
@@ -60,12 +63,22 @@ def test_a_merged_model_or_one_trained_in_place_is_written_as_a_model(tmp_path, 
             model.save_pretrained(tmp_path / "adapter")
 
 
+@contextlib.contextmanager
+def _propagating():
+    """Transformers' log reaches pytest's."""
+    transformers.utils.logging.enable_propagation()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.disable_propagation()
+
+
 BY_A_TRAINER = [(key, False) for key in CONFIGS] + [(key, True) for key in ("tensorized", "lora", "diff_pruning")]
 
 
 @pytest.mark.parametrize("key, named", BY_A_TRAINER)
-def test_any_trainer_saves_resumes_and_keeps_the_best(tmp_path, base, key, named):
-    """The same as when nothing interrupted it, by Hugging Face's Trainer alone."""
+def test_any_trainer_saves_resumes_and_keeps_the_best(tmp_path, base, key, named, caplog):
+    """The same as when nothing interrupted it, by Hugging Face's Trainer alone, which misses nothing."""
     if named:
         start = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIGS[key])
         save_adapter(trained_a_little(start), tmp_path / "start")
@@ -89,7 +102,9 @@ def test_any_trainer_saves_resumes_and_keeps_the_best(tmp_path, base, key, named
     whole.train()
     trainer("parts", 2).train()
     resumed = trainer("parts", 4)
-    resumed.train(resume_from_checkpoint=True)
+    with caplog.at_level("WARNING"), _propagating():
+        resumed.train(resume_from_checkpoint=True)
+    assert "missing keys" not in caplog.text
     assert resumed.state.best_model_checkpoint[-1] == whole.state.best_model_checkpoint[-1]
     assert torch.equal(logits(resumed.model), logits(whole.model))
     resumed.save_model(str(tmp_path / "saved"))
@@ -99,6 +114,20 @@ def test_any_trainer_saves_resumes_and_keeps_the_best(tmp_path, base, key, named
         else:  # trained in place: a whole model
             again = from_pretrained(folder)
         assert torch.equal(logits(again), logits(resumed.model))
+
+
+@pytest.mark.parametrize("key", ["tensorized", "joint", "lora", "diff_pruning"])
+def test_a_state_of_all_that_is_trained_lacks_nothing_and_any_other_does(tmp_path, key):
+    model = add_adapters(tiny_model(), CONFIGS[key])
+    model.save_pretrained(tmp_path)
+    state = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    for each in (model, copy.deepcopy(model)):
+        assert not each.load_state_dict(state, strict=False).missing_keys
+        last = dict([*state.items()][:-1])
+        assert each.load_state_dict(last, strict=False).missing_keys
+    remove_adapters(model)
+    assert model.load_state_dict({}, strict=False).missing_keys
+    assert not model._load_state_dict_post_hooks
 
 
 def test_the_hub_gets_the_adapter(tmp_path, monkeypatch):

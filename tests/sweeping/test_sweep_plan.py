@@ -44,6 +44,23 @@ def test_a_flag_goes_to_the_methods_that_own_it(job):
     assert [method for method in of if value(of[method], "--measure_contribution")] == ["tensorized"]
 
 
+def test_each_type_of_peft_is_a_trial_and_one_that_peft_lacks_is_refused_by_itself(job):
+    words = [*"--methods peft,lora --projection_types cp --ranks 2 --peft_type".split(), "vera, loha,verra"]
+    plan = trials("", [*words, *job])
+    of = {trial.config.describe(): trial for trial in plan}
+    assert set(of) == {"cp-2", "lora-8", "vera", "loha", "verra"} and len({trial.name for trial in plan}) == len(plan)
+    for kind in ("vera", "loha"):
+        assert of[kind].words.count("--peft_type") == 1 and value(of[kind], "--peft_type") == kind
+        assert of[kind].counts["adapters"] and not of[kind].refused
+    assert "did you mean vera?" in of["verra"].refused and value(of["lora-8"], "--peft_type") is None
+    plan = trials("--methods peft --peft_type vera,loha", [*job, "--peft_config", '{"r": 4}'])
+    assert {trial.config.describe() for trial in plan} == {"vera (r: 4)", "loha (r: 4)"}
+    [wrong] = trials("--methods peft --peft_type vera", [*job, "--peft_config", '{"r": 0}'])
+    assert "--peft_config: PEFT does not take it: ZeroDivisionError" in wrong.refused
+    with pytest.raises(UsageError, match="--method peft needs --peft_type"):
+        trials("--methods peft --peft_type vera,", job)
+
+
 def test_what_stands_where_decides_which_flags_belong_to_a_trial(job):
     """--lora_targets belongs to tensorized adapters too, but only as updates of weights, which have no bottleneck."""
     words = "--projection_types cp --ranks 2 --methods lora,dense --lora_targets query --adapter_sizes 8"
