@@ -57,7 +57,7 @@ def write_adapter(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def replace_card(folder: Path, content: bytes) -> None:
-    """Replace the card of a saved adapter; raises as :func:`write_adapter`."""
+    """Replace the card of a saved adapter; raise like :func:`write_adapter`."""
     with _refusing(folder), rename_into_place(folder / CARD_FILE) as temporary:
         temporary.write_bytes(content)
 
@@ -86,7 +86,7 @@ def _is_our_card(path: Path) -> bool:
 
 
 def _is_our_config(path: Path) -> bool:
-    """Whether it is a config of this program, altered or not."""
+    """Return whether it is a config of this program, altered or not."""
     try:
         return {"format_version", "weights_sha256"} <= read_json(path).keys()
     except UsageError:

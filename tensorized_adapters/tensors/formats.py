@@ -43,27 +43,28 @@ class FactorizedWeight:
 
     @staticmethod
     def ranks(order: int, rank: int):
-        """The rank in the form that tltorch's ``new`` takes."""
+        """Return the rank in the form that tltorch's ``new`` takes."""
         return rank
 
     @staticmethod
     def usable_rank(shape: Sequence[int]) -> Optional[int]:
-        """The rank beyond which the format gains nothing, or None where only storage sets a bound."""
+        """Return the rank beyond which the format gains nothing, or None where only storage sets a bound."""
         return None
 
     @staticmethod
     def parameter_count(shape: Sequence[int], rank: int) -> int:
-        """How many numbers the format stores for a tensor of this shape."""
+        """Return how many numbers the format stores for a tensor of this shape."""
         raise NotImplementedError
 
     @staticmethod
     def terms(order: int, rank: int) -> int:
-        """How many products of factor entries an entry of the tensor is the sum of."""
+        """Return how many products of factor entries are summed in one entry of the tensor."""
         raise NotImplementedError
 
     @staticmethod
     def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
-        """A (prod(shape[:cut]) x k) and B (k x prod(shape[cut:])) whose product is the tensor, without the gain.
+        """Return A (prod(shape[:cut]) x k) and B (k x prod(shape[cut:])), whose product is the tensor without the
+        gain.
 
         Args:
             parts: the factors in the order of ``parameters()``; batch dimensions may lead.
@@ -72,11 +73,11 @@ class FactorizedWeight:
         raise NotImplementedError
 
     def parts(self) -> list[Tensor]:
-        """The factors, in the order of ``parameters()``."""
+        """Return the factors, in the order of ``parameters()``."""
         return list(self.parameters())
 
     def matrices(self, parts: Optional[list[Tensor]] = None) -> tuple[Tensor, ...]:
-        """One or two matrices whose product is W (in x out), by whichever takes fewer multiply-adds.
+        """Return one or two matrices whose product is W (in x out), in the way that takes fewer multiply-adds.
 
         Args:
             parts: factors to use instead of the weight's own, for example those of several weights stacked along a
@@ -93,15 +94,15 @@ class FactorizedWeight:
             return (a, b) if pair_is_cheaper(a, b) else (a @ b,)
 
     def matrix(self) -> Tensor:
-        """The assembled weight (in x out)."""
+        """Return the assembled weight (in x out)."""
         return reduce(torch.matmul, self.matrices())
 
     def project(self, x: Tensor) -> Tensor:
-        """``x @ W`` for x (..., in)."""
+        """Return ``x @ W`` for x (..., in)."""
         return project(x, self.matrices())
 
     def to_tensor(self) -> Tensor:
-        """The tensor of shape ``shape`` as tensorly assembles it: independent of :meth:`low_rank_pair`."""
+        """Return the tensor as tensorly assembles it, independently of :meth:`low_rank_pair`."""
         with tensorly.backend_context("pytorch", local_threadsafe=True):
             return self.gain * self._reconstructed()
 
@@ -109,7 +110,8 @@ class FactorizedWeight:
         raise NotImplementedError
 
     def __getitem__(self, indices: Any) -> Union[Tensor, "FactorizedWeight"]:
-        """The entries of :meth:`to_tensor` at these indices: a number, or a factorised tensor with the same gain."""
+        """Return the entries of :meth:`to_tensor` at these indices: a number, or a factorised tensor with the same
+        gain."""
         with tensorly.backend_context("pytorch", local_threadsafe=True):
             part = self._indexed(indices)
         if isinstance(part, Tensor):
@@ -130,31 +132,34 @@ class FactorizedWeight:
 
 
 def project(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """``x @ W`` for the one or two matrices whose product is W."""
+    """Return ``x @ W`` for the one or two matrices whose product is W."""
     for matrix in matrices[:-1]:
         x = times(x, matrix)
     return x @ matrices[-1] if len(matrices) > 1 else times(x, matrices[0])
 
 
 def pair_is_cheaper(a: Tensor, b: Tensor) -> bool:
-    """Whether k (in + out) < in * out, so that two thin products beat one with the assembled matrix."""
+    """Return whether k (in + out) < in * out, so that two thin products cost less than one with the assembled
+    matrix."""
     n_in, k, n_out = *a.shape[-2:], b.shape[-1]
     return k * (n_in + n_out) < n_in * n_out
 
 
 def times(x: Tensor, a: Tensor) -> Tensor:
-    """``x @ a`` for an ``a`` of few columns, which must lie behind each other in memory: forward and backward then
-    read x along its rows. On CPU that is three to four times faster than ``@`` with a row-major ``a``."""
+    """Return ``x @ a`` for an ``a`` with few columns. Each column is contiguous, so forward and backward read x along
+    its rows. On CPU that is three to four times faster than ``@`` with a row-major ``a``."""
     return torch.nn.functional.linear(x, a.mT.contiguous())
 
 
 def _khatri_rao(factors: list[Tensor]) -> Tensor:
-    """Column-wise Kronecker product of (n_i x r) factors: (prod n_i x r), the first factor's index slowest."""
+    """Return the column-wise Kronecker product of (n_i x r) factors: (prod n_i x r), the first factor's index
+    slowest."""
     return reduce(lambda left, right: (left.unsqueeze(-2) * right.unsqueeze(-3)).flatten(-3, -2), factors)
 
 
 def _kronecker(factors: list[Tensor]) -> Tensor:
-    """Kronecker product of (n_i x r_i) factors: (prod n_i x prod r_i), the first factor's indices slowest."""
+    """Return the Kronecker product of (n_i x r_i) factors: (prod n_i x prod r_i), the first factor's indices
+    slowest."""
 
     def product(left: Tensor, right: Tensor) -> Tensor:
         both = left.unsqueeze(-2).unsqueeze(-1) * right.unsqueeze(-3).unsqueeze(-2)  # i, j, a, b
@@ -304,7 +309,7 @@ class TR(FactorizedWeight, FactorizedTensor, name="tensorized_adapters_tr"):
         return tensorly.tr_to_tensor([*self.factors])
 
     def normal_(self, mean: float = 0, std: float = 1) -> "TR":
-        """Draw the cores so that the tensor has this standard deviation; raises ValueError for another mean than 0."""
+        """Draw the cores so that the tensor has this standard deviation; raise ValueError for another mean than 0."""
         super().normal_(mean, std)
         each = (std / self.gain / math.sqrt(math.prod(self.rank))) ** (1 / self.order)
         with torch.no_grad():
@@ -347,7 +352,7 @@ FORMATS: dict[str, type[FactorizedWeight]] = {"cp": CP, "tucker": Tucker, "tt": 
 
 
 def new_weight(projection_type: str, view: Matricization, rank: int) -> FactorizedWeight:
-    """An uninitialised factorised weight of the given format, for a matrix that is seen as ``view`` says."""
+    """Return an uninitialised factorised weight of the given format, for a matrix in the shape of ``view``."""
     kind = FORMATS[projection_type]
     weight = kind.new(view.shape, kind.ranks(len(view.shape), rank))
     weight.view, weight.bond = view, rank

@@ -42,7 +42,7 @@ COHERENT_TERMS_OF_UNSPLIT_MODES = 1
 
 @torch.no_grad()
 def published_start_(weight: FactorizedWeight) -> None:
-    """Every factor uniform in (-0.1, 0.1), as the published code draws them, and no gain."""
+    """Draw every factor uniformly from (-0.1, 0.1), without a gain, as the published code does."""
     for parameter in weight.parameters():
         parameter.uniform_(-PUBLISHED_BOUND, PUBLISHED_BOUND)
     weight.gain = 1.0
@@ -50,7 +50,7 @@ def published_start_(weight: FactorizedWeight) -> None:
 
 @torch.no_grad()
 def calibrated_start_(weight: FactorizedWeight, std: float, last_factor: float = 1.0) -> None:
-    """Normal factors of standard deviation n ``std``, or wider (:func:`width`), and the gain with which W has the
+    """Draw normal factors of standard deviation n ``std``, or wider (:func:`width`). Set the gain so that W has
     standard deviation ``std``.
 
     A draw of few factors misses it; all are rescaled by a common number so that it is exact.
@@ -82,7 +82,7 @@ def _mode_of_sites(weight: FactorizedWeight) -> Optional[int]:
 
 
 def _assembled(weight: FactorizedWeight) -> Tensor:
-    """All that the weight stands for, in any order: one matrix, or those of all sites."""
+    """Return all entries of the weight in any order: one matrix, or the matrices of all sites."""
     if weight.view.sites is None:
         return weight.matrix()
     a, b = weight.low_rank_pair(weight.parts(), weight.view.cut)
@@ -90,7 +90,7 @@ def _assembled(weight: FactorizedWeight) -> Tensor:
 
 
 def gain_of(factors: int, terms: int, std: float) -> float:
-    """s_W / (sqrt(terms) (n s_W)^n), for n ``factors`` of standard deviation n s_W each."""
+    """Return s_W / (sqrt(terms) (n s_W)^n), for n ``factors`` of standard deviation n s_W each."""
     return std / (math.sqrt(terms) * (factors * std) ** factors)
 
 

@@ -156,10 +156,10 @@ def test_the_reported_loss_is_the_tasks(diff_flags, tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda t: t | {"bert.nothing.indices": torch.zeros(1, dtype=torch.int32)}, "does not have whole"),
+        (lambda t: t | {"bert.nothing.indices": torch.zeros(1, dtype=torch.int32)}, "does not have in full"),
         (
             lambda t: {n: v for n, v in t.items() if not n.endswith("pooler.dense.weight.values")},
-            "does not have whole",
+            "does not have in full",
         ),
         (lambda t: {n: -v if n.endswith(".indices") else v for n, v in t.items()}, "are not positions"),
         (lambda t: {n: v * 0 if n.endswith(".indices") else v for n, v in t.items()}, "are not positions"),

@@ -38,7 +38,7 @@ def test_a_type_that_needs_another_forward_or_loop_is_refused_with_the_reason(ki
         ("vera", {"rr": 8}, "--peft_config: --peft_type vera has no setting 'rr'; did you mean r?"),
         ("vera", {"r": 0}, "--peft_type vera, --peft_config: float division by zero"),
         ("vera", {"target_modules": ["quarry"]}, "--peft_type vera, --peft_config: No layers types compatible"),
-        ("lora", {"target_modules": ["query", "classifier"]}, "classifier, which is trained whole"),
+        ("lora", {"target_modules": ["query", "classifier"]}, "classifier, which is trained in full"),
         ("lora", {"bias": "all"}, "--method bitfit"),
         ("lora", {"init_lora_weights": "eva"}, "reads the training data first"),
         ("lora", {"task_type": "CAUSAL_LM"}, "task_type is set by the program"),
@@ -62,7 +62,7 @@ def test_lora_and_ia3_are_two_of_them(kind, own):
     assert count_trained(ours) == count_trained(theirs) == count_parameters(theirs.adaptation.config, tiny_model())
 
 
-def test_a_newly_initialised_layer_is_trained_whole():
+def test_a_newly_initialised_layer_is_trained_in_full():
     new = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"]
     config = config_of("lora", target_modules=["query", "pooler.dense"])
     model = add_adapters(tiny_model(), config, newly_initialized=new)
