@@ -27,13 +27,13 @@ from .trained_heads import draw_head_
 
 
 def load_config(arguments: ModelArguments) -> PretrainedConfig:
-    """Raises UsageError if the model's folder or hub id gives no configuration."""
+    """Return the configuration; raise UsageError if the model's folder or hub id gives none."""
     name = arguments.config_name or arguments.model_name_or_path
     return _loaded(AutoConfig, name, "config_name" if arguments.config_name else "model_name_or_path", arguments)
 
 
 def load_tokenizer(arguments: ModelArguments, config: PretrainedConfig) -> PreTrainedTokenizerBase:
-    """Raises UsageError if there is none, or if it knows more tokens than the model."""
+    """Return the tokenizer; raise UsageError if there is none, or if it knows more tokens than the model."""
     name = arguments.tokenizer_name or arguments.model_name_or_path
     flag = "tokenizer_name" if arguments.tokenizer_name else "model_name_or_path"
     tokenizer = _loaded(AutoTokenizer, name, flag, arguments, use_fast=arguments.use_fast_tokenizer)
@@ -70,7 +70,8 @@ def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfi
 def load_model(
     arguments: ModelArguments, config: PretrainedConfig, task: Task, new_head: bool = False
 ) -> tuple[PreTrainedModel, set[str]]:
-    """The pre-trained model with a head for the task's labels, and the names of what its checkpoint did not hold.
+    """Return the pre-trained model with a head for the task's labels, and the names of parameters missing in its
+    checkpoint.
 
     With ``new_head`` the head is drawn, also where the checkpoint has one, and its names are among those. A trained
     head has its rows as they are in the checkpoint, whatever the task calls them: see ``fit_head_``.
@@ -141,7 +142,7 @@ def set_label_prior_(
 
 
 def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:
-    """``kind.from_pretrained`` with the user's options; whatever it raises becomes one line."""
+    """Call ``kind.from_pretrained`` with the user's options, and turn any error into one line."""
     try:
         if Path(name).is_file():
             raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")

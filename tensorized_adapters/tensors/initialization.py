@@ -95,12 +95,14 @@ def gain_of(factors: int, terms: int, std: float) -> float:
 
 
 def width(weight: FactorizedWeight) -> float:
-    """By how much wider than n s_W each factor of a weight is drawn: 1, or more where many terms add up."""
+    """Return the factor by which each factor of a weight is drawn wider than n s_W: 1, or more if many terms are
+    summed."""
     return excess(type(weight), len(weight.shape), weight.bond) ** (1 / len(list(weight.parameters())))
 
 
 def excess(kind: type[FactorizedWeight], order: int, rank: int) -> float:
-    """By how much more the terms of a tensor of so many modes add up than is good for it; at least 1."""
+    """Return the factor, at least 1, by which the summed terms of a tensor with so many modes exceed a harmless
+    size."""
     harmless = COHERENT_TERMS_OF_TWO_MODES if order == 2 else COHERENT_TERMS
     if issubclass(kind, LowRankMatrix):
         harmless = COHERENT_TERMS_OF_UNSPLIT_MODES
