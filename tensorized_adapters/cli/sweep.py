@@ -32,7 +32,7 @@ from tensorized_adapters.sweeping.grid import MODES
 
 
 def main(argv: list[str]) -> int:
-    """Run the sweep; raise UsageError for what is refused, and RunFailed if the sweep itself fails."""
+    """Run the sweep; raise UsageError if input is refused, and RunFailed if the sweep itself fails."""
     began = time.time()
     if argv and argv[0].endswith((".yaml", ".yml")):
         argv = flags_of_yaml(argv[0]) + argv[1:]
