@@ -86,7 +86,7 @@ class MergedWeights:
     def forward_pass(self, model: nn.Module) -> Iterator[None]:
         """Keep the weights' matrices for one forward pass within the block. They are dropped when it ends, also by an
         error."""
-        # Gradient checkpointing recomputes activations in the backward pass, when these matrices are gone.
+        # Gradient checkpointing recomputes activations in the backward pass, when these matrices are already dropped.
         again = torch.is_grad_enabled() and model.training and getattr(model, "is_activation_checkpointing", False)
         _passes.stack.append({} if again else dict(self._merged()))
         try:
