@@ -131,7 +131,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _usable(names: list[str], model: PreTrainedModel) -> list[str]:
-    """Those that can be used on the model, with a line for each that cannot; raises UsageError if none can."""
+    """Return the methods that can be used on the model, with a line for each other one; raise UsageError if none
+    can."""
     usable, flaws = [], []
     for name, config in [(name, config_of(name)) for name in names]:
         try:

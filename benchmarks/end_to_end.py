@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
 
 
 def _measure(arguments: argparse.Namespace, task: str) -> dict[str, dict[str, Any]]:
-    """Every variant's wall and processor seconds in each round, in an order that alternates."""
+    """Return every variant's wall and processor seconds in each round, in an order that alternates."""
     rows: dict[str, dict[str, Any]] = {name: {"wall": [], "processor": []} for name in arguments.variants}
     for round_ in range(arguments.rounds):
         for name in arguments.variants if round_ % 2 == 0 else reversed(arguments.variants):
@@ -100,7 +100,7 @@ def _command(arguments: argparse.Namespace, task: str, name: str, folder: str) -
 
 
 def _run(command: list[str]) -> tuple[float, float]:
-    """Wall and processor seconds of a command, with all that it starts.
+    """Return wall and processor seconds of a command, including the processes that it starts.
 
     Raises:
         RunFailed: if it fails, with its last line.

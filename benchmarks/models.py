@@ -28,9 +28,9 @@ TORCH_DROPOUT = "-torch-dropout"
 
 
 def config_of(name: str) -> AdapterConfig:
-    """The settings behind a name of the benchmark: ``floor``, ``tt-4``, ``cp-2-one-matrix``, ``tr-4-assembled``,
-    or a method of ``--method`` with its defaults; each with ``-torch-dropout`` behind it for torch's own draws instead
-    of the cheaper ones that a run takes on CPU.
+    """Return the settings behind a name of the benchmark: ``floor``, ``tt-4``, ``cp-2-one-matrix``,
+    ``tr-4-assembled``, or a method of ``--method`` with its defaults; each with ``-torch-dropout`` behind it for
+    torch's own draws instead of the cheaper ones that a run takes on CPU.
 
     Raises:
         UsageError: for anything else.
@@ -51,7 +51,8 @@ def config_of(name: str) -> AdapterConfig:
 
 
 def names_of(ranks: tuple[int, ...], modes: tuple[bool, ...]) -> list[str]:
-    """The paper's formats at these ranks and modes (of ``if_adapter_like``), as :func:`config_of` reads them."""
+    """Return the paper's formats at these ranks and modes (of ``if_adapter_like``), as :func:`config_of` reads
+    them."""
     axes = {"if_adapter_like": modes, "adapter_projection_type": PROJECTION_TYPES[:4], "tensorized_layer_rank": ranks}
     return [
         f"{c.adapter_projection_type}-{c.tensorized_layer_rank}" + ("" if c.if_adapter_like else "-one-matrix")
@@ -60,7 +61,8 @@ def names_of(ranks: tuple[int, ...], modes: tuple[bool, ...]) -> list[str]:
 
 
 def build(name: str, backbone: PreTrainedModel, model_config: PretrainedConfig) -> PreTrainedModel:
-    """A model under the named method; its frozen parameters are ``backbone``'s own, what it trains is its own copy."""
+    """Return a model under the named method; its frozen parameters are ``backbone``'s own, what it trains is its own
+    copy."""
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(model_config)
     model.load_state_dict(backbone.state_dict(keep_vars=True), assign=True)
@@ -109,7 +111,7 @@ class Bench:
         self.optimizer.zero_grad()
 
     def differentiate(self) -> None:
-        """A training step up to the optimizer's."""
+        """Run a training step up to the optimizer's."""
         self.model.train()
         with torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
             loss = self.forward(**self.batch).loss
@@ -122,7 +124,7 @@ class Bench:
 
 
 def _assemble_on_every_pass(model: PreTrainedModel) -> None:
-    """The published algorithm: tensorly assembles each weight in each forward pass, and it is used as a matrix."""
+    """Use the published algorithm: tensorly assembles each weight in each forward pass, and it is used as a matrix."""
     model.adaptation.method.unmerge(model)
     for _, adapter in adapters_of(model):
         weights = factorized_weights(adapter)
@@ -138,7 +140,7 @@ def _one_matrix(weight: FactorizedWeight) -> Callable[[Tensor], Tensor]:
 
 
 def assembled(weight: FactorizedWeight) -> Tensor:
-    """The matrix of a factorised weight by tensorly's own reconstruction."""
+    """Return the matrix of a factorised weight by tensorly's own reconstruction."""
     return weight.view.matrix_of(weight.to_tensor())
 
 

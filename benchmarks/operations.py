@@ -65,7 +65,7 @@ def count_operations(
 
 
 def operations_table(arguments: argparse.Namespace, shape: str, rows: dict[str, dict[str, Any]]) -> Table:
-    """The counts to print."""
+    """Return the counts to print."""
     title = (
         f"{arguments.model}, {shape} tokens, {arguments.dtype}: operations of a training step, as on an accelerator"
     )

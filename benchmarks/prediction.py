@@ -80,7 +80,7 @@ def _exports(arguments: argparse.Namespace, folder: Path) -> dict[str, Path]:
 def _ways(
     pipeline: TextClassificationPipeline, files: dict[str, Path], threads: int
 ) -> dict[str, Callable[[Rows], np.ndarray]]:
-    """Functions from rows to scores (rows,)."""
+    """Return functions from rows to scores (rows,)."""
     plain = AutoModelForSequenceClassification.from_pretrained(pipeline.model.config._name_or_path, num_labels=1)
     transformers_own = TextClassificationPipeline(model=plain.eval(), tokenizer=pipeline.tokenizer, truncation=True)
 

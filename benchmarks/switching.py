@@ -22,7 +22,7 @@ SWITCHES = 200  # a round
 
 
 def time_switches(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: str) -> dict[str, dict[str, Any]]:
-    """For each method milliseconds from one of two adapters to the other, and of a forward pass of ``shape``.
+    """Return for each method the milliseconds of a switch between two adapters, and of a forward pass of ``shape``.
 
     Those of a switch are the process's own, as it is the interpreter's work alone: other processes do not lengthen it.
     """

@@ -40,7 +40,8 @@ def _seconds(step: Callable[[], None], device: str) -> float:
 
 
 def time_steps(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: str) -> dict[str, dict[str, Any]]:
-    """Ratio of each method to the floor that was run right before and right after it, in alternating rounds."""
+    """Return the ratio of each method to the floor that was run right before and right after it, in alternating
+    rounds."""
     names = [name for name in arguments.methods if name != FLOOR]
     benches = {name: Bench(name, backbone, arguments, shape) for name in (FLOOR, *names)}
     times: dict[str, dict[str, list[float]]] = {n: {"train": [], "evaluate": []} for n in benches}
@@ -77,13 +78,13 @@ def time_steps(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: 
 
 
 def quartiles(values: list[float]) -> tuple[float, float]:
-    """The lower and the upper quartile; of a single value, that value twice."""
+    """Return the lower and the upper quartile. For a single value, return that value twice."""
     low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
     return low, high
 
 
 def peak_bytes(arguments: argparse.Namespace) -> int:
-    """The process's bytes at the peak of three training steps, without the peak of building the model."""
+    """Return the process's bytes at the peak of three training steps, without the peak of building the model."""
     bench = Bench(arguments.memory_of, backbone_of(arguments), arguments, arguments.shapes[0])
     if arguments.compile:
         bench.train()  # compiles, which takes memory of its own

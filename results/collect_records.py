@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
 
 
 def kept(record: dict[str, Any]) -> dict[str, Any]:
-    """The part of a record that is kept."""
+    """Return the part of a record that is kept."""
     record = {name: neutral(value) for name, value in record.items() if name not in _LEFT_OUT}
     arguments = effective_arguments(record["arguments"])
     arguments = {name: neutral(value) for name, value in arguments.items()}
@@ -49,7 +49,7 @@ def kept(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def neutral(value: Any) -> Any:
-    """An absolute path by its last two parts; anything else as it is."""
+    """Return an absolute path by its last two parts, and anything else as it is."""
     if not isinstance(value, str) or not value.startswith("/"):
         return value
     return "/".join(Path(value).parts[-2:])

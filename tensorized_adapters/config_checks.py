@@ -114,7 +114,7 @@ def _check_targets(targets: Any) -> None:
 
 
 def unused_fields(placement: str) -> set[str]:
-    """Fields of tensorized adapters that have no effect with this ``--adapter_placement``."""
+    """Return fields of tensorized adapters that have no effect with this ``--adapter_placement``."""
     return {"adapter_size", "if_adapter_like", "adapter_sites"} if placement == "weights" else {"lora_targets"}
 
 
@@ -124,7 +124,7 @@ def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
-    """The indices, ascending from 0, that a text such as ``"6-11"`` or ``"0,2,8-11"`` stands for.
+    """Return the indices, ascending from 0, that a text such as ``"6-11"`` or ``"0,2,8-11"`` stands for.
 
     Raises:
         UsageError: if it cannot be read.

@@ -20,7 +20,7 @@ class Terminated(BaseException):
 
 
 def need(package: str, extra: str, what: str) -> None:
-    """Refuse ``what`` if an optional package is missing, naming the extra that brings it; raises UsageError."""
+    """Refuse ``what`` if an optional package is missing, naming the extra that brings it; raise UsageError."""
     from importlib.util import find_spec  # not above: a script's first import is of this module
 
     if find_spec(package) is None:
@@ -38,7 +38,7 @@ class RaisesUsageErrors:
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """A question for the nearest of the known words; ``otherwise`` if none is near."""
+    """Return a question for the nearest of the known words; ``otherwise`` if none is near."""
     import difflib  # not above: a script's first import is of this module
 
     near = difflib.get_close_matches(word, list(known), 1)
@@ -46,7 +46,7 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
 
 
 def quoted(value: object, limit: int = _LONGEST_VALUE) -> str:
-    """A value of the user's for a message: as Python writes it, in at most ``limit`` characters."""
+    """Return a value of the user's for a message: as Python writes it, in at most ``limit`` characters."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no number of more than 4300 digits
@@ -55,14 +55,15 @@ def quoted(value: object, limit: int = _LONGEST_VALUE) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with what does not print, line breaks and half characters, escaped."""
+    """Return the text with what does not print, line breaks and half characters, escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def one_line(message: object) -> str:
-    """A message for the terminal: one line, what does not print escaped, its middle left out if it is very long."""
+    """Return a message for the terminal: one line, what does not print escaped, its middle left out if it is very
+    long."""
     text = printable(" ".join(str(message).split()))
     half = _LONGEST_LINE // 2
     return text if len(text) <= _LONGEST_LINE else f"{text[:half]} ... {text[-half:]}"

@@ -10,7 +10,7 @@ _LARGEST = 2**20  # bytes
 
 
 def canonical(value: Any) -> str:
-    """The settings as JSON with sorted keys, so that equal settings are equal texts.
+    """Return the settings as JSON with sorted keys, so that equal settings are equal texts.
 
     Args:
         value: a dictionary, the text of a JSON object, or a path to a file that holds one.

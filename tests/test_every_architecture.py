@@ -47,10 +47,10 @@ def test_a_fresh_model_with_the_saved_adapter_computes_the_same(name, tmp_path):
 @pytest.mark.cells("training", "resume")
 @every
 def test_a_run_resumed_from_its_first_checkpoint_ends_in_the_same_bits(of_architecture, tmp_path):
-    whole, resumed = of_architecture["output_dir"], tmp_path / "resumed"
+    complete, resumed = of_architecture["output_dir"], tmp_path / "resumed"
     assert main(argv(of_architecture)) == 0
-    assert main(argv(of_architecture, output_dir=resumed, resume_from_checkpoint=whole / "checkpoint-6")) == 0
-    assert_equal_runs(whole, resumed)
+    assert main(argv(of_architecture, output_dir=resumed, resume_from_checkpoint=complete / "checkpoint-6")) == 0
+    assert_equal_runs(complete, resumed)
 
 
 NOT_IN_BFLOAT16, NOT_CHECKPOINTED = ["deberta"], ["albert", "mpnet"]  # by Transformers' own code

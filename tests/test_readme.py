@@ -48,7 +48,7 @@ def test_the_examples_run_as_they_stand_one_after_the_other(beside_the_data, mon
     assert len(examples(page)) == 7 and "optimizer.step()" in text and "Trainer(" in text and "adapters_off(" in text
     assert "unmerge_adapters(model)" in text and "register_architecture(" in text and "adapter_names=" in text
     assert "PeftModel.from_pretrained(" in text
-    monkeypatch.setitem(ARCHITECTURES, "roberta-prelayernorm", BERT)  # so that the example's is gone afterwards
+    monkeypatch.setitem(ARCHITECTURES, "roberta-prelayernorm", BERT)  # removes the example's entry afterwards
     del ARCHITECTURES["roberta-prelayernorm"]
     space = {}  # what they have defined so far; one goes on from the other
     for example in examples(page):

@@ -1,6 +1,6 @@
 """Pairs of sentences from the grammar, drawn by a seed.
 
-Every frame yields both labels equally often, and both are told in the same wordings, so that neither the frame, nor
+Every frame yields both labels equally often, and both use the same wordings, so that neither the frame, nor
 the length, nor one sentence alone gives the label away.
 """
 

@@ -19,7 +19,7 @@ from tensorized_adapters.runtime.files import write_atomically
 
 
 def write_figure(record: dict[str, Any], folder: Path) -> list[Path]:
-    """Write compression.png and compression.svg into a folder; raises UsageError if it cannot be written."""
+    """Write compression.png and compression.svg into a folder; raise UsageError if it cannot be written."""
     figure = figure_of(record)
     paths = [folder / f"compression.{kind}" for kind in ("png", "svg")]
     try:
@@ -33,7 +33,7 @@ def write_figure(record: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def figure_of(record: dict[str, Any]) -> Figure:
-    """A panel each for the weights' errors, the score as compressed, and the score after training on.
+    """Draw one panel each for the weights' errors, the score as compressed, and the score after training on.
 
     Args:
         record: as :func:`read_record` gives it. What is missing in it is not drawn.

@@ -26,7 +26,7 @@ _KEPT |= set(_OF_TRAINING)
 
 
 def run_of(adapter_path: Path) -> dict[str, Any]:
-    """The record of the run that trained an adapter, with its own ``path``.
+    """Return the record of the run that trained an adapter, with its own ``path``.
 
     Args:
         adapter_path: the run's folder, or the adapter/ in it.
@@ -50,7 +50,7 @@ def run_of(adapter_path: Path) -> dict[str, Any]:
 
 
 def flags_of(record: dict[str, Any], model_name_or_path: Optional[str]) -> dict[str, Any]:
-    """The given flags of a run that a job with another adapter on the same data shares with it."""
+    """Return the given flags of a run that a job with another adapter on the same data shares with it."""
     arguments = record["arguments"]
     flags = {
         name: arguments[name]
@@ -61,7 +61,7 @@ def flags_of(record: dict[str, Any], model_name_or_path: Optional[str]) -> dict[
 
 
 def score_of(flags: dict[str, Any], flags_from: Path, adapter: Path, output_dir: Path, epochs: int) -> dict[str, Any]:
-    """The record of a job that evaluates an adapter, after so many epochs of training it on.
+    """Return the record of a job that evaluates an adapter after so many epochs of further training.
 
     A job that has finished in ``output_dir`` is not run again.
 

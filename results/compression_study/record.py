@@ -30,7 +30,7 @@ _NUMBERS = ("down_error", "up_error", *MEASURED)
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A record that can be drawn.
+    """Return a record that can be drawn.
 
     Raises:
         UsageError: for anything else, with the reason.
@@ -47,12 +47,12 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def point_of(record: dict[str, Any], kind: str, rank: int) -> Optional[dict[str, Any]]:
-    """The point of a format at a rank, or None."""
+    """Return the point of a format at a rank, or None."""
     return next((point for point in record["points"] if (point["format"], point["rank"]) == (kind, rank)), None)
 
 
 def _flaw(record: Any) -> Optional[str]:
-    """The first thing that keeps it from being drawn."""
+    """Return the first reason why the record cannot be drawn."""
     if not isinstance(record, dict) or (record.get("program"), record.get("kind")) != (PROGRAM, KIND):
         return f"its 'kind' is not {KIND!r}"
     for name in ("task", "metric"):

@@ -124,7 +124,8 @@ class _Study:
 
 
 def _usable(model: Any, projection_types: tuple[str, ...], ranks: tuple[int, ...]) -> list[tuple[str, int]]:
-    """Formats and ranks that go together, with a line for each that does not; raises UsageError if none does."""
+    """Return formats and ranks that fit together, with a line for each that does not; raise UsageError if none
+    does."""
     pairs = []
     for kind in dict.fromkeys(projection_types):
         for rank in sorted(set(ranks)):
@@ -140,7 +141,7 @@ def _usable(model: Any, projection_types: tuple[str, ...], ranks: tuple[int, ...
 
 
 def _check_folder(folder: Path, expected: dict[str, Any]) -> Optional[dict[str, Any]]:
-    """The record that is in an output folder already, or None; raises UsageError if it is a folder of others."""
+    """Return the record that is in an output folder already, or None; raise UsageError if it is a folder of others."""
     try:
         names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
     except OSError as error:

@@ -12,14 +12,15 @@ class Adapter(nn.Module):
     is_bottleneck: ClassVar[bool] = False  # down and up: assembled, its weights are no larger than a dense adapter's
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """h + update(h) for hidden (..., hidden_size)."""
+        """Return h + update(h) for hidden (..., hidden_size)."""
         return self.beside(hidden, hidden)
 
     def beside(self, x: Tensor, output: Tensor) -> Tensor:
-        """output + update(x), for the input (..., in) and the output (..., out) of the module it runs parallel to."""
+        """Return output + update(x), for the input (..., in) and the output (..., out) of the module it runs parallel
+        to."""
         raise NotImplementedError
 
     def dense_weights(self) -> dict[str, Tensor]:
-        """The weights of an ordinary adapter that computes the same, (out x in) as in nn.Linear: ``down.weight``,
-        ``down.bias``, ``up.weight`` and ``up.bias``; or of h + relu(h W) ``weight`` alone."""
+        """Return the weights of an ordinary adapter that computes the same, (out x in) as in nn.Linear. They are
+        ``down.weight``, ``down.bias``, ``up.weight`` and ``up.bias``, or only ``weight`` for h + relu(h W)."""
         raise NotImplementedError

@@ -37,7 +37,7 @@ class PHMWeight(nn.Module, FactorizedWeight):
 
     @staticmethod
     def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
-        """(in x n^2) and (n^2 x out), by (A kron s t^T) = (I kron s)(A kron t^T)."""
+        """Return (in x n^2) and (n^2 x out), since A kron s t^T = (I kron s)(A kron t^T)."""
         rule, left, right = parts
         n = rule.shape[-1]
         identity = torch.eye(n, dtype=left.dtype, device=left.device)
@@ -71,7 +71,7 @@ class CompacterAdapter(Adapter):
 
     @staticmethod
     def parameter_count(hidden_size: int, adapter_size: int) -> int:
-        """The size of one adapter, without the n^3 numbers that all adapters share."""
+        """Return the size of one adapter, without the n^3 numbers that all adapters share."""
         return 3 * (hidden_size + adapter_size)
 
     def reset_parameters(self) -> None:
@@ -93,12 +93,13 @@ class CompacterAdapter(Adapter):
 
 
 def rule_std(hidden_size: int, adapter_size: int) -> float:
-    """The standard deviation of the A_i. Both weights train them: of their two rates the smaller one is taken."""
+    """Return the standard deviation of the A_i. Both weights train them, so the smaller of their two rates is
+    taken."""
     return FACTORS / math.sqrt(min(hidden_size, adapter_size))
 
 
 def check_phm_dim(phm_dim: int, hidden_size: int, adapter_size: int) -> None:
-    """Refuse a number of Kronecker products that does not divide both sizes; raises UsageError."""
+    """Refuse a number of Kronecker products that does not divide both sizes; raise UsageError."""
     for name, size in (("hidden size", hidden_size), ("--adapter_size", adapter_size)):
         if size % phm_dim:
             raise UsageError(f"--phm_dim {phm_dim} does not divide {name} {size}; choose one that does")
@@ -106,8 +107,8 @@ def check_phm_dim(phm_dim: int, hidden_size: int, adapter_size: int) -> None:
 
 @torch.no_grad()
 def _calibrated_start_(weight: PHMWeight, std: float, rule: float) -> None:
-    """Normal fast factors, the gain, and W with exactly the standard deviation ``std``; as initialization.py has it,
-    but that the rule, of standard deviation ``rule``, is not this weight's own to rescale."""
+    """Draw normal fast factors and set the gain so that W has exactly the standard deviation ``std``. Unlike in
+    initialization.py, the rule, of standard deviation ``rule``, is not rescaled, since other weights share it."""
     for parameter in (weight.left, weight.right):
         parameter.normal_(std=FACTORS * std)
     weight.gain = gain_of(FACTORS, len(weight.rule), std) * FACTORS * std / rule

@@ -39,14 +39,14 @@ _forced: bool | None = None
 
 
 def saves_launches(device: torch.device) -> bool:
-    """Whether adapters use as few operations as they can, at the price of more arithmetic: on every device but the
-    CPU, unless :func:`few_launches` sets it."""
+    """Return whether adapters use as few operations as they can, at the price of more arithmetic. They do on every
+    device but the CPU, unless :func:`few_launches` sets it."""
     return device.type != "cpu" if _forced is None else _forced
 
 
 @contextmanager
 def few_launches(on: bool) -> Iterator[None]:
-    """A context in which one of the two rules holds on every device and in every thread, for tests and counts."""
+    """Apply one of the two rules on every device and in every thread within the block, for tests and counts."""
     global _forced
     before, _forced = _forced, on
     try:
@@ -56,13 +56,14 @@ def few_launches(on: bool) -> Iterator[None]:
 
 
 def factorized_weights(module: nn.Module) -> list[Weight]:
-    """Every factorised weight of a module, in order. A tensor for several sites counts as one weight for each site."""
+    """Return every factorised weight of a module, in order. A tensor for several sites counts as one weight for each
+    site."""
     parts = [part for part in module.modules() if isinstance(part, Weight)]
     return [part for part in parts if isinstance(part, SiteWeight) or part.view.sites is None]
 
 
 def matrices_of(weight: Weight) -> Matrices:
-    """The one or two matrices whose product is the weight: this forward pass's if there is one, else computed now."""
+    """Return the one or two matrices whose product is the weight: those of this forward pass, or else computed now."""
     if torch.compiler.is_compiling() or not _passes.stack:
         return weight.matrices()
     return _passes.stack[-1].get(id(weight)) or weight.matrices()
@@ -83,8 +84,9 @@ class MergedWeights:
 
     @contextmanager
     def forward_pass(self, model: nn.Module) -> Iterator[None]:
-        """A context where adapters find their weights' matrices. They are dropped when it ends, also by an error."""
-        # Gradient checkpointing recomputes activations in the backward pass, when these matrices are gone.
+        """Keep the weights' matrices for one forward pass within the block. They are dropped when it ends, also by an
+        error."""
+        # Gradient checkpointing recomputes activations in the backward pass, when these matrices are already dropped.
         again = torch.is_grad_enabled() and model.training and getattr(model, "is_activation_checkpointing", False)
         _passes.stack.append({} if again else dict(self._merged()))
         try:
@@ -105,7 +107,7 @@ class MergedWeights:
 
 
 def _in_few_launches(weights: list[Weight], assembled: bool) -> list[Matrices]:
-    """The matrices of each of a group's weights, or its one matrix where they are to be ``assembled``.
+    """Return the matrices of each weight in a group, or one matrix each if they are to be ``assembled``.
 
     What weights share takes part in the products once, rather than in a copy for each, whose gradients would be added
     up one by one; and under autocast all are cast at once.
@@ -129,7 +131,7 @@ def _in_few_launches(weights: list[Weight], assembled: bool) -> list[Matrices]:
 
 
 def _batch(parts: Sequence[Tensor]) -> Tensor:
-    """The same factor of several weights, in a leading dimension; of size 1 where it is one for all of them."""
+    """Stack the same factor of several weights in a leading dimension, which has size 1 if they share the factor."""
     if all(part is parts[0] for part in parts):
         return parts[0].unsqueeze(0)
     batch = torch.stack(parts)
@@ -139,8 +141,7 @@ def _batch(parts: Sequence[Tensor]) -> Tensor:
 
 
 def bottleneck(hidden: Tensor, down: Sequence[Tensor], up: Sequence[Tensor]) -> Tensor:
-    """h + relu(h D) U for hidden (..., hidden_size), D and U each as the one or two matrices whose product
-    they are."""
+    """Return h + relu(h D) U for hidden (..., hidden_size), where D and U are given as one or two matrices each."""
     compiled = torch.compiler.is_compiling() or torch.is_autocast_enabled(hidden.device.type)
     if torch.is_grad_enabled() and not compiled:
         if len(down) == len(up) == 2:
@@ -151,7 +152,7 @@ def bottleneck(hidden: Tensor, down: Sequence[Tensor], up: Sequence[Tensor]) -> 
 
 
 def add_projection(residual: Tensor, x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """``residual + x @ W``, the sum fused into the last product: one pass less over the hidden state."""
+    """Return ``residual + x @ W``. The last product includes the sum, which saves a pass over the hidden state."""
     for matrix in matrices[:-1]:
         x = times(x, matrix)
     return torch.addmm(residual.flatten(0, -2), x.flatten(0, -2), matrices[-1]).view_as(residual)

@@ -66,7 +66,7 @@ def adapters_of(model: nn.Module) -> Iterator[tuple[str, Adapter]]:
 
 
 def source_names(model: nn.Module) -> dict[int, str]:
-    """For each parallel adapter, by its id, the name of the module whose input it takes."""
+    """Return for each parallel adapter, by its id, the name of the module whose input it takes."""
     return {id(m.__dict__[_SOURCE]): name for name, m in model.named_modules() if _SOURCE in m.__dict__}
 
 
@@ -100,7 +100,7 @@ def _keep_input(module: nn.Module, args: tuple[Tensor, ...]) -> None:
 
 
 def changed(output, change):
-    """A module's output with its hidden states changed; in a tuple they come first."""
+    """Return a module's output with its hidden states changed. In a tuple they come first."""
     return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
 

@@ -66,7 +66,7 @@ class WeightUpdate(Adapter):
 
 
 def views_of(config: AdapterConfig, hidden_size: int, sites: int) -> list[Matricization]:
-    """How the weights of an adapter are seen as tensors, or with ``--tensor_scope model`` those of all ``sites``.
+    """Return the tensor shapes of an adapter's weights, or with ``--tensor_scope model`` of those of all ``sites``.
 
     Raises:
         UsageError: for a size without a useful split.
@@ -77,26 +77,28 @@ def views_of(config: AdapterConfig, hidden_size: int, sites: int) -> list[Matric
 
 
 def new_adapters(config: AdapterConfig, hidden_size: int, sites: int = 1) -> Iterator[Adapter]:
-    """The tensorized adapters that ``config`` describes, one after the other, for a model of the given hidden size."""
+    """Return the tensorized adapters that ``config`` describes, one after the other, for a model of the given hidden
+    size."""
     kind = BottleneckAdapter if config.if_adapter_like else OneMatrixAdapter
     return _of_weights(kind, config, views_of(config, hidden_size, sites), sites)
 
 
 def update_view(config: AdapterConfig, n_in: int, n_out: int, layers: int) -> Matricization:
-    """How the update of a linear layer is seen as a tensor, or with ``--tensor_scope model`` of so many of its size.
+    """Return the tensor shape of a linear layer's update, or with ``--tensor_scope model`` of ``layers`` such updates.
 
     Raises:
         UsageError: for a size without a useful split.
     """
-    whole = config.adapter_projection_type == "matrix"
-    modes = [(n,) if whole else balanced_split(n, "--lora_targets: a layer's size") for n in (n_in, n_out)]
+    one_matrix = config.adapter_projection_type == "matrix"
+    modes = [(n,) if one_matrix else balanced_split(n, "--lora_targets: a layer's size") for n in (n_in, n_out)]
     return Matricization(
         *modes, config.tensor_split == "interleaved", layers if config.tensor_scope == "model" else None
     )
 
 
 def weight_updates(config: AdapterConfig, view: Matricization, layers: int) -> Iterator[Adapter]:
-    """Updates for ``layers`` linear layers of one size, seen as ``view``; if it has sites, they share one tensor."""
+    """Return the updates of ``layers`` linear layers of one size, seen as ``view``; if it has sites, they share one
+    tensor."""
     return _of_weights(WeightUpdate, config, [view], layers)
 
 
@@ -107,7 +109,7 @@ def _of_weights(kind: type, config: AdapterConfig, views: list[Matricization], s
 
 
 def _new_weights(kind: type, config: AdapterConfig, views: list[Matricization]) -> list[FactorizedWeight]:
-    """An adapter's weights at their start, the last one's gain scaled by ``--adapter_scale``.
+    """Return an adapter's initial weights. ``--adapter_scale`` multiplies the gain of the last one.
 
     Calibrated: the last factor of a bottleneck or an update is zero, so that the adapter starts as the identity, bit
     for bit. A square matrix starts tiny instead (the ReLU passes half of the energy, hence sqrt(2)). Published: all

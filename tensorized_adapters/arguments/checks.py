@@ -91,7 +91,7 @@ _REFUSED: tuple[tuple[Callable[[Arguments], Any], str], ...] = (
 
 
 def check_values(given: dict[str, Any]) -> None:
-    """Check each flag that was given by itself; raises UsageError."""
+    """Check each flag that was given by itself; raise UsageError."""
     for name, value in given.items():
         if isinstance(value, str) and "\0" in value:
             raise UsageError(f"--{name} holds a NUL character")

@@ -16,7 +16,7 @@ _SWITCHES = ("dry_run", "no_report")  # flags of a sweep without a value
 
 
 def flags_of_json(path: str) -> list[str]:
-    """Words of a command line for a file such as ``{"task_name": "mrpc", "do_train": true}``.
+    """Return the words of a command line for a file such as ``{"task_name": "mrpc", "do_train": true}``.
 
     Raises:
         UsageError: if the file cannot be read, names a flag twice, or holds a value that no flag can have.
@@ -28,7 +28,7 @@ def flags_of_json(path: str) -> list[str]:
 
 
 def words_of(values: dict[str, Any]) -> list[str]:
-    """Words of a command line for flags by name, with the values that JSON can hold."""
+    """Return the words of a command line for flags by name, with the values that JSON can hold."""
     argv = []
     for name, value in values.items():
         if name in ("lora_targets", "adapter_layers") and isinstance(value, list):
@@ -41,7 +41,7 @@ def words_of(values: dict[str, Any]) -> list[str]:
 
 
 def flags_of_yaml(path: str) -> list[str]:
-    """Words of a command line for a file such as ``{"ranks": [2, 4], "num_train_epochs": 3}``.
+    """Return the words of a command line for a file such as ``{"ranks": [2, 4], "num_train_epochs": 3}``.
 
     Raises:
         UsageError: if the file cannot be read, or holds anything but names with plain values or lists.
@@ -110,7 +110,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _text_of(value: Any, where: str) -> str:
-    """A value as a word of the command line. Lists are joined by commas, mappings are written as JSON."""
+    """Return a value as a word of the command line. Lists are joined by commas, mappings are written as JSON."""
     _check_count(value, where)
     try:
         if isinstance(value, dict):

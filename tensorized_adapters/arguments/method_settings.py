@@ -10,7 +10,7 @@ from ..saving.manifest import read_config
 
 
 def method_settings(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict[str, Any]]]:
-    """The method with its settings, and the config record of the saved adapter if there is one.
+    """Return the method with its settings, and the config record of the saved adapter if there is one.
 
     The path in ``given`` is replaced by one with a fixed commit if the adapter comes from the hub.
 

@@ -24,7 +24,8 @@ class _OldFlag(argparse.Action):
 
 
 def _old(now: str, meaning: Callable[[Any], dict[str, Any]], **options: Any) -> Any:
-    """A field whose value stands for the arguments ``meaning(value)``, and whose message says what it is ``now``."""
+    """Return a field that is replaced by the arguments ``meaning(value)``, and whose message names the new flag
+    ``now``."""
     how = {"action": _OldFlag, "now": now, "meaning": meaning, "help": argparse.SUPPRESS}
     return field(default=None, metadata=how | options)
 
@@ -39,7 +40,7 @@ def _logging_dir(folder: str) -> dict[str, Any]:
 
 
 def _auth_token(value: Optional[str]) -> dict[str, Any]:
-    """The value is a token, or a switch for the stored token, which is used anyway."""
+    """Return the arguments of an old token flag: a token, or a switch for the stored token, which is used anyway."""
     switch = (value or "").lower() in ("", *"true 1 yes y t false 0 no n f".split())
     return {} if switch else {"token": value}
 

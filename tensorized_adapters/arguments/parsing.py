@@ -70,19 +70,20 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
 
 
 def words_of_flags() -> set[str]:
-    """Every flag that the command line takes, old names included."""
+    """Return every flag that the command line takes, old names included."""
     return {option for action in _Parser(GROUPS)._actions for option in action.option_strings}
 
 
 def nearest(word: str, known: Iterable[str]) -> Optional[str]:
-    """The ``known`` flag that begins with ``word``, or else the one most like it; None if none is."""
+    """Return the ``known`` flag that begins with ``word``, or else the most similar one, or None if none is
+    similar."""
     known, word = [option for option in known if "-" not in option[2:]], word.replace("-", "_").replace("__", "--", 1)
     begun = [option for option in known if len(word) > 4 and option.startswith(word)]
     return min(begun, key=len, default=None) or next(iter(difflib.get_close_matches(word, known, 1)), None)
 
 
 def _given(parser: _Parser, argv: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The values of the flags that were given, without defaults, and a message for each flag with an old name."""
+    """Return the values of the given flags, without defaults, and a message for each flag with an old name."""
     for action in parser._actions:
         if action.dest in ("method", "adapter_projection_type"):
             action.type = str.lower  # the papers write CP and LoRA
@@ -106,7 +107,7 @@ def _unknown_flag(word: str, parser: _Parser) -> str:
 
 
 def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[str, Any]:
-    """The defaults that depend on other flags, on the method or on the machine."""
+    """Return the defaults that depend on other flags, on the method or on the machine."""
     defaults: dict[str, Any] = {"dataloader_pin_memory": torch.cuda.is_available()}  # torch warns without a GPU
     defaults["disable_tqdm"] = not sys.stderr.isatty()  # a bar in a log is one endless line
     if given.get("eval_strategy") == "steps":
@@ -125,7 +126,7 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
 
 
 def _filled(parser: _Parser, values: dict[str, Any]) -> tuple[Any, ...]:
-    """The groups of arguments with their values."""
+    """Return the groups of arguments with their values."""
     try:
         return parser.parse_dict(values, allow_extra_keys=True)
     except UsageError:

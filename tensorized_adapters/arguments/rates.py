@@ -10,7 +10,8 @@ from .flags import Arguments
 
 
 def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
-    """A message if a rate of the published start was given with the calibrated start, which it hardly moves."""
+    """Return a message if a rate of the published start was given with the calibrated start, for which it is too
+    low."""
     rate, default = given.get("learning_rate"), TABLE[config.method].learning_rate
     if not rate or not config.calibrated or config.method != "tensorized" or rate > default / 10 * (1 + 1e-9):
         return None
@@ -32,7 +33,7 @@ def rates_for_model(arguments: Arguments, model_config: PretrainedConfig) -> dic
 
 
 def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:
-    """The learning rate of each parameter group. A flag that was given wins."""
+    """Return the learning rate of each parameter group. A given flag takes precedence."""
     ratio = LAYER_NORM_AND_HEAD_RATIO if config.calibrated else 1.0
     rate, run = arguments.training.learning_rate, arguments.run
     rates = {"adapters": rate, "layer_norm": run.layer_norm_learning_rate, "head": run.head_learning_rate}

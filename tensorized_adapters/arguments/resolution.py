@@ -18,7 +18,8 @@ ModelConfigOf = Callable[[ModelArguments], PretrainedConfig]
 
 
 def resolve(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments:
-    """The arguments with the model's configuration, its default learning rates, and the rank of ``--target_params``.
+    """Return the arguments with the model's configuration, its default learning rates, and the rank of
+    ``--target_params``.
 
     Raises:
         UsageError: if the saved adapter is incomplete, no rank is small enough, the model has no configuration, or it

@@ -12,7 +12,7 @@ _NEEDS_EVALUATIONS = "needs evaluations while training: give --do_train and --do
 
 
 def resolve_metrics(given: dict[str, Any]) -> None:
-    """Spell the metrics of the command line in place as they are named here, so that one run has one spelling.
+    """Replace the metrics of the command line by our spelling in place, so that one run has one spelling.
 
     Raises:
         UsageError: for a metric that is unknown, or that suits neither the task nor the others.
@@ -38,7 +38,7 @@ def resolve_metrics(given: dict[str, Any]) -> None:
 
 
 def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:
-    """Defaults of flags that are not given: whether less is better, and what early stopping needs.
+    """Return the defaults of flags that are not given: whether less is better, and what early stopping needs.
 
     Raises:
         UsageError: for early stopping without evaluations, or with evaluations and saves that do not match.
@@ -54,7 +54,8 @@ def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _matching_saves(given: dict[str, Any]) -> dict[str, Any]:
-    """When to save under early stopping: at each evaluation, since the best model is loaded from a checkpoint."""
+    """Return when to save under early stopping: at each evaluation, since the best model is loaded from a
+    checkpoint."""
     every = given.get("eval_strategy", "epoch" if given.get("do_eval") else "no")
     if not given.get("do_train") or every == "no":
         raise UsageError(f"--early_stopping_patience {_NEEDS_EVALUATIONS}")
@@ -71,14 +72,14 @@ def _matching_saves(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def watched_metric(given: dict[str, Any]) -> Optional[str]:
-    """A note for early stopping if no flag names its metric."""
+    """Return a note for early stopping if no flag names its metric."""
     if "early_stopping_patience" not in given or "metric_for_best_model" in given:
         return None
     return "early stopping watches the evaluation's loss; --metric_for_best_model names another"
 
 
 def check_selection(arguments: Arguments) -> None:
-    """Refuse flags about the best model where no evaluation finds it; raises UsageError."""
+    """Refuse flags about the best model where no evaluation finds it; raise UsageError."""
     run, training = arguments.run, arguments.training
     if training.save_strategy == "best" and not training.metric_for_best_model:
         raise UsageError("--save_strategy best needs --metric_for_best_model")

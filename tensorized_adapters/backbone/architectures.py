@@ -142,7 +142,7 @@ def register_architecture(model_type: str, row: Architecture) -> None:
 
 
 def architecture_of(model_type: str) -> Architecture:
-    """The row of a ``config.model_type``.
+    """Return the entry of a ``config.model_type``.
 
     Raises:
         UsageError: for an architecture outside the table, with the list of what is supported.

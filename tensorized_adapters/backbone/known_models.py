@@ -22,7 +22,7 @@ KNOWN = {
 
 
 def model_config(arguments: ModelArguments, num_labels: int) -> PretrainedConfig:
-    """The configuration of a model folder or hub id; for those in KNOWN the hub is not asked.
+    """Return the configuration of a model folder or hub id. The hub is not asked for those in KNOWN.
 
     Raises:
         UsageError: if there is no such model.

@@ -26,13 +26,13 @@ from .trained_heads import draw_head_
 
 
 def load_config(arguments: ModelArguments) -> PretrainedConfig:
-    """Raises UsageError if the model's folder or hub id gives no configuration."""
+    """Return the configuration; raise UsageError if the model's folder or hub id gives none."""
     name = arguments.config_name or arguments.model_name_or_path
     return _loaded(AutoConfig, name, "config_name" if arguments.config_name else "model_name_or_path", arguments)
 
 
 def load_tokenizer(arguments: ModelArguments, config: PretrainedConfig) -> PreTrainedTokenizerBase:
-    """Raises UsageError if there is none, or if it knows more tokens than the model."""
+    """Return the tokenizer; raise UsageError if there is none, or if it knows more tokens than the model."""
     name = arguments.tokenizer_name or arguments.model_name_or_path
     flag = "tokenizer_name" if arguments.tokenizer_name else "model_name_or_path"
     tokenizer = _loaded(AutoTokenizer, name, flag, arguments, use_fast=arguments.use_fast_tokenizer)
@@ -149,7 +149,7 @@ def set_label_prior_(
 
 
 def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:
-    """``kind.from_pretrained`` with the user's options; whatever it raises becomes one line."""
+    """Call ``kind.from_pretrained`` with the user's options, and turn any error into one line."""
     try:
         if Path(name).is_file():
             raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")

@@ -26,7 +26,8 @@ _TOKENS = ("embed_tokens.weight", "wte.weight", "wpe.weight")  # embeddings that
 
 
 def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
-    """The model of a configuration without its weights: names and shapes alone, in no time and memory.
+    """Return the model of a configuration without its weights. It has names and shapes, and takes almost no time or
+    memory.
 
     Raises:
         UsageError: for an architecture that Transformers does not classify with, or a configuration that makes no
@@ -48,18 +49,19 @@ def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
 
 
 def base_prefix(model: PreTrainedModel) -> str:
-    """``"bert."`` for a BertForSequenceClassification; empty for a bare base model."""
+    """Return ``"bert."`` for a BertForSequenceClassification; empty for a bare base model."""
     return "" if model.base_model is model else f"{model.base_model_prefix}."
 
 
 def head_names(model: PreTrainedModel) -> set[str]:
-    """Names of the parameters outside of the base model, of a model that is not adapted."""
+    """Return the names of the parameters outside of the base model, for a model that is not adapted."""
     prefix = base_prefix(model)
     return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
 
 
 def layer_names(model: PreTrainedModel) -> list[str]:
-    """Names of the transformer's layers, relative to the base model, from the lowest up; a shared one stands once.
+    """Return the names of the transformer's layers, relative to the base model, from the lowest up. A shared layer is
+    listed once.
 
     Raises:
         UsageError: for an unsupported architecture, or one in which the row finds no layer.
@@ -73,12 +75,13 @@ def layer_names(model: PreTrainedModel) -> list[str]:
 
 
 def layer_of(name: str, layers: list[str]) -> Optional[int]:
-    """The number of the layer (of :func:`layer_names`) that a module or parameter is in; None outside of them all."""
+    """Return the number of the layer (in :func:`layer_names`) of a module or parameter, or None outside of all
+    layers."""
     return next((i for i, layer in enumerate(layers) if f".{name}.".find(f".{layer}.") >= 0), None)
 
 
 def check_layers(config: AdapterConfig, model: PreTrainedModel) -> None:
-    """Refuse ``--adapter_layers`` that the model does not have; raises UsageError."""
+    """Refuse ``--adapter_layers`` that the model does not have; raise UsageError."""
     if config.layers is None:
         return
     last = len(layer_names(model)) - 1
@@ -87,7 +90,8 @@ def check_layers(config: AdapterConfig, model: PreTrainedModel) -> None:
 
 
 def site_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
-    """Names, relative to the base model, of the modules after which adapters go, from the first layer to the last.
+    """Return the names, relative to the base model, of the modules after which adapters go, from the first layer to
+    the last.
 
     Raises:
         UsageError: for an unsupported architecture, or one whose modules the row does not name.
@@ -97,7 +101,7 @@ def site_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
 
 
 def site_inputs(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
-    """For each of :func:`site_names`, a linear layer that takes what its sublayer takes, and nothing else."""
+    """Return for each of :func:`site_names` a linear layer that has the same input as its sublayer."""
     row = architecture_of(model.config.model_type)
     return _in_chosen_layers(model, config, {"attention": row.value, "ffn": row.intermediate})
 
@@ -113,7 +117,8 @@ def _in_chosen_layers(model: PreTrainedModel, config: AdapterConfig, of_sublayer
 
 
 def linear_names(model: PreTrainedModel, *parts: str) -> list[str]:
-    """Names of linear layers, such as ``linear_names(model, "query", "value")``, with the base model's prefix.
+    """Return the names of linear layers, such as ``linear_names(model, "query", "value")``, with the base model's
+    prefix.
 
     Raises:
         UsageError: as :func:`site_names`.
@@ -124,7 +129,7 @@ def linear_names(model: PreTrainedModel, *parts: str) -> list[str]:
 
 
 def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
-    """Whether a module of the model, head included, is a LayerNorm by its architecture's rule; RMSNorm counts as one.
+    """Return whether a module of the model, head included, is a LayerNorm in its architecture. RMSNorm counts as one.
 
     An unregistered architecture is judged by the name of the class; only the weight decay needs that.
     """
@@ -133,7 +138,7 @@ def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
 
 
 def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = None) -> list[str]:
-    """Names of the parameters of all LayerNorms of the base model, or of those in some of its layers.
+    """Return the names of the parameters of all LayerNorms of the base model, or of those in some of its layers.
 
     Raises:
         UsageError: for an unsupported architecture, or if there are none, which would silently train less than the
@@ -153,7 +158,8 @@ def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = N
 
 
 def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
-    """Names of the base model's biases: "all", or those of queries and first FFN layers ("query_and_intermediate").
+    """Return the names of the base model's biases: "all", or those of queries and first FFN layers
+    ("query_and_intermediate").
 
     Raises:
         UsageError: if there are none, or the latter are asked of an unsupported architecture.
@@ -170,7 +176,7 @@ def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
 
 
 def usable_positions(model_config: PretrainedConfig) -> int:
-    """How many tokens the position embeddings have room for; without a limit ``sys.maxsize``."""
+    """Return how many tokens the position embeddings have room for, or ``sys.maxsize`` without a limit."""
     limit = getattr(model_config, "max_position_embeddings", None) or sys.maxsize
     if limit < 0:  # how some say that there is none
         return sys.maxsize
@@ -188,7 +194,7 @@ def _positions_after_padding(model_config: PretrainedConfig) -> bool:
 
 
 def is_drawn_encoder(model: PreTrainedModel, name: str) -> bool:
-    """Whether a parameter belongs to what no checkpoint of the base may lack: embeddings and layers."""
+    """Return whether a parameter belongs to embeddings or layers, which every checkpoint of the base must have."""
     if model.config.model_type in ARCHITECTURES:
         return layer_of(name, layer_names(model)) is not None or ".embeddings." in name or name.endswith(_TOKENS)
     # An unregistered architecture: whatever is numbered in the base model is a layer, or is in one.
@@ -206,7 +212,8 @@ def _existing(model: PreTrainedModel, name: str) -> str:
 
 
 def target_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
-    """Names of the linear layers, with the base model's prefix: those that end so, else queries and values.
+    """Return the names of the linear layers, with the base model's prefix, that end in the given names, else of
+    queries and values.
 
     Raises:
         UsageError: for a name that no linear layer ends in.
@@ -228,7 +235,7 @@ def _ends_in(layer: str, name: str) -> bool:
 
 
 def sizes_of(layer: nn.Linear | Conv1D) -> tuple[int, int]:
-    """(in, out) of a linear layer; GPT-2's Conv1D is one whose weight is stored as in x out."""
+    """Return (in, out) of a linear layer. GPT-2's Conv1D counts as one; its weight is stored as in x out."""
     if isinstance(layer, Conv1D):
         return layer.nx, layer.nf
     return layer.in_features, layer.out_features

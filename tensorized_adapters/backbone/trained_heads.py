@@ -16,7 +16,7 @@ _SHOWN = 10
 
 
 def labels_of_head(config: PretrainedConfig) -> tuple[tuple[str, ...], Optional[str]]:
-    """The labels that a checkpoint's configuration gives to the rows of its head, and its type of problem."""
+    """Return the labels that a checkpoint's configuration gives to the rows of its head, and its type of problem."""
     names = tuple(str(config.id2label.get(i, f"LABEL_{i}")) for i in range(config.num_labels))
     return names, config.problem_type
 
@@ -79,7 +79,7 @@ def fit_head_(model: PreTrainedModel, labels: tuple[Sequence[str], Optional[str]
 
 
 def _rows_by_name(there: Sequence[str], here: Sequence[str]) -> Optional[list[int]]:
-    """For each label of the data its row; None if the names are not the same ones."""
+    """Return for each label of the data its row of the head, or None if the names differ."""
     for theirs, ours in ((list(there), list(here)), (_plain(there), _plain(here))):
         if len(set(theirs)) == len(theirs) and sorted(theirs) == sorted(ours):
             return [theirs.index(name) for name in ours]
@@ -87,13 +87,13 @@ def _rows_by_name(there: Sequence[str], here: Sequence[str]) -> Optional[list[in
 
 
 def _plain(names: Sequence[str]) -> list[str]:
-    """Names without case and without the difference between blank, ``_`` and ``-``; LABEL_3 is the id 3."""
+    """Return names without case and without the difference between blank, ``_`` and ``-``; LABEL_3 is the id 3."""
     plain = (re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold() for name in names)
     return [re.sub(r"label (\d+)", r"\1", name) if re.fullmatch(r"label \d+", name) else name for name in plain]
 
 
 def _output_layer(model: PreTrainedModel) -> Optional[list[tuple[str, nn.Parameter]]]:
-    """The parameters of the head's last linear layer with a row for each label."""
+    """Return the parameters of the head's last linear layer with a row for each label."""
     outside, count = head_names(model), model.config.num_labels
     found = None
     for name, module in model.named_modules():

@@ -14,7 +14,7 @@ from tensorized_adapters.exporting.folder import check_new_folder, new_folder
 
 
 def main(argv: list[str]) -> int:
-    """Compress and save; raises UsageError for what is refused, before anything is written."""
+    """Compress and save; raise UsageError if input is refused, before anything is written."""
     arguments = _parser().parse_args(argv)
     if arguments.rank is None and arguments.target_error is None:
         raise UsageError("one of --rank and --target_error is missing")

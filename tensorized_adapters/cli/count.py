@@ -18,7 +18,7 @@ _DEFAULT = "(default: %(default)s)"
 
 
 def main(argv: list[str]) -> int:
-    """Print or write the table; raises UsageError for what is refused."""
+    """Print or write the table; raise UsageError if input is refused."""
     arguments = _parser().parse_args(argv)
     if arguments.output:
         check_output(arguments.output)

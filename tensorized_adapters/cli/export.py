@@ -18,7 +18,7 @@ from tensorized_adapters.exporting.folder import check_new_folder, new_folder
 
 
 def main(argv: list[str]) -> int:
-    """Export; raises UsageError for what is refused, before anything is written."""
+    """Export; raise UsageError if input is refused, before anything is written."""
     arguments = _parser().parse_args(argv)
     if arguments.quantize and arguments.to != "onnx":
         raise UsageError(f"--quantize {arguments.quantize} needs --to onnx, got --to {arguments.to}")

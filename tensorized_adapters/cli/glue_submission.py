@@ -12,7 +12,7 @@ from tensorized_adapters.errors import UsageError
 
 
 def main(argv: list[str]) -> int:
-    """Write the zip file; raises UsageError for what is refused."""
+    """Write the zip file; raise UsageError if input is refused."""
     arguments = _parser().parse_args(argv)
     if arguments.output.exists():
         raise UsageError(f"--output {arguments.output} exists; name another file")

@@ -22,12 +22,12 @@ class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
 
 
 def count(text: str) -> int:
-    """An integer of at least 1."""
+    """Parse an integer of at least 1."""
     return _integer(text, 1)
 
 
 def count_from_zero(text: str) -> int:
-    """An integer of at least 0."""
+    """Parse an integer of at least 0."""
     return _integer(text, 0)
 
 
@@ -39,7 +39,7 @@ def rate(text: str) -> float:
 
 
 def duration(text: str) -> float:
-    """``90m``, ``1.5h`` or ``30s``, in seconds."""
+    """Parse ``90m``, ``1.5h`` or ``30s`` into seconds."""
     match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])", text)
     seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if not seconds:
@@ -67,12 +67,13 @@ def check_output(path: Path) -> None:
 
 
 def list_of(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
-    """A parser of comma-separated values of a kind."""
+    """Return a parser of comma-separated values of a kind."""
     return lambda text: tuple(kind(word) for word in text.split(","))
 
 
 def names_of(choices: Iterable[str], or_none: bool = False) -> Callable[[str], tuple[str, ...]]:
-    """A parser of comma-separated names out of ``choices``, also in capitals; with ``or_none`` "none" is no name."""
+    """Return a parser of comma-separated names in ``choices``, also in capitals. ``or_none`` allows "none" for no
+    name."""
 
     def parse(text: str) -> tuple[str, ...]:
         if or_none and text.lower() == "none":

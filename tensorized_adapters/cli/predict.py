@@ -16,7 +16,7 @@ from tensorized_adapters.predicting import FORMATS
 
 
 def main(argv: list[str]) -> int:
-    """Predict; raises what :func:`predict` does, except BrokenPipeError."""
+    """Predict; raise what :func:`predict` does, except BrokenPipeError."""
     arguments = _parser().parse_args(argv)
     with (
         contextlib.redirect_stdout(sys.stderr),  # standard output is for predictions

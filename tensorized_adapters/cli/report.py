@@ -13,7 +13,7 @@ from tensorized_adapters.errors import need
 
 
 def main(argv: list[str]) -> int:
-    """Write the report; raises UsageError for what is refused."""
+    """Write the report; raise UsageError if input is refused."""
     arguments = _parser().parse_args(argv)
     for package in ("matplotlib", "jinja2"):
         need(package, "report", "a report")

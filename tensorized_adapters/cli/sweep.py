@@ -32,7 +32,7 @@ from tensorized_adapters.sweeping.grid import MODES
 
 
 def main(argv: list[str]) -> int:
-    """Run the sweep; raises UsageError for what is refused, and RunFailed if the sweep itself fails."""
+    """Run the sweep; raise UsageError if input is refused, and RunFailed if the sweep itself fails."""
     began = time.time()
     if argv and argv[0].endswith((".yaml", ".yml")):
         argv = flags_of_yaml(argv[0]) + argv[1:]
@@ -182,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _with_underscores(word: str) -> str:
-    """``--num-train-epochs=3`` as ``--num_train_epochs=3``."""
+    """Return ``--num-train-epochs=3`` as ``--num_train_epochs=3``."""
     name, equals, value = word.partition("=")
     return "--" + name[2:].replace("-", "_") + equals + value if word.startswith("--") else word
 

@@ -30,7 +30,7 @@ class Compressed:
 
 
 def check_dense(path: Path) -> dict[str, Any]:
-    """The config record of a dense adapter's folder; raises UsageError for another one."""
+    """Return the config record of a dense adapter's folder; raise UsageError for any other folder."""
     record = read_config(path)
     if (method := record["adapter"]["method"]) != "dense":
         raise UsageError(f"--adapter_path {path} is of --method {method}; only dense is compressed")
@@ -44,7 +44,7 @@ def compressed(
     rank: Optional[int] = None,
     target_error: Optional[float] = None,
 ) -> Compressed:
-    """The adapter of a folder, compressed; for the rest see :func:`compress_adapter`, UsageError too."""
+    """Return the compressed adapter of a folder; see :func:`compress_adapter`."""
     # Not above: a wrong folder does not wait for Transformers' models.
     from ..predicting.pipeline import load_pipeline
     from .decompose import compress_adapter

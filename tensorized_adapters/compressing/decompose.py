@@ -86,7 +86,8 @@ def compress_adapter(
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Two threads, waiting for each other, took forty times as long; and so the result is the same for any count."""
+    """Limit the block to one thread. Two threads took forty times as long, and one gives the same result on any
+    machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -96,7 +97,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def compressed_config(model: PreTrainedModel, adapter_projection_type: str, rank: int) -> AdapterConfig:
-    """The config that the dense adapters of ``model`` have after compression at a rank.
+    """Return the config that the dense adapters of ``model`` have after compression at a rank.
 
     Raises:
         UsageError: naming ``--rank``, if it is none that the format can use.
@@ -117,7 +118,7 @@ _Found = list[tuple[BottleneckAdapter, CompressedSite]]
 def _within(
     config: AdapterConfig, model: PreTrainedModel, dense: list[tuple[str, DenseAdapter]], target: float
 ) -> tuple[AdapterConfig, _Found]:
-    """The smallest rank whose errors are all within the target, by bisection, as errors fall with the rank.
+    """Return the smallest rank whose errors are all within the target, by bisection, as errors fall with the rank.
 
     Raises:
         UsageError: if those of the largest one are not.
@@ -140,7 +141,8 @@ def _within(
 def _attempt(
     config: AdapterConfig, model: PreTrainedModel, dense: list[tuple[str, DenseAdapter]], rank: int, target: float
 ) -> _Found | float:
-    """All sites' adapters at a rank; or the first error above the target, which spares the other sites."""
+    """Return all sites' adapters at a rank, or the first error above the target, so that other sites need not be
+    tried."""
     found: _Found = []
     for adapter, site in _decomposed(replace(config, tensorized_layer_rank=rank), model, dense):
         if (error := max(site.down_error, site.up_error)) > target:

@@ -16,12 +16,12 @@ _OTHER_DATA_FLAGS = ("text_columns", "text_column_delimiter", "label_column", "d
 
 
 def ending_of(path: str) -> str:
-    """The ending that gives the format of a file; a last ``.gz`` only means that it is compressed."""
+    """Return the ending that gives the format of a file. A last ``.gz`` only means that the file is compressed."""
     return Path(path.removesuffix(".gz")).suffix
 
 
 def _also(name: str) -> list[str]:
-    """Both spellings of a flag of run_classification, which is another name of ours."""
+    """Return both spellings of a run_classification flag that is another name of ours."""
     return [f"--{name}", f"--{name.replace('_', '-')}"]
 
 
@@ -130,7 +130,7 @@ class DataTrainingArguments:
 
     @property
     def texts(self) -> Optional[tuple[str, ...]]:
-        """The names in ``text_columns``; a name with a comma stands in double quotes, as in CSV.
+        """Return the names in ``text_columns``. A name with a comma is written in double quotes, as in CSV.
 
         Raises:
             UsageError: for a quote that is not closed.
@@ -148,7 +148,7 @@ class DataTrainingArguments:
 
     @property
     def shuffles(self) -> bool:
-        """Whether the training set is shuffled before it is cut, since a file may be sorted by label."""
+        """Return whether the training set is shuffled before it is cut, since a file may be sorted by label."""
         return self.max_train_samples is not None if self.shuffle_train_dataset is None else self.shuffle_train_dataset
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ _WORST = 3
 
 
 def class_scores(logits: np.ndarray, references: np.ndarray, examples: Dataset, task: Task) -> dict[str, Any]:
-    """The scores of each class, for the record.
+    """Return the scores of each class, for the record.
 
     Args:
         logits: of each class, in the order of the file; references: label ids.
@@ -53,8 +53,8 @@ def class_scores(logits: np.ndarray, references: np.ndarray, examples: Dataset, 
 
 
 def worst_classes(scores: dict[str, Any]) -> Optional[str]:
-    """A line with the classes of the lowest F1; None for two classes of equal F1. Classes without an example have
-    no F1 to speak of."""
+    """Return a line with the classes of the lowest F1, or None for two classes of equal F1. Classes without an example
+    are left out."""
     found = [entry for entry in zip(scores["f1"], scores["names"], scores["support"]) if entry[2]]
     if len(scores["names"]) < 3 and len({f1 for f1, *_ in found}) < 2:
         return None

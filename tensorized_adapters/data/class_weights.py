@@ -16,13 +16,13 @@ _RARE = 0.1  # of the largest class
 
 
 def check_class_weights(text: str) -> None:
-    """Refuse a value of ``--class_weights`` that cannot be read, before the classes are known; raises UsageError."""
+    """Refuse a value of ``--class_weights`` that cannot be read, before the classes are known; raise UsageError."""
     if text not in _BY_FREQUENCY:
         _named(text)
 
 
 def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[int]) -> tuple[float, ...]:
-    """The weight of each class.
+    """Return the weight of each class.
 
     ``balanced`` is scikit-learn's: the number of examples over the number of classes times that of the class'
     examples. ``sqrt`` is the square root of that.
@@ -60,7 +60,7 @@ def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[
 
 
 def imbalance(names: tuple[str, ...], labels: Sequence[int]) -> Optional[str]:
-    """A line for the user if some class has less than a tenth of the largest one's training examples."""
+    """Return a line for the user if some class has less than a tenth of the largest one's training examples."""
     counts = Counter(labels)
     (least, rarest), (most, largest) = (f((counts[i], name) for i, name in enumerate(names)) for f in (min, max))
     if least >= _RARE * most:
@@ -72,7 +72,7 @@ def imbalance(names: tuple[str, ...], labels: Sequence[int]) -> Optional[str]:
 
 
 def _named(text: str) -> list[tuple[str, float]]:
-    """Names and weights, where a name with a comma stands in double quotes together with its weight."""
+    """Return names and weights. A name with a comma is in double quotes together with its weight."""
     pairs = []
     try:
         words = next(csv.reader([text], strict=True, skipinitialspace=True), [])

@@ -39,7 +39,7 @@ class Columns:
 
     @property
     def inputs(self) -> int:
-        """The number of texts that the tokenizer gets for an example: 1, or 2 for a pair."""
+        """Return the number of texts that the tokenizer gets for an example: 1, or 2 for a pair."""
         return len(self.texts) if self.delimiter is None else 1
 
 
@@ -50,7 +50,7 @@ def choose_columns(
     examples: Dataset,
     source: str,
 ) -> Columns:
-    """The columns of the GLUE task, else those of the flags, else those of the saved adapter, else a guess.
+    """Return the columns of the GLUE task, else those of the flags, else those of the saved adapter, else a guess.
 
     Raises:
         UsageError: if there is no column that could be text, or not as many as a saved adapter takes.
@@ -67,7 +67,8 @@ def choose_columns(
 
 
 def _columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Columns:
-    """The columns of a saved adapter, joined as in its training; the flags may name as many others."""
+    """Return the columns of a saved adapter, joined as in its training. The flags may name other columns, equally
+    many."""
     texts, delimiter = arguments.texts or trained.texts, arguments.text_column_delimiter
     if len(texts) != len(trained.texts):
         raise UsageError(
@@ -84,7 +85,7 @@ def _columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> C
 
 
 def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...]:
-    """``sentence1`` and ``sentence2``, else the first one or two columns that hold words."""
+    """Return ``sentence1`` and ``sentence2``, else the first one or two columns that hold words."""
     names = [name for name in examples.column_names if name not in (label, LABEL) and not _is_index(name)]
     if {"sentence1", "sentence2"} <= set(names):
         return "sentence1", "sentence2"
@@ -99,7 +100,7 @@ def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...
 
 
 def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
-    """The columns in the notes of a saved adapter; None if it has none, since one saved from Python has any notes."""
+    """Return the columns in the notes of a saved adapter, or None: one saved from Python may have any notes."""
     notes = saved.get("notes", {})
     texts, label, delimiter = notes.get("texts"), notes.get("label", LABEL), notes.get("text_column_delimiter")
     if not (isinstance(texts, list) and texts and all(isinstance(name, str) for name in [*texts, label])):
@@ -110,7 +111,7 @@ def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
 
 
 def check_columns(examples: Dataset, columns: Columns, source: str, needs_label: bool) -> None:
-    """Raises UsageError if a column is missing, or if a row of it holds more than one text or label."""
+    """Raise UsageError if a column is missing, or if a row of it holds more than one text or label."""
     for name in (*columns.texts, *([columns.label] if needs_label else [])):
         if name not in examples.column_names:
             raise _missing_column(name, examples, columns, source)
@@ -136,7 +137,7 @@ def _missing_column(name: str, examples: Dataset, columns: Columns, source: str)
 
 
 def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> None:
-    """Numbers are read as text, with a note; other types are refused."""
+    """Check the type of a text column. Numbers are read as text, with a note; other types are refused."""
     feature = examples.features[name]
     kind = "int64" if isinstance(feature, ClassLabel) else feature.dtype
     if kind.startswith(("int", "uint", "float", "bool")):
@@ -185,7 +186,7 @@ def _is_index(name: str) -> bool:
 
 
 def _holds_words(examples: Dataset, name: str) -> bool:
-    """Whether most of the first values are strings that are no numbers."""
+    """Return whether most of the first values are strings that are not numbers."""
     feature = examples.features[name]
     if not isinstance(feature, Value) or "string" not in feature.dtype:
         return False

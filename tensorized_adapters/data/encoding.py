@@ -52,7 +52,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: D
 
 
 def check_room(tokenizer: PreTrainedTokenizerBase, length: int, texts: int) -> None:
-    """Raises UsageError if ``length`` tokens are too few for one token of each of so many ``texts``."""
+    """Raise UsageError if ``length`` tokens are too few for one token of each of so many ``texts``."""
     least = tokenizer.num_special_tokens_to_add(pair=texts == 2) + texts
     if length < least:
         raise UsageError(f"--max_seq_length {length} leaves no room for text; at least {least}")
@@ -92,7 +92,7 @@ def encoded(
 def tokenize(
     examples: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, arguments: DataTrainingArguments, length: int
 ) -> Dataset:
-    """Token ids of at most ``length``, and ``label``.
+    """Return token ids of at most ``length``, and ``label``.
 
     They are made in memory in every run: a cached file with a flipped bit would silently train on other tokens.
     """

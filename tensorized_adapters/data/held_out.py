@@ -42,7 +42,7 @@ def hold_out(
 
 
 def _drawn(total: int, count: int, labels: Optional[list], seed: int) -> tuple[np.ndarray, np.ndarray, str]:
-    """The rows that are kept, those that are held out, and in words how they are drawn."""
+    """Return the rows that are kept, those that are held out, and a text on how they are drawn."""
     how = "stratified by label"
     try:
         kept, held = train_test_split(np.arange(total), test_size=count, random_state=seed, stratify=labels)

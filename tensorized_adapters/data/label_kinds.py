@@ -14,7 +14,7 @@ AS_NUMBERS = "write numbers with a decimal point and nothing else, for example 0
 
 
 def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
-    """The sorted names of the classes, or None if the labels are scores, which are written as decimals.
+    """Return the sorted names of the classes, or None if the labels are scores, which are written as decimals.
 
     Raises:
         UsageError: naming the first row whose label is missing or looks like a gap.
@@ -42,7 +42,7 @@ def _check_missing(values: list, source: str) -> None:
 
 
 def _check_gaps(values: list, numbers: list, source: str) -> None:
-    """NaN and infinity are refused among numbers, or if they are few; many of them among words are names."""
+    """Refuse NaN and infinity among numbers, or if they are few. Many of them among words are names."""
     gaps = [row for row, value in enumerate(values) if _is_no_number(value)]
     among_numbers = isinstance(values[0], float) or any(number is not None for number in numbers)
     if gaps and (among_numbers or _are_few(gaps, values)):
@@ -65,7 +65,7 @@ def _check_style(values: list, numbers: list, source: str) -> None:
 
 
 def _check_mixture(values: list, numbers: list, decimal: bool, source: str) -> None:
-    """Numbers and words in one column are names of classes, unless the words are so few that they look like gaps."""
+    """Refuse a few words among numbers, since they look like gaps. Otherwise both are names of classes."""
     words = [row for row, number in enumerate(numbers) if number is None]
     others = [row for row, number in enumerate(numbers) if number is not None]
     rare = min(words, others, key=len)
@@ -86,7 +86,8 @@ def _note_classes(names: tuple[str, ...], count: int, only_numbers: bool, source
 
 
 def number_of(value: Any) -> Optional[float]:
-    """An int if it is written as one, since floats could not tell large ones apart; None for NaN and words."""
+    """Return an int if the value is written as one, since floats cannot tell large ones apart; None for NaN and
+    words."""
     if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
         return None  # true, and a name such as 1_0, which Python reads as 10
     for kind in (int, float):
@@ -108,7 +109,7 @@ def is_missing(value: Any) -> bool:
 
 
 def _is_no_number(value: Any) -> bool:
-    """NaN and infinity, also in words."""
+    """Return whether the value is NaN or infinity, also in words."""
     try:
         return not math.isfinite(float(value))
     except (TypeError, ValueError, OverflowError):  # words, and integers that no float can hold

@@ -15,7 +15,7 @@ from .texts import text_of
 def label_names(
     raw: dict[str, Dataset], sources: dict[str, str], saved: Optional[dict[str, Any]] = None
 ) -> Optional[tuple[str, ...]]:
-    """The classes of a data set that is not a GLUE task, or None if its labels are scores (regression).
+    """Return the classes of a data set that is not a GLUE task, or None if its labels are scores (regression).
 
     They come from a saved adapter, else from the ClassLabel feature, else from the training set, sorted.
 
@@ -32,20 +32,20 @@ def label_names(
 
 
 def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
-    """The label names in an adapter's config record, in the order of its classes; None for regression."""
+    """Return the label names in an adapter's config record, in the order of its classes, or None for regression."""
     if record["problem_type"] == "regression":
         return None
     return tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
 
 
 def check_scores(saved: Optional[dict[str, Any]]) -> None:
-    """Raises UsageError if ``--do_regression`` contradicts the labels of a saved adapter."""
+    """Raise UsageError if ``--do_regression`` contradicts the labels of a saved adapter."""
     if saved is not None and (names := saved_label_names(saved)) is not None:
         raise UsageError(f"--do_regression contradicts --adapter_path, which has the classes {listed(names)}")
 
 
 def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = False) -> Dataset:
-    """``label`` as class id (int64) or score (float64), or as a list of 0 and 1 for several labels a text.
+    """Return ``label`` as class id (int64) or score (float64), or as a list of 0 and 1 for several labels a text.
 
     Args:
         numbered: a file may hold GLUE's numbers of the classes instead of their names.
@@ -99,7 +99,7 @@ def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -
 
 
 def check_variety(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
-    """Raises UsageError if the training set has a single class or score, or the same labels for every text."""
+    """Raise UsageError if the training set has a single class or score, or the same labels for every text."""
     if task.multi_label and "train" in raw:
         if len(set(map(tuple, raw["train"]["label"]))) == 1:
             raise UsageError(f"{sources['train']} has the same labels in every row; training needs a difference")

@@ -45,7 +45,7 @@ class Data:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """The notes of a saved adapter by which predictions read the same columns in the same way."""
+        """Return the notes of a saved adapter by which predictions read the same columns in the same way."""
         notes: dict[str, Any] = {"texts": list(self.task.texts), "label": self.label}
         if self.task.delimiter is not None:
             notes["text_column_delimiter"] = self.task.delimiter
@@ -118,13 +118,13 @@ def _other_task(
 
 
 def _used(raw: dict[str, Dataset], wanted: set[str]) -> dict[str, Dataset]:
-    """Without a part of the training set that this run does not use; both parts are made in every run."""
+    """Return the splits that this run uses. Every run makes both parts of the training set."""
     roles = {"train": "train", "validation": "evaluation", "test": "prediction"}
     return {split: examples for split, examples in raw.items() if roles[split.split("_")[0]] in wanted}
 
 
 def _with_label(raw: dict[str, Dataset], columns: Columns, sources: dict[str, str]) -> dict[str, Dataset]:
-    """The sets with checked columns and the labels in a column of the usual name; test sets have none.
+    """Return the sets with checked columns and the labels in a column of the usual name. Test sets have none.
 
     GLUE's test labels are not public, and labels in a test file are left to whoever scores the predictions.
     """
@@ -146,7 +146,7 @@ def _check_labels_of_adapter(saved: dict[str, Any], task: Task, arguments: DataT
 
 
 def _cut(raw: dict[str, Dataset], arguments: DataTrainingArguments, seed: int) -> dict[str, Dataset]:
-    """The sets with at most ``max_*_samples`` examples: drawn for training, else the first ones."""
+    """Return the sets with at most ``max_*_samples`` examples: drawn for training, else the first ones."""
     limits = {"validation": arguments.max_eval_samples, "test": arguments.max_predict_samples}
     cut = {}
     for split, examples in raw.items():
@@ -158,7 +158,7 @@ def _cut(raw: dict[str, Dataset], arguments: DataTrainingArguments, seed: int) -
 
 
 def _sampled(examples: Dataset, arguments: DataTrainingArguments, seed: int) -> Dataset:
-    """The training set, shuffled and cut as the arguments say; a line says so."""
+    """Return the training set, shuffled and cut as the arguments say, and print a line about it."""
     total, limit = len(examples), arguments.max_train_samples
     count = total if limit is None else min(limit, total)
     if not arguments.shuffles:
@@ -170,7 +170,7 @@ def _sampled(examples: Dataset, arguments: DataTrainingArguments, seed: int) -> 
 
 
 def _load_raw(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:
-    """The splits by their usual names, and for messages where each came from."""
+    """Return the splits by their usual names, and for messages where each came from."""
     files = files_by_role(arguments, wanted)
     if files is None:
         return load_splits(arguments, wanted)

@@ -35,14 +35,14 @@ _SPELLINGS = {
 
 
 def canonical(name: str) -> Optional[str]:
-    """The name that is used here for a metric in any spelling; None for one that is unknown."""
+    """Return our name for a metric in any spelling, or None for an unknown one."""
     plain = name.strip().lower().replace("-", "_")
     plain = _SPELLINGS.get(plain, plain)
     return plain if plain in OF_CLASSES + OF_SCORES else None
 
 
 def metric_names(text: str) -> tuple[str, ...]:
-    """The metrics that ``--metric_name`` lists, by the names that are used here.
+    """Return the metrics that ``--metric_name`` lists, by our names.
 
     Raises:
         UsageError: for a metric that is unknown or listed twice.
@@ -61,14 +61,14 @@ def metric_names(text: str) -> tuple[str, ...]:
 
 
 def suiting(labels: Optional[tuple[str, ...]]) -> tuple[str, ...]:
-    """The metrics that suit these classes, or scores where ``labels`` is None."""
+    """Return the metrics that suit these classes, or scores where ``labels`` is None."""
     if labels is None:
         return OF_SCORES
     return OF_CLASSES if len(labels) == 2 else tuple(name for name in OF_CLASSES if name != "f1")
 
 
 def check_metrics(names: tuple[str, ...], flag: str, labels: Optional[tuple[str, ...]]) -> None:
-    """Raises UsageError for a metric that does not suit these classes, or scores where ``labels`` is None."""
+    """Raise UsageError for a metric that does not suit these classes, or scores where ``labels`` is None."""
     for name in names:
         if name in suiting(labels):
             continue
@@ -83,8 +83,8 @@ def check_metrics(names: tuple[str, ...], flag: str, labels: Optional[tuple[str,
 
 
 def with_metrics(task: Task, listed: Optional[str], best: Optional[str]) -> Task:
-    """The task as it is measured: with the ``listed`` metrics instead of its own, and with the one that chooses the
-    ``best`` model, if it is not among them.
+    """Return the task with the ``listed`` metrics instead of its own. The metric that chooses the ``best`` model is
+    added if it is not among them.
 
     Raises:
         UsageError: for a metric that does not suit the task.
@@ -106,5 +106,5 @@ def with_metrics(task: Task, listed: Optional[str], best: Optional[str]) -> Task
 
 
 def lower_is_better(name: str) -> bool:
-    """Whether the better of two models has the lower value; ``name`` may begin with ``eval_``."""
+    """Return whether the better of two models has the lower value; ``name`` may begin with ``eval_``."""
     return name.removeprefix("eval_") in _LOWER_IS_BETTER

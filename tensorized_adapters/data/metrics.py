@@ -34,7 +34,7 @@ _INPUTS = (
 
 
 def _or_zero(function, predictions: np.ndarray, references: np.ndarray, name: str) -> float:
-    """The value of ``function``, or 0 with a warning where it is not defined."""
+    """Return the value of ``function``, or 0 with a warning if it is not defined."""
     value = np.nan  # of a single example, for which SciPy raises
     if len(references) > 1:
         with warnings.catch_warnings():
@@ -104,8 +104,9 @@ class GlueMetric(evaluate.Metric):
         return values if combined is None else values | {"combined_score": combined}
 
     def _of_probabilities(self, name: str, probabilities: np.ndarray, references: np.ndarray) -> Optional[float]:
-        """The metric of class 1 where there are two classes, and else the mean over the classes, each against the
-        others. Classes without an example are left out, and a line says so; None if all examples are of one class."""
+        """Return the metric of class 1 for two classes, else the mean over the classes, each against the others.
+        Classes without an example are left out, and a line says so. The result is None if all examples are of one
+        class."""
         labels, found = self.task.labels, set(references.tolist())
         lacking = tuple(label for i, label in enumerate(labels) if i not in found)
         if len(found) < 2:
@@ -126,13 +127,13 @@ class GlueMetric(evaluate.Metric):
 
 
 def predictions_of(logits: np.ndarray, task: Task) -> np.ndarray:
-    """Label ids (argmax) for classification, scores for regression; one an example. For several labels a text 0 or 1
-    for each label: 1 for a probability above 0.5, which is a logit above 0."""
+    """Return label ids (argmax) for classification or scores for regression, one an example. For several labels a
+    text, return 0 or 1 for each label: 1 for a probability above 0.5, which is a logit above 0."""
     if task.multi_label:
         return (logits > 0).astype(np.int64)
     return np.squeeze(logits, axis=-1).astype(np.float64) if task.labels is None else np.argmax(logits, axis=-1)
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:
-    """The probability of each class; one row an example."""
+    """Return the probability of each class, one row an example."""
     return softmax(logits.astype(np.float64), axis=1)

@@ -16,14 +16,14 @@ SEPARATOR = ";"  # joins the names in predictions, unless --label_separator is g
 
 
 def is_list_of_labels(feature: Any) -> bool:
-    """Whether each row of a column holds a list of names or numbers."""
+    """Return whether each row of a column holds a list of names or numbers."""
     return isinstance(getattr(feature, "feature", None), (Value, ClassLabel))
 
 
 def separator_of(
     examples: Dataset, given: Optional[str], saved: Optional[dict[str, Any]], source: str
 ) -> Optional[str]:
-    """The separator of a text's labels; None if each text has one label.
+    """Return the separator of a text's labels, or None if each text has one label.
 
     Args:
         examples: with a column ``label``, whose lists mean several labels a text.
@@ -49,13 +49,13 @@ def separator_of(
 
 
 def saved_separator(record: dict[str, Any]) -> str:
-    """The separator in the notes of a saved adapter, or the usual one: one saved from Python may have any notes."""
+    """Return the separator in the notes of a saved adapter, or the usual one, since notes from Python may lack it."""
     separator = record["notes"].get("label_separator")
     return separator if isinstance(separator, str) and separator else SEPARATOR
 
 
 def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
-    """The names of all labels, sorted; those of a ClassLabel in its order.
+    """Return the sorted names of all labels, or those of a ClassLabel in its order.
 
     Raises:
         UsageError: if there is no label, or if a name holds the separator.
@@ -77,7 +77,7 @@ def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
 
 
 def encode_label_sets(examples: Dataset, task: Task, source: str) -> Dataset:
-    """``label`` as a list of 0.0 and 1.0 for each of the task's labels, as the loss of Transformers takes them.
+    """Encode ``label`` as a list of 0.0 and 1.0 for each of the task's labels, as the loss of Transformers takes them.
 
     Raises:
         UsageError: for a missing or unknown label, naming the row.
@@ -97,7 +97,7 @@ def encode_label_sets(examples: Dataset, task: Task, source: str) -> Dataset:
 
 
 def check_label_sets(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
-    """Raises UsageError if an evaluation set has a label that the training set lacks."""
+    """Raise UsageError if an evaluation set has a label that the training set lacks."""
     seen = np.asarray(raw["train"]["label"][:]).any(axis=0)
     for split, examples in raw.items():
         if split.startswith("validation"):
@@ -108,7 +108,7 @@ def check_label_sets(raw: dict[str, Dataset], task: Task, sources: dict[str, str
 
 
 def measured(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
-    """F1 over all decisions (micro), as in run_classification, and its mean over the labels (macro).
+    """Return F1 over all decisions (micro), as in run_classification, and its mean over the labels (macro).
 
     Args:
         predictions, references: examples x labels, 0 or 1.
@@ -123,7 +123,7 @@ def measured(predictions: np.ndarray, references: np.ndarray) -> dict[str, float
 
 
 def joined_names(decisions: np.ndarray, task: Task) -> str:
-    """The names of the labels that a text has, in the order of the task's labels; empty for none."""
+    """Return the names of the labels that a text has, in the order of the task's labels; empty for none."""
     return task.label_separator.join(name for name, has in zip(task.labels, decisions) if has)
 
 

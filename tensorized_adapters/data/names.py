@@ -17,12 +17,12 @@ _LOOKALIKES = str.maketrans("АВЕКМНОРСТХасеорхуіѕјΑΒΕΖ�
 
 
 def name_of(value: Any) -> str:
-    """The name of a label, in composed characters (NFC), so that two ways to write an accent give one name."""
+    """Return the name of a label, in composed characters (NFC), so that two ways to write an accent give one name."""
     return unicodedata.normalize("NFC", text_of(value).strip())
 
 
 def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
-    """The class of a name: names are compared as written, then in NFC, then true and false in any case."""
+    """Return the class of a name. Names are compared as written, then in NFC, then true and false in any case."""
     if name in ids:
         return ids[name]
     keys = (name_of, _truth)
@@ -34,7 +34,7 @@ def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
 
 
 def styled_number(value: Any) -> str:
-    """The feature of a number that Python cannot read, such as "a comma"; empty for other values."""
+    """Return what keeps Python from reading a number, such as "a comma"; empty for other values."""
     if not isinstance(value, str) or not _STYLED.fullmatch(value.strip()):
         return ""
     text = value.strip()
@@ -48,7 +48,7 @@ def styled_number(value: Any) -> str:
 
 
 def shown_beside(value: Any, names: Iterable[str]) -> str:
-    """The label for a message. If it only looks like one of ``names``, both are shown escaped."""
+    """Return the label for a message. If it only looks like one of ``names``, both are shown escaped."""
     text = text_of(value)
     twin = next((name for name in names if name != text and _looks(name) == _looks(text)), None)
     if twin is None:
@@ -57,7 +57,7 @@ def shown_beside(value: Any, names: Iterable[str]) -> str:
 
 
 def twins(names: Iterable[str]) -> Optional[tuple[str, str]]:
-    """The first two names that look alike, escaped."""
+    """Return the first two names that look alike, escaped."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(_looks(name), name)
@@ -67,7 +67,7 @@ def twins(names: Iterable[str]) -> Optional[tuple[str, str]]:
 
 
 def listed(names: tuple[str, ...]) -> str:
-    """The names, or the first ten of them, for a message."""
+    """Return the names, or the first ten of them, for a message."""
     shown = ", ".join(quoted(name)[1:-1] for name in names[:10])
     return shown if len(names) <= 10 else f"{shown}, ..."
 
@@ -77,7 +77,7 @@ def _truth(name: str) -> Optional[str]:
 
 
 def _looks(name: str) -> str:
-    """The visible form of a name: without blanks and invisible characters, one form of each letter."""
+    """Return the visible form of a name: without blanks and invisible characters, one form of each letter."""
     text = unicodedata.normalize("NFKC", name).translate(_LOOKALIKES)
     return "".join(c for c in text if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc"))
 

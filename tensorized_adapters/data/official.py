@@ -24,7 +24,8 @@ _COLA = ("source", "label", "judgement", "sentence")
 
 
 def official_file(folder: Path, task: str, split: str) -> Optional[Path]:
-    """The file of a split in a folder as GLUE's server offers it, such as MRPC/dev.tsv; None for another folder."""
+    """Return the file of a split in a folder as GLUE's server offers it, such as MRPC/dev.tsv, or None for another
+    folder."""
     own = folder / _FOLDERS.get(task, task.upper())
     if (folder / "README.md").exists() or not own.is_dir():  # a card gives the layout of the hub
         return None
@@ -32,7 +33,7 @@ def official_file(folder: Path, task: str, split: str) -> Optional[Path]:
 
 
 def with_header(lines: Iterable[str], task: str, source: str) -> Iterator[str]:
-    """The lines of a TSV file; CoLA's training and development sets lack a header, which is added."""
+    """Return the lines of a TSV file. CoLA's training and development sets lack a header, which is added."""
     lines = iter(lines)
     head = list(itertools.islice(lines, 1))
     fields = head[0].rstrip("\r\n").split("\t") if head else []
@@ -53,5 +54,6 @@ def with_usual_names(examples: Dataset, task: str, source: str) -> Dataset:
 
 
 def is_cut(fields: list[str], header: list[str], task: str) -> bool:
-    """Whether a row is one of the few damaged rows of GLUE's own QQP files; its reference loader leaves them out."""
+    """Return whether a row is one of the few damaged rows of GLUE's own QQP files. GLUE's loader leaves them out
+    too."""
     return task == "qqp" and "is_duplicate" in header and 0 < len(fields) < len(header)

@@ -28,7 +28,8 @@ class Place:
     folder: Optional[Path]
 
     def official_file(self, split: str) -> Optional[Path]:
-        """The file of a split if this is a folder of GLUE's own TSV files; raises UsageError if it is missing."""
+        """Return the file of a split if this is a folder of GLUE's own TSV files; raise UsageError if it is
+        missing."""
         if self.folder is None or self.flag != "--glue_path":
             return None
         path = official_file(self.folder, self.config, split)
@@ -41,7 +42,7 @@ class Place:
 
 
 def place_of(arguments: DataTrainingArguments) -> Place:
-    """Find the data set of the flags; raises UsageError if it is neither a folder nor a hub id."""
+    """Find the data set of the flags; raise UsageError if it is neither a folder nor a hub id."""
     name, config, flag = (
         (arguments.glue_path, arguments.task_name, "--glue_path")
         if arguments.task_name
@@ -62,7 +63,7 @@ def place_of(arguments: DataTrainingArguments) -> Place:
 
 @contextmanager
 def builder_of(place: Place, split: Optional[str] = None) -> Iterator[DatasetBuilder]:
-    """The builder with which `datasets` would read a folder, or one ``split`` of it.
+    """Yield the builder with which `datasets` would read a folder, or one ``split`` of it.
 
     Its cache is removed after the block. The usual cache identifies a folder by the last part of its name and by its
     card: it would return old data for another folder of that name, for changed files, and for a damaged file.
@@ -81,7 +82,7 @@ def builder_of(place: Place, split: Optional[str] = None) -> Iterator[DatasetBui
 
 
 def read_split(place: Place, split: str) -> Dataset:
-    """One split, in memory. Each split is read by itself, since a test set may lack the column of labels."""
+    """Read one split into memory. Each split is read by itself, since a test set may lack the column of labels."""
     from datasets import concatenate_datasets
 
     from .readers import read_file
@@ -111,7 +112,7 @@ def _is_empty(path: Path) -> bool:
 
 
 def _is_plain_table(builder: DatasetBuilder) -> bool:
-    """Whether these are CSV or TSV files of the folder itself, and its card gives nothing but their names."""
+    """Return whether these are CSV or TSV files of the folder itself, and its card only gives their names."""
     from datasets import BuilderConfig
 
     files = [Path(file) for names in builder.config.data_files.values() for file in names]
@@ -134,7 +135,8 @@ def load_from_hub(place: Place, anew: bool) -> dict[str, Dataset]:
 
 
 def _validated(examples: Dataset) -> Dataset:
-    """The examples, if all values are valid; raises ArrowInvalid, since `datasets` would only find out in training."""
+    """Return the examples if all values are valid; raise ArrowInvalid if not, since `datasets` would only notice in
+    training."""
     examples.data.validate(full=True)
     return examples
 
@@ -147,7 +149,7 @@ def check_splits(needed: list[str], found: dict, place: Place) -> None:
 
 
 def quieten_datasets() -> None:
-    """No progress bars and no log: the messages of `datasets` reach the user through our errors."""
+    """Disable progress bars and log of `datasets`, whose messages reach the user through our errors."""
     from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
 
     disable_progress_bar()

@@ -27,7 +27,7 @@ _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
 
 
 def read_file(path: str, source: str, task: str = "") -> Dataset:
-    """One file, also compressed as ``.gz``, as strings (CSV, TSV) or as it is typed (JSON). TSV has no quotes.
+    """Read one file, also compressed as ``.gz``, as strings (CSV, TSV) or as it is typed (JSON). TSV has no quotes.
 
     Args:
         source: the name of the file in messages.
@@ -118,13 +118,13 @@ def csv_rows(
 
 
 def delimiter_in(header: str) -> str:
-    """The separator of a CSV file: a comma, unless its header has no comma, but semicolons or tabs."""
+    """Return the separator of a CSV file: a comma, unless its header has no comma but semicolons or tabs."""
     bare = re.sub(r'"[^"]*"', "", header)
     return next((mark for mark in ",;\t" if mark in bare), ",")
 
 
 def _delimiter_of(lines: Iterable[str], source: str) -> tuple[str, Iterable[str]]:
-    """The separator, with a note if it is no comma, and all lines, the header included."""
+    """Return the separator, with a note if it is not a comma, and all lines, the header included."""
     lines, head = iter(lines), []
     for line in lines:
         head.append(line)
@@ -166,7 +166,7 @@ def json_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str
 
 
 def _parsed(text: str, source: str, line: int = 1) -> Any:
-    """The value of a JSON text that begins on ``line``."""
+    """Return the value of a JSON text that begins on ``line``."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -186,7 +186,7 @@ def _note_skipped(lines: int, source: str) -> None:
 
 
 def _column(name: str, values: list, source: str) -> list:
-    """The values for Arrow, all of one kind; raises UsageError naming the row that differs."""
+    """Return the values for Arrow, all of one kind; raise UsageError naming the row that differs."""
     kinds = [_kind(value) for value in values]
     first = next((kind for kind in kinds if kind), None)
     for row, (value, kind) in enumerate(zip(values, kinds), 1):
@@ -215,7 +215,7 @@ def _column(name: str, values: list, source: str) -> list:
 
 
 def _kind(value: Any) -> str:
-    """The kind of a value in words, since a column must have one kind; empty for a missing value."""
+    """Return the kind of a value in words, since a column must have one kind; empty for a missing value."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -226,7 +226,7 @@ def _kind(value: Any) -> str:
 
 
 def _is_plain_list(value: Any) -> bool:
-    """Whether it is a list of names or numbers, which may be the labels of a text."""
+    """Return whether it is a list of names or numbers, which may be the labels of a text."""
     return isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value)
 
 

@@ -19,14 +19,15 @@ ROLES = ("train", "evaluation", "prediction")
 
 
 def roles_to_read(arguments: DataTrainingArguments, wanted: set[str]) -> set[str]:
-    """The roles whose data is read for those ``wanted``: ``--validation_fraction`` evaluates on training data."""
+    """Return the roles whose data is read for those ``wanted``. ``--validation_fraction`` evaluates on training
+    data."""
     if arguments.validation_fraction is None or "evaluation" not in wanted:
         return wanted
     return wanted - {"evaluation"} | {"train"}
 
 
 def splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, list[str]]:
-    """The usual names of the splits that are read, for each role; MNLI evaluates and predicts two."""
+    """Return the usual names of the splits that are read, for each role; MNLI evaluates and predicts two."""
     task = TASKS[arguments.task_name or "mrpc"]  # any task whose splits have the usual names
     splits = {
         "train": ["train"],
@@ -38,13 +39,14 @@ def splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[s
 
 
 def split_name(arguments: DataTrainingArguments, split: str) -> str:
-    """The name in the data set of a split that usually is called ``split``."""
+    """Return the data set's own name for the split that is usually called ``split``."""
     named = dict(zip(("train", "validation", "test"), (getattr(arguments, flag) for flag in SPLIT_FLAGS)))
     return named.get(split) or split
 
 
 def files_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> Optional[dict[str, tuple[str, str]]]:
-    """Flag and path of the data files that are read, for each role; None if the data is not given as files."""
+    """Return flag and path of the data files that are read, for each role, or None if the data is not given as
+    files."""
     files = {role: (flag, getattr(arguments, flag)) for role, flag in zip(ROLES, FILE_FLAGS)}
     if not any(path for _, path in files.values()):
         return None
@@ -53,7 +55,7 @@ def files_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> Optiona
 
 
 def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, list[Path]]:
-    """The local files whose contents are read, for each role of ``wanted``, in the order of reading.
+    """Return the local files whose contents are read, for each role of ``wanted``, in the order of reading.
 
     Nothing is loaded. Data of the hub has no local files.
 
@@ -127,7 +129,7 @@ def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dic
 
 
 def _diagnostics(arguments: DataTrainingArguments, wanted: set[str], place: Place) -> list[tuple[str, Place]]:
-    """File names and configurations of further prediction sets, which the data set may lack."""
+    """Return file names and configurations of further prediction sets, which the data set may lack."""
     task = TASKS.get(arguments.task_name or "")
     if task is None or "prediction" not in wanted:
         return []

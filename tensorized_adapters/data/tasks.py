@@ -28,29 +28,29 @@ class Task:
 
     @property
     def multi_label(self) -> bool:
-        """Whether a text may have several labels, or none."""
+        """Return whether a text may have several labels, or none."""
         return self.label_separator is not None
 
     @property
     def problem_type(self) -> str:
-        """The ``problem_type`` of a model's configuration, by which Transformers chooses the loss."""
+        """Return the ``problem_type`` of a model's configuration, by which Transformers chooses the loss."""
         if self.multi_label:
             return "multi_label_classification"
         return "regression" if self.labels is None else "single_label_classification"
 
     @property
     def inputs(self) -> int:
-        """The number of texts that the tokenizer gets for an example: 1, or 2 for a pair."""
+        """Return the number of texts that the tokenizer gets for an example: 1, or 2 for a pair."""
         return len(self.texts) if self.delimiter is None else 1
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """The names of all that is measured; ``combined_score`` is the mean of several ``metrics``."""
+        """Return the names of all metrics. ``combined_score`` is the mean of several ``metrics``."""
         return (*self.metrics, *self.chosen, *(("combined_score",) if len(self.metrics) > 1 else ()))
 
     @property
     def prediction_sets(self) -> tuple[tuple[str, str], ...]:
-        """File name and split of each prediction set, with those of ``diagnostics``."""
+        """Return file name and split of each prediction set, with those of ``diagnostics``."""
         return (*self.prediction, *((name, f"test_{config}") for name, config in self.diagnostics))
 
 
@@ -104,7 +104,7 @@ def other_task(
     delimiter: Optional[str] = None,
     label_separator: Optional[str] = None,
 ) -> Task:
-    """A data set that is not one of the nine.
+    """Return the task for a data set that is not one of the nine.
 
     Its metrics are accuracy (and F1 for two classes), the correlations for scores, and F1 for several labels a text.
     """

@@ -14,8 +14,8 @@ _EXACT = 2**53  # a decimal below this holds every integer exactly
 
 
 def text_of(value: Any) -> str:
-    """The text that stands for a value: a string stays as it is, a float such as 3.0 loses its decimals, booleans
-    become ``true`` and ``false``, and a missing value becomes the empty text."""
+    """Return a value as text. A string stays as it is, a float such as 3.0 loses its decimals, booleans become
+    ``true`` and ``false``, and a missing value becomes the empty text."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -33,7 +33,8 @@ def text_of(value: Any) -> str:
 
 
 def texts_of(values: list, dtype: str) -> list[str]:
-    """The texts of a column whose type in Arrow is ``dtype``, whose values `datasets` has widened to Python's."""
+    """Return the texts of a column whose type in Arrow is ``dtype``, whose values `datasets` has widened to
+    Python's."""
     if dtype in ("float32", "float16", "halffloat", "float"):
         narrow = np.float32 if dtype in ("float32", "float") else np.float16
         return [text_of(None if value is None else narrow(value)) for value in values]
@@ -41,12 +42,12 @@ def texts_of(values: list, dtype: str) -> list[str]:
 
 
 def delimiter_for(texts: Sequence[str], given: Optional[str]) -> Optional[str]:
-    """The delimiter that joins the columns ``texts``: ``given``, else a space for three or more, else None."""
+    """Return the delimiter that joins the columns ``texts``: ``given``, else a space for three or more, else None."""
     if len(texts) == 1:
         return None
     return given if given is not None or len(texts) == 2 else " "
 
 
 def joined(texts: Sequence[str], delimiter: Optional[str]) -> tuple[str, ...]:
-    """The texts of an example as the tokenizer gets them: as they are, or joined to one as run_classification does."""
+    """Return the texts of an example for the tokenizer: as they are, or joined to one as run_classification does."""
     return tuple(texts) if delimiter is None else (delimiter.join(texts),)

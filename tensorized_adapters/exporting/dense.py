@@ -18,7 +18,7 @@ SETTINGS_FILE, WEIGHTS_FILE, CODE_FILE = "dense_adapter.json", "dense_adapter.sa
 
 @torch.no_grad()
 def dense_weights(model: PreTrainedModel) -> tuple[dict[str, Optional[str]], dict[str, Tensor]]:
-    """The sites of dense adapters that compute what the model's own do, and all their weights.
+    """Return the sites of dense adapters that compute the same as the model's own, and all their weights.
 
     Args:
         model: adapted, and not merged.

@@ -11,7 +11,7 @@ from ..errors import UsageError, quoted
 
 
 def check_new_folder(path: Path) -> None:
-    """Refuse an ``--output_dir`` that holds something, or that could not be made; raises UsageError.
+    """Refuse an ``--output_dir`` that holds something, or that could not be made; raise UsageError.
 
     Whether it can is tried out, by making what :func:`new_folder` will make.
     """

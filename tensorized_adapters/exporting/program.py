@@ -23,8 +23,8 @@ _EXAMPLE = (2, 8)  # rows and tokens with which the graph is traced; it takes an
 
 
 def exported(pipeline: TextClassificationPipeline) -> ExportedProgram:
-    """The program that takes, by name, ``input_ids``, ``attention_mask`` and, where the model has them,
-    ``token_type_ids`` (batch x length, int64, of any batch and length) and gives the logits (batch x labels).
+    """Return a program from ``input_ids``, ``attention_mask`` and, if the model has them, ``token_type_ids`` (batch x
+    length, int64, of any batch and length) to the logits (batch x labels). Inputs are passed by name.
 
     Args:
         pipeline: of :func:`load_pipeline`. Its model is for inference alone afterwards.
@@ -84,7 +84,7 @@ def _quantize(path: Path) -> None:
 
 
 def check_onnx() -> None:
-    """Refuse where the packages that ONNX needs are missing; raises UsageError with the command that installs them."""
+    """Refuse where the packages that ONNX needs are missing; raise UsageError with the command that installs them."""
     missing = [name for name in _PACKAGES_OF_ONNX if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"--to onnx needs {', '.join(missing)}: python -m pip install -r {REQUIREMENTS}")
@@ -103,7 +103,7 @@ class _Logits(nn.Module):
 
 
 def _names_of(pipeline: TextClassificationPipeline) -> list[str]:
-    """The tokenizer's outputs that the model takes, in the order of :class:`_Logits`."""
+    """Return the tokenizer's outputs that the model takes, in the order of :class:`_Logits`."""
     known = ("input_ids", "attention_mask", "token_type_ids")
     return [name for name in known if name in pipeline.tokenizer.model_input_names]
 

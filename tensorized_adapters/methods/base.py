@@ -37,28 +37,28 @@ class Method:
     # Before anything is built: ``model`` is any model of the right shapes, not adapted, with weights or without.
 
     def check(self, model: PreTrainedModel) -> None:
-        """Refuse what could not be built; raises UsageError naming the flag."""
+        """Check that the method can be built; raise UsageError naming the flag if not."""
         check_layers(self.config, model)
 
     def layer_norm_names(self, model: PreTrainedModel) -> set[str]:
-        """The LayerNorm parameters that are trained as a group of their own."""
+        """Return the LayerNorm parameters that are trained as a group of their own."""
         return set(layer_norm_names(model, self.config.layers)) if self.config.trains_layer_norm else set()
 
     def backbone_names(self, model: PreTrainedModel) -> set[str]:
-        """The other pre-trained parameters that are trained in place."""
+        """Return the other pre-trained parameters that are trained in place."""
         return set()
 
     def added_count(self, model: PreTrainedModel) -> int:
-        """How many numbers the method adds to the model, in closed form."""
+        """Return how many numbers the method adds to the model, in closed form."""
         return 0
 
     def backbone_count(self, model: PreTrainedModel) -> int:
-        """How many pre-trained numbers it changes, LayerNorms and head apart, in closed form."""
+        """Return how many pre-trained numbers it changes, without LayerNorms and head, in closed form."""
         sizes = dict(model.named_parameters())
         return sum(sizes[name].numel() for name in self.backbone_names(model))
 
     def trained_count(self, added: dict[str, nn.Parameter]) -> int:
-        """How many numbers of what was ``added`` an adapted model counts as trained."""
+        """Return how many numbers of the ``added`` parameters an adapted model counts as trained."""
         return sum(parameter.numel() for parameter in added.values())
 
     # In and out
@@ -67,7 +67,7 @@ class Method:
         """Put into the model what the method adds, in place.
 
         Args:
-            head: parameters that are trained whole anyway.
+            head: parameters that are trained in full anyway.
 
         Returns:
             The frozen weights that it changed, by plain name, as they were; None if it changed none.
@@ -80,11 +80,11 @@ class Method:
         """Let the model compute without what was inserted, or with it again."""
 
     def forward_pass(self, model: PreTrainedModel) -> AbstractContextManager[None]:
-        """What a forward pass of the adapted model computes within."""
+        """Return the context in which the adapted model computes a forward pass."""
         return nullcontext()
 
     def state(self, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-        """A copy of everything that training may change, for :meth:`put_state` on a model with equal settings.
+        """Return a copy of everything that training may change, for :meth:`put_state` on a model with equal settings.
 
         Args:
             trained: the trained parameters by their names in the adapted model.
@@ -93,7 +93,7 @@ class Method:
 
     @torch.no_grad()
     def put_state(self, trained: dict[str, nn.Parameter], state: dict[str, Tensor]) -> None:
-        """Copy a :meth:`state` into the adapted model; raises UsageError, before it changes anything, if a parameter
+        """Copy a :meth:`state` into the adapted model; raise UsageError, before it changes anything, if a parameter
         has another shape now."""
         for name, parameter in trained.items():
             if parameter.shape != state[name].shape:
@@ -102,7 +102,7 @@ class Method:
             parameter.copy_(state[name])
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
-        """Each linear layer that is updated, and what is added to its weight, in that one's shape.
+        """Return each linear layer that is updated with the change of its weight, in the shape of the weight.
 
         Raises:
             UsageError: if what the method adds is no update of weights, so that it cannot be merged into them.
@@ -121,7 +121,7 @@ class Method:
         weight_decay: float,
         undecayed: set[str],
     ) -> list[dict[str, Any]]:
-        """The optimizer's parameter groups: one for each distinct (rate, weight decay), at most four as a rule.
+        """Return the optimizer's parameter groups, one for each distinct (rate, weight decay), usually four at most.
 
         Args:
             groups: the trained parameters by group and name.
@@ -138,11 +138,12 @@ class Method:
     # The saved adapter
 
     def tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-        """What of an adapted model goes into its file, by name; by default everything that is ``trained``."""
+        """Return the tensors of an adapted model that go into its file, by name. By default they are all
+        ``trained``."""
         return dict(trained)
 
     def check_tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]):
-        """Refuse tensors of a file that are not exactly those of the adapted model; raises UsageError."""
+        """Refuse tensors of a file that are not exactly those of the adapted model; raise UsageError."""
         odd = sorted(set(trained) ^ set(tensors))
         if odd:
             raise UsageError(f"does not fit its own settings: {len(odd)} tensors missing or foreign, {odd[0]} first")
@@ -157,13 +158,13 @@ class Method:
             parameter.copy_(tensors[name])
 
     def file_name(self, name: str) -> str:
-        """A tensor's name in the file."""
+        """Return a tensor's name in the file."""
         return name
 
     def name_of_file(self, name: str) -> str:
-        """The inverse of :meth:`file_name`."""
+        """Return the tensor's name in the model for its name in the file."""
         return name
 
     def peft_config(self, model: PreTrainedModel, head: set[str]) -> dict[str, Any] | None:
-        """The ``adapter_config.json`` that makes the folder one of peft as well; None if it is not."""
+        """Return the ``adapter_config.json`` with which peft can load the folder too, or None if peft cannot."""
         return None

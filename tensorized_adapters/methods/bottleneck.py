@@ -20,15 +20,15 @@ class ResidualAdapters(Method):
     """A method whose adapters are modules h -> h + update(h)."""
 
     def places(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
-        """The sites, and the sources where there are any, as :func:`insert_adapters` takes them."""
+        """Return the sites, and the sources if there are any, as :func:`insert_adapters` takes them."""
         return site_names(model, self.config), None
 
     def new_adapters(self, model: PreTrainedModel, sites: list[str]) -> Iterator[Adapter]:
-        """One adapter after the other, for the given sites."""
+        """Return new adapters one after the other, for the given sites."""
         raise NotImplementedError
 
     def count_of_one(self, hidden_size: int) -> int:
-        """The parameters of one adapter, in closed form."""
+        """Return the parameters of one adapter, in closed form."""
         raise NotImplementedError
 
     def added_count(self, model: PreTrainedModel) -> int:
@@ -44,7 +44,7 @@ class ResidualAdapters(Method):
         self.merged = None
 
     def forward_pass(self, model: PreTrainedModel) -> AbstractContextManager[None]:
-        """Computes the factorised weights of all sites together first (adapters/fast.py)."""
+        """Compute the factorised weights of all sites together first (adapters/fast.py)."""
         return nullcontext() if self.merged is None else self.merged.forward_pass(model)
 
     def remove(self, model: PreTrainedModel) -> None:

@@ -39,7 +39,7 @@ class DiffPruning(Method):
         self.backbone_count(model)
 
     def backbone_count(self, model: PreTrainedModel) -> int:
-        """The budget: what the difference ends with."""
+        """Return the budget, which is the number of entries of the final difference."""
         prefix = base_prefix(model)
         return budget_of(self.config, sum(p.numel() for n, p in model.named_parameters() if n.startswith(prefix)))
 
@@ -47,7 +47,7 @@ class DiffPruning(Method):
         return self.difference.budget
 
     def insert(self, model: PreTrainedModel, head: set[str]) -> None:
-        """Starts as the identity."""
+        """Insert the difference, which starts as the identity."""
         prefix, parts, size = base_prefix(model), {}, 0
         for name, parameter in list(model.named_parameters()):
             if name.startswith(prefix) and name not in head:
@@ -71,7 +71,7 @@ class DiffPruning(Method):
         self.difference.enabled = on
 
     def state(self, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-        """The head, and the difference in whichever of its phases it is."""
+        """Return the head and the difference, in its present phase."""
         return super().state(self._head(trained)) | self.difference.state()
 
     @torch.no_grad()
@@ -86,8 +86,9 @@ class DiffPruning(Method):
         weight_decay: float,
         undecayed: set[str],
     ) -> list[dict[str, Any]]:
-        """Four groups, the same in either phase, so that schedule and checkpoints fit both: difference, decayed head,
-        other head, gates. Differences and gates are not decayed: the penalty and the budget are about their size."""
+        """Return four groups, the same in either phase, so that schedule and checkpoints fit both: difference, decayed
+        head, other head, gates. Differences and gates are not decayed, because the penalty and the budget limit their
+        size."""
         searching = self.difference.searching
         difference = rates["backbone"] if searching else self.config.diff_final_learning_rate
         merged: dict[str, tuple[list[nn.Parameter], float, float]] = {
@@ -116,9 +117,9 @@ class DiffPruning(Method):
         for name in {name.removesuffix(INDICES).removesuffix(VALUES) for name in tensors} - set(head):
             indices, values = tensors.get(name + INDICES), tensors.get(name + VALUES)
             if name not in parts or indices is None or values is None:
-                raise UsageError(f"does not fit: it changes {name}, which this model does not have whole")
-            whole = indices.dtype == torch.int32 and indices.ndim == 1 and indices.shape == values.shape
-            ascending = whole and len(indices) > 0 and bool((indices.diff() > 0).all())
+                raise UsageError(f"does not fit: it changes {name}, which this model does not have in full")
+            well_formed = indices.dtype == torch.int32 and indices.ndim == 1 and indices.shape == values.shape
+            ascending = well_formed and len(indices) > 0 and bool((indices.diff() > 0).all())
             if not ascending or indices[0] < 0 or indices[-1] >= parts[name].size:
                 raise UsageError(f"does not fit: the positions that it changes in {name} are not positions")
             count += len(indices)
@@ -138,7 +139,7 @@ class DiffPruning(Method):
         super().put_tensors(model, head, tensors)
 
     def _head(self, trained: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
-        """What of everything trained is not of the difference."""
+        """Return the trained parameters that do not belong to the difference."""
         ours = {id(parameter) for *_, parameter in self.difference.trained()}
         return {name: parameter for name, parameter in trained.items() if id(parameter) not in ours}
 
@@ -152,7 +153,7 @@ def _own_class(module: nn.Module) -> None:
 
 
 def budget_of(config: AdapterConfig, size: int) -> int:
-    """How many of ``size`` pre-trained numbers a difference may change: ``--diff_sparsity`` of them, rounded down.
+    """Return how many of ``size`` pre-trained numbers may change: ``--diff_sparsity`` times ``size``, rounded down.
 
     Raises:
         UsageError: if that is none.

@@ -22,15 +22,17 @@ class ThroughPeft(Method):
     """A method whose modules are peft's; a saved adapter is also one for ``PeftModel.from_pretrained``."""
 
     def targets(self, model: PreTrainedModel) -> list[str]:
-        """Names of the linear layers that peft wraps; raises UsageError if there are none."""
+        """Return the names of the linear layers that peft wraps; raise UsageError if there are none."""
         raise NotImplementedError
 
     def config_of_peft(self, model: PreTrainedModel, targets: list[str]) -> Any:
-        """peft's own configuration of the method. peft is imported here alone: it takes a second."""
+        """Return peft's own configuration of the method. Only this function imports peft, since that takes a
+        second."""
         raise NotImplementedError
 
     def insert(self, model: PreTrainedModel, head: set[str]) -> dict[str, Tensor] | None:
-        """Let peft wrap the layers. One whose weight is ``head``, for it was newly initialised, is trained whole."""
+        """Let peft wrap the layers. A layer that belongs to ``head``, because it was newly initialised, is trained in
+        full."""
         need("peft", "lora", f"--method {self.name}")
         from peft import inject_adapter_in_model
         from peft.tuners.tuners_utils import cast_adapter_dtype
@@ -38,7 +40,7 @@ class ThroughPeft(Method):
         targets = [layer for layer in self.targets(model) if f"{layer}.weight" not in head]
         if not targets:
             raise UsageError(
-                f"--method {self.name}: each of its layers is newly initialised and so trained whole; name others"
+                f"--method {self.name}: each of its layers is newly initialised and so trained in full; name others"
             )
         inject_adapter_in_model(self.config_of_peft(model, targets), model)
         cast_adapter_dtype(model, ADAPTER)

@@ -82,7 +82,7 @@ class Peft(ThroughPeft):
         excluded = [layer for layer in layers if layer in own]
         if excluded == layers:
             raise UsageError(
-                f"--peft_type {self.kind}: each of its layers is newly initialised and so trained whole; name others"
+                f"--peft_type {self.kind}: each of its layers is newly initialised and so trained in full; name others"
             )
         config = self._config(model, excluded)
         before = {}
@@ -110,7 +110,7 @@ class Peft(ThroughPeft):
         return values | ({"save_projection": False} if "save_projection" in values else {})
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
-        """PEFT merges each layer, the difference is taken, and PEFT's change is undone."""
+        """Return each layer's update: PEFT merges it, the difference is taken, and PEFT's change is undone."""
         for name, module in self._wrapped(model):
             layer = module.get_base_layer()
             before = {n: p.detach().clone() for n, p in layer.named_parameters()}
@@ -131,7 +131,7 @@ class Peft(ThroughPeft):
             yield layer, after["weight"] - before["weight"]
 
     def _type(self) -> str:
-        """PEFT's name of the type; raises UsageError for one that is unknown or cannot be used here."""
+        """Return PEFT's name of the type; raise UsageError if it is unknown or cannot be used here."""
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
         known = [kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING]
@@ -143,7 +143,8 @@ class Peft(ThroughPeft):
         return self.kind.upper()
 
     def _config(self, model: PreTrainedModel, excluded: list[str], trial: bool = False) -> Any:
-        """PEFT's configuration; raises UsageError for a setting that is unknown, ours to set, or refused by PEFT."""
+        """Return PEFT's configuration; raise UsageError for a setting that is unknown, reserved for us, or refused by
+        PEFT."""
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
         kind = self._type()
@@ -175,7 +176,7 @@ class Peft(ThroughPeft):
         if excluded:
             if "exclude_modules" not in known:
                 raise UsageError(
-                    f"--peft_type {self.kind}: {excluded[0]} is newly initialised and so trained whole; give other "
+                    f"--peft_type {self.kind}: {excluded[0]} is newly initialised and so trained in full; give other "
                     "target_modules"
                 )
             values["exclude_modules"] = [*(values.get("exclude_modules") or []), *excluded]
@@ -201,14 +202,15 @@ class Peft(ThroughPeft):
             layers = [name for name, _ in self._wrapped(copy)]
             outside = [name for name in layers if not name.startswith(base_prefix(model))]
             if outside:
-                raise UsageError(f"--peft_config: target_modules has {outside[0]}, which is trained whole")
+                raise UsageError(f"--peft_config: target_modules has {outside[0]}, which is trained in full")
             before = {name for name, _ in model.named_parameters()}
             new = {n: p for n, p in copy.named_parameters() if n.replace(".base_layer.", ".") not in before}
             self._tried = _Trial(layers, sum(p.numel() for p in new.values()))
         return self._tried
 
     def _inject(self, model: PreTrainedModel, config: Any) -> None:
-        """As ``peft.inject_adapter_in_model``, which leaves out tuners whose layers share frozen projections."""
+        """Insert the adapters like ``peft.inject_adapter_in_model``, which leaves out tuners whose layers share frozen
+        projections."""
         from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 
         with self._refusing(), warnings.catch_warnings():
@@ -217,7 +219,7 @@ class Peft(ThroughPeft):
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """One line of whatever PEFT has against the settings."""
+        """Turn any error of PEFT about the settings into one line."""
         try:
             yield
         except UsageError:

@@ -17,5 +17,5 @@ assert set(REGISTRY) == set(METHODS), "config.TABLE and the registry name other 
 
 
 def method_of(config: AdapterConfig) -> Method:
-    """The method that ``config`` describes."""
+    """Return the method that ``config`` describes."""
     return REGISTRY[config.method](config)

@@ -31,7 +31,7 @@ class Difference(nn.Module):
     def __init__(self, original: Tensor, structured: bool):
         super().__init__()
         self.size = original.numel()
-        self.whole: Optional[SparseDifference] = None  # of which this is a part
+        self.parent: Optional[SparseDifference] = None  # the difference of which this is one part
         self.pruned: Optional[Kept] = None  # while searching: what pruning would keep, until something changes
         self.noise: Optional[tuple[Tensor, Tensor]] = None  # of this forward pass: for the gate and the module's
         self.search(
@@ -45,7 +45,7 @@ class Difference(nn.Module):
         return hasattr(self, "value")
 
     def search(self, value: Tensor, gate: Tensor, module_gate: Optional[Tensor]) -> None:
-        """Be in search of the entries to keep, from these values."""
+        """Begin or continue the search for the entries to keep, from these values."""
         for name in ("kept_values", "kept_indices"):
             if hasattr(self, name):
                 delattr(self, name)
@@ -54,7 +54,7 @@ class Difference(nn.Module):
         self.pruned = None
 
     def fix(self, kept: Kept) -> None:
-        """From here on only ``kept`` differs from the pre-trained parameter."""
+        """End the search: from now on only the entries ``kept`` differ from the pre-trained parameter."""
         for name in ("value", "gate", "module_gate"):
             if hasattr(self, name):
                 delattr(self, name)
@@ -64,12 +64,12 @@ class Difference(nn.Module):
         self.pruned = None
 
     def values(self) -> Iterator[tuple[str, Tensor]]:
-        """(kind, tensor) of everything that is in the difference now."""
+        """Return (kind, tensor) of everything that is in the difference now."""
         yield from self.named_parameters()
         yield from self.named_buffers()
 
     def forward(self, original: Tensor) -> Tensor:
-        if self.whole is not None and not self.whole.enabled:
+        if self.parent is not None and not self.parent.enabled:
             return original
         if self.searching and self.training:
             self.pruned = None  # an optimizer's step may follow, and a fused one leaves no trace in version counters
@@ -80,13 +80,13 @@ class Difference(nn.Module):
         return original.flatten().index_add(0, indices, values).view_as(original)
 
     def kept(self) -> Kept:
-        """What differs now: the trained entries, or while searching those that pruning would keep."""
+        """Return the entries that differ now, or during the search those that pruning would keep."""
         if not self.searching:
             return self.kept_indices, self.kept_values
-        if self.whole is None:  # being inserted
+        if self.parent is None:  # being inserted
             return torch.empty(0, dtype=torch.int64, device=self.value.device), self.value.new_empty(0)
         if self.pruned is None or self._pruned_at != self._versions():
-            self.whole.rank()
+            self.parent.rank()
         return self.pruned
 
     def set_pruned(self, kept: Kept) -> None:
@@ -97,18 +97,18 @@ class Difference(nn.Module):
 
     @torch.no_grad()
     def expected(self) -> Tensor:
-        """The difference with every gate at its mean noise: what is ranked and kept."""
+        """Return the difference with every gate at its mean noise. Entries are ranked and kept by it."""
         difference = self.value * _hard_concrete(self.gate)
         return difference if self.module_gate is None else difference * _hard_concrete(self.module_gate)
 
     def expected_count(self) -> Tensor:
-        """The expected number of open gates, equation 4 of the paper; the L0 penalty."""
+        """Return the expected number of open gates (equation 4 of the paper), which is the L0 penalty."""
         count = torch.sigmoid(self.gate).sum()  # log(-LOW / HIGH) = 0
         return count if self.module_gate is None else count * torch.sigmoid(self.module_gate)
 
     @torch.no_grad()
     def draw(self) -> None:
-        """Logistic noise for one forward pass, in which a parameter may be used more than once."""
+        """Draw logistic noise for one forward pass, in which a parameter may be used more than once."""
         tiny = torch.finfo(self.gate.dtype).eps
         gates = (self.gate, self.gate.new_empty(())) if self.module_gate is None else (self.gate, self.module_gate)
         self.noise = tuple(torch.empty_like(gate).uniform_(tiny, 1 - tiny).logit_() for gate in gates)
@@ -134,7 +134,7 @@ class SparseDifference:
         self.parts, self.budget = parts, budget
         self.enabled = True
         for part in parts.values():
-            part.whole = self
+            part.parent = self
 
     @property
     def searching(self) -> bool:
@@ -155,7 +155,7 @@ class SparseDifference:
         return sum(part.expected_count() for part in self.parts.values())
 
     def prune(self) -> dict[str, Kept]:
-        """The largest ``budget`` entries of the expected difference; all that is kept, once fixed."""
+        """Return the largest ``budget`` entries of the expected difference, or after the search all entries."""
         return {name: part.kept() for name, part in self.parts.items()}
 
     @torch.no_grad()
@@ -172,27 +172,27 @@ class SparseDifference:
             start = end
 
     def fix(self, kept: Optional[dict[str, Kept]] = None) -> None:
-        """End the search with ``kept``, by default with what pruning keeps now."""
+        """End the search with the entries ``kept``, by default those that pruning keeps now."""
         kept = self.prune() if kept is None else kept
         for name, part in self.parts.items():
             part.fix(kept[name])
 
     def search_state(self) -> dict[str, Tensor]:
-        """The dense values and gates, while searching: what a checkpoint needs to go on."""
+        """Return the dense values and gates during the search, with which a checkpoint can continue it."""
         return {f"{name}/{kind}": p for name, part in self.parts.items() for kind, p in part.named_parameters()}
 
     def search_from(self, state: dict[str, Tensor]) -> None:
-        """Go on with a search from :meth:`search_state`."""
+        """Continue a search from :meth:`search_state`."""
         for name, part in self.parts.items():
             part.search(state[f"{name}/value"], state[f"{name}/gate"], state.get(f"{name}/module_gate"))
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of what either phase has: its parameters, and once fixed their positions."""
+        """Return a copy of the parameters of the present phase, and after the search of their positions."""
         parts = self.parts.items()
         return {f"{name}/{kind}": value.detach().clone() for name, part in parts for kind, value in part.values()}
 
     def put_state(self, state: dict[str, Tensor]) -> None:
-        """Be in the phase of a :meth:`state`, with its values."""
+        """Restore the phase and the values of a :meth:`state`."""
         if any(key.endswith("/value") for key in state):
             self.search_from({key: value.clone() for key, value in state.items()})
             return
@@ -200,12 +200,12 @@ class SparseDifference:
         self.fix(kept)
 
     def trained(self) -> Iterator[tuple[str, str, nn.Parameter]]:
-        """(plain name of the original, kind, parameter) of everything that is trained now."""
+        """Return (plain name of the original, kind, parameter) of everything that is trained now."""
         for name, part in self.parts.items():
             for kind, parameter in part.named_parameters():
                 yield name, kind, parameter
 
 
 def _hard_concrete(gate: Tensor) -> Tensor:
-    """A stretched sigmoid, clamped to [0, 1]."""
+    """Return a stretched sigmoid, clamped to [0, 1]."""
     return (torch.sigmoid(gate) * (HIGH - LOW) + LOW).clamp(0, 1)

@@ -32,7 +32,7 @@ class Tensorized(ResidualAdapters):
         check_rank(self.config.adapter_projection_type, self.config.tensorized_layer_rank, views)
 
     def tensors_of(self, model: PreTrainedModel) -> list[tuple[Matricization, int]]:
-        """How the weights are seen as tensors, and how many tensors there are of each kind."""
+        """Return the tensor shapes of the weights, and how many tensors there are of each shape."""
         config = self.config
         if config.adapter_placement == "weights":
             sizes = Counter(sizes_of(model.get_submodule(name)) for name in self.targets(model))
@@ -43,7 +43,7 @@ class Tensorized(ResidualAdapters):
         return [(view, 1 if view.sites else count) for view, count in views]
 
     def targets(self, model: PreTrainedModel) -> list[str]:
-        """The linear layers that are updated, in the chosen layers; raises UsageError if there are none."""
+        """Return the linear layers that are updated, in the chosen layers; raise UsageError if there are none."""
         names, layers = target_names(model, self.config), layer_names(model)
         chosen = self.config.layers
         targets = [name for name in names if chosen is None or layer_of(name, layers) in chosen]
@@ -55,14 +55,15 @@ class Tensorized(ResidualAdapters):
         return targets
 
     def places(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
-        """Linear layers that are newly initialised are trained whole and get no update."""
+        """Return the sites and sources. Newly initialised linear layers get no update, since they are trained in
+        full."""
         if self.config.adapter_placement == "sequential":
             return super().places(model, head)
         if self.config.adapter_placement == "parallel":
             return site_names(model, self.config), site_inputs(model, self.config)
         layers = [name for name in self.targets(model) if f"{name}.weight" not in head]
         if not layers:
-            raise UsageError("--lora_targets: each layer is newly initialised and so trained whole; name others")
+            raise UsageError("--lora_targets: each layer is newly initialised and so trained in full; name others")
         names = [name.removeprefix(base_prefix(model)) for name in layers]
         return names, names
 
@@ -95,7 +96,8 @@ def _count(projection_type: str, rank: int, tensors: list[tuple[Matricization, i
 
 
 def rank_within(config: AdapterConfig, model: PreTrainedModel, target: int) -> tuple[int, str]:
-    """The largest rank whose adapters have at most ``target`` parameters, and a line about it and its neighbours.
+    """Return the largest rank whose adapters have at most ``target`` parameters, and a line about it and its
+    neighbours.
 
     Raises:
         UsageError: if rank 1 has more.

@@ -46,8 +46,8 @@ def predicted(
 
 
 def as_probabilities(logits: np.ndarray, config: PretrainedConfig) -> np.ndarray:
-    """Softmax for classes, and sigmoid if a text may have several labels, as in Transformers' pipeline; scores of a
-    regression stay as they are."""
+    """Apply softmax for classes, or sigmoid if a text may have several labels, as in Transformers' pipeline. Scores of
+    a regression stay as they are."""
     logits = logits.astype(np.float64)
     if config.problem_type == "regression":
         return logits
@@ -61,7 +61,7 @@ def as_probabilities(logits: np.ndarray, config: PretrainedConfig) -> np.ndarray
 def _logits(
     pipeline: TextClassificationPipeline, window: list[Texts], batch_size: int, progress: Callable[[int], object]
 ) -> np.ndarray:
-    """The logits of a window. The longest texts come first, so that memory runs out at once or not at all."""
+    """Return the logits of a window. The longest texts come first, so that memory runs out at once or never."""
     tokenizer, model = pipeline.tokenizer, pipeline.model
     encoded = tokenizer(*map(list, zip(*window)), truncation=True)
     order = np.argsort([-len(ids) for ids in encoded["input_ids"]], kind="stable")

@@ -61,7 +61,7 @@ def write_submission(runs: Iterable[Path], output: Path) -> list[str]:
 
 
 def _labels(name: str) -> list[str]:
-    """The predictions that a file may hold; for scores, one of them."""
+    """Return the predictions that a file may hold, or one example of them for scores."""
     task = _TASKS[name]
     if task.labels is None:
         return ["0.0"]
@@ -74,7 +74,7 @@ def _constant(name: str) -> str:
 
 
 def _checked(path: Path, name: str) -> bytes:
-    """The content of a prediction file."""
+    """Return the content of a prediction file."""
     content = content_of(path)
     try:
         values = pd.read_csv(io.BytesIO(content), sep="\t", dtype=str, keep_default_na=False)

@@ -47,7 +47,7 @@ class Output:
         self.count += len(values)
 
     def _predictions(self, values: np.ndarray) -> list[Any]:
-        """The score, the name of the class, or the names of the labels whose probability is above 0.5."""
+        """Return the score, the name of the class, or the names of the labels whose probability is above 0.5."""
         if self._is_score:
             return values[:, 0].tolist()
         if not self._multi_label:
@@ -74,7 +74,7 @@ class Output:
 
 @contextlib.contextmanager
 def open_output(path: Optional[Path], config: PretrainedConfig, separator: str = SEPARATOR) -> Iterator[Output]:
-    """Standard output as TSV, or a file, which is written as a temporary file and renamed when it is complete.
+    """Open standard output as TSV, or a file. The file is written as a temporary file and renamed when it is complete.
 
     Args:
         separator: joins the names of several labels in TSV; JSON has a list of them.
@@ -97,7 +97,7 @@ def open_output(path: Optional[Path], config: PretrainedConfig, separator: str =
 
 
 def check_destination(path: Path, overwrite: bool, read: Optional[Path]) -> None:
-    """Raises UsageError for another ending, for a file that exists, and for the file that is ``read``."""
+    """Raise UsageError for another ending, for a file that exists, and for the file that is ``read``."""
     if path.suffix.lower() not in _ENDINGS:
         raise UsageError(f"--output {path} must end in one of {', '.join(_ENDINGS)}, which says its format")
     if not os.path.lexists(path):
@@ -111,5 +111,5 @@ def check_destination(path: Path, overwrite: bool, read: Optional[Path]) -> None
 
 
 def _short(value: float) -> float:
-    """The value with six digits, as many as float32 holds for sure."""
+    """Return the value with six digits, the precision of float32."""
     return float(f"{value:.6g}")

@@ -104,7 +104,7 @@ class _TextPipeline(TextClassificationPipeline):
 
 
 def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
-    """The text or pair of a row that is given as a dict with the columns of training; other inputs as they are."""
+    """Return the text or pair of an input that is a dict of the training columns. Other inputs stay as they are."""
     if columns is None or not isinstance(inputs, dict) or not set(columns.texts) <= set(inputs):
         return inputs
     if set(inputs) <= {"text", "text_pair"}:  # Transformers' own names
@@ -122,7 +122,7 @@ def _as_text(inputs: Any) -> Any:
 
 
 def _kept(record: dict[str, Any], name: str, kind: type) -> Any:
-    """A note of the run, if it has this type; an adapter saved from Python may hold any notes."""
+    """Return a note of the run if it has this type. An adapter saved from Python may hold any notes."""
     value = record["notes"].get(name)
     return value if type(value) is kind and value else None
 
@@ -138,14 +138,14 @@ def _assumed_length(folder: str | Path) -> int:
 
 
 def _set_length(tokenizer: PreTrainedTokenizerBase, length: int, record: dict[str, Any]) -> None:
-    """Make the tokenizer truncate to ``length``; raises UsageError if that leaves no room for text."""
+    """Make the tokenizer truncate to ``length``; raise UsageError if that leaves no room for text."""
     columns = kept_columns(record)
     check_room(tokenizer, length, texts=columns.inputs if columns else 1)
     tokenizer.model_max_length = length
 
 
 def _check_words(tokenizer: PreTrainedTokenizerBase, arguments: ModelArguments) -> None:
-    """Raises UsageError for a tokenizer without words, which Transformers gives for a folder without its files."""
+    """Raise UsageError for a tokenizer without words, which Transformers gives for a folder without its files."""
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         flag = "tokenizer_name" if arguments.tokenizer_name else "model_name_or_path"
         raise UsageError(f"--{flag} has no usable tokenizer: every word is unknown to it")
@@ -167,7 +167,8 @@ def _without_messages_of_transformers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _naming_the_flag(folder: str | Path, given: bool) -> Iterator[None]:
-    """If the flag was not ``given``, the base model's path comes from the adapter's folder: name that in the error."""
+    """Add the origin of the base model's path to an error: unless the flag was ``given``, it comes from the adapter's
+    folder."""
     try:
         yield
     except UsageError as error:

@@ -71,7 +71,8 @@ def text_rows(
 
 
 def text_columns(record: dict[str, Any], named: Optional[str], folder: str | Path) -> Columns:
-    """The columns that an adapter was trained on, or as many others as ``--text_columns`` has ``named``.
+    """Return the columns that an adapter was trained on, or those ``named`` by ``--text_columns``, which must be as
+    many.
 
     Args:
         record: the adapter's config record.
@@ -136,7 +137,7 @@ def _kind_of(path: Optional[Path], first: str, columns: tuple[str, ...], source:
 
 
 def _table_of(first: str, columns: tuple[str, ...]) -> str:
-    """ "tsv" or "csv" if the first line is a header with these columns, else nothing."""
+    """Return "tsv" or "csv" if the first line is a header with these columns, else nothing."""
     if set(columns) <= {name.strip() for name in first.split("\t")} and "\t" in first:
         return "tsv"
     try:
@@ -181,7 +182,7 @@ def _chosen(
 def _checked(
     values: tuple[Any, ...], columns: tuple[str, ...], delimiter: Optional[str], number: int, source: str
 ) -> Texts:
-    """The texts of a row for the tokenizer. A part of a joined text may be empty, as in training."""
+    """Return the texts of a row for the tokenizer. A part of a joined text may be empty, as in training."""
     values = tuple("" if value is None else value for value in values)
     empty = [not isinstance(value, (list, dict)) and not value.strip() for value in values]
     for name, value, is_empty in zip(columns, values, empty):
@@ -195,7 +196,7 @@ def _checked(
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether it has no half of a surrogate pair; bytes that are no UTF-8 become such halves too."""
+    """Return whether the text has no half of a surrogate pair. Bytes that are not UTF-8 become such halves too."""
     if text.isascii():
         return True
     try:

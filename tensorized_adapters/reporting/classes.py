@@ -33,7 +33,8 @@ class ClassScores:
 
 
 def class_scores(results: Results) -> list[ClassScores]:
-    """The scores of each run; of the best run by method and task if there are more than six runs with scores."""
+    """Return the scores of each run. If more than six runs have scores, return only the best run of each method and
+    task."""
     runs = results.runs.assign(classes=results.runs["record"].map(lambda record: record.get("classes") or {}))
     groups = runs.groupby(["method", "task"], sort=False)
     with_classes = runs[runs["classes"].map(bool)]
@@ -55,7 +56,7 @@ def class_scores(results: Results) -> list[ClassScores]:
 
 
 def class_table(scores: ClassScores) -> Table:
-    """Precision, recall, F1 and the number of examples of each class."""
+    """Return precision, recall, F1 and the number of examples of each class."""
     values = scores.values
     cells = pd.DataFrame({"class": values["names"]})
     for name, heading in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
@@ -68,7 +69,7 @@ def class_table(scores: ClassScores) -> Table:
 
 
 def mistake_table(scores: ClassScores) -> Optional[Table]:
-    """The mistakes with the highest probabilities; None if the record has none."""
+    """Return the mistakes with the highest probabilities, or None if the record has none."""
     rows = [
         {
             "texts": " / ".join(mistake["texts"]),
@@ -87,7 +88,7 @@ def mistake_table(scores: ClassScores) -> Optional[Table]:
 
 
 def confusion_matrix(scores: ClassScores) -> Figure:
-    """Numbers of examples by true and predicted class; colours show their share of the true class."""
+    """Return numbers of examples by true and predicted class; colours show their share of the true class."""
     counts = pd.DataFrame(scores.values["confusion"])
     names = [shortened(name, 24) for name in scores.values["names"]]
     side = 2.2 + 0.45 * len(names)

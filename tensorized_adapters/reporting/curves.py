@@ -32,7 +32,7 @@ class Starts(NamedTuple):
 
 
 def by_step(cells: pd.DataFrame, metric: str) -> Figure:
-    """Loss and score of all methods on one task."""
+    """Draw loss and score of all methods on one task."""
     figure = Figure(figsize=(10.5, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     of_head, of_others = [pd.Series(dtype=float)], [pd.Series(dtype=float)]
@@ -56,7 +56,7 @@ def by_step(cells: pd.DataFrame, metric: str) -> Figure:
 
 
 def starts_of(cells: pd.DataFrame) -> list[Starts]:
-    """The pairs of starts among the cells of one task."""
+    """Return the pairs of starts among the cells of one task."""
     tensorized = [cell for _, cell in cells[cells["rank"] > 0].iterrows()]
     calibrated, published = (
         [cell for cell in tensorized if cell["record"]["arguments"].get("adapter_init") == start] for start in _STARTS
@@ -66,7 +66,7 @@ def starts_of(cells: pd.DataFrame) -> list[Starts]:
 
 
 def by_start(pairs: list[Starts], metric: str) -> Figure:
-    """Loss and score in one row for each pair of starts on a task. Bands are standard deviations over seeds."""
+    """Draw loss and score side by side for each pair of starts on a task. Bands are standard deviations over seeds."""
     figure = Figure(figsize=(8.5, 1.0 + 2.4 * len(pairs)), layout="constrained")
     rows = figure.subplots(len(pairs), 2, squeeze=False, sharex="row", sharey="col")
     window = _window([cell["records"] for pair in pairs for cell in pair])
@@ -111,7 +111,8 @@ def _differ_in_the_start_alone(calibrated: dict[str, Any], published: dict[str, 
 
 
 def _fewer(runs: int, **curves: pd.DataFrame) -> str:
-    """The curves that are means over fewer runs than there are, in brackets; empty if there are none."""
+    """Return a note in brackets on the curves that are means over fewer runs than there are; empty if there are
+    none."""
     texts = [f"{name}: {len(values)} of {runs} runs" for name, values in curves.items() if len(values) < runs]
     return f" ({', '.join(texts)})" if texts else ""
 
@@ -124,7 +125,7 @@ def _with_band(axes: Axes, values: pd.DataFrame, **style: Any) -> None:
 
 
 def _window(records: Any) -> int:
-    """The number of steps that a loss is averaged over: a twentieth of the shortest run."""
+    """Return the number of steps that a loss is averaged over, a twentieth of the shortest run."""
     lengths = [len(run["step_losses"]) for runs in records for run in runs if run.get("step_losses")]
     return max(1, min(lengths, default=0) // 20)
 
@@ -134,7 +135,7 @@ def _loss_label(window: int) -> str:
 
 
 def _losses(runs: list[dict[str, Any]], window: int) -> pd.DataFrame:
-    """Runs by steps that all of them have: the mean loss of the last ``window`` steps."""
+    """Return a table of runs by the steps that all of them have: the mean loss of the last ``window`` steps."""
     losses = [run["step_losses"] for run in runs if run.get("step_losses")]
     shortest = min(map(len, losses), default=0)
     smooth = [np.convolve(values[:shortest], np.ones(window) / window, "valid") for values in losses]
@@ -142,7 +143,7 @@ def _losses(runs: list[dict[str, Any]], window: int) -> pd.DataFrame:
 
 
 def _scores(runs: list[dict[str, Any]], metric: str) -> pd.DataFrame:
-    """Runs by evaluated steps that all of them have: the metric on the development set."""
+    """Return a table of runs by the evaluated steps that all of them have: the metric on the development set."""
     histories = [
         {entry["step"]: number(entry, f"eval_{metric}") for entry in run.get("history") or () if "step" in entry}
         for run in runs

@@ -33,7 +33,7 @@ _SEED = {"marker": ".", "linestyle": "none", "markersize": 3.5}
 
 
 def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
-    """File stem, title and figure. A figure that would be empty is left out."""
+    """Yield file stem, title and figure. A figure that would be empty is left out."""
     shades = results.cells.groupby("family")["variant"].transform(lambda variants: pd.factorize(variants)[0])
     cells = results.cells.assign(shade=shades)  # the number of the variant within its family
     labels = {task: METRICS.get(metric, metric) for task, metric in results.metrics.items()}
@@ -59,7 +59,7 @@ def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
 
 
 def as_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as a ``png`` or ``svg`` file."""
+    """Return the figure as a ``png`` or ``svg`` file."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
@@ -140,7 +140,7 @@ def _by_rank(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:
 
 
 def _shares(cells: pd.DataFrame) -> Figure:
-    """A line for each method, the first one on top, and a panel for each task."""
+    """Draw a line for each method, the first one on top, and a panel for each task."""
     methods, tasks = list(cells["method"].unique()), sorted(cells["task"].unique())
     names = [textwrap.fill(method, 40) for method in methods]
     figure, panels = panels_of(dict.fromkeys(tasks, ""))
@@ -177,7 +177,7 @@ def _shares(cells: pd.DataFrame) -> Figure:
 
 
 def pareto(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other point beats with as few parameters, by ascending parameters."""
+    """Return the points that no point with as few or fewer parameters beats, by ascending parameters."""
     front: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or y > front[-1][1]:

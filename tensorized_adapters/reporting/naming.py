@@ -30,7 +30,7 @@ _DERIVED = {
 
 
 def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of a method and those of a task. Together they are all that can change a result, but the seed."""
+    """Return the settings of a method and those of a task. Only these and the seed can change a result."""
     arguments = effective_arguments(record["arguments"])
     data = {name: arguments.pop(name, None) for name in _DATA}
     arguments.pop("seed", None)
@@ -51,13 +51,14 @@ def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def plain_column(record: dict[str, Any]) -> str:
-    """The task. If a file with its columns was trained on, the file's name and the task."""
+    """Return the task. If the run was trained on a file with columns of its own, put the file's name before it."""
     file = record["arguments"].get("train_file")
     return shortened(f"{Path(file).parent.name}/{Path(file).name} as {record['task']}") if file else record["task"]
 
 
 def distinct_names(plain: list[str], settings: list[dict[str, Any]], own: Iterable[str]) -> list[str]:
-    """A name for each run: its plain name and the settings that differ from other runs'. Equal settings, equal name.
+    """Return a name for each run: its plain name and the settings in which it differs from other runs. Runs with equal
+    settings get the same name.
 
     Settings in ``own`` are compared only among runs of the same plain name, since methods differ in them anyway.
     """
@@ -76,13 +77,13 @@ def distinct_names(plain: list[str], settings: list[dict[str, Any]], own: Iterab
 
 
 def shortened(text: str, most: int = LONGEST_NAME) -> str:
-    """The first and the last characters of a name, at most ``most`` in all."""
+    """Return the first and the last characters of a name, at most ``most`` in all."""
     half = most // 2 - 2
     return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
 
 
 def several(texts: Iterable[str], most: int = 4) -> str:
-    """The distinct texts of a list, and how many more there are than ``most``."""
+    """Return the distinct texts of a list, and how many more there are than ``most``."""
     texts = [*dict.fromkeys(texts)]
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more

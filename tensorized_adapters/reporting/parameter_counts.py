@@ -26,7 +26,7 @@ BYTES = ("bytes_float32", "bytes_float16")
 
 
 def counts_text(arguments: argparse.Namespace) -> str:
-    """The table as text, in the format that the flags of ``tensorized-adapters count`` ask for.
+    """Return the table as text, in the format that the flags of ``tensorized-adapters count`` ask for.
 
     Raises:
         UsageError: for a model without configuration, a value out of range, or if no method can be counted.
@@ -38,7 +38,7 @@ def counts_text(arguments: argparse.Namespace) -> str:
 
 
 def _model(arguments: argparse.Namespace) -> PreTrainedModel:
-    """The model without weights."""
+    """Return the model without weights."""
     with about_model():
         return skeleton(model_config(ModelArguments(model_name_or_path=arguments.model), arguments.num_labels))
 
@@ -57,7 +57,7 @@ def _configs(arguments: argparse.Namespace) -> Iterable[AdapterConfig]:
 
 
 def _rows(arguments: argparse.Namespace, model: PreTrainedModel) -> list[dict[str, Any]]:
-    """A row for each method that fits the model. A line on stderr names each method that does not."""
+    """Return a row for each method that fits the model. A line on stderr names each method that does not."""
     rows, flaws = [], []
     for config in _configs(arguments):
         try:

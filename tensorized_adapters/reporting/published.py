@@ -39,7 +39,7 @@ PUBLISHED_SCORES = {
 
 
 def notes() -> str:
-    """Notes on the published percentages of the baselines, which were copied from papers on BERT-large."""
+    """Return notes on the published percentages of the baselines, which were copied from papers on BERT-large."""
     large_config = BertConfig(**KNOWN["bert-large-uncased"])
     large = skeleton(large_config)
 

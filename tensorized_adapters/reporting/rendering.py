@@ -38,12 +38,12 @@ def markdown_list(title: str, lines: list[str]) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """The text with those characters escaped that end a cell or begin HTML, code or a link."""
+    """Return the text with those characters escaped that end a cell or begin HTML, code or a link."""
     return _MARKDOWN.sub(r"\\\g<0>", text).replace("<", "&lt;")
 
 
 def latex(table: Table) -> str:
-    """A booktabs table."""
+    """Return a booktabs table."""
     marks = table.best.map(lambda best: "textbf:--rwrap" if best else "")
     styler = table.cells.style.hide(axis="index").format(_tex).format_index(_tex, axis="columns")
     return styler.apply(lambda _: marks, axis=None).to_latex(
@@ -55,12 +55,12 @@ def latex(table: Table) -> str:
 
 
 def as_csv(cells: pd.DataFrame) -> str:
-    """CSV in which names that a spreadsheet would take for a formula begin with a quotation mark."""
+    """Return CSV in which a quotation mark precedes names that a spreadsheet would take for a formula."""
     return cells.map(lambda cell: f"'{cell}" if _is_formula(cell) else cell).to_csv(index=False)
 
 
 def page(results: Results, tables: list[Table], figures: list[tuple[str, str]]) -> str:
-    """The report as one HTML file: tables, figures (title, SVG file in base 64) and the command of each run."""
+    """Return the report as one HTML file: tables, figures (title, SVG file in base 64) and the command of each run."""
     environment = Environment(
         loader=PackageLoader(__package__, "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )

@@ -54,13 +54,13 @@ _LEGEND_LINE_INCHES, _LETTERS_PER_INCH = 0.24, 12.5
 
 
 def lines_of(cells: pd.DataFrame) -> list[pd.DataFrame]:
-    """Cells of one task. Those that differ in rank only form one line, by ascending rank."""
+    """Return the cells of one task by line. Cells that differ only in rank form one line, by ascending rank."""
     variant = cells["variant"].where(cells["rank"] > 0, cells["method"])
     return [line for _, line in cells.groupby([cells["family"], variant], sort=False)]
 
 
 def panels_of(labels: dict[str, str]) -> tuple[Figure, dict[str, Axes]]:
-    """A panel for each task, three beside each other.
+    """Draw a panel for each task, three side by side.
 
     Args:
         labels: task -> the label of its vertical axis.
@@ -97,7 +97,7 @@ def without_head(axes: Axes, values: pd.Series, of_head: pd.Series) -> None:
 
 
 def look_of(cell: Any) -> dict[str, Any]:
-    """Colour and marker of a cell with ``family`` and ``shade``, for ``Axes.plot``."""
+    """Return colour and marker of a cell with ``family`` and ``shade``, for ``Axes.plot``."""
     _, colour, marker = LOOKS[cell.family]
     faces = (colour, "white", "#d0d0d0") if cell.family in FORMATS else ("white", "#d0d0d0", colour)
     face = faces[cell.shade % len(faces)]
@@ -108,7 +108,7 @@ def look_of(cell: Any) -> dict[str, Any]:
 
 
 def label_of(line: pd.DataFrame) -> str:
-    """The name of a line in a legend: the method with its ranks."""
+    """Return the name of a line in a legend: the method with its ranks."""
     first = line.iloc[0]
     name = LOOKS[first["family"]][0]
     if not first["rank"]:
@@ -118,7 +118,7 @@ def label_of(line: pd.DataFrame) -> str:
 
 
 def add_legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
-    """A legend below the panels. The figure grows by its height."""
+    """Add a legend below the panels. The figure grows by its height."""
     letters = int(figure.get_figwidth() * _LETTERS_PER_INCH)
     labels = [textwrap.fill(label, letters - 8) for label in handles]
     longest = max(len(line) for label in labels for line in label.splitlines())
@@ -129,7 +129,7 @@ def add_legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
 
 
 def legend_of_labels(figure: Figure) -> None:
-    """A legend of all labels in the panels, each of them once."""
+    """Add a legend of all labels in the panels, each of them once."""
     handles: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels()):

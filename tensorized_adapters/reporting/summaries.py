@@ -48,7 +48,7 @@ def mean_table(results: Results) -> Optional[Table]:
 
 
 def contribution_table(results: Results) -> Optional[Table]:
-    """The share of the fall of the training loss that is lost without the adapters' updates."""
+    """Return the share of the fall of the training loss that is lost without the adapters' updates."""
     caption = (
         "The share of the fall of the training loss that is lost when the updates of the trained adapters are left "
         "out, with LayerNorms and head as trained: (loss without - loss) / (loss before the first step - loss), on "
@@ -60,7 +60,7 @@ def contribution_table(results: Results) -> Optional[Table]:
 
 
 def gap_table(results: Results) -> Optional[Table]:
-    """The metric on the training set minus the metric on the development set."""
+    """Return the metric on the training set minus the metric on the development set."""
     caption = (
         "The metric on the training examples that are measured minus the metric on the development set, both with "
         "the weights at the end of training. Mean ± sample standard deviation over seeds; after the slash the "
@@ -77,7 +77,7 @@ def gap_table(results: Results) -> Optional[Table]:
 
 
 def scores_frame(results: Results) -> pd.DataFrame:
-    """The scores of each method and task, in full precision."""
+    """Return the scores of each method and task, in full precision."""
     columns = ["method", "task", "metric", "seeds"]
     columns += [f"{value}_{name}" for value in ("last", "best", "gap") for name in ("mean", "std", "count")]
     seeds = results.cells["seeds"].map(lambda seeds: " ".join(map(str, seeds)))
@@ -85,7 +85,7 @@ def scores_frame(results: Results) -> pd.DataFrame:
 
 
 def contribution_frame(results: Results) -> pd.DataFrame:
-    """The share by method and task where it was measured, and means over seeds of its losses and metrics."""
+    """Return the share by method and task where it was measured, and means over seeds of its losses and metrics."""
     rows = []
     for _, cell in results.cells.iterrows():
         measured = [run["contribution"] for run in cell["records"] if run.get("contribution")]
@@ -98,6 +98,6 @@ def contribution_frame(results: Results) -> pd.DataFrame:
 
 
 def _without_empty(title: str, caption: str, texts: pd.DataFrame, means: pd.DataFrame) -> Optional[Table]:
-    """The table without rows and columns in which there is no value."""
+    """Return the table without its empty rows and columns."""
     rows, columns = means.notna().any(axis=1), means.notna().any()
     return Table(title, caption, texts.loc[rows, columns].reset_index(names="method")) if rows.any() else None

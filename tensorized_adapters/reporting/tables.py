@@ -39,13 +39,14 @@ class Table:
         self.best = best.reindex(columns=self.cells.columns, fill_value=False)
 
     def rows(self) -> Iterator[list[tuple[str, str, bool]]]:
-        """Column, text and mark of each cell, row by row."""
+        """Return the column, text and mark of each cell, row by row."""
         for texts, marks in zip(self.cells.values, self.best.values):
             yield list(zip(self.cells.columns, texts, marks))
 
 
 def score_table(results: Results, which: str, published: bool) -> Table:
-    """Mean and standard deviation over seeds of the primary metric, at the ``last`` or the ``best`` epoch."""
+    """Return the mean and standard deviation over seeds of the primary metric, at the ``last`` or the ``best``
+    epoch."""
     scores, means = by_task(results, which)
     caption = (
         "Mean ± sample standard deviation over seeds (their number in brackets where it is above one), on the "
@@ -75,19 +76,20 @@ def score_table(results: Results, which: str, published: bool) -> Table:
 
 
 def heading(task: str, metric: str) -> str:
-    """The heading of a task's column."""
+    """Return the heading of a task's column."""
     return f"{task} ({METRICS.get(metric, metric)})"
 
 
 def highest(means: pd.Series) -> pd.Series:
-    """Which means to mark: the highest, unless there are several and all of them are equal."""
+    """Return which means to mark: the highest ones, unless several means exist and all are equal."""
     means = means.round(12)  # the same scores summed in another order differ in the last bit
     tied = means.count() > 1 and means.nunique() == 1
     return means.eq(means.max()) & (not tied)
 
 
 def by_task(results: Results, value: str, of_metric: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Mean and standard deviation over seeds of a value of the cells, as text, and the means, by method and task.
+    """Return the mean and standard deviation over seeds of a value of the cells, as text, and the means, by method and
+    task.
 
     The headings name the task's metric if the value is a value ``of_metric``.
     """
@@ -102,7 +104,7 @@ def by_task(results: Results, value: str, of_metric: bool = True) -> tuple[pd.Da
 
 
 def parameter_table(results: Results, published: bool) -> Table:
-    """Parameters by group. A method has one row for each size of head."""
+    """Return the parameters by group. A method has one row for each size of head."""
     sizes = results.cells["record"].map(lambda record: str(record["parameters"]))
     rows = []
     for (method, _), of_size in results.cells.groupby(["method", sizes], sort=False):
@@ -120,12 +122,12 @@ def parameter_table(results: Results, published: bool) -> Table:
 
 
 def decimals(value: float) -> str:
-    """Three decimals; a dash for NaN."""
+    """Return the number with three decimals, or a dash for NaN."""
     return "–" if pd.isna(value) else f"{value:.3f}"
 
 
 def _score(mean: float, deviation: float, count: float, runs: float) -> str:
-    """The mean, its deviation, and the number of runs; "2 of 3" if some runs have no such value."""
+    """Return the mean, its deviation, and the number of runs; "2 of 3" if some runs have no such value."""
     text = decimals(mean) + (f" ± {deviation:.3f}" if count > 1 else "")
     if 0 < count < runs:
         return f"{text} ({count:.0f} of {runs:.0f})"
@@ -133,6 +135,6 @@ def _score(mean: float, deviation: float, count: float, runs: float) -> str:
 
 
 def _published_name(record: dict[str, Any]) -> str:
-    """The method's name in the published tables, whose adapters have size 64 at all sites; empty for others."""
+    """Return the method's name in the published tables, whose adapters have size 64 at all sites; empty for others."""
     as_published = {"adapter_size": 64, "adapter_sites": "both", "adapter_layers": None, "bitfit_terms": "all"}
     return record["method"] if all(record["arguments"].get(k, v) == v for k, v in as_published.items()) else ""

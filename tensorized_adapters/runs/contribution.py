@@ -43,7 +43,7 @@ class Contribution(TrainerCallback):
                 parameters[name].data = values
 
     def measured(self) -> dict[str, Any]:
-        """The measurements for the record, after training.
+        """Return the measurements for the record, after training.
 
         For ``train`` and ``eval`` they are the ``loss`` and the primary ``metric``, each ``initial``, ``trained`` and
         ``without_adapters``. ``share`` is the part of the fall of the training loss that is lost without the adapters'
@@ -71,5 +71,6 @@ class Contribution(TrainerCallback):
 
 
 def share_of(initial: float, trained: float, without_adapters: float) -> Optional[float]:
-    """The part of the fall from ``initial`` to ``trained`` that is lost ``without_adapters``; None without a fall."""
+    """Return the part of the fall from ``initial`` to ``trained`` that is lost ``without_adapters``, or None without a
+    fall."""
     return (without_adapters - trained) / (initial - trained) if initial > trained else None

@@ -21,7 +21,7 @@ from .record import write_evaluation, write_predictions
 
 
 def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
-    """``compute_metrics`` for the Trainer."""
+    """Return ``compute_metrics`` for the Trainer."""
     metric = GlueMetric(task)
 
     def compute(output: EvalPrediction) -> dict[str, float]:
@@ -35,7 +35,8 @@ def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
 
 
 def train_metrics(trainer: Trainer, examples: Dataset, task: Task, limit: int) -> dict[str, float]:
-    """The task's metrics on the training set in evaluation mode: their gap to ``eval_*`` measures regularization.
+    """Return the task's metrics on the training set in evaluation mode. Their gap to ``eval_*`` measures
+    regularization.
 
     If there are more than ``limit`` examples, so many are drawn by the seed, and a line says so.
     """
@@ -51,7 +52,8 @@ def train_metrics(trainer: Trainer, examples: Dataset, task: Task, limit: int) -
 
 
 def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
-    """The training examples that are measured, at most ``limit``, drawn by the seed; in the order of evaluation."""
+    """Return the training examples that are measured: at most ``limit``, drawn by the seed, in the order of
+    evaluation."""
     if len(examples) > limit:
         examples = examples.select(np.sort(np.random.default_rng(seed).choice(len(examples), limit, replace=False)))
     return longest_first(examples)
@@ -60,10 +62,10 @@ def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
 def evaluate(
     trainer: Trainer, examples: Dataset, texts: Dataset, task: Task, folder: Path, suffix: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """``eval_*`` metrics of an evaluation set, with the predictions behind them in a file, and what its record says
-    of the classes.
+    """Return the ``eval_*`` metrics of an evaluation set, and the scores of its classes for the record. The
+    predictions are written to a file.
 
-    That is ``classes``, the scores of each class, and ``one_class``, the name of the class that all examples were
+    The scores are ``classes``, one entry each, and ``one_class``, the name of the class that all examples were
     taken for, if it was one: such a score says nothing about the model. A line says so, and which classes are worst.
 
     Args:
@@ -96,7 +98,7 @@ def predict(trainer: Trainer, examples: Dataset, task: Task, path: Path) -> None
 
 
 def prediction_files(data: Data) -> list[str]:
-    """The names of the files that these functions write for ``data``."""
+    """Return the names of the files that these functions write for ``data``."""
     evaluated = [EVALUATION_FILE.format(suffix=suffix) for suffix in data.evaluation]
     return evaluated + [f"{name}.tsv" for name in data.prediction]
 

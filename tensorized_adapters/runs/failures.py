@@ -25,7 +25,7 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
 def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> BaseException:
-    """The error with which a run ends, in one line, for the ``error`` that ended it.
+    """Return the one-line error with which a run ends because of ``error``.
 
     Refusals and interrupts stay as they are.
 
@@ -53,7 +53,7 @@ def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> B
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the machine or its GPU has no memory left."""
+    """Return whether the machine or its GPU has no memory left."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
@@ -70,7 +70,7 @@ def _is_no_space(error: BaseException) -> bool:
 
 
 def _no_space(error: BaseException, doing: str, folder: Path, began: bool) -> str:
-    """The message of a full disk, with the file or else the full folders."""
+    """Return the message of a full disk, with the file or else the full folders."""
     file = getattr(error, "filename", None)
     if file is None:
         folders = {str(folder): folder, "the temporary files' " + tempfile.gettempdir(): Path(tempfile.gettempdir())}

@@ -72,7 +72,7 @@ def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, exp
 
 
 def _entries(folder: Path) -> set[str]:
-    """The names in the folder, without our temporary files; empty if there is no folder yet."""
+    """Return the names in the folder, without our temporary files; empty if there is no folder yet."""
     try:
         if not folder.exists():
             return set()
@@ -84,7 +84,7 @@ def _entries(folder: Path) -> set[str]:
 
 
 def _check_nothing_foreign(folder: Path, entries: set[str], overwrite: bool) -> None:
-    """Refuse a folder without a record that holds anything. To overwrite removes nothing that a user may have made."""
+    """Refuse a folder that has files but no record. Overwriting never removes files that a user may have made."""
     if not entries:
         return
     if not overwrite:
@@ -145,7 +145,7 @@ class RunFolder:
         return self
 
     def __exit__(self, *_) -> None:
-        """Unlock, and remove the folder if this process made it and it is empty, because input was refused."""
+        """Unlock the folder. Remove it if this process made it and it is empty, because input was refused."""
         self._forget_lock()
         remove_empty(self._made)
 
@@ -185,7 +185,7 @@ class RunFolder:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a run writes a file or folder of this name."""
+    """Return whether a run writes a file or folder of this name."""
     return name in _RESULTS | _PREDICTIONS | {ADAPTER_FOLDER} or bool(CHECKPOINT_NAME.fullmatch(name))
 
 

@@ -14,7 +14,8 @@ from ..training.checkpoints import ADAPTER_FOLDER
 
 
 def notes_for_card(arguments: Arguments, data: Data) -> dict[str, Any]:
-    """The notes about the training in the adapter's folder: the task, the data's columns, the seed, the tokenizer."""
+    """Return the notes about the training in the adapter's folder: the task, the data's columns, the seed, the
+    tokenizer."""
     name = arguments.data.task_name or arguments.data.dataset_name or arguments.data.train_file or "files"
     notes = {"task": name, **data.notes, "seed": arguments.training.seed}
     notes |= {"max_seq_length": arguments.data.max_seq_length}
@@ -24,7 +25,7 @@ def notes_for_card(arguments: Arguments, data: Data) -> dict[str, Any]:
 
 
 def training_of(arguments: DataTrainingArguments, task: Task, metrics: dict[str, Any], command: str) -> Training:
-    """The facts about a run in the model card.
+    """Return the facts about a run for the model card.
 
     Args:
         metrics: those of the run; the card shows the ones of the evaluation.
@@ -47,7 +48,7 @@ def training_of(arguments: DataTrainingArguments, task: Task, metrics: dict[str,
 
 
 def check_sharing(training: GlueTrainingArguments) -> None:
-    """Make the repository of ``--hub_model_id`` if it is not there, before anything is trained; raises UsageError."""
+    """Make the repository of ``--hub_model_id`` if it is not there, before anything is trained; raise UsageError."""
     try:
         ready_repository(_repository(training), training.hub_private_repo, training.hub_token)
     except UsageError as error:

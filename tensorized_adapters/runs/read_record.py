@@ -94,7 +94,7 @@ class FinishedRecord(Record):
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record of a run.
+    """Return the record of a run.
 
     Raises:
         UsageError: if the file is damaged, or is not a record of this program.
@@ -116,7 +116,8 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def printable_copy(value: Any) -> Any:
-    """The value with all characters of its texts escaped that do not print. Neither SVG nor UTF-8 can hold all."""
+    """Return the value with all unprintable characters of its texts escaped, since neither SVG nor UTF-8 can hold all
+    of them."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, list):

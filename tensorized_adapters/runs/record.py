@@ -29,7 +29,7 @@ _PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tenso
 
 
 def new_record(argv: list[str], arguments: dict[str, Any], given: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The fields known before training: command, resolved arguments, versions, git state, machine."""
+    """Return the fields known before training: command, resolved arguments, versions, git state, machine."""
     return {
         "program": PROGRAM,
         "version": __version__,
@@ -50,7 +50,8 @@ def new_record(argv: list[str], arguments: dict[str, Any], given: dict[str, Any]
 
 
 def history_of(log: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The evaluations among the Trainer's log entries: epoch, step, and the ``eval_*`` metrics without timings."""
+    """Return the evaluations among the Trainer's log entries: epoch, step, and the ``eval_*`` metrics without
+    timings."""
     return [
         {key: value for key, value in entry.items() if not key.endswith(("_runtime", "_per_second"))}
         for entry in log
@@ -59,7 +60,7 @@ def history_of(log: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def best_of(history: list[dict[str, Any]], task: Task) -> Optional[dict[str, Any]]:
-    """The evaluation with the best primary metric, the earliest of equals."""
+    """Return the evaluation with the best primary metric, the earliest of equals."""
     key = f"eval_{task.primary}"
     scored = [entry for entry in history if key in entry]
     best = min if lower_is_better(task.primary) else max
@@ -67,7 +68,7 @@ def best_of(history: list[dict[str, Any]], task: Task) -> Optional[dict[str, Any
 
 
 def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
-    """The record's fields about a training that has just ended."""
+    """Return the record's fields about a training that has just ended."""
     history = history_of(trainer.state.log_history)
     fields = {
         "train_seconds": trainer.time.total(),
@@ -83,18 +84,19 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
 
 
 def sample_of_train_metrics(metrics: dict[str, Any], seed: int) -> dict[str, Any]:
-    """On which of the training examples the training set's own metrics were computed."""
+    """Return which training examples the training set's own metrics were computed on."""
     taken, total = metrics["train_metric_samples"], metrics["train_samples"]
     return {"count": taken, "of": total, "drawn_by_seed": seed if taken < total else None}
 
 
 def size_of_adapter(folder: Path) -> int:
-    """Bytes of our files in an adapter's folder."""
+    """Return the size of our files in an adapter's folder, in bytes."""
     return sum((folder / name).stat().st_size for name in ADAPTER_FILES if (folder / name).is_file())
 
 
 def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
-    """GLUE's submission format: ``index<TAB>prediction`` in file order, label names where GLUE wants them."""
+    """Write predictions in GLUE's submission format: ``index<TAB>prediction`` in file order, with label names where
+    GLUE wants them."""
     write_atomically(
         path, tsv_of([("index", "prediction"), *enumerate(_names(predictions, task, task.writes_label_names))])
     )
@@ -120,7 +122,7 @@ def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, tas
 
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
-    """How many parameters each group has, in numbers and percent of the model, and its learning rate."""
+    """Return how many parameters each group has, in numbers and percent of the model, and its learning rate."""
     caption = "% of the model without adapters"
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for name, justify in (("parameters", "left"), ("count", "right"), ("%", "right"), ("learning rate", "right")):
@@ -135,7 +137,7 @@ def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str)
 
 
 def results_table(record: dict[str, Any]) -> Table:
-    """Metrics of the last and best epoch, trained parameters, size of the adapter folder."""
+    """Return the metrics of the last and best epoch, trained parameters, size of the adapter folder."""
     table = Table(title=f"{record['method']} on {record['task']}", title_justify="left")
     table.add_column("")
     table.add_column("value", justify="right")
@@ -160,7 +162,7 @@ def results_table(record: dict[str, Any]) -> Table:
 
 
 def _without_secrets(argv: list[str]) -> list[str]:
-    """The words of a command, with access tokens masked."""
+    """Return the words of a command, with access tokens masked."""
     words, hide = [], False
     for word in argv:
         name, equals, _ = word.partition("=")
@@ -183,7 +185,7 @@ def _names(values: np.ndarray, task: Task, as_names: bool) -> list[Any]:
 
 
 def _git_state() -> Optional[dict[str, Any]]:
-    """The commit of the code's checkout, and whether the tree is clean; None outside of a checkout."""
+    """Return the commit of the code's checkout, and whether the tree is clean, or None outside of a checkout."""
     here = Path(__file__).resolve().parent
     try:
         commit, status = (

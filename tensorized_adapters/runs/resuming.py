@@ -15,13 +15,14 @@ from .same_run import contradictions, differences
 
 
 def named_checkpoint(arguments: Arguments) -> Optional[Path]:
-    """The checkpoint that ``--resume_from_checkpoint`` names; None if it is not given or asks for the newest one."""
+    """Return the checkpoint that ``--resume_from_checkpoint`` names, or None if it names none or the newest one is
+    wanted."""
     value = arguments.training.resume_from_checkpoint
     return Path(value) if value and value.lower() != "true" else None
 
 
 def check_named_checkpoint(arguments: Arguments) -> None:
-    """Refuse ``--resume_from_checkpoint`` if it names an incomplete checkpoint; raises UsageError."""
+    """Refuse ``--resume_from_checkpoint`` if it names an incomplete checkpoint; raise UsageError."""
     named = named_checkpoint(arguments)
     if named and (flaw := flaw_of_checkpoint(named)):
         raise UsageError(f"--resume_from_checkpoint {named} is not a complete checkpoint: {flaw}")
@@ -30,7 +31,7 @@ def check_named_checkpoint(arguments: Arguments) -> None:
 def choose_checkpoint(
     arguments: Arguments, resolved: dict[str, Any], start: Start
 ) -> tuple[Optional[Path], list[str]]:
-    """The checkpoint to go on from, or None, and notes on how its training differs from this run.
+    """Return the checkpoint to resume from, or None, and notes on how its training differs from this run.
 
     Without ``--resume_from_checkpoint`` it must have been trained under this run's arguments. Messages say which newer
     ones are skipped.
@@ -47,7 +48,7 @@ def choose_checkpoint(
 
 
 def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:
-    """Refuse a checkpoint whose adapter or training state does not fit the Trainer's model; raises UsageError."""
+    """Refuse a checkpoint whose adapter or training state does not fit the Trainer's model; raise UsageError."""
     adapter = read_adapter(checkpoint / ADAPTER_FOLDER)
     check_adapter_fits(trainer.model, *adapter, checkpoint, same_labels=True)
     if trainer.args.do_train:
@@ -67,7 +68,7 @@ def _newest(arguments: Arguments, resolved: dict[str, Any]) -> Optional[Path]:
 
 
 def _differences(checkpoint: Path, resolved: dict[str, Any]) -> list[str]:
-    """Notes on arguments that differ. Those that the state of the optimizer would not obey are refused."""
+    """Return notes on arguments that differ; refuse a difference that the state of the optimizer would override."""
     mend = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
     arguments = arguments_of(checkpoint)
     if odd := contradictions(arguments, resolved):

@@ -52,7 +52,7 @@ class Run:
         self.threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
 
     def now(self, doing: str) -> None:
-        """Announce a step that takes its time."""
+        """Announce a step that takes time."""
         self.doing = doing
         print(f"{doing} ...", flush=True)
 
@@ -63,7 +63,7 @@ class Run:
             self._notes.append(message)
 
     def checkpoint(self) -> Optional[Path]:
-        """The checkpoint to go on from, or None. All processes call this, and the first one chooses.
+        """Return the checkpoint to resume from, or None. All processes call this, and the first one chooses.
 
         Raises:
             UsageError: if the checkpoint cannot be read, or cannot go on under this run's arguments.
@@ -121,7 +121,7 @@ class Run:
             self._folder.write_record(self.record)
 
     def _seconds(self) -> float:
-        """How long this start and those that it goes on from took."""
+        """Return how long this start took, together with the starts that it resumes."""
         return round(self.seconds_before + time.time() - self.began, 3)
 
     def print_results(self) -> None:
@@ -166,7 +166,7 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
 
 
 def _opened(arguments: Arguments, held: contextlib.ExitStack) -> Run:
-    """The run. Unless it is finished, the first process locks its folder, and ``held`` unlocks it."""
+    """Open the run. Unless it is finished, the first process locks its folder, and ``held`` unlocks it."""
     path = Path(arguments.training.output_dir)
     start, folder = None, None
     with fail_together():
@@ -193,7 +193,7 @@ def _inspect(path: Path, resolved: dict[str, Any], arguments: Arguments) -> Star
 
 
 def _check_inputs_survive(folder: Path, arguments: Arguments) -> None:
-    """Refuse ``--overwrite_output_dir`` if it would remove what this run starts from; raises UsageError."""
+    """Refuse ``--overwrite_output_dir`` if it would remove what this run starts from; raise UsageError."""
     inputs = {
         "resume_from_checkpoint": arguments.training.resume_from_checkpoint,
         "adapter_path": arguments.run.adapter_path,

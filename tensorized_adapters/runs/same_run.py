@@ -46,12 +46,13 @@ _TOKENIZER_FILES = ("*token*.json", "vocab*", "merges.txt", "*.model")
 
 
 def used_roles(training: TrainingArguments) -> set[str]:
-    """The parts of the data that a run uses."""
+    """Return the parts of the data that a run uses."""
     return {role for role, flag in zip(ROLES, ("do_train", "do_eval", "do_predict")) if getattr(training, flag)}
 
 
 def input_hashes(arguments: Arguments) -> dict[str, str]:
-    """sha256 of the local files that a run reads, by role: each part of the data, model, config and tokenizer.
+    """Return the sha256 of the local files that a run reads, by role: each part of the data, model, config and
+    tokenizer.
 
     Data sets and models on the hub have names and revisions instead. The hash of a role with one file is that file's.
     """
@@ -69,7 +70,7 @@ def input_hashes(arguments: Arguments) -> dict[str, str]:
 
 
 def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that can change the result, from a record or a start. Those of earlier records are translated.
+    """Return the arguments of a record or a start that can change the result. Those of earlier records are translated.
 
     Raises:
         UsageError: if they are not arguments of a run of this program.
@@ -103,7 +104,7 @@ def _has_effect(name: str) -> bool:
 
 
 def _hashes_by_role(arguments: dict[str, Any]) -> dict[str, str]:
-    """The hashes of the inputs. Earlier records have names of files or of flags instead of roles."""
+    """Return the hashes of the inputs by role. Earlier records name files or flags instead of roles."""
     hashes = dict(arguments["input_sha256"])
     for role, flag in zip(ROLES, FILE_FLAGS):
         for name in (flag, Path(arguments.get(flag) or "").name):
@@ -113,7 +114,8 @@ def _hashes_by_role(arguments: dict[str, Any]) -> dict[str, str]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The differences between two runs' arguments, each as a text; empty if both give the same result.
+    """Return the differences between two runs' arguments, each as a text. The list is empty if both give the same
+    result.
 
     Contents are compared if both have hashes; earlier records have only those of data files. Another number of
     processes gives the same result, up to rounding, if a step has equally many examples or nothing is trained.
@@ -133,12 +135,13 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def contradictions(checkpoint: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The arguments that a resumed run would ignore, because the state of the checkpoint's optimizer has them."""
+    """Return the arguments that a resumed run would ignore, because the state of the checkpoint's optimizer has
+    them."""
     return _changes(effective_arguments(checkpoint), effective_arguments(now), _OF_THE_STATE)
 
 
 def _batch(arguments: dict[str, Any]) -> int:
-    """The number of examples of a step, in all processes together."""
+    """Return the number of examples of a step, in all processes together."""
     try:
         return math.prod(int(arguments.get(name, 1)) for name in _BATCH)
     except (TypeError, ValueError):
@@ -151,7 +154,7 @@ def _changes(before: dict[str, Any], now: dict[str, Any], names: list[str]) -> l
 
 
 def _of_all(files: list[Path], named: bool = False) -> str:
-    """The hash of one file, or of the hashes of several files, with their names if ``named``."""
+    """Return the hash of one file, or of the hashes of several files, with their names if ``named``."""
     hashes = [_hash(os.fspath(file), *_stamp(file)) for file in files]
     if len(files) == 1 and not named:
         return hashes[0]
@@ -166,12 +169,12 @@ def _stamp(file: Path) -> tuple[int, int, int]:
 
 @functools.lru_cache(maxsize=4096)
 def _hash(path: str, *stamp: int) -> str:
-    """Kept for a sweep, which asks for the same files for every trial."""
+    """Return a file's hash. It is cached, because a sweep asks for the same files for every trial."""
     return sha256_of(Path(path))
 
 
 def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
-    """Every argument with its value, in one dictionary, for the record."""
+    """Return every argument with its value, in one dictionary, for the record."""
     data, training, config = arguments.data, arguments.training, arguments.adapter
     groups = (asdict(arguments.model), asdict(data), config.to_dict(), asdict(arguments.run), training.to_dict())
     resolved = {name: value for group in groups for name, value in group.items() if "token" not in name.split("_")}

@@ -25,8 +25,8 @@ _ABOUT = (
 def check_training(
     arguments: Arguments, data: Data, task: Task, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
 ) -> None:
-    """Refuse training arguments that do not suit the data, the task as it is measured, the tokenizer or the model
-    (which may be without weights).
+    """Refuse training arguments that do not suit the data, the task, its metrics, the tokenizer or the model (which
+    may be without weights).
 
     Raises:
         UsageError: naming the flag.
@@ -82,7 +82,7 @@ def _check_metric(name: Optional[str], data: Data, task: Task) -> None:
 
 
 def usable_cache_folder(folder: str) -> Path:
-    """The folder of ``--prefix_cache_dir``. It is made if it is not there, and a file is written and removed.
+    """Return the folder of ``--prefix_cache_dir``, which is made if it is missing. A test file is written and removed.
 
     Raises:
         UsageError: if it cannot be made or written.

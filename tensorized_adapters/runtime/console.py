@@ -8,7 +8,8 @@ from rich.console import Console
 
 
 def peak_memory() -> dict[str, int]:
-    """The peak resident memory of this process in bytes; with a GPU also the peaks allocated and reserved there."""
+    """Return the peak resident memory of this process in bytes, and on a GPU also the peaks allocated and reserved
+    there."""
     unit = 1 if sys.platform == "darwin" else 1024
     peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     if torch.cuda.is_initialized():
@@ -17,7 +18,7 @@ def peak_memory() -> dict[str, int]:
 
 
 def console(stderr: bool = False) -> Console:
-    """Rich's console, wide enough for a complete table in a pipe.
+    """Return Rich's console, wide enough for a complete table in a pipe.
 
     It is without markup, because the names of files and settings may contain brackets and colons.
     """

@@ -29,27 +29,27 @@ _main_process: Optional[tuple[str, int]] = None  # host and process id of rank 0
 
 
 def world_size() -> int:
-    """The number of processes of the run; 1 unless a launcher's variables say otherwise."""
+    """Return the number of processes of the run; 1 unless a launcher's variables say otherwise."""
     return max(1, _variable("WORLD_SIZE", 1))
 
 
 def local_world_size() -> int:
-    """The number of processes of the run on this machine."""
+    """Return the number of processes of the run on this machine."""
     return max(1, _variable("LOCAL_WORLD_SIZE", 1)) if world_size() > 1 else 1
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """Return this process's number, from 0."""
     return _variable("RANK", 0) if world_size() > 1 else 0
 
 
 def is_main_process() -> bool:
-    """Whether this process prints and writes: rank 0, or the only process."""
+    """Return whether this process prints and writes: rank 0, or the only process."""
     return rank() == 0
 
 
 def check_launch() -> None:
-    """Raises UsageError if several processes are asked for and one was started, or a variable of the launcher is
+    """Raise UsageError if one process was started where several are wanted, or if a variable of the launcher is
     missing."""
     # accelerate launch sets these for --num_processes above 1, and without --multi_gpu it starts one process.
     if "WORLD_SIZE" not in os.environ and {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys():
@@ -67,7 +67,8 @@ def check_launch() -> None:
 
 
 def silence_other_processes() -> None:
-    """In every process but rank 0, print nothing to standard output and no progress. Call it before libraries load."""
+    """Print nothing to standard output, and no progress, in every process but rank 0. Call it before libraries
+    load."""
     if not is_main_process():
         sys.stdout = open(os.devnull, "w")
         os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
@@ -75,7 +76,7 @@ def silence_other_processes() -> None:
 
 @contextlib.contextmanager
 def fail_together() -> Iterator[None]:
-    """An error within it in one process is raised in all, with the same message.
+    """Raise an error of one process within the block in all processes, with the same message.
 
     All processes wait for each other at its end. The code within it must not wait for another process.
 
@@ -114,7 +115,7 @@ def raised_by_all(error: Exception) -> Exception:
 
 
 def is_reported_by_main_process(error: BaseException) -> bool:
-    """Whether rank 0 reports how the run ends, so that this process prints nothing.
+    """Return whether rank 0 reports how the run ends, so that this process prints nothing.
 
     After a refusal this process waits until the launcher ends it, because its own end could make the launcher end
     rank 0 before that has printed the line. If no signal arrives within 30 s, rank 0 has not failed too, so this
@@ -137,7 +138,7 @@ def is_reported_by_main_process(error: BaseException) -> bool:
 
 
 def is_lost_process(error: BaseException) -> bool:
-    """Whether this error means that another process of the run has ended."""
+    """Return whether this error means that another process of the run has ended."""
     return world_size() > 1 and isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
 
 
@@ -153,7 +154,7 @@ def end_process_group(code: int) -> None:
 
 
 def _main_process_lives() -> bool:
-    """False only if rank 0 ran on this machine and has ended."""
+    """Return False only if rank 0 ran on this machine and has ended."""
     if _main_process is None or _main_process[0] != socket.gethostname():
         return True
     try:

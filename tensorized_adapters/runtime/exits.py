@@ -74,7 +74,7 @@ def unexpected(error: BaseException, folder: Optional[Path] = None) -> str:
 
 
 def _ending(error: BaseException) -> tuple[str, object, int]:
-    """The first word of the line, its text, and the exit code."""
+    """Return the first word of the line, its text, and the exit code."""
     if isinstance(error, UsageError):
         return "error", error, 2
     if isinstance(error, RunFailed):
@@ -89,7 +89,7 @@ def _ending(error: BaseException) -> tuple[str, object, int]:
 
 
 def _flush_output() -> None:
-    """Raises RunFailed if the disk is full. The interpreter flushes at its end too, but then shows a traceback."""
+    """Raise RunFailed if the disk is full. The interpreter flushes at its end too, but then shows a traceback."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

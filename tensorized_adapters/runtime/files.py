@@ -44,7 +44,7 @@ def rename_into_place(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _temporary_file(path: Path) -> Iterator[Path]:
-    """A new file beside ``path``, locked while it is written.
+    """Yield a new file beside ``path``, locked while it is written.
 
     Its name is random, because two hosts can have equal process ids. The lock ends with its process on any host, so
     an unlocked file is abandoned.
@@ -90,7 +90,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def tsv_of(rows: Iterable[Iterable[Any]]) -> bytes:
-    """The rows as tab-separated lines in UTF-8; fields with tabs, quotes or line ends are quoted."""
+    """Return the rows as tab-separated lines in UTF-8. Fields with tabs, quotes or line ends are quoted."""
     buffer = io.StringIO()
     csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows(rows)
     return buffer.getvalue().encode()
@@ -115,7 +115,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def content_of(path: Path, largest: Optional[int] = None) -> bytes:
-    """The bytes of a regular file.
+    """Return the bytes of a regular file.
 
     Raises:
         UsageError: if it cannot be read, is not a regular file, or has more than ``largest`` bytes.
@@ -137,7 +137,7 @@ def content_of(path: Path, largest: Optional[int] = None) -> bytes:
 
 
 def read_json(path: Path, kind: type = dict, largest: Optional[int] = None) -> Any:
-    """The value in a JSON file, which is a ``kind`` (dict or list).
+    """Return the value in a JSON file, which is a ``kind`` (dict or list).
 
     Raises:
         UsageError: in one line, if the file cannot be read, has more than ``largest`` bytes, is not JSON, or holds
@@ -157,5 +157,6 @@ def read_json(path: Path, kind: type = dict, largest: Optional[int] = None) -> A
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value that was read from JSON is a finite number. JSON also has integers too large for a float."""
+    """Return whether a value that was read from JSON is a finite number. JSON also has integers too large for a
+    float."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

@@ -8,7 +8,8 @@ _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the first two are flags of In
 
 
 def computes_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16; True if the system does not list its instructions.
+    """Return whether the processor has instructions for bfloat16, or True if the system does not list its
+    instructions.
 
     Without them PyTorch converts every operand to float32 and back, and is several times slower than in float32.
     """

@@ -20,7 +20,7 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 def begin() -> None:
-    """Prepare a process of ours: it ends in one line, and goes on when the reader of its output ends.
+    """Prepare one of our processes: it ends with one line, and continues when the reader of its output ends.
 
     Until :func:`raise_on_signals` a signal ends the process at once. Nothing has to be closed yet, and a library's
     import could swallow an exception or turn it into another one.
@@ -40,7 +40,7 @@ def begin() -> None:
 
 
 def raise_on_signals() -> None:
-    """From here on Ctrl-C raises KeyboardInterrupt and SIGTERM raises Terminated, so that files are closed.
+    """Let Ctrl-C raise KeyboardInterrupt and SIGTERM raise Terminated from now on, so that files are closed.
 
     Only the handlers that :func:`begin` has set are changed. A program that calls us as a library keeps its own.
     """
@@ -49,7 +49,7 @@ def raise_on_signals() -> None:
 
 @contextlib.contextmanager
 def signals_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C and SIGTERM within it, so that a process that ends already can write and say why."""
+    """Ignore Ctrl-C and SIGTERM within the block, so that a process that is ending can write and report why."""
     changed = _replace_ours(signal.SIG_IGN)
     try:
         yield
@@ -59,7 +59,7 @@ def signals_ignored() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """Ignore Ctrl-C and SIGTERM to the end of the process: its exit code is decided, and the interpreter still takes
+    """Ignore Ctrl-C and SIGTERM to the end of the process. Its exit code is decided, and the interpreter still takes
     about a second to end."""
     _replace_ours(signal.SIG_IGN)
 
@@ -75,7 +75,7 @@ class _Output(io.FileIO):
 
 
 def _stream(handle: int, old: io.TextIOWrapper | None) -> io.TextIOWrapper:
-    """Standard output or error as :class:`_Output`; characters that its encoding lacks are escaped."""
+    """Return standard output or error as :class:`_Output`. Characters that its encoding lacks are escaped."""
     raw = _Output(handle, "w", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),

@@ -16,12 +16,12 @@ _RAYS_SOCKET = "/ray/session_2000-01-01_00-00-00_000000_{pid}/sockets/plasma_sto
 
 
 def check_sockets_of_workers() -> None:
-    """Refuse a temporary folder whose path is too long for a data loader's workers; raises UsageError."""
+    """Refuse a temporary folder whose path is too long for a data loader's workers; raise UsageError."""
     _check_room(_WORKERS_SOCKET, tempfile.gettempdir(), "TMPDIR", "--dataloader_num_workers")
 
 
 def check_sockets_of_ray() -> None:
-    """Refuse a temporary folder whose path is too long for Ray on this machine; raises UsageError."""
+    """Refuse a temporary folder whose path is too long for Ray on this machine; raise UsageError."""
     name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
     folder = os.environ.get(name) or tempfile.gettempdir()
     _check_room(_RAYS_SOCKET.format(pid=os.getpid()), folder, name, "a sweep")

@@ -20,7 +20,7 @@ _SHARE, _STEP = 2.0**-8, 2.0**-24
 
 
 def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = ()) -> dict[str, str]:
-    """The fields of an adapter's record that identify its base model.
+    """Return the fields of an adapter's record that identify its base model.
 
     These are ``fingerprint``, its precision ``dtype``, and ``sample``: a few of the numbers, to compare with a base
     that is loaded in a precision from which the fingerprint cannot be computed.
@@ -40,7 +40,7 @@ def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable
 def is_base(
     recorded: dict[str, Any], model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = ()
 ) -> bool:
-    """Whether ``model`` has the frozen weights of a :func:`base_identity`, even if their precisions differ.
+    """Return whether ``model`` has the frozen weights of a :func:`base_identity`, even if their precisions differ.
 
     In the recorded precision or a finer one, the weights must be equal bit for bit after rounding. In another one, the
     recorded bits cannot be computed, and the samples must be equal up to both roundings.
@@ -57,14 +57,15 @@ def is_base(
 
 
 def token_count(model: PreTrainedModel) -> int:
-    """How many tokens have embeddings. ``resize_token_embeddings`` changes this, and with it the base model."""
+    """Return how many tokens have embeddings. ``resize_token_embeddings`` changes this, and so the base model."""
     return model.get_input_embeddings().weight.shape[0]
 
 
 def base_fingerprint(
     model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = (), precision: Optional[str] = None
 ) -> str:
-    """sha256 over names, shapes and contents (as float32) of the parameters of the base model that are not trained.
+    """Return the sha256 over names, shapes and contents (as float32) of the base model's parameters that are not
+    trained.
 
     A moved or renamed base has the same fingerprint, another one of the same shape does not. It is computed anew each
     time (about a second for BERT base), since a change through ``parameter.data`` would not be noticed otherwise.
@@ -86,7 +87,7 @@ def base_fingerprint(
 
 
 def _values_that_stay(model: PreTrainedModel, trained: Iterable[str], head: Iterable[str]) -> dict[str, Tensor]:
-    """The parameters that identify the base, by name in sorted order."""
+    """Return the parameters that identify the base, sorted by name."""
     adaptation = getattr(model, "adaptation", None)
     originals = adaptation.originals if adaptation else {}
     base = {name: originals.get(name, parameter) for name, parameter in sorted(backbone_parameters(model).items())}
@@ -96,13 +97,13 @@ def _values_that_stay(model: PreTrainedModel, trained: Iterable[str], head: Iter
 
 
 def _precision_of(values: dict[str, Tensor]) -> str:
-    """The coarsest precision among the values; float64 counts as float32, in which bases are stored."""
+    """Return the coarsest precision among the values. float64 counts as float32, in which bases are stored."""
     kinds = {value.dtype for value in values.values()}
     return next((name for name in ("bfloat16", "float16") if PRECISIONS[name] in kinds), "float32")
 
 
 def _sample_of(values: dict[str, Tensor]) -> np.ndarray:
-    """SAMPLE_SIZE evenly spaced numbers out of all values, as little-endian float32."""
+    """Return SAMPLE_SIZE evenly spaced numbers out of all values, as little-endian float32."""
     sizes = [value.numel() for value in values.values()]
     starts = np.cumsum([0, *sizes])
     indices = np.linspace(0, max(starts[-1] - 1, 0), SAMPLE_SIZE).astype(np.int64)

@@ -52,7 +52,7 @@ def resolved_revision(adapter: str | Path, revision: Optional[str] = None, token
 
 
 def local_folder(adapter: str | Path) -> Path:
-    """The local folder with the files of a folder or a hub repository.
+    """Return the local folder with the files of a folder or a hub repository.
 
     Raises:
         UsageError: as :func:`resolved_revision` does.
@@ -79,7 +79,7 @@ def hub_errors(repository: str, doing: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """Why a request to the hub failed, and what helps."""
+    """Return why a request to the hub failed, and what helps."""
     text = one_line(error)[:200] or type(error).__name__
     code = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     match error:
@@ -103,14 +103,14 @@ def _reason(error: BaseException) -> str:
 
 
 def _of_hub(adapter: str | Path) -> Optional[tuple[str, Optional[str]]]:
-    """Repository and revision if ``adapter`` names one of the hub, None if it is a local path."""
+    """Return repository and revision if ``adapter`` names one on the hub, or None if it is a local path."""
     found = None if isinstance(adapter, Path) else _NAME.fullmatch(adapter)
     return None if found is None or os.path.lexists(adapter) else (found["repository"], found["revision"])
 
 
 def _downloaded(repository: str, revision: str, token: Optional[str] = None) -> Path:
-    """The folder of the cache, named by its commit, with the adapter's files. A commit that was downloaded completely
-    is not asked for again."""
+    """Return the folder in the cache, named by its commit, with the adapter's files. A commit that was downloaded
+    completely is not requested again."""
     adapter = repository if revision == "main" else f"{repository}@{revision}"
     with hub_errors(f"{adapter} is no folder here, and on the hub it", "read"):
         folder = snapshot_download(repository, revision=revision, token=token, allow_patterns=sorted(ADAPTER_FILES))

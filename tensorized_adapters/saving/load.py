@@ -115,7 +115,7 @@ def _adapt(
 
 
 def _with_head_of(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The file's tensors with the model's own head; raises UsageError if the file holds nothing but a head."""
+    """Return the file's tensors with the model's own head; raise UsageError if the file holds only a head."""
     prefix, added = base_prefix(model), added_parameters(model)
     pretrained = pretrained_parameters(model)
     kept = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix) or name in added}
@@ -136,7 +136,7 @@ def _check_head_is_there(model: PreTrainedModel, tensors: dict[str, Tensor], fol
 
 
 def _check_finite(model: PreTrainedModel, trained: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
-    """Refuse numbers that are not finite in the precision of the model; raises UsageError."""
+    """Refuse numbers that are not finite in the precision of the model; raise UsageError."""
     for name, tensor in tensors.items():
         dtype = trained[name].dtype if name in trained else model.dtype
         if tensor.is_floating_point() and not torch.isfinite(tensor.to(dtype)).all():

@@ -31,7 +31,7 @@ FORMAT_VERSION = 1
 
 
 def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The config record and the tensors of an adapter folder, both verified by their checksums.
+    """Return the config record and the tensors of an adapter folder, both verified by their checksums.
 
     Raises:
         UsageError: if a file is missing, truncated or altered, or the format version is unknown.
@@ -47,7 +47,7 @@ def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The verified record in ``adapter_config.json`` (in ``tensorized_adapters.json`` beside a config of peft).
+    """Return the verified record in ``adapter_config.json`` (in ``tensorized_adapters.json`` beside a config of peft).
 
     Raises:
         UsageError: as :func:`read_adapter`.
@@ -73,13 +73,13 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 
 def adapter_folder(folder: str | Path) -> Path:
-    """``folder`` itself, or the ``adapter/`` in it if the config is there, as in run folders and checkpoints. For a
-    repository of the hub this is its folder in the local cache. Raises UsageError if it cannot be downloaded."""
+    """Return ``folder`` itself, or the ``adapter/`` in it if the config is there, as in run folders and checkpoints.
+    For a repository of the hub, return its folder in the local cache. Raise UsageError if it cannot be downloaded."""
     folder = local_folder(folder)
     return folder / "adapter" if os.path.isfile(folder / "adapter" / CONFIG_FILE) else folder
 
 
 def config_checksum(record: dict[str, Any]) -> str:
-    """sha256 of a config record without its own checksum."""
+    """Return the sha256 of a config record without its own checksum."""
     content = {key: value for key, value in record.items() if key != "config_sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -37,7 +37,7 @@ class Training:
 
 
 def model_card(model: PreTrainedModel, notes: dict[str, Any], trained: Optional[Training] = None) -> str:
-    """Markdown with the counts of trained parameters, the notes, and the code that loads the adapter."""
+    """Return Markdown with the counts of trained parameters, the notes, and the code that loads the adapter."""
     method, counts = adaptation_of(model).method, count_trained(model)
     base = model.config._name_or_path or model.config.model_type
     names = {

@@ -105,7 +105,8 @@ class SavePretrained:
 
 
 def plain_state(model: PreTrainedModel, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state of a merged model under the names that it had before it was adapted, without what was added."""
+    """Return the state of a merged model under the names that it had before it was adapted, without added
+    parameters."""
     plain, ours = adaptation_of(model).plain, {id(parameter) for parameter in added_parameters(model).values()}
     # All names of what several sites share, as a state dict has them.
     added = {name for name, p in model.named_parameters(remove_duplicate=False) if id(p) in ours}
@@ -123,6 +124,6 @@ def _write_for_trainer(model: PreTrainedModel, folder: Path) -> None:
 
 
 def _is_own(model: PreTrainedModel, state: dict[str, Tensor]) -> bool:
-    """Whether a state dict, also of a wrapper around the model, holds the model's own memory."""
+    """Return whether a state dict, also of a wrapper around the model, holds the model's own memory."""
     own = {value.data_ptr() for value in model.state_dict().values()}
     return all(value.data_ptr() in own for value in state.values())

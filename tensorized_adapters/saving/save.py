@@ -83,7 +83,7 @@ def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str
 def _record_of(
     model: PreTrainedModel, tensors: dict[str, Tensor], weights: bytes, notes: dict[str, Any], pointer: dict[str, str]
 ) -> dict[str, Any]:
-    """The config record of an adapted model; raises UsageError if JSON cannot hold it, or labels share a name.
+    """Return the config record of an adapted model; raise UsageError if JSON cannot hold it, or labels share a name.
 
     Args:
         pointer: fields for the loaders of Transformers and peft, which read a file of this name too.

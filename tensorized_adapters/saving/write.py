@@ -88,7 +88,7 @@ def _is_our_card(path: Path) -> bool:
 
 
 def _is_our_config(path: Path) -> bool:
-    """Whether it is a config of this program, altered or not."""
+    """Return whether it is a config of this program, altered or not."""
     try:
         return {"format_version", "weights_sha256"} <= read_json(path).keys()
     except UsageError:

@@ -43,7 +43,7 @@ def check_address(address: str) -> None:
 
 
 def _newest_cluster() -> str:
-    """The address that ``auto`` stands for: the variable, or what ``ray start`` wrote down, or still ``auto``."""
+    """Return the address for ``auto``: the variable's, or what ``ray start`` wrote down, or still ``auto``."""
     if os.environ.get("RAY_ADDRESS"):
         return os.environ["RAY_ADDRESS"]
     path = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
@@ -51,7 +51,7 @@ def _newest_cluster() -> str:
 
 
 def _flaw_of_connection(host: str, port: int) -> Optional[str]:
-    """Why no connection can be made, or None. A thread connects, because looking a name up has no time limit."""
+    """Return why no connection can be made, or None. A thread connects, because a name's look-up has no time limit."""
     flaws: list[Optional[str]] = []
 
     def connect() -> None:
@@ -68,7 +68,7 @@ def _flaw_of_connection(host: str, port: int) -> Optional[str]:
 
 
 def _flaw_of_answer(where: str, client: bool) -> Optional[str]:
-    """Why the listener is not Ray, or None. Ray's refusal for want of a token is an answer, too."""
+    """Return why the listener is not Ray, or None. A refusal by Ray because a token is missing is an answer too."""
     with grpc.insecure_channel(where) as channel:
         try:
             channel.unary_unary(_REQUESTS[client])(b"", timeout=_SECONDS)

@@ -10,7 +10,7 @@ MODES = {"bottleneck": True, "one_matrix": False}  # values of if_adapter_like
 
 
 def grid_of(methods: Iterable[str], axes: Mapping[str, Sequence[Any]]) -> dict[AdapterConfig, dict[str, Any]]:
-    """The product of each method's own axes, in the order of the methods; the first axis varies slowest.
+    """Return the product of each method's own axes, in the order of the methods; the first axis varies slowest.
 
     Args:
         methods: names of methods of AdapterConfig.

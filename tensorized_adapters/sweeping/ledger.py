@@ -49,7 +49,7 @@ class Ledger:
         self.read()
 
     def read(self) -> None:
-        """Take every trial's state from its files; raises UsageError as the constructor does."""
+        """Take every trial's state from its files; raise UsageError as the constructor does."""
         summary = _summary_in(self.folder)
         self.entries: dict[str, dict[str, Any]] = summary.get("trials", {})
         self.timing: dict[str, float] = summary.get("timing", {})
@@ -91,7 +91,7 @@ class Ledger:
         )
 
     def started(self, name: str) -> None:
-        """Forget how an earlier start of a trial failed."""
+        """Remove the reason of an earlier failure when a trial starts again."""
         self.entries[name] |= {"state": "waiting", "reason": "", "last_lines": []}
 
     def ended(self, name: str, outcome: dict[str, Any]) -> None:
@@ -138,13 +138,13 @@ class Ledger:
             remove_empty(made)
 
     def to_run(self) -> list[Trial]:
-        """Trials that are neither finished nor refused, in the order of the plan. Failed trials get another chance
-        unless their folders hold something else."""
+        """Return the trials that are neither finished nor refused, in the order of the plan. A failed trial runs again
+        unless its folder holds files of others."""
         done = {name for name in self.trials if self.entries[name]["state"] in ("finished", "refused")}
         return [trial for name, trial in self.trials.items() if name not in done | self._unusable]
 
     def states(self) -> Counter[str]:
-        """How many of this command's trials are in which state."""
+        """Return how many of this command's trials are in each state."""
         return Counter(self.entries[name]["state"] for name in self.trials)
 
     def write(self) -> None:
@@ -153,7 +153,8 @@ class Ledger:
         write_json(self.folder / LEDGER_FILE, record | {"timing": self.timing, "trials": self.entries})
 
     def _in_folder(self, trial: Trial) -> dict[str, Any]:
-        """A trial's state by its run.json, with the reason of a failure, or the primary metric as name and value."""
+        """Return a trial's state by its run.json, with the reason of a failure, or the primary metric as name and
+        value."""
         start = inspect_folder(trial.folder(self.folder), trial.resolved, False, False)
         if start.kind == "new":
             return {"state": "waiting"}
@@ -169,17 +170,17 @@ class Ledger:
 
 
 def no_room(folder: Path, flaw: object) -> RunFailed:
-    """The error that ends a sweep that cannot write."""
+    """Return the error that ends a sweep that cannot write."""
     return RunFailed(f"{folder} cannot be written ({flaw}); nothing is lost: the same command goes on once it can be")
 
 
 def score_text(score: Optional[dict[str, float]]) -> str:
-    """A score as ``f1 0.9063``; empty for none."""
+    """Return a score as ``f1 0.9063``; empty for none."""
     return " ".join(f"{metric} {value:.4f}" for metric, value in (score or {}).items())
 
 
 def _summary_in(folder: Path) -> dict[str, Any]:
-    """The content of sweep.json; empty if there is none, with a line about its ``damage`` if it cannot be read.
+    """Return the content of sweep.json; empty if there is none, with a line about its ``damage`` if it cannot be read.
 
     Raises:
         UsageError: if the folder holds something that is not a sweep.

@@ -96,7 +96,7 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
     signals: list[int] = []
 
     def interrupt(number: int, _) -> None:
-        """Ray's own waiting ends at a KeyboardInterrupt alone."""
+        """Raise KeyboardInterrupt, since only this ends Ray's own waiting."""
         signals.append(number)
         raise KeyboardInterrupt
 

@@ -67,7 +67,8 @@ class Progress:
         return " · ".join(parts + ([f"about {_span(left)} left"] if left else []))
 
     def _seconds_left(self) -> Optional[float]:
-        """An estimate from the seconds that the trials took which have ended, for their expected cost."""
+        """Return an estimate of the remaining seconds, from the expected cost and the time of the trials that have
+        ended."""
         done = self.seconds.copy()  # the live table has a thread of its own
         if not done:
             return None
@@ -89,7 +90,7 @@ class Progress:
         return Group(running, best) if best.row_count else Group(running)
 
     def _best(self) -> dict[str, dict[str, Any]]:
-        """The entry with the best score of each task, the first of equals."""
+        """Return the entry with the best score of each task, the first of equals."""
         best: dict[str, dict[str, Any]] = {}
         scored = [self.ledger.entries[name] for name in self.ledger.trials if self.ledger.entries[name]["score"]]
         for entry in sorted(scored, key=_rank):
@@ -98,13 +99,13 @@ class Progress:
 
 
 def _rank(entry: dict[str, Any]) -> float:
-    """The score of an entry, or its negative, such that the better of two is the lower."""
+    """Return the score of an entry, or its negative, so that the better of two is the lower."""
     [(metric, score)] = entry["score"].items()
     return score if lower_is_better(metric) else -score
 
 
 def trials_table(ledger: Ledger, title: str) -> Table:
-    """Every trial of the command: parameters, state, score, seconds."""
+    """Return every trial of the command: parameters, state, score, seconds."""
     table = _table(title, "task", "method", "seed", "learning rate", "trained", "%", "state", "score", "seconds")
     for name, trial in ledger.trials.items():
         entry, counts = ledger.entries[name], trial.counts
@@ -133,7 +134,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _plain(text: object) -> Text:
-    """Text of a user, a file or a trial, in which neither markup nor a terminal's control sequences are obeyed."""
+    """Return the text of a user, file or trial with markup and control sequences of a terminal disabled."""
     return Text(one_line(text))
 
 

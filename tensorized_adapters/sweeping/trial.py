@@ -96,7 +96,7 @@ def run_job(job: Job) -> dict[str, Any]:
 
 
 def disk_is_full(folder: Path) -> Optional[str]:
-    """The system's message if the folder has no room for a small file, or None."""
+    """Return the system's message if the folder has no room for a small file, or None."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(_ROOM_BYTES))
@@ -108,7 +108,7 @@ def disk_is_full(folder: Path) -> Optional[str]:
 
 
 def _run_once(job: Job, number: int) -> Optional[int]:
-    """The exit code of one start of the job; None if it took longer than its time limit."""
+    """Return the exit code of one start of the job, or None if it took longer than its time limit."""
     _wait_until_unlocked(job.folder)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with open(job.log, "ab") as log:
@@ -140,7 +140,7 @@ def _run_once(job: Job, number: int) -> Optional[int]:
 
 
 def _has_finished(folder: Path) -> bool:
-    """Whether run.json says so."""
+    """Return whether run.json says that the run has finished."""
     path = folder / "run.json"
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return path.is_file() and json.loads(path.read_bytes()).get("status") == "finished"
@@ -170,13 +170,13 @@ def _reason_of(code: Optional[int], job: Job) -> str:
 
 
 def _no_room_in(last_lines: list[str]) -> Optional[str]:
-    """The job's last line, if it says that there was no room for a file that is larger than ours."""
+    """Return the job's last line if it reports no room for a file that is larger than our test file."""
     last = "".join(last_lines[-1:])
     return last if last.startswith("failed: ") and any(words in last for words in _NO_ROOM_WORDS) else None
 
 
 def _out_of_memory_kills() -> int:
-    """How many processes the system of this machine has killed because memory ran out, also in control groups."""
+    """Return how many processes this machine's system has killed because memory ran out, control groups included."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         return int(dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())["oom_kill"])
     return 0

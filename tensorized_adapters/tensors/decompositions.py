@@ -79,7 +79,7 @@ def _of_train(tensor: Tensor, rank: int) -> int:
 
 
 def _to(core: Tensor, rank: int) -> tuple[int, ...]:
-    """By how many zeros a train's core is short of a ring's, on each side, the last dimension first."""
+    """Return how many zeros a train's core needs on each side to become a ring's, the last dimension first."""
     return (0, rank - core.shape[2], 0, 0, 0, rank - core.shape[0])
 
 

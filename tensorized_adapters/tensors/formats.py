@@ -27,12 +27,14 @@ FactorList = _tltorch.utils.FactorList
 
 
 def _khatri_rao(factors: list[Tensor]) -> Tensor:
-    """Column-wise Kronecker product of (n_i x r) factors: (prod n_i x r), the first factor's index slowest."""
+    """Return the column-wise Kronecker product of (n_i x r) factors: (prod n_i x r), the first factor's index
+    slowest."""
     return reduce(lambda left, right: (left.unsqueeze(-2) * right.unsqueeze(-3)).flatten(-3, -2), factors)
 
 
 def _kronecker(factors: list[Tensor]) -> Tensor:
-    """Kronecker product of (n_i x r_i) factors: (prod n_i x prod r_i), the first factor's indices slowest."""
+    """Return the Kronecker product of (n_i x r_i) factors: (prod n_i x prod r_i), the first factor's indices
+    slowest."""
 
     def product(left: Tensor, right: Tensor) -> Tensor:
         both = left.unsqueeze(-2).unsqueeze(-1) * right.unsqueeze(-3).unsqueeze(-2)  # i, j, a, b
@@ -182,7 +184,7 @@ class TR(FactorizedWeight, FactorizedTensor, name="tensorized_adapters_tr"):
         return tensorly.tr_to_tensor([*self.factors])
 
     def normal_(self, mean: float = 0, std: float = 1) -> "TR":
-        """Draw the cores so that the tensor has this standard deviation; raises ValueError for another mean than 0."""
+        """Draw the cores so that the tensor has this standard deviation; raise ValueError for another mean than 0."""
         super().normal_(mean, std)
         each = (std / self.gain / math.sqrt(math.prod(self.rank))) ** (1 / self.order)
         with torch.no_grad():
@@ -225,7 +227,7 @@ FORMATS: dict[str, type[FactorizedWeight]] = {"cp": CP, "tucker": Tucker, "tt": 
 
 
 def new_weight(projection_type: str, view: Matricization, rank: int) -> FactorizedWeight:
-    """An uninitialised factorised weight of the given format, for a matrix that is seen as ``view`` says."""
+    """Return an uninitialised factorised weight of the given format, for a matrix in the shape of ``view``."""
     kind = FORMATS[projection_type]
     weight = kind.new(view.shape, kind.ranks(len(view.shape), rank))
     weight.view, weight.bond = view, rank

@@ -43,7 +43,7 @@ COHERENT_TERMS_OF_UNSPLIT_MODES = 1
 
 @torch.no_grad()
 def published_start_(weight: FactorizedWeight) -> None:
-    """Every factor uniform in (-0.1, 0.1), as the published code draws them, and no gain."""
+    """Draw every factor uniformly from (-0.1, 0.1), without a gain, as the published code does."""
     for parameter in weight.parameters():
         parameter.uniform_(-PUBLISHED_BOUND, PUBLISHED_BOUND)
     weight.gain = 1.0
@@ -51,7 +51,7 @@ def published_start_(weight: FactorizedWeight) -> None:
 
 @torch.no_grad()
 def calibrated_start_(weight: FactorizedWeight, std: float, last_factor: float = 1.0) -> None:
-    """Normal factors of standard deviation n ``std``, or wider (:func:`width`), and the gain with which W has the
+    """Draw normal factors of standard deviation n ``std``, or wider (:func:`width`). Set the gain so that W has
     standard deviation ``std``.
 
     A draw of few factors misses it; all are rescaled by a common number so that it is exact.
@@ -83,7 +83,7 @@ def _mode_of_sites(weight: FactorizedWeight) -> Optional[int]:
 
 
 def _assembled(weight: FactorizedWeight) -> Tensor:
-    """All that the weight stands for, in any order: one matrix, or those of all sites."""
+    """Return all entries of the weight in any order: one matrix, or the matrices of all sites."""
     if weight.view.sites is None:
         return weight.matrix()
     a, b = weight.low_rank_pair(weight.parts(), weight.view.cut)
@@ -91,17 +91,19 @@ def _assembled(weight: FactorizedWeight) -> Tensor:
 
 
 def gain_of(factors: int, terms: int, std: float) -> float:
-    """s_W / (sqrt(terms) (n s_W)^n), for n ``factors`` of standard deviation n s_W each."""
+    """Return s_W / (sqrt(terms) (n s_W)^n), for n ``factors`` of standard deviation n s_W each."""
     return std / (math.sqrt(terms) * (factors * std) ** factors)
 
 
 def width(weight: FactorizedWeight) -> float:
-    """By how much wider than n s_W each factor of a weight is drawn: 1, or more where many terms add up."""
+    """Return the factor by which each factor of a weight is drawn wider than n s_W: 1, or more if many terms are
+    summed."""
     return excess(type(weight), len(weight.shape), weight.bond) ** (1 / len(list(weight.parameters())))
 
 
 def excess(kind: type[FactorizedWeight], order: int, rank: int) -> float:
-    """By how much more the terms of a tensor of so many modes add up than is good for it; at least 1."""
+    """Return the factor, at least 1, by which the summed terms of a tensor with so many modes exceed a harmless
+    size."""
     harmless = COHERENT_TERMS_OF_TWO_MODES if order == 2 else COHERENT_TERMS
     if issubclass(kind, LowRankMatrix):
         harmless = COHERENT_TERMS_OF_UNSPLIT_MODES

@@ -8,7 +8,8 @@ from .shapes import Matricization
 
 
 def max_rank(projection_type: str, view: Matricization) -> int:
-    """The largest rank the format can use: within its modes or bonds, and storing no more than what it stands for."""
+    """Return the largest rank that the format can use. It is bounded by the modes or bonds, and the factors may not
+    hold more numbers than the matrix."""
     kind, shape, size = FORMATS[projection_type], view.shape, view.size
     bound = kind.usable_rank(shape) or size
     rank = 0
@@ -18,12 +19,12 @@ def max_rank(projection_type: str, view: Matricization) -> int:
 
 
 def largest_rank(projection_type: str, views: Sequence[Matricization]) -> int:
-    """The largest rank that the format can use in every one of an adapter's weights."""
+    """Return the largest rank that the format can use in every one of an adapter's weights."""
     return min(max_rank(projection_type, view) for view in views)
 
 
 def check_rank(projection_type: str, rank: int, views: Sequence[Matricization]) -> None:
-    """Refuse a rank that the format cannot use; raises UsageError naming the largest one."""
+    """Refuse a rank that the format cannot use; raise UsageError naming the largest one."""
     largest = largest_rank(projection_type, views)
     if rank > largest:
         view = views[0]

@@ -32,14 +32,14 @@ class Matricization:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The tensor's modes."""
+        """Return the tensor's modes."""
         pairs = tuple(i * o for i, o in zip(self.inputs, self.outputs))
         modes = pairs if self.interleaved else (*self.inputs, *self.outputs)
         return modes if self.sites is None else (*modes[: self.cut], self.sites, *modes[self.cut :])
 
     @property
     def cut(self) -> int:
-        """How many modes lie left of the cut at which the format is split into two matrices."""
+        """Return how many modes lie left of the cut, where the format is split into two matrices."""
         return 1 if self.interleaved else len(self.inputs)
 
     @property
@@ -52,11 +52,11 @@ class Matricization:
 
     @property
     def size(self) -> int:
-        """How many numbers the matrices have that the tensor stands for."""
+        """Return how many numbers the matrices have that the tensor represents."""
         return self.in_features * self.out_features * (self.sites or 1)
 
     def matrix_of(self, tensor: Tensor, batch: tuple[int, ...] = ()) -> Tensor:
-        """The matrix (*batch, in, out) that a tensor of these modes stands for.
+        """Return the matrix (*batch, in, out) that a tensor of these modes represents.
 
         Args:
             tensor: its numbers in the order of ``shape``, flattened in any way, behind the dimensions ``batch``.
@@ -68,7 +68,7 @@ class Matricization:
 
 
 def balanced_split(size: int, what: str = "hidden size") -> tuple[int, int]:
-    """The factor pair of ``size`` nearest its square root, smaller first: 768 -> (24, 32), as published.
+    """Return the factor pair of ``size`` nearest its square root, smaller first: 768 -> (24, 32), as published.
 
     Raises:
         UsageError: if the pair is so uneven (a prime, twice a prime) that factorising would save next to nothing.
@@ -91,8 +91,8 @@ def matricizations(
     interleaved: bool = False,
     sites: Optional[int] = None,
 ) -> list[Matricization]:
-    """How each weight of an adapter is seen: [down, up], or the one square matrix where ``bottleneck`` is None; with
-    ``sites``, how the weights of so many adapters are seen together.
+    """Return the tensor shapes of an adapter's weights: [down, up], or one square matrix if ``bottleneck`` is None.
+    With ``sites``, one tensor holds the weights of that many adapters.
 
     Raises:
         UsageError: for a size without a useful split; only the bottleneck of separate modes needs none.

@@ -31,26 +31,26 @@ class SiteWeight(nn.Module):
         return self.joint.gain
 
     def parts(self) -> list[Tensor]:
-        """The tensor's factors, with the mode of sites narrowed to this site; it stays, with size 1."""
+        """Return the tensor's factors, with the mode of sites narrowed to this site. That mode stays, with size 1."""
         parts, place = self.joint.parts(), self._place
         parts[place] = parts[place].narrow(-2, self.site, 1)
         return parts
 
     def parts_of_all_sites(self) -> list[Tensor]:
-        """:meth:`parts` of every site in a leading dimension, of size 1 for the factors that sites share."""
+        """Return :meth:`parts` of every site in a leading dimension, of size 1 for the factors that sites share."""
         parts, place = [part.unsqueeze(0) for part in self.joint.parts()], self._place
         parts[place] = parts[place].transpose(0, -2)
         return parts
 
     @property
     def _place(self) -> int:
-        """The index of the factor that has the mode of sites."""
+        """Return the index of the factor that has the mode of sites."""
         return len(self.joint.parts()) - len(self.view.shape) + self.view.cut
 
     def matrices(self, parts: Optional[list[Tensor]] = None) -> tuple[Tensor, ...]:
-        """The matrices whose product is the weight, like :meth:`FactorizedWeight.matrices`."""
+        """Return the matrices whose product is the weight, like :meth:`FactorizedWeight.matrices`."""
         return self.joint.matrices(self.parts() if parts is None else parts)
 
     def matrix(self) -> Tensor:
-        """The assembled weight (in x out)."""
+        """Return the assembled weight (in x out)."""
         return reduce(torch.matmul, self.matrices())

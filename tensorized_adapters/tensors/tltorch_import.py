@@ -42,7 +42,7 @@ class _Later(MetaPathFinder, Loader):
 
 
 def import_tltorch() -> ModuleType:
-    """tensorly-torch; neither tensorly's backend nor ``sys.modules`` shows that it was imported."""
+    """Import tensorly-torch without a trace: tensorly's backend and ``sys.modules`` stay as they were."""
     if _NAME in sys.modules:  # the user imported it, who may have set another backend since
         return sys.modules[_NAME]
     for finder in sys.meta_path:

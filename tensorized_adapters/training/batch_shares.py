@@ -32,9 +32,8 @@ class Sharing:
     accumulated: int
 
     def of_step(self, step: int, rank: int) -> list[tuple[int, float]]:
-        """For each batch of a step, counted from the start of training: how many of its examples this process has,
-        and the factor of the mean of their losses, before the Trainer divides it by the number of batches and
-        averages over the processes."""
+        """Return for each batch of a step how many of its examples this process has, and the factor of their mean
+        loss. The Trainer then divides the loss by the number of batches and averages over the processes."""
         together = self.batch_size * self.processes
         batches = math.ceil(self.size / together)
         first = step % math.ceil(batches / self.accumulated) * self.accumulated
@@ -46,7 +45,8 @@ class Sharing:
 
 
 def cut(batch: Mapping[str, Tensor], count: int) -> Mapping[str, Tensor]:
-    """The first ``count`` examples of a batch, one at least: a process without any of its own takes part too."""
+    """Return the first ``count`` examples of a batch, but at least one: a process without own examples takes part
+    too."""
     count = max(count, 1)
     if all(len(values) == count for values in batch.values()):
         return batch
@@ -54,7 +54,8 @@ def cut(batch: Mapping[str, Tensor], count: int) -> Mapping[str, Tensor]:
 
 
 def filled_up(outputs: Any, size: int) -> Any:
-    """Outputs of a batch that was cut, tensors or tuples of them, with its last row repeated to ``size`` rows."""
+    """Return the outputs of a batch that was cut, tensors or tuples of them. Their last row is repeated up to ``size``
+    rows."""
     if isinstance(outputs, (tuple, list)):
         return type(outputs)(filled_up(output, size) for output in outputs)
     if outputs is None or len(outputs) == size:

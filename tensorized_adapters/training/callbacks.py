@@ -39,8 +39,8 @@ class CompleteCheckpoints(TrainerCallback):
         self.resumed_from: Optional[Path] = None  # set by the Trainer
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        """Have a resumed run's best checkpoint in this run's folder: copied there if training goes on from that of
-        another, which may have been removed when this one is interrupted or ends."""
+        """Copy a resumed run's best checkpoint into this run's folder if training goes on from the checkpoint of
+        another run, since that run may be removed before this one ends."""
         if state.best_global_step and args.load_best_model_at_end:
             best = best_checkpoint(self.resumed_from, state)
             here = checkpoint_at(Path(args.output_dir), state.best_global_step)
@@ -59,7 +59,7 @@ class CompleteCheckpoints(TrainerCallback):
 
 
 def _rewrite_rng_state(path: Path) -> None:
-    """Plain numbers for NumPy's array, so that ``torch.load(weights_only=True)`` reads it without more ado."""
+    """Store NumPy's array as plain numbers, so that ``torch.load(weights_only=True)`` can read it."""
     with safe_globals():
         states = torch.load(path, weights_only=True)
     name, keys, *rest = states["numpy"]

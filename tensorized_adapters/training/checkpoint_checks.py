@@ -15,7 +15,7 @@ from .checkpoints import checkpoint_at, flaw_of_checkpoint
 
 
 def read_trainer_state(checkpoint: Path, max_steps: int) -> TrainerState:
-    """The Trainer's own state.
+    """Return the Trainer's own state.
 
     Raises:
         UsageError: if training would be over before that step, since it ends at ``max_steps``.
@@ -30,7 +30,7 @@ def read_trainer_state(checkpoint: Path, max_steps: int) -> TrainerState:
 
 
 def best_checkpoint(checkpoint: Path, state: TrainerState) -> Path:
-    """The checkpoint that was the best when ``checkpoint`` was saved; it is expected in the same folder.
+    """Return the checkpoint that was the best when ``checkpoint`` was saved. It is expected in the same folder.
 
     Raises:
         UsageError: if it is missing or incomplete.

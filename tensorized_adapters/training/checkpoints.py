@@ -41,13 +41,13 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """Checkpoint folders, latest step first; links are not followed."""
+    """Return the checkpoint folders, latest step first. Links are not followed."""
     found = [(int(m[1]), p) for p in folder.iterdir() if (m := CHECKPOINT_NAME.fullmatch(p.name))]
     return [path for _, path in sorted(found, reverse=True) if path.is_dir() and not path.is_symlink()]
 
 
 def checkpoint_at(folder: Path, step: int) -> Path:
-    """The folder in which the Trainer saves the checkpoint of a step."""
+    """Return the folder in which the Trainer saves the checkpoint of a step."""
     return folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
 
@@ -81,7 +81,7 @@ def seal_checkpoint(path: Path) -> None:
 
 
 def flaw_of_checkpoint(path: Path) -> Optional[str]:
-    """Why a checkpoint must not be resumed from, or None if it is complete and unaltered.
+    """Return why a checkpoint must not be resumed from, or None if it is complete and unaltered.
 
     Raises:
         UsageError: if a file exists and cannot be read. It may be readable later, so the checkpoint is not skipped.
@@ -106,14 +106,15 @@ def flaw_of_checkpoint(path: Path) -> Optional[str]:
 
 
 def arguments_of(path: Path) -> dict[str, Any]:
-    """The arguments under which a checkpoint was trained; raises UsageError if they cannot be read."""
+    """Return the arguments under which a checkpoint was trained; raise UsageError if they cannot be read."""
     return read_json(path / ARGUMENTS_FILE)
 
 
 def newest_complete_checkpoint(
     folder: Path, suits: Callable[[dict[str, Any]], bool]
 ) -> tuple[Optional[Path], list[str]]:
-    """The newest complete checkpoint whose arguments ``suits`` accepts, or None, and a line for each that is skipped.
+    """Return the newest complete checkpoint whose arguments ``suits`` accepts, or None, and a line for each skipped
+    one.
 
     Raises:
         UsageError: if a checkpoint cannot be read.
@@ -176,12 +177,12 @@ def clear_checkpoint(folder: Path) -> None:
 
 
 def random_states_in(folder: Path) -> list[Path]:
-    """The files with random states: one, or one for each process."""
+    """Return the files with random states: one, or one for each process."""
     return [path for path in folder.glob("rng_state*.pth") if _RANDOM.fullmatch(path.name)]
 
 
 def _ours_in(folder: Path) -> set[str]:
-    """The names that our files may have in a checkpoint's folder."""
+    """Return the names that our files may have in a checkpoint's folder."""
     return _OURS | {path.name for path in random_states_in(folder)}
 
 
@@ -190,7 +191,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _unsealed(folder: Path) -> bool:
-    """Whether there are files of our names without a manifest or marker. They may be somebody else's."""
+    """Return whether files of our names exist without a manifest or marker. Somebody else may have made them."""
     return not _is_ours(folder) and any(
         os.path.lexists(folder / name) for name in _ours_in(folder) | _IN_ADAPTER_FOLDER
     )
@@ -208,6 +209,6 @@ def clear_folder(folder: Path, ours: set[str]) -> None:
 
 
 def is_temporary(path: Path, ours: set[str]) -> bool:
-    """Whether this is a temporary file of ours (files.write_atomically), left by a killed process."""
+    """Return whether this is a temporary file of ours (files.write_atomically), left by a killed process."""
     match = _TEMPORARY.fullmatch(path.name)
     return bool(match) and match[1] in ours and path.is_file() and not path.is_symlink()

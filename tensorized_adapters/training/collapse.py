@@ -23,7 +23,7 @@ def loss_of_best_constant(
     smoothing: float = 0.0,
     weights: Optional[Sequence[float]] = None,
 ) -> float:
-    """The least mean loss of a prediction that is the same for every example.
+    """Return the least mean loss of a prediction that is the same for every example.
 
     For classes that is the cross-entropy of the label frequencies, for scores the squared error of their mean,
     and for several labels a text the mean binary cross-entropy of each label's frequency.

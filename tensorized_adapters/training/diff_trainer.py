@@ -41,7 +41,7 @@ class DiffPruningTrainer(AdapterTrainer):
             return super().training_step(self.model_wrapped, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
-        """The task's loss; while searching its gradient is that of the loss and the penalty."""
+        """Return the task's loss. During the search its gradient is that of the loss and the penalty."""
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         if model.training and self.difference.searching:
             penalty = self.settings.diff_l0_penalty * self.difference.expected_count()
@@ -54,17 +54,17 @@ class DiffPruningTrainer(AdapterTrainer):
         return output
 
     def _wrap_model(self, *args, **kwargs):
-        """DistributedDataParallel must not wait for the gradient of a parameter without kept entries."""
+        """Keep DistributedDataParallel from waiting for the gradient of a parameter without kept entries."""
         self.accelerator.ddp_handler.find_unused_parameters = not self.difference.searching
         return super()._wrap_model(*args, **kwargs)
 
     def _search_steps(self) -> int:
-        """The steps of the search. If the run has two steps or more, each phase has at least one."""
+        """Return the number of search steps. If the run has two steps or more, each phase has at least one."""
         steps = round(self.state.max_steps * (1 - self.settings.diff_final_fraction))
         return max(1, min(steps, self.state.max_steps - 1))
 
     def _end_search(self) -> None:
-        """Prune, and let the optimizer go on with what was kept, at its own rate: new entries in the old groups."""
+        """Prune, and let the optimizer train the kept entries at their own rate, as new entries in the old groups."""
         self.difference.fix()
         optimizer = getattr(self.optimizer, "optimizer", self.optimizer)  # accelerate's wrappers
         schedule = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)

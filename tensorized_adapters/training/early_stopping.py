@@ -12,11 +12,11 @@ class EarlyStopping(EarlyStoppingCallback):
 
     @property
     def stopped(self) -> bool:
-        """Whether the metric has not improved for as long as it may."""
+        """Return whether the metric has not improved for the allowed number of evaluations."""
         return self.early_stopping_patience_counter >= self.early_stopping_patience
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        """A training that had stopped when its checkpoint was saved stops again, before its next step."""
+        """Stop a training again before its next step if it had stopped when its checkpoint was saved."""
         name = type(self).__name__
         if kept := state.stateful_callbacks.get(name):
             self.early_stopping_patience_counter = kept["attributes"]["early_stopping_patience_counter"]

@@ -29,7 +29,7 @@ _INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
 def lowest_trained_layer(model: PreTrainedModel) -> int:
-    """The index of the lowest encoder layer in which something is trained.
+    """Return the index of the lowest encoder layer in which something is trained.
 
     Raises:
         UsageError: if that is the first one, or something is trained below the layers, or nothing in them.
@@ -75,7 +75,7 @@ class FrozenPrefix:
         model.forward = self._taking_states(model.forward)
 
     def of(self, examples: Dataset, collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]], batch_size: int):
-        """``examples`` with their hidden states, which are computed now unless the folder has them.
+        """Return ``examples`` with their hidden states, which are computed now unless the folder has them.
 
         Args:
             examples: tokenised, with ``attention_mask``.
@@ -111,7 +111,7 @@ class FrozenPrefix:
 
     @torch.no_grad()
     def _fill(self, states: np.ndarray, examples: Dataset, collate, batch_size: int, starts, lengths) -> None:
-        """One pass in evaluation mode over the layers below, similar lengths together."""
+        """Run the layers below once in evaluation mode, texts of similar lengths together."""
         training, device = self.model.training, next(self.model.parameters()).device
         inputs = examples.select_columns([name for name in _INPUTS if name in examples.column_names])
         self.model.eval()
@@ -141,7 +141,8 @@ class FrozenPrefix:
             self.model.train(training)
 
     def _key(self, examples: Dataset) -> str:
-        """sha256 of what the hidden states depend on: frozen weights below, configuration, token ids, precision."""
+        """Return the sha256 of all that the hidden states depend on: frozen weights below, configuration, token ids,
+        precision."""
         backbone = backbone_parameters(self.model)
         above = {name for name in backbone if (layer_of(name, self._names) or 0) >= self.lowest or ".pooler." in name}
         config = self.model.config.to_dict()
@@ -173,7 +174,8 @@ class FrozenPrefix:
         return (hidden, *args[1:])
 
     def _taking_states(self, forward: Callable) -> Callable:
-        """``forward`` with one more argument, in its signature too: the Trainer drops what a model does not take."""
+        """Return ``forward`` with one more argument, also in its signature, since the Trainer drops columns that a
+        model does not take."""
 
         def take_states(*args, **kwargs):
             self._hidden = kwargs.pop(PREFIX_KEY, None)
@@ -200,19 +202,20 @@ class PrefixedExamples(torch.utils.data.Dataset):
         return len(self.examples)
 
     def __getitem__(self, key):
-        """An example by its index, or a column of all by its name."""
+        """Return an example by its index, or a column of all by its name."""
         if isinstance(key, str):
             return self.examples[key]
         start = self.starts[key]
         return self.examples[key] | {PREFIX_KEY: self.states[start : start + self.lengths[key]]}
 
     def select(self, rows: np.ndarray) -> "PrefixedExamples":
-        """Those in the given rows, in their order."""
+        """Return the examples with the given indices, in their order."""
         return PrefixedExamples(self.examples.select(rows), self.states, self.starts[rows], self.lengths[rows])
 
 
 def with_prefix(collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]]) -> Callable:
-    """A collator that pads hidden states, where examples have them, with zeros, which attention masks out."""
+    """Return a collator that also pads hidden states, if examples have them. It pads with zeros, which attention masks
+    out."""
 
     def collate_both(features: list[dict[str, Any]]) -> dict[str, Tensor]:
         states = [feature[PREFIX_KEY] for feature in features if PREFIX_KEY in feature]
@@ -232,7 +235,7 @@ def _digest_file(path: Path) -> Path:
 
 
 def _opened(path: Path, shape: tuple[int, int], dtype: np.dtype) -> Optional[np.ndarray]:
-    """The file's hidden states, memory-mapped; None if there is no such file or it is not what was written."""
+    """Return the file's hidden states, memory-mapped, or None if the file is missing or altered."""
     try:
         if sha256_of(path) != _digest_file(path).read_text():
             return None

@@ -31,18 +31,18 @@ class StepLosses(TrainerCallback):
         self._of_step: Tensor | None = None
 
     def add(self, loss: Tensor, ends_step: bool) -> None:
-        """The loss of a batch; those of one step's batches are summed."""
+        """Add the loss of a batch; the losses of one step's batches are summed."""
         self._of_step = loss if self._of_step is None else self._of_step + loss
         if ends_step:
             self._losses.append(self._of_step)
             self._of_step = None
 
     def add_norm(self, norm: Tensor) -> None:
-        """The norm of a step's gradient."""
+        """Add the norm of a step's gradient."""
         self._norms.append(norm)
 
     def mean(self) -> float:
-        """Over all steps."""
+        """Return the mean over all steps."""
         return sum(self.values) / len(self.values)
 
     def read(self) -> None:
@@ -70,7 +70,7 @@ class StepLosses(TrainerCallback):
 
 
 def _fetched(numbers: list[Tensor], over_processes: bool = False) -> list[float]:
-    """Losses are means over all processes; norms are the same in each."""
+    """Return the losses as means over all processes, and the norms, which are the same in each process."""
     if not numbers:
         return []
     values = torch.stack(numbers)

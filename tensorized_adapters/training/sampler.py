@@ -23,7 +23,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate's data loader at the start of each epoch."""
+        """Set the epoch. Accelerate's data loader calls this at the start of each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -23,12 +23,12 @@ class WeightedLoss:
         self._smoothing, self._accelerator = smoothing, accelerator
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of a batch, divided by the sum of its own weights."""
+        """Return the loss of a batch, divided by the sum of its own weights."""
         return cross_entropy(logits.float(), labels, weight=self._weights, label_smoothing=self._smoothing)
 
     def shares(self, batches: Sequence[Mapping[str, Tensor]], counts: Sequence[int]) -> list[Tensor]:
-        """The factors for the losses of this process's batches of a step. The Trainer divides the products by the
-        number of batches, and averages over the processes. The host reads no number, so it does not wait for a GPU.
+        """Return the factors for the losses of this process's batches of a step. The Trainer divides the products by
+        the number of batches and averages over the processes. The host reads no number, so it does not wait for a GPU.
 
         Args:
             counts: how many examples of each batch are this process's own; a batch without any has one of another.

@@ -248,8 +248,8 @@ def test_a_models_name_is_shown_as_it_is(base, tmp_path, count_script, format_):
     (tmp_path / "[red]m[").mkdir()
     evil = tmp_path / "[red]m[" / "b]\x1b[2J"
     evil.symlink_to(base)
-    told = count_script("--model", str(evil), "--methods", "head", "--format", format_).out
-    assert "[red]m[/b]\\x1b[2J" in told and "\x1b" not in told
+    text = count_script("--model", str(evil), "--methods", "head", "--format", format_).out
+    assert "[red]m[/b]\\x1b[2J" in text and "\x1b" not in text
 
 
 @pytest.mark.parametrize(

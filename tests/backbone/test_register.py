@@ -43,7 +43,7 @@ WITHOUT_A_ROW = ["head", "full", "bitfit", "diff_pruning", "lora"]
 
 @pytest.fixture(autouse=True)
 def others(monkeypatch):
-    """Known to the helpers, and whatever row a test gives one is gone afterwards."""
+    """The helpers know the architecture, and each entry that a test adds is removed afterwards."""
     for name, (kind, changes, _) in OTHERS.items():
         monkeypatch.setitem(MODELS, name, (kind, changes, None))
         monkeypatch.setitem(ARCHITECTURES, name, BERT)
@@ -116,10 +116,10 @@ def decoder(request, flags, tmp_path):
 
 def test_a_decoder_pads_with_what_its_head_looks_for_and_says_so(decoder, capsys):
     assert main(argv(decoder)) == 0
-    said = capsys.readouterr().out
-    assert "no token to pad with; taking its end of text, '</s>'" in said
-    assert "pads on the left; padding on the right" in said
-    assert "--head_start label_prior: the head has no new bias" in said
+    message = capsys.readouterr().out
+    assert "no token to pad with; taking its end of text, '</s>'" in message
+    assert "pads on the left; padding on the right" in message
+    assert "--head_start label_prior: the head has no new bias" in message
     pipeline = load_pipeline(decoder["output_dir"])
     assert pipeline.model.config.pad_token_id == pipeline.tokenizer.pad_token_id == 2
     texts = [

@@ -28,7 +28,7 @@ def headed(base, folder, labels, **changes):
 
 
 def rows_after(flags, folder, tmp_path, capsys, labels=None, scores=False, **changes):
-    """The head after a run at rate 0: the numbers of its rows (None: a new head), and what the run said of it."""
+    """Return the row numbers of the head after a run at rate 0 (None: a new head), and the run's message about it."""
     changes |= {"model_name_or_path": folder, "learning_rate": 0, "num_train_epochs": 1, "weight_decay": 0}
     if labels or scores:
         given = (lambda i: i % 5 + 0.5) if scores else (lambda i: labels[i % len(labels)])
@@ -36,13 +36,13 @@ def rows_after(flags, folder, tmp_path, capsys, labels=None, scores=False, **cha
         file = write_rows(tmp_path / "data.csv", rows, ("text", "more", "label", "idx"))
         changes |= {"task_name": None, "train_file": file, "validation_file": file}
     assert main(argv(flags, **changes)) == 0
-    said = [line for line in capsys.readouterr().out.splitlines() if "trained head" in line]
-    assert all(line.startswith("note: ") for line in said) and len(said) < 2
+    message = [line for line in capsys.readouterr().out.splitlines() if "trained head" in line]
+    assert all(line.startswith("note: ") for line in message) and len(message) < 2
     tensors = tensors_of(flags["output_dir"])
     weight, bias = tensors["classifier.weight"], tensors["classifier.bias"]
     kept = bool((weight == weight[:, :1]).all())
     assert not kept or torch.equal(weight[:, 0], bias)  # the labels' prior is for new heads alone
-    return [int(number) for number in weight[:, 0]] if kept else None, "".join(said)
+    return [int(number) for number in weight[:, 0]] if kept else None, "".join(message)
 
 
 @pytest.mark.parametrize(
@@ -58,23 +58,23 @@ def rows_after(flags, folder, tmp_path, capsys, labels=None, scores=False, **cha
     ],
 )
 def test_rows_follow_the_names(flags, base, tmp_path, capsys, there, here, rows):
-    found, said = rows_after(flags, headed(base, tmp_path / "headed", there), tmp_path, capsys, here)
+    found, message = rows_after(flags, headed(base, tmp_path / "headed", there), tmp_path, capsys, here)
     assert found == rows
-    assert ("were put in the data's order" in said) == (rows != sorted(rows))
+    assert ("were put in the data's order" in message) == (rows != sorted(rows))
 
 
 @pytest.mark.parametrize("there", [("anger", "joy"), ("pos", "other"), ("x", "y")])
 def test_a_head_of_other_names_is_drawn_and_a_line_says_so(flags, base, tmp_path, capsys, there):
-    found, said = rows_after(flags, headed(base, tmp_path / "headed", there), tmp_path, capsys, ("neg", "pos"))
-    assert found is None and ", ".join(there) in said and "neg, pos; a new head is drawn" in said
+    found, message = rows_after(flags, headed(base, tmp_path / "headed", there), tmp_path, capsys, ("neg", "pos"))
+    assert found is None and ", ".join(there) in message and "neg, pos; a new head is drawn" in message
     assert record_of(flags["output_dir"])["arguments"]["head_start"] == "label_prior"
     assert torch.allclose(tensors_of(flags["output_dir"])["classifier.bias"], torch.tensor([0.5, 0.5]).log())
 
 
 @pytest.mark.parametrize(("there", "here"), [(None, ("neg", "pos")), (("neg", "pos"), ("0", "1"))])
-def test_without_names_the_order_is_kept_and_said(flags, base, tmp_path, capsys, there, here):
-    found, said = rows_after(flags, headed(base, tmp_path / "headed", there), tmp_path, capsys, here)
-    assert found == [1, 2] and "is kept with its rows in their order" in said
+def test_without_names_the_order_is_kept_and_reported(flags, base, tmp_path, capsys, there, here):
+    found, message = rows_after(flags, headed(base, tmp_path / "headed", there), tmp_path, capsys, here)
+    assert found == [1, 2] and "is kept with its rows in their order" in message
 
 
 def test_named_tasks_too(flags, base, tmp_path, capsys):
@@ -90,9 +90,9 @@ def test_a_head_of_one_score_is_kept_for_scores(flags, base, tmp_path, capsys):
 
 def test_a_head_of_one_class_is_not_taken_for_scores(flags, base, tmp_path, capsys):
     one = headed(base, tmp_path / "headed", ("toxic",), problem_type="multi_label_classification")
-    found, said = rows_after(flags, one, tmp_path, capsys, scores=True)
+    found, message = rows_after(flags, one, tmp_path, capsys, scores=True)
     assert found is None or found != [1]
-    assert "toxic, not for scores" in said
+    assert "toxic, not for scores" in message
 
 
 def test_a_trained_head_answers_right_before_any_step(flags, base, tmp_path, capsys):

@@ -55,7 +55,7 @@ def test_a_matrix_of_the_format_is_found_again(kind, place):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_errors_are_told_as_they_are_and_the_rest_stays(kind, tmp_path):
+def test_errors_are_reported_as_they_are_and_the_rest_stays(kind, tmp_path):
     model, plain = trained_dense(), tiny_model(initializer_range=0.3)
     model.config.id2label, model.config.label2id = {0: "no", 1: "yes"}, {"no": 0, "yes": 1}
     trained = {name: p.clone() for name, p in model.named_parameters() if p.requires_grad and ".adapter." not in name}

@@ -1,4 +1,4 @@
-"""Which columns are text and which is the label: chosen, kept by an adapter, or guessed and told."""
+"""The columns of texts and labels are given, kept by an adapter, or guessed and reported."""
 
 import json
 from unittest.mock import Mock
@@ -32,7 +32,7 @@ def columns_of(tmp_path, header, rows=None, saved=None, **arguments):
         (["text", "label", "label_text"], ("text",)),
     ],
 )
-def test_a_guess_is_told_and_takes_no_index(capsys, tmp_path, header, texts):
+def test_a_guess_is_reported_and_takes_no_index(capsys, tmp_path, header, texts):
     assert columns_of(tmp_path, header)[0] == texts
     (line,) = capsys.readouterr().out.splitlines()
     named = " and ".join(map(repr, texts))
@@ -49,11 +49,11 @@ def test_numbers_are_text_for_want_of_words(capsys, tmp_path):
     assert not capsys.readouterr().out
 
 
-def test_columns_that_are_said(capsys, tmp_path):
+def test_columns_that_are_reported(capsys, tmp_path):
     header = ("label", "a", "b", "gold")
     rows = [("x", f"a {i}", f"b {i}", ("no", "yes", "maybe")[i % 3]) for i in range(9)]
-    said = {"text_columns": "b, a", "label_column": "gold"}
-    assert columns_of(tmp_path, header, rows, **said) == (("b", "a"), [1, 2, 0] * 3)
+    named = {"text_columns": "b, a", "label_column": "gold"}
+    assert columns_of(tmp_path, header, rows, **named) == (("b", "a"), [1, 2, 0] * 3)
     assert not [line for line in capsys.readouterr().out.splitlines() if "text from" in line]
     with pytest.raises(UsageError, match="has no column 'c'; it has label, a, b, gold; --text_columns"):
         columns_of(tmp_path, header, rows, text_columns="c")
@@ -113,8 +113,8 @@ def test_an_adapter_keeps_its_columns(capsys, flags, tmp_path):
     rows = [(i, b, a, ("no", "yes")[label]) for a, b, label, i in pairs(24, 1)]
     files = {name: write_rows(tmp_path / f"{name}.csv", rows, ("", "b", "a", "gold")) for name in ("train", "other")}
     given = {"task_name": None, "train_file": files["train"], "validation_file": files["train"]}
-    said = {"text_columns": "a,b", "label_column": "gold", "num_train_epochs": 1}
-    assert main(argv(flags, **given, **said)) == 0
+    named = {"text_columns": "a,b", "label_column": "gold", "num_train_epochs": 1}
+    assert main(argv(flags, **given, **named)) == 0
     adapter = flags["output_dir"] / "adapter"
     notes = json.loads((adapter / "adapter_config.json").read_text())["notes"]
     assert notes["texts"] == ["a", "b"] and notes["label"] == "gold"
@@ -155,8 +155,8 @@ def test_three_columns_are_joined_and_a_pair_on_demand(capsys, tmp_path):
         data = load_data(arguments, {"train"})
         assert (data.task.texts, data.task.delimiter) == (tuple(columns), delimiter)
         assert data.task.inputs == (1 if delimiter is not None or len(columns) == 1 else 2)
-        said = f"{', '.join(columns)} are joined by {delimiter!r} to one text" in capsys.readouterr().out
-        assert said == (delimiter is not None)
+        reported = f"{', '.join(columns)} are joined by {delimiter!r} to one text" in capsys.readouterr().out
+        assert reported == (delimiter is not None)
         # As run_classification does: the first column, then each further one after the delimiter.
         tokenizer = Mock(return_value={"input_ids": [[1]] * 6})
         tokenize(data.train, data.task, tokenizer, arguments, 8)

@@ -143,7 +143,7 @@ def test_tokens_are_made_anew_and_leave_no_file_that_could_be_damaged(base, tmp_
 
 
 @pytest.mark.parametrize("damage", ["cut", "a byte flipped"])
-def test_a_file_of_the_cache_of_datasets_that_is_not_whole(tmp_path, damage):
+def test_a_file_of_the_cache_of_datasets_that_is_incomplete(tmp_path, damage):
     cache = Path(datasets.config.HF_DATASETS_CACHE)
     datasets.load_dataset(str(glue_folder(tmp_path / "glue", "rte")), "rte")
     owner = cache / f"owner_{len(damage)}___glue"  # as the hub's owner/glue lies there

@@ -31,9 +31,9 @@ def test_the_parts_are_scikit_learns_and_the_same_in_every_run(capsys, tmp_path)
     assert data.evaluation[""]["text"][:] == [f"text {i}" for i in held]
     assert data.train["text"][:] == [f"text {i}" for i in range(70) if i not in held]
     assert Counter(data.evaluation[""]["label"]) == {0: 8, 1: 4, 2: 2}
-    said = capsys.readouterr().out
-    assert "14 of 70 training examples are the evaluation set and are not trained on" in said
-    assert "drawn by --seed 3, stratified by label" in said
+    text = capsys.readouterr().out
+    assert "14 of 70 training examples are the evaluation set and are not trained on" in text
+    assert "drawn by --seed 3, stratified by label" in text
     # A run that only trains leaves the same part out, and one that only evaluates takes the same part.
     assert load_data(arguments, {"train"}, seed=3).train["text"][:] == data.train["text"][:]
     alone = load_data(arguments, {"evaluation"}, seed=3)
@@ -42,7 +42,7 @@ def test_the_parts_are_scikit_learns_and_the_same_in_every_run(capsys, tmp_path)
     assert list(used_files(arguments, {"evaluation"})) == ["train"]
 
 
-def test_what_cannot_be_stratified_is_drawn_and_said(capsys, tmp_path):
+def test_what_cannot_be_stratified_is_drawn_and_reported(capsys, tmp_path):
     scores = written(tmp_path / "a.csv", [i / 7 for i in range(20)])
     data = load_data(DataTrainingArguments(train_file=scores, validation_fraction=0.25), BOTH)
     assert len(data.evaluation[""]) == 5 and "whatever their labels" in capsys.readouterr().out

@@ -77,7 +77,7 @@ def test_labels_in_json_that_are_no_labels(tmp_path, labels, message):
 
 
 @pytest.mark.parametrize(
-    "labels, said",
+    "labels, text",
     [
         (range(30), "the 60 labels are taken for 30 classes; scores are written as decimals, for example 3.0"),
         (range(7), "the 60 labels are taken for 7 classes; scores"),
@@ -90,13 +90,13 @@ def test_labels_in_json_that_are_no_labels(tmp_path, labels, message):
         ((1.0, 2.0), None),
     ],
 )
-def test_what_labels_are_taken_for_is_said(capsys, tmp_path, labels, said):
+def test_what_labels_are_taken_for_is_reported(capsys, tmp_path, labels, text):
     rows = [(f"text {i}", labels[i % len(labels)]) for i in range(60)]
     load_data(
         DataTrainingArguments(train_file=str(write_rows(tmp_path / "t.csv", rows, ("text", "label")))), {"train"}
     )
     lines = [line for line in capsys.readouterr().out.splitlines() if "taken for" in line]
-    assert len(lines) == (said is not None) and (not said or said in lines[0])
+    assert len(lines) == (text is not None) and (not text or text in lines[0])
 
 
 def test_scores_may_be_whole_and_large(tmp_path):

@@ -54,7 +54,7 @@ def test_every_row_is_a_row(tmp_path, name, text, rows):
     assert texts_of(tmp_path / name, text) == [(row,) for row in rows]
 
 
-def test_blank_lines_that_are_left_out_are_told(capsys, tmp_path):
+def test_blank_lines_that_are_left_out_are_reported(capsys, tmp_path):
     text = "text,more\na,b\n\n\nc,d\n\n"
     assert texts_of(tmp_path / "a.csv", text, "text,more") == [("a", "b"), ("c", "d")]
     assert "a.csv: 2 blank lines between the rows are left out" in capsys.readouterr().out
@@ -111,15 +111,15 @@ def test_what_is_no_regular_file_is_not_opened(capsys, flags, tmp_path, kind):
     assert f"--train_file {path} is no regular file" in error
 
 
-@pytest.mark.parametrize("mark, said", [(";", "semicolons (;) are read"), ("\t", "tabs are read"), (",", None)])
-def test_another_separator_is_read_and_said(capsys, tmp_path, mark, said):
+@pytest.mark.parametrize("mark, note", [(";", "semicolons (;) are read"), ("\t", "tabs are read"), (",", None)])
+def test_another_separator_is_read_and_reported(capsys, tmp_path, mark, note):
     text = f'"text"{mark}more\n"great fun, 0{mark} really, yes"{mark}neg\na{mark}b\n'
     assert texts_of(tmp_path / "a.csv", b"\xef\xbb\xbf" + text.encode(), "text,more") == [
         (f"great fun, 0{mark} really, yes", "neg"),
         ("a", "b"),
     ]
     out = capsys.readouterr().out
-    assert (f"a.csv: its header has no comma; {said} as the separator" in out) if said else "separator" not in out
+    assert (f"a.csv: its header has no comma; {note} as the separator" in out) if note else "separator" not in out
 
 
 def test_a_semicolon_among_commas_is_part_of_a_name(capsys, tmp_path):

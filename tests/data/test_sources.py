@@ -133,11 +133,11 @@ def test_places_that_are_not_there(capsys, flags, changes, message):
 
 def test_a_card_that_counts_other_rows(tmp_path):
     folder = data_set(tmp_path / "mine", "parquet", 8)
-    for said in (8, 9):
-        splits = [f"  - name: {name}\n    num_bytes: 9\n    num_examples: {said}" for name in ("train", "test")]
+    for claimed in (8, 9):
+        splits = [f"  - name: {name}\n    num_bytes: 9\n    num_examples: {claimed}" for name in ("train", "test")]
         counts = "\n".join(["dataset_info:", "  splits:", *splits])
         (folder / "README.md").write_text(CARD.replace("---\nconfigs", f"---\n{counts}\nconfigs"))
-        if said == 8:
+        if claimed == 8:
             assert len(load_data(DataTrainingArguments(dataset_name=str(folder)), {"train"}).train) == 8
     with pytest.raises(UsageError, match="split train has 8 rows, its README.md says 9"):
         load_data(DataTrainingArguments(dataset_name=str(folder)), {"train"})

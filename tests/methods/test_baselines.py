@@ -152,7 +152,7 @@ def test_lora_reaches_every_layer_it_names():
     assert torch.equal(before, logits(model))
 
 
-def test_a_lora_target_that_is_new_is_trained_whole(base, tmp_path):
+def test_a_lora_target_that_is_new_is_trained_in_full(base, tmp_path):
     new = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"]
     model = AutoModelForSequenceClassification.from_pretrained(base)
     config = AdapterConfig(method="lora", lora_r=2, lora_targets="query,pooler.dense")

@@ -124,15 +124,15 @@ def test_a_run_ends_at_exactly_its_budget(diff_flags):
 @pytest.mark.parametrize("killed_at", [1, 2])  # of three checkpoints: in the search, and after it
 def test_kill_9_in_either_phase_then_the_same_command(diff_flags, tmp_path, killed_at):
     flags = diff_flags | {"num_train_epochs": 3, "save_total_limit": 1}
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert main(argv(flags, output_dir=whole)) == 0
+    complete, killed = tmp_path / "complete", tmp_path / "killed"
+    assert main(argv(flags, output_dir=complete)) == 0
     words = argv(flags, output_dir=killed)
     kill_9_after_checkpoint(words, killed_at)
     searching = (killed / f"checkpoint-{6 * killed_at}" / "difference_search.safetensors").exists()
     assert searching == (killed_at == 1)
     assert main(words) == 0
     assert record_of(killed)["resumed_from"]
-    assert_equal_runs(whole, killed)
+    assert_equal_runs(complete, killed)
     assert not list(killed.rglob("difference_search.safetensors"))
 
 
@@ -156,10 +156,10 @@ def test_the_reported_loss_is_the_tasks(diff_flags, tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda t: t | {"bert.nothing.indices": torch.zeros(1, dtype=torch.int32)}, "does not have whole"),
+        (lambda t: t | {"bert.nothing.indices": torch.zeros(1, dtype=torch.int32)}, "does not have in full"),
         (
             lambda t: {n: v for n, v in t.items() if not n.endswith("pooler.dense.weight.values")},
-            "does not have whole",
+            "does not have in full",
         ),
         (lambda t: {n: -v if n.endswith(".indices") else v for n, v in t.items()}, "are not positions"),
         (lambda t: {n: v * 0 if n.endswith(".indices") else v for n, v in t.items()}, "are not positions"),

@@ -1,4 +1,4 @@
-"""What every method must do, through the Python door: train what it names, save it, give the backbone back."""
+"""Every method trains what it names, saves it, and restores the backbone, through the Python interface."""
 
 import copy
 import hashlib

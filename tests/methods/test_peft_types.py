@@ -71,7 +71,7 @@ def test_lora_and_ia3_are_two_of_them(kind, own):
     assert count_trained(ours) == count_trained(theirs) == count_parameters(theirs.adaptation.config, tiny_model())
 
 
-def test_a_newly_initialised_layer_is_trained_whole():
+def test_a_newly_initialised_layer_is_trained_in_full():
     new = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"]
     config = config_of("lora", target_modules=["query", "pooler.dense"])
     model = add_adapters(tiny_model(), config, newly_initialized=new)

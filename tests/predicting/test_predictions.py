@@ -10,8 +10,8 @@ import sys
 
 import numpy as np
 import pytest
-from door import evaluated, predicted, refused_by_script, script, table
 from helpers import rewrite
+from predict_script import evaluated, predicted, refused_by_script, script, table
 
 from tensorized_adapters import load_pipeline
 from tensorized_adapters.predicting import batches
@@ -72,19 +72,19 @@ def given(places, kind, form):
 
 
 @pytest.mark.parametrize(
-    "kind, form, words, said",
+    "kind, form, words, message",
     [
         ("pairs", "jsonl", [], "note: standard input is taken for JSON lines; --format says otherwise\n"),
         ("single", "text", ["--input", "-"], "note: standard input is taken for plain text, tabs between its columns"),
         ("scores", "tsv", ["--format", "tsv"], ""),
     ],
 )
-def test_standard_input(capfd, monkeypatch, places, tmp_path, kind, form, words, said):
+def test_standard_input(capfd, monkeypatch, places, tmp_path, kind, form, words, message):
     words = ["--adapter_path", places / kind, *words]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given(places, kind, form))))
     out, error = predicted(capfd, words)
     rows = table(out)
-    assert len(rows) == 40 and (error.startswith(said) and error.count("\n") == 1 if said else not error)
+    assert len(rows) == 40 and (error.startswith(message) and error.count("\n") == 1 if message else not error)
     # The same to a file, as JSON lines.
     path = tmp_path / "a.jsonl"
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given(places, kind, form))))
@@ -136,7 +136,7 @@ def test_a_folder_moved_elsewhere(capfd, places, tmp_path):
         shutil.move(tmp_path / "base", places / "base")
 
 
-def test_what_an_adapter_from_python_does_not_say_is_told_or_asked(capfd, places, tmp_path):
+def test_what_an_adapter_from_python_does_not_say_is_reported_or_asked(capfd, places, tmp_path):
     shutil.copytree(places / "pairs" / "adapter", tmp_path / "adapter")
     config = tmp_path / "adapter" / "adapter_config.json"
     rewrite(config, {"notes": {"max_seq_length": "long"}})
@@ -146,9 +146,9 @@ def test_what_an_adapter_from_python_does_not_say_is_told_or_asked(capfd, places
     )
     out, error = predicted(capfd, [*words, "--text_columns", "sentence1,sentence2"])
     assert "does not say at what length it was trained; 128 tokens are taken" in error and error.count("\n") == 1
-    whole = ["--adapter_path", places / "pairs", "--input", places / "pairs.csv"]
-    assert out != predicted(capfd, whole).out  # whose texts are cut at 9 tokens
-    assert out == predicted(capfd, [*whole, "--max_seq_length", 128]).out
+    complete = ["--adapter_path", places / "pairs", "--input", places / "pairs.csv"]
+    assert out != predicted(capfd, complete).out  # whose texts are cut at 9 tokens
+    assert out == predicted(capfd, [*complete, "--max_seq_length", 128]).out
     rewrite(config, {"notes": {"texts": ["sentence1", "sentence2"], "tokenizer": "/nowhere/at/all"}})
     assert "--tokenizer_name /nowhere/at/all cannot be loaded" in refused_by_script(capfd, *words)
     assert predicted(capfd, [*words, "--tokenizer_name", places / "base"]).out == out

@@ -4,7 +4,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from door import predicted, refused_by_script, table
+from predict_script import predicted, refused_by_script, table
 
 from tensorized_adapters import UsageError, load_pipeline
 from tensorized_adapters.predicting import batches

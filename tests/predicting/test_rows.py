@@ -11,7 +11,7 @@ from tensorized_adapters import UsageError
 from tensorized_adapters.predicting.rows import text_rows
 
 
-def test_another_separator_is_read_and_said(capsys, tmp_path):
+def test_another_separator_is_read_and_reported(capsys, tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('text;label\n"great fun, 0; yes";neg\nb;c\n')
     assert list(text_rows(path, None, ("text",))) == [("great fun, 0; yes",), ("b",)]

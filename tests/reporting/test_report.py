@@ -21,16 +21,16 @@ ERROR = "mean_absolute_error"
 
 
 @pytest.mark.parametrize(
-    "told, setting",
+    "message, setting",
     [("interleaved", {"tensor_split": "interleaved"}), ("one matrix", {"if_adapter_like": False})],
 )
-def test_what_differs_in_more_than_the_rank_is_a_line_of_its_own(real, tmp_path, told, setting):
+def test_what_differs_in_more_than_the_rank_is_a_line_of_its_own(real, tmp_path, message, setting):
     for rank in (2, 4):
         put(tmp_path / f"plain{rank}", real, 0.8, tensorized_layer_rank=rank)
-        name = f"cp-{rank} ({told})"
+        name = f"cp-{rank} ({message})"
         put(tmp_path / f"other{rank}", real, 0.7, method=name, tensorized_layer_rank=rank, **setting)
     lines = [(list(line["rank"]), set(line["variant"])) for line in lines_of(read_results([tmp_path]).cells)]
-    assert lines == [([2, 4], {""}), ([2, 4], {f"({told})"})]
+    assert lines == [([2, 4], {""}), ([2, 4], {f"({message})"})]
 
 
 def test_means_and_deviations_over_seeds(results, tmp_path, capsys, undrawn):
@@ -43,12 +43,12 @@ def test_means_and_deviations_over_seeds(results, tmp_path, capsys, undrawn):
     assert float(row["best_mean"]) == pytest.approx(statistics.mean(values) + 0.02)
     assert row["seeds"] == "1 2 3" and row["metric"] == "f1"
     assert scores(out)["tt-2", "rte"]["last_std"] == ""
-    told = capsys.readouterr().out
-    assert "| cp-2 | **0.827 ± 0.025 (3)** | 0.600 |" in told and "| tt-2 | 0.820 | **0.700** |" in told
-    assert "mrpc (F1)" in told and "rte (accuracy)" in told
+    message = capsys.readouterr().out
+    assert "| cp-2 | **0.827 ± 0.025 (3)** | 0.600 |" in message and "| tt-2 | 0.820 | **0.700** |" in message
+    assert "mrpc (F1)" in message and "rte (accuracy)" in message
 
 
-def test_what_is_missing_is_said(results, real, tmp_path, capsys, undrawn):
+def test_what_is_missing_is_reported(results, real, tmp_path, capsys, undrawn):
     failed = put(results / "failed", real, 0, task="rte", tensorized_layer_rank=4)
     failed |= {"status": "failed", "reason": "out of memory"}
     del failed["metrics"]  # which are written last
@@ -61,11 +61,11 @@ def test_what_is_missing_is_said(results, real, tmp_path, capsys, undrawn):
     (results / "odd").mkdir()
     (results / "odd" / "run.json").write_text("{")
     assert report.main([str(results), "--output_dir", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr().out
-    assert "missing: rte cp-4 seed 1: failed: out of memory" in told
-    assert "missing: mrpc tr-9 seed 1: refused: too large" in told
-    assert "missing: mrpc, tt-2: no run of seed 2, 3" in told and "missing: rte: no run of cp-4" in told
-    assert told.count("not a run record") == 2
+    message = capsys.readouterr().out
+    assert "missing: rte cp-4 seed 1: failed: out of memory" in message
+    assert "missing: mrpc tr-9 seed 1: refused: too large" in message
+    assert "missing: mrpc, tt-2: no run of seed 2, 3" in message and "missing: rte: no run of cp-4" in message
+    assert message.count("not a run record") == 2
     assert "tr-9" in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -116,13 +116,13 @@ def test_the_head_says_of_which_model_and_data(results, real, tmp_path, undrawn)
     model = "/".join(Path(real["arguments"]["model_name_or_path"]).parts[-2:])
     samples = real["metrics"]["train_samples"]
     for name in ("report.html", "tables.md"):
-        told = (out / name).read_text().replace("\\", "")
-        assert f"model {model}, {samples} training examples, 2 epochs" in told
-        assert f"The runs here are of {model}: the two are not to be compared." in told
+        message = (out / name).read_text().replace("\\", "")
+        assert f"model {model}, {samples} training examples, 2 epochs" in message
+        assert f"The runs here are of {model}: the two are not to be compared." in message
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"num_train_epochs": 9}, "num_train_epochs 9"),
         ({"learning_rate": 0.5}, "learning_rate 0.5"),
@@ -130,11 +130,11 @@ def test_the_head_says_of_which_model_and_data(results, real, tmp_path, undrawn)
         ({"weight_decay": 0.3}, "weight_decay 0.3"),
     ],
 )
-def test_what_differs_in_more_than_the_seed_is_not_averaged(real, tmp_path, change, told):
+def test_what_differs_in_more_than_the_seed_is_not_averaged(real, tmp_path, change, message):
     put(tmp_path / "a", real, 0.8)
     put(tmp_path / "b", real, 0.9, seed=2, **change)
     results = read_results([tmp_path])
-    assert len(results.methods) == 2 and any(told in method for method in results.methods)
+    assert len(results.methods) == 2 and any(message in method for method in results.methods)
     assert list(results.cells["last_count"]) == [1, 1]
 
 
@@ -265,9 +265,9 @@ def test_the_pareto_front_against_brute_force():
     assert pareto(points) == sorted(set(points) - beaten)
 
 
-@pytest.mark.parametrize(("words", "told"), [(["nowhere"], "nowhere is not there"), (["."], "no finished run")])
-def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, words, told):
+@pytest.mark.parametrize(("words", "message"), [(["nowhere"], "nowhere is not there"), (["."], "no finished run")])
+def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     assert exits.run(report.main, [*words, "--output_dir", "out"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and told in error and error.count("\n") == 1 and not Path("out").exists()
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1 and not Path("out").exists()

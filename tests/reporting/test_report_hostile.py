@@ -50,12 +50,12 @@ def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, resu
         make(results / "bad" / name / "run.json")
     (results / "sweep.json").write_text(DEEP)
     assert report.main([str(results), "--output_dir", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr().out
+    message = capsys.readouterr().out
     page = (tmp_path / "out" / "report.html").read_text()
     for name in [*BAD, *texts, "folder", "pipe", "link"]:
         line = f"note: left out, for it is not a run record: {results}/bad/{name}/run.json: "
-        assert told.count(line) == 1 and f"{results}/bad/{name}/run.json: " in page, name
-    assert "sweep.json cannot be read" in told
+        assert message.count(line) == 1 and f"{results}/bad/{name}/run.json: " in page, name
+    assert "sweep.json cannot be read" in message
     assert scores(tmp_path / "out")["cp-2", "mrpc"]["seeds"] == "1 2 3"
     assert exits.run(report.main, [str(results / "bad"), "--output_dir", str(tmp_path / "none")]) == 2
     assert "no finished run with a score" in capsys.readouterr().err
@@ -81,7 +81,7 @@ def test_names_that_mean_something_elsewhere(real, tmp_path):
         ElementTree.parse(figure)
 
 
-def test_a_copy_with_another_seed_is_told(real, tmp_path):
+def test_a_copy_with_another_seed_is_reported(real, tmp_path):
     put(tmp_path / "a", real, 0.8)
     put(tmp_path / "b", real, 0.8, seed=2)
     other = put(tmp_path / "c", real, 0.9, seed=3)

@@ -202,8 +202,8 @@ def test_starts_are_drawn_for_each_task_and_format(real, tmp_path):
     names = ["CP, rank 2", "CP, rank 4", "Tucker, rank 2", "Tensor-Train, rank 2", "Tensor-Ring, rank 2"]
     assert [axes.get_title() for axes in panels if axes.get_title()] == [*names, "low-rank matrix, rank 2"]
     assert len(panels) == 12 and all(len(axes.lines) == 2 for axes in panels)
-    told = [text.get_text() for text in legend.get_texts()]
-    assert told == ["calibrated start, learning rate 0.002", "published start, learning rate 0.0002"]
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["calibrated start, learning rate 0.002", "published start, learning rate 0.0002"]
     assert as_bytes(drawn["starts_mrpc"], "svg").endswith(b"</svg>\n")
 
 

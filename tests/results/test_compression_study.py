@@ -59,9 +59,9 @@ def test_each_step_is_measured_once_and_drawn_again_from_the_record(dense, tmp_p
     before = (out / "tt-2/compressed/adapter_model.safetensors").stat().st_mtime_ns
     monkeypatch.chdir(tmp_path)
     assert script.main(words(dense / "adapter", "figure")) == 0  # the same, by other names
-    said = capsys.readouterr()
+    text = capsys.readouterr()
     for kind in ("tt", "tr"):
-        assert said.err.count(f"left out: {kind}-9: --rank 9 is above what {kind} can use") == 2
+        assert text.err.count(f"left out: {kind}-9: --rank 9 is above what {kind} can use") == 2
     assert len(jobs) == 2 * 3 + 1  # of three adapters, and the interrupted one
     assert (out / "tt-2/compressed/adapter_model.safetensors").stat().st_mtime_ns == before
 

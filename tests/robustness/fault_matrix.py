@@ -78,16 +78,16 @@ def _workshop(folder: Path) -> Any:
     from forked_run import Child
 
     workshop = Workshop(folder, make_inputs(folder / "inputs"), mounts=can_mount(folder / "mount"))
-    counter, whole, half = folder / "count", folder / "undisturbed", folder / "half"
+    counter, complete, half = folder / "count", folder / "undisturbed", folder / "half"
     runs = [
-        Child(workshop.inputs.words(whole), folder / "log", counting(whole, counter)).wait(),
+        Child(workshop.inputs.words(complete), folder / "log", counting(complete, counter)).wait(),
         Child(workshop.inputs.words(half), folder / "log", killed_after_seals(half, _SEALS_OF_HALF)).wait(),
     ]
     if runs[0].code or runs[1].code != -9:
         raise SystemExit(f"failed: the undisturbed run: {one_line(runs[0].err or runs[1].err)}")
-    workshop.undisturbed, workshop.seconds = result_of(whole), runs[0].seconds
+    workshop.undisturbed, workshop.seconds = result_of(complete), runs[0].seconds
     workshop.operations, workshop.half = counter.stat().st_size, half
-    sizes = [path.stat().st_size for path in whole.rglob("*") if path.is_file()]
+    sizes = [path.stat().st_size for path in complete.rglob("*") if path.is_file()]
     workshop.bytes = (max(sizes), sum(sizes))
     return workshop
 

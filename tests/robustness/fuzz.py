@@ -42,8 +42,8 @@ def main(argv: list[str]) -> int:
         failures, done = run_cases(folder, kinds, arguments.cases, arguments.seed, keep=arguments.keep is not None)
     for cause, (times, shown) in sorted(failures.items(), key=lambda entry: -entry[1][0]):
         print(f"\n{times} x {one_line(cause)}\n{shown}")
-    told = ", ".join(f"{name} {number}" for name, number in done.items())
-    print(f"\n{done.total()} cases ({told}) in {time.time() - began:.0f} s: {len(failures)} causes of failure")
+    counts = ", ".join(f"{name} {number}" for name, number in done.items())
+    print(f"\n{done.total()} cases ({counts}) in {time.time() - began:.0f} s: {len(failures)} causes of failure")
     return int(bool(failures))
 
 

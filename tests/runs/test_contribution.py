@@ -75,14 +75,14 @@ def test_losses_and_scores_are_those_of_start_and_end_with_and_without_updates(f
 def test_killed_and_resumed_it_measures_the_same_start(flags, tmp_path):
     """Killed after the last step. Without a development set; the sample is the one of the training metrics."""
     flags |= {"measure_contribution": True, "max_train_metric_samples": 20, "do_eval": None, "validation_file": None}
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert main(argv(flags, output_dir=whole)) == 0
+    complete, killed = tmp_path / "complete", tmp_path / "killed"
+    assert main(argv(flags, output_dir=complete)) == 0
     kill_9_after_checkpoint(argv(flags, output_dir=killed), 2)
     assert main(argv(flags, output_dir=killed)) == 0
     assert record_of(killed)["resumed_from"]
-    assert_equal_runs(whole, killed)
-    assert contribution_of(killed) == contribution_of(whole)
-    assert contribution_of(whole).keys() == {"share", "train"}
+    assert_equal_runs(complete, killed)
+    assert contribution_of(killed) == contribution_of(complete)
+    assert contribution_of(complete).keys() == {"share", "train"}
 
 
 def test_a_finished_run_without_it_stays_as_it_is(flags, capsys):

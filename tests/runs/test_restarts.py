@@ -45,14 +45,14 @@ def test_second_starts(flags, capsys):
 def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_path, saving):
     """Killed right after a checkpoint was sealed, once at the end of an epoch and once within one."""
     flags |= {"num_train_epochs": 3} | saving
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert main(argv(flags, output_dir=whole)) == 0
+    complete, killed = tmp_path / "complete", tmp_path / "killed"
+    assert main(argv(flags, output_dir=complete)) == 0
     words = argv(flags, output_dir=killed)
     kill_9_after_checkpoint(words, 2)
     assert record_of(killed)["status"] == "running"
     assert main(words) == 0
     assert record_of(killed)["resumed_from"]
-    assert_equal_runs(whole, killed)
+    assert_equal_runs(complete, killed)
 
 
 def test_seconds_are_totals_over_all_starts(flags, tmp_path):
@@ -84,7 +84,7 @@ def test_seconds_of_a_start_that_failed_count_too(flags, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "unsealed"])
-def test_a_checkpoint_that_is_not_whole_is_never_resumed_from(flags, tmp_path, capsys, damage):
+def test_a_checkpoint_that_is_incomplete_is_never_resumed_from(flags, tmp_path, capsys, damage):
     out = flags["output_dir"]
     assert main(argv(flags)) == 0
     record = record_of(out) | {"status": "running"}
@@ -167,9 +167,9 @@ def test_the_best_model_of_a_run_that_goes_on_in_a_new_folder(flags, tmp_path, c
     flags |= {"metric_for_best_model": "loss", "per_device_train_batch_size": 16}
     bests = set()
     for greater in (True, False):
-        out, new, gone = (tmp_path / f"{name} {greater}" for name in ("whole", "resumed", "gone"))
+        out, new, removed = (tmp_path / f"{name} {greater}" for name in ("complete", "resumed", "removed"))
         assert main(argv(flags, greater_is_better=greater, output_dir=out)) == 0
-        checkpoint = shutil.copytree(out / "checkpoint-6", gone / "checkpoint-6")
+        checkpoint = shutil.copytree(out / "checkpoint-6", removed / "checkpoint-6")
         best = json.loads((checkpoint / "trainer_state.json").read_text())["best_global_step"]
         bests.add(best)
         words = argv(flags, greater_is_better=greater, resume_from_checkpoint=out / "checkpoint-6", output_dir=new)
@@ -215,13 +215,13 @@ def test_sigterm_ends_with_143_and_a_record(flags, tmp_path, monkeypatch):
 def test_kill_9_at_the_end_of_an_epoch_that_is_still_to_be_evaluated(flags, tmp_path, killed_at):
     """With a save every 3 of 6 steps: killed within an epoch, at its end, and at the end of the run."""
     saving = {"save_strategy": "steps", "save_steps": 3}
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert main(argv(flags, output_dir=whole, **saving)) == 0
+    complete, killed = tmp_path / "complete", tmp_path / "killed"
+    assert main(argv(flags, output_dir=complete, **saving)) == 0
     words = argv(flags, output_dir=killed, **saving)
     kill_9_after_checkpoint(words, killed_at)
     assert main(words) == 0
     assert record_of(killed)["resumed_from"].endswith(f"checkpoint-{3 * killed_at}")
-    assert_equal_runs(whole, killed)
+    assert_equal_runs(complete, killed)
 
 
 def test_a_resume_with_another_optimizer_is_one_line(flags, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The main job through its public door: what it writes, measures and refuses."""
+"""The main job through its public interface: what it writes, measures and refuses."""
 
 import csv
 import json
@@ -181,8 +181,8 @@ def test_published_command_line(flags, tmp_path):
     assert record_of(out)["metrics"]["epoch"] == 20
 
 
-def test_gradient_accumulation_gives_the_loss_of_the_whole_batch(flags, tmp_path):
-    """Two half batches a step are one whole batch: equal losses at the first step, before dropout's draw differs."""
+def test_gradient_accumulation_gives_the_loss_of_the_full_batch(flags, tmp_path):
+    """Two half batches a step are one full batch: equal losses at the first step, before dropout's draw differs."""
     one, two = tmp_path / "one", tmp_path / "two"
     still = {"num_train_epochs": 1, "per_device_train_batch_size": 16}
     assert main(argv(flags, output_dir=one, **still)) == 0
@@ -230,11 +230,11 @@ def test_the_training_sets_metrics_are_of_a_sample_drawn_by_the_seed(flags, tmp_
     flags |= {"num_train_epochs": 1, "per_device_train_batch_size": 16}
     for out, changes in (("one", {}), ("two", {}), ("other", {"seed": 7}), ("all", {"max_train_metric_samples": 48})):
         assert main(argv(flags | {"max_train_metric_samples": 20} | changes, output_dir=tmp_path / out)) == 0
-        said = "train metrics are of 20 of the 48 training examples" in capsys.readouterr().out
+        reported = "train metrics are of 20 of the 48 training examples" in capsys.readouterr().out
         count = record_of(tmp_path / out)["metrics"]["train_metric_samples"]
-        assert (said, count) == ((True, 20) if out != "all" else (False, 48))
-        told = record_of(tmp_path / out)["train_metric_examples"]
+        assert (reported, count) == ((True, 20) if out != "all" else (False, 48))
+        sample = record_of(tmp_path / out)["train_metric_examples"]
         drawn_by = {"one": 42, "two": 42, "other": 7, "all": None}[out]
-        assert told == {"count": count, "of": 48, "drawn_by_seed": drawn_by}
+        assert sample == {"count": count, "of": 48, "drawn_by_seed": drawn_by}
     one, two, other, every = rows
     assert one == two != other and len(one) == len(other) == 20 and len(every) == 48

@@ -46,13 +46,13 @@ def test_every_run_evaluates_to_the_same_digits_in_a_new_process(flags, tmp_path
 def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_path, name):
     """Killed within an epoch, right after a checkpoint was sealed."""
     saving = {"save_strategy": "steps", "save_steps": 4, "save_total_limit": 1}
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert main(words_of(flags, name, output_dir=whole, **saving)) == 0
+    complete, killed = tmp_path / "complete", tmp_path / "killed"
+    assert main(words_of(flags, name, output_dir=complete, **saving)) == 0
     words = words_of(flags, name, output_dir=killed, **saving)
     kill_9_after_checkpoint(words, 2)
     assert main(words) == 0
     assert record_of(killed)["resumed_from"].endswith("checkpoint-8")
-    assert_equal_runs(whole, killed)
+    assert_equal_runs(complete, killed)
 
 
 @pytest.mark.parametrize("name", BASELINES)

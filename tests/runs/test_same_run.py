@@ -30,7 +30,7 @@ def _data_set(place):
 @pytest.mark.parametrize("changed", ["train_file", "dataset_name", "glue_path", "model_name_or_path"])
 @pytest.mark.parametrize("status", ["finished", "running"])
 def test_contents_that_changed_are_another_run(flags, tmp_path, capsys, changed, status):
-    """Whatever they are called, and whether the run is over or to be gone on with."""
+    """Names of files do not matter, nor whether the run has finished or is to be resumed."""
     place = tmp_path / "place"
     if changed == "train_file":
         victim = _data_set(place)[0]
@@ -68,8 +68,8 @@ def test_checkpoints_of_other_arguments_are_passed_over(flags, tmp_path, capsys,
     assert main(argv(flags, seed=7)) == 0
     error = capsys.readouterr().err
     assert error.count("was trained under other arguments and is skipped") == 2
-    assert main(argv(flags, seed=7, output_dir=tmp_path / "whole")) == 0
-    assert_equal_runs(tmp_path / "whole", out)
+    assert main(argv(flags, seed=7, output_dir=tmp_path / "complete")) == 0
+    assert_equal_runs(tmp_path / "complete", out)
 
 
 @pytest.mark.parametrize("explicitly", ["by name", "True"])

@@ -61,7 +61,7 @@ def test_a_resumed_run_draws_the_same_examples(flags, by_label, tmp_path):
 
 
 def test_earlier_records_took_the_first_rows(flags, by_label, capsys):
-    """Whole training sets are the same run; samples are not, and keep their identity with the flag."""
+    """Complete training sets are the same run; samples are not, and keep their identity with the flag."""
     flags |= {"train_file": by_label, "num_train_epochs": 1}
     assert main(argv(flags)) == 0
     record = record_of(flags["output_dir"])

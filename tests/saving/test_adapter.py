@@ -179,8 +179,8 @@ def test_loaders_of_transformers_and_peft_say_which_loader_it_takes(tmp_path, ba
 @pytest.mark.parametrize("kind", ["LORA", "TENSORIZED"])
 def test_an_adapter_of_peft_is_named_as_one(tmp_path, base, kind):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": kind, "base_model_name_or_path": "x"}))
-    told = "integrations.peft, then PeftModel" if kind == "TENSORIZED" else ": PeftModel"
-    with pytest.raises(UsageError, match=rf"one of peft \('{kind}'\).*{told}.from_pretrained\(model, folder\) loads"):
+    how = "integrations.peft, then PeftModel" if kind == "TENSORIZED" else ": PeftModel"
+    with pytest.raises(UsageError, match=rf"one of peft \('{kind}'\).*{how}.from_pretrained\(model, folder\) loads"):
         load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path)
 
 

@@ -21,7 +21,7 @@ def contents(folder):
 
 
 @pytest.mark.parametrize(
-    ("prepare", "told"),
+    ("prepare", "message"),
     [
         (lambda folder: folder.write_text("mine"), "is a file; name a folder"),
         (lambda folder: folder.parent.joinpath("up").write_text("mine"), "cannot be written"),
@@ -35,12 +35,12 @@ def contents(folder):
         (lambda folder: folder.symlink_to(folder.name), "cannot be written"),
     ],
 )
-def test_what_is_not_ours_is_not_touched(tmp_path, model, prepare, told):
+def test_what_is_not_ours_is_not_touched(tmp_path, model, prepare, message):
     folder = tmp_path / "there"
     prepare(folder)
     target = tmp_path / "up" / "there" if (tmp_path / "up").exists() else folder
     before = sorted(path.name for path in tmp_path.rglob("*"))
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         save_adapter(model, target)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
@@ -53,7 +53,7 @@ def test_places_that_cannot_be(model):
 
 @pytest.mark.parametrize("method", ["lora", "tensorized"])
 @pytest.mark.parametrize("failure", [errno.ENOSPC, errno.EACCES])
-def test_the_adapter_before_stays_whole_if_a_file_cannot_be_written(tmp_path, model, monkeypatch, method, failure):
+def test_the_adapter_before_stays_complete_if_a_file_cannot_be_written(tmp_path, model, monkeypatch, method, failure):
     save_adapter(add_adapters(tiny_model(), CONFIGS[method]), tmp_path)
     before, calls = contents(tmp_path), []
 

@@ -95,27 +95,27 @@ def test_what_the_hub_refuses_is_one_line(hub, adapters, monkeypatch):
     hub.repositories["someone/empty"] = type(hub.repositories["someone/secret"])()
     hub.repositories["someone/empty"].commit("main", {"README.md": b"# Mine"})
 
-    def told(place, **options):
+    def message(place, **options):
         with pytest.raises(UsageError) as caught:
             load_adapter(tiny_model(), place, **options)
         assert "\n" not in str(caught.value) and WRITER not in str(caught.value)
         return str(caught.value)
 
-    assert "someone/secret@v9 is no folder here, and on the hub it cannot be read: it has no such" in told(
+    assert "someone/secret@v9 is no folder here, and on the hub it cannot be read: it has no such" in message(
         "someone/secret@v9"
     )
-    assert "the hub has no such repository, or it is private; check the name, or sign in" in told("someone/none")
-    assert "someone/empty on the hub is no adapter: it has no adapter_config.json" in told("someone/empty")
-    assert "says its revision, and 'v2' is another" in told("someone/secret@v1", revision="v2")
+    assert "the hub has no such repository, or it is private; check the name, or sign in" in message("someone/none")
+    assert "someone/empty on the hub is no adapter: it has no adapter_config.json" in message("someone/empty")
+    assert "says its revision, and 'v2' is another" in message("someone/secret@v1", revision="v2")
     monkeypatch.delenv("HF_TOKEN")
-    assert "or it is private; check the name, or sign in with `hf auth login` or set HF_TOKEN" in told(
+    assert "or it is private; check the name, or sign in with `hf auth login` or set HF_TOKEN" in message(
         "someone/secret"
     )
     load_adapter(tiny_model(), "someone/secret", token=READER)
     with pytest.raises(UsageError, match=r"someone/secret cannot be uploaded to: the hub does not allow it \(403\)"):
         push_adapter(folder, "someone/secret", token=READER)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "someone/none is no folder here, and on the hub it cannot be read: HF_HUB_OFFLINE is set" in told(
+    assert "someone/none is no folder here, and on the hub it cannot be read: HF_HUB_OFFLINE is set" in message(
         "someone/none"
     )
     with pytest.raises(UsageError, match="HF_HUB_OFFLINE is set; unset it"):
@@ -123,10 +123,10 @@ def test_what_the_hub_refuses_is_one_line(hub, adapters, monkeypatch):
     load_adapter(tiny_model(), place)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "no connection to the hub, or it broke off" in told("someone/none")
+    assert "no connection to the hub, or it broke off" in message("someone/none")
 
 
-def test_an_adapter_that_is_not_whole_is_not_uploaded(hub, adapters, tmp_path):
+def test_an_adapter_that_is_incomplete_is_not_uploaded(hub, adapters, tmp_path):
     shutil.copytree(adapters["tensorized"][0] / "adapter", tmp_path / "adapter")
     (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"cut")
     with pytest.raises(UsageError, match="is truncated or was altered"):

@@ -53,9 +53,9 @@ def test_a_merged_model_or_one_trained_in_place_is_written_as_a_model(tmp_path, 
     model = trained_a_little(add_adapters(build(name)[0], CONFIGS[key]))
     if key in MERGING:
         merge_adapters(model)
-    model.save_pretrained(tmp_path / "whole", max_shard_size="20KB")
-    assert len(list((tmp_path / "whole").glob("model-*.safetensors"))) > 1
-    assert torch.equal(logits(from_pretrained(tmp_path / "whole")), logits(model))
+    model.save_pretrained(tmp_path / "complete", max_shard_size="20KB")
+    assert len(list((tmp_path / "complete").glob("model-*.safetensors"))) > 1
+    assert torch.equal(logits(from_pretrained(tmp_path / "complete")), logits(model))
     if key in MERGING:
         (tmp_path / "adapter").mkdir()
         (tmp_path / "adapter" / "adapter_config.json").touch()
@@ -98,8 +98,8 @@ def test_any_trainer_saves_resumes_and_keeps_the_best(tmp_path, base, key, named
         )  # fmt: skip
         return Trainer(model=model, args=arguments, train_dataset=rows, eval_dataset=rows)
 
-    whole = trainer("whole", 4)
-    whole.train()
+    complete = trainer("complete", 4)
+    complete.train()
     trainer("parts", 2).train()
     resumed = trainer("parts", 4)
     with caplog.at_level("WARNING"), _propagating():

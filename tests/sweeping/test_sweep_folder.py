@@ -47,17 +47,17 @@ ENTRY = {"state": "finished", "method": "x", "task": "y", "seed": 1, "words": []
     ("damage", "kept"),
     [(DEEP, []), ("[]", []), ("", []), ("null", []), ({"seconds": None}, []), ({"task": None}, []), ({}, ["earlier"])],
 )
-def test_a_damaged_summary_is_told_of(job, tmp_path, capsys, damage, kept):
+def test_a_damaged_summary_is_reported(job, tmp_path, capsys, damage, kept):
     (tmp_path / "trials").mkdir()
     entry = ENTRY | {"score": None, "seconds": 0.0, "failures": 0}
     for lost in damage if isinstance(damage, dict) else ():
         del entry[lost]
-    whole = {"program": "tensorized_adapters sweep", "timing": {}, "trials": {"earlier": entry}}
-    (tmp_path / "sweep.json").write_text(damage if isinstance(damage, str) else json.dumps(whole))
+    complete = {"program": "tensorized_adapters sweep", "timing": {}, "trials": {"earlier": entry}}
+    (tmp_path / "sweep.json").write_text(damage if isinstance(damage, str) else json.dumps(complete))
     words = ["--projection_types", "cp", "--ranks", "2", "--output_dir", str(tmp_path), "--dry_run"]
     assert sweep.main([*words, *job]) == 0
-    told = capsys.readouterr().err
-    assert told.count("\n") == (not kept) and ("sweep.json is damaged; it is written anew" in told) == (not kept)
+    message = capsys.readouterr().err
+    assert message.count("\n") == (not kept) and ("sweep.json is damaged; it is written anew" in message) == (not kept)
     [trial] = trials("--projection_types cp --ranks 2", job)
     assert [name for name in Ledger(tmp_path, [trial]).entries if name != trial.name] == kept
 
@@ -114,16 +114,16 @@ def test_what_users_and_trials_wrote_is_shown_as_it_is(job, tmp_path, capsys):
     bad = {"state": "failed", "reason": evil, "last_lines": [evil], "failures": 1, "seconds": 1.0}
     Ledger(out, [trial]).ended(trial.name, bad)
     assert sweep.main([*words, *job, "--dry_run"]) == 0
-    told = capsys.readouterr().out
-    assert "[/b][red]\\x1b[2J" in told and "\x1b" not in told
+    message = capsys.readouterr().out
+    assert "[/b][red]\\x1b[2J" in message and "\x1b" not in message
     ledger = Ledger(out, [trial])
     with Progress(ledger, 1) as progress:
         progress.started(trial.name)
         progress.console.print(progress._tables())
         progress.ended(trial.name, bad)
         progress.console.print(progress._tables())
-    told = capsys.readouterr().out
-    assert "last line: [/b][red]\\x1b[2J" in told and "\x1b" not in told
+    message = capsys.readouterr().out
+    assert "last line: [/b][red]\\x1b[2J" in message and "\x1b" not in message
 
 
 def test_trials_of_an_earlier_grid_stay_on_the_list(job, tmp_path):

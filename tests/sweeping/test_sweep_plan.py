@@ -119,8 +119,8 @@ def test_a_rank_that_a_format_cannot_use_costs_only_itself(job):
 def test_a_format_that_a_flag_does_not_suit_costs_only_itself(job, capsys):
     plan = trials("--projection_types cp,matrix --ranks 2 --tensor_split interleaved --seeds 1,2", job)
     assert {trial.config.describe() for trial in plan} == {"cp-2 (interleaved)"} and len(plan) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("skipped: matrix-2: --tensor_split interleaved") and told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("skipped: matrix-2: --tensor_split interleaved") and message.count("\n") == 1
 
 
 @pytest.mark.parametrize("flag", ["bf16", "bf16_full_eval"])
@@ -191,19 +191,19 @@ def test_the_shell_scripts(base, tmp_path, tmp_path_factory, monkeypatch, capsys
     environment = os.environ | {"PYTHON": sys.executable if script == "sweep_ranks.sh" else str(noting)}
     ended = subprocess.run(["bash", path, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    told = ended.stdout
+    message = ended.stdout
     if script != "sweep_ranks.sh":
         place, *words = Path(f"{noting}.noted").read_text().splitlines()
         assert words[:3] == ["-m", "tensorized_adapters", "sweep"] and Path(place).samefile(tmp_path)
         given = words[3:]
         monkeypatch.chdir(place)
         assert sweep.main(given) == 0
-        told = capsys.readouterr().out
-    assert f"{count} trials" in told and not list(tmp_path.iterdir())
+        message = capsys.readouterr().out
+    assert f"{count} trials" in message and not list(tmp_path.iterdir())
 
 
 def test_dashes_are_underscores(job, capsys, tmp_path):
     words = "--projection-types cp --tensorized-layer-rank 3 --seeds=5 --output_dir".split()
     assert sweep.main([*words, str(tmp_path / "s"), *job, "--dry-run"]) == 0
-    told = capsys.readouterr().out
-    assert "cp-3" in told and "1 trials" in told
+    message = capsys.readouterr().out
+    assert "cp-3" in message and "1 trials" in message

@@ -15,13 +15,13 @@ def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
     lines = [f"{name[2:]}: {word}" for name, word in zip(job[::2], job[1::2])]
     path.write_text("projection_types: [cp, tt]\nranks: [1, 2]\nseeds: 7\ndry_run: true\n" + "\n".join(lines))
     assert sweep.main([str(path), "--seeds", "8", "--output_dir", str(tmp_path / "s")]) == 0
-    told = capsys.readouterr().out
-    assert "4 trials, 4 to run" in told and "tt-2" in told and not (tmp_path / "s").exists()
+    message = capsys.readouterr().out
+    assert "4 trials, 4 to run" in message and "tt-2" in message and not (tmp_path / "s").exists()
     assert flags_of_yaml(str(path))[:6] == ["--projection_types", "cp,tt", "--ranks", "1,2", "--seeds", "7"]
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("[" * 2000, "nested too deeply"),
         ("ranks: [1, [2, 3]]", "must be a value, or a list of values"),
@@ -43,11 +43,11 @@ def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
         ("#" * 2**20 + "#", "at most 1,048,576 are read"),
     ],
 )  # fmt: skip
-def test_a_yaml_file_that_is_no_grid_is_one_line(capsys, tmp_path, content, told):
+def test_a_yaml_file_that_is_no_grid_is_one_line(capsys, tmp_path, content, message):
     path = tmp_path / "grid.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     error = refused(capsys, str(path), ["--projection_types", "cp", "--output_dir", str(tmp_path / "s")])
-    assert told in error and len(error) < 1200 and [p.name for p in tmp_path.iterdir()] == ["grid.yaml"]
+    assert message in error and len(error) < 1200 and [p.name for p in tmp_path.iterdir()] == ["grid.yaml"]
 
 
 @pytest.mark.parametrize("place", ["pipe.yaml", "folder.yaml", "zero.yaml"])
@@ -59,7 +59,7 @@ def test_a_yaml_file_that_is_no_file_is_one_line(capsys, tmp_path, place):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("--projection_types cp --lora_r 4", "--lora_r belongs to none of this sweep's methods"),
         ("--projection_types cp --overwrite_output_dir True", "--overwrite_output_dir: a sweep overwrites nothing"),
@@ -91,16 +91,16 @@ def test_a_yaml_file_that_is_no_file_is_one_line(capsys, tmp_path, place):
         ("--projection_types matrix --methods head --tensor_split interleaved", "matrix has none"),
     ],
 )
-def test_bad_input_is_one_line(capsys, job, tmp_path, words, told):
+def test_bad_input_is_one_line(capsys, job, tmp_path, words, message):
     out = tmp_path / "s"
     job = [] if "yaml" in words else [w for w in job if w not in ("--num_train_epochs", "2")]
-    assert told in refused(capsys, words, [*job, "--output_dir", str(out)])
+    assert message in refused(capsys, words, [*job, "--output_dir", str(out)])
     assert not out.exists()
 
 
 def test_a_model_that_is_not_there_is_refused(capsys, tmp_path):
-    told = refused(capsys, f"--projection_types cp --model_name_or_path {tmp_path}/no --output_dir {tmp_path}/s")
-    assert "--model_name_or_path" in told
+    message = refused(capsys, f"--projection_types cp --model_name_or_path {tmp_path}/no --output_dir {tmp_path}/s")
+    assert "--model_name_or_path" in message
 
 
 def test_data_that_no_trial_can_reach_is_found_before_the_first_one(capsys, base, tmp_path, monkeypatch):
@@ -108,10 +108,10 @@ def test_data_that_no_trial_can_reach_is_found_before_the_first_one(capsys, base
         "tensorized_adapters.sweeping.on_ray.run_trials", lambda *_: pytest.fail("a trial was started")
     )
     words = f"--projection_types CP --ranks 2 --adapter_sizes 8 --model_name_or_path {base} --dataset_name"
-    told = refused(capsys, f"{words} no/such_data --output_dir {tmp_path}/s")
-    assert "no trial could start: --dataset_name no/such_data cannot be loaded" in told
-    told = refused(capsys, f"{words} {tmp_path}/nope --output_dir {tmp_path}/s")
-    assert f"--dataset_name {tmp_path}/nope does not exist" in told and not (tmp_path / "s").exists()
+    message = refused(capsys, f"{words} no/such_data --output_dir {tmp_path}/s")
+    assert "no trial could start: --dataset_name no/such_data cannot be loaded" in message
+    message = refused(capsys, f"{words} {tmp_path}/nope --output_dir {tmp_path}/s")
+    assert f"--dataset_name {tmp_path}/nope does not exist" in message and not (tmp_path / "s").exists()
 
 
 def test_a_sweep_with_data_alone_says_which_model_it_takes(capsys, files, tmp_path):
@@ -125,16 +125,16 @@ def test_a_sweep_with_data_alone_says_which_model_it_takes(capsys, files, tmp_pa
 
 def test_a_foreign_folder_is_refused(capsys, job, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    told = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path}", job)
-    assert "thesis.txt" in told and [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+    message = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path}", job)
+    assert "thesis.txt" in message and [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_folder_in_use_is_refused(capsys, job, tmp_path):
     handle = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    told = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path}", job)
+    message = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path}", job)
     os.close(handle)
-    assert "in use by another sweep" in told and not list(tmp_path.iterdir())
+    assert "in use by another sweep" in message and not list(tmp_path.iterdir())
 
 
 def test_a_refusal_by_the_machines_leaves_nothing(job, tmp_path, capsys, monkeypatch):
@@ -142,11 +142,11 @@ def test_a_refusal_by_the_machines_leaves_nothing(job, tmp_path, capsys, monkeyp
         raise UsageError("no machine has room for one trial")
 
     monkeypatch.setattr("tensorized_adapters.sweeping.on_ray.Machines", refuse)
-    told = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path / 'a' / 'b'}", job)
-    assert "no machine has room" in told and not list(tmp_path.iterdir())
+    message = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path / 'a' / 'b'}", job)
+    assert "no machine has room" in message and not list(tmp_path.iterdir())
 
 
 def test_another_programs_sweep_json_is_refused(capsys, job, tmp_path):
     (tmp_path / "sweep.json").write_text('{"program": "wandb"}')
-    told = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path}", job)
-    assert "not a sweep (sweep.json)" in told and [p.name for p in tmp_path.iterdir()] == ["sweep.json"]
+    message = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path}", job)
+    assert "not a sweep (sweep.json)" in message and [p.name for p in tmp_path.iterdir()] == ["sweep.json"]

@@ -58,7 +58,7 @@ def job(tmp_path):
     return make
 
 
-def is_gone(process):
+def has_ended(process):
     """Whether a process has ended, even if its parent has not taken note of it."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -70,7 +70,7 @@ def test_a_hanging_trial_is_killed_with_its_children_and_has_failed(job, tmp_pat
     outcome = trial.run_job(job(HANGING, time_limit=1.5))
     assert outcome["state"] == "failed" and outcome["failures"] == 1 and outcome["seconds"] >= 1.5
     assert outcome["reason"] == "killed: a start of it took longer than --trial_time_limit 1.5s"
-    assert is_gone(int((tmp_path / "child").read_text()))
+    assert has_ended(int((tmp_path / "child").read_text()))
 
 
 def test_a_hanging_trial_gets_its_further_starts(job, tmp_path):
@@ -85,7 +85,7 @@ def test_a_cancelled_trial_stops_its_job(job, tmp_path, monkeypatch, words):
     monkeypatch.setattr(trial, "_SECONDS_TO_STOP", 0.5 if words else 30)
     with pytest.raises(KeyboardInterrupt):
         trial.run_job(job(CANCELLING, *words))
-    assert is_gone(int((tmp_path / "job").read_text())) and (tmp_path / "stopped").exists() == (not words)
+    assert has_ended(int((tmp_path / "job").read_text())) and (tmp_path / "stopped").exists() == (not words)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_cancelled_trial_stops_its_job(job, tmp_path, monkeypatch, words):
         ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
     ],
 )
-def test_how_a_job_failed_is_told_with_its_last_lines(job, lines, reason):
+def test_how_a_job_failed_is_reported_with_its_last_lines(job, lines, reason):
     outcome = trial.run_job(job(f"print('first')\n{lines}", max_failures=1))
     assert (outcome["state"], outcome["failures"], outcome["reason"]) == ("failed", 2, reason)
     assert outcome["last_lines"][-1] == ("error: --glue_path is not there" if "error" in lines else "first") or (

@@ -16,7 +16,7 @@ COLLAPSING = {"learning_rate": 0.1, "head_start": "random", "num_train_epochs": 
 COLLAPSING |= {"save_strategy": "steps", "save_steps": 35, "eval_strategy": "no"}
 
 
-def said(losses, norms, constant=CONSTANT, every=5):
+def collapse(losses, norms, constant=CONSTANT, every=5):
     """The step and the lines of a guard that reads ``every`` so many of the steps."""
     lines, kept = [], StepLosses()
     guard = CollapseGuard(kept, constant, lines.append)
@@ -38,14 +38,14 @@ FLAT = [0.7] * 100
 LEARNING = [0.7] * 30 + [0.5] * 70
 
 
-def test_a_collapse_is_said_once_at_the_same_step_however_often_losses_are_read():
+def test_a_collapse_is_reported_once_at_the_same_step_however_often_losses_are_read():
     for every in (1, 5, 7, 100):
-        step, lines = said(FLAT, FALLING, every=every)
+        step, lines = collapse(FLAT, FALLING, every=every)
         assert step == 40 and len(lines) == 1
         assert "collapsed to a constant prediction by step 40 of 100" in lines[0]
         assert "from 2.5 to 0.1; try a lower --learning_rate than 0.002" in lines[0]
-    assert said([0.685] * 100, FALLING)[0] == 40  # within 2 % below the constant's loss
-    assert said([3.0] * 100, FALLING)[0] == 40  # far above it
+    assert collapse([0.685] * 100, FALLING)[0] == 40  # within 2 % below the constant's loss
+    assert collapse([3.0] * 100, FALLING)[0] == 40  # far above it
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_collapse_is_said_once_at_the_same_step_however_often_losses_are_read(
     ],
 )
 def test_it_is_silent_otherwise(losses, norms):
-    assert said(losses, norms) == (None, [])
+    assert collapse(losses, norms) == (None, [])
 
 
 def test_the_best_constants_loss():
@@ -81,14 +81,14 @@ def test_the_best_constants_loss():
 def test_a_run_that_collapses_says_so_and_a_resumed_one_finds_the_same_step(flags, tmp_path, capsys):
     rows = [(one, other, int(i % 4 > 0), i) for one, other, _, i in pairs(48, 1)]
     flags |= COLLAPSING | {"train_file": write_rows(tmp_path / "train.csv", rows)}
-    whole, resumed = flags["output_dir"], tmp_path / "resumed"
+    complete, resumed = flags["output_dir"], tmp_path / "resumed"
     assert main(argv(flags)) == 0
     assert capsys.readouterr().out.count("collapsed to a constant prediction") == 1
-    step = record_of(whole)["collapsed_at_step"]
+    step = record_of(complete)["collapsed_at_step"]
     assert 14 <= step <= 40
-    assert main(argv(flags, resume_from_checkpoint=whole / "checkpoint-35", output_dir=resumed)) == 0
+    assert main(argv(flags, resume_from_checkpoint=complete / "checkpoint-35", output_dir=resumed)) == 0
     assert record_of(resumed)["collapsed_at_step"] == step
-    assert_equal_runs(whole, resumed)
+    assert_equal_runs(complete, resumed)
 
 
 def test_a_run_that_learns_is_silent(flags, tmp_path, capsys):

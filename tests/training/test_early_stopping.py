@@ -16,10 +16,10 @@ NEVER_BETTER |= {"num_train_epochs": 6, "per_device_train_batch_size": 16, "lear
 def test_a_resumed_run_stops_where_it_would_have_with_the_same_bits(flags, tmp_path, capsys):
     """With weighted classes; interrupted while it counts, and after it has decided to stop."""
     flags |= NEVER_BETTER | {"class_weights": "equivalent=3,not_equivalent=1"}
-    whole = flags["output_dir"]
+    complete = flags["output_dir"]
     assert main(argv(flags)) == 0
     assert "stopped early at step 9 of 18" in capsys.readouterr().out
-    record = record_of(whole)
+    record = record_of(complete)
     assert record["status"] == "finished" and record["stopped_early_at_step"] == 9 == len(record["step_losses"])
     scores = [entry["eval_accuracy"] for entry in record["history"]]
     assert len(scores) == 3 and record["metrics"]["eval_accuracy"] == max(scores)
@@ -33,13 +33,13 @@ def test_a_resumed_run_stops_where_it_would_have_with_the_same_bits(flags, tmp_p
         assert main(argv(flags, output_dir=out)) == 0
         assert f"going on from {out / f'checkpoint-{3 * checkpoint}'}" in capsys.readouterr().out
         assert record_of(out)["stopped_early_at_step"] == 9
-        assert_equal_runs(whole, out)
+        assert_equal_runs(complete, out)
     assert main(argv(flags)) == 0
     assert "holds this run, finished; nothing to do" in capsys.readouterr().out
 
 
 def test_without_the_best_model_and_by_steps(flags, capsys):
-    """The last model stays; a checkpoint that knows of no early stopping is gone on from."""
+    """The last model stays. A checkpoint saved without early stopping can be resumed with it."""
     flags |= NEVER_BETTER | {"eval_strategy": "steps", "eval_steps": 2, "metric_for_best_model": None}
     flags |= {"early_stopping_patience": 1}
     plain = {"early_stopping_patience": None, "early_stopping_threshold": None, "max_steps": 4}

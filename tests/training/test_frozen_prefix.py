@@ -180,15 +180,15 @@ def test_predictions_are_in_file_order(prefix_flags, files, tmp_path):
 
 def test_kill_9_with_a_cached_prefix_then_the_same_command(prefix_flags, tmp_path):
     flags = prefix_flags | {"cache_frozen_prefix": True}
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert main(argv(flags, output_dir=whole)) == 0
+    complete, killed = tmp_path / "complete", tmp_path / "killed"
+    assert main(argv(flags, output_dir=complete)) == 0
     words = argv(flags, output_dir=killed, prefix_cache_dir=tmp_path / "elsewhere")
     kill_9_after_checkpoint(words, 1)
     assert main(words) == 0
-    assert_equal_runs(whole, killed)
+    assert_equal_runs(complete, killed)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "a bit flipped", "its checksum is gone"])
+@pytest.mark.parametrize("damage", ["truncated", "a bit flipped", "its checksum is missing"])
 def test_a_damaged_file_is_computed_again(prefix_flags, tmp_path, capsys, damage):
     flags = prefix_flags | {"cache_frozen_prefix": True}
     assert main(argv(flags)) == 0

@@ -46,7 +46,7 @@ class _Waits(TorchDispatchMode):
 
 
 class _Copies(TorchFunctionMode):
-    """Where a tensor is brought to the host whole, which on CPU dispatches nothing."""
+    """Record where tensors are copied to the host, which on CPU dispatches nothing."""
 
     KINDS = {torch.Tensor.cpu, torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__}
 

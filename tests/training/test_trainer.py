@@ -48,8 +48,8 @@ def test_length_grouping_covers_everything_once_and_pads_less():
 
 @pytest.mark.parametrize("lengths", [None, [3 + i % 5 for i in range(43)]])
 def test_drop_last_leaves_out_the_incomplete_batch_alone(lengths):
-    whole, cut = EpochSampler(43, 1, 8, lengths), EpochSampler(43, 1, 8, lengths, drop_last=True)
-    assert order(cut, 2) == order(whole, 2)[:40] and len(cut) == 40 and len(whole) == 43
+    complete, cut = EpochSampler(43, 1, 8, lengths), EpochSampler(43, 1, 8, lengths, drop_last=True)
+    assert order(cut, 2) == order(complete, 2)[:40] and len(cut) == 40 and len(complete) == 43
 
 
 def test_the_optimizers_groups(flags):
@@ -85,7 +85,7 @@ def test_the_first_step_that_is_not_finite_is_named():
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(flags, monkeypatch, capsys):
-    """Of a finite loss, in the second epoch: one line, and the first epoch's checkpoint is whole and the last."""
+    """A NaN gradient in the second epoch gives one line, and the first epoch's checkpoint is complete and the last."""
 
     def spoil(output):
         output.loss = output.loss + 0 * (0 * output.logits.sum()).sqrt()  # 0, with the derivative 0 x infinity

@@ -60,11 +60,11 @@ class TensorizedAdapterConfig(_Settings):
 
     @property
     def adapter(self) -> AdapterConfig:
-        """The same settings as the rest of the program has them; raises UsageError for those it refuses."""
+        """Return the same settings as an AdapterConfig; raise UsageError for settings that it refuses."""
         return AdapterConfig(method="tensorized", **{name: getattr(self, name) for name in _OWNED})
 
     def to_dict(self) -> dict[str, Any]:
-        """The contents of ``adapter_config.json``, without the sites, which follow from the model."""
+        """Return the contents of ``adapter_config.json``, without the sites, which follow from the model."""
         values = super().to_dict()
         del values["target_modules"]
         return values

@@ -65,7 +65,8 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
         return output
 
     def _through(self, name: str, x: Optional[Tensor], hidden: Tensor) -> Tensor:
-        """The hidden state with an adapter's update, of ``x`` or where that is None of itself, in its own dtype."""
+        """Return the hidden state plus an adapter's update, in its own dtype. The update is of ``x``, or of the hidden
+        state if ``x`` is None."""
         adapter = self.tensorized_adapter[name]
         dtype = next(adapter.parameters()).dtype
         wide = hidden.to(dtype)
@@ -76,7 +77,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
             _inputs.of[id(self)] = args[0]
 
     def require_mergeable(self, names: Optional[list[str]]) -> None:
-        """Refuse to merge what is no update of a weight; raises UsageError. ``names``: None for the active ones."""
+        """Refuse to merge what is no update of a weight; raise UsageError. ``names``: None for the active ones."""
         for name in self.active_adapters if names is None else names:
             placement = self.placements.get(name, "weights")
             if placement != "weights":
@@ -87,8 +88,8 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
 
     @torch.no_grad()
     def merge(self, safe_merge: bool = False, adapter_names: Optional[list[str]] = None) -> None:
-        """Add updates to the weight, as peft's tuners do; raises UsageError where there is none, or with
-        ``safe_merge`` ValueError for numbers that are not finite."""
+        """Add updates to the weight, as peft's tuners do; raise UsageError where there is none, or with ``safe_merge``
+        ValueError for numbers that are not finite."""
         self.require_mergeable(adapter_names)
         for name in check_adapters_to_merge(self, adapter_names):
             if name not in self.tensorized_adapter:

@@ -35,7 +35,7 @@ class TensorizedModel(BaseTuner):
         return peft_config
 
     def _prepare_model(self, peft_config: TensorizedAdapterConfig, model: nn.Module) -> None:
-        """Say where adapters go, make them, have LayerNorms and head trained; raises UsageError if that cannot be."""
+        """Say where adapters go, make them, have LayerNorms and head trained; raise UsageError if that cannot be."""
         if not isinstance(model, PreTrainedModel):
             raise UsageError(f"tensorized adapters go into a model of Transformers, not into a {type(model).__name__}")
         if getattr(model, "adaptation", None) is not None:
@@ -95,14 +95,14 @@ class TensorizedModel(BaseTuner):
             self._replace_module(parent, target_name, layer, target)
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
-        """In or out; peft's own would move weights, which a dropout has none of."""
+        """Replace a module. peft's own method would move weights, which a dropout does not have."""
         if isinstance(child, TensorizedLayer):
             child.release()
         setattr(parent, child_name, new_module)
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, adapter_names: Optional[list[str]] = None, **kwargs: Any):
-        """peft would drop the names of a mixed batch's adapters without a word."""
+        """Refuse a mixed batch's adapter names, which peft would drop without a word."""
         if adapter_names is not None:
             raise UsageError(
                 "adapter_names: a batch of several adapters does not go through peft; a model with "
@@ -128,7 +128,7 @@ class TensorizedModel(BaseTuner):
         return super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
 
     def _require_mergeable(self, adapter_names: Optional[list[str]]) -> None:
-        """Before the first weight is changed; raises UsageError."""
+        """Check before the first weight changes that all layers can be merged; raise UsageError if not."""
         for module in self.model.modules():
             if isinstance(module, TensorizedLayer):
                 module.require_mergeable(adapter_names)
@@ -137,7 +137,7 @@ class TensorizedModel(BaseTuner):
 
     @classmethod
     def _get_adapter_state_dict(cls, model: nn.Module, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """One tensor for all sites, which each of them has under a name of its own, is saved once."""
+        """Return the adapter's tensors. A tensor that all sites share, each under its own name, is returned once."""
         tensors = super()._get_adapter_state_dict(model, *args, **kwargs)
         once = {name for name, _ in model.named_parameters()}
         return {name: tensor for name, tensor in tensors.items() if _CHILD not in name or name in once}
@@ -151,7 +151,7 @@ class TensorizedModel(BaseTuner):
     def _remap_adapter_state_dict_for_load(
         cls, model: nn.Module, config: Any, adapter_name: str, state_dict: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Raises UsageError if a tensor of the adapter is missing or foreign, which peft would only report."""
+        """Raise UsageError if a tensor of the adapter is missing or foreign, which peft would only report."""
         tensors = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
         names: dict[int, list[str]] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -173,6 +173,6 @@ class TensorizedModel(BaseTuner):
 
 
 def _plain(model: PreTrainedModel) -> PreTrainedModel:
-    """Names and shapes of the model without what peft has wrapped in it, and without weights."""
+    """Return the names and shapes of the model without what peft has wrapped in it, and without weights."""
     with torch.device("meta"):
         return type(model)(model.config)

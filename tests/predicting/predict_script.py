@@ -1,4 +1,4 @@
-"""The script's command line in this process, and what it and the evaluations wrote."""
+"""Run the command line of predict in this process, and read its output and that of evaluations."""
 
 import csv
 import io
