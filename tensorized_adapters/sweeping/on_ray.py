@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -15,7 +16,7 @@ from ray.exceptions import OutOfMemoryError, RayError
 
 from ..errors import RunFailed, Terminated, UsageError, one_line
 from ..runtime.sockets import check_sockets_of_ray
-from . import LOGS, trial
+from . import LOGS, job_process, trial
 from .address import check_address
 from .ledger import Ledger, no_room
 from .plan import Trial, cores
@@ -89,7 +90,8 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
         KeyboardInterrupt, Terminated: after that signal, with the running trials stopped.
         RunFailed: if the disk is full, likewise.
     """
-    ray.cloudpickle.register_pickle_by_value(trial)  # other machines need not have this package on their path
+    for module in (trial, job_process):  # other machines need not have this package on their path
+        ray.cloudpickle.register_pickle_by_value(module)
     per_trial = {"num_cpus": machines.per_trial["CPU"], "num_gpus": machines.per_trial.get("GPU", 0)}
     task = ray.remote(max_retries=_LOSSES, **per_trial)(trial.run_job)
     waiting, running = deque(trials), {}
@@ -148,4 +150,5 @@ def _job_of(of: Trial, ledger: Ledger, machines: Machines, options: Any) -> tria
         environment=environment,
         max_failures=options.max_failures,
         time_limit=options.trial_time_limit,
+        forks=sys.platform == "linux" and "GPU" not in machines.per_trial and not options.fresh_processes,
     )

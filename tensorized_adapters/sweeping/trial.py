@@ -1,6 +1,6 @@
 """A trial as a Ray task: it runs the main job in a process of its own, and again if the job fails.
 
-This module imports the standard library only, because Ray sends it to other machines by value.
+This module and job_process.py import the standard library only, because Ray sends them to other machines by value.
 """
 
 import contextlib
@@ -10,12 +10,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
+
+from .job_process import Start, start
 
 LAST_LINES = 15
 _HEADER = "== "  # starts the line that the log holds for each start of the job
@@ -26,18 +27,6 @@ _NO_ROOM_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 _NO_ROOM_WORDS = (*map(os.strerror, _NO_ROOM_ERRORS), "a checkpoint cannot be written")
 _ROOM_BYTES = 2**20
 _FOREVER = 1e9
-
-# The process asks the system to kill it together with its parent, checks that the parent still lives, and becomes the
-# job. Ray's worker dies with the sweep, so a killed sweep leaves no job behind.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the sweep has ended")
-signal.pthread_sigmask(signal.SIG_SETMASK, ())
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-"""
 
 
 @dataclass
@@ -52,6 +41,7 @@ class Job:
         environment: variables that are added to those of Ray's worker.
         max_failures: further starts of a job that fails.
         time_limit: seconds of one start, or None.
+        forks: whether starts are forked from a process that has imported everything.
     """
 
     command: list[str]
@@ -61,6 +51,7 @@ class Job:
     environment: dict[str, str]
     max_failures: int
     time_limit: Optional[float]
+    forks: bool = False
 
 
 def run_job(job: Job) -> dict[str, Any]:
@@ -114,15 +105,7 @@ def _run_once(job: Job, number: int) -> Optional[int]:
     with open(job.log, "ab") as log:
         log.write(f"{_HEADER}{time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {number}\n".encode())
         log.flush()
-        process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *job.command],
-            cwd=job.directory,
-            env=os.environ | job.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches the sweep alone, which stops its jobs
-        )
+        process = start(Start(job.command, job.directory, job.log, job.environment), log, job.forks)
     try:
         # With a timeout Python looks for signals while it waits, so that the task can be cancelled.
         return process.wait(timeout=job.time_limit or _FOREVER)
@@ -131,12 +114,10 @@ def _run_once(job: Job, number: int) -> Optional[int]:
     except KeyboardInterrupt:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_SECONDS_TO_STOP)
+            process.wait(timeout=_SECONDS_TO_STOP)
         raise
     finally:
-        with contextlib.suppress(ProcessLookupError):  # nothing of its group is left
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
 
 
 def _has_finished(folder: Path) -> bool:

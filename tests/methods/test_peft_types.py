@@ -47,7 +47,7 @@ def test_a_type_that_needs_another_forward_or_loop_is_refused_with_the_reason(ki
             {"target_modules": ["quarry"]},
             "--peft_config: PEFT does not take it: No layers types compatible",
         ),
-        ("lora", {"target_modules": ["query", "classifier"]}, "classifier, which is trained whole"),
+        ("lora", {"target_modules": ["query", "classifier"]}, "classifier, which is trained in full"),
         ("lora", {"bias": "all"}, "--method bitfit"),
         ("lora", {"init_lora_weights": "eva"}, "reads the training data first"),
         ("lora", {"task_type": "CAUSAL_LM"}, "task_type is set by the program"),

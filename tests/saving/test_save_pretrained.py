@@ -105,8 +105,8 @@ def test_any_trainer_saves_resumes_and_keeps_the_best(tmp_path, base, key, named
     with caplog.at_level("WARNING"), _propagating():
         resumed.train(resume_from_checkpoint=True)
     assert "missing keys" not in caplog.text
-    assert resumed.state.best_model_checkpoint[-1] == whole.state.best_model_checkpoint[-1]
-    assert torch.equal(logits(resumed.model), logits(whole.model))
+    assert resumed.state.best_model_checkpoint[-1] == complete.state.best_model_checkpoint[-1]
+    assert torch.equal(logits(resumed.model), logits(complete.model))
     resumed.save_model(str(tmp_path / "saved"))
     for folder in (tmp_path / "saved", resumed.state.best_model_checkpoint):
         if key in ADDING:

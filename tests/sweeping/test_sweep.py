@@ -21,28 +21,35 @@ from run_glue_tensorized import main as run
 from tensorized_adapters.runtime import exits, signals
 
 GRID = "--projection_types cp --ranks 1,2 --adapter_size 8 --methods head"
-# What Python runs at the start of each job.
+# What Python runs at its start in the process that the jobs are forked from.
 SABOTAGE = """
-import os, signal, sys, time
-words = sys.orig_argv
-if any(word.endswith("run_glue_tensorized.py") for word in words):
-    if "head" in words:
+import os, runpy, signal, sys, time
+from pathlib import Path
+run_path, rename = runpy.run_path, os.replace
+def first(what, rank):
+    try:
+        return os.close(os.open("{folder}/" + what + rank, os.O_CREAT | os.O_EXCL)) is None
+    except FileExistsError:
+        return False
+def worker():
+    return int(Path(f"/proc/{{os.getppid()}}/stat").read_text().rpartition(")")[2].split()[1])
+def failing_or_killing(script, **options):
+    if "head" in sys.argv:
         sys.stderr.write("failed: no luck\\n")
         sys.stderr.flush()
         os._exit(1)
-    rename, rank = os.replace, words[words.index("--tensorized_layer_rank") + 1]
-    def first(what):
-        try:
-            return os.close(os.open("{folder}/" + what + rank, os.O_CREAT | os.O_EXCL)) is None
-        except FileExistsError:
-            return False
+    rank = sys.argv[sys.argv.index("--tensorized_layer_rank") + 1]
+    if rank == "2" and first("paused", rank):
+        time.sleep(600)  # until it is killed with the sweep
     def killing(source, target, **more):
         rename(source, target, **more)
-        if rank == "2" and "checkpoint-12" in str(target) and first("held"):
+        if rank == "2" and "checkpoint-12" in str(target) and first("held", rank):
             time.sleep(600)  # until it is interrupted
-        if "checkpoint-18" in str(target) and first("killed"):
-            os.kill(os.getpid() if rank == "1" else os.getppid(), signal.SIGKILL)
+        if "checkpoint-18" in str(target) and first("killed", rank):
+            os.kill(os.getpid() if rank == "1" else worker(), signal.SIGKILL)
     os.replace = killing
+    return run_path(script, **options)
+runpy.run_path = failing_or_killing
 """
 
 
@@ -77,15 +84,16 @@ def code_of(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def commands_with(word):
-    """The processes that have the word in their command line."""
-    commands = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+def jobs_of(folder):
+    """The processes that the jobs of a sweep are forked from, and the jobs, which inherit their command lines."""
+    jobs = []
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            commands += [path.parent.name] if word in path.read_text(errors="replace") else []
+            command, environment = ((process / name).read_text(errors="replace") for name in ("cmdline", "environ"))
         except OSError:  # it has ended
-            pass
-    return commands
+            continue
+        jobs += [process.name] if "fork_server" in command and str(folder) in environment else []
+    return jobs
 
 
 def starts(out):
@@ -116,16 +124,17 @@ def went_on(words, tmp_path_factory):
 
     process, printed = started(words, folder, 1)
     wait_for(lambda: re.search(r"\n\d\d:\d\d:\d\d  ", printed.read_text()))
+    assert jobs_of(folder)
     os.kill(process, signal.SIGKILL)
     codes, texts, counts = [code_of(process)], [printed.read_text()], [starts(out)]
-    wait_for(lambda: not commands_with(str(out)), seconds=60)
+    wait_for(lambda: not jobs_of(folder), seconds=60)
 
     process, printed = started(words, folder, 2)
     wait_for((folder / "held2").exists)
     os.kill(process, signal.SIGINT)
     codes, texts = [*codes, code_of(process)], [*texts, printed.read_text()]
     [interrupted] = (record_of(path) for path in out.glob("trials/mrpc_cp-2_*"))
-    assert not commands_with(str(out))
+    wait_for(lambda: not jobs_of(folder), seconds=10)
 
     process, printed = started(words, folder, 3)
     codes, texts = [*codes, code_of(process)], [*texts, printed.read_text()]

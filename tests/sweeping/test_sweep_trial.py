@@ -32,26 +32,34 @@ def stop(*_):
     (folder / "stopped").touch()
     os._exit(143)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if "deaf" in sys.argv else stop)
-os.kill(os.getppid(), signal.SIGINT)
+os.kill(int(sys.argv[2]), signal.SIGINT)
 time.sleep(60)
 """
 FULL = "failed: checkpoint-4 cannot be written: " + os.strerror(errno.ENOSPC)
 
 
+@pytest.fixture(params=[False, True], ids=["fresh", "forked"])
+def forks(request):
+    """Whether jobs are forked from a process that has imported everything, which all forked tests share."""
+    return request.param
+
+
 @pytest.fixture
-def job(tmp_path):
+def job(tmp_path, forks, monkeypatch):
     """Makes a job of these lines, which get the trial's folder and further words."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(trial.__file__).parents[2]))
 
     def make(lines, *words, **changes):
         (tmp_path / "job.py").write_text(lines)
         point = {
-            "command": ["-S", str(tmp_path / "job.py"), str(tmp_path), *words],
+            "command": [*([] if forks else ["-S"]), str(tmp_path / "job.py"), str(tmp_path), *words],
             "folder": tmp_path,
             "log": tmp_path / "logs" / "x.log",
             "directory": tmp_path,
             "environment": {},
             "max_failures": 0,
             "time_limit": None,
+            "forks": forks,
         }
         return trial.Job(**point | changes)
 
@@ -84,7 +92,7 @@ def test_a_hanging_trial_gets_its_further_starts(job, tmp_path):
 def test_a_cancelled_trial_stops_its_job(job, tmp_path, monkeypatch, words):
     monkeypatch.setattr(trial, "_SECONDS_TO_STOP", 0.5 if words else 30)
     with pytest.raises(KeyboardInterrupt):
-        trial.run_job(job(CANCELLING, *words))
+        trial.run_job(job(CANCELLING, str(os.getpid()), *words))
     assert has_ended(int((tmp_path / "job").read_text())) and (tmp_path / "stopped").exists() == (not words)
 
 
@@ -126,7 +134,7 @@ def test_a_log_that_finds_no_room_is_no_failure_either(job, monkeypatch):
 @pytest.mark.parametrize(("per_trial", "seen"), [({"CPU": 1}, ""), ({"CPU": 1, "GPU": 0.5}, "3,4")])
 def test_a_trial_without_gpus_sees_none(job, tmp_path, monkeypatch, per_trial, seen):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")  # as in a worker that Ray gave two GPUs, or that sees all
-    options = SimpleNamespace(max_failures=0, trial_time_limit=None)
+    options = SimpleNamespace(max_failures=0, trial_time_limit=None, fresh_processes=False)
     one = SimpleNamespace(name="x", command=lambda _: [], folder=lambda _: tmp_path)
     made = on_ray._job_of(one, SimpleNamespace(folder=tmp_path), SimpleNamespace(per_trial=per_trial), options)
     lines = "import os; print('sees', os.environ['CUDA_VISIBLE_DEVICES'])"

@@ -1,0 +1,111 @@
+"""A process that imports everything once and then forks one job a request, so that a job starts without imports.
+
+A fork is safe here because nothing that is imported has started a thread or opened a GPU. Jobs on a GPU are started
+in a fresh process instead.
+"""
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Any, NoReturn, TextIO
+
+# What a job of the embedded model imports. Other architectures are imported by the jobs themselves.
+MODULES = (
+    "accelerate",
+    "datasets",
+    "scipy.stats",
+    "sklearn.metrics",
+    "transformers.trainer",
+    "transformers.models.bert.modeling_bert",
+    "tensorized_adapters.arguments.parsing",
+    "tensorized_adapters.data.encoding",
+    "tensorized_adapters.data.metrics",
+    "tensorized_adapters.runs.evaluation",
+    "tensorized_adapters.runs.run",
+    "tensorized_adapters.runs.trainer_checks",
+    "tensorized_adapters.training.diff_trainer",
+    "tensorized_adapters.training.frozen_prefix",
+)
+_PR_SET_PDEATHSIG = 1
+
+
+def preload() -> None:
+    """Import what a job imports, before anything is forked."""
+    for name in MODULES:
+        importlib.import_module(name)
+    from transformers import BertForSequenceClassification, BertTokenizerFast, Trainer  # noqa: F401 - loaded lazily
+
+
+def serve(requests: Iterable[str], replies: TextIO) -> None:
+    """Fork a job for each request, and reply its process id at once and its exit code at its end.
+
+    Args:
+        requests: lines of JSON with ``command`` (a Python script and its words), ``directory`` and ``log`` (a file).
+        replies: takes a line of JSON for each event: ``{"pid": 7}``, then ``{"code": 0}``; the code is the negative
+            number of a signal that killed the job. The processes that the job has left are killed.
+    """
+    preload()
+    assert threading.active_count() == 1, "a library has started a thread, which a fork would lose"
+    gc.collect()
+    gc.freeze()  # a collection in a job would touch, and so copy, all of this memory
+    for line in requests:
+        request = json.loads(line)
+        server = os.getpid()
+        sys.stdout.flush()
+        pid = os.fork()
+        if not pid:
+            replies.close()
+            _become(request, server)
+        _reply(replies, pid=pid)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its number stays taken until its group has been killed
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:  # it ended before it had a group of its own
+            pass
+        _reply(replies, code=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the system to kill this process together with its parent, which had this process id when it was started."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the sweep has ended")
+
+
+def _become(request: dict[str, Any], server: int) -> NoReturn:
+    """Turn the forked process into the job, as if the interpreter had been started on its command."""
+    os.setsid()
+    die_with_parent(server)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, number in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, number)
+    sys.stdin = os.fdopen(0, closefd=False)  # the server's own may hold requests that it has read ahead
+    os.chdir(request["directory"])
+    sys.argv = request["command"]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    finally:
+        sys.stdout.flush()
+    sys.exit(0)
+
+
+def _reply(replies: TextIO, **event: int) -> None:
+    print(json.dumps(event), file=replies, flush=True)
+
+
+def main() -> None:
+    """Serve standard input and output; what libraries print goes to standard error."""
+    die_with_parent(int(sys.argv[1]))
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    serve(sys.stdin, replies)

@@ -1,0 +1,188 @@
+"""The process of a job: a fresh one, or one that is forked from a process that has imported everything.
+
+This module imports the standard library only, because Ray sends it to other machines by value.
+"""
+
+import contextlib
+import json
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Optional
+
+# The process asks the system to kill it together with its parent, checks that the parent still lives, and becomes the
+# job. Ray's worker dies with the sweep, so a killed sweep leaves no job behind.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the sweep has ended")
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+# The words are this process's id and the job's script, whose folder holds the package.
+_FORK_SERVER = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+sys.path.insert(0, os.path.dirname(sys.argv[2]))
+from tensorized_adapters.sweeping.fork_server import main
+main()
+"""
+
+
+@dataclass
+class Start:
+    """What a job's process is started with.
+
+    Attributes:
+        command: words for the interpreter; the first is the script.
+        directory: where the job runs.
+        log: the file that takes what the job prints.
+        environment: variables that are added to those of this process.
+    """
+
+    command: list[str]
+    directory: Path
+    log: Path
+    environment: dict[str, str]
+
+
+class FreshProcess:
+    """A job in an interpreter of its own, in a session of its own: Ctrl-C reaches the sweep, which stops its jobs."""
+
+    def __init__(self, of: Start, log: BinaryIO):
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *of.command],
+            cwd=of.directory,
+            env=os.environ | of.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait(self, timeout: float) -> int:
+        """Return the exit code; raises subprocess.TimeoutExpired."""
+        return self._process.wait(timeout)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Kill the job and all that it has started, if anything is left."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+class ForkServer:
+    """The process that has imported everything (fork_server.py). It lives as long as its Ray worker."""
+
+    def __init__(self, of: Start):
+        self._environment = of.environment
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _FORK_SERVER, str(os.getpid()), of.command[0]],
+            env=os.environ | of.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def ask(self, of: Start) -> None:
+        """Ask for a job. Raises OSError if the server has ended."""
+        request = {"command": of.command, "directory": str(of.directory), "log": str(of.log)}
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def fits(self, of: Start) -> bool:
+        """Whether the server still runs and has the environment that the job is started with."""
+        return self._process.poll() is None and self._environment == of.environment
+
+    def reply(self, timeout: Optional[float] = None) -> dict[str, int]:
+        """Return the next reply; raises OSError if the server has ended, and subprocess.TimeoutExpired."""
+        until = time.monotonic() + (math.inf if timeout is None else timeout)
+        while not select.select([self._process.stdout], [], [], _SECONDS_OF_A_LOOK)[0]:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("the job", timeout)
+        if line := self._process.stdout.readline():  # a reply is written at once
+            return json.loads(line)
+        raise OSError("the server has ended")
+
+    def end(self) -> None:
+        """Kill the server, and with it its job."""
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+
+_SECONDS_TO_DIE = 10.0
+_SECONDS_OF_A_LOOK = 0.1  # Ray cancels a task without ending the system call that it waits in
+_server: Optional[ForkServer] = None  # of this Ray worker
+
+
+class ForkedProcess:
+    """A job that is forked from the server of this Ray worker, which is started at the first job."""
+
+    def __init__(self, of: Start):
+        """Raises OSError if the server ends before it has forked the job."""
+        global _server
+        if _server is not None and not _server.fits(of):
+            self._end_server()
+        if _server is None:
+            _server = ForkServer(of)
+        self._ended = False
+        try:
+            _server.ask(of)
+            self._pid = _server.reply()["pid"]
+        except BaseException:
+            self._end_server()
+            raise
+
+    def wait(self, timeout: float) -> int:
+        """Return the exit code; raises subprocess.TimeoutExpired. A job that is killed with its server has -9."""
+        try:
+            code = _server.reply(timeout)["code"]
+        except OSError:
+            self._end_server()
+            code = -signal.SIGKILL
+        self._ended = True
+        return code
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        os.kill(self._pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the job and all that it has started; the server kills what a job that has ended leaves behind."""
+        if self._ended:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._pid, signal.SIGKILL)
+        try:
+            self.wait(_SECONDS_TO_DIE)
+        except subprocess.TimeoutExpired:
+            self._end_server()
+
+    @staticmethod
+    def _end_server() -> None:
+        global _server
+        _server.end()
+        _server = None
+
+
+def start(of: Start, log: BinaryIO, forks: bool) -> FreshProcess | ForkedProcess:
+    """Start the job; ``log`` is its open log file. A job whose server does not start gets a fresh process."""
+    if forks:
+        with contextlib.suppress(OSError):
+            return ForkedProcess(of)
+    return FreshProcess(of, log)
