@@ -23,7 +23,7 @@ def words_of(flags, name, **changes):
 
 def test_every_run_evaluates_to_the_same_digits_in_a_new_process(flags, tmp_path):
     evaluations = []
-    for name in BASELINES:
+    for name in CONFIGS:
         out = tmp_path / name
         assert main(words_of(flags, name, output_dir=out)) == 0
         record = record_of(out)
@@ -35,7 +35,7 @@ def test_every_run_evaluates_to_the_same_digits_in_a_new_process(flags, tmp_path
     code = "import json, sys, run_glue_tensorized as r; sys.exit(any(map(r.main, json.load(sys.stdin))))"
     env = os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
     subprocess.run([sys.executable, "-c", code], input=json.dumps(evaluations).encode(), env=env, check=True)
-    for name in BASELINES:
+    for name in CONFIGS:
         before = record_of(tmp_path / name)["metrics"]
         again = json.loads((tmp_path / f"{name} again" / "all_results.json").read_text())
         for metric in ("eval_loss", "eval_accuracy", "eval_f1"):
