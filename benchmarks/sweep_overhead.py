@@ -1,0 +1,88 @@
+"""What a sweep adds to short trials: forked from a process that has imported everything, and in fresh interpreters.
+
+The same sweep of short trials (the embedded model, the packaged pairs, one seed each) runs both ways, in alternating
+rounds. The table gives the medians of the trials an hour, of the seconds of a trial and of its part that is not
+training: imports, data, model, evaluation and writing. A JSON record goes to --output.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from tensorized_adapters.cli.parser import ScriptParser, check_output, count
+from tensorized_adapters.errors import RunFailed, one_line
+from tensorized_adapters.runtime.console import console
+from tensorized_adapters.runtime.exits import run_program
+from tensorized_adapters.runtime.files import read_json, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+VARIANTS = {"forked": [], "fresh interpreters": ["--fresh_processes"]}
+COLUMNS = {"trials_an_hour": "trials an hour", "seconds": "seconds a trial", "besides": "of which not training"}
+
+
+def main(argv: list[str]) -> int:
+    parser = ScriptParser(__doc__)
+    parser.add_argument("--trials", type=count, default=32)
+    parser.add_argument("--max_train_samples", type=count, default=64)
+    parser.add_argument("--rounds", type=count, default=1)
+    parser.add_argument("--output", type=Path, help="JSON record")
+    arguments = parser.parse_args(argv)
+    if arguments.output:
+        check_output(arguments.output)
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    for round_ in range(arguments.rounds):
+        for name in VARIANTS if round_ % 2 == 0 else reversed(VARIANTS):
+            rows[name].append(_measure(arguments, VARIANTS[name]))
+            print(f"round {round_ + 1} of {arguments.rounds}, {name}: {json.dumps(rows[name][-1])}", file=sys.stderr)
+    console().print(_table(arguments, rows))
+    if arguments.output:
+        machine = {"platform": platform.platform(), "cpus": os.cpu_count()}
+        command = ["python", "benchmarks/sweep_overhead.py", *argv]
+        write_json(arguments.output, {"command": command, "machine": machine, "rows": rows})
+        print(f"record: {one_line(arguments.output)}")
+    return 0
+
+
+def _measure(arguments: argparse.Namespace, words: list[str]) -> dict[str, float]:
+    """Run the sweep once; return its trials an hour, and the mean seconds of a trial and of what is not training.
+
+    Raises:
+        RunFailed: if the sweep fails, with its last line.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = ",".join(map(str, range(1, arguments.trials + 1)))
+        command = [sys.executable, "-m", "tensorized_adapters", "sweep", "--projection_types", "cp", "--seeds", seeds]
+        command += ["--max_train_samples", str(arguments.max_train_samples), "--num_train_epochs", "1"]
+        command += ["--save_strategy", "no", "--no_report", "--output_dir", folder, *words]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if ended.returncode:
+            raise RunFailed((ended.stderr.strip().splitlines() or ended.stdout.strip().splitlines())[-1])
+        timing = read_json(Path(folder) / "sweep.json")["timing"]
+        records = [read_json(path) for path in Path(folder).glob("trials/*/run.json")]
+    training = statistics.mean(record["metrics"]["train_runtime"] for record in records)
+    seconds = timing["trials_own"] / len(records)
+    per_hour = 3600 * len(records) / timing["trials"]
+    return {"trials_an_hour": per_hour, "seconds": seconds, "besides": seconds - training}
+
+
+def _table(arguments: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> Table:
+    table = Table(title=f"{arguments.trials} trials of {arguments.max_train_samples} pairs", title_justify="left")
+    table.add_column("a trial is")
+    for heading in COLUMNS.values():
+        table.add_column(heading, justify="right")
+    for name, measured in rows.items():
+        table.add_row(name, *(f"{statistics.median(row[key] for row in measured):.1f}" for key in COLUMNS))
+    return table
+
+
+if __name__ == "__main__":
+    run_program(main)
