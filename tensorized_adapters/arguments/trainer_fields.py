@@ -82,20 +82,6 @@ ALWAYS_ON = {
     "remove_unused_columns": _COLUMNS,
 }
 
-# Fields that need no check here: argparse, TrainingArguments or the checks of the data refuse wrong values by name.
-FREE = (
-    "output_dir lr_scheduler_type optim optim_args accelerator_config average_tokens_across_devices bf16 fp16 "
-    "bf16_full_eval fp16_full_eval tf32 activation_checkpointing gradient_checkpointing torch_compile "
-    "torch_compile_backend use_cache logging_strategy logging_first_step log_on_each_node logging_nan_inf_filter "
-    "include_num_input_tokens_seen log_level log_level_replica disable_tqdm report_to run_name project "
-    "trackio_space_id trackio_bucket_id trackio_static_space_id eval_on_start eval_use_gather_object "
-    "save_on_each_node push_to_hub hub_token hub_private_repo hub_model_id hub_revision "
-    "load_best_model_at_end metric_for_best_model greater_is_better restore_callback_states_from_checkpoint "
-    "full_determinism use_cpu dataloader_drop_last dataloader_pin_memory dataloader_persistent_workers "
-    "dataloader_multiprocessing_context ddp_find_unused_parameters ddp_broadcast_buffers ddp_static_graph "
-    "ddp_backend skip_memory_metrics do_train do_eval do_predict resume_from_checkpoint"
-).split()
-
 
 def check_ranges(given: dict[str, Any], ranges: tuple[tuple[str, str, Callable[[Any], bool]], ...]) -> None:
     """Refuse numbers outside ``ranges``, and those that are not finite or too large for the libraries."""
