@@ -15,6 +15,7 @@ from .losses import StepLosses
 TOLERANCE = 0.02  # of the best constant prediction's loss: how far below it the loss may be
 FALL = 0.1  # of the largest gradient norm so far: below it the median norm has to be
 SHORTEST_WINDOW = 10  # steps
+LOOKS = 3  # in a row that must find it; half a window apart, so that two windows without a common step agree
 
 
 def loss_of_best_constant(
@@ -50,10 +51,11 @@ def loss_of_best_constant(
 class CollapseGuard(TrainerCallback):
     """Says once that the training has collapsed, and at which step.
 
-    It has if in the last tenth of the steps the mean loss is no better than a constant prediction's and the gradient
-    has all but vanished. A training that has not begun to learn keeps its gradient. Looked at are fixed steps, from a
-    third of the training on, so that a resumed run finds the same one. Only numbers are used that were read anyway;
-    without gradient norms (``--fp16``, checkpoints of earlier versions) it is silent.
+    It has collapsed if, at three looks in a row, the mean loss of the last tenth of the steps is no better than a
+    constant prediction's and the gradient has all but vanished. A training that has not begun to learn keeps its
+    gradient. The looks are at fixed steps, from a third of the training on, so that a resumed run finds the same one.
+    Only numbers are used that were read anyway. Without gradient norms (``--fp16``, checkpoints of earlier versions)
+    the guard is silent.
 
     Args:
         losses: added to the Trainer before this one.
@@ -67,7 +69,7 @@ class CollapseGuard(TrainerCallback):
     def __init__(self, losses: StepLosses, constant: float, say: Callable[[str], None]):
         self.step: Optional[int] = None
         self._losses, self._constant, self._say = losses, constant, say
-        self._looked = 0
+        self._looked = self._in_a_row = 0
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         losses, norms = self._losses.values, self._losses.norms
@@ -80,7 +82,9 @@ class CollapseGuard(TrainerCallback):
                 continue
             loss, norm = statistics.fmean(losses[step - window : step]), statistics.median(norms[step - window : step])
             largest = max(norms[:step])
-            if loss >= (1 - TOLERANCE) * self._constant and norm < FALL * largest:
+            vanished = loss >= (1 - TOLERANCE) * self._constant and norm < FALL * largest
+            self._in_a_row = self._in_a_row + 1 if vanished else 0
+            if self._in_a_row == LOOKS:
                 self.step = step
                 where = f"by step {step:,} of {state.max_steps:,}"
                 self._say(

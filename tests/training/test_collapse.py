@@ -41,11 +41,11 @@ LEARNING = [0.7] * 30 + [0.5] * 70
 def test_a_collapse_is_reported_once_at_the_same_step_however_often_losses_are_read():
     for every in (1, 5, 7, 100):
         step, lines = collapse(FLAT, FALLING, every=every)
-        assert step == 40 and len(lines) == 1
-        assert "collapsed to a constant prediction by step 40 of 100" in lines[0]
+        assert step == 50 and len(lines) == 1
+        assert "collapsed to a constant prediction by step 50 of 100" in lines[0]
         assert "from 2.5 to 0.1; try a lower --learning_rate than 0.002" in lines[0]
-    assert collapse([0.685] * 100, FALLING)[0] == 40  # within 2 % below the constant's loss
-    assert collapse([3.0] * 100, FALLING)[0] == 40  # far above it
+    assert collapse([0.685] * 100, FALLING)[0] == 50  # within 2 % below the constant's loss
+    assert collapse([3.0] * 100, FALLING)[0] == 50  # far above it
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,7 @@ def test_a_collapse_is_reported_once_at_the_same_step_however_often_losses_are_r
         (FLAT, [2.5] * 30 + [0.3] * 70),
         (FLAT[:9], [2.5] + [0.1] * 8),  # too few steps to tell
         ([0.7] * 30 + [0.5] * 5 + [0.01] * 65, [2.5] * 35 + [0.001] * 65),
+        ([0.7] * 38 + [0.6] * 62, [9.0] + [0.7] * 99),  # one large first step, and a plateau that it leaves
         (FLAT, []),  # half precision gives no norms
     ],
 )
