@@ -64,6 +64,7 @@ def started(words, folder, number):
         os.dup2(handle, 1), os.dup2(handle, 2)
         os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
         sys.argv = ["sweep", *words]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run in the background
         signals.begin()
         signals.raise_on_signals()
         code = exits.run(sweep.main)
