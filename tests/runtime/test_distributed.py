@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from run_glue_tensorized import main
 from tensorized_adapters.runs.same_run import differences
 from tensorized_adapters.runtime import distributed, exits, signals
 from tensorized_adapters.training.batch_shares import Sharing
+from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
 from tensorized_adapters.training.trainer import AdapterTrainer
 
 METHODS = {
@@ -159,12 +161,15 @@ def test_two_processes_train_what_one_does(flags, still_base, tmp_path, request)
 
 
 def kill_after_first_checkpoint(rank: int) -> None:
-    """Kill rank 1 when both processes have written their parts of the first checkpoint."""
+    """Kill rank 1 when rank 0 has completed the first checkpoint."""
     save = AdapterTrainer._save_checkpoint
 
     def killing(self, *args, **kwargs):
         save(self, *args, **kwargs)
         if rank == 1:
+            folder, until = Path(self.args.output_dir) / "checkpoint-8", time.monotonic() + 60
+            while flaw_of_checkpoint(folder) and time.monotonic() < until:
+                pass
             os.kill(os.getpid(), signal.SIGKILL)
 
     AdapterTrainer._save_checkpoint = killing
