@@ -131,6 +131,7 @@ def test_a_log_that_finds_no_room_is_no_failure_either(job, monkeypatch):
     assert (outcome["state"], outcome["reason"]) == ("no_room", os.strerror(errno.ENOSPC)) and not outcome["failures"]
 
 
+@pytest.mark.parametrize("forks", [False], indirect=True)
 @pytest.mark.parametrize(("per_trial", "seen"), [({"CPU": 1}, ""), ({"CPU": 1, "GPU": 0.5}, "3,4")])
 def test_a_trial_without_gpus_sees_none(job, tmp_path, monkeypatch, per_trial, seen):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")  # as in a worker that Ray gave two GPUs, or that sees all
