@@ -19,12 +19,12 @@ class Terminated(BaseException):
     """SIGTERM, as an exception, so that files are closed and the record says so; exit code 143."""
 
 
-def need(package: str, extra: str, what: str) -> None:
-    """Refuse ``what`` if an optional package is missing, naming the extra that brings it; raise UsageError."""
+def need(package: str, extra: str, feature: str) -> None:
+    """Refuse a ``feature`` if an optional package is missing, naming the extra that brings it; raise UsageError."""
     from importlib.util import find_spec  # not above: a script's first import is of this module
 
     if find_spec(package) is None:
-        raise UsageError(f"{what} needs {package}, which is missing: pip install 'tensorized-adapters[{extra}]'")
+        raise UsageError(f"{feature} needs {package}, which is missing: pip install 'tensorized-adapters[{extra}]'")
 
 
 class RaisesUsageErrors:

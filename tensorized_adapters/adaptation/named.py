@@ -46,7 +46,7 @@ class Named:
 class NamedAdapters:
     """All of a model's, as ``model.named_adapters``."""
 
-    of: dict[str, Named] = field(default_factory=dict)
+    by_name: dict[str, Named] = field(default_factory=dict)
     active: Optional[str] = None
 
     def mixed(
@@ -67,7 +67,7 @@ class NamedAdapters:
 def adapter_names(model: PreTrainedModel) -> list[str]:
     """The names of the adapters on a model, in the order in which they were loaded."""
     kept = _kept(model)
-    return list(kept.of) if kept else []
+    return list(kept.by_name) if kept else []
 
 
 def active_adapter(model: PreTrainedModel) -> Optional[str]:
@@ -91,7 +91,7 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     if model is not unwrapped(model):
         raise UsageError("a compiled model keeps its adapter; set_adapter on the model itself, and compile it anew")
     kept = _kept(model)
-    if name is not None and (kept is None or name not in kept.of):
+    if name is not None and (kept is None or name not in kept.by_name):
         raise UsageError(f"no adapter {quoted(name)} on the model; there are {quoted(adapter_names(model))}")
     if kept is None:
         if getattr(model, "adaptation", None) is not None:
@@ -100,7 +100,7 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     _check_free(model)
     if name == kept.active:
         return
-    old, new = kept.of.get(kept.active), kept.of.get(name)
+    old, new = kept.by_name.get(kept.active), kept.by_name.get(name)
     with torch.no_grad():
         if old is not None and new is not None and new.like(old):
             trained = _trained_now(model)
@@ -188,12 +188,12 @@ def delete_adapter(model: PreTrainedModel, name: str) -> None:
         UsageError: as :func:`set_adapter`.
     """
     kept, model = _kept(model), unwrapped(model)
-    if kept is None or name not in kept.of or name == kept.active:
+    if kept is None or name not in kept.by_name or name == kept.active:
         set_adapter(model, name)  # which refuses an unknown name
         set_adapter(model, None)
     _check_free(model)
-    del kept.of[name]
-    if not kept.of:
+    del kept.by_name[name]
+    if not kept.by_name:
         forget_names(model)
 
 
@@ -237,7 +237,7 @@ def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedMode
         raise UsageError("load named adapters on the model itself, and compile it afterwards")
     if kept is None and getattr(model, "adaptation", None) is not None:
         raise UsageError("the model has an adapter without a name; remove_adapters(model) first")
-    if kept is not None and name in kept.of:
+    if kept is not None and name in kept.by_name:
         raise UsageError(f"the model has an adapter {quoted(name)}; delete_adapter(model, {quoted(name)}) first")
     before = active_adapter(model)
     set_adapter(model, None)
@@ -248,10 +248,10 @@ def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedMode
         head, prefix = adaptation_of(model).in_place["head"], base_prefix(model)
         newly_initialized = frozenset(each for each in head if each.startswith(prefix))
         saver = model.__dict__.get("save_pretrained")
-        kept.of[name] = Named(adaptation_of(model).config, newly_initialized, saver)
+        kept.by_name[name] = Named(adaptation_of(model).config, newly_initialized, saver)
         kept.active = name
     finally:
-        if kept.of:
+        if kept.by_name:
             setattr(model, _KEPT, kept)
             if kept.active is None:
                 set_adapter(model, before)

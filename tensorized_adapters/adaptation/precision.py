@@ -44,7 +44,7 @@ def raise_precision(model: PreTrainedModel, trained: set[int]) -> None:
         ours = tuple(name for name in own if id(module._parameters[name]) in trained)
         alone = all(isinstance(child, Adapter) for child in module.children())
         if ours and len(ours) == len(own) and alone:
-            _derive(module, "whole", (), "")
+            _derive(module, "all", (), "")
         elif ours:
             frozen = next((name for name, p in module.named_parameters() if p.dtype in HALF_PRECISION), "")
             _derive(module, "partly", ours, frozen)
@@ -57,16 +57,16 @@ def restore_classes(model: PreTrainedModel) -> None:
             module.__class__ = plain
 
 
-def _derive(module: nn.Module, kind: str, names: tuple[str, ...], frozen: str) -> None:
-    module.__class__ = _derived_class(type(module), kind, names, frozen)
+def _derive(module: nn.Module, in_float32: str, names: tuple[str, ...], frozen: str) -> None:
+    module.__class__ = _derived_class(type(module), in_float32, names, frozen)
 
 
 @functools.cache
-def _derived_class(plain: type, kind: str, names: tuple[str, ...], frozen: str) -> type:
+def _derived_class(plain: type, in_float32: str, names: tuple[str, ...], frozen: str) -> type:
     """A class of the same name that computes with float32 parameters.
 
     Args:
-        kind: "adapter"; "whole", if all of a module's parameters are in float32; "partly", if ``names`` are.
+        in_float32: "adapter"; "all", if all of a module's parameters are in float32; "partly", if ``names`` are.
         frozen: a parameter that is not, at or below the module.
     """
 
@@ -79,21 +79,21 @@ def _derived_class(plain: type, kind: str, names: tuple[str, ...], frozen: str) 
         return plain.beside(self, x.to(dtype), output.to(dtype)).to(output.dtype)
 
     def reduce(self, protocol: int) -> tuple:
-        return _rebuilt, (plain, kind, names, frozen), object.__reduce_ex__(self, protocol)[2]
+        return _rebuilt, (plain, in_float32, names, frozen), object.__reduce_ex__(self, protocol)[2]
 
     content: dict[str, Any] = {"class_before": plain, "__reduce_ex__": reduce, "__module__": plain.__module__}
-    if kind == "partly":
+    if in_float32 == "partly":
         content |= {name: _in_precision_of(name, frozen) for name in names}
     else:
         content |= {"forward": forward}
-    if kind == "adapter":
+    if in_float32 == "adapter":
         content |= {"beside": beside}
     return type(plain.__name__, (plain,), content)
 
 
-def _rebuilt(plain: type, kind: str, names: tuple[str, ...], frozen: str) -> nn.Module:
+def _rebuilt(plain: type, in_float32: str, names: tuple[str, ...], frozen: str) -> nn.Module:
     """An empty module of the derived class, for copies and pickles."""
-    derived = _derived_class(plain, kind, names, frozen)
+    derived = _derived_class(plain, in_float32, names, frozen)
     return derived.__new__(derived)
 
 

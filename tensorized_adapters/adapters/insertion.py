@@ -85,7 +85,7 @@ def _beside_sublayer(site: nn.Module, _, output):
     if not adapter.enabled:
         return output
     compiled = adapter.__dict__.get("kept")  # non-empty if the module that kept the input was compiled
-    x = (compiled or _inputs.of).pop(id(adapter))
+    x = (compiled or _inputs.by_adapter).pop(id(adapter))
     return changed(output, lambda hidden: adapter.beside(x, hidden))
 
 
@@ -96,7 +96,7 @@ def _keep_input(module: nn.Module, args: tuple[Tensor, ...]) -> None:
     if torch.compiler.is_compiling():  # the compiler cannot trace thread-local variables
         adapter.__dict__.setdefault("kept", {})[id(adapter)] = args[0]
     else:
-        _inputs.of[id(adapter)] = args[0]
+        _inputs.by_adapter[id(adapter)] = args[0]
 
 
 def changed(output, change):
@@ -108,7 +108,7 @@ class _Inputs(threading.local):
     """Each thread's kept inputs of parallel adapters, from a sublayer's first module to its last."""
 
     def __init__(self):
-        self.of: dict[int, Tensor] = {}
+        self.by_adapter: dict[int, Tensor] = {}
 
 
 _inputs = _Inputs()

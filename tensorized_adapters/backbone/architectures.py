@@ -1,6 +1,6 @@
-"""The module names of each supported architecture, one complete row for each.
+"""The module names of each supported architecture, one complete entry for each.
 
-A new architecture is a row here and its ``config.model_type`` in ARCHITECTURES, or, from Python, a row given to
+A new architecture is an entry here under its ``config.model_type`` in ARCHITECTURES, or from Python an argument of
 :func:`register_architecture`; nothing else names a module.
 """
 
@@ -9,7 +9,7 @@ from typing import Optional
 
 from ..errors import UsageError, quoted
 
-WITHOUT_A_ROW = ("head", "full", "bitfit", "diff_pruning")  # methods that work on any architecture
+ARCHITECTURE_FREE_METHODS = ("head", "full", "bitfit", "diff_pruning")
 
 
 @dataclass(frozen=True)
@@ -129,16 +129,16 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def register_architecture(model_type: str, row: Architecture) -> None:
+def register_architecture(model_type: str, architecture: Architecture) -> None:
     """Let every method work on models of a ``config.model_type``; afterwards it is like any other in ARCHITECTURES.
 
-    The names in the row are looked up in the model when they are needed, so a wrong name is refused then.
+    The names are looked up in the model when they are needed, so a wrong name is refused then.
 
     Raises:
-        UsageError: if the architecture has another row already.
+        UsageError: if the architecture is registered already, with other module names.
     """
-    if ARCHITECTURES.setdefault(model_type, row) != row:
-        raise UsageError(f"{quoted(model_type)} is a supported architecture already, with another row")
+    if ARCHITECTURES.setdefault(model_type, architecture) != architecture:
+        raise UsageError(f"{quoted(model_type)} is a supported architecture already, with other module names")
 
 
 def architecture_of(model_type: str) -> Architecture:
@@ -151,6 +151,6 @@ def architecture_of(model_type: str) -> Architecture:
         raise UsageError(
             f"--model_name_or_path is a {quoted(model_type)} model, which is not supported by this method; supported "
             f"architectures: {', '.join(sorted(ARCHITECTURES))} (DeBERTa-v3 is deberta-v2). On any other work "
-            f"--method {', '.join(WITHOUT_A_ROW)}, and lora with --lora_targets"
+            f"--method {', '.join(ARCHITECTURE_FREE_METHODS)}, and lora with --lora_targets"
         )
     return ARCHITECTURES[model_type]

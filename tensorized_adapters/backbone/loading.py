@@ -50,18 +50,18 @@ def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfi
     Raises:
         UsageError: if the tokenizer has no token to pad with.
     """
-    lines, row = [], ARCHITECTURES.get(config.model_type)
+    lines, architecture = [], ARCHITECTURES.get(config.model_type)
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise UsageError("--model_name_or_path: its tokenizer has no token to pad with, and none for the end")
         tokenizer.pad_token = tokenizer.eos_token
         lines.append(f"the tokenizer has no token to pad with; taking its end of text, {quoted(tokenizer.eos_token)}")
-    if row is not None and row.pools_last_token:
+    if architecture is not None and architecture.pools_last_token:
         if tokenizer.padding_side != "right":
             tokenizer.padding_side = "right"
             lines.append("the tokenizer pads on the left; padding on the right, as everywhere here")
         config.use_cache = False  # of keys and values, for generating text
-    if config.pad_token_id is None or (row is not None and row.pools_last_token):
+    if config.pad_token_id is None or (architecture is not None and architecture.pools_last_token):
         config.pad_token_id = tokenizer.pad_token_id
     return lines
 

@@ -64,13 +64,13 @@ def layer_names(model: PreTrainedModel) -> list[str]:
     listed once.
 
     Raises:
-        UsageError: for an unsupported architecture, or one in which the row finds no layer.
+        UsageError: if the architecture is not supported, or the model has no layer of the name that it gives.
     """
-    row = architecture_of(model.config.model_type)
-    pattern = re.compile(re.escape(row.layers).replace(r"\*", r"\d+"))
+    architecture = architecture_of(model.config.model_type)
+    pattern = re.compile(re.escape(architecture.layers).replace(r"\*", r"\d+"))
     names = [name for name, _ in model.base_model.named_modules() if pattern.fullmatch(name)]
     if not names:
-        raise UsageError(f"{type(model).__name__} has no layers {row.layers}, where its architecture has them")
+        raise UsageError(f"{type(model).__name__} has no layers {architecture.layers}, as its architecture names them")
     return names
 
 
@@ -94,16 +94,16 @@ def site_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
     the last.
 
     Raises:
-        UsageError: for an unsupported architecture, or one whose modules the row does not name.
+        UsageError: if the architecture is not supported, or the model lacks a module that it names.
     """
-    row = architecture_of(model.config.model_type)
-    return _in_chosen_layers(model, config, {"attention": row.attention, "ffn": row.ffn})
+    architecture = architecture_of(model.config.model_type)
+    return _in_chosen_layers(model, config, {"attention": architecture.attention, "ffn": architecture.ffn})
 
 
 def site_inputs(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
     """Return for each of :func:`site_names` a linear layer that has the same input as its sublayer."""
-    row = architecture_of(model.config.model_type)
-    return _in_chosen_layers(model, config, {"attention": row.value, "ffn": row.intermediate})
+    architecture = architecture_of(model.config.model_type)
+    return _in_chosen_layers(model, config, {"attention": architecture.value, "ffn": architecture.intermediate})
 
 
 def _in_chosen_layers(model: PreTrainedModel, config: AdapterConfig, of_sublayer: dict[str, str]) -> list[str]:
@@ -123,8 +123,8 @@ def linear_names(model: PreTrainedModel, *parts: str) -> list[str]:
     Raises:
         UsageError: as :func:`site_names`.
     """
-    row, prefix = architecture_of(model.config.model_type), base_prefix(model)
-    wanted = dict.fromkeys(getattr(row, part) for part in parts)  # without twins
+    architecture, prefix = architecture_of(model.config.model_type), base_prefix(model)
+    wanted = dict.fromkeys(getattr(architecture, part) for part in parts)  # without twins
     return [prefix + _existing(model, f"{layer}.{part}") for layer in layer_names(model) for part in wanted]
 
 
@@ -133,8 +133,8 @@ def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
 
     An unregistered architecture is judged by the name of the class; only the weight decay needs that.
     """
-    kind, row = type(module).__name__, ARCHITECTURES.get(model.config.model_type)
-    return kind.endswith(("LayerNorm", "RMSNorm")) if row is None else kind in row.layer_norm
+    kind, architecture = type(module).__name__, ARCHITECTURES.get(model.config.model_type)
+    return kind.endswith(("LayerNorm", "RMSNorm")) if architecture is None else kind in architecture.layer_norm
 
 
 def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = None) -> list[str]:
@@ -167,8 +167,8 @@ def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
     prefix = base_prefix(model)
     names = [name for name, _ in model.base_model.named_parameters() if name.endswith("bias")]
     if terms != "all":
-        row = architecture_of(model.config.model_type)
-        ends = tuple(f".{name}" for name in (row.query_bias or f"{row.query}.bias", f"{row.intermediate}.bias"))
+        names = architecture_of(model.config.model_type)
+        ends = tuple(f".{name}" for name in (names.query_bias or f"{names.query}.bias", f"{names.intermediate}.bias"))
         names = [name for name in names if name.endswith(ends)]
     if not names:
         raise UsageError(f"--method bitfit: {type(model).__name__} has no such biases to train")
@@ -184,9 +184,9 @@ def usable_positions(model_config: PretrainedConfig) -> int:
 
 
 def _positions_after_padding(model_config: PretrainedConfig) -> bool:
-    row = ARCHITECTURES.get(model_config.model_type)
-    if row is not None:
-        return row.positions_after_padding
+    architecture = ARCHITECTURES.get(model_config.model_type)
+    if architecture is not None:
+        return architecture.positions_after_padding
     return any(
         "position" in name and getattr(module, "padding_idx", None) is not None
         for name, module in skeleton(model_config).named_modules()

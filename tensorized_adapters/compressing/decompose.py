@@ -172,8 +172,8 @@ def _replace(
     labels = {name: getattr(model.config, name) for name in adaptation.labels}
     remove_adapters(model)
     add_adapters(model, config, newly_initialized=[name for name in head if name.startswith(base_prefix(model))])
-    for (_, place), adapter in zip(adapters_of(model), adapters):
-        place.load_state_dict(adapter.state_dict())
+    for (_, replaced), adapter in zip(adapters_of(model), adapters):
+        replaced.load_state_dict(adapter.state_dict())
     for name, parameter in pretrained_parameters(model).items():
         if name in trained:
             parameter.copy_(trained[name])

@@ -19,8 +19,8 @@ from .columns import (
 )
 from .held_out import hold_out
 from .labels import check_labels, check_scores, check_variety, encode_labels, label_names, saved_label_names
+from .locations import quieten_datasets
 from .multi_label import MULTI_LABEL, names_in, separator_of
-from .places import quieten_datasets
 from .readers import read_file
 from .sources import files_by_role, load_splits, splits_by_role
 from .tasks import TASKS, Task, other_task

@@ -122,8 +122,8 @@ class IA3(ThroughPeft):
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
-        row = architecture_of(model.config.model_type)
-        if row.key in (row.query, row.value):
+        architecture = architecture_of(model.config.model_type)
+        if architecture.key in (architecture.query, architecture.value):
             raise UsageError(
                 f"--method ia3 rescales keys and values, which a {model.config.model_type} model computes in one "
                 "layer with others; choose another method"

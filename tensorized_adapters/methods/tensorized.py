@@ -54,11 +54,11 @@ class Tensorized(ResidualAdapters):
             )
         return targets
 
-    def places(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
+    def sites_and_sources(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
         """Return the sites and sources. Newly initialised linear layers get no update, since they are trained in
         full."""
         if self.config.adapter_placement == "sequential":
-            return super().places(model, head)
+            return super().sites_and_sources(model, head)
         if self.config.adapter_placement == "parallel":
             return site_names(model, self.config), site_inputs(model, self.config)
         layers = [name for name in self.targets(model) if f"{name}.weight" not in head]

@@ -20,8 +20,8 @@ _ENDINGS = (".tsv", ".jsonl", ".json")
 class Output:
     """Writes windows of predictions; :func:`open_output` makes it."""
 
-    def __init__(self, file: Any, place: str, as_json: bool, config: PretrainedConfig, separator: str):
-        self._file, self._place, self._as_json = file, place, as_json
+    def __init__(self, file: Any, name: str, as_json: bool, config: PretrainedConfig, separator: str):
+        self._file, self._name, self._as_json = file, name, as_json
         self._names = [config.id2label[i] for i in range(config.num_labels)]
         self._is_score = config.problem_type == "regression"
         self._multi_label, self._separator = config.problem_type == MULTI_LABEL, separator
@@ -69,7 +69,7 @@ class Output:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise RunFailed(f"{self._place} cannot be written: {error.strerror}") from None
+            raise RunFailed(f"{self._name} cannot be written: {error.strerror}") from None
 
 
 @contextlib.contextmanager

@@ -121,10 +121,10 @@ def _as_text(inputs: Any) -> Any:
     return text_of(inputs) if isinstance(inputs, (int, float, np.generic)) else inputs
 
 
-def _kept(record: dict[str, Any], name: str, kind: type) -> Any:
+def _kept(record: dict[str, Any], name: str, expected: type) -> Any:
     """Return a note of the run if it has this type. An adapter saved from Python may hold any notes."""
     value = record["notes"].get(name)
-    return value if type(value) is kind and value else None
+    return value if type(value) is expected and value else None
 
 
 def _assumed_length(folder: str | Path) -> int:

@@ -116,8 +116,8 @@ def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
 
 
 def _in_file_order(examples: Dataset, *values: np.ndarray) -> list[np.ndarray]:
-    place = np.argsort(examples["row"])
-    return [value[place] for value in values]
+    order = np.argsort(examples["row"])
+    return [value[order] for value in values]
 
 
 def _logits(output: Any) -> np.ndarray:

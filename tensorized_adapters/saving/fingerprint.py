@@ -52,8 +52,8 @@ def is_base(
     precision, values = recorded["dtype"], _values_that_stay(model, trained, head)
     if _precision_of(values) in ("float32", precision):
         return base_fingerprint(model, trained, head, precision) == recorded["fingerprint"]
-    theirs, ours = np.frombuffer(bytes.fromhex(recorded["sample"]), "<f4"), _sample_of(values)
-    return theirs.shape == ours.shape and np.allclose(theirs, ours, rtol=_SHARE, atol=_STEP, equal_nan=True)
+    stored, present = np.frombuffer(bytes.fromhex(recorded["sample"]), "<f4"), _sample_of(values)
+    return stored.shape == present.shape and np.allclose(stored, present, rtol=_SHARE, atol=_STEP, equal_nan=True)
 
 
 def token_count(model: PreTrainedModel) -> int:

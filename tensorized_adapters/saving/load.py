@@ -170,27 +170,30 @@ def check_adapter_fits(
             f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
         )
     if not is_base(record["base_model"], model, tensors, record["newly_initialized"]):
-        ours, theirs = model.config._name_or_path or "this model", record["base_model"]["name"]
+        present, stored = model.config._name_or_path or "this model", record["base_model"]["name"]
         if (here := token_count(model)) != (there := record["base_model"]["tokens"]):
             raise UsageError(
-                f"{folder} was trained on a base model of {there:,} tokens, {quoted(theirs)}, and {quoted(ours)} has "
-                f"{here:,}; load the model without resize_token_embeddings, or resize it after load_adapter"
+                f"{folder} was trained on a base model of {there:,} tokens, {quoted(stored)}, and "
+                f"{quoted(present)} has {here:,}; load the model without resize_token_embeddings, or resize it after "
+                "load_adapter"
                 if here > there
-                else f"{folder} was trained after tokens were added to {quoted(theirs)}: it had {there:,}, and "
-                f"{quoted(ours)} has {here:,}; load the model with the same tokens added"
+                else f"{folder} was trained after tokens were added to {quoted(stored)}: it had {there:,}, and "
+                f"{quoted(present)} has {here:,}; load the model with the same tokens added"
             )
         raise UsageError(
-            f"{folder} was trained on another base model: the frozen weights of {quoted(ours)} are not those of "
-            f"{quoted(theirs)}"
+            f"{folder} was trained on another base model: the frozen weights of {quoted(present)} are not those of "
+            f"{quoted(stored)}"
         )
     labels = {str(key): value for key, value in model.config.id2label.items()}
     if same_labels and (record["id2label"], record["problem_type"]) != (labels, model.config.problem_type):
         raise UsageError(f"{folder} is of another task: its labels are {list(record['id2label'].values())}")
     adaptation = getattr(model, "adaptation", None)
     if adaptation is not None and adaptation.config.to_dict() != config.to_dict():
-        theirs, ours = config.to_dict(), adaptation.config.to_dict()
-        odd = sorted(name for name in theirs.keys() & ours.keys() if theirs[name] != ours[name])
-        changes = ", ".join(f"{name} {theirs[name]} there, {ours[name]} here" for name in odd)
-        ours = adaptation.config.describe()
-        raise UsageError(f"{folder} holds {config.describe()}, the model was adapted with {ours} ({changes})")
+        stored, present = config.to_dict(), adaptation.config.to_dict()
+        odd = sorted(name for name in stored.keys() & present.keys() if stored[name] != present[name])
+        changes = ", ".join(f"{name} {stored[name]} there, {present[name]} here" for name in odd)
+        raise UsageError(
+            f"{folder} holds {config.describe()}, the model was adapted with {adaptation.config.describe()} "
+            f"({changes})"
+        )
     return config

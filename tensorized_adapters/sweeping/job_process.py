@@ -57,11 +57,11 @@ class Start:
 class FreshProcess:
     """A job in an interpreter of its own, in a session of its own: Ctrl-C reaches the sweep, which stops its jobs."""
 
-    def __init__(self, of: Start, log: BinaryIO):
+    def __init__(self, job: Start, log: BinaryIO):
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *of.command],
-            cwd=of.directory,
-            env=os.environ | of.environment,
+            [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *job.command],
+            cwd=job.directory,
+            env=os.environ | job.environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -86,26 +86,26 @@ class FreshProcess:
 class ForkServer:
     """The process that has imported everything (fork_server.py). It lives as long as its Ray worker."""
 
-    def __init__(self, of: Start):
-        self._environment = of.environment
+    def __init__(self, job: Start):
+        self._environment = job.environment
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _FORK_SERVER, str(os.getpid()), of.command[0]],
-            env=os.environ | of.environment,
+            [sys.executable, "-c", _FORK_SERVER, str(os.getpid()), job.command[0]],
+            env=os.environ | job.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
 
-    def ask(self, of: Start) -> None:
+    def ask(self, job: Start) -> None:
         """Ask for a job. Raises OSError if the server has ended."""
-        request = {"command": of.command, "directory": str(of.directory), "log": str(of.log)}
+        request = {"command": job.command, "directory": str(job.directory), "log": str(job.log)}
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
 
-    def fits(self, of: Start) -> bool:
+    def fits(self, job: Start) -> bool:
         """Whether the server still runs and has the environment that the job is started with."""
-        return self._process.poll() is None and self._environment == of.environment
+        return self._process.poll() is None and self._environment == job.environment
 
     def reply(self, timeout: Optional[float] = None) -> dict[str, int]:
         """Return the next reply; raises OSError if the server has ended, and subprocess.TimeoutExpired."""
@@ -133,16 +133,16 @@ _server: Optional[ForkServer] = None  # of this Ray worker
 class ForkedProcess:
     """A job that is forked from the server of this Ray worker, which is started at the first job."""
 
-    def __init__(self, of: Start):
+    def __init__(self, job: Start):
         """Raises OSError if the server ends before it has forked the job."""
         global _server
-        if _server is not None and not _server.fits(of):
+        if _server is not None and not _server.fits(job):
             self._end_server()
         if _server is None:
-            _server = ForkServer(of)
+            _server = ForkServer(job)
         self._ended = False
         try:
-            _server.ask(of)
+            _server.ask(job)
             self._pid = _server.reply()["pid"]
         except BaseException:
             self._end_server()
@@ -180,9 +180,9 @@ class ForkedProcess:
         _server = None
 
 
-def start(of: Start, log: BinaryIO, forks: bool) -> FreshProcess | ForkedProcess:
+def start(job: Start, log: BinaryIO, forks: bool) -> FreshProcess | ForkedProcess:
     """Start the job; ``log`` is its open log file. A job whose server does not start gets a fresh process."""
     if forks:
         with contextlib.suppress(OSError):
-            return ForkedProcess(of)
-    return FreshProcess(of, log)
+            return ForkedProcess(job)
+    return FreshProcess(job, log)

@@ -138,14 +138,14 @@ def _outcome_of(reference: ray.ObjectRef) -> dict[str, Any]:
         return {"state": "failed", "reason": reason, "last_lines": first_line, "failures": 1, "seconds": 0.0}
 
 
-def _job_of(of: Trial, ledger: Ledger, machines: Machines, options: Any) -> trial.Job:
+def _job_of(planned: Trial, ledger: Ledger, machines: Machines, options: Any) -> trial.Job:
     environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
     if "GPU" not in machines.per_trial:
         environment["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves the variable of a worker without GPUs as it is
     return trial.Job(
-        command=of.command(ledger.folder),
-        folder=of.folder(ledger.folder),
-        log=ledger.folder / LOGS / f"{of.name}.log",
+        command=planned.command(ledger.folder),
+        folder=planned.folder(ledger.folder),
+        log=ledger.folder / LOGS / f"{planned.name}.log",
         directory=Path.cwd(),
         environment=environment,
         max_failures=options.max_failures,

@@ -101,10 +101,10 @@ def width(weight: FactorizedWeight) -> float:
     return excess(type(weight), len(weight.shape), weight.bond) ** (1 / len(list(weight.parameters())))
 
 
-def excess(kind: type[FactorizedWeight], order: int, rank: int) -> float:
+def excess(weight_class: type[FactorizedWeight], order: int, rank: int) -> float:
     """Return the factor, at least 1, by which the summed terms of a tensor with so many modes exceed a harmless
     size."""
     harmless = COHERENT_TERMS_OF_TWO_MODES if order == 2 else COHERENT_TERMS
-    if issubclass(kind, LowRankMatrix):
+    if issubclass(weight_class, LowRankMatrix):
         harmless = COHERENT_TERMS_OF_UNSPLIT_MODES
-    return max(1.0, math.sqrt(kind.terms(order, rank) / harmless))
+    return max(1.0, math.sqrt(weight_class.terms(order, rank) / harmless))

@@ -67,18 +67,18 @@ class Matricization:
         return tensor.reshape(*batch, self.in_features, self.out_features)
 
 
-def balanced_split(size: int, what: str = "hidden size") -> tuple[int, int]:
+def balanced_split(size: int, name: str = "hidden size") -> tuple[int, int]:
     """Return the factor pair of ``size`` nearest its square root, smaller first: 768 -> (24, 32), as published.
 
     Raises:
         UsageError: if the pair is so uneven (a prime, twice a prime) that factorising would save next to nothing.
     """
     if size < 1:
-        raise UsageError(f"{what} {size} is not a size")
+        raise UsageError(f"{name} {size} is not a size")
     small = next(n for n in range(math.isqrt(size), 0, -1) if size % n == 0)
     if small == 1 or size // small > MAX_SPLIT_RATIO * small:
         raise UsageError(
-            f"{what} {size} has no useful split into two modes (the most even is {small} x {size // small}); "
+            f"{name} {size} has no useful split into two modes (the most even is {small} x {size // small}); "
             "use --adapter_projection_type matrix, or a size that splits evenly"
         )
     return small, size // small

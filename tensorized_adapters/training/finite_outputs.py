@@ -58,7 +58,7 @@ class FiniteOutputs(Trainer):
     def _check_logits(self, outputs: Any) -> None:
         self._check_finite(outputs[0] if isinstance(outputs, tuple) else outputs, "an output of the model")
 
-    def _check_finite(self, values: np.ndarray | float, what: str) -> None:
+    def _check_finite(self, values: np.ndarray | float, name: str) -> None:
         if not np.isfinite(values).all():
             advice = ADVICE if self.args.do_train else "the model or its adapter cannot be used as it is"
-            raise raised_by_all(RunFailed(f"{what} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}"))
+            raise raised_by_all(RunFailed(f"{name} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}"))

@@ -38,7 +38,7 @@ OTHERS = {
     "xlm": (transformers.XLMConfig, {"emb_dim": 32, "n_layers": 2, "n_heads": 2}, "q_lin,v_lin"),
     "opt": (transformers.OPTConfig, {"ffn_dim": 64, "word_embed_proj_dim": 32}, "q_proj,v_proj"),
 }
-WITHOUT_A_ROW = ["head", "full", "bitfit", "diff_pruning", "lora"]
+ARCHITECTURE_FREE = ["head", "full", "bitfit", "diff_pruning", "lora"]
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def others(monkeypatch):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("method", WITHOUT_A_ROW)
+@pytest.mark.parametrize("method", ARCHITECTURE_FREE)
 def test_methods_that_need_no_row_work_on_any_architecture(name, method, tmp_path):
     config = CONFIGS[method] if method != "lora" else AdapterConfig(method="lora", lora_targets=OTHERS[name][2])
     model, before = build(name)[0], logits(build(name)[0])
@@ -72,7 +72,7 @@ def _prefix(model):
     return model.base_model_prefix
 
 
-@pytest.mark.parametrize("key", [key for key, config in CONFIGS.items() if config.method not in WITHOUT_A_ROW[:4]])
+@pytest.mark.parametrize("key", [key for key, config in CONFIGS.items() if config.method not in ARCHITECTURE_FREE[:4]])
 def test_the_others_ask_for_a_row(key):
     if CONFIGS[key].lora_targets is None:  # those with targets name their layers themselves
         with pytest.raises(UsageError, match="'xlm' model, which is not supported.*work --method head, full"):

@@ -51,7 +51,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.disable_adapters and self.merged:
             self.unmerge()
-        output, kept = self.base_layer(*args, **kwargs), _inputs.of.pop(id(self), None)
+        output, kept = self.base_layer(*args, **kwargs), _inputs.by_layer.pop(id(self), None)
         if self.disable_adapters or self.merged:
             return output
         for name in self.active_adapters:
@@ -74,7 +74,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
 
     def _keep_input(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         if not self.disable_adapters and any(self.placements.get(n) == "parallel" for n in self.active_adapters):
-            _inputs.of[id(self)] = args[0]
+            _inputs.by_layer[id(self)] = args[0]
 
     def require_mergeable(self, names: Optional[list[str]]) -> None:
         """Refuse to merge what is no update of a weight; raise UsageError. ``names``: None for the active ones."""
@@ -128,7 +128,7 @@ class _Inputs(threading.local):
     """The inputs that each thread's forward passes keep for parallel adapters, by the layer's id."""
 
     def __init__(self):
-        self.of: dict[int, Tensor] = {}
+        self.by_layer: dict[int, Tensor] = {}
 
 
 _inputs = _Inputs()

@@ -43,7 +43,7 @@ class TensorizedModel(BaseTuner):
         plain = _plain(model)
         method = Tensorized(peft_config.adapter)
         method.check(plain)
-        sites, sources = method.places(plain, set())
+        sites, sources = method.sites_and_sources(plain, set())
         prefix = base_prefix(plain)
         names = [prefix + site for site in sites]
         peft_config.target_modules = "|".join(map(re.escape, names))
