@@ -1,4 +1,4 @@
-"""Inserts adapters into a model and removes them: each is a child of its site's module, called by a forward hook.
+"""Inserts adapters into a model and removes them. Each is a child of its site's module, called by a forward hook.
 
 The backbone's modules are not replaced, so its parameters keep their names.
 """
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from .base import Adapter
 
 CHILD = "adapter"
-_SOURCE = "adapter_source"  # attribute of a module whose input a parallel adapter takes: that adapter
+_SOURCE = "adapter_source"  # attribute with the parallel adapter that takes a module's input
 
 
 def insert_adapters(
@@ -23,8 +23,8 @@ def insert_adapters(
     """Insert an adapter at every site (the name of a module, relative to the base model).
 
     Args:
-        sources: without them adapters are sequential: each takes its site's output and returns it changed. With them
-            they are parallel: each takes the input of the module of that name and changes its site's output.
+        sources: names of modules. With them adapters are parallel: each takes the input of its source and changes its
+            site's output. Without them each takes its site's output and returns it changed.
     """
     sites = list(sites)
     for name, source, adapter in zip(sites, sources or [None] * len(sites), adapters):
