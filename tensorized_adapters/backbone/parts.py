@@ -168,7 +168,9 @@ def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
     names = [name for name, _ in model.base_model.named_parameters() if name.endswith("bias")]
     if terms != "all":
         modules = architecture_of(model.config.model_type)
-        ends = tuple(f".{name}" for name in (modules.query_bias or f"{modules.query}.bias", f"{modules.intermediate}.bias"))
+        ends = tuple(
+            f".{name}" for name in (modules.query_bias or f"{modules.query}.bias", f"{modules.intermediate}.bias")
+        )
         names = [name for name in names if name.endswith(ends)]
     if not names:
         raise UsageError(f"--method bitfit: {type(model).__name__} has no such biases to train")

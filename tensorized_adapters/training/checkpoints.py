@@ -69,7 +69,7 @@ def begin_checkpoint(path: Path) -> None:
 
 
 def seal_checkpoint(path: Path) -> None:
-    """Write the manifest, the sha256 of each file, last of all: it makes the checkpoint complete."""
+    """Write the manifest with the sha256 of each file. It is written last, and makes the checkpoint complete."""
     (path / MANIFEST_FILE).unlink(missing_ok=True)
     found = (p for p in path.rglob("*") if p.is_file() and p.name != INCOMPLETE_FILE)
     files = sorted(p for p in found if not is_temporary(p, _OURS))

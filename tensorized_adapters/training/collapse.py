@@ -12,8 +12,8 @@ from transformers import TrainerCallback
 
 from .losses import StepLosses
 
-TOLERANCE = 0.02  # of the best constant prediction's loss: how far below it the loss may be
-FALL = 0.1  # of the largest gradient norm so far: below it the median norm has to be
+TOLERANCE = 0.02  # how far the loss may be below the best constant prediction's, relative to it
+FALL = 0.1  # the median gradient norm must be below this share of the largest one so far
 SHORTEST_WINDOW = 10  # steps
 
 
@@ -48,12 +48,12 @@ def loss_of_best_constant(
 
 
 class CollapseGuard(TrainerCallback):
-    """Says once that the training has collapsed, and at which step.
+    """Prints once that the training has collapsed, and at which step.
 
-    It has if in the last tenth of the steps the mean loss is no better than a constant prediction's and the gradient
-    has all but vanished. A training that has not begun to learn keeps its gradient. Looked at are fixed steps, from a
-    third of the training on, so that a resumed run finds the same one. Only numbers are used that were read anyway;
-    without gradient norms (``--fp16``, checkpoints of earlier versions) it is silent.
+    A collapsed training has, in the last tenth of the steps, a mean loss no better than a constant prediction's, and
+    almost no gradient. A training that has not begun to learn still has a gradient. The check runs at fixed steps,
+    from a third of the training on, so that a resumed run finds the same step. It reads no number from the device.
+    Without gradient norms (``--fp16``, checkpoints of earlier versions) it does nothing.
 
     Args:
         losses: added to the Trainer before this one.

@@ -1,4 +1,4 @@
-"""Training in two phases: the search for the entries of a sparse difference, then what was kept."""
+"""Training in two phases: the search for the entries of a sparse difference, then the training of the kept ones."""
 
 import contextlib
 from pathlib import Path
@@ -18,7 +18,7 @@ from .trainer import AdapterTrainer
 
 
 class DiffPruningTrainer(AdapterTrainer):
-    """Trains a model with a :class:`SparseDifference`; its settings are its config's.
+    """Trains a model with a :class:`SparseDifference`, whose config gives the settings.
 
     The first ``1 - diff_final_fraction`` of the steps search, with the L0 penalty in the gradient (the reported loss
     is the task's alone); then the difference is pruned to its budget and the other steps train what was kept.
@@ -80,7 +80,7 @@ class DiffPruningTrainer(AdapterTrainer):
             group["params"] = new["params"]
         compiled = is_compiled_module(self.model_wrapped)
         before = self.model_wrapped._orig_mod if compiled else self.model_wrapped
-        if isinstance(before, DistributedDataParallel):  # which sums the gradients that it knew at its start
+        if isinstance(before, DistributedDataParallel):  # it sums only the gradients that it knew at its start
             model = self._wrap_model(self.model)
             options = self.accelerator.ddp_handler.to_kwargs()
             options |= {"device_ids": before.device_ids, "output_device": before.output_device}
@@ -103,4 +103,4 @@ class DiffPruningTrainer(AdapterTrainer):
             device = next(self.model.parameters()).device
             state = safetensors.torch.load_file(path)
             self.difference.search_from({name: tensor.to(device) for name, tensor in state.items()})
-        self.optimizer = None  # was built for a search from zero
+        self.optimizer = None  # it was built for a search from zero
