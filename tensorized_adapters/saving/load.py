@@ -35,16 +35,17 @@ def load_adapter(
     revision: Optional[str] = None,
     token: Optional[str] = None,
 ) -> PreTrainedModel:
-    """Adapt ``model`` as the folder says and load every trained tensor, in place. Tensors must fit exactly.
+    """Adapt ``model`` as the folder says and load every trained tensor. Tensors must fit exactly.
 
     With a name, the model can hold several adapters, which share the backbone and may be of any method. The loaded one
     is active until ``set_adapter``.
 
     Args:
         model: the base model with a head for the same number of labels; plain, or adapted with equal settings.
-        folder: what :func:`save_adapter` wrote, or a checkpoint or run folder with one as ``adapter/``; or on the
-            Hugging Face hub "owner/name" or "owner/name@revision".
-        name: for ``set_adapter`` and ``model(..., adapter_names=[...])``; the model has no adapter yet, or named ones.
+        folder: a folder that :func:`save_adapter` wrote, a checkpoint or run folder with one as ``adapter/``, or on
+            the Hugging Face hub "owner/name" or "owner/name@revision".
+        name: for ``set_adapter`` and ``model(..., adapter_names=[...])``. The model must have no adapter yet, or named
+            ones.
         new_head: start another task from this adapter. Everything is loaded but the head: head and labels stay the
             model's own, and their number may differ.
         revision: branch, tag or commit of the hub's repository; without a commit, a line says which one is used.
@@ -102,8 +103,8 @@ def _adapt(
     tensors: dict[str, Tensor],
     folder: str | Path,
 ) -> None:
-    """Add the adapters that a record describes to a plain model. Raises UsageError if they do not fit, or would hold
-    more numbers than the file has: memory for them is not allocated then."""
+    """Add the adapters that a record describes to a plain model. Raise UsageError, before memory is allocated, if they
+    do not fit or would hold more numbers than the file."""
     method, held = method_of(config), sum(tensor.numel() for tensor in tensors.values())
     try:
         method.check(model)

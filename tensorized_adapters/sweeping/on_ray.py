@@ -84,11 +84,11 @@ class Machines:
 
 
 def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any, progress: Progress) -> None:
-    """Run all trials in their order, as many at a time as fit, and note how each ended.
+    """Run all trials in their order, as many at a time as fit, and record how each ended.
 
     Raises:
-        KeyboardInterrupt, Terminated: after that signal, with the running trials stopped.
-        RunFailed: if the disk is full, likewise.
+        KeyboardInterrupt, Terminated: after such a signal, when the running trials are stopped.
+        RunFailed: if the disk is full, when the running trials are stopped.
     """
     for module in (trial, job_process):  # other machines need not have this package on their path
         ray.cloudpickle.register_pickle_by_value(module)

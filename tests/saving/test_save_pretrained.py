@@ -34,7 +34,7 @@ def test_an_adapted_model_is_written_as_its_adapter(tmp_path, key):
     assert torch.equal(logits(again), logits(model))
     with pytest.raises((OSError, ValueError, KeyError, TypeError)):  # rather than a model without adapters
         from_pretrained(tmp_path / "adapter")
-    with pytest.raises(UsageError, match="base holds a whole model; name another folder"):
+    with pytest.raises(UsageError, match="base holds a complete model; name another folder"):
         model.save_pretrained(tmp_path / "base")
     with pytest.raises(UsageError, match="other values than the model's; save_adapter"):
         model.save_pretrained(tmp_path / "other", state_dict={"classifier.bias": torch.zeros(2)})
