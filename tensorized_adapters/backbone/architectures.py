@@ -14,26 +14,26 @@ ARCHITECTURE_FREE_METHODS = ("head", "full", "bitfit", "diff_pruning")
 
 @dataclass(frozen=True)
 class Architecture:
-    """Module names, those of a layer's parts relative to it; a ``*`` stands for the number of a layer.
+    """Module names. Those of a layer's parts are relative to the layer. A ``*`` stands for the number of a layer.
 
-    A site is the module whose output an adapter takes and replaces: the dropout between a sublayer's last linear layer
-    and the residual sum, which is the paper's position, or that linear layer where no dropout follows it.
+    A site is the module whose output an adapter takes and replaces. It is the dropout between a sublayer's last linear
+    layer and the residual sum, as in the paper, or that linear layer if no dropout follows it.
     """
 
     layers: str = "encoder.layer.*"  # relative to the base model
     attention: str = "attention.output.dropout"  # site
     ffn: str = "output.dropout"  # site
     layer_norm: tuple[str, ...] = ("LayerNorm",)  # class names
-    query: str = "attention.self.query"  # linear layers; a layer that computes several of them stands for each
+    query: str = "attention.self.query"  # linear layers; one layer may compute several of these
     key: str = "attention.self.key"
     value: str = "attention.self.value"
-    intermediate: str = "intermediate.dense"  # of the feed-forward network, the first and
-    output: str = "output.dense"  # the last
-    query_bias: Optional[str] = None  # where it is not the bias of ``query``
-    positions_after_padding: bool = False  # position ids start after pad_token_id, so that many are never used
+    intermediate: str = "intermediate.dense"  # first linear layer of the feed-forward network
+    output: str = "output.dense"  # last linear layer of the feed-forward network
+    query_bias: Optional[str] = None  # if it is not the bias of ``query``
+    positions_after_padding: bool = False  # position ids start after pad_token_id
     returns_tuple: bool = False  # a layer returns (hidden states, ...) rather than hidden states
     pools_last_token: bool = False  # a decoder, whose head reads the last token that is not padding
-    # Attention hides nothing else: no window, no later tokens. Only speed hangs on it.
+    # Attention hides padding alone, no later tokens. Only the speed depends on this.
     masks_padding_alone: bool = field(default=False, compare=False)
 
 
@@ -58,7 +58,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "camembert": ROBERTA,
     "electra": BERT,
     "ernie": BERT,
-    "deberta": Architecture(  # queries, keys and values in one layer, whose biases stand beside it
+    "deberta": Architecture(  # one layer for queries, keys and values, with separate biases
         layer_norm=("LayerNorm", "DebertaLayerNorm"),
         query="attention.self.in_proj",
         key="attention.self.in_proj",
@@ -83,7 +83,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         output="ffn.lin2",
         masks_padding_alone=True,
     ),
-    "albert": Architecture(  # all layers of a group are one and the same, and so are their adapters
+    "albert": Architecture(  # all layers of a group share parameters and adapters
         layers="encoder.albert_layer_groups.*.albert_layers.*",
         attention="attention.output_dropout",
         ffn="ffn_output",
@@ -125,7 +125,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "llama": LLAMA,
     "qwen2": replace(LLAMA, layer_norm=("Qwen2RMSNorm",)),
-    "qwen3": replace(LLAMA, layer_norm=("Qwen3RMSNorm",)),  # those of queries and keys too
+    "qwen3": replace(LLAMA, layer_norm=("Qwen3RMSNorm",)),  # also in attention, for queries and keys
 }
 
 

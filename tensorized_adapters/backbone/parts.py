@@ -22,7 +22,7 @@ from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from .architectures import ARCHITECTURES, architecture_of
 
-_TOKENS = ("embed_tokens.weight", "wte.weight", "wpe.weight")  # embeddings that are not in a module of that name
+_TOKENS = ("embed_tokens.weight", "wte.weight", "wpe.weight")  # embeddings outside a module named "embeddings"
 
 
 def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
@@ -44,7 +44,7 @@ def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
     try:
         with torch.device("meta"):
             return AutoModelForSequenceClassification.from_config(model_config)
-    except Exception as error:  # of a dozen types; each means numbers that do not go together
+    except Exception as error:  # any of a dozen types means that numbers do not match
         raise UsageError(f"--model_name_or_path: its configuration makes no model: {error}") from None
 
 
@@ -124,7 +124,7 @@ def linear_names(model: PreTrainedModel, *parts: str) -> list[str]:
         UsageError: as :func:`site_names`.
     """
     architecture, prefix = architecture_of(model.config.model_type), base_prefix(model)
-    wanted = dict.fromkeys(getattr(architecture, part) for part in parts)  # without twins
+    wanted = dict.fromkeys(getattr(architecture, part) for part in parts)  # without duplicates
     return [prefix + _existing(model, f"{layer}.{part}") for layer in layer_names(model) for part in wanted]
 
 
@@ -141,8 +141,8 @@ def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = N
     """Return the names of the parameters of all LayerNorms of the base model, or of those in some of its layers.
 
     Raises:
-        UsageError: for an unsupported architecture, or if there are none, which would silently train less than the
-            method says.
+        UsageError: if the architecture is not supported, or if there are none, since the method would train less than
+            it says.
     """
     architecture_of(model.config.model_type)
     prefix, every_layer = base_prefix(model), layer_names(model)
@@ -162,7 +162,7 @@ def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
     ("query_and_intermediate").
 
     Raises:
-        UsageError: if there are none, or the latter are asked of an unsupported architecture.
+        UsageError: if there are none, or if the latter are wanted for an unsupported architecture.
     """
     prefix = base_prefix(model)
     names = [name for name, _ in model.base_model.named_parameters() if name.endswith("bias")]
@@ -180,7 +180,7 @@ def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
 def usable_positions(model_config: PretrainedConfig) -> int:
     """Return how many tokens the position embeddings have room for, or ``sys.maxsize`` without a limit."""
     limit = getattr(model_config, "max_position_embeddings", None) or sys.maxsize
-    if limit < 0:  # how some say that there is none
+    if limit < 0:  # some configurations mean no limit by this
         return sys.maxsize
     return limit - (model_config.pad_token_id + 1 if _positions_after_padding(model_config) else 0)
 
@@ -199,7 +199,7 @@ def is_drawn_encoder(model: PreTrainedModel, name: str) -> bool:
     """Return whether a parameter belongs to embeddings or layers, which every checkpoint of the base must have."""
     if model.config.model_type in ARCHITECTURES:
         return layer_of(name, layer_names(model)) is not None or ".embeddings." in name or name.endswith(_TOKENS)
-    # An unregistered architecture: whatever is numbered in the base model is a layer, or is in one.
+    # In an unregistered architecture every numbered module of the base model counts as a layer.
     return name.startswith(base_prefix(model)) and ("embed" in name or re.search(r"\.\d+\.", name) is not None)
 
 

@@ -1,4 +1,4 @@
-"""Compress a trained dense adapter into a tensorized one, and print what each site's weights lose by it.
+"""Compress a trained dense adapter into a tensorized one, and print the error of each site's weights.
 
 The result is an adapter folder like any other: run_glue_tensorized.py --adapter_path evaluates it or trains it on, and
 tensorized-adapters predict uses it. LayerNorms and head stay as trained. The dense adapters' biases are left out.

@@ -14,7 +14,7 @@ _MOST = 2**32 - 1  # the largest seed
 
 
 class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
-    """Shows the script's docstring as it stands, takes flags in full only, and raises UsageError for a wrong one."""
+    """Shows the script's docstring unchanged, refuses abbreviated flags, and raises UsageError for a wrong one."""
 
     def __init__(self, description: str):
         formatter = argparse.RawDescriptionHelpFormatter

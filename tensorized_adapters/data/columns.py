@@ -24,11 +24,11 @@ class Columns:
     """Columns that are read.
 
     Attributes:
-        texts: those of the text; a pair if there are two and no ``delimiter``.
-        label: the one of the labels, which a test set may lack.
+        texts: the columns of the text. Two without a ``delimiter`` are a pair.
+        label: the column of the labels, which a test set may lack.
         delimiter: joins the texts of an example to one.
         guessed: whether no flag named the texts.
-        of_task: they are those of a GLUE task.
+        of_task: whether they belong to a GLUE task.
     """
 
     texts: tuple[str, ...]

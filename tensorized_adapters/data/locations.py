@@ -1,4 +1,4 @@
-"""A folder or a hub id with a data set: how it is found, read without stale caches, and refused in one line."""
+"""Finds a data set by its folder or hub id, reads it without stale caches, and refuses a bad one in one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
 from .official import official_file
 
-if TYPE_CHECKING:  # `datasets` takes a second to import, which a command line with data files need not wait for
+if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do not need
     from datasets import Dataset, DatasetBuilder
 
 
@@ -70,7 +70,7 @@ def builder_of(location: DatasetLocation, split: Optional[str] = None) -> Iterat
     """
     from datasets import load_dataset_builder
 
-    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a card without a header is no news
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # it warns of a card without a header
     with tempfile.TemporaryDirectory(prefix="tensorized_adapters_") as cache:
         # The full path, since some names ("csv", "text") are the library's own readers.
         builder = load_dataset_builder(str(location.folder), location.config, cache_dir=cache)
@@ -98,7 +98,7 @@ def read_split(location: DatasetLocation, split: str) -> Dataset:
             raise UsageError(f"{location}, {empty[0]} is empty")
         in_card = (builder.info.splits or {}).get(split)
         in_card = in_card and in_card.num_examples
-        builder.download_and_prepare(verification_mode="no_checks")  # of all splits that the card counts
+        builder.download_and_prepare(verification_mode="no_checks")  # check the split's number alone
         rows = builder.info.splits[split].num_examples
         if not rows:
             raise UsageError(f"{location}, split {split} has no rows")
@@ -128,7 +128,7 @@ def load_from_hub(location: DatasetLocation, anew: bool) -> dict[str, Dataset]:
     from datasets import DownloadMode, load_dataset
     from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
-    if location.name in _PACKAGED_DATASETS_MODULES:  # it would take what lies in the current folder
+    if location.name in _PACKAGED_DATASETS_MODULES:  # it would read files of the current folder
         raise UsageError(f"{location} is a file format, no data set; name a folder or hub id, or give --train_file")
     found = load_dataset(
         location.name, location.config, download_mode=DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None
@@ -169,7 +169,7 @@ def refusing(location: DatasetLocation) -> Iterator[None]:
         yield
     except (UsageError, MemoryError):
         raise
-    except Exception as error:  # a dozen types, each of which means that the data set is at fault
+    except Exception as error:  # any of a dozen types means that the data set is at fault
         if isinstance(error, DatasetGenerationError) and error.__cause__:
             error = error.__cause__
         text = " ".join(str(error).split())[:300] or type(error).__name__

@@ -12,7 +12,7 @@ from .arguments import FILE_FLAGS, SPLIT_FLAGS, DataTrainingArguments
 from .locations import DatasetLocation, builder_of, check_splits, load_from_hub, location_of, read_split, refusing
 from .tasks import TASKS
 
-if TYPE_CHECKING:  # `datasets` takes a second to import, which a command line with data files need not wait for
+if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do not need
     from datasets import Dataset
 
 ROLES = ("train", "evaluation", "prediction")
@@ -28,7 +28,7 @@ def roles_to_read(arguments: DataTrainingArguments, wanted: set[str]) -> set[str
 
 def splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, list[str]]:
     """Return the usual names of the splits that are read, for each role; MNLI evaluates and predicts two."""
-    task = TASKS[arguments.task_name or "mrpc"]  # any task whose splits have the usual names
+    task = TASKS[arguments.task_name or "mrpc"]  # any task with the usual names of splits
     splits = {
         "train": ["train"],
         "evaluation": [split for _, split in task.evaluation],
@@ -85,7 +85,7 @@ def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, 
     return {role: [path for path in found if path.exists()] for role, found in paths.items()}  # a card may name links
 
 
-def check_place(arguments: DataTrainingArguments, wanted: set[str]) -> None:
+def check_source(arguments: DataTrainingArguments, wanted: set[str]) -> None:
     """Refuse data that cannot be reached or that lacks a split, without reading its rows; the hub is asked.
 
     Raises:

@@ -40,7 +40,8 @@ class ResidualAdapters(Method):
         self.merged = MergedWeights(model)
 
     def unmerge(self, model: PreTrainedModel) -> None:
-        """Let every factorised weight compute its own matrices; the model computes the same, in more steps."""
+        """Let every factorised weight compute its own matrices. The model's outputs stay the same, but it is
+        slower."""
         self.merged = None
 
     def forward_pass(self, model: PreTrainedModel) -> AbstractContextManager[None]:

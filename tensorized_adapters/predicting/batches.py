@@ -74,5 +74,5 @@ def _logits(
         batch = {name: values.to(pipeline.device, non_blocking=True) for name, values in batch.items()}
         outputs.append(model(**with_ready_mask(model, batch)).logits)
         progress(len(indices))
-    logits = torch.cat(outputs).float().cpu().numpy()  # moved once a window: a GPU is not waited for after each batch
+    logits = torch.cat(outputs).float().cpu().numpy()  # once a window, so that each batch does not wait for the GPU
     return logits[np.argsort(order)]

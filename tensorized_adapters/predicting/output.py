@@ -12,7 +12,7 @@ from transformers import PretrainedConfig
 
 from ..data.multi_label import MULTI_LABEL, SEPARATOR
 from ..errors import RunFailed, UsageError
-from ..runtime.files import rename_into_place, tsv_of
+from ..runtime.files import tsv_of, written_then_renamed
 
 _ENDINGS = (".tsv", ".jsonl", ".json")
 
@@ -91,7 +91,7 @@ def open_output(path: Optional[Path], config: PretrainedConfig, separator: str =
         with open(os.dup(1), "wb", buffering=0) as file:
             yield Output(file, "standard output", False, config, separator)
         return
-    with rename_into_place(path.resolve()) as temporary:  # a link stays one
+    with written_then_renamed(path.resolve()) as temporary:  # a link stays one
         with open(temporary, "wb", buffering=0) as file:
             yield Output(file, f"--output {path}", path.suffix.lower() != ".tsv", config, separator)
 

@@ -44,7 +44,7 @@ def load_pipeline(
 
     Args:
         folder: a folder that a run or ``save_adapter`` wrote, or "owner/name" or "owner/name@revision" of the hub.
-        model_name_or_path: the base model's folder or hub id now; by default that of training.
+        model_name_or_path: the base model's folder or hub id; by default that of training.
         tokenizer_name: folder or hub id of the tokenizer, by default the one of training.
         max_seq_length: longer inputs are truncated; by default as in training.
         revision: branch, tag or commit of an adapter on the hub.

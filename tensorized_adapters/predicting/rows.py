@@ -29,7 +29,7 @@ _CALLED = {
     "tsv": "TSV, since its first line names the text columns",
     "text": "plain text, tabs between its columns and without a header",
 }
-_LONGEST = 2**24  # characters of a line, and of a field: an open quote or a binary file must not fill the memory
+_LONGEST = 2**24  # characters of a line or field, so that an open quote or a binary file cannot fill the memory
 
 
 def text_rows(
@@ -39,15 +39,15 @@ def text_rows(
 
     Args:
         path: None for standard input.
-        kind: one of FORMATS; None for that of the file's ending. Input without an ending, such as standard input,
-            is read as JSON lines if its first line begins with a brace, as a table if that line names the columns,
-            and else as plain text; a note names the format.
+        kind: one of FORMATS, or None for the format of the file's ending. Input without an ending, such as standard
+            input, is JSON lines if its first line begins with a brace, a table if that line names the columns, and
+            else plain text. A note names the format.
         columns: the names of the text columns. Plain text has them in this order, between tabs, without a header.
         delimiter: joins the columns of a row to one text.
 
     Raises:
-        UsageError: also while it is read, if the input cannot be opened, is not of its format, has no rows, or lacks
-            a column or a text, naming the line.
+        UsageError: if the input cannot be opened, is not of its format, has no rows, or lacks a column or a text. It
+            names the line, and may come while rows are read.
     """
     source = "standard input" if path is None else f"--input {path}"
     lines = _lines(_opened(path, source), source)

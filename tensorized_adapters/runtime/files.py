@@ -29,8 +29,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def rename_into_place(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside ``path``. It is renamed at the end, and removed if writing fails.
+def written_then_renamed(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside ``path``. It is renamed at the end, or removed if writing fails.
 
     Several hosts may share the folder. Temporary files of killed processes are removed, and those that another
     process is writing are kept.

@@ -15,7 +15,7 @@ from ..adaptation.named import load_named
 from ..adaptation.parameters import adaptation_of, added_parameters, trained_parameters
 from ..config import AdapterConfig
 from ..errors import UsageError
-from ..runtime.files import rename_into_place
+from ..runtime.files import written_then_renamed
 from . import CONFIG_FILE
 from .save import save_adapter
 
@@ -120,7 +120,7 @@ def _write_for_trainer(model: PreTrainedModel, folder: Path) -> None:
     lacks."""
     now = {id(parameter): name for name, parameter in model.named_parameters()}
     state = {now[id(p)]: p.detach().cpu().contiguous() for p in trained_parameters(model).values()}
-    with rename_into_place(folder / SAFE_WEIGHTS_NAME) as temporary:
+    with written_then_renamed(folder / SAFE_WEIGHTS_NAME) as temporary:
         safetensors.torch.save_file(state, temporary, metadata={"format": "pt"})
 
 

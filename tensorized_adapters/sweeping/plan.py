@@ -23,7 +23,7 @@ from ..backbone.known_models import model_config
 from ..backbone.loading import load_tokenizer
 from ..backbone.parts import skeleton
 from ..config import AdapterConfig
-from ..data.sources import check_place
+from ..data.sources import check_source
 from ..data.tasks import TASKS
 from ..errors import UsageError, one_line
 from ..runs.same_run import effective_arguments, resolved_arguments, used_roles
@@ -150,7 +150,7 @@ def check_reachable(trials: Iterable[Trial]) -> None:
         try:
             arguments = parse_arguments(list(trial.words))  # this loads the model's configuration
             load_tokenizer(arguments.model, arguments.model_config)
-            check_place(arguments.data, used_roles(arguments.training))
+            check_source(arguments.data, used_roles(arguments.training))
             return
         except UsageError as error:
             flaw = flaw or error

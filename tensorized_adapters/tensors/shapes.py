@@ -1,4 +1,4 @@
-"""How a weight matrix is seen as a tensor: its modes, and how input and output modes stand beside each other."""
+"""How a weight matrix is seen as a tensor: its modes, and the order of input and output modes."""
 
 import math
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ MAX_SPLIT_RATIO = 8
 class Matricization:
     """A matrix (in x out) whose rows and columns are split into modes, seen as a tensor of those modes.
 
-    Separate, the tensor has all input modes and then all output modes: (i1, i2, o1, o2), and the cut between them is
-    the matrix. Interleaved, its modes are pairs (i1 o1, i2 o2), so that one term of a rank-r tensor is a Kronecker
-    product, and W has full matrix rank already at r = 1 (Van Loan & Pitsianis, "Approximation with Kronecker
-    Products", 1993).
+    With separate modes, the tensor has all input modes and then all output modes, (i1, i2, o1, o2), and the cut
+    between them gives the matrix. With interleaved modes, these are pairs (i1 o1, i2 o2). Each term of a rank-r tensor
+    is then a Kronecker product, so that W can have full matrix rank at r = 1 (Van Loan & Pitsianis, "Approximation
+    with Kronecker Products", 1993).
 
-    With ``sites``, one tensor holds the matrices of that many sites, and has a mode of sites at the cut: a train or a
-    ring then has a core for each site between what all of them share (LoTR, arXiv 2402.01376; MetaTT, arXiv
-    2506.09105); for CP (LoRTA, arXiv 2410.04060) and Tucker any place is the same.
+    With ``sites``, one tensor holds the matrices of that many sites, and has a mode of sites at the cut. A train or a
+    ring then has a core for each site between the shared cores (LoTR, arXiv 2402.01376; MetaTT, arXiv 2506.09105). For
+    CP (LoRTA, arXiv 2410.04060) and Tucker the position of this mode makes no difference.
     """
 
     inputs: tuple[int, ...]
@@ -52,14 +52,14 @@ class Matricization:
 
     @property
     def size(self) -> int:
-        """Return how many numbers the matrices have that the tensor represents."""
+        """Return the number of entries of the matrices that the tensor represents."""
         return self.in_features * self.out_features * (self.sites or 1)
 
     def matrix_of(self, tensor: Tensor, batch: tuple[int, ...] = ()) -> Tensor:
         """Return the matrix (*batch, in, out) that a tensor of these modes represents.
 
         Args:
-            tensor: its numbers in the order of ``shape``, flattened in any way, behind the dimensions ``batch``.
+            tensor: the numbers in the order of ``shape``, flattened in any way, after the dimensions ``batch``.
         """
         if self.interleaved:
             (i1, i2), (o1, o2) = self.inputs, self.outputs

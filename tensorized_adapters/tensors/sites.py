@@ -11,11 +11,11 @@ from .shapes import Matricization
 
 
 class SiteWeight(nn.Module):
-    """The matrix of one site, out of a tensor for all sites: the tensor at that index of its mode of sites.
+    """The matrix of one site, which is one index of the mode of sites in a tensor for all sites.
 
     Args:
-        joint: a factorised weight whose view has sites; the same for each of them.
-        site: from 0.
+        joint: a factorised weight whose view has sites. All sites share it.
+        site: the index of the site, from 0.
     """
 
     def __init__(self, joint: FactorizedWeight, site: int):

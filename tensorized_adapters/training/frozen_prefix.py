@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from ..adaptation.parameters import backbone_parameters, trained_parameters
 from ..backbone.parts import architecture_of, base_prefix, layer_names, layer_of
 from ..errors import RunFailed, UsageError
-from ..runtime.files import rename_into_place, sha256_of, write_atomically
+from ..runtime.files import sha256_of, write_atomically, written_then_renamed
 from ..saving.fingerprint import base_fingerprint
 
 PREFIX_KEY = "prefix_hidden_states"  # key of a batch: (examples, tokens, hidden)
@@ -99,7 +99,7 @@ class FrozenPrefix:
             if needed > free:
                 raise RunFailed(f"--prefix_cache_dir {self.folder} needs {needed:,} bytes, and {free:,} are free")
             print(f"computing layers 0-{self.lowest - 1} once for {len(examples):,} examples: {path}")
-            with rename_into_place(path) as temporary:
+            with written_then_renamed(path) as temporary:
                 states = np.lib.format.open_memmap(temporary, mode="w+", dtype=self.dtype, shape=shape)
                 self._fill(states, examples, collate, batch_size, ends - lengths, lengths)
                 states.flush()

@@ -24,7 +24,7 @@ from run_glue_tensorized import main
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained, load_adapter, save_adapter
 from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.backbone.parts import layer_names, layer_of
-from tensorized_adapters.runtime.files import rename_into_place
+from tensorized_adapters.runtime.files import written_then_renamed
 from tensorized_adapters.training.frozen_prefix import PREFIX_KEY, FrozenPrefix, lowest_trained_layer, with_prefix
 
 FOUR = {"num_hidden_layers": 4}
@@ -264,9 +264,9 @@ def test_a_killed_process_leaves_nothing_for_long(prefix_flags, tmp_path):
 def test_processes_that_share_a_folder_keep_out_of_each_others_files(tmp_path):
     """Which process ids do not tell apart: those of two containers may be equal, and those of another host unknown."""
     target = tmp_path / "states.npy"
-    with rename_into_place(target) as first:
+    with written_then_renamed(target) as first:
         first.write_bytes(b"first")
-        with rename_into_place(target) as second:
+        with written_then_renamed(target) as second:
             assert second != first and first.read_bytes() == b"first"  # which is being written and not left over
             second.write_bytes(b"second")
         assert target.read_bytes() == b"second"
