@@ -142,7 +142,7 @@ def check_shell(path, words, help_flags):
 
 def check_command(words, help_flags):
     program, *rest = words
-    run = next((place for place, word in enumerate(words) if RUN_SCRIPT.fullmatch(word)), None)
+    run = next((position for position, word in enumerate(words) if RUN_SCRIPT.fullmatch(word)), None)
     if run is not None:
         check_run(words[run + 1 :])
     elif program.split("/")[-1] == "tensorized-adapters":

@@ -1,4 +1,4 @@
-"""--attn_implementation: the same logits, one line where it is not to be had, and another run if it differs."""
+"""--attn_implementation: equal logits, one line if it is not available, and another run if it differs."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""How rows to predict are read: separators, and the format of what comes without a name."""
+"""How rows to predict are read: separators, and the format of input without a file name."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""tensorized-adapters report on records that are none, names that mean something elsewhere, and copies."""
+"""tensorized-adapters report on false records, names with special characters, and copies."""
 
 import csv
 import json
@@ -62,7 +62,7 @@ def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, resu
 
 
 def test_names_that_mean_something_elsewhere(real, tmp_path):
-    """To matplotlib, a spreadsheet, Markdown, XML and UTF-8; and very long ones."""
+    """They are special to matplotlib, spreadsheets, Markdown, XML or UTF-8, or very long."""
     name = "=$\\unknown{x}$ | `a` <b> [c](d) \x00\x1b\ud800\n"
     odd = {"task": name, "command": name, "method": name + "y" * 5000, "primary_metric": "f1"}
     odd |= {"arguments": real["arguments"] | {name: name} | {f"a{i}": name for i in range(50)}}

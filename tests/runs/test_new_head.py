@@ -1,4 +1,4 @@
-"""--new_head: another task's adapter as a start; what was trained of the base model is kept to the bit."""
+"""--new_head: a run starts from another task's adapter and keeps its parameters of the base model bit for bit."""
 
 import json
 

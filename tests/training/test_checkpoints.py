@@ -169,13 +169,13 @@ def test_a_pipe_with_the_name_of_a_file_is_not_waited_for(trained, out, capsys, 
     checkpoint = out / "checkpoint-12"
     record = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps(record | {"status": "running"}))
-    place = checkpoint / name
-    assert place.exists()
-    place.unlink()
-    os.mkfifo(place)
+    path = checkpoint / name
+    assert path.exists()
+    path.unlink()
+    os.mkfifo(path)
     signal.alarm(60)
     try:
         error = refused(capsys, argv(trained[1], output_dir=out))
     finally:
         signal.alarm(0)
-    assert f"{place.resolve().name} cannot be read" in error and place.is_fifo()
+    assert f"{path.resolve().name} cannot be read" in error and path.is_fifo()

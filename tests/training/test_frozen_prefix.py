@@ -103,7 +103,7 @@ def test_logits_are_those_without_a_cache(tmp_path, name, dtype, bound):
     assert PREFIX_KEY in batch
     got = model(**batch).logits
     assert ((got - expected).norm() / expected.norm()).item() < bound
-    assert torch.equal(model(**plain).logits, expected)  # a batch without states runs through the whole model
+    assert torch.equal(model(**plain).logits, expected)  # a batch without states runs through the complete model
 
 
 def test_shared_layers_have_nothing_below(tmp_path):
