@@ -1,4 +1,4 @@
-"""The main job with an adapter of the figure: evaluated, and trained for a further epoch, as its dense one was."""
+"""Runs the main job on an adapter of the figure, to evaluate it or to train it for one more epoch."""
 
 import contextlib
 import io
@@ -66,17 +66,17 @@ def score_of(flags: dict[str, Any], flags_from: Path, adapter: Path, output_dir:
     A job that has finished in ``output_dir`` is not run again.
 
     Args:
-        flags_from: the record that the flags are from, for who has to mend them.
+        flags_from: the record with the flags, named in messages.
 
     Raises:
         UsageError: if it refuses its input, with its line.
-        RunFailed: if it fails, likewise.
+        RunFailed: if it fails, with its line.
     """
     from run_glue_tensorized import main
 
     flags = flags | {"adapter_path": str(adapter), "output_dir": str(output_dir), "do_eval": True}
     if epochs:
-        # One epoch is not worth a checkpoint: an interrupted job is trained from its start again.
+        # One epoch needs no checkpoint. An interrupted job trains from its start again.
         flags |= {"do_train": True, "num_train_epochs": epochs, "save_strategy": "no", "eval_strategy": "no"}
     output = io.StringIO()  # tables and progress of the run; this script prints one line for each job
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):

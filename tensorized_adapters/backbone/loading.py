@@ -149,8 +149,8 @@ def set_label_prior_(
     return bool(biases)
 
 
-def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:
-    """Call ``kind.from_pretrained`` with the user's options, and turn any error into one line."""
+def _loaded(cls: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:
+    """Call ``cls.from_pretrained`` with the user's options, and turn any error into one line."""
     try:
         if Path(name).is_file():
             raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")
@@ -160,7 +160,7 @@ def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **option
                     f"--{flag} {name} cannot be loaded: it is no folder here; name a model's folder, or a hub id such "
                     "as bert-base-cased"
                 )
-        return kind.from_pretrained(
+        return cls.from_pretrained(
             name,
             cache_dir=arguments.cache_dir,
             revision=arguments.model_revision,

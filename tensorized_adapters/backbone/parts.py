@@ -133,8 +133,10 @@ def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
 
     An unregistered architecture is judged by the name of the class; only the weight decay needs that.
     """
-    kind, architecture = type(module).__name__, ARCHITECTURES.get(model.config.model_type)
-    return kind.endswith(("LayerNorm", "RMSNorm")) if architecture is None else kind in architecture.layer_norm
+    class_name, architecture = type(module).__name__, ARCHITECTURES.get(model.config.model_type)
+    if architecture is None:
+        return class_name.endswith(("LayerNorm", "RMSNorm"))
+    return class_name in architecture.layer_norm
 
 
 def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = None) -> list[str]:
