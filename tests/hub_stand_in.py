@@ -75,8 +75,8 @@ class _Answers(BaseHTTPRequestHandler):
         repository = found and hub.repositories.get(found[1])
         if not repository or (repository.private and token not in (WRITER, READER)):
             return self._answer(401 if not token else 404, {"error": "no"}, {"X-Error-Code": "RepoNotFound"})
-        name, verb, rest = found.groups()
-        getattr(self, f"_{verb or 'revision'}")(name, repository, rest or "main", body)
+        name, action, rest = found.groups()
+        getattr(self, f"_{action or 'revision'}")(name, repository, rest or "main", body)
 
     do_GET = do_HEAD = do_POST = do_PUT = _handle
 

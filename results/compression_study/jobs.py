@@ -34,8 +34,8 @@ def run_of(adapter_path: Path) -> dict[str, Any]:
     Raises:
         UsageError: if there is no finished one that trained.
     """
-    places = (adapter_path / RECORD_FILE, adapter_path.parent / RECORD_FILE)
-    path = next((place for place in places if place.is_file()), None)
+    paths = (adapter_path / RECORD_FILE, adapter_path.parent / RECORD_FILE)
+    path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise UsageError(
             f"--figure needs the run's data, and --adapter_path {adapter_path} has no {RECORD_FILE} there"

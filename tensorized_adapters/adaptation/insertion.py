@@ -16,7 +16,7 @@ from .trained_states import accept_trained_states, refuse_trained_states
 
 
 def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()) -> None:
-    """Freeze a plain model, insert what ``config`` describes and mark as trainable what the method trains.
+    """Freeze a plain model, insert the method of ``config``, and mark as trainable what it trains.
 
     Raises:
         UsageError: if the method cannot be built on the model.

@@ -1,7 +1,7 @@
 """The module names of each supported architecture, one complete entry for each.
 
 A new architecture is an entry here under its ``config.model_type`` in ARCHITECTURES, or from Python an argument of
-:func:`register_architecture`; nothing else names a module.
+:func:`register_architecture`. No other code names a module.
 """
 
 from dataclasses import dataclass, field, replace

@@ -158,7 +158,7 @@ def under_the_usual_name(examples: Dataset, label: str) -> Dataset:
 
 
 def note_columns(columns: Columns, task: Task, source: str) -> None:
-    """Print what was guessed, and that columns are joined."""
+    """Print the guessed columns, and that columns are joined."""
     if columns.delimiter is not None:
         print(f"note: {source}: {listed(columns.texts)} are joined by {quoted(columns.delimiter)} to one text")
     if not columns.guessed:

@@ -45,7 +45,7 @@ class Data:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """Return the notes of a saved adapter by which predictions read the same columns in the same way."""
+        """Return notes for a saved adapter, so that predictions read the same columns in the same way."""
         notes: dict[str, Any] = {"texts": list(self.task.texts), "label": self.label}
         if self.task.delimiter is not None:
             notes["text_column_delimiter"] = self.task.delimiter

@@ -160,7 +160,7 @@ def quieten_datasets() -> None:
 
 @contextmanager
 def refusing(location: DatasetLocation) -> Iterator[None]:
-    """Turn whatever `datasets` raises into one line."""
+    """Turn every error of `datasets` into one line."""
     import pyarrow
     from datasets.exceptions import DatasetGenerationError
 

@@ -105,7 +105,7 @@ class Method:
         """Return each linear layer that is updated with the change of its weight, in the shape of the weight.
 
         Raises:
-            UsageError: if what the method adds is no update of weights, so that it cannot be merged into them.
+            UsageError: if the method adds no updates of weights, which could be merged into them.
         """
         raise UsageError(
             f"{self.config.describe()} is no update of weights and cannot be merged; --adapter_placement weights and "

@@ -23,8 +23,8 @@ INDICES, VALUES = ".indices", ".values"  # suffixes of a parameter's name in the
 class DiffPruning(Method):
     """Parametrizes every parameter of the base model. ``difference`` has the common budget.
 
-    Its file holds the head, and for each changed parameter two vectors: int32 positions in the flattened parameter, in
-    ascending order, and the differences there.
+    Its file holds the head, and two vectors for each changed parameter. These are int32 positions in the flattened
+    parameter, in ascending order, and the differences at these positions.
     """
 
     name = "diff_pruning"

@@ -31,7 +31,7 @@ class Difference(nn.Module):
     def __init__(self, original: Tensor, structured: bool):
         super().__init__()
         self.size = original.numel()
-        self.parent: Optional[SparseDifference] = None  # the difference of which this is one part
+        self.parent: Optional[SparseDifference] = None  # the difference that has this part
         self.pruned: Optional[Kept] = None  # cache of what pruning would keep now
         self.noise: Optional[tuple[Tensor, Tensor]] = None  # this forward pass's, for both gates
         self.search(

@@ -130,8 +130,8 @@ def _kept(record: dict[str, Any], name: str, expected: type) -> Any:
 def _assumed_length(folder: str | Path) -> int:
     length = DataTrainingArguments().max_seq_length
     print(
-        f"note: {folder} does not say at what length it was trained; {length} tokens are taken, and --max_seq_length "
-        "says otherwise",
+        f"note: {folder} does not give the length of its training; {length} tokens are used, and --max_seq_length "
+        "sets another length",
         file=sys.stderr,
     )
     return length

@@ -132,7 +132,7 @@ def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], sourc
         known = ", ".join(_BY_ENDING)
         raise UsageError(f"{source} has none of the endings {known}; --format says what it is: {', '.join(FORMATS)}")
     file_format = "jsonl" if first.lstrip().startswith(("{", "[{")) else _table_of(first, columns) or "text"
-    print(f"note: {source} is taken for {_CALLED[file_format]}; --format says otherwise", file=sys.stderr)
+    print(f"note: {source} is read as {_CALLED[file_format]}; --format sets another format", file=sys.stderr)
     return file_format
 
 

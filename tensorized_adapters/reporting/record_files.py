@@ -18,7 +18,7 @@ def record_files(paths: Iterable[Path]) -> tuple[list[Path], list[str], list[str
     notes: list[str] = []
 
     def unreadable(error: OSError) -> None:
-        notes.append(f"left out, for it cannot be read: {error.filename}: {error.strerror}")
+        notes.append(f"left out because it cannot be read: {error.filename}: {error.strerror}")
 
     for path in paths:
         if not path.exists():

@@ -94,13 +94,13 @@ def read_results(paths: Iterable[Path]) -> Results:
             run = _run(record) if record["status"] == "finished" else {}
         except Exception as error:  # one damaged or foreign record must not prevent the report
             reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {quoted(str(error))}"
-            notes.append(f"left out, for it is not a run record: {path}: {reason}")
+            notes.append(f"left out because it is not a run record: {path}: {reason}")
             continue
         if not run:
             reason = f": {record['reason']}" if record.get("reason") else ""
             missing.append(f"{what}: {record['status']}{reason} ({path.parent})")
         elif not record["arguments"].get("do_train"):
-            notes.append(f"left out, for nothing was trained: {path.parent}")
+            notes.append(f"left out because nothing was trained: {path.parent}")
         elif math.isnan(run["last"]):
             missing.append(f"{what}: no score (evaluate it with --do_eval) ({path.parent})")
         else:

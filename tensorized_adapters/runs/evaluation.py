@@ -69,7 +69,7 @@ def evaluate(
     there is one. Such a score says nothing about the model, so a line says so. Another line names the worst classes.
 
     Args:
-        examples: in any order; their column ``row`` says where each stands in the file.
+        examples: in any order. Their column ``row`` is the position in the file.
         texts: the same examples before they were tokenised, in the order of the file.
         suffix: ends the names of the metrics and of the file: "" or MNLI's "_mm".
     """

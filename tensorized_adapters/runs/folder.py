@@ -1,4 +1,4 @@
-"""The output folder of a run: which run may start in it, and what a second start does.
+"""Decides which run may start in an output folder, and what a second start does.
 
 | folder holds               | same arguments                              | other arguments                |
 |----------------------------|---------------------------------------------|--------------------------------|

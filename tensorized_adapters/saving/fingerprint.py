@@ -1,5 +1,4 @@
-"""Identifies a frozen base model by its contents, wherever it is stored, whatever it is called, and in whatever
-precision it is loaded."""
+"""Identifies a frozen base model by its contents, for any path, name and precision."""
 
 import hashlib
 from collections.abc import Iterable
@@ -67,8 +66,8 @@ def base_fingerprint(
     """Return the sha256 over names, shapes and contents (as float32) of the base model's parameters that are not
     trained.
 
-    A moved or renamed base has the same fingerprint, another one of the same shape does not. It is computed anew each
-    time (about a second for BERT base), since a change through ``parameter.data`` would not be noticed otherwise.
+    A moved or renamed base has the same fingerprint, another one of the same shape has not. It is computed each time
+    (about a second for BERT-base), because a cache would miss changes through ``parameter.data``.
 
     Args:
         model: adapted or not.

@@ -44,7 +44,7 @@ class Start:
     Attributes:
         command: arguments of the interpreter; the first is the script.
         directory: where the job runs.
-        log: the file that takes what the job prints.
+        log: the file for the job's output.
         environment: variables added to those of this process.
     """
 

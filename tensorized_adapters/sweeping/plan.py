@@ -45,7 +45,7 @@ _EXAMPLES = {
     "wnli": 635,
 }
 _COST = {"head": 0.5, "diff_pruning": 1.5, "full": 1.45}
-# Flags that name what a trial loads.
+# Flags that name a trial's model and data.
 _SOURCES = "model_name_or_path config_name tokenizer_name model_revision task_name glue_path dataset_name".split()
 _SOURCES += "dataset_config_name train_file validation_file test_file".split()
 _PLACEMENT = "adapter_placement"  # a flag of the main job that decides which others belong to a trial

@@ -36,7 +36,7 @@ class Job:
     Attributes:
         command: arguments of the interpreter.
         folder: the trial's folder, with run.json.
-        log: the file that takes what the job prints.
+        log: the file for the job's output.
         directory: where the job runs.
         environment: variables that are added to those of Ray's worker.
         max_failures: further starts of a job that fails.

@@ -21,7 +21,7 @@ class DiffPruningTrainer(AdapterTrainer):
     """Trains a model with a :class:`SparseDifference`, whose config gives the settings.
 
     The first ``1 - diff_final_fraction`` of the steps search, with the L0 penalty in the gradient (the reported loss
-    is the task's alone); then the difference is pruned to its budget and the other steps train what was kept.
+    is the task's alone). Then the difference is pruned to its budget, and the other steps train the kept entries.
     """
 
     @property
@@ -35,7 +35,7 @@ class DiffPruningTrainer(AdapterTrainer):
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         if self.difference.searching and self.state.global_step >= self._search_steps():
             self._end_search()
-        # The loop goes on with the model as it was wrapped before the search ended.
+        # The Trainer's loop keeps the wrapper from before the end of the search.
         sums = model is self.model_wrapped or self.accelerator.sync_gradients
         with contextlib.nullcontext() if sums else self.model_wrapped.no_sync():
             return super().training_step(self.model_wrapped, inputs, num_items_in_batch)

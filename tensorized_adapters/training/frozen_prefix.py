@@ -57,7 +57,7 @@ class FrozenPrefix:
 
     Args:
         model: an adapted model.
-        folder: where files of hidden states are kept, by the sha256 of what they depend on.
+        folder: for files of hidden states, named by the sha256 of their inputs.
         autocast: the type of autocast in training, or None.
     """
 

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 class WeightedLoss:
     """torch's ``CrossEntropyLoss(weight=, label_smoothing=)`` over the examples of a step: the weighted losses are
-    divided by the sum of the weights of these examples, in whatever batches and processes they are.
+    divided by the sum of the weights of these examples, over all batches and processes.
 
     Args:
         weights: of the classes.

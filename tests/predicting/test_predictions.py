@@ -74,8 +74,8 @@ def given(folders, kind, form):
 @pytest.mark.parametrize(
     "kind, form, words, message",
     [
-        ("pairs", "jsonl", [], "note: standard input is taken for JSON lines; --format says otherwise\n"),
-        ("single", "text", ["--input", "-"], "note: standard input is taken for plain text, tabs between its columns"),
+        ("pairs", "jsonl", [], "note: standard input is read as JSON lines; --format sets another format\n"),
+        ("single", "text", ["--input", "-"], "note: standard input is read as plain text, tabs between its columns"),
         ("scores", "tsv", ["--format", "tsv"], ""),
     ],
 )
@@ -145,7 +145,7 @@ def test_what_an_adapter_from_python_does_not_say_is_reported_or_asked(capfd, fo
         capfd, *words
     )
     out, error = predicted(capfd, [*words, "--text_columns", "sentence1,sentence2"])
-    assert "does not say at what length it was trained; 128 tokens are taken" in error and error.count("\n") == 1
+    assert "does not give the length of its training; 128 tokens are used" in error and error.count("\n") == 1
     complete = ["--adapter_path", folders / "pairs", "--input", folders / "pairs.csv"]
     assert out != predicted(capfd, complete).out  # whose texts are cut at 9 tokens
     assert out == predicted(capfd, [*complete, "--max_seq_length", 128]).out

@@ -89,7 +89,7 @@ def test_no_step_waits_for_the_device(flags, monkeypatch, accumulated):
     # The Trainer's own alone: loss and norm of two log lines, and the last loss; and a seed, before the first step.
     assert [name.endswith(LOADER) for name in waits.files] == [True] + 5 * [False], waits.files
     assert all(name.endswith(TRAINER) for name in waits.files[1:]), waits.files
-    assert copied and all(copied)  # of batches, from pinned memory
+    assert copied and all(copied)  # of batches, from page-locked memory
     assert reads == [3, 3, 0]
     # Ours: losses and norms of two reads; the order of an epoch lies on the host anyway.
     ours = [Path(name).name for name in copies.files if name.startswith(PACKAGE) and not name.endswith("sampler.py")]

@@ -206,24 +206,24 @@ def _hostile(folder: Path, inputs: Inputs) -> dict[str, Path]:
 
     import torch
 
-    places = {name: folder / "hostile" / name for name in ("code", "pickle", "script")}
+    folders = {name: folder / "hostile" / name for name in ("code", "pickle", "script")}
     for name in ("code", "pickle"):
-        shutil.copytree(inputs.base, places[name])
+        shutil.copytree(inputs.base, folders[name])
     config = json.loads((inputs.base / "config.json").read_text())
     names = {
         "AutoConfig": "own.Own",
         "AutoModelForSequenceClassification": "own.Own",
         "AutoTokenizer": ["own.Own", None],
     }
-    (places["code"] / "own.py").write_text(_REPOSITORY_CODE)
+    (folders["code"] / "own.py").write_text(_REPOSITORY_CODE)
     for name in ("config.json", "tokenizer_config.json"):
-        content = json.loads((places["code"] / name).read_text())
-        (places["code"] / name).write_text(json.dumps(content | {"auto_map": names, "model_type": "own"}))
-    (places["pickle"] / "model.safetensors").unlink()
-    torch.save({"embeddings.word_embeddings.weight": _Exploit()}, places["pickle"] / "pytorch_model.bin")
-    places["script"].mkdir()
-    (places["script"] / "script.py").write_text(_REPOSITORY_CODE)
-    places["map"] = shutil.copytree(inputs.base, folder / "hostile" / "map")
-    (places["map"] / "own.py").write_text(_REPOSITORY_CODE)
-    (places["map"] / "config.json").write_text(json.dumps(config | {"auto_map": names}))
-    return places
+        content = json.loads((folders["code"] / name).read_text())
+        (folders["code"] / name).write_text(json.dumps(content | {"auto_map": names, "model_type": "own"}))
+    (folders["pickle"] / "model.safetensors").unlink()
+    torch.save({"embeddings.word_embeddings.weight": _Exploit()}, folders["pickle"] / "pytorch_model.bin")
+    folders["script"].mkdir()
+    (folders["script"] / "script.py").write_text(_REPOSITORY_CODE)
+    folders["map"] = shutil.copytree(inputs.base, folder / "hostile" / "map")
+    (folders["map"] / "own.py").write_text(_REPOSITORY_CODE)
+    (folders["map"] / "config.json").write_text(json.dumps(config | {"auto_map": names}))
+    return folders
