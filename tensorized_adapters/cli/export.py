@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
     parser.add_argument("--adapter_path", type=Path, required=True, help="a saved adapter/ folder, or a run's folder")
-    parser.add_argument("--output_dir", type=Path, required=True, help="a folder that is not there yet, or is empty")
+    parser.add_argument("--output_dir", type=Path, required=True, help="a folder that does not exist yet, or is empty")
     parser.add_argument("--to", choices=("dense", "pt2", "onnx"), required=True, help="what is written, see above")
     parser.add_argument("--quantize", choices=("int8",), help="with --to onnx: weights as 8-bit integers")
     parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")

@@ -77,18 +77,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--adapter_path",
         required=True,
-        help="a saved adapter/ folder, a run's folder, or of the Hugging Face hub owner/name or owner/name@revision",
+        help="a saved adapter/ folder, a run's folder, or owner/name or owner/name@revision on the Hugging Face hub",
     )
     parser.add_argument(
         "--input", type=Path, default=Path("-"), help="CSV, TSV, JSON lines or text (default: -, stdin)"
     )
     parser.add_argument("--output", type=Path, help="write to this file, .tsv or .jsonl, instead of standard output")
-    parser.add_argument("--overwrite", action="store_true", help="replace --output if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing --output")
     guess = "by the file's ending; of standard input by its first line"
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help=f"of the input ({guess}); text has the columns between tabs, without a header",
+        help=f"format of the input ({guess}); text has the columns between tabs, without a header",
     )
     parser.add_argument("--text_columns", metavar="A[,B]", help="the input's text columns (default: as in training)")
     parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")

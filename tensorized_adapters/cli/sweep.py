@@ -162,9 +162,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--gpus_per_trial", type=float, help="1 where there are GPUs; 0.25 lets four share one; 0: none"
     )
-    parser.add_argument("--trials_at_a_time", type=count, help="at most; as many as there is room for by default")
+    parser.add_argument("--trials_at_a_time", type=count, help="the most trials at a time (default: as many as fit)")
     parser.add_argument(
-        "--address", help="of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
+        "--address", help="the address of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
     )
     parser.add_argument(
         "--max_failures", type=count_from_zero, default=2, help="further starts of a failing trial (default: 2)"
@@ -183,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         "imported everything, which saves the seconds of the imports",
     )
     parser.add_argument("--dry_run", action="store_true", help="list the trials, and what is already done")
-    parser.add_argument("--no_report", dest="report", action="store_false", help="leave the report out")
+    parser.add_argument("--no_report", dest="report", action="store_false", help="write no report")
     return parser
 
 
