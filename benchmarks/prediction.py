@@ -107,7 +107,7 @@ def _ways(
 
 
 class _OnnxModel:
-    """An ONNX session in place of a pipeline's model, so that it runs in the same batches."""
+    """An ONNX session instead of a pipeline's model, so that it runs in the same batches."""
 
     def __init__(self, path: Path, config: PretrainedConfig, threads: int):
         import onnxruntime
