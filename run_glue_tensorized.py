@@ -67,11 +67,11 @@ def run_job(argv: list[str]) -> int:
 
 
 def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
-    """Everything from the seed to the predictions, in the order of Hugging Face's run_glue.
+    """Train, evaluate and predict, in the order of Hugging Face's run_glue.
 
     Args:
         arguments: checked and complete.
-        run: its folder, held by this process. All refusals come before ``run.begin``, the first to write there.
+        run: its folder, locked by this process. ``run.begin`` writes first, so all refusals come before it.
         argv: the command, for the record.
     """
     import torch
@@ -110,8 +110,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     training_args, adapter_config = arguments.training, arguments.adapter
     set_seed(training_args.seed)
 
-    with fail_together():  # what one process refuses, all refuse
-        # Configuration, tokenizer and data: what they refuse costs no download of weights
+    with fail_together():  # a refusal of one process ends all
+        # Configuration, tokenizer and data, which can be refused before weights are downloaded
         config = arguments.model_config
         without_weights = skeleton(config)
         method_of(adapter_config).check(without_weights)
@@ -223,10 +223,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
     metrics: dict[str, Any] = {}
 
-    # Training. What is measured afterwards are the weights that are saved
+    # Training. The saved weights are the ones that are measured afterwards
     if training_args.do_train:
         run.doing = "training"
-        # The record of a killed start has no seconds; its checkpoint has those of its training
+        # A killed start leaves its seconds in its checkpoint alone
         run.seconds_before = max(run.seconds_before, trainer.time.before)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         run.record |= trained_fields(trainer, task)
@@ -245,7 +245,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         if run_args.measure_contribution:
             run.record["contribution"] = contribution.measured()
         if is_main_process():
-            save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after a measurement, which refuses NaN
+            save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after the evaluation, which refuses NaN
 
     # Evaluation, on both sets if the task is MNLI
     if training_args.do_eval:
@@ -272,7 +272,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
 
 def _announce(doing: str, argv: list[str]) -> None:
-    """Print on a terminal what takes seconds. A log does not need it, and with --help the flags are wanted."""
+    """Print on a terminal which step takes seconds. A log does not need it, nor does --help."""
     if sys.stdout.isatty() and not {"-h", "--help"} & set(argv):
         print(f"{doing} ...", flush=True)
 

@@ -1,10 +1,9 @@
-"""The cost of a method on top of its floor, the same frozen model with LayerNorms and head trained and no adapters.
+"""The cost of a method above its floor, which is the same frozen model with trained LayerNorms and head.
 
-One process takes the methods in alternating rounds, each between two runs of the floor, and prints medians and spread
-of the ratios: of a training step (forward, backward, AdamW), of an evaluation step, and of the peak memory, which is
-taken in one process a method. A JSON record goes to --output. With --count_operations nothing is timed: it counts what
-a step would have an accelerator launch, which takes no accelerator. With --switch it times set_adapter between two
-adapters of each method on one backbone.
+One process runs the methods in alternating rounds, each between two runs of the floor. It prints medians and spread of
+the ratios of a training step (forward, backward, AdamW), of an evaluation step, and of the peak memory, which is
+measured in one process a method. A JSON record goes to --output. --count_operations counts what a step would launch on
+an accelerator, without an accelerator. --switch times set_adapter between two adapters of each method on one backbone.
 """
 
 import argparse
@@ -50,7 +49,7 @@ def main(argv: list[str]) -> int:
         _check(arguments)
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from None
-    if arguments.threads or arguments.count_operations:  # a few tokens are not worth a second thread
+    if arguments.threads or arguments.count_operations:  # a count needs no second thread
         torch.set_num_threads(arguments.threads or 1)
     if arguments.memory_of:
         print(json.dumps(peak_bytes(arguments)))
@@ -97,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if arguments.output:  # now rather than after the measurement
+    if arguments.output:  # before the measurement
         check_output(arguments.output)
     if arguments.model != "bert-base" and not (Path(arguments.model) / "config.json").is_file():
         raise UsageError(f"--model {quoted(arguments.model)} is neither bert-base nor a model folder")
@@ -110,7 +109,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--count_operations and --switch print different tables; leave one of them out")
     names = arguments.methods or (COUNTED if arguments.count_operations or arguments.switch else DEFAULT)
     arguments.methods = _usable(ALL if names == ["all"] else names, model)
-    # Operations are as many for any number of tokens.
+    # The count is the same for any number of tokens.
     arguments.shapes = arguments.shapes or (["2x8"] if arguments.count_operations else ["8x128", "32x128"])
     if not arguments.memory_of and set(arguments.methods) <= {FLOOR}:
         raise UsageError(f"--methods: name one to compare with the {FLOOR}")

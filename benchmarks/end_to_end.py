@@ -1,7 +1,7 @@
-"""Seconds to train and evaluate a GLUE task, from the command to its end: ours, and what one would use instead.
+"""Seconds of a command that trains and evaluates a GLUE task, for this program and for a plain run_glue.
 
 A plain run_glue (full fine-tuning and PEFT's LoRA, padded to --max_seq_length, in random order; plain_run_glue.py) is
-compared with this program's cp, tt, dense and lora, and with cp without each of the things that make it fast. Every
+compared with this program's cp, tt, dense and lora, and with cp without each of its optimisations. Every
 variant is a process of its own. The order alternates from round to round. The table gives the median wall time with
 its quartiles, the processor time, and the factor against run_glue with LoRA. A JSON record goes to --output.
 """

@@ -61,12 +61,12 @@ def names_of(ranks: tuple[int, ...], modes: tuple[bool, ...]) -> list[str]:
 
 
 def build(name: str, backbone: PreTrainedModel, model_config: PretrainedConfig) -> PreTrainedModel:
-    """Return a model under the named method; its frozen parameters are ``backbone``'s own, what it trains is its own
-    copy."""
+    """Return a model under the named method. It shares frozen parameters with ``backbone``, and has its own trained
+    ones."""
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(model_config)
     model.load_state_dict(backbone.state_dict(keep_vars=True), assign=True)
-    for key, buffer in backbone.named_buffers():  # those that no state dict holds
+    for key, buffer in backbone.named_buffers():  # no state dict holds these
         owner, _, attribute = key.rpartition(".")
         setattr(model.get_submodule(owner), attribute, buffer)
     for parameter_name, parameter in list(model.named_parameters()):
@@ -124,7 +124,7 @@ class Bench:
 
 
 def _assemble_on_every_pass(model: PreTrainedModel) -> None:
-    """Use the published algorithm: tensorly assembles each weight in each forward pass, and it is used as a matrix."""
+    """Use the published algorithm, in which tensorly assembles each weight as a matrix in each forward pass."""
     model.adaptation.method.unmerge(model)
     for _, adapter in adapters_of(model):
         weights = factorized_weights(adapter)

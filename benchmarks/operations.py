@@ -1,7 +1,7 @@
-"""How many operations a training step dispatches: what a step costs where launching them is what takes the time.
+"""Counts the operations that a training step dispatches. If launching them takes the time, this is the cost of a step.
 
-On a GPU with small batches that is nearly every step. The count needs no GPU: the rule by which adapters compute on
-one (``tensorized_adapters.adapters.fast.few_launches``) is put in force on the processor.
+On a GPU with small batches this holds for nearly every step. The count needs no GPU, because
+``tensorized_adapters.adapters.fast.few_launches`` makes adapters compute on the processor as on a GPU.
 """
 
 import argparse
@@ -19,13 +19,13 @@ from tensorized_adapters.errors import one_line
 
 COUNTED = [*names_of((4,), (True,)), "dense", "compacter", "lora", "bitfit", "full"]
 
-# They make a tensor of memory that is there, by what they are called where their schema does not say so.
+# These operations do no work, but their schema does not mark them as views.
 _NO_WORK = {"detach", "_unsafe_view", "_reshape_alias", "lift_fresh", "empty", "empty_like", "new_empty"}
 _NO_WORK |= {"empty_strided", "new_empty_strided"}
 
 
 class OperationCount(TorchDispatchMode):
-    """Counts the operations that are dispatched within it, by name; views and empty memory are none.
+    """Counts the operations dispatched within its block, by name, without views and empty memory.
 
     Attributes:
         counts: how often each was dispatched, as ``{"aten.mm": 48}``.
@@ -49,13 +49,13 @@ class OperationCount(TorchDispatchMode):
 def count_operations(
     arguments: argparse.Namespace, backbone: PreTrainedModel, shape: str
 ) -> dict[str, dict[str, Any]]:
-    """Count, for the floor and each method, the trained parameters, the operations of a training step forward and
-    backward, and the optimizer's parameter groups, each of which takes launches of its own."""
+    """Count the trained parameters, the operations of a training step forward and backward, and the optimizer's
+    parameter groups, for the floor and each method."""
     rows = {}
     for name in (FLOOR, *(name for name in arguments.methods if name != FLOOR)):
-        # torch's dropout, which is what an accelerator computes, whichever one this run takes.
+        # Always torch's dropout, since an accelerator uses it.
         bench = Bench(name.removesuffix(TORCH_DROPOUT) + TORCH_DROPOUT, backbone, arguments, shape)
-        # Nothing is padded: a mask costs the processor's attention operations that a GPU's fused one has not.
+        # Without padding, since a mask takes operations on the processor that a GPU's fused attention does not need.
         bench.batch = bench.batch | {"attention_mask": torch.ones_like(bench.batch["input_ids"])}
         with few_launches(True), OperationCount() as operations:
             bench.differentiate()

@@ -107,7 +107,7 @@ def _ways(
 
 
 class _OnnxModel:
-    """An ONNX session where a pipeline has its model, so that it is run in the same batches as ours."""
+    """An ONNX session instead of a pipeline's model, so that it runs in the same batches."""
 
     def __init__(self, path: Path, config: PretrainedConfig, threads: int):
         import onnxruntime

@@ -1,4 +1,4 @@
-"""What a sweep adds to short trials: forked from a process that has imported everything, and in fresh interpreters.
+"""The overhead of a sweep on short trials, forked from a process that has imported everything or in new interpreters.
 
 The same sweep of short trials (the embedded model, the packaged pairs, one seed each) runs both ways, in alternating
 rounds. The table gives the medians of the trials an hour, of the seconds of a trial and of its part that is not

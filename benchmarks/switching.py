@@ -24,7 +24,7 @@ SWITCHES = 200  # a round
 def time_switches(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: str) -> dict[str, dict[str, Any]]:
     """Return for each method the milliseconds of a switch between two adapters, and of a forward pass of ``shape``.
 
-    Those of a switch are the process's own, as it is the interpreter's work alone: other processes do not lengthen it.
+    The time of a switch is processor time, since only the interpreter works. So other processes do not lengthen it.
     """
     rows = {}
     backbone.eval()

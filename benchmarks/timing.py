@@ -87,13 +87,13 @@ def peak_bytes(arguments: argparse.Namespace) -> int:
     """Return the process's bytes at the peak of three training steps, without the peak of building the model."""
     bench = Bench(arguments.memory_of, backbone_of(arguments), arguments, arguments.shapes[0])
     if arguments.compile:
-        bench.train()  # compiles, which takes memory of its own
+        bench.train()  # compile first, since that takes memory
     if arguments.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:
         gc.collect()
         with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: start the peak anew
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: reset the peak
     for _ in range(3):
         bench.train()
     if arguments.device == "cuda":
@@ -108,7 +108,7 @@ def _peak_in_its_own_process(arguments: argparse.Namespace, shape: str, name: st
     words = ["--memory_of", name, "--shapes", shape, "--model", arguments.model, "--device", arguments.device]
     words += ["--dtype", arguments.dtype, "--threads", str(torch.get_num_threads())]
     words += ["--compile"] * arguments.compile + ["--gradient_checkpointing"] * arguments.gradient_checkpointing
-    # glibc gives large blocks back at once then: the peak is of what is alive, not of the allocator's fragments.
+    # With these, glibc frees large blocks at once, so that the peak does not include the allocator's fragments.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144"}
     ended = subprocess.run(
         [sys.executable, str(_BENCHMARK), *words], env=environment, capture_output=True, text=True, check=True

@@ -84,10 +84,10 @@ def formats() -> list[str]:
         ("Tensor-Train", "a chain of cores", ["24×r", "r×32×r", "r×64"], "chain"),
         ("Tensor-Ring", "a chain that is closed", ["r×24×r", "r×32×r", "r×64×r"], "ring"),
     ]
-    for number, (name, what, factors, joined) in enumerate(rows):
+    for number, (name, text, factors, joined) in enumerate(rows):
         top, size = 100 + 96 * number, 84
-        xs = [left + (size + 19) * place for place in range(3)]
-        parts.append(label(left, top - 8, name, 13, "start", "bold") + label(left + 290, top - 8, what, 12, "end"))
+        xs = [left + (size + 19) * column for column in range(3)]
+        parts.append(label(left, top - 8, name, 13, "start", "bold") + label(left + 290, top - 8, text, 12, "end"))
         if joined in ("chain", "ring"):
             parts += [line((x + size, top + 16), (x + size + 19, top + 16), arrow=False) for x in xs[:2]]
         if joined == "ring":

@@ -1,4 +1,4 @@
-"""Copies the records of finished runs to a place where they can be kept: small, and without this machine's folders.
+"""Copies the records of finished runs into a folder to keep, small and without this machine's folders.
 
   python results/collect_records.py runs/sweep --output_dir results/rates
 

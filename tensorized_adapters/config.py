@@ -51,7 +51,7 @@ class AdapterConfig:
         default=None,
         metadata={
             "help": "What is trained, always with the head: "
-            + "; ".join(f"'{name}': {entry.what}" for name, entry in TABLE.items())
+            + "; ".join(f"'{name}': {entry.trains}" for name, entry in TABLE.items())
             + "."
         },
     )

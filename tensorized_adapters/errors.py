@@ -19,21 +19,21 @@ class Terminated(BaseException):
     """SIGTERM, as an exception, so that files are closed and the record says so; exit code 143."""
 
 
-def need(package: str, extra: str, what: str) -> None:
-    """Refuse ``what`` if an optional package is missing, naming the extra that brings it; raise UsageError."""
+def need(package: str, extra: str, feature: str) -> None:
+    """Refuse a ``feature`` if an optional package is missing, naming the extra that brings it; raise UsageError."""
     from importlib.util import find_spec  # not above: a script's first import is of this module
 
     if find_spec(package) is None:
-        raise UsageError(f"{what} needs {package}, which is missing: pip install 'tensorized-adapters[{extra}]'")
+        raise UsageError(f"{feature} needs {package}, which is missing: pip install 'tensorized-adapters[{extra}]'")
 
 
 class RaisesUsageErrors:
-    """Mixed into an argparse parser: what it refuses is raised, rather than printed under a usage dump."""
+    """A mixin for an argparse parser, which raises its errors instead of printing them below the usage."""
 
     def error(self, message: str):
         import re  # not above: a script's first import is of this module
 
-        string = r"""(['"])(?:\\.|(?!\1).)*\1"""  # as Python writes one
+        string = r"""(['"])(?:\\.|(?!\1).)*\1"""  # a string as Python writes it
         raise UsageError(re.sub(string, lambda found: _shortened(found[0]), message, flags=re.DOTALL))
 
 
@@ -75,7 +75,7 @@ def _shortened(text: str, limit: int = _LONGEST_VALUE) -> str:
 
 @contextlib.contextmanager
 def about_model() -> Iterator[None]:
-    """Within it, messages about ``--model_name_or_path`` name the flag ``--model`` instead."""
+    """Let messages about ``--model_name_or_path`` name the flag ``--model`` within the block."""
     try:
         yield
     except UsageError as error:

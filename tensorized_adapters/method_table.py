@@ -8,7 +8,7 @@ from typing import Literal
 class MethodEntry:
     """The facts about a method that flags and defaults need. Its class in methods/ does the rest."""
 
-    what: str  # it trains beside the head, for --help
+    trains: str  # what it trains beside the head, for --help
     learning_rate: float  # the default --learning_rate, of adapters and backbone
     label: str  # a short name, filled with the config's fields
     fields: tuple[str, ...] = ()  # the settings it owns; others are refused

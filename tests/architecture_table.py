@@ -1,4 +1,4 @@
-"""The table architectures x checks that a test run ends with, made of what its tests came to.
+"""The table of architectures and checks at the end of a test run, made from the results of its tests.
 
 A test that takes an architecture as ``name`` says by ``@pytest.mark.cells("check", ...)`` which cells it fills;
 ``shown`` is what stands there if it passes. What did not run stays empty.
@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter):
     cells = {}
-    for outcome in ("passed", "failed", "error", "skipped"):  # a failure outweighs what passed
+    for outcome in ("passed", "failed", "error", "skipped"):  # a failure outweighs a pass
         for report in terminalreporter.stats.get(outcome, []):
             for kind, value in getattr(report, "user_properties", ()):
                 if kind == "cell":

@@ -1,4 +1,4 @@
-"""Tiny local models and files: no network, no GLUE data. Everything is built once a session and only read."""
+"""Tiny local models and files, without network and GLUE data. They are built once a session and only read."""
 
 import atexit
 import gc
@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 
-# Forks, bits of a CPU's arithmetic, two processes on a device: test_gpu.py alone gives the GPUs back, to its commands.
+# Hide GPUs, since tests fork and compare a CPU's bits. Only test_gpu.py shows them again, to its commands.
 os.environ.setdefault("TESTS_MAY_SEE_GPUS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -28,7 +28,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="module", autouse=True)
 def imports_frozen():
-    """Trainer collects garbage in every run; without this, half of a tiny run goes into looking at the libraries."""
+    """Freeze imported objects. Otherwise the Trainer's garbage collections would take half of a tiny run."""
     gc.collect()
     gc.freeze()
 

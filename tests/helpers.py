@@ -1,4 +1,4 @@
-"""What the tests share: tiny local models, small files, command lines, and what must be equal between two runs."""
+"""Helpers of the tests: tiny local models, small files, command lines, and the comparison of two runs."""
 
 import csv
 import functools
@@ -167,7 +167,7 @@ def refused(capsys, words, out=None) -> str:
 
 
 def rewrite(path, change):
-    """Change a config record as someone would who also mends its checksum."""
+    """Change a config record, and write a checksum that fits."""
     record = json.loads(path.read_text()) | change
     path.write_text(json.dumps(record | {"config_sha256": config_checksum(record)}))
 

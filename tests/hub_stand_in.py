@@ -1,4 +1,4 @@
-"""What Hugging Face's hub answers to huggingface_hub's requests, on 127.0.0.1: repositories of files and commits."""
+"""A stand-in for Hugging Face's hub on 127.0.0.1. It answers huggingface_hub's requests about files and commits."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ class Repository:
 
 
 class HubStandIn(ThreadingHTTPServer):
-    """Holds the repositories, and a log of all requests; runs in a thread within ``with``."""
+    """Holds the repositories and a log of all requests. It runs in a thread within a ``with`` block."""
 
     daemon_threads = True
 
@@ -75,8 +75,8 @@ class _Answers(BaseHTTPRequestHandler):
         repository = found and hub.repositories.get(found[1])
         if not repository or (repository.private and token not in (WRITER, READER)):
             return self._answer(401 if not token else 404, {"error": "no"}, {"X-Error-Code": "RepoNotFound"})
-        name, verb, rest = found.groups()
-        getattr(self, f"_{verb or 'revision'}")(name, repository, rest or "main", body)
+        name, action, rest = found.groups()
+        getattr(self, f"_{action or 'revision'}")(name, repository, rest or "main", body)
 
     do_GET = do_HEAD = do_POST = do_PUT = _handle
 

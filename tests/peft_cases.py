@@ -1,4 +1,4 @@
-"""The methods of the peft library with settings that suit a tiny BERT, and what each of them has to be able to do."""
+"""The methods of the peft library with settings for a tiny BERT, and the operations that each must support."""
 
 import copy
 
@@ -42,7 +42,8 @@ def config_of(kind: str, **settings) -> AdapterConfig:
 
 
 def life(config: AdapterConfig, folder) -> dict[str, bool]:
-    """Train, save, load with this program and with PEFT alone, switch off, merge and remove; what came out right."""
+    """Train, save, load with this program and with PEFT alone, switch off, merge and remove; return which steps
+    worked."""
     model, found = tiny_model(), {}
     plain = copy.deepcopy(model)
     before = logits(model)
@@ -60,7 +61,7 @@ def life(config: AdapterConfig, folder) -> dict[str, bool]:
     torch.manual_seed(3)
     try:
         found["peft"] = torch.equal(logits(PeftModel.from_pretrained(copy.deepcopy(plain), str(folder))), after)
-    except Exception:  # what PEFT has against its own method is its business
+    except Exception:  # PEFT refuses some of its own methods
         found["peft"] = False
     with adapters_off(model):
         found["off"] = torch.equal(logits(model), before)

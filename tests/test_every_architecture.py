@@ -1,4 +1,4 @@
-"""What every supported architecture passes, beside tests of its own: the cells of architecture_table.py."""
+"""Tests that every supported architecture passes. They fill the cells of architecture_table.py."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def of_architecture(flags, name, tmp_path):
 
 
 def gradients(model):
-    """Of everything that is trained, by name."""
+    """Return the gradients of all trained parameters, by name."""
     torch.manual_seed(0)  # of dropout
     model.zero_grad()
     model(input_ids=tokens(), labels=LABELS).loss.backward()
@@ -59,7 +59,7 @@ NOT_IN_BFLOAT16, NOT_CHECKPOINTED = ["deberta"], ["albert", "mpnet"]  # by Trans
 @pytest.mark.cells("bf16")
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in NOT_IN_BFLOAT16])
 def test_bfloat16(name):
-    """The identity holds bit for bit there too, and the gradients point where float32's do."""
+    """The start is the identity bit for bit in bfloat16 too, and gradients have float32's direction."""
     model, _ = build(name)
     with torch.autocast("cpu", torch.bfloat16):
         before = logits(model)
@@ -103,7 +103,7 @@ def test_gradient_checkpointing(name):
         torch.testing.assert_close(gradient, expected[key], rtol=1e-4, atol=1e-6)
 
 
-# A few of different making: a compilation takes seconds.
+# A few different ones, since a compilation takes seconds.
 COMPILED = ["bert", "deberta-v2", "modernbert", "gpt2", "llama"]
 
 

@@ -1,4 +1,4 @@
-"""On a GPU, where there is one: it trains as the CPU does, goes on from a checkpoint, and is not waited for."""
+"""On a GPU, if there is one: training equals the CPU's, resumes from a checkpoint, and never waits within a step."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import torch
 from helpers import OWN, argv, record_of, tensors_of
 
 ROOT = Path(__file__).parent.parent
-# A wait within a step is an error, but for the one in which the Trainer logs, and the first, which warms up.
+# A wait is an error in every step but the first one, which warms up, and those in which the Trainer logs.
 UNWAITED = """
 import sys, torch
 import run_glue_tensorized
@@ -30,7 +30,7 @@ sys.exit(run_glue_tensorized.main(sys.argv[1:]))
 
 
 def run(*words, gpus=True):
-    """What a command printed that sees the GPUs that were visible, or none."""
+    """Return the output of a command that sees the visible GPUs, or none."""
     environment = dict(os.environ)
     if gpus and environment["TESTS_MAY_SEE_GPUS"] == "all":
         del environment["CUDA_VISIBLE_DEVICES"]
@@ -61,7 +61,7 @@ def test_it_trains_as_the_cpu_does_and_goes_on_from_a_checkpoint(flags, still_ba
     expected, found, again = (tensors_of(folder) for folder in (on_cpu, on_gpu, resumed))
     for name, values in expected.items():
         torch.testing.assert_close(again[name], found[name], rtol=1e-4, atol=1e-5)
-        if method != "diff_pruning":  # whose gates are drawn by the device's own generator
+        if method != "diff_pruning":  # its gates use the device's generator
             torch.testing.assert_close(found[name], values, rtol=1e-3, atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""What pip installs: what it needs, in ranges around the pins, and the commands."""
+"""The installation with pip: requirements in ranges around the pins, and the commands."""
 
 import ast
 import importlib.util
@@ -43,7 +43,7 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn", "tltorch": "tensorly-torch", "yaml":
 
 
 def third_party(path):
-    """The distributions that a file imports, of those that are not Python's or ours."""
+    """Return the distributions that a file imports, without Python's and ours."""
     ours = {"tensorized_adapters", "run_glue_tensorized"}
     ours |= {p.stem for folder in TOOLS for p in (ROOT / folder).rglob("*") if p.suffix in ("", ".py")}
     for node in ast.walk(ast.parse(path.read_text())):

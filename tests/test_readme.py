@@ -36,7 +36,7 @@ def examples(page):
 
 @pytest.fixture
 def beside_the_data(tmp_path, monkeypatch):
-    """An empty working folder in which the examples' relative paths are those of the repository."""
+    """Make an empty working folder in which the examples' relative paths work."""
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -50,12 +50,12 @@ def test_the_examples_run_as_they_stand_one_after_the_other(beside_the_data, mon
     assert "PeftModel.from_pretrained(" in text
     monkeypatch.setitem(ARCHITECTURES, "roberta-prelayernorm", BERT)  # removes the example's entry afterwards
     del ARCHITECTURES["roberta-prelayernorm"]
-    space = {}  # what they have defined so far; one goes on from the other
+    space = {}  # each example uses the names of earlier ones
     for example in examples(page):
         exec(example, space)
         assert torch.isfinite(space["loss"])
         assert (beside_the_data / "adapter" / "adapter_model.safetensors").stat().st_size < 150_000
-    assert not hasattr(space["model"], "adaptation")  # the one before the last took them out
+    assert not hasattr(space["model"], "adaptation")  # the last example but one removed them
     assert space["own"].adaptation.config.describe() == "cp-2"
 
 
@@ -75,7 +75,7 @@ def test_no_other_page_has_examples_that_are_not_run():
 
 
 def commands(text):
-    """The words of each simple command in a text of shell, without comments, pipes split."""
+    """Return the words of each simple command in a shell text, without comments, with pipes split."""
     for line in text.replace("\\\n", " ").splitlines():
         command = []
         for word in [*shlex.split(line, comments=True), ";"]:
@@ -88,7 +88,7 @@ def commands(text):
 
 
 def blocks(page):
-    """The shell of a page: its blocks, and what stands in a line of text or of a table as a command of ours."""
+    """Return a page's shell blocks, and our commands in its lines and tables."""
     text = page.read_text()
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         if language == "bash" or (not language and "torchrun" in block):
@@ -105,14 +105,14 @@ def flags_in(words):
 
 @pytest.fixture(scope="module")
 def help_flags():
-    """The flags that ``tensorized-adapters SUBCOMMAND --help`` lists, by subcommand."""
+    """Return the flags that ``tensorized-adapters SUBCOMMAND --help`` lists, by subcommand."""
     found = {}
     for name in SUBCOMMANDS:
         out = io.StringIO()
         with contextlib.redirect_stdout(out), pytest.raises(SystemExit):
             importlib.import_module(f"tensorized_adapters.cli.{name}").main(["--help"])
         found[name] = set(re.findall(r"--\w[\w-]*", out.getvalue()))
-    found["sweep"] |= words_of_flags()  # which it passes on
+    found["sweep"] |= words_of_flags()  # a sweep passes these on
     return found
 
 
@@ -142,7 +142,7 @@ def check_shell(path, words, help_flags):
 
 def check_command(words, help_flags):
     program, *rest = words
-    run = next((place for place, word in enumerate(words) if RUN_SCRIPT.fullmatch(word)), None)
+    run = next((position for position, word in enumerate(words) if RUN_SCRIPT.fullmatch(word)), None)
     if run is not None:
         check_run(words[run + 1 :])
     elif program.split("/")[-1] == "tensorized-adapters":
@@ -160,7 +160,7 @@ def check_command(words, help_flags):
 
 @every_page
 def test_every_command_parses(page, help_flags, beside_the_data):
-    for name in ("train.csv", "dev.csv"):  # which a command names; that they exist is a part of parsing
+    for name in ("train.csv", "dev.csv"):  # a command names them, and parsing checks that they exist
         Path(name).write_text("question,answer,verdict\nWho?,Me.,1\n")
     for name in ("tickets.csv.gz", "topics.jsonl"):  # tests/data/test_commands.py runs these commands
         Path(name).write_text("some text\n")

@@ -80,7 +80,7 @@ def test_these_tests_see_what_they_look_for():
     name = f"{PACKAGE}.backbone.loading"
     found = {*imports_of(name, text, is_package=False)}
     assert found == {f"{PACKAGE}.{other}" for other in ("data.tasks", "cli.main", "backbone.parts")}
-    told = [f"{name} imports {PACKAGE}.{other}" for other in ("cli.main", "data.tasks")]
-    assert list(upward({name: found}, levels())) == told
+    expected = [f"{name} imports {PACKAGE}.{other}" for other in ("cli.main", "data.tasks")]
+    assert list(upward({name: found}, levels())) == expected
     with pytest.raises(graphlib.CycleError):
         list(graphlib.TopologicalSorter(IMPORTS | {f"{PACKAGE}.errors": {f"{PACKAGE}.config"}}).static_order())

@@ -1,4 +1,4 @@
-"""The main job with an adapter of the figure: evaluated, and trained for a further epoch, as its dense one was."""
+"""Runs the main job on an adapter of the figure, to evaluate it or to train it for one more epoch."""
 
 import contextlib
 import io
@@ -34,8 +34,8 @@ def run_of(adapter_path: Path) -> dict[str, Any]:
     Raises:
         UsageError: if there is no finished one that trained.
     """
-    places = (adapter_path / RECORD_FILE, adapter_path.parent / RECORD_FILE)
-    path = next((place for place in places if place.is_file()), None)
+    paths = (adapter_path / RECORD_FILE, adapter_path.parent / RECORD_FILE)
+    path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise UsageError(
             f"--figure needs the run's data, and --adapter_path {adapter_path} has no {RECORD_FILE} there"
@@ -66,17 +66,17 @@ def score_of(flags: dict[str, Any], flags_from: Path, adapter: Path, output_dir:
     A job that has finished in ``output_dir`` is not run again.
 
     Args:
-        flags_from: the record that the flags are from, for who has to mend them.
+        flags_from: the record with the flags, named in messages.
 
     Raises:
         UsageError: if it refuses its input, with its line.
-        RunFailed: if it fails, likewise.
+        RunFailed: if it fails, with its line.
     """
     from run_glue_tensorized import main
 
     flags = flags | {"adapter_path": str(adapter), "output_dir": str(output_dir), "do_eval": True}
     if epochs:
-        # One epoch is not worth a checkpoint: an interrupted job is trained from its start again.
+        # One epoch needs no checkpoint. An interrupted job trains from its start again.
         flags |= {"do_train": True, "num_train_epochs": epochs, "save_strategy": "no", "eval_strategy": "no"}
     output = io.StringIO()  # tables and progress of the run; this script prints one line for each job
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):

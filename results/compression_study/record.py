@@ -46,9 +46,10 @@ def read_record(path: Path) -> dict[str, Any]:
     return record | {name: shortened(printable(record[name])) for name in ("task", "metric")}
 
 
-def point_of(record: dict[str, Any], kind: str, rank: int) -> Optional[dict[str, Any]]:
+def point_of(record: dict[str, Any], projection_type: str, rank: int) -> Optional[dict[str, Any]]:
     """Return the point of a format at a rank, or None."""
-    return next((point for point in record["points"] if (point["format"], point["rank"]) == (kind, rank)), None)
+    wanted = (projection_type, rank)
+    return next((point for point in record["points"] if (point["format"], point["rank"]) == wanted), None)
 
 
 def _flaw(record: Any) -> Optional[str]:

@@ -35,11 +35,11 @@ def measure(
     ranks: tuple[int, ...],
     output_dir: Path,
 ) -> Path:
-    """Measure what is not measured yet; prints a line a step, and one for each rank that is left out.
+    """Measure the missing points. Print a line a step, and one for each rank that is left out.
 
     Args:
         adapter_path: a run's folder, or the adapter/ in it.
-        model_name_or_path: where the base model is now, if not where it was.
+        model_name_or_path: the base model's folder, if it was moved.
         projection_types: the formats.
         ranks: of every weight; those that a format cannot use are left out.
         output_dir: new, empty, or of the same adapter and settings.
@@ -53,7 +53,7 @@ def measure(
     """
     config = check_dense(adapter_path)
     run = run_of(adapter_path)
-    adapter_path = adapter_folder(adapter_path).resolve()  # however it is spelled, its jobs are the same ones
+    adapter_path = adapter_folder(adapter_path).resolve()  # every spelling gives the same jobs
     flags = flags_of(run, model_name_or_path)
     model = load_pipeline(adapter_path, model_name_or_path, device="cpu").model
     pairs = _usable(model, projection_types, ranks)
@@ -74,8 +74,8 @@ def measure(
         new = expected | {"version": __version__, "dense": {}, "points": []}
         study = _Study(record or new, path, flags, run["path"])
         study.score(study.record["dense"], _DENSE, method, adapter_path)
-        for kind, rank in pairs:
-            study.point(kind, rank, adapter_path, model_name_or_path)
+        for projection_type, rank in pairs:
+            study.point(projection_type, rank, adapter_path, model_name_or_path)
     return output_dir / RECORD_FILE
 
 
@@ -83,17 +83,17 @@ class _Study:
     def __init__(self, record: dict[str, Any], path: Path, flags: dict[str, Any], flags_from: Path):
         self.record, self._path, self._flags, self._flags_from = record, path, flags, flags_from
 
-    def point(self, kind: str, rank: int, adapter_path: Path, model_name_or_path: Optional[str]) -> None:
+    def point(self, projection_type: str, rank: int, adapter_path: Path, model_name_or_path: Optional[str]) -> None:
         """Measure what is missing of a format at a rank."""
-        name = f"{kind}-{rank}"
+        name = f"{projection_type}-{rank}"
         folder = self._path.parent / name / "compressed"
-        point = point_of(self.record, kind, rank)
+        point = point_of(self.record, projection_type, rank)
         if point is None:
             print(f"{name}: compressing ...", flush=True)
-            found = compressed(adapter_path, model_name_or_path, kind, rank)
+            found = compressed(adapter_path, model_name_or_path, projection_type, rank)
             save_adapter(found.model, folder, found.notes)
             point = {
-                "format": kind,
+                "format": projection_type,
                 "rank": rank,
                 "parameters": sum(site.parameters_after for site in found.sites),
                 "down_error": _mean([site.down_error for site in found.sites]),
@@ -127,14 +127,14 @@ def _usable(model: Any, projection_types: tuple[str, ...], ranks: tuple[int, ...
     """Return formats and ranks that fit together, with a line for each that does not; raise UsageError if none
     does."""
     pairs = []
-    for kind in dict.fromkeys(projection_types):
+    for projection_type in dict.fromkeys(projection_types):
         for rank in sorted(set(ranks)):
             try:
-                compressed_config(model, kind, rank)
+                compressed_config(model, projection_type, rank)
             except UsageError as error:
-                print(f"left out: {kind}-{rank}: {one_line(error)}", file=sys.stderr)
+                print(f"left out: {projection_type}-{rank}: {one_line(error)}", file=sys.stderr)
             else:
-                pairs.append((kind, rank))
+                pairs.append((projection_type, rank))
     if not pairs:
         raise UsageError("none of --ranks can be used by any of --projection_types; give smaller ones")
     return pairs
@@ -147,7 +147,7 @@ def _check_folder(folder: Path, expected: dict[str, Any]) -> Optional[dict[str, 
     except OSError as error:
         raise UsageError(f"--output_dir {folder} cannot be read: {error.strerror}; name another folder") from None
     if RECORD_FILE not in names:
-        if names - {_DENSE}:  # which an interrupted first step leaves
+        if names - {_DENSE}:  # an interrupted first step leaves this folder
             raise UsageError(f"--output_dir {folder} holds something that is not a figure's; name another folder")
         return None
     record = read_record(folder / RECORD_FILE)

@@ -1,6 +1,6 @@
-"""How many parameters each method trains, in closed form: from a model's shapes, without weights and without building.
+"""Counts the parameters that each method trains, in closed form, from a model's shapes without its weights.
 
-What a method adds is a formula of its settings and the model's sizes; what it trains in place is summed over shapes.
+A formula of the settings and the model's sizes gives the added parameters. The trained pre-trained ones are summed.
 """
 
 from transformers import PreTrainedModel
@@ -12,9 +12,9 @@ from .parameters import with_totals
 
 
 def count_parameters(config: AdapterConfig, model: PreTrainedModel) -> dict[str, int]:
-    """What :func:`parameters.count_trained` will say of ``model`` once it is adapted, if its checkpoint is whole.
+    """Return what :func:`parameters.count_trained` returns once ``model`` is adapted, if its checkpoint is complete.
 
-    What a checkpoint lacks of the base (some have no pooler) is drawn anew and counts as head.
+    A parameter of the base that a checkpoint lacks (some have no pooler) is newly initialised and counts as head.
 
     Args:
         config: the method and its settings.
@@ -24,7 +24,7 @@ def count_parameters(config: AdapterConfig, model: PreTrainedModel) -> dict[str,
         adapters, backbone, layer_norm, head, trained, frozen, model.
 
     Raises:
-        UsageError: what the method's ``check`` refuses.
+        UsageError: if the method's ``check`` refuses the model.
     """
     method = method_of(config)
     method.check(model)
@@ -40,7 +40,7 @@ def count_parameters(config: AdapterConfig, model: PreTrainedModel) -> dict[str,
 
 
 def stored_bytes(config: AdapterConfig, counts: dict[str, int], bytes_per_number: int) -> int:
-    """Size of what a method stores, in bytes: its tensors alone, without names, metadata and model card.
+    """Return the size of a method's stored tensors in bytes, without names, metadata and model card.
 
     A sparse difference also stores a four-byte position of each changed number.
     """

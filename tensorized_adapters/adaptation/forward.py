@@ -1,8 +1,8 @@
-"""The one ``forward`` that an adapted model has of ours, around the one that it had before.
+"""The ``forward`` of an adapted model, which wraps the model's own.
 
-It computes factorised weights together, takes ``adapter_names``, and keeps threads apart from one that has switched
-adapters off. It holds nothing itself: all that it needs it looks up in the model, so that copies and pickles of a
-model compute with their own. What it wraps may be any callable, such as accelerate's hooked ``forward``.
+It computes factorised weights together, takes ``adapter_names``, and refuses a pass while another thread has switched
+adapters off. It finds its data in the model and holds none itself, so that copies and pickles of a model work. It can
+wrap any callable, such as accelerate's hooked ``forward``.
 """
 
 import functools
@@ -18,12 +18,12 @@ from transformers import PreTrainedModel
 
 from ..errors import UsageError
 
-_BEFORE = "forward_before_adapters"  # of a model with our forward: the instance's own forward before, or None
-_REPLICATE = "_replicate_for_data_parallel"  # what nn.DataParallel calls on each module that it copies
+_BEFORE = "forward_before_adapters"  # the instance's own forward before it was wrapped, or None
+_REPLICATE = "_replicate_for_data_parallel"  # nn.DataParallel calls this on each module that it copies
 
 
 class Passes:
-    """Which threads compute a forward pass of one model now; a copy of the model has its own."""
+    """The threads that compute a forward pass of one model now. A copy of the model has its own."""
 
     def __init__(self) -> None:
         self.depth: dict[int, int] = {}
@@ -48,9 +48,9 @@ class Passes:
 
 
 def wrap_forward(model: PreTrainedModel) -> None:
-    """Put our ``forward`` around the model's own, unless it is there already, perhaps under other wrappers."""
+    """Wrap the model's ``forward`` in ours, unless it is wrapped already, perhaps under other wrappers."""
     own = model.__dict__.get("forward")
-    of_class = own is None or getattr(own, "__func__", None) is type(model).forward  # ours is not below that
+    of_class = own is None or getattr(own, "__func__", None) is type(model).forward  # so ours is not wrapped by it
     if _BEFORE in model.__dict__ and not of_class:
         return
     model.__dict__[_BEFORE] = own
@@ -59,7 +59,7 @@ def wrap_forward(model: PreTrainedModel) -> None:
 
 
 def unwrap_forward(model: PreTrainedModel) -> None:
-    """Take our ``forward`` off again. Under a wrapper that was put on later it stays, and hands everything on."""
+    """Remove our ``forward``. Under a wrapper that was added later it stays, and only passes calls on."""
     model.__dict__.pop(_REPLICATE, None)
     own = model.__dict__.get("forward")
     if own is not None and not hasattr(getattr(own, "__func__", None), "is_of_adapters"):
@@ -71,7 +71,8 @@ def unwrap_forward(model: PreTrainedModel) -> None:
 
 
 def _around(forward: Callable) -> Callable:
-    """Our ``forward``, with the signature of the given one, which computes if the instance had none of its own."""
+    """Return our ``forward`` with the signature of ``forward``, the class's own. That computes if the instance has
+    none."""
 
     @functools.wraps(forward)
     def adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
@@ -84,7 +85,7 @@ def _around(forward: Callable) -> Callable:
             return named.mixed(model, names, args, kwargs)
         adaptation = model.__dict__.get("adaptation")
         before = model.__dict__.get(_BEFORE)
-        if adaptation is None or torch.compiler.is_compiling():  # the compiler merges what it wants to
+        if adaptation is None or torch.compiler.is_compiling():  # the compiler fuses products itself
             return forward(model, *args, **kwargs) if before is None else before(*args, **kwargs)
         with adaptation.passes.one():
             _check_pass(model)
@@ -96,7 +97,8 @@ def _around(forward: Callable) -> Callable:
 
 
 def _check_pass(model: PreTrainedModel) -> None:
-    """Refuse a pass whose result would depend on adapters that are switched off for others, or for a while only."""
+    """Refuse a pass while another thread has adapters off, and one whose activations are recomputed after they are on
+    again."""
     adaptation = model.adaptation
     if adaptation.off_in is None:
         return

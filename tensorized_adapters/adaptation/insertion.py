@@ -1,4 +1,4 @@
-"""Insert a method into a model and take it out again: what every other step of an adapter's life is built on."""
+"""Inserts a method into a model and removes it. Every other step of an adapter's life uses these two functions."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ from .trained_states import accept_trained_states, refuse_trained_states
 
 
 def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()) -> None:
-    """Freeze a plain model, insert what ``config`` describes and mark as trainable what the method trains.
+    """Freeze a plain model, insert the method of ``config``, and mark as trainable what it trains.
 
     Raises:
         UsageError: if the method cannot be built on the model.
@@ -38,7 +38,7 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
     requires_grad = {name: parameter.requires_grad for name, parameter in before.items()}
     originals |= method.insert(model, head) or {}
     for module in model.modules():
-        if id(module) not in modules:  # its dropout must not draw in a model that evaluates
+        if id(module) not in modules:  # a new module's dropout is off in a model that evaluates
             module.training = model.training
     plain_of = {id(parameter): name for name, parameter in before.items()}
     plain = {name: plain_of[id(p)] for name, p in model.named_parameters() if id(p) in plain_of}
@@ -54,7 +54,8 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
 
 
 def check_removable(model: PreTrainedModel) -> None:
-    """Refuse to remove a method if a parameter that it trained was replaced: its original could not be put back."""
+    """Refuse to remove a method if a parameter that it trained was replaced, since its original could not be
+    restored."""
     adaptation, pretrained = model.adaptation, pretrained_parameters(model)
     if adaptation.off:
         raise UsageError("within adapters_off(model) adapters are not removed; leave it first")
@@ -68,7 +69,7 @@ def take_out_method(model: PreTrainedModel, keep_forward: bool = False) -> None:
     """Make an adapted model the plain one again, bit for bit, labels included.
 
     Args:
-        keep_forward: leave our ``forward`` in place, for other adapters of the model follow.
+        keep_forward: keep our ``forward``, because another adapter of the model follows.
     """
     adaptation, pretrained = model.adaptation, pretrained_parameters(model)
     precisions = precisions_before(model)

@@ -18,7 +18,8 @@ from .parameters import Adaptation, adaptation_of, unwrapped
 
 
 def adapt(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()) -> PreTrainedModel:
-    """Freeze ``model``, insert what ``config`` describes and mark as trainable what the method trains. In place.
+    """Freeze ``model``, insert the method of ``config``, and mark as trainable what it trains. The model itself is
+    changed.
 
     This is ``add_adapters`` (saving/pretrained.py, with the arguments) without what saving adds to the model.
 
@@ -39,11 +40,11 @@ def adapt(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iter
 def remove_adapters(model: PreTrainedModel) -> None:
     """Make the model what it was before ``add_adapters``, bit for bit, head and labels included.
 
-    Of a model that is not adapted nothing changes. Of named adapters all are removed.
+    All named adapters are removed. A model that is not adapted stays as it is.
 
     Raises:
-        UsageError: within :func:`adapters_off`, or if a parameter that was trained has another shape now, and so
-            cannot be put back; nothing was changed then.
+        UsageError: within :func:`adapters_off`, or if a trained parameter has another shape now and cannot be
+            restored. Nothing was changed then.
     """
     model = unwrapped(model)
     adaptation = getattr(model, "adaptation", None)
@@ -60,18 +61,18 @@ def remove_adapters(model: PreTrainedModel) -> None:
 
 @contextmanager
 def adapters_off(model: PreTrainedModel) -> Iterator[None]:
-    """Within it the model computes as before ``add_adapters``, head included; afterwards it is as it was.
+    """Let the model compute as before ``add_adapters``, head included, within the block.
 
-    Parameters that are trained in place give way to constants, so that a backward pass, within it or afterwards,
-    gives what was computed with adapters its gradients and what was computed without them none.
+    Constants replace the trained pre-trained parameters. So a later backward pass gives no gradients to what was
+    computed without adapters, and the right ones to what was computed with them.
 
     Raises:
-        UsageError: if the model is not adapted, its adapters are merged, or another thread computes with it; a forward
-            pass in another thread meanwhile is refused as well.
+        UsageError: if the model is not adapted, its adapters are merged, or another thread computes with it. A forward
+            pass in another thread is refused within the block.
     """
     model = unwrapped(model)
     adaptation = _not_merged(model)
-    if adaptation.off and adaptation.off_in == threading.get_ident():  # nested: it computes so already
+    if adaptation.off and adaptation.off_in == threading.get_ident():  # nested
         yield
         return
     with _switched_off(model, adaptation):
@@ -85,9 +86,10 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
 
 @contextmanager
 def updates_off(model: PreTrainedModel) -> Iterator[None]:
-    """Within it every adapter h -> h + update(h) hands h on, bit for bit; LayerNorms and head stay as trained.
+    """Make every adapter h -> h + update(h) return h, bit for bit, within the block. LayerNorms and head stay as
+    trained.
 
-    What the model then loses is what its adapters account for. :func:`adapters_off` puts back all that was trained.
+    The difference in the outputs is due to the adapters. :func:`adapters_off` also restores what else was trained.
 
     Raises:
         UsageError: if the model is not adapted, its adapters are merged, or its method inserts no such adapters.
@@ -109,14 +111,14 @@ def _not_merged(model: PreTrainedModel) -> Adaptation:
 
 @contextmanager
 def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[None]:
-    """What the method inserted does not compute; of nested ones the outermost switches."""
+    """Switch the inserted modules off within the block. If blocks are nested, only the outermost one switches."""
     thread = threading.get_ident()
     if adaptation.switched_off and adaptation.off_in == thread:
         yield
         return
     if adaptation.off_in is not None:
         raise UsageError("another thread has switched the model's adapters off for a while; wait, or use a copy")
-    adaptation.off_in = thread  # first, so that a pass which begins now in another thread is refused
+    adaptation.off_in = thread  # first, so that another thread's pass is refused from now on
     try:
         if adaptation.passes.of_others():
             raise UsageError("another thread computes with the model; wait for it before adapters are switched off")

@@ -1,4 +1,5 @@
-"""Updates of weights into the weights, so that inference costs what the pre-trained model costs, and out again."""
+"""Merges updates of weights into the weights, and undoes it. Inference with merged weights costs no more than without
+adapters."""
 
 import torch
 from torch import Tensor
@@ -10,10 +11,10 @@ from .parameters import adaptation_of, added_parameters, unwrapped
 
 @torch.no_grad()
 def merge_adapters(model: PreTrainedModel) -> None:
-    """Add what was trained to the weights that it updates; outputs stay equal to rounding. In place.
+    """Add each trained update to its weight, so that outputs stay equal up to rounding. The model itself is changed.
 
     For ``--adapter_placement weights`` and LoRA. A merged model is for inference: it cannot be saved as an adapter nor
-    trained further, and :func:`unmerge_adapters` gives back the one before, bit for bit.
+    trained further, and :func:`unmerge_adapters` restores the model before it, bit for bit.
 
     Raises:
         UsageError: if the model is not adapted, is merged already, or its adapters are no update of weights.
@@ -34,7 +35,7 @@ def merge_adapters(model: PreTrainedModel) -> None:
 
 @torch.no_grad()
 def unmerge_adapters(model: PreTrainedModel) -> None:
-    """Undo :func:`merge_adapters`, bit for bit; of a model that is not merged nothing changes."""
+    """Undo :func:`merge_adapters`, bit for bit. A model that is not merged stays as it is."""
     model = unwrapped(model)
     adaptation = getattr(model, "adaptation", None)
     if adaptation is None or adaptation.merged is None:
@@ -49,5 +50,5 @@ def unmerge_adapters(model: PreTrainedModel) -> None:
 
 
 def _wide(values: Tensor) -> torch.dtype:
-    """That in which a sum is rounded once only, when it is put into the weight."""
+    """Return the precision for the sum, so that it is rounded only once, when it is stored in the weight."""
     return torch.promote_types(values.dtype, torch.float32)

@@ -1,5 +1,5 @@
-"""Compute one batch with an adapter of its own for each row: the rows of each adapter are computed as a batch, so that
-a row gets what that adapter alone gives it, whatever the adapter trained."""
+"""Computes one batch in which each row has its own adapter. The rows of each adapter form a batch, so that each row
+gets the outputs of that adapter alone."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
@@ -16,15 +16,15 @@ def in_groups(
     args: tuple,
     kwargs: dict[str, Any],
 ) -> Any:
-    """What ``compute(name, args, kwargs)`` gives for the rows of each name, with the rows in their order again.
+    """Return the outputs of ``compute(name, args, kwargs)`` for the rows of each name, in the order of the rows.
 
     Args:
-        names: one for each row.
-        args, kwargs: of a forward pass; tensors with that many rows are split, everything else is for all.
+        names: one for each row of the batch.
+        args, kwargs: of a forward pass. Tensors with that many rows are split, and all else is passed to each group.
 
     Raises:
-        UsageError: if there are not as many names as rows, or none; of labels, whose loss would be a mean over other
-            batches; and of what has no rows to split, such as a cache, which each adapter would write into.
+        UsageError: if the numbers of names and rows differ, or the batch is empty; for labels, whose loss would be a
+            mean over other batches; for an argument without rows, such as a cache into which each adapter would write.
     """
     if kwargs.get("labels") is not None:
         raise UsageError("adapter_names is for predictions; leave labels out")
@@ -57,7 +57,7 @@ def in_groups(
 
 
 def _joined(outputs: list[Any], order: Tensor) -> Any:
-    """Tensors, tuples or mappings of the groups as one, in the ``order`` of the rows."""
+    """Join the groups' tensors, tuples or mappings, in the ``order`` of the rows."""
     first = outputs[0]
     if isinstance(first, Tensor):
         return torch.cat(outputs)[order.to(first.device)]

@@ -1,8 +1,8 @@
 """Several adapters on one backbone, each under a name; one of them, or none, is in the model at a time.
 
-A name stands for settings, tensors and labels. To set an adapter whose settings are those in place is to copy its
-tensors in; any other is removed and added. So hooks, precision, devices and copies of the model are as PyTorch has
-them: they belong to the model's modules and parameters, which all adapters share.
+A name stands for settings, tensors and labels. If the new adapter has the settings of the active one, its tensors are
+copied into the model. Otherwise the active adapter is removed and the new one is added. So hooks, precision, devices
+and copies of the model behave as PyTorch's users expect.
 """
 
 import contextlib
@@ -23,20 +23,20 @@ from .insertion import check_removable, insert_method, take_out_method
 from .mixed import in_groups
 from .parameters import adaptation_of, labels_of, unwrapped
 
-_KEPT = "named_adapters"  # of a model: its NamedAdapters
+_KEPT = "named_adapters"  # the model's attribute with its NamedAdapters
 
 
 @dataclass
 class Named:
-    """One adapter. While it is in the model its tensors are the model's, and those here are empty."""
+    """One adapter. While it is active its tensors are in the model, and ``tensors`` is empty."""
 
     config: AdapterConfig
-    newly_initialized: frozenset[str]  # parameters of the base that are trained as the head is
-    saver: Any  # what stands as model.save_pretrained
+    newly_initialized: frozenset[str]  # parameters of the base that are trained like the head
+    saver: Any  # model.save_pretrained while it is active
     labels: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     requires_grad: dict[str, bool] = field(default_factory=dict)
-    placed: Optional[tuple[torch.device, torch.dtype]] = None  # the backbone's when the tensors were taken
+    placed: Optional[tuple[torch.device, torch.dtype]] = None  # the backbone's, when stored
 
     def like(self, other: "Named") -> bool:
         return self.config == other.config and self.newly_initialized == other.newly_initialized
@@ -44,15 +44,15 @@ class Named:
 
 @dataclass
 class NamedAdapters:
-    """All of a model's, as ``model.named_adapters``."""
+    """All named adapters of a model, as ``model.named_adapters``."""
 
-    of: dict[str, Named] = field(default_factory=dict)
+    by_name: dict[str, Named] = field(default_factory=dict)
     active: Optional[str] = None
 
     def mixed(
         self, model: PreTrainedModel, names: Sequence[Optional[str]], args: tuple, kwargs: dict[str, Any]
     ) -> Any:
-        """The model's forward pass with an adapter of its own for each row."""
+        """Return the outputs of a forward pass in which each row of the batch has its own adapter."""
         if model.training:
             raise UsageError("adapter_names is for predictions; model.eval() first")
 
@@ -65,24 +65,23 @@ class NamedAdapters:
 
 
 def adapter_names(model: PreTrainedModel) -> list[str]:
-    """The names of the adapters on a model, in the order in which they were loaded."""
+    """Return the names of the adapters on a model, in the order in which they were loaded."""
     kept = _kept(model)
-    return list(kept.of) if kept else []
+    return list(kept.by_name) if kept else []
 
 
 def active_adapter(model: PreTrainedModel) -> Optional[str]:
-    """The name of the adapter that the model computes with; None: the plain backbone, or one without a name."""
+    """Return the name of the active adapter, or None if the model has none or an adapter without a name."""
     kept = _kept(model)
     return kept.active if kept else None
 
 
 def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
-    """Let the model compute with the adapter of that name, and with nothing of any other; None: the plain backbone.
+    """Let the model compute with the adapter of that name alone, or with None as the plain backbone.
 
-    Only its parameters are the model's then: to train, count and save. Make an optimizer after the adapter is set,
-    and a new one after each switch: adapters of equal settings share their parameters, and others bring new ones. A
-    hook on a module of the backbone stays; one on a module that an adapter brought goes with it. Not for use while
-    another thread computes, and a model is compiled anew after it.
+    Only the active adapter is trained, counted and saved. Make a new optimizer after each switch, because adapters of
+    other settings bring new parameters. A hook on a module of the backbone stays. A hook on a module of an adapter is
+    removed with the module. No other thread may compute meanwhile, and a model is compiled again afterwards.
 
     Raises:
         UsageError: for an unknown name, a compiled model, while adapters are merged or off or another thread computes,
@@ -91,7 +90,7 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     if model is not unwrapped(model):
         raise UsageError("a compiled model keeps its adapter; set_adapter on the model itself, and compile it anew")
     kept = _kept(model)
-    if name is not None and (kept is None or name not in kept.of):
+    if name is not None and (kept is None or name not in kept.by_name):
         raise UsageError(f"no adapter {quoted(name)} on the model; there are {quoted(adapter_names(model))}")
     if kept is None:
         if getattr(model, "adaptation", None) is not None:
@@ -100,7 +99,7 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     _check_free(model)
     if name == kept.active:
         return
-    old, new = kept.of.get(kept.active), kept.of.get(name)
+    old, new = kept.by_name.get(kept.active), kept.by_name.get(name)
     with torch.no_grad():
         if old is not None and new is not None and new.like(old):
             trained = _trained_now(model)
@@ -115,28 +114,28 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
             if new is not None:
                 device = next(model.parameters()).device
                 with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                    insert_method(model, new.config, new.newly_initialized)  # what it draws is written over
+                    insert_method(model, new.config, new.newly_initialized)  # its random start is overwritten
                 _put(model, new, _trained_now(model))
         kept.active = name
     wrap_forward(model)
 
 
 def _take(model: PreTrainedModel, named: Named, trained: dict[str, nn.Parameter]) -> None:
-    """Keep what the model has of an adapter."""
+    """Store the active adapter's tensors, labels and flags."""
     named.tensors = adaptation_of(model).method.state(trained)
     named.requires_grad = {name: parameter.requires_grad for name, parameter in trained.items()}
     named.labels, named.placed = labels_of(model), _placed(model)
 
 
 def _put(model: PreTrainedModel, named: Named, trained: dict[str, nn.Parameter]) -> None:
-    """Give a model that has an adapter of equal settings the tensors, labels and flags of this one."""
+    """Copy the tensors, labels and flags of this adapter into a model that has an adapter of equal settings."""
     adaptation, placed = adaptation_of(model), _placed(model)
     state = named.tensors
-    if placed != named.placed:  # the model was moved while this adapter was not in it
+    if placed != named.placed:  # the model was moved while this adapter was inactive
         dtype = placed[1] if placed[1] != named.placed[1] else None
         state = {n: t.to(placed[0], dtype if t.is_floating_point() else None) for n, t in state.items()}
     for name, parameter in trained.items():
-        # What an adapter adds keeps its own precision; what it trains in place has the model's.
+        # Added parameters keep their own precision. Pre-trained ones that it trains have the model's.
         if name in state and name not in adaptation.plain and parameter.dtype != state[name].dtype:
             parameter.data = parameter.data.to(state[name].dtype)
     adaptation.method.put_state(trained, state)
@@ -152,7 +151,7 @@ def _put(model: PreTrainedModel, named: Named, trained: dict[str, nn.Parameter])
 
 
 def _trained_now(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """Every trained parameter by its name in the adapted model.
+    """Return every trained parameter by its name in the adapted model.
 
     Their names are kept while the adapter is in the model, because a pass over the model would be most of a switch.
     """
@@ -168,7 +167,7 @@ def _trained_now(model: PreTrainedModel) -> dict[str, nn.Parameter]:
 
 
 def _parameter_at(model: PreTrainedModel, name: str) -> nn.Parameter:
-    """The parameter of a name, as ``model.get_parameter`` finds it with slower attribute look-ups. Raises KeyError."""
+    """Return the parameter of a name; raise KeyError. It is faster than ``model.get_parameter``."""
     *modules, last = name.split(".")
     module: nn.Module = model
     for each in modules:
@@ -182,24 +181,24 @@ def _placed(model: PreTrainedModel) -> tuple[torch.device, torch.dtype]:
 
 
 def delete_adapter(model: PreTrainedModel, name: str) -> None:
-    """Forget the adapter of that name; if it was in the model, that is the plain backbone then.
+    """Forget the adapter of that name. If it was active, the model is the plain backbone afterwards.
 
     Raises:
         UsageError: as :func:`set_adapter`.
     """
     kept, model = _kept(model), unwrapped(model)
-    if kept is None or name not in kept.of or name == kept.active:
-        set_adapter(model, name)  # which refuses an unknown name
+    if kept is None or name not in kept.by_name or name == kept.active:
+        set_adapter(model, name)  # this refuses an unknown name
         set_adapter(model, None)
     _check_free(model)
-    del kept.of[name]
-    if not kept.of:
+    del kept.by_name[name]
+    if not kept.by_name:
         forget_names(model)
 
 
 @contextmanager
 def adapter_set(model: PreTrainedModel, name: Optional[str]) -> Iterator[None]:
-    """Within it the model has the adapter of that name, afterwards the one that it had before."""
+    """Set the adapter of that name within the block, and afterwards the one that was active before."""
     before = active_adapter(model)
     set_adapter(model, name)
     try:
@@ -209,7 +208,7 @@ def adapter_set(model: PreTrainedModel, name: Optional[str]) -> Iterator[None]:
 
 
 def forget_names(model: PreTrainedModel) -> None:
-    """Make the model the plain backbone for good, bit for bit; of one without named adapters nothing changes."""
+    """Remove all named adapters, so that the model is the plain backbone, bit for bit."""
     if _kept(model) is None:
         return
     set_adapter(model, None)
@@ -218,17 +217,17 @@ def forget_names(model: PreTrainedModel) -> None:
 
 
 def check_no_names(model: PreTrainedModel) -> None:
-    """Refuse to adapt a plain backbone without a name beside adapters that have one; raises UsageError."""
+    """Refuse to add an adapter without a name to a model with named ones; raise UsageError."""
     if adapter_names(model) and active_adapter(model) is None:
         raise UsageError("the model's adapters have names; load_adapter(model, folder, name=...) adds one more")
 
 
 def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedModel], Any]) -> None:
-    """Let ``load`` adapt the plain backbone, and give what it did a name; the model has that adapter then.
+    """Let ``load`` adapt the plain backbone, and give the adapter a name. It is active afterwards.
 
     Raises:
-        UsageError: if the name is taken or none, or the model has an adapter without one; and what ``load`` raises,
-            after which the model is as before.
+        UsageError: if the name is taken or empty, or the model has an adapter without a name, or as ``load`` raises
+            it. The model is as before then.
     """
     kept = _kept(model)
     if not isinstance(name, str) or not name:
@@ -237,21 +236,21 @@ def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedMode
         raise UsageError("load named adapters on the model itself, and compile it afterwards")
     if kept is None and getattr(model, "adaptation", None) is not None:
         raise UsageError("the model has an adapter without a name; remove_adapters(model) first")
-    if kept is not None and name in kept.of:
+    if kept is not None and name in kept.by_name:
         raise UsageError(f"the model has an adapter {quoted(name)}; delete_adapter(model, {quoted(name)}) first")
     before = active_adapter(model)
     set_adapter(model, None)
-    model.__dict__.pop(_KEPT, None)  # the model has no names while it is adapted
+    model.__dict__.pop(_KEPT, None)  # `load` must find a model without names
     kept = kept or NamedAdapters()
     try:
         load(model)
         head, prefix = adaptation_of(model).in_place["head"], base_prefix(model)
         newly_initialized = frozenset(each for each in head if each.startswith(prefix))
         saver = model.__dict__.get("save_pretrained")
-        kept.of[name] = Named(adaptation_of(model).config, newly_initialized, saver)
+        kept.by_name[name] = Named(adaptation_of(model).config, newly_initialized, saver)
         kept.active = name
     finally:
-        if kept.of:
+        if kept.by_name:
             setattr(model, _KEPT, kept)
             if kept.active is None:
                 set_adapter(model, before)

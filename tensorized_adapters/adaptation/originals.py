@@ -1,7 +1,7 @@
-"""The values that trained parameters had before, in the model for a while.
+"""Gives a model the values from before training for a while.
 
-Other parameters take the trained ones' places, rather than other values: autograd reads a parameter's values when the
-backward pass comes, and would not see that they have changed since the forward pass.
+Constants replace the trained parameters. Overwriting the values instead would give wrong gradients, because autograd
+reads them in the backward pass.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from .parameters import adaptation_of, precisions_before, pretrained_parameters
 
 @contextmanager
 def originals_in_place(model: PreTrainedModel) -> Iterator[None]:
-    """Within it the model has constants, the original values, where it has parameters that are trained in place."""
+    """Replace the trained pre-trained parameters by constants with their original values, within the block."""
     pretrained = pretrained_parameters(model)
     constants: dict[int, nn.Parameter] = {}
     precisions = precisions_before(model)
@@ -25,7 +25,7 @@ def originals_in_place(model: PreTrainedModel) -> Iterator[None]:
         trained = pretrained[name]
         made[id(trained)] = precisions[name]
         constants[id(trained)] = nn.Parameter(original.to(trained.device, precisions[name]), requires_grad=False)
-    # Every place of a parameter: layers may share it.
+    # All modules that hold a parameter, since layers may share it.
     slots = [
         (module, name, parameter)
         for module in model.modules()

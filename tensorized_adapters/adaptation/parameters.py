@@ -1,7 +1,7 @@
-"""The parameters of an adapted model: which are pre-trained and which were added, which are trained, and in what
-groups.
+"""The parameters of an adapted model: which are pre-trained, which were added, which are trained, and their groups.
 
-Names are plain, as in the model before a method wrapped its modules; what was added goes by the model's own names.
+Pre-trained parameters have their names before a method wrapped modules. Added ones have their names in the adapted
+model.
 """
 
 from dataclasses import dataclass, field
@@ -20,25 +20,25 @@ from ..methods.base import Method
 from ..tensors.factorized_weight import FactorizedWeight
 from .forward import Passes
 
-# adapters: parameters that the method adds. backbone: pre-trained ones that it trains in place, or their difference.
+# adapters: parameters that the method adds. backbone: pre-trained ones that it trains, or their difference.
 GROUPS = ("adapters", "backbone", "layer_norm", "head")
 
 
 @dataclass
 class Adaptation:
-    """What was done to a model, as ``model.adaptation``: all that is needed to train, save and undo it."""
+    """What was done to a model, as ``model.adaptation``: the data to train it, save it and undo it."""
 
     method: Method
     in_place: dict[str, set[str]]  # group -> names of the pre-trained parameters that are trained themselves
-    plain: dict[str, str]  # name now -> plain name, of every pre-trained parameter
-    originals: dict[str, Tensor]  # what is trained in place, as it was
-    requires_grad: dict[str, bool]  # of every pre-trained parameter, as it was
-    labels: dict[str, Any]  # what the model's config said of them
-    half: Optional[torch.dtype] = None  # the half precision that the backbone had; what is trained is in float32 then
+    plain: dict[str, str]  # name now -> name before, of every pre-trained parameter
+    originals: dict[str, Tensor]  # the values before training
+    requires_grad: dict[str, bool]  # of every pre-trained parameter, before
+    labels: dict[str, Any]  # the model's config had these before
+    half: Optional[torch.dtype] = None  # the backbone's half precision; trained parameters are in float32 then
     off: bool = False  # within adapters_off(model)
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
     frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # trainable again afterwards
-    switched_off: bool = False  # what was inserted does not compute: within adapters_off or updates_off(model)
+    switched_off: bool = False  # adapters do not compute: within adapters_off or updates_off(model)
     off_in: Optional[int] = None  # the thread that switched it off
     trained_names: Optional[list[str]] = field(default=None, repr=False)  # in the adapted model; see named.py
     passes: Passes = field(default_factory=Passes, repr=False)  # the forward passes that are computed now
@@ -49,17 +49,18 @@ class Adaptation:
 
 
 def labels_of(model: PreTrainedModel) -> dict[str, Any]:
-    """What the model's config says of its labels."""
+    """Return the fields of the model's config about its labels."""
     return {name: getattr(model.config, name) for name in ("id2label", "label2id", "problem_type")}
 
 
 def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
-    """The model itself, where ``torch.compile`` has wrapped it and put a prefix before its parameters' names."""
+    """Return the model inside a wrapper of ``torch.compile``, which would put a prefix before its parameters'
+    names."""
     return getattr(model, "_orig_mod", model)
 
 
 def adaptation_of(model: PreTrainedModel) -> Adaptation:
-    """The record of an adapted model; raises UsageError if it is not adapted."""
+    """Return the record of an adapted model; raise UsageError if it is not adapted."""
     adaptation = getattr(model, "adaptation", None)
     if adaptation is None:
         raise UsageError("the model is not adapted; add_adapters(model, config) first")
@@ -67,7 +68,7 @@ def adaptation_of(model: PreTrainedModel) -> Adaptation:
 
 
 def pretrained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """All parameters that the method did not add, head included."""
+    """Return all parameters that the method did not add, head included."""
     adaptation = getattr(model, "adaptation", None)
     if adaptation is None:
         return dict(model.named_parameters())
@@ -76,8 +77,8 @@ def pretrained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
 
 
 def precisions_before(model: PreTrainedModel) -> dict[str, torch.dtype]:
-    """For each of the ``originals`` the precision that it has without adapters: on a half-precision backbone that of
-    the frozen parameters, or its own if all are trained."""
+    """Return for each of the ``originals`` its precision without adapters. On a half-precision backbone this is the
+    precision of the frozen parameters, or its own if all are trained."""
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
     originals = adaptation.originals
     if adaptation.half is None:
@@ -90,19 +91,19 @@ def precisions_before(model: PreTrainedModel) -> dict[str, torch.dtype]:
 
 
 def backbone_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """The base model's pre-trained parameters."""
+    """Return the base model's pre-trained parameters."""
     prefix = base_prefix(model)
     return {name: p for name, p in pretrained_parameters(model).items() if name.startswith(prefix)}
 
 
 def added_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """What the method added: adapters, LoRA's matrices, differences; in the model's order."""
+    """Return the parameters that the method added (adapters, LoRA's matrices, differences), in the model's order."""
     plain = adaptation_of(model).plain
     return {name: parameter for name, parameter in model.named_parameters() if name not in plain}
 
 
 def trained_groups(model: PreTrainedModel) -> dict[str, dict[str, nn.Parameter]]:
-    """Every trained parameter by its group (GROUPS) and its name, in the model's order."""
+    """Return every trained parameter by its group (GROUPS) and its name, in the model's order."""
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
     groups: dict[str, dict[str, nn.Parameter]] = {group: {} for group in GROUPS}
     groups |= {
@@ -114,15 +115,16 @@ def trained_groups(model: PreTrainedModel) -> dict[str, dict[str, nn.Parameter]]
 
 
 def trained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """Every trained parameter by its name."""
+    """Return every trained parameter by its name."""
     return {name: p for group in trained_groups(model).values() for name, p in group.items()}
 
 
 def count_trained(model: PreTrainedModel) -> dict[str, int]:
-    """Counts: adapters, backbone, layer_norm, head, trained, frozen, and ``model``: the backbone with its head.
+    """Return the counts adapters, backbone, layer_norm, head, trained, frozen, and ``model`` (the backbone with its
+    head).
 
     ``trained / model`` is the percentage that the paper's tables give (108.31 M for bert-base-cased). Diff pruning
-    counts its budget, which is what it ends with.
+    counts its budget, the size of its final difference.
 
     Raises:
         UsageError: if the model is not adapted.
@@ -136,7 +138,7 @@ def count_trained(model: PreTrainedModel) -> dict[str, int]:
 
 
 def with_totals(counts: dict[str, int], model: int) -> dict[str, int]:
-    """The groups' counts with their sum, what stays as it was pre-trained, and the size of the model."""
+    """Return the groups' counts with their sum, the number of frozen parameters, and the size of the model."""
     trained = sum(counts.values())
     return counts | {"trained": trained, "frozen": model - (trained - counts["adapters"]), "model": model}
 
@@ -148,17 +150,18 @@ def optimizer_groups(
     head: Optional[float] = None,
     weight_decay: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """Parameter groups for any torch optimizer: ``AdamW(optimizer_groups(model))``.
+    """Return parameter groups for any torch optimizer: ``AdamW(optimizer_groups(model))``.
 
-    Rates that are not given are the command line's: the method's own, which shrink for a model larger than MiniLM.
+    By default the rates are those of the command line. They belong to the method, and shrink for models larger than
+    MiniLM.
 
     Args:
         model: an adapted model.
-        learning_rate: of the adapters, in the units of a dense layer: one value serves every format and rank.
-        layer_norm: the LayerNorms' rate as a multiple of it, by default 2.5 for a model up to MiniLM's size.
-        head: likewise, the classification head's.
+        learning_rate: of the adapters, as for a dense layer. One value serves every format and rank.
+        layer_norm: the LayerNorms' rate as a multiple of ``learning_rate``, by default 2.5 up to MiniLM's size.
+        head: the same for the classification head.
         weight_decay: of every weight except LayerNorms, biases and (IA)3's vectors. Each factor of a weight gets a
-            share of it, so that the assembled weight decays as a dense one does.
+            share of it, so that the assembled weight decays like a dense one.
 
     Raises:
         UsageError: if the model is not adapted, or its adapters are merged.
@@ -171,7 +174,7 @@ def optimizer_groups(
 
 
 def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
-    """:func:`optimizer_groups` with the learning rate of each of GROUPS told one by one."""
+    """Return :func:`optimizer_groups` for a learning rate of each of GROUPS."""
     model = unwrapped(model)
     if adaptation_of(model).merged is not None:
         raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before training them")
@@ -184,9 +187,9 @@ def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: flo
 
 
 def _shares_of_decay(model: PreTrainedModel) -> dict[int, float]:
-    """The share of the weight decay of each parameter that the method added, by the parameter's ``id``.
+    """Return the share of the weight decay of each parameter that the method added, by the parameter's ``id``.
 
-    A product of n factors shrinks n times as fast as each of them, so each of the n gets 1 / n of the decay.
+    A product of n factors shrinks n times as fast as each factor, so each factor gets 1 / n of the decay.
     """
     share = adaptation_of(model).method.decay_share
     shares = {id(parameter): share for parameter in added_parameters(model).values()}
@@ -198,7 +201,7 @@ def _shares_of_decay(model: PreTrainedModel) -> dict[int, float]:
 
 
 def _with_shares_of_decay(groups: list[dict[str, Any]], shares: dict[int, float]) -> list[dict[str, Any]]:
-    """The optimizer's groups, each split by the share of the decay of its parameters; as a rule none has two."""
+    """Return the optimizer's groups, each split by its parameters' shares of the decay. Most groups have one share."""
     result = []
     for group in groups:
         by_share: dict[float, list[nn.Parameter]] = {}

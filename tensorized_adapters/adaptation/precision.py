@@ -1,12 +1,12 @@
-"""Keeps what is trained in float32 on a backbone in float16 or bfloat16, as PEFT's ``autocast_adapter_dtype`` does.
+"""Keeps trained parameters in float32 on a float16 or bfloat16 backbone, as PEFT's ``autocast_adapter_dtype`` does.
 
-In half precision an optimizer's small steps are lost, and AdamW's epsilon is zero in float16, so that steps give NaN.
+In half precision an optimizer's small steps are lost. AdamW's epsilon is zero in float16, so its steps give NaN.
 The frozen backbone stays as it is, and so do the hidden states between its modules. A module whose parameters are all
 trained, and an adapter, compute in float32 on their input and return their output in the input's precision. A module
 that trains some of its parameters, as under BitFit, computes with them in the precision of the others.
 
-Such a module gets a class derived from its own, rather than hooks or another ``forward`` of the instance: names of
-parameters, other hooks, copies, pickles, threads and recomputed activations then need nothing further.
+Such a module gets a class derived from its own. Hooks or another ``forward`` of the instance would need more code for
+copies, pickles, threads, other hooks and recomputed activations.
 """
 
 import functools
@@ -21,18 +21,17 @@ from ..adapters.fast import HALF_PRECISION
 
 
 def half_precision_of(model: PreTrainedModel) -> Optional[torch.dtype]:
-    """The half precision that a parameter of the model has; None if all are wider."""
+    """Return the half precision that a parameter of the model has, or None if all are wider."""
     return next((p.dtype for p in model.parameters() if p.dtype in HALF_PRECISION), None)
 
 
 @torch.no_grad()
 def raise_precision(model: PreTrainedModel, trained: set[int]) -> None:
-    """Turn parameters of those ids into float32 where they are in half precision, in place, and let their modules
-    compute with them. The model has a backbone in half precision."""
+    """Convert parameters of those ids from half precision to float32, and let their modules compute with them."""
     for parameter in model.parameters():
         if id(parameter) in trained and parameter.dtype in HALF_PRECISION:
             parameter.data = parameter.data.float()
-    if half_precision_of(model) is None:  # everything is trained: the model computes in float32
+    if half_precision_of(model) is None:  # everything is trained, so the model computes in float32
         return
     inside = {id(part) for module in model.modules() if isinstance(module, Adapter) for part in module.modules()}
     for module in model.modules():
@@ -44,7 +43,7 @@ def raise_precision(model: PreTrainedModel, trained: set[int]) -> None:
         ours = tuple(name for name in own if id(module._parameters[name]) in trained)
         alone = all(isinstance(child, Adapter) for child in module.children())
         if ours and len(ours) == len(own) and alone:
-            _derive(module, "whole", (), "")
+            _derive(module, "all", (), "")
         elif ours:
             frozen = next((name for name, p in module.named_parameters() if p.dtype in HALF_PRECISION), "")
             _derive(module, "partly", ours, frozen)
@@ -57,17 +56,18 @@ def restore_classes(model: PreTrainedModel) -> None:
             module.__class__ = plain
 
 
-def _derive(module: nn.Module, kind: str, names: tuple[str, ...], frozen: str) -> None:
-    module.__class__ = _derived_class(type(module), kind, names, frozen)
+def _derive(module: nn.Module, in_float32: str, names: tuple[str, ...], frozen: str) -> None:
+    module.__class__ = _derived_class(type(module), in_float32, names, frozen)
 
 
 @functools.cache
-def _derived_class(plain: type, kind: str, names: tuple[str, ...], frozen: str) -> type:
-    """A class of the same name that computes with float32 parameters.
+def _derived_class(plain: type, in_float32: str, names: tuple[str, ...], frozen: str) -> type:
+    """Return a class of the same name that computes with float32 parameters.
 
     Args:
-        kind: "adapter"; "whole", if all of a module's parameters are in float32; "partly", if ``names`` are.
-        frozen: a parameter that is not, at or below the module.
+        in_float32: "adapter" for an adapter, "all" if all of a module's parameters are in float32, "partly" if
+            ``names`` are.
+        frozen: the name of a half-precision parameter at or below the module.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -79,21 +79,21 @@ def _derived_class(plain: type, kind: str, names: tuple[str, ...], frozen: str) 
         return plain.beside(self, x.to(dtype), output.to(dtype)).to(output.dtype)
 
     def reduce(self, protocol: int) -> tuple:
-        return _rebuilt, (plain, kind, names, frozen), object.__reduce_ex__(self, protocol)[2]
+        return _rebuilt, (plain, in_float32, names, frozen), object.__reduce_ex__(self, protocol)[2]
 
     content: dict[str, Any] = {"class_before": plain, "__reduce_ex__": reduce, "__module__": plain.__module__}
-    if kind == "partly":
+    if in_float32 == "partly":
         content |= {name: _in_precision_of(name, frozen) for name in names}
     else:
         content |= {"forward": forward}
-    if kind == "adapter":
+    if in_float32 == "adapter":
         content |= {"beside": beside}
     return type(plain.__name__, (plain,), content)
 
 
-def _rebuilt(plain: type, kind: str, names: tuple[str, ...], frozen: str) -> nn.Module:
-    """An empty module of the derived class, for copies and pickles."""
-    derived = _derived_class(plain, kind, names, frozen)
+def _rebuilt(plain: type, in_float32: str, names: tuple[str, ...], frozen: str) -> nn.Module:
+    """Return an empty module of the derived class, for copies and pickles."""
+    derived = _derived_class(plain, in_float32, names, frozen)
     return derived.__new__(derived)
 
 
@@ -102,7 +102,7 @@ def _own_precision(module: nn.Module) -> torch.dtype:
 
 
 def _in_precision_of(name: str, frozen: str) -> property:
-    """The parameter of that name, as the module's own computation reads it."""
+    """Return a property by which the module reads the parameter of that name in the precision of ``frozen``."""
     path = frozen.split(".")
 
     def get(self: nn.Module) -> Tensor:  # in steps that torch.compile can trace

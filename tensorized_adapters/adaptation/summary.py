@@ -10,7 +10,7 @@ from .parameters import adaptation_of, count_trained, unwrapped
 
 
 def adapter_summary(model: PreTrainedModel) -> pd.DataFrame:
-    """One row for each adapter, in the order in which they were added. An adapter without a name is called "-".
+    """Return one row for each adapter, in the order in which they were added. An adapter without a name is called "-".
 
     Columns:
         name, method: ``method`` is the short name, such as ``tt-4``.
@@ -35,7 +35,7 @@ def adapter_summary(model: PreTrainedModel) -> pd.DataFrame:
 
 def _row(model: PreTrainedModel, name: str, active: bool) -> dict[str, Any]:
     config, counts = adaptation_of(model).config, count_trained(model)
-    settings = config.to_dict()  # the fields of its method alone
+    settings = config.to_dict()  # only the fields of its method
     return {
         "name": name,
         "method": config.describe(),

@@ -1,6 +1,6 @@
-"""A state dict of all that is trained lacks nothing of an adapted model: the frozen backbone is in no checkpoint.
+"""Lets an adapted model load a state dict of its trained parameters alone, as a checkpoint holds them.
 
-Without this a Trainer that resumes warns of every frozen parameter as a missing key.
+Without this a Trainer that resumes would report every frozen parameter as a missing key.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from .parameters import trained_parameters
 
 
 def accept_trained_states(model: PreTrainedModel) -> None:
-    """Let ``load_state_dict`` report no missing keys for a state of exactly what is trained."""
+    """Let ``load_state_dict`` report no missing keys if a state holds exactly the trained parameters."""
     model.register_load_state_dict_post_hook(_forget_frozen)
 
 
@@ -25,7 +25,7 @@ def refuse_trained_states(model: PreTrainedModel) -> None:
 def _forget_frozen(model: PreTrainedModel, incompatible: Any) -> None:
     missing = set(incompatible.missing_keys)
     if missing and getattr(model, "adaptation", None) is not None:
-        named = model.named_parameters(remove_duplicate=False)  # a file has a shared parameter under one of its names
+        named = model.named_parameters(remove_duplicate=False)  # a file has one name for a shared parameter
         loaded = {id(parameter) for name, parameter in named if name not in missing}
         if loaded == {id(parameter) for parameter in trained_parameters(model).values()}:
             incompatible.missing_keys.clear()

@@ -9,7 +9,7 @@ class Adapter(nn.Module):
     """A residual update at one site. The hook that calls it there leaves the output alone unless ``enabled``."""
 
     enabled = True
-    is_bottleneck: ClassVar[bool] = False  # down and up: assembled, its weights are no larger than a dense adapter's
+    is_bottleneck: ClassVar[bool] = False  # its assembled weights are no larger than a dense adapter's
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return h + update(h) for hidden (..., hidden_size)."""

@@ -109,8 +109,8 @@ class MergedWeights:
 def _in_few_launches(weights: list[Weight], assembled: bool) -> list[Matrices]:
     """Return the matrices of each weight in a group, or one matrix each if they are to be ``assembled``.
 
-    What weights share takes part in the products once, rather than in a copy for each, whose gradients would be added
-    up one by one; and under autocast all are cast at once.
+    Shared factors take part in the products once. Copies for each weight would need their gradients added up one by
+    one. Under autocast all factors are cast at once.
     """
     joint = isinstance(weights[0], SiteWeight)
     parts = weights[0].parts_of_all_sites() if joint else [_batch(part) for part in zip(*(w.parts() for w in weights))]
@@ -135,7 +135,7 @@ def _batch(parts: Sequence[Tensor]) -> Tensor:
     if all(part is parts[0] for part in parts):
         return parts[0].unsqueeze(0)
     batch = torch.stack(parts)
-    if batch.requires_grad:  # one copy of a gradient that lies otherwise in memory, rather than one for each parameter
+    if batch.requires_grad:  # copy a gradient of another memory layout once, not for each parameter
         batch.register_hook(Tensor.contiguous)
     return batch
 
@@ -161,10 +161,9 @@ def add_projection(residual: Tensor, x: Tensor, matrices: Sequence[Tensor]) -> T
 class FusedBottleneck(torch.autograd.Function):
     """x + relu(x A B) C D for the thin pairs (A, B) of the down and (C, D) of the up weight.
 
-    Left to autograd, the backward pass writes the gradient through the adapter and the one around it separately and
-    adds them; here both are one product. Of the hidden state's size only the output is kept: the backward pass
-    subtracts the update from it to get x. In half precision x itself is kept, since the output is rounded to the size
-    of the update and little may be left of x in it.
+    Autograd would compute the gradients through the adapter and around it separately and add them. Here one product
+    gives both. The only kept tensor of the hidden state's size is the output, from which the backward pass subtracts
+    the update to get x. In half precision x itself is kept, because rounding the output may lose it.
     """
 
     @staticmethod
@@ -197,8 +196,8 @@ class FusedBottleneck(torch.autograd.Function):
 
 
 class AssembledBottleneck(torch.autograd.Function):
-    """x + relu(x D) U for the matrices D and U themselves, three operations forward and five backward: a dense
-    adapter's are four and eight, with two gradients of x that are added and two of biases."""
+    """x + relu(x D) U for the matrices D and U themselves. It takes three operations forward and five backward. A
+    dense adapter takes four and eight, because it adds two gradients of x and computes two of biases."""
 
     @staticmethod
     def forward(ctx, hidden: Tensor, down: Tensor, up: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Inserts adapters into a model and removes them: each is a child of its site's module, called by a forward hook.
+"""Inserts adapters into a model and removes them. Each is a child of its site's module, called by a forward hook.
 
 The backbone's modules are not replaced, so its parameters keep their names.
 """
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from .base import Adapter
 
 CHILD = "adapter"
-_SOURCE = "adapter_source"  # attribute of a module whose input a parallel adapter takes: that adapter
+_SOURCE = "adapter_source"  # attribute with the parallel adapter that takes a module's input
 
 
 def insert_adapters(
@@ -23,8 +23,8 @@ def insert_adapters(
     """Insert an adapter at every site (the name of a module, relative to the base model).
 
     Args:
-        sources: without them adapters are sequential: each takes its site's output and returns it changed. With them
-            they are parallel: each takes the input of the module of that name and changes its site's output.
+        sources: names of modules. With them adapters are parallel: each takes the input of its source and changes its
+            site's output. Without them each takes its site's output and returns it changed.
     """
     sites = list(sites)
     for name, source, adapter in zip(sites, sources or [None] * len(sites), adapters):
@@ -85,7 +85,7 @@ def _beside_sublayer(site: nn.Module, _, output):
     if not adapter.enabled:
         return output
     compiled = adapter.__dict__.get("kept")  # non-empty if the module that kept the input was compiled
-    x = (compiled or _inputs.of).pop(id(adapter))
+    x = (compiled or _inputs.by_adapter).pop(id(adapter))
     return changed(output, lambda hidden: adapter.beside(x, hidden))
 
 
@@ -96,7 +96,7 @@ def _keep_input(module: nn.Module, args: tuple[Tensor, ...]) -> None:
     if torch.compiler.is_compiling():  # the compiler cannot trace thread-local variables
         adapter.__dict__.setdefault("kept", {})[id(adapter)] = args[0]
     else:
-        _inputs.of[id(adapter)] = args[0]
+        _inputs.by_adapter[id(adapter)] = args[0]
 
 
 def changed(output, change):
@@ -108,7 +108,7 @@ class _Inputs(threading.local):
     """Each thread's kept inputs of parallel adapters, from a sublayer's first module to its last."""
 
     def __init__(self):
-        self.of: dict[int, Tensor] = {}
+        self.by_adapter: dict[int, Tensor] = {}
 
 
 _inputs = _Inputs()

@@ -79,8 +79,8 @@ def views_of(config: AdapterConfig, hidden_size: int, sites: int) -> list[Matric
 def new_adapters(config: AdapterConfig, hidden_size: int, sites: int = 1) -> Iterator[Adapter]:
     """Return the tensorized adapters that ``config`` describes, one after the other, for a model of the given hidden
     size."""
-    kind = BottleneckAdapter if config.if_adapter_like else OneMatrixAdapter
-    return _of_weights(kind, config, views_of(config, hidden_size, sites), sites)
+    cls = BottleneckAdapter if config.if_adapter_like else OneMatrixAdapter
+    return _adapters_of(cls, config, views_of(config, hidden_size, sites), sites)
 
 
 def update_view(config: AdapterConfig, n_in: int, n_out: int, layers: int) -> Matricization:
@@ -99,16 +99,16 @@ def update_view(config: AdapterConfig, n_in: int, n_out: int, layers: int) -> Ma
 def weight_updates(config: AdapterConfig, view: Matricization, layers: int) -> Iterator[Adapter]:
     """Return the updates of ``layers`` linear layers of one size, seen as ``view``; if it has sites, they share one
     tensor."""
-    return _of_weights(WeightUpdate, config, [view], layers)
+    return _adapters_of(WeightUpdate, config, [view], layers)
 
 
-def _of_weights(kind: type, config: AdapterConfig, views: list[Matricization], sites: int) -> Iterator[Adapter]:
-    joint = _new_weights(kind, config, views) if config.tensor_scope == "model" else None
+def _adapters_of(cls: type, config: AdapterConfig, views: list[Matricization], sites: int) -> Iterator[Adapter]:
+    joint = _new_weights(cls, config, views) if config.tensor_scope == "model" else None
     for site in range(sites):
-        yield kind(*([SiteWeight(weight, site) for weight in joint] if joint else _new_weights(kind, config, views)))
+        yield cls(*([SiteWeight(weight, site) for weight in joint] if joint else _new_weights(cls, config, views)))
 
 
-def _new_weights(kind: type, config: AdapterConfig, views: list[Matricization]) -> list[FactorizedWeight]:
+def _new_weights(cls: type, config: AdapterConfig, views: list[Matricization]) -> list[FactorizedWeight]:
     """Return an adapter's initial weights. ``--adapter_scale`` multiplies the gain of the last one.
 
     Calibrated: the last factor of a bottleneck or an update is zero, so that the adapter starts as the identity, bit
@@ -117,7 +117,7 @@ def _new_weights(kind: type, config: AdapterConfig, views: list[Matricization]) 
     """
     lasts = {BottleneckAdapter: (1.0, 0.0), OneMatrixAdapter: (math.sqrt(2) * ONE_MATRIX_GAIN,), WeightUpdate: (0.0,)}
     weights = []
-    for view, last_factor in zip(views, lasts[kind]):
+    for view, last_factor in zip(views, lasts[cls]):
         weight = new_weight(config.adapter_projection_type, view, config.tensorized_layer_rank)
         if config.calibrated:
             calibrated_start_(weight, 1 / math.sqrt(view.in_features), last_factor)

@@ -14,7 +14,7 @@ from .flags import Arguments, GlueTrainingArguments
 from .selection import check_selection
 from .trainer_fields import check_ranges, check_trainer_flags
 
-# Flags that are not TrainingArguments': names, what a value must be, and whether a value is that.
+# Flags outside TrainingArguments: names, a description of valid values, and their test.
 RANGES = (
     (
         "max_seq_length max_train_samples max_eval_samples max_predict_samples target_params max_train_metric_samples "

@@ -11,7 +11,7 @@ from ..errors import UsageError, quoted
 from ..runtime.files import content_of
 
 _MOST_BYTES = 2**20  # all flags with long values take a few thousand
-_MOST_VALUES = 10_000  # of one flag; in YAML, aliases of aliases can stand for billions
+_MOST_VALUES = 10_000  # of one flag, since YAML's aliases of aliases can make billions
 _SWITCHES = ("dry_run", "no_report")  # flags of a sweep without a value
 
 

@@ -57,7 +57,7 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
     try:
         check_values(given)
         resolve_metrics(given)
-    except UsageError as error:  # it names a flag by its name of today; the notes name the old one
+    except UsageError as error:  # it uses a flag's new name, and the notes name the old one
         raise UsageError("; ".join([str(error), *notes])) from None
     config, saved = method_settings(given)
     values = _training_defaults(given, config) | given | config.to_dict()

@@ -10,8 +10,8 @@ from .flags import Arguments
 
 
 def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
-    """Return a message if a rate of the published start was given with the calibrated start, for which it is too
-    low."""
+    """Return a message if the given rate is so low for the calibrated start that it hardly moves the weights from
+    their start. The published rate is such a rate."""
     rate, default = given.get("learning_rate"), TABLE[config.method].learning_rate
     if not rate or not config.calibrated or config.method != "tensorized" or rate > default / 10 * (1 + 1e-9):
         return None
@@ -22,7 +22,7 @@ def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
 
 
 def rates_for_model(arguments: Arguments, model_config: PretrainedConfig) -> dict[str, float]:
-    """The learning rates that were not given, by flag, if the model is larger than MiniLM; empty otherwise."""
+    """Return the rates that were not given, by flag, if the model is larger than MiniLM; empty otherwise."""
     config, given = arguments.adapter, arguments.given
     rate, ratio = default_rates(config, model_config, given.get("learning_rate") and arguments.training.learning_rate)
     if not config.calibrated or ratio == LAYER_NORM_AND_HEAD_RATIO:

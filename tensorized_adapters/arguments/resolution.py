@@ -26,7 +26,7 @@ def resolve(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments:
             cannot compute attention as ``--attn_implementation`` says.
     """
     if arguments.saved:
-        read_adapter(arguments.run.adapter_path)  # the weights too, before anything else takes its time
+        read_adapter(arguments.run.adapter_path)  # check the weights too, before slow steps
     model_config = model_config_of(arguments.model)
     if arguments.model.attn_implementation:
         use_attention(model_config, arguments.model.attn_implementation)

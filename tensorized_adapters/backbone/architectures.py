@@ -1,7 +1,7 @@
-"""The module names of each supported architecture, one complete row for each.
+"""The module names of each supported architecture, one complete entry for each.
 
-A new architecture is a row here and its ``config.model_type`` in ARCHITECTURES, or, from Python, a row given to
-:func:`register_architecture`; nothing else names a module.
+A new architecture is an entry here under its ``config.model_type`` in ARCHITECTURES, or from Python an argument of
+:func:`register_architecture`. No other code names a module.
 """
 
 from dataclasses import dataclass, field, replace
@@ -9,31 +9,31 @@ from typing import Optional
 
 from ..errors import UsageError, quoted
 
-WITHOUT_A_ROW = ("head", "full", "bitfit", "diff_pruning")  # methods that work on any architecture
+ARCHITECTURE_FREE_METHODS = ("head", "full", "bitfit", "diff_pruning")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Module names, those of a layer's parts relative to it; a ``*`` stands for the number of a layer.
+    """Module names. Those of a layer's parts are relative to the layer. A ``*`` stands for the number of a layer.
 
-    A site is the module whose output an adapter takes and replaces: the dropout between a sublayer's last linear layer
-    and the residual sum, which is the paper's position, or that linear layer where no dropout follows it.
+    A site is the module whose output an adapter takes and replaces. It is the dropout between a sublayer's last linear
+    layer and the residual sum, as in the paper, or that linear layer if no dropout follows it.
     """
 
     layers: str = "encoder.layer.*"  # relative to the base model
     attention: str = "attention.output.dropout"  # site
     ffn: str = "output.dropout"  # site
     layer_norm: tuple[str, ...] = ("LayerNorm",)  # class names
-    query: str = "attention.self.query"  # linear layers; a layer that computes several of them stands for each
+    query: str = "attention.self.query"  # linear layers; one layer may compute several of these
     key: str = "attention.self.key"
     value: str = "attention.self.value"
-    intermediate: str = "intermediate.dense"  # of the feed-forward network, the first and
-    output: str = "output.dense"  # the last
-    query_bias: Optional[str] = None  # where it is not the bias of ``query``
-    positions_after_padding: bool = False  # position ids start after pad_token_id, so that many are never used
+    intermediate: str = "intermediate.dense"  # first linear layer of the feed-forward network
+    output: str = "output.dense"  # last linear layer of the feed-forward network
+    query_bias: Optional[str] = None  # if it is not the bias of ``query``
+    positions_after_padding: bool = False  # position ids start after pad_token_id
     returns_tuple: bool = False  # a layer returns (hidden states, ...) rather than hidden states
     pools_last_token: bool = False  # a decoder, whose head reads the last token that is not padding
-    # Attention hides nothing else: no window, no later tokens. Only speed hangs on it.
+    # Attention hides padding alone, no later tokens. Only the speed depends on this.
     masks_padding_alone: bool = field(default=False, compare=False)
 
 
@@ -58,7 +58,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "camembert": ROBERTA,
     "electra": BERT,
     "ernie": BERT,
-    "deberta": Architecture(  # queries, keys and values in one layer, whose biases stand beside it
+    "deberta": Architecture(  # one layer for queries, keys and values, with separate biases
         layer_norm=("LayerNorm", "DebertaLayerNorm"),
         query="attention.self.in_proj",
         key="attention.self.in_proj",
@@ -83,7 +83,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         output="ffn.lin2",
         masks_padding_alone=True,
     ),
-    "albert": Architecture(  # all layers of a group are one and the same, and so are their adapters
+    "albert": Architecture(  # all layers of a group share parameters and adapters
         layers="encoder.albert_layer_groups.*.albert_layers.*",
         attention="attention.output_dropout",
         ffn="ffn_output",
@@ -125,20 +125,20 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "llama": LLAMA,
     "qwen2": replace(LLAMA, layer_norm=("Qwen2RMSNorm",)),
-    "qwen3": replace(LLAMA, layer_norm=("Qwen3RMSNorm",)),  # those of queries and keys too
+    "qwen3": replace(LLAMA, layer_norm=("Qwen3RMSNorm",)),  # also in attention, for queries and keys
 }
 
 
-def register_architecture(model_type: str, row: Architecture) -> None:
+def register_architecture(model_type: str, architecture: Architecture) -> None:
     """Let every method work on models of a ``config.model_type``; afterwards it is like any other in ARCHITECTURES.
 
-    The names in the row are looked up in the model when they are needed, so a wrong name is refused then.
+    The names are looked up in the model when they are needed, so a wrong name is refused then.
 
     Raises:
-        UsageError: if the architecture has another row already.
+        UsageError: if the architecture is registered already, with other module names.
     """
-    if ARCHITECTURES.setdefault(model_type, row) != row:
-        raise UsageError(f"{quoted(model_type)} is a supported architecture already, with another row")
+    if ARCHITECTURES.setdefault(model_type, architecture) != architecture:
+        raise UsageError(f"{quoted(model_type)} is a supported architecture already, with other module names")
 
 
 def architecture_of(model_type: str) -> Architecture:
@@ -151,6 +151,6 @@ def architecture_of(model_type: str) -> Architecture:
         raise UsageError(
             f"--model_name_or_path is a {quoted(model_type)} model, which is not supported by this method; supported "
             f"architectures: {', '.join(sorted(ARCHITECTURES))} (DeBERTa-v3 is deberta-v2). On any other work "
-            f"--method {', '.join(WITHOUT_A_ROW)}, and lora with --lora_targets"
+            f"--method {', '.join(ARCHITECTURE_FREE_METHODS)}, and lora with --lora_targets"
         )
     return ARCHITECTURES[model_type]

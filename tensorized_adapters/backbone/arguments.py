@@ -6,7 +6,7 @@ from typing import Literal, Optional
 
 @dataclass
 class ModelArguments:
-    """Which pre-trained model, config and tokenizer."""
+    """Flags for the pre-trained model, its config and its tokenizer."""
 
     _argument_group_name = "model arguments"
 

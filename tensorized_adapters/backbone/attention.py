@@ -21,7 +21,7 @@ def use_attention(config: PretrainedConfig, implementation: str) -> None:
         raise UsageError(f"{flag} needs a GPU, and there is none here; take sdpa, or leave the flag out")
     if implementation == FLASH and not is_flash_attn_2_available():
         raise UsageError(f"{flag} needs the package flash-attn; install it, take sdpa, or leave the flag out")
-    skeleton(config)  # raises what is wrong with any implementation
+    skeleton(config)  # errors here do not depend on the implementation
     try:
         with torch.device("meta"):
             AutoModelForSequenceClassification.from_config(config, attn_implementation=implementation)

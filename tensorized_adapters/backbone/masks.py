@@ -9,8 +9,7 @@ from .parts import ARCHITECTURES
 
 
 def with_ready_mask(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return a batch whose padding mask (examples, keys) is a bool attention mask (examples, 1, queries, keys), a
-    view.
+    """Return the batch with its padding mask (examples, keys) as a bool attention mask (examples, 1, queries, keys).
 
     Transformers would make the same mask. Models whose attention hides more than padding keep the batch's own mask:
     decoders, and encoders with ``is_decoder=True`` in their config, which hide later tokens. So do models whose

@@ -22,7 +22,7 @@ from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from .architectures import ARCHITECTURES, architecture_of
 
-_TOKENS = ("embed_tokens.weight", "wte.weight", "wpe.weight")  # embeddings that are not in a module of that name
+_TOKENS = ("embed_tokens.weight", "wte.weight", "wpe.weight")  # embeddings outside a module named "embeddings"
 
 
 def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
@@ -44,7 +44,7 @@ def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
     try:
         with torch.device("meta"):
             return AutoModelForSequenceClassification.from_config(model_config)
-    except Exception as error:  # of a dozen types; each means numbers that do not go together
+    except Exception as error:  # any of a dozen types means that numbers do not match
         raise UsageError(f"--model_name_or_path: its configuration makes no model: {error}") from None
 
 
@@ -64,13 +64,13 @@ def layer_names(model: PreTrainedModel) -> list[str]:
     listed once.
 
     Raises:
-        UsageError: for an unsupported architecture, or one in which the row finds no layer.
+        UsageError: if the architecture is not supported, or the model has no layer of the name that it gives.
     """
-    row = architecture_of(model.config.model_type)
-    pattern = re.compile(re.escape(row.layers).replace(r"\*", r"\d+"))
+    architecture = architecture_of(model.config.model_type)
+    pattern = re.compile(re.escape(architecture.layers).replace(r"\*", r"\d+"))
     names = [name for name, _ in model.base_model.named_modules() if pattern.fullmatch(name)]
     if not names:
-        raise UsageError(f"{type(model).__name__} has no layers {row.layers}, where its architecture has them")
+        raise UsageError(f"{type(model).__name__} has no layers {architecture.layers}, as its architecture names them")
     return names
 
 
@@ -94,16 +94,16 @@ def site_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
     the last.
 
     Raises:
-        UsageError: for an unsupported architecture, or one whose modules the row does not name.
+        UsageError: if the architecture is not supported, or the model lacks a module that it names.
     """
-    row = architecture_of(model.config.model_type)
-    return _in_chosen_layers(model, config, {"attention": row.attention, "ffn": row.ffn})
+    architecture = architecture_of(model.config.model_type)
+    return _in_chosen_layers(model, config, {"attention": architecture.attention, "ffn": architecture.ffn})
 
 
 def site_inputs(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
     """Return for each of :func:`site_names` a linear layer that has the same input as its sublayer."""
-    row = architecture_of(model.config.model_type)
-    return _in_chosen_layers(model, config, {"attention": row.value, "ffn": row.intermediate})
+    architecture = architecture_of(model.config.model_type)
+    return _in_chosen_layers(model, config, {"attention": architecture.value, "ffn": architecture.intermediate})
 
 
 def _in_chosen_layers(model: PreTrainedModel, config: AdapterConfig, of_sublayer: dict[str, str]) -> list[str]:
@@ -123,8 +123,8 @@ def linear_names(model: PreTrainedModel, *parts: str) -> list[str]:
     Raises:
         UsageError: as :func:`site_names`.
     """
-    row, prefix = architecture_of(model.config.model_type), base_prefix(model)
-    wanted = dict.fromkeys(getattr(row, part) for part in parts)  # without twins
+    architecture, prefix = architecture_of(model.config.model_type), base_prefix(model)
+    wanted = dict.fromkeys(getattr(architecture, part) for part in parts)  # without duplicates
     return [prefix + _existing(model, f"{layer}.{part}") for layer in layer_names(model) for part in wanted]
 
 
@@ -133,16 +133,18 @@ def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
 
     An unregistered architecture is judged by the name of the class; only the weight decay needs that.
     """
-    kind, row = type(module).__name__, ARCHITECTURES.get(model.config.model_type)
-    return kind.endswith(("LayerNorm", "RMSNorm")) if row is None else kind in row.layer_norm
+    class_name, architecture = type(module).__name__, ARCHITECTURES.get(model.config.model_type)
+    if architecture is None:
+        return class_name.endswith(("LayerNorm", "RMSNorm"))
+    return class_name in architecture.layer_norm
 
 
 def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = None) -> list[str]:
     """Return the names of the parameters of all LayerNorms of the base model, or of those in some of its layers.
 
     Raises:
-        UsageError: for an unsupported architecture, or if there are none, which would silently train less than the
-            method says.
+        UsageError: if the architecture is not supported, or if there are none, since the method would train less than
+            it says.
     """
     architecture_of(model.config.model_type)
     prefix, every_layer = base_prefix(model), layer_names(model)
@@ -162,13 +164,15 @@ def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
     ("query_and_intermediate").
 
     Raises:
-        UsageError: if there are none, or the latter are asked of an unsupported architecture.
+        UsageError: if there are none, or if the latter are wanted for an unsupported architecture.
     """
     prefix = base_prefix(model)
     names = [name for name, _ in model.base_model.named_parameters() if name.endswith("bias")]
     if terms != "all":
-        row = architecture_of(model.config.model_type)
-        ends = tuple(f".{name}" for name in (row.query_bias or f"{row.query}.bias", f"{row.intermediate}.bias"))
+        modules = architecture_of(model.config.model_type)
+        ends = tuple(
+            f".{name}" for name in (modules.query_bias or f"{modules.query}.bias", f"{modules.intermediate}.bias")
+        )
         names = [name for name in names if name.endswith(ends)]
     if not names:
         raise UsageError(f"--method bitfit: {type(model).__name__} has no such biases to train")
@@ -178,15 +182,15 @@ def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
 def usable_positions(model_config: PretrainedConfig) -> int:
     """Return how many tokens the position embeddings have room for, or ``sys.maxsize`` without a limit."""
     limit = getattr(model_config, "max_position_embeddings", None) or sys.maxsize
-    if limit < 0:  # how some say that there is none
+    if limit < 0:  # some configurations mean no limit by this
         return sys.maxsize
     return limit - (model_config.pad_token_id + 1 if _positions_after_padding(model_config) else 0)
 
 
 def _positions_after_padding(model_config: PretrainedConfig) -> bool:
-    row = ARCHITECTURES.get(model_config.model_type)
-    if row is not None:
-        return row.positions_after_padding
+    architecture = ARCHITECTURES.get(model_config.model_type)
+    if architecture is not None:
+        return architecture.positions_after_padding
     return any(
         "position" in name and getattr(module, "padding_idx", None) is not None
         for name, module in skeleton(model_config).named_modules()
@@ -197,7 +201,7 @@ def is_drawn_encoder(model: PreTrainedModel, name: str) -> bool:
     """Return whether a parameter belongs to embeddings or layers, which every checkpoint of the base must have."""
     if model.config.model_type in ARCHITECTURES:
         return layer_of(name, layer_names(model)) is not None or ".embeddings." in name or name.endswith(_TOKENS)
-    # An unregistered architecture: whatever is numbered in the base model is a layer, or is in one.
+    # In an unregistered architecture every numbered module of the base model counts as a layer.
     return name.startswith(base_prefix(model)) and ("embed" in name or re.search(r"\.\d+\.", name) is not None)
 
 

@@ -1,4 +1,4 @@
-"""A head that came trained with the checkpoint: its rows are put in the order of the data's labels, or it is drawn."""
+"""Reorders the rows of a trained head by the data's labels, or initialises the head if they do not fit."""
 
 import re
 import unicodedata
@@ -22,7 +22,7 @@ def labels_of_head(config: PretrainedConfig) -> tuple[tuple[str, ...], Optional[
 
 
 def draw_head_(model: PreTrainedModel, new: set[str]) -> None:
-    """Draw what the checkpoint held of the head, in place, and add its names to ``new``."""
+    """Initialise the head's parameters that the checkpoint held, and add their names to ``new``."""
     trained = head_names(model) - new
     drawn = AutoModelForSequenceClassification.from_config(model.config, dtype=torch.float32).state_dict()
     model.load_state_dict({name: drawn[name] for name in trained}, strict=False)
@@ -31,23 +31,23 @@ def draw_head_(model: PreTrainedModel, new: set[str]) -> None:
 
 @torch.no_grad()
 def fit_head_(model: PreTrainedModel, labels: tuple[Sequence[str], Optional[str]], new: set[str]) -> Optional[str]:
-    """Let row i of a trained head stand for the model's label i, in place.
+    """Reorder the rows of a trained head, so that row i belongs to the model's label i.
 
     Labels of equal names (in any case, with blanks, ``_`` or ``-`` between words) keep their rows. A head without
     names (LABEL_0, LABEL_1, ...) and data whose labels are the ids 0, 1, ... keep the order of the rows, which is then
-    a guess. Any other head is of another task, and is drawn anew.
+    a guess. Any other head belongs to another task, and is initialised.
 
     Args:
         model: with the data's labels in its configuration.
         labels: of :func:`labels_of_head`, before the configuration got the data's labels.
-        new: names of the parameters that the checkpoint did not hold; those of a head that is drawn are added.
+        new: names of the parameters that the checkpoint did not hold. Those of an initialised head are added.
 
     Returns:
-        A line for the user if rows were moved, the head was drawn or its order is a guess.
+        A line for the user if rows were moved, the head was initialised or its order is a guess.
     """
     layer = _output_layer(model)
     if layer is None or any(name in new for name, _ in layer):
-        return None  # nothing of it is trained
+        return None  # the head is untrained
     (there, problem), here = labels, tuple(model.config.id2label[i] for i in range(model.config.num_labels))
     if model.config.problem_type == "regression":
         if len(there) == 1 and problem in (None, "regression"):

@@ -1,4 +1,4 @@
-"""Compress a trained dense adapter into a tensorized one, and print what each site's weights lose by it.
+"""Compress a trained dense adapter into a tensorized one, and print the error of each site's weights.
 
 The result is an adapter folder like any other: run_glue_tensorized.py --adapter_path evaluates it or trains it on, and
 tensorized-adapters predict uses it. LayerNorms and head stay as trained. The dense adapters' biases are left out.
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", type=Path, required=True, help="a folder that does not exist yet, or is empty")
     parser.add_argument("--adapter_projection_type", choices=PROJECTION_TYPES, required=True, help="the new format")
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--rank", type=count, help="of every weight")
+    size.add_argument("--rank", type=count, help="the rank of every weight")
     size.add_argument(
         "--target_error", type=rate, help="take the smallest rank at which no weight's relative error is above this"
     )

@@ -1,4 +1,4 @@
-"""Write a saved adapter for where this program is not.
+"""Export a saved adapter for use without this program.
 
 --to dense   ordinary bottleneck adapters of equal output, with LayerNorms and head (safetensors), and 40 lines of code
              that put them on the plain Transformers model; updates of weights come added to the weights
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     if arguments.quantize and arguments.to != "onnx":
         raise UsageError(f"--quantize {arguments.quantize} needs --to onnx, got --to {arguments.to}")
     check_new_folder(arguments.output_dir)
-    # Imported step by step: a wrong folder does not wait for Transformers' models.
+    # Imported step by step, so that a wrong folder is refused before Transformers' models are imported.
     from tensorized_adapters.saving.manifest import read_config
 
     read_config(arguments.adapter_path)
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
     parser.add_argument("--adapter_path", type=Path, required=True, help="a saved adapter/ folder, or a run's folder")
-    parser.add_argument("--output_dir", type=Path, required=True, help="a folder that is not there yet, or is empty")
+    parser.add_argument("--output_dir", type=Path, required=True, help="a folder that does not exist yet, or is empty")
     parser.add_argument("--to", choices=("dense", "pt2", "onnx"), required=True, help="what is written, see above")
     parser.add_argument("--quantize", choices=("int8",), help="with --to onnx: weights as 8-bit integers")
     parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")

@@ -14,7 +14,7 @@ _MOST = 2**32 - 1  # the largest seed
 
 
 class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
-    """Shows the script's docstring as it stands, takes flags in full only, and raises UsageError for a wrong one."""
+    """Shows the script's docstring unchanged, refuses abbreviated flags, and raises UsageError for a wrong one."""
 
     def __init__(self, description: str):
         formatter = argparse.RawDescriptionHelpFormatter
@@ -66,9 +66,9 @@ def check_output(path: Path) -> None:
         raise UsageError(f"--output {path} cannot be written: {flaw}")
 
 
-def list_of(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
-    """Return a parser of comma-separated values of a kind."""
-    return lambda text: tuple(kind(word) for word in text.split(","))
+def list_of(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    """Return a parser of comma-separated values, each of which ``parse`` reads."""
+    return lambda text: tuple(parse(word) for word in text.split(","))
 
 
 def names_of(choices: Iterable[str], or_none: bool = False) -> Callable[[str], tuple[str, ...]]:

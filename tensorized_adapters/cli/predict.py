@@ -20,18 +20,18 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     with (
         contextlib.redirect_stdout(sys.stderr),  # standard output is for predictions
-        contextlib.suppress(BrokenPipeError),  # the reader has seen enough, as in `| head`
+        contextlib.suppress(BrokenPipeError),  # the reader has ended, as in `| head`
     ):
         predict(arguments)
     return 0
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    """Check all that can be checked without the model, then load it and go through the input.
+    """Check everything that needs no model, then load the model and predict the input.
 
     Raises:
-        UsageError: refused; what was written of an input before the line that is at fault stays on standard output.
-        RunFailed: for what ends predictions that had begun.
+        UsageError: for refused input. The predictions before the faulty line stay on standard output.
+        RunFailed: if predictions fail after they have begun.
         BrokenPipeError: if standard output has no reader any more.
     """
     path = None if str(arguments.input) == "-" else arguments.input
@@ -40,7 +40,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
         check_destination(arguments.output, arguments.overwrite, path)
         check_output(arguments.output)
-    # Imported step by step: a wrong folder or file does not wait for Transformers' models.
+    # Imported step by step, so that a wrong folder or file is refused before Transformers' models are imported.
     from tensorized_adapters.predicting.rows import text_columns, text_rows
     from tensorized_adapters.saving.hub import resolved_revision
     from tensorized_adapters.saving.manifest import read_config
@@ -77,18 +77,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--adapter_path",
         required=True,
-        help="a saved adapter/ folder, a run's folder, or of the Hugging Face hub owner/name or owner/name@revision",
+        help="a saved adapter/ folder, a run's folder, or owner/name or owner/name@revision on the Hugging Face hub",
     )
     parser.add_argument(
         "--input", type=Path, default=Path("-"), help="CSV, TSV, JSON lines or text (default: -, stdin)"
     )
     parser.add_argument("--output", type=Path, help="write to this file, .tsv or .jsonl, instead of standard output")
-    parser.add_argument("--overwrite", action="store_true", help="replace --output if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing --output")
     guess = "by the file's ending; of standard input by its first line"
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help=f"of the input ({guess}); text has the columns between tabs, without a header",
+        help=f"format of the input ({guess}); text has the columns between tabs, without a header",
     )
     parser.add_argument("--text_columns", metavar="A[,B]", help="the input's text columns (default: as in training)")
     parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")

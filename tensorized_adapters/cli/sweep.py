@@ -72,22 +72,22 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
             ledger.write()
             console().print(trials_table(ledger, f"sweep in {grid.output_dir}"))
             return _report(ledger, grid, bool(timing))
-        except OSError as error:  # most likely of a full disk
+        except OSError as error:  # most likely the disk is full
             raise no_room(grid.output_dir, error.strerror or error) from None
 
 
 def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
-    """Run what is left; returns the seconds that its parts took."""
+    """Run the remaining trials; return the seconds that its parts took."""
     from tensorized_adapters.sweeping.ledger import no_room
     from tensorized_adapters.sweeping.progress import Progress
     from tensorized_adapters.sweeping.trial import disk_is_full
 
     if flaw := disk_is_full(ledger.folder):  # before Ray takes its time to start
         raise no_room(ledger.folder, flaw)
-    # Read when Ray is imported. Nothing is reported to Ray's makers, and Ray's processes keep a GPU that is hidden.
+    # Ray reads these at its import. It reports nothing to its makers, and does not show hidden GPUs.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray's memory monitor would otherwise start a trial for ever that does not fit into memory.
+    # Otherwise Ray's memory monitor would restart a trial that does not fit into memory for ever.
     os.environ.setdefault("RAY_task_oom_retries", str(grid.max_failures))
     if not grid.address:  # Ray then listens on the loopback address alone, on Linux too
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -115,7 +115,7 @@ def _report(ledger: Any, grid: argparse.Namespace, ran: bool) -> int:
         began = time.time()
         try:
             write_report([grid.output_dir], grid.output_dir / REPORT)
-        except UsageError as error:  # the trials are done all the same
+        except UsageError as error:  # the trials are done nevertheless
             print(f"no report: {one_line(error)}", file=sys.stderr)
             return 1
         print(f"report: {one_line(grid.output_dir / REPORT / 'report.html')}")
@@ -162,9 +162,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--gpus_per_trial", type=float, help="1 where there are GPUs; 0.25 lets four share one; 0: none"
     )
-    parser.add_argument("--trials_at_a_time", type=count, help="at most; as many as there is room for by default")
+    parser.add_argument("--trials_at_a_time", type=count, help="the most trials at a time (default: as many as fit)")
     parser.add_argument(
-        "--address", help="of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
+        "--address", help="the address of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
     )
     parser.add_argument(
         "--max_failures", type=count_from_zero, default=2, help="further starts of a failing trial (default: 2)"
@@ -183,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         "imported everything, which saves the seconds of the imports",
     )
     parser.add_argument("--dry_run", action="store_true", help="list the trials, and what is already done")
-    parser.add_argument("--no_report", dest="report", action="store_false", help="leave the report out")
+    parser.add_argument("--no_report", dest="report", action="store_false", help="write no report")
     return parser
 
 

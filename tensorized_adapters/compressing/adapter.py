@@ -1,4 +1,4 @@
-"""One compression, from an adapter folder to another one."""
+"""Compresses the adapter of one folder into another folder."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
     from .decompose import CompressedSite
 
-# The notes that a compressed adapter keeps; those of how the dense one was measured are left out.
+# The notes that a compressed adapter keeps. The dense adapter's measurements are left out.
 _KEPT_NOTES = ("task", "texts", "text_column_delimiter", "label", "label_separator", "max_seq_length", "tokenizer")
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """A model whose dense adapters were compressed, and what belongs into its folder beside it."""
+    """A model whose dense adapters were compressed, with the notes for its folder."""
 
     model: PreTrainedModel
     sites: list[CompressedSite]
     notes: dict[str, Any]
-    before: str  # its method in words
+    before: str  # the dense method in words
     after: str
 
 
@@ -45,7 +45,7 @@ def compressed(
     target_error: Optional[float] = None,
 ) -> Compressed:
     """Return the compressed adapter of a folder; see :func:`compress_adapter`."""
-    # Not above: a wrong folder does not wait for Transformers' models.
+    # Not above, so that a wrong folder is refused before Transformers' models are imported.
     from ..predicting.pipeline import load_pipeline
     from .decompose import compress_adapter
 

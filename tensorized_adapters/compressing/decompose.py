@@ -1,4 +1,5 @@
-"""A trained dense adapter as a tensorized one: each of its matrices decomposed, the rest of what was trained kept."""
+"""Makes a trained dense adapter a tensorized one by decomposing each of its matrices. Other trained parameters
+stay."""
 
 import contextlib
 from collections.abc import Iterator
@@ -40,26 +41,26 @@ def compress_adapter(
     rank: Optional[int] = None,
     target_error: Optional[float] = None,
 ) -> list[CompressedSite]:
-    """Turn the dense adapters of ``model`` into tensorized ones, in place: it evaluates, saves and trains as such.
+    """Turn the dense adapters of ``model`` into tensorized ones, which can be evaluated, saved and trained as usual.
 
     LayerNorms and head stay as trained. The biases of dense adapters are left out, as tensorized ones have none.
 
     Args:
         model: adapted by the method "dense", and trained.
         adapter_projection_type: cp, tucker, tt, tr or matrix.
-        rank: of every weight; or else
-        target_error: between 0 and 1; the smallest rank is searched at which no weight's relative error is above it.
+        rank: of every weight. Give this or ``target_error``.
+        target_error: between 0 and 1. The rank is the smallest at which no weight's relative error is above it.
 
     Returns:
         Each site's errors and sizes, from the first layer to the last.
 
     Raises:
-        UsageError: if the adapters are not dense ones or have a name, the rank is none that the format can use, no
-            usable rank reaches the target, or not exactly one of both is given; the model is as before then.
+        UsageError: if the adapters are not dense ones or have a name, if the format cannot use the rank, if no rank
+            reaches the target, or if not exactly one of the two is given. The model is as before then.
     """
     model = unwrapped(model)
     adaptation = adaptation_of(model)
-    if (name := active_adapter(model)) is not None:  # what follows removes every adapter of the model
+    if (name := active_adapter(model)) is not None:  # the next steps remove every adapter of the model
         raise UsageError(
             f"the adapter {quoted(name)} is one of several with names on this model; to compress it, "
             f"save_adapter(model, folder, name={quoted(name)}) and load_adapter without name= on a fresh base model"
@@ -73,7 +74,7 @@ def compress_adapter(
     if target_error is not None and not 0 < target_error < 1:
         raise UsageError(f"--target_error must be a number above 0 and below 1, got {quoted(target_error)}")
     dense = [(name.removesuffix(f".{CHILD}"), adapter) for name, adapter in adapters_of(model)]
-    # Starts are drawn that are written over. A sweep of least squares is of matrices far too small for threads.
+    # The drawn starts are overwritten. The matrices of least squares are far too small for threads.
     with torch.random.fork_rng(devices=[]), _one_thread():
         config = compressed_config(model, adapter_projection_type, 1 if rank is None else rank)
         if target_error is None:
@@ -100,7 +101,7 @@ def compressed_config(model: PreTrainedModel, adapter_projection_type: str, rank
     """Return the config that the dense adapters of ``model`` have after compression at a rank.
 
     Raises:
-        UsageError: naming ``--rank``, if it is none that the format can use.
+        UsageError: naming ``--rank``, if the format cannot use it.
     """
     fields = ("adapter_size", "adapter_sites", "adapter_layers", "train_layer_norm")
     same = {name: getattr(adaptation_of(model).config, name) for name in fields}
@@ -121,7 +122,7 @@ def _within(
     """Return the smallest rank whose errors are all within the target, by bisection, as errors fall with the rank.
 
     Raises:
-        UsageError: if those of the largest one are not.
+        UsageError: if the errors of the largest rank are not.
     """
     kind = config.adapter_projection_type
     low, high = 0, largest_rank(kind, [view for view, _ in Tensorized(config).tensors_of(model)])
@@ -166,14 +167,14 @@ def _decomposed(
 def _replace(
     model: PreTrainedModel, adaptation: Adaptation, config: AdapterConfig, adapters: list[BottleneckAdapter]
 ) -> None:
-    """Put the new adapters where the old ones were; whatever else was trained stays as it is, and trained."""
+    """Replace the old adapters by the new ones. Other trained parameters keep their values and stay trained."""
     pretrained, head = pretrained_parameters(model), adaptation.in_place["head"]
     trained = {name: pretrained[name].clone() for name in adaptation.originals}
     labels = {name: getattr(model.config, name) for name in adaptation.labels}
     remove_adapters(model)
     add_adapters(model, config, newly_initialized=[name for name in head if name.startswith(base_prefix(model))])
-    for (_, place), adapter in zip(adapters_of(model), adapters):
-        place.load_state_dict(adapter.state_dict())
+    for (_, replaced), adapter in zip(adapters_of(model), adapters):
+        replaced.load_state_dict(adapter.state_dict())
     for name, parameter in pretrained_parameters(model).items():
         if name in trained:
             parameter.copy_(trained[name])

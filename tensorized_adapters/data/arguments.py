@@ -48,7 +48,7 @@ class DataTrainingArguments:
     )
     overwrite_cache: bool = field(
         default=False,
-        metadata={"help": "Make the files that `datasets` has cached of the data anew; tokens always are."},
+        metadata={"help": "Make the files again that `datasets` has cached. Tokens are never cached."},
     )
     pad_to_max_length: bool = field(
         default=False, metadata={"help": "Pad everything to --max_seq_length, as the published code does."}
@@ -104,7 +104,7 @@ class DataTrainingArguments:
     label_separator: Optional[str] = field(
         default=None,
         metadata={
-            "help": "A text may have several labels, which stand in CSV or TSV with this between them, such as ';'. "
+            "help": "A text may have several labels, which this separates in CSV and TSV, such as ';'. "
             "Lists in JSON are read as several labels without the flag."
         },
     )

@@ -24,8 +24,7 @@ def check_class_weights(text: str) -> None:
 def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[int]) -> tuple[float, ...]:
     """Return the weight of each class.
 
-    ``balanced`` is scikit-learn's: the number of examples over the number of classes times that of the class'
-    examples. ``sqrt`` is the square root of that.
+    ``balanced`` is scikit-learn's: examples / (classes x examples of the class). ``sqrt`` is the square root of that.
 
     Args:
         text: ``balanced``, ``sqrt``, or NAME=W for each class, separated by commas.

@@ -24,11 +24,11 @@ class Columns:
     """Columns that are read.
 
     Attributes:
-        texts: those of the text; a pair if there are two and no ``delimiter``.
-        label: the one of the labels, which a test set may lack.
+        texts: the columns of the text. Two without a ``delimiter`` are a pair.
+        label: the column of the labels, which a test set may lack.
         delimiter: joins the texts of an example to one.
         guessed: whether no flag named the texts.
-        of_task: they are those of a GLUE task.
+        of_task: whether they belong to a GLUE task.
     """
 
     texts: tuple[str, ...]
@@ -158,7 +158,7 @@ def under_the_usual_name(examples: Dataset, label: str) -> Dataset:
 
 
 def note_columns(columns: Columns, task: Task, source: str) -> None:
-    """Print what was guessed, and that columns are joined."""
+    """Print the guessed columns, and that columns are joined."""
     if columns.delimiter is not None:
         print(f"note: {source}: {listed(columns.texts)} are joined by {quoted(columns.delimiter)} to one text")
     if not columns.guessed:

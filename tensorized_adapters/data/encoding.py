@@ -94,7 +94,7 @@ def tokenize(
 ) -> Dataset:
     """Return token ids of at most ``length``, and ``label``.
 
-    They are made in memory in every run: a cached file with a flipped bit would silently train on other tokens.
+    They are made in memory in every run, because a cached file with a flipped bit would silently give other tokens.
     """
 
     def encode(batch: dict[str, list]) -> dict[str, list]:

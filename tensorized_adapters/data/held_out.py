@@ -13,7 +13,7 @@ from .tasks import Task
 def hold_out(
     raw: dict[str, Dataset], sources: dict[str, str], task: Task, fraction: float, seed: int
 ) -> tuple[dict[str, Dataset], dict[str, str]]:
-    """Divide the training set: the sets and their sources, with a part of it as the evaluation set.
+    """Return the sets and their sources, with a part of the training set as the evaluation set.
 
     Both parts keep the order of the rows. Classes keep their shares in both parts, if each has enough examples.
 

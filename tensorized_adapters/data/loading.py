@@ -19,8 +19,8 @@ from .columns import (
 )
 from .held_out import hold_out
 from .labels import check_labels, check_scores, check_variety, encode_labels, label_names, saved_label_names
+from .locations import quieten_datasets
 from .multi_label import MULTI_LABEL, names_in, separator_of
-from .places import quieten_datasets
 from .readers import read_file
 from .sources import files_by_role, load_splits, splits_by_role
 from .tasks import TASKS, Task, other_task
@@ -45,7 +45,7 @@ class Data:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """Return the notes of a saved adapter by which predictions read the same columns in the same way."""
+        """Return notes for a saved adapter, so that predictions read the same columns in the same way."""
         notes: dict[str, Any] = {"texts": list(self.task.texts), "label": self.label}
         if self.task.delimiter is not None:
             notes["text_column_delimiter"] = self.task.delimiter

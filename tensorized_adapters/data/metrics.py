@@ -35,10 +35,10 @@ _INPUTS = (
 
 def _or_zero(function, predictions: np.ndarray, references: np.ndarray, name: str) -> float:
     """Return the value of ``function``, or 0 with a warning if it is not defined."""
-    value = np.nan  # of a single example, for which SciPy raises
+    value = np.nan  # for a single example SciPy raises
     if len(references) > 1:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # constant input is reported below, in our words
+            warnings.simplefilter("ignore")  # constant input is reported below
             value = float(function(references, predictions))
     if np.isfinite(value):
         return value

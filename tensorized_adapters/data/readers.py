@@ -1,7 +1,7 @@
-"""Reads one CSV, TSV or JSON-lines file with the standard library, and refuses what is not plain.
+"""Reads one CSV, TSV or JSON-lines file with the standard library, and refuses an irregular one.
 
-pandas would take the word "None" for a missing value, and a row with one field too many for a row with an index;
-pyarrow reads past an open quote and makes timestamps of texts that are dates.
+pandas would take the word "None" for a missing value, and the first of too many fields for an index. pyarrow reads
+past an open quote, and converts dates to timestamps.
 """
 
 import csv
@@ -43,7 +43,7 @@ def read_file(path: str, source: str, task: str = "") -> Dataset:
     elif is_json:
         rows = [row for _, row in json_rows(text.split("\n"), source)]
     else:
-        csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long; quotes are checked
+        csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long
         lines: Iterable[str] = io.StringIO(text, newline="")
         if ending_of(path) == ".tsv":
             rows = [row for _, row in tsv_rows(with_header(lines, task, source), source, task)]
@@ -144,7 +144,7 @@ def _parsed_rows(reader: Any, source: str) -> Iterator[list[str]]:
         for fields in reader:
             last = reader.line_num
             yield fields
-    except csv.Error as error:  # an open quote takes in every line below it
+    except csv.Error as error:  # an open quote includes every line below it
         raise UsageError(f"{source} cannot be parsed: {error}, in the row that begins at line {last + 1}") from None
 
 
@@ -202,7 +202,7 @@ def _column(name: str, values: list, source: str) -> list:
     if first == "a list or an object":
         if all(value is None or _is_plain_list(value) for value in values):
             return [value and list(map(text_of, value)) for value in values]
-        # The column cannot be used, and may be nested deeper than Arrow allows: only its type is kept.
+        # Only the column's type is kept, since it cannot be used and may be nested deeper than Arrow allows.
         return [[[]] for _ in values]
     if first == "a number":
         # Arrow's integers have 64 bits; among decimals they become decimals, which hold 53 of them.

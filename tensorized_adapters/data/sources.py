@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Optional
 
 from ..errors import UsageError
 from .arguments import FILE_FLAGS, SPLIT_FLAGS, DataTrainingArguments
-from .places import Place, builder_of, check_splits, load_from_hub, place_of, read_split, refusing
+from .locations import DatasetLocation, builder_of, check_splits, load_from_hub, location_of, read_split, refusing
 from .tasks import TASKS
 
-if TYPE_CHECKING:  # `datasets` takes a second to import, which a command line with data files need not wait for
+if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do not need
     from datasets import Dataset
 
 ROLES = ("train", "evaluation", "prediction")
@@ -28,7 +28,7 @@ def roles_to_read(arguments: DataTrainingArguments, wanted: set[str]) -> set[str
 
 def splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, list[str]]:
     """Return the usual names of the splits that are read, for each role; MNLI evaluates and predicts two."""
-    task = TASKS[arguments.task_name or "mrpc"]  # any task whose splits have the usual names
+    task = TASKS[arguments.task_name or "mrpc"]  # any task with the usual names of splits
     splits = {
         "train": ["train"],
         "evaluation": [split for _, split in task.evaluation],
@@ -65,39 +65,39 @@ def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, 
     files = files_by_role(arguments, wanted)
     if files is not None:
         return {role: [Path(path)] for role, (_, path) in files.items()}
-    place = place_of(arguments)
+    location = location_of(arguments)
     splits = {
         role: [split_name(arguments, split) for split in names]
         for role, names in splits_by_role(arguments, wanted).items()
     }
-    if place.folder is None:
+    if location.folder is None:
         return {role: [] for role in splits}
-    official = {role: [place.official_file(name) for name in names] for role, names in splits.items()}
+    official = {role: [location.official_file(name) for name in names] for role, names in splits.items()}
     if all(path is not None for found in official.values() for path in found):
         return official
-    with refusing(place), builder_of(place) as builder:
+    with refusing(location), builder_of(location) as builder:
         files = builder.config.data_files or {}
-        check_splits([split for names in splits.values() for split in names], files, place)
+        check_splits([split for names in splits.values() for split in names], files, location)
         paths = {role: [Path(file) for name in names for file in files[name]] for role, names in splits.items()}
-    for _, further in _diagnostics(arguments, wanted, place):
+    for _, further in _diagnostics(arguments, wanted, location):
         with suppress(UsageError), refusing(further), builder_of(further, "test") as builder:
             paths["prediction"] += map(Path, builder.config.data_files["test"])
     return {role: [path for path in found if path.exists()] for role, found in paths.items()}  # a card may name links
 
 
-def check_place(arguments: DataTrainingArguments, wanted: set[str]) -> None:
+def check_source(arguments: DataTrainingArguments, wanted: set[str]) -> None:
     """Refuse data that cannot be reached or that lacks a split, without reading its rows; the hub is asked.
 
     Raises:
         UsageError: as loading would.
     """
     used_files(arguments, wanted)
-    if files_by_role(arguments, wanted) is not None or (place := place_of(arguments)).folder:
+    if files_by_role(arguments, wanted) is not None or (location := location_of(arguments)).folder:
         return
     from datasets import load_dataset_builder
 
-    with refusing(place):
-        load_dataset_builder(place.name, place.config)
+    with refusing(location):
+        load_dataset_builder(location.name, location.config)
 
 
 def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:
@@ -106,18 +106,18 @@ def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dic
     Raises:
         UsageError: for a folder or hub id that cannot be loaded or that lacks a split.
     """
-    place = place_of(arguments)
+    location = location_of(arguments)
     needed = [split for names in splits_by_role(arguments, wanted).values() for split in names]
     names = {split: split_name(arguments, split) for split in needed}
-    with refusing(place):
-        if place.folder:
-            found = {name: read_split(place, name) for name in names.values()}
+    with refusing(location):
+        if location.folder:
+            found = {name: read_split(location, name) for name in names.values()}
         else:
-            found = load_from_hub(place, arguments.overwrite_cache)
-            check_splits(list(names.values()), found, place)
-    sources = {split: f"{place}, split {name}" for split, name in names.items()}
+            found = load_from_hub(location, arguments.overwrite_cache)
+            check_splits(list(names.values()), found, location)
+    sources = {split: f"{location}, split {name}" for split, name in names.items()}
     splits = {split: found[name] for split, name in names.items()}
-    for file, further in _diagnostics(arguments, wanted, place):
+    for file, further in _diagnostics(arguments, wanted, location):
         split = f"test_{further.config}"
         try:
             with refusing(further):
@@ -128,17 +128,19 @@ def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dic
     return splits, sources
 
 
-def _diagnostics(arguments: DataTrainingArguments, wanted: set[str], place: Place) -> list[tuple[str, Place]]:
+def _diagnostics(
+    arguments: DataTrainingArguments, wanted: set[str], location: DatasetLocation
+) -> list[tuple[str, DatasetLocation]]:
     """Return file names and configurations of further prediction sets, which the data set may lack."""
     task = TASKS.get(arguments.task_name or "")
     if task is None or "prediction" not in wanted:
         return []
-    return [(name, replace(place, config=config)) for name, config in task.diagnostics]
+    return [(name, replace(location, config=config)) for name, config in task.diagnostics]
 
 
-def _diagnostic_split(place: Place, anew: bool) -> Dataset:
-    if place.folder:
-        return read_split(place, "test")
-    found = load_from_hub(place, anew)
-    check_splits(["test"], found, place)
+def _diagnostic_split(location: DatasetLocation, anew: bool) -> Dataset:
+    if location.folder:
+        return read_split(location, "test")
+    found = load_from_hub(location, anew)
+    check_splits(["test"], found, location)
     return found["test"]

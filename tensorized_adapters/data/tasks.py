@@ -24,7 +24,7 @@ class Task:
     writes_label_names: bool = False  # the submission file holds names rather than numbers
     chosen: tuple[str, ...] = ()
     delimiter: Optional[str] = None  # joins the columns of ``texts`` to one text; None for one text or a pair
-    label_separator: Optional[str] = None  # joins the names where a text has several labels; None for one label a text
+    label_separator: Optional[str] = None  # joins the names of several labels; None for one label a text
 
     @property
     def multi_label(self) -> bool:

@@ -1,1 +1,1 @@
-"""A saved adapter for where this package is not: as dense weights, as a program of torch.export, as ONNX."""
+"""Exports a saved adapter for use without this package, as dense weights, a program of torch.export, or ONNX."""

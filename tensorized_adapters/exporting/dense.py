@@ -1,4 +1,4 @@
-"""An adapted model's adapters as ordinary dense ones, with whatever else was trained: plain weights by plain names."""
+"""Exports adapters as ordinary dense ones, with all other trained parameters under their plain names."""
 
 import json
 from pathlib import Path
@@ -24,10 +24,10 @@ def dense_weights(model: PreTrainedModel) -> tuple[dict[str, Optional[str]], dic
         model: adapted, and not merged.
 
     Returns:
-        Each site's module with the module whose input its adapter takes (None: the site's own output), and tensors by
-        name: ``SITE.adapter.down.weight`` (m x hidden), ``.down.bias``, ``.up.weight`` (hidden x m) and ``.up.bias``,
-        or for one square matrix ``SITE.adapter.weight``, (out x in) as in nn.Linear; LayerNorms, head and whatever
-        was trained in place, and weights with their updates added, under their names in the plain model.
+        Each site's module with the module whose input its adapter takes (None for the site's own output), and tensors
+        by name. They are ``SITE.adapter.down.weight`` (m x hidden), ``.down.bias``, ``.up.weight`` (hidden x m) and
+        ``.up.bias``, or for one square matrix ``SITE.adapter.weight`` (out x in, as in nn.Linear). LayerNorms, head,
+        other trained parameters, and weights with their updates added have their names in the plain model.
 
     Raises:
         UsageError: if the model is not adapted, or its method adds neither adapters nor updates of weights.
@@ -48,7 +48,7 @@ def dense_weights(model: PreTrainedModel) -> tuple[dict[str, Optional[str]], dic
 
 
 def write_dense(model: PreTrainedModel, folder: Path) -> None:
-    """Write :func:`dense_weights` into ``folder``, with the code that attaches them and needs nothing of this package.
+    """Write :func:`dense_weights` into ``folder``, with the code that attaches them without this package.
 
     Raises:
         UsageError: as :func:`dense_weights`.

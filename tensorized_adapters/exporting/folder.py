@@ -1,4 +1,4 @@
-"""A folder that appears when all its files are written, or not at all."""
+"""Makes a folder that appears only when all its files are written."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from ..errors import UsageError, quoted
 def check_new_folder(path: Path) -> None:
     """Refuse an ``--output_dir`` that holds something, or that could not be made; raise UsageError.
 
-    Whether it can is tried out, by making what :func:`new_folder` will make.
+    The check makes the same folder as :func:`new_folder`, and removes it.
     """
     try:
         if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
@@ -30,7 +30,7 @@ def check_new_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a folder beside ``path`` to write to; it takes that name at the end, and is removed if writing fails."""
+    """Yield a folder beside ``path``. It is renamed to ``path`` at the end, or removed if writing fails."""
     temporary = _temporary_folder(path)
     try:
         yield temporary

@@ -1,4 +1,4 @@
-"""An adapted model as a graph of its own: a program of torch.export, or ONNX. Neither needs this package to run."""
+"""Exports an adapted model as a program of torch.export or as ONNX. Neither needs this package to run."""
 
 import contextlib
 import importlib.util
@@ -19,7 +19,7 @@ from ..errors import UsageError
 PROGRAM_FILE, ONNX_FILE = "model.pt2", "model.onnx"
 REQUIREMENTS = "requirements.txt"
 _PACKAGES_OF_ONNX = ("onnx", "onnxscript", "onnxruntime")
-_EXAMPLE = (2, 8)  # rows and tokens with which the graph is traced; it takes any of both
+_EXAMPLE = (2, 8)  # rows and tokens for the trace; the graph takes any numbers
 
 
 def exported(pipeline: TextClassificationPipeline) -> ExportedProgram:
@@ -29,11 +29,11 @@ def exported(pipeline: TextClassificationPipeline) -> ExportedProgram:
     Args:
         pipeline: of :func:`load_pipeline`. Its model is for inference alone afterwards.
     """
-    model = pipeline.model.eval().cpu().requires_grad_(False)  # a program runs where its own numbers lie
-    for module in list(model.modules()):  # a sparse difference, which is looked up anew in every pass
+    model = pipeline.model.eval().cpu().requires_grad_(False)  # a program runs on the device of its parameters
+    for module in list(model.modules()):  # a sparse difference is a parametrization
         for name in list(getattr(module, "parametrizations", ())):
             parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-    model._forward_pre_hooks.clear()  # which drew that difference's noise
+    model._forward_pre_hooks.clear()  # one draws the noise of a sparse difference
     names = _names_of(pipeline)
     shapes = {name: {0: torch.export.Dim("batch"), 1: torch.export.Dim.DYNAMIC} for name in names}
     inputs = {name: torch.ones(_EXAMPLE, dtype=torch.int64) for name in names}
@@ -79,19 +79,19 @@ def _quantize(path: Path) -> None:
     quantized = path.with_suffix(".int8")
     with _quiet():
         quantize_dynamic(path, quantized, weight_type=QuantType.QInt8, per_channel=True)
-    path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # weights that stood beside the first file
+    path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # the first file's weights
     quantized.replace(path)
 
 
 def check_onnx() -> None:
-    """Refuse where the packages that ONNX needs are missing; raise UsageError with the command that installs them."""
+    """Check that the packages for ONNX are installed; raise UsageError with the command that installs them."""
     missing = [name for name in _PACKAGES_OF_ONNX if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"--to onnx needs {', '.join(missing)}: python -m pip install -r {REQUIREMENTS}")
 
 
 class _Logits(nn.Module):
-    """The model with the logits alone as its output."""
+    """The model with only its logits as output."""
 
     def __init__(self, model: PreTrainedModel):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Put a dense adapter on the plain Transformers model of its base. Needs torch, transformers and safetensors alone.
+"""Attach a dense adapter to the plain Transformers model of its base. Needs only torch, transformers and safetensors.
 
 >>> model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
 >>> attach(model, "folder").eval()
@@ -39,5 +39,5 @@ def attach(model: nn.Module, folder: str) -> nn.Module:
             kept = {}
             model.get_submodule(source).register_forward_pre_hook(lambda _, x, kept=kept: kept.update(x=x[0]))
             site.register_forward_hook(lambda site, _, output, kept=kept: output + site.adapter(kept.pop("x")))
-    assert not model.load_state_dict(tensors, strict=False).unexpected_keys  # LayerNorms and head come along
+    assert not model.load_state_dict(tensors, strict=False).unexpected_keys  # this also loads LayerNorms and head
     return model

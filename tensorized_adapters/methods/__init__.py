@@ -1,1 +1,1 @@
-"""What is trained: one way or another to adapt a frozen model."""
+"""The methods of adapting a frozen model."""

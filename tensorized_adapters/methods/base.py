@@ -1,4 +1,4 @@
-"""What a method is: one class in one file of this folder.
+"""The interface of a method. Each method is one class in a file of this folder.
 
 A new one is an entry in config.py's TABLE, its settings (if it has any) as fields in config.py, its file, and its
 name in registry.py.
@@ -18,23 +18,23 @@ from ..errors import UsageError
 
 
 class Method:
-    """How a frozen model is adapted. The head is trained by every method and is no business of this class.
+    """A way to adapt a frozen model. Every method trains the head, so this class does not deal with it.
 
-    Names of parameters are those of the pre-trained model ("plain"), whatever the method wraps its modules in.
+    Names of parameters are those of the pre-trained model ("plain"), also if the method wraps its modules.
     """
 
     name: ClassVar[str]
-    # The group of what the method adds, and what a model card calls the backbone's numbers that it trains.
+    # The group of the added parameters, and a model card's name for the trained numbers of the backbone.
     added_group: ClassVar[str] = "adapters"
     backbone_called: ClassVar[str] = "backbone"
-    stores_positions: ClassVar[bool] = False  # of each number that it changes
-    replaces_parameters: ClassVar[bool] = False  # put_state makes new parameters rather than fill those there
-    decay_share: ClassVar[float] = 1.0  # of the weight decay, for each parameter that it adds
+    stores_positions: ClassVar[bool] = False  # it stores the position of each changed number
+    replaces_parameters: ClassVar[bool] = False  # put_state makes new parameters instead of filling the present ones
+    decay_share: ClassVar[float] = 1.0  # the share of the weight decay of each added parameter
 
     def __init__(self, config: AdapterConfig):
         self.config = config
 
-    # Before anything is built: ``model`` is any model of the right shapes, not adapted, with weights or without.
+    # Before adaptation. ``model`` is any plain model of the right shapes, with or without weights.
 
     def check(self, model: PreTrainedModel) -> None:
         """Check that the method can be built; raise UsageError naming the flag if not."""
@@ -61,23 +61,23 @@ class Method:
         """Return how many numbers of the ``added`` parameters an adapted model counts as trained."""
         return sum(parameter.numel() for parameter in added.values())
 
-    # In and out
+    # Insertion and removal
 
     def insert(self, model: PreTrainedModel, head: set[str]) -> dict[str, Tensor] | None:
-        """Put into the model what the method adds, in place.
+        """Insert the method's modules and parameters into the model.
 
         Args:
             head: parameters that are trained in full anyway.
 
         Returns:
-            The frozen weights that it changed, by plain name, as they were; None if it changed none.
+            The original values of the frozen weights that it changed, by plain name; None if it changed none.
         """
 
     def remove(self, model: PreTrainedModel) -> None:
-        """Take out again what :meth:`insert` put in."""
+        """Undo :meth:`insert`."""
 
     def switch(self, model: PreTrainedModel, on: bool) -> None:
-        """Let the model compute without what was inserted, or with it again."""
+        """Switch the inserted modules on or off."""
 
     def forward_pass(self, model: PreTrainedModel) -> AbstractContextManager[None]:
         """Return the context in which the adapted model computes a forward pass."""
@@ -105,7 +105,7 @@ class Method:
         """Return each linear layer that is updated with the change of its weight, in the shape of the weight.
 
         Raises:
-            UsageError: if what the method adds is no update of weights, so that it cannot be merged into them.
+            UsageError: if the method adds no updates of weights, which could be merged into them.
         """
         raise UsageError(
             f"{self.config.describe()} is no update of weights and cannot be merged; --adapter_placement weights and "
@@ -126,7 +126,7 @@ class Method:
         Args:
             groups: the trained parameters by group and name.
             rates: the learning rate of each group.
-            weight_decay: of all that is not ``undecayed``: LayerNorms and biases, by name.
+            weight_decay: of all parameters but the ``undecayed`` ones (LayerNorms and biases, by name).
         """
         merged: dict[tuple[float, float], list[nn.Parameter]] = {}
         for group, parameters in groups.items():

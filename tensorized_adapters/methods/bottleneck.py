@@ -19,7 +19,7 @@ from .base import Method
 class ResidualAdapters(Method):
     """A method whose adapters are modules h -> h + update(h)."""
 
-    def places(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
+    def sites_and_sources(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
         """Return the sites, and the sources if there are any, as :func:`insert_adapters` takes them."""
         return site_names(model, self.config), None
 
@@ -35,12 +35,13 @@ class ResidualAdapters(Method):
         return len(site_names(model, self.config)) * self.count_of_one(model.config.hidden_size)
 
     def insert(self, model: PreTrainedModel, head: set[str]) -> None:
-        sites, sources = self.places(model, head)
+        sites, sources = self.sites_and_sources(model, head)
         insert_adapters(model, sites, self.new_adapters(model, sites), sources)
         self.merged = MergedWeights(model)
 
     def unmerge(self, model: PreTrainedModel) -> None:
-        """Let every factorised weight compute its own matrices; the model computes the same, in more steps."""
+        """Let every factorised weight compute its own matrices. The model's outputs stay the same, but it is
+        slower."""
         self.merged = None
 
     def forward_pass(self, model: PreTrainedModel) -> AbstractContextManager[None]:

@@ -1,6 +1,6 @@
 """Diff pruning (Guo, Rush and Kim, 2021): the pre-trained model plus a sparse difference.
 
-The mathematics stands in sparse_difference.py, the two phases of training in training/diff_trainer.py.
+sparse_difference.py has the mathematics, training/diff_trainer.py the two phases of training.
 """
 
 from fractions import Fraction
@@ -17,14 +17,14 @@ from ..errors import UsageError
 from .base import Method
 from .sparse_difference import Difference, SparseDifference
 
-INDICES, VALUES = ".indices", ".values"  # in the file, after the parameter's name
+INDICES, VALUES = ".indices", ".values"  # suffixes of a parameter's name in the file
 
 
 class DiffPruning(Method):
-    """Parametrizes every parameter of the base model; ``difference`` is what they share.
+    """Parametrizes every parameter of the base model. ``difference`` has the common budget.
 
-    Its file holds the head, and for each changed parameter two vectors: int32 positions in the flattened parameter, in
-    ascending order, and the differences there.
+    Its file holds the head, and two vectors for each changed parameter. These are int32 positions in the flattened
+    parameter, in ascending order, and the differences at these positions.
     """
 
     name = "diff_pruning"
@@ -86,9 +86,9 @@ class DiffPruning(Method):
         weight_decay: float,
         undecayed: set[str],
     ) -> list[dict[str, Any]]:
-        """Return four groups, the same in either phase, so that schedule and checkpoints fit both: difference, decayed
-        head, other head, gates. Differences and gates are not decayed, because the penalty and the budget limit their
-        size."""
+        """Return four groups: difference, decayed head, other head, gates. They are the same in both phases, so that
+        schedule and checkpoints fit both. Differences and gates are not decayed, because penalty and budget limit
+        their size."""
         searching = self.difference.searching
         difference = rates["backbone"] if searching else self.config.diff_final_learning_rate
         merged: dict[str, tuple[list[nn.Parameter], float, float]] = {
@@ -158,7 +158,7 @@ def budget_of(config: AdapterConfig, size: int) -> int:
     Raises:
         UsageError: if that is none.
     """
-    budget = int(Fraction(str(config.diff_sparsity)) * size)  # 0.29 of 100 are 29
+    budget = int(Fraction(str(config.diff_sparsity)) * size)  # exact, so that 0.29 of 100 is 29
     if budget < 1:
         raise UsageError(f"--diff_sparsity {config.diff_sparsity:g} of {size:,} numbers is less than one of them")
     return budget

@@ -15,7 +15,7 @@ from .base import Method
 
 PREFIX = "base_model.model."
 
-ADAPTER = "default"  # peft's name for an only adapter; its files leave it out
+ADAPTER = "default"  # peft's default name of an adapter; its files leave it out
 
 
 class ThroughPeft(Method):
@@ -115,15 +115,15 @@ class LoRA(ThroughPeft):
 
 
 class IA3(ThroughPeft):
-    """One vector each that rescales the keys, the values and the input of the feed-forward network's last layer."""
+    """Vectors that rescale the keys, the values and the input of the feed-forward network's last layer."""
 
     name = "ia3"
-    decay_share = 0.0  # the vectors start at 1: pulling them to 0 would switch the layers off
+    decay_share = 0.0  # the vectors start at 1, and decay towards 0 would switch the layers off
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
-        row = architecture_of(model.config.model_type)
-        if row.key in (row.query, row.value):
+        architecture = architecture_of(model.config.model_type)
+        if architecture.key in (architecture.query, architecture.value):
             raise UsageError(
                 f"--method ia3 rescales keys and values, which a {model.config.model_type} model computes in one "
                 "layer with others; choose another method"

@@ -42,20 +42,20 @@ _DATA_FIRST = {
 }
 _SET_HERE = ("peft_type", "task_type", "modules_to_save", "inference_mode", "base_model_name_or_path", "auto_mapping")
 _SET_HERE += ("peft_version", "revision")
-_DECAY_SHARES = {"lora": 1 / 2, "ia3": 0.0, "ln_tuning": 0.0}  # vectors that start at 1 are not pulled to 0
-_MAGNITUDE = "lora_magnitude_vector"  # of DoRA; PEFT's files leave out the ".weight" behind it
+_DECAY_SHARES = {"lora": 1 / 2, "ia3": 0.0, "ln_tuning": 0.0}  # vectors that start at 1 must not decay to 0
+_MAGNITUDE = "lora_magnitude_vector"  # DoRA's vector, whose ".weight" PEFT's files leave out
 
 
 @dataclass
 class _Trial:
-    """What PEFT inserts into a model, found out on a copy without weights."""
+    """The modules that PEFT inserts, found by a trial on a copy of the model without weights."""
 
     layers: list[str]
     added: int
 
 
 class Peft(ThroughPeft):
-    """PEFT inserts, initialises and computes; settings are those of PEFT's configuration class."""
+    """A method whose modules PEFT inserts, initialises and computes, with PEFT's own settings."""
 
     name = "peft"
 
@@ -110,7 +110,7 @@ class Peft(ThroughPeft):
         return values | ({"save_projection": False} if "save_projection" in values else {})
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
-        """Return each layer's update: PEFT merges it, the difference is taken, and PEFT's change is undone."""
+        """Return each layer's update, which is the difference of its weight after and before PEFT merges it."""
         for name, module in self._wrapped(model):
             layer = module.get_base_layer()
             before = {n: p.detach().clone() for n, p in layer.named_parameters()}
@@ -118,7 +118,7 @@ class Peft(ThroughPeft):
                 module.merge()
                 after = {n: p.detach().clone() for n, p in module.get_base_layer().named_parameters()}
                 module.unmerge()
-            except Exception as error:  # of several types, by the tuner
+            except Exception as error:  # the type depends on the tuner
                 after, reason = {}, f"PEFT does not merge it: {quoted(str(error), 200)}"
             else:
                 reason = "it changes more than weights of linear layers"
@@ -165,7 +165,7 @@ class Peft(ThroughPeft):
             if key in ("layer_replication", "trainable_token_indices", "alora_invocation_tokens") and value:
                 raise UsageError(f"--peft_config: {key} changes more than linear layers; leave it out")
         if trial and "init_lora_weights" in known:
-            values["init_lora_weights"] = True  # others may compute an SVD of each weight
+            values["init_lora_weights"] = True  # some starts compute an SVD of each weight
         tuner = PEFT_TYPE_TO_TUNER_MAPPING[kind]
         targets = getattr(tuner, "target_module_mapping", {})
         if self.kind == "ia3" and not {"target_modules", "feedforward_modules"} & set(values):
@@ -224,7 +224,7 @@ class Peft(ThroughPeft):
             yield
         except UsageError:
             raise
-        except Exception as error:  # of several types
+        except Exception as error:  # PEFT raises several types
             text = " ".join(str(error).split())[:300]
             if not isinstance(error, (ValueError, TypeError)):  # such as ZeroDivisionError: "float division by zero"
                 text = f"{type(error).__name__}{text and ': '}{text}"

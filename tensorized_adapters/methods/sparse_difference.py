@@ -1,12 +1,12 @@
 """The sparse difference of diff pruning: Guo, Rush and Kim, "Parameter-Efficient Transfer Learning with Diff Pruning"
 (2021).
 
-The task's model is the pre-trained one plus a sparse difference. While it is searched for, a number's difference is
-z w, with z from a hard-concrete distribution (Louizos et al., 2018) whose expected count of non-zeros is penalised
-(section 3.1); with structured gates z is the product of the number's own and its module's (section 3.2). Then the
-largest differences are kept, exactly as many as the budget allows, and trained on (section 3.3).
+The task's model is the pre-trained one plus a sparse difference. During the search, a number's difference is z w. The
+gate z has a hard-concrete distribution (Louizos et al., 2018), whose expected count of non-zeros is penalised (section
+3.1). With structured gates, z is the product of the number's own gate and its module's (section 3.2). Then exactly as
+many of the largest differences as the budget allows are kept and trained on (section 3.3).
 
-While searching, evaluation and saving already see the difference pruned to its budget.
+During the search, evaluation and saving use the difference pruned to its budget.
 """
 
 from collections.abc import Iterator
@@ -22,18 +22,18 @@ Kept = tuple[Tensor, Tensor]  # positions in the flattened parameter, and the di
 
 
 class Difference(nn.Module):
-    """The parametrization of one pre-trained parameter: it plus its difference.
+    """The parametrization of one pre-trained parameter as the sum of it and its difference.
 
-    Searching, it has the parameters ``value`` and ``gate`` of the original's shape, and, if structured, a scalar
-    ``module_gate``; fixed, the parameter ``kept_values`` and the buffer ``kept_indices``.
+    During the search it has the parameters ``value`` and ``gate`` of the original's shape, and if structured a scalar
+    ``module_gate``. Afterwards it has the parameter ``kept_values`` and the buffer ``kept_indices``.
     """
 
     def __init__(self, original: Tensor, structured: bool):
         super().__init__()
         self.size = original.numel()
-        self.parent: Optional[SparseDifference] = None  # the difference of which this is one part
-        self.pruned: Optional[Kept] = None  # while searching: what pruning would keep, until something changes
-        self.noise: Optional[tuple[Tensor, Tensor]] = None  # of this forward pass: for the gate and the module's
+        self.parent: Optional[SparseDifference] = None  # the difference that has this part
+        self.pruned: Optional[Kept] = None  # cache of what pruning would keep now
+        self.noise: Optional[tuple[Tensor, Tensor]] = None  # this forward pass's, for both gates
         self.search(
             torch.zeros_like(original),
             torch.full_like(original, GATE_START),
@@ -72,7 +72,7 @@ class Difference(nn.Module):
         if self.parent is not None and not self.parent.enabled:
             return original
         if self.searching and self.training:
-            self.pruned = None  # an optimizer's step may follow, and a fused one leaves no trace in version counters
+            self.pruned = None  # a fused optimizer's step would not change version counters
             return original + self._sampled()
         indices, values = self.kept()
         if not len(indices):
@@ -83,7 +83,7 @@ class Difference(nn.Module):
         """Return the entries that differ now, or during the search those that pruning would keep."""
         if not self.searching:
             return self.kept_indices, self.kept_values
-        if self.parent is None:  # being inserted
+        if self.parent is None:  # during insertion
             return torch.empty(0, dtype=torch.int64, device=self.value.device), self.value.new_empty(0)
         if self.pruned is None or self._pruned_at != self._versions():
             self.parent.rank()
@@ -141,9 +141,9 @@ class SparseDifference:
         return any(part.searching for part in self.parts.values())
 
     def draw_for_pass(self, model: nn.Module, _) -> None:
-        """Noise for one forward pass, while searching: drawn before it, as a hook of the model, so that activations
-        that are computed again find the same and leave the random state alone. Of several processes all have the
-        first one's: they share the gates."""
+        """Draw the noise of one forward pass during the search. A hook of the model draws it before the pass, so that
+        recomputed activations use the same noise. All processes use the noise of rank 0, because they share the
+        gates."""
         shared = torch.distributed.is_available() and torch.distributed.is_initialized()
         for part in self.parts.values() if model.training else ():
             if part.searching:
@@ -160,7 +160,7 @@ class SparseDifference:
 
     @torch.no_grad()
     def rank(self) -> None:
-        """Tell every part which of its entries are among the largest ``budget`` of all."""
+        """Store in every part which of its entries are among the largest ``budget`` of all."""
         expected = [part.expected().flatten() for part in self.parts.values()]
         largest = torch.cat([e.abs() for e in expected]).topk(self.budget, sorted=False).indices.sort().values
         start = 0

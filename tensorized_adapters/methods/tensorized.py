@@ -54,11 +54,11 @@ class Tensorized(ResidualAdapters):
             )
         return targets
 
-    def places(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
+    def sites_and_sources(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
         """Return the sites and sources. Newly initialised linear layers get no update, since they are trained in
         full."""
         if self.config.adapter_placement == "sequential":
-            return super().places(model, head)
+            return super().sites_and_sources(model, head)
         if self.config.adapter_placement == "parallel":
             return site_names(model, self.config), site_inputs(model, self.config)
         layers = [name for name in self.targets(model) if f"{name}.weight" not in head]
@@ -86,7 +86,7 @@ class Tensorized(ResidualAdapters):
             yield from super().deltas(model)
         for module in model.modules():
             if isinstance(update := getattr(module, CHILD, None), WeightUpdate):
-                matrix = update.weight.matrix()  # in x out, as Conv1D's own
+                matrix = update.weight.matrix()  # in x out, like Conv1D's weight
                 yield module, matrix if isinstance(module, Conv1D) else matrix.mT
 
 
@@ -105,7 +105,7 @@ def rank_within(config: AdapterConfig, model: PreTrainedModel, target: int) -> t
     at_rank_1 = Tensorized(replace(config, tensorized_layer_rank=1))
     at_rank_1.check(model)
     kind, tensors = config.adapter_projection_type, at_rank_1.tensors_of(model)
-    # Of one tensor for all sites there are thousands of ranks: the model is looked at once, not for each of them.
+    # One tensor for all sites can have thousands of ranks, so the model is inspected once for all of them.
     costs = {
         rank: _count(kind, rank, tensors) for rank in range(1, largest_rank(kind, [view for view, _ in tensors]) + 1)
     }

@@ -66,13 +66,13 @@ def _logits(
     encoded = tokenizer(*map(list, zip(*window)), truncation=True)
     order = np.argsort([-len(ids) for ids in encoded["input_ids"]], kind="stable")
     outputs = []
-    for places in np.split(order, range(batch_size, len(order), batch_size)):
-        batch = {name: [values[place] for place in places] for name, values in encoded.items()}
+    for indices in np.split(order, range(batch_size, len(order), batch_size)):
+        batch = {name: [values[i] for i in indices] for name, values in encoded.items()}
         batch = pad_without_fast_tokenizer_warning(tokenizer, batch, return_tensors="pt")
         if pipeline.device.type == "cuda":
             batch = {name: values.pin_memory() for name, values in batch.items()}
         batch = {name: values.to(pipeline.device, non_blocking=True) for name, values in batch.items()}
         outputs.append(model(**with_ready_mask(model, batch)).logits)
-        progress(len(places))
-    logits = torch.cat(outputs).float().cpu().numpy()  # moved once a window: a GPU is not waited for after each batch
+        progress(len(indices))
+    logits = torch.cat(outputs).float().cpu().numpy()  # once a window, so that each batch does not wait for the GPU
     return logits[np.argsort(order)]

@@ -78,7 +78,7 @@ def _checked(path: Path, name: str) -> bytes:
     content = content_of(path)
     try:
         values = pd.read_csv(io.BytesIO(content), sep="\t", dtype=str, keep_default_na=False)
-    except ValueError as error:  # also of an empty file and of bytes that are not UTF-8
+    except ValueError as error:  # also for an empty file and for bytes that are not UTF-8
         raise UsageError(f"{path} is not a table with tabs: {error}; predict again with --do_predict") from None
     if list(values) != _COLUMNS:
         raise UsageError(f"{path} has the columns {quoted(list(values))}, not {_COLUMNS}; predict again")

@@ -12,7 +12,7 @@ from transformers import PretrainedConfig
 
 from ..data.multi_label import MULTI_LABEL, SEPARATOR
 from ..errors import RunFailed, UsageError
-from ..runtime.files import rename_into_place, tsv_of
+from ..runtime.files import tsv_of, written_then_renamed
 
 _ENDINGS = (".tsv", ".jsonl", ".json")
 
@@ -20,8 +20,8 @@ _ENDINGS = (".tsv", ".jsonl", ".json")
 class Output:
     """Writes windows of predictions; :func:`open_output` makes it."""
 
-    def __init__(self, file: Any, place: str, as_json: bool, config: PretrainedConfig, separator: str):
-        self._file, self._place, self._as_json = file, place, as_json
+    def __init__(self, file: Any, name: str, as_json: bool, config: PretrainedConfig, separator: str):
+        self._file, self._name, self._as_json = file, name, as_json
         self._names = [config.id2label[i] for i in range(config.num_labels)]
         self._is_score = config.problem_type == "regression"
         self._multi_label, self._separator = config.problem_type == MULTI_LABEL, separator
@@ -69,7 +69,7 @@ class Output:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise RunFailed(f"{self._place} cannot be written: {error.strerror}") from None
+            raise RunFailed(f"{self._name} cannot be written: {error.strerror}") from None
 
 
 @contextlib.contextmanager
@@ -91,7 +91,7 @@ def open_output(path: Optional[Path], config: PretrainedConfig, separator: str =
         with open(os.dup(1), "wb", buffering=0) as file:
             yield Output(file, "standard output", False, config, separator)
         return
-    with rename_into_place(path.resolve()) as temporary:  # a link stays one
+    with written_then_renamed(path.resolve()) as temporary:  # a link stays one
         with open(temporary, "wb", buffering=0) as file:
             yield Output(file, f"--output {path}", path.suffix.lower() != ".tsv", config, separator)
 

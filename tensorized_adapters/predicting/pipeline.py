@@ -44,7 +44,7 @@ def load_pipeline(
 
     Args:
         folder: a folder that a run or ``save_adapter`` wrote, or "owner/name" or "owner/name@revision" of the hub.
-        model_name_or_path: the base model's folder or hub id now; by default that of training.
+        model_name_or_path: the base model's folder or hub id; by default that of training.
         tokenizer_name: folder or hub id of the tokenizer, by default the one of training.
         max_seq_length: longer inputs are truncated; by default as in training.
         revision: branch, tag or commit of an adapter on the hub.
@@ -121,17 +121,17 @@ def _as_text(inputs: Any) -> Any:
     return text_of(inputs) if isinstance(inputs, (int, float, np.generic)) else inputs
 
 
-def _kept(record: dict[str, Any], name: str, kind: type) -> Any:
+def _kept(record: dict[str, Any], name: str, expected: type) -> Any:
     """Return a note of the run if it has this type. An adapter saved from Python may hold any notes."""
     value = record["notes"].get(name)
-    return value if type(value) is kind and value else None
+    return value if type(value) is expected and value else None
 
 
 def _assumed_length(folder: str | Path) -> int:
     length = DataTrainingArguments().max_seq_length
     print(
-        f"note: {folder} does not say at what length it was trained; {length} tokens are taken, and --max_seq_length "
-        "says otherwise",
+        f"note: {folder} does not give the length of its training; {length} tokens are used, and --max_seq_length "
+        "sets another length",
         file=sys.stderr,
     )
     return length

@@ -29,40 +29,40 @@ _CALLED = {
     "tsv": "TSV, since its first line names the text columns",
     "text": "plain text, tabs between its columns and without a header",
 }
-_LONGEST = 2**24  # characters of a line, and of a field: an open quote or a binary file must not fill the memory
+_LONGEST = 2**24  # characters of a line or field, so that an open quote or a binary file cannot fill the memory
 
 
 def text_rows(
-    path: Optional[Path], kind: Optional[str], columns: tuple[str, ...], delimiter: Optional[str] = None
+    path: Optional[Path], file_format: Optional[str], columns: tuple[str, ...], delimiter: Optional[str] = None
 ) -> Iterator[Texts]:
     """Yield the texts of each row, in order. The first row is read before this returns, so that the header is checked.
 
     Args:
         path: None for standard input.
-        kind: one of FORMATS; None for that of the file's ending. Input without an ending, such as standard input,
-            is read as JSON lines if its first line begins with a brace, as a table if that line names the columns,
-            and else as plain text; a note names the format.
+        file_format: one of FORMATS, or None for that of the file's ending. Input without an ending, such as standard
+            input, is JSON lines if its first line begins with a brace, a table if that line names the columns, and
+            else plain text. A note names the format.
         columns: the names of the text columns. Plain text has them in this order, between tabs, without a header.
         delimiter: joins the columns of a row to one text.
 
     Raises:
-        UsageError: also while it is read, if the input cannot be opened, is not of its format, has no rows, or lacks
-            a column or a text, naming the line.
+        UsageError: if the input cannot be opened, is not of its format, has no rows, or lacks a column or a text. It
+            names the line, and may come while rows are read.
     """
     source = "standard input" if path is None else f"--input {path}"
     lines = _lines(_opened(path, source), source)
     first = next(lines, None)
     if first is None:
         raise UsageError(f"{source} is empty")
-    kind = kind or _kind_of(path, first, columns, source)
+    file_format = file_format or _format_of(path, first, columns, source)
     lines = itertools.chain([first], lines)
-    if kind == "text":
+    if file_format == "text":
         rows = _plain(lines, columns, delimiter, source)
     else:
-        if kind == "jsonl" and first.lstrip().startswith("["):
+        if file_format == "jsonl" and first.lstrip().startswith("["):
             raise UsageError(f"{source} is a JSON list; write one JSON object a line")
         csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
-        read = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows}[kind]
+        read = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows}[file_format]
         rows = _chosen(read(lines, source), columns, delimiter, source)
     first_row = next(rows, None)
     if first_row is None:
@@ -125,15 +125,15 @@ def _lines(file: BinaryIO, source: str) -> Iterator[str]:
         yield line
 
 
-def _kind_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
+def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
     if path is not None and (ending := ending_of(str(path)).lower()) in _BY_ENDING:
         return _BY_ENDING[ending]
     if path is not None and stat.S_ISREG(os.stat(path).st_mode):
         known = ", ".join(_BY_ENDING)
         raise UsageError(f"{source} has none of the endings {known}; --format says what it is: {', '.join(FORMATS)}")
-    kind = "jsonl" if first.lstrip().startswith(("{", "[{")) else _table_of(first, columns) or "text"
-    print(f"note: {source} is taken for {_CALLED[kind]}; --format says otherwise", file=sys.stderr)
-    return kind
+    file_format = "jsonl" if first.lstrip().startswith(("{", "[{")) else _table_of(first, columns) or "text"
+    print(f"note: {source} is read as {_CALLED[file_format]}; --format sets another format", file=sys.stderr)
+    return file_format
 
 
 def _table_of(first: str, columns: tuple[str, ...]) -> str:

@@ -104,10 +104,10 @@ def _draw_pair(pair: Starts, metric: str, window: int, left: Axes, right: Axes) 
 
 
 def _differ_in_the_start_alone(calibrated: dict[str, Any], published: dict[str, Any]) -> bool:
-    ours, theirs = settings_of(calibrated)[0], settings_of(published)[0]
+    one, other = settings_of(calibrated)[0], settings_of(published)[0]
     given = {*(calibrated.get("given") or ()), *(published.get("given") or ())}
     free = {"adapter_init", "learning_rates", *(name for name in _OF_STARTS if name not in given)}
-    return all(ours.get(name) == theirs.get(name) for name in (ours.keys() | theirs.keys()) - free)
+    return all(one.get(name) == other.get(name) for name in (one.keys() | other.keys()) - free)
 
 
 def _fewer(runs: int, **curves: pd.DataFrame) -> str:

@@ -58,11 +58,11 @@ def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
                 yield stem, f"Confusion matrix: {scores.name}", confusion_matrix(scores)
 
 
-def as_bytes(figure: Figure, kind: str) -> bytes:
+def as_bytes(figure: Figure, file_format: str) -> bytes:
     """Return the figure as a ``png`` or ``svg`` file."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(buffer, format=file_format, dpi=160, metadata={"Date": None} if file_format == "svg" else None)
     return buffer.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Lines on what a report lacks: values that do not enter a mean, and runs that other methods have."""
+"""Lists what a report lacks: values that are missing from a mean, and runs that only other methods have."""
 
 import pandas as pd
 
@@ -7,9 +7,9 @@ _NOT_MEASURED = "the share was not measured"
 
 
 def means_of_fewer_runs(runs: pd.DataFrame) -> list[str]:
-    """A line for each mean that some runs of its cell do not enter, with their seeds and the reason.
+    """Return a line for each mean that leaves out some runs of its cell, with their seeds and the reason.
 
-    A cell in which no run has the value gets no line, since the report shows no mean of it.
+    A cell whose runs all lack the value gets no line, since the report shows no mean of it.
     """
     lines = []
     for (method, task), of_cell in runs.groupby(["method", "task"], sort=False):
@@ -30,7 +30,7 @@ def means_of_fewer_runs(runs: pd.DataFrame) -> list[str]:
 
 
 def runs_that_others_have(runs: pd.DataFrame) -> list[str]:
-    """Methods without a run on a task that other methods have, and seeds that other methods have.
+    """Return a line for each task and each seed that other methods have and this one lacks.
 
     A run in any of the method's settings counts, since a setting may have been tried on some tasks only.
     """

@@ -1,4 +1,4 @@
-"""Finds the run records below some paths, and the trials of sweeps that have none."""
+"""Finds the run records below some paths, and the trials of sweeps without a record."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from ..sweeping import LEDGER_FILE, TRIALS
 
 
 def record_files(paths: Iterable[Path]) -> tuple[list[Path], list[str], list[str]]:
-    """The run.json files, lines on trials without one, and lines on folders that cannot be read."""
+    """Return the run.json files, lines on trials without one, and lines on folders that cannot be read."""
     found: dict[str, None] = {}
     missing: list[str] = []
     notes: list[str] = []
 
     def unreadable(error: OSError) -> None:
-        notes.append(f"left out, for it cannot be read: {error.filename}: {error.strerror}")
+        notes.append(f"left out because it cannot be read: {error.filename}: {error.strerror}")
 
     for path in paths:
         if not path.exists():

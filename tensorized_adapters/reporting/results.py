@@ -57,17 +57,18 @@ class Results:
 
     @property
     def metrics(self) -> dict[str, str]:
-        """Task -> its primary metric, by name."""
+        """Return each task's primary metric, sorted by task."""
         return dict(sorted(zip(self.cells["task"], self.cells["metric"])))
 
     @property
     def models(self) -> list[str]:
-        """The names of the base models. Of a local folder, the last two parts of its path."""
+        """Return the names of the base models. A local folder is named by the last two parts of its path."""
         names = dict.fromkeys(record["arguments"].get("model_name_or_path") for record in self.runs["record"])
         return ["/".join(Path(str(name)).parts[-2:]) for name in names]
 
     def summary(self) -> list[str]:
-        """Two lines: the numbers of runs, methods, tasks and seeds; the models, training examples and epochs."""
+        """Return two lines: the numbers of runs, methods, tasks and seeds, and the models, training examples and
+        epochs."""
         counts = {"run": len(self.runs)} | {name: self.runs[name].nunique() for name in ("method", "task", "seed")}
         facts = [f"model{'s' * (len(self.models) > 1)} {several(self.models)}"]
         for name, unit, style in (("train_samples", "training examples", ",.0f"), ("epoch", "epochs", "g")):
@@ -91,15 +92,15 @@ def read_results(paths: Iterable[Path]) -> Results:
             record |= {name: shortened(record[name]) for name in ("method", "task")}
             what = f"{record['task']} {record['method']} seed {record['seed']}"
             run = _run(record) if record["status"] == "finished" else {}
-        except Exception as error:  # a damaged or foreign record must not keep the others out of the report
+        except Exception as error:  # one damaged or foreign record must not prevent the report
             reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {quoted(str(error))}"
-            notes.append(f"left out, for it is not a run record: {path}: {reason}")
+            notes.append(f"left out because it is not a run record: {path}: {reason}")
             continue
         if not run:
             reason = f": {record['reason']}" if record.get("reason") else ""
             missing.append(f"{what}: {record['status']}{reason} ({path.parent})")
         elif not record["arguments"].get("do_train"):
-            notes.append(f"left out, for nothing was trained: {path.parent}")
+            notes.append(f"left out because nothing was trained: {path.parent}")
         elif math.isnan(run["last"]):
             missing.append(f"{what}: no score (evaluate it with --do_eval) ({path.parent})")
         else:
@@ -117,17 +118,17 @@ def read_results(paths: Iterable[Path]) -> Results:
 
 
 def number(values: dict[str, Any], name: str) -> float:
-    """A finite number of a record; NaN if it has none of that name."""
+    """Return a finite number of a record, or NaN if it has none of that name."""
     value = values.get(name)
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan
 
 
 def _run(record: dict[str, Any]) -> dict[str, Any]:
-    """The row of a finished run, with ``settings``, and plain names instead of distinct ones."""
+    """Return the row of a finished run, with its ``settings`` and with names that may not be distinct yet."""
     arguments, counts, metrics, metric = map(record.get, ("arguments", "parameters", "metrics", "primary_metric"))
     key = f"eval_{metric}"
     scores = pd.Series([number(entry, key) for entry in record.get("history") or ()], dtype=float).dropna()
-    # With this flag the metrics are those of the best epoch.
+    # With this flag ``metrics`` are those of the best epoch.
     ends_with_best = arguments.get("load_best_model_at_end") and len(scores)
     tensorized = arguments["method"] == "tensorized"
     return {
@@ -151,7 +152,7 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(runs: list[dict[str, Any]], notes: list[str]) -> pd.DataFrame:
-    """The table of runs. Repeated runs are left out, with a note."""
+    """Return the table of runs. Repeated runs are left out, with a note."""
     of_method, of_task = zip(*(run.pop("settings") for run in runs))
     methods = distinct_names([run["method"] for run in runs], of_method, OF_METHODS)
     tasks = distinct_names([run["task"] for run in runs], of_task, OF_TASKS)

@@ -101,7 +101,7 @@ def look_of(cell: Any) -> dict[str, Any]:
     _, colour, marker = LOOKS[cell.family]
     faces = (colour, "white", "#d0d0d0") if cell.family in FORMATS else ("white", "#d0d0d0", colour)
     face = faces[cell.shade % len(faces)]
-    if cell.shade >= len(faces):  # all faces are used: the same colour with another marker
+    if cell.shade >= len(faces):  # if all faces are used, take another marker
         others = [other for other in _FURTHER_MARKERS if other != marker]
         marker = others[(cell.shade // len(faces) - 1) % len(others)]
     return {"color": colour, "marker": marker, "markersize": 6, "markerfacecolor": face, "markeredgewidth": 1.2}

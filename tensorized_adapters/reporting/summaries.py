@@ -17,7 +17,7 @@ _MEASURES = [f"{of}_{what}_{when}" for of in ("train", "eval") for what in ("los
 
 
 def mean_table(results: Results) -> Optional[Table]:
-    """Mean over the tasks, for methods that have all of them, with its standard error over seeds within tasks.
+    """Return the mean over the tasks, for methods that have all of them, with its standard error over seeds.
 
     Tasks that are measured by an error are left out, since a mean of scores and errors has no meaning.
     """

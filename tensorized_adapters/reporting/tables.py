@@ -82,7 +82,7 @@ def heading(task: str, metric: str) -> str:
 
 def highest(means: pd.Series) -> pd.Series:
     """Return which means to mark: the highest ones, unless several means exist and all are equal."""
-    means = means.round(12)  # the same scores summed in another order differ in the last bit
+    means = means.round(12)  # the order of a sum changes its last bit
     tied = means.count() > 1 and means.nunique() == 1
     return means.eq(means.max()) & (not tied)
 

@@ -63,10 +63,10 @@ class Contribution(TrainerCallback):
         sets = {"train": train_sample(trainer.train_dataset, self._limit, trainer.args.seed)}
         if trainer.eval_dataset is not None:
             sets["eval"] = trainer.eval_dataset
-        found = {of: trainer.predict(examples, metric_key_prefix=of).metrics for of, examples in sets.items()}
+        metrics = {name: trainer.predict(examples, metric_key_prefix=name).metrics for name, examples in sets.items()}
         return {
-            of: {"loss": values[f"{of}_loss"], "metric": values.get(f"{of}_{self._task.primary}")}
-            for of, values in found.items()
+            name: {"loss": values[f"{name}_loss"], "metric": values.get(f"{name}_{self._task.primary}")}
+            for name, values in metrics.items()
         }
 
 

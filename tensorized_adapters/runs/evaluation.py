@@ -65,13 +65,13 @@ def evaluate(
     """Return the ``eval_*`` metrics of an evaluation set, and the scores of its classes for the record. The
     predictions are written to a file.
 
-    The scores are ``classes``, one entry each, and ``one_class``, the name of the class that all examples were
-    taken for, if it was one: such a score says nothing about the model. A line says so, and which classes are worst.
+    The scores are ``classes``, one entry each, and ``one_class``, the class that all examples were predicted as, if
+    there is one. Such a score says nothing about the model, so a line says so. Another line names the worst classes.
 
     Args:
-        examples: in any order; their column ``row`` says where each stands in the file.
+        examples: in any order. Their column ``row`` is the position in the file.
         texts: the same examples before they were tokenised, in the order of the file.
-        suffix: of the metrics' names and of the file's, "" or MNLI's "_mm".
+        suffix: ends the names of the metrics and of the file: "" or MNLI's "_mm".
     """
     output = trainer.predict(examples, metric_key_prefix="eval")
     logits, labels = _in_file_order(examples, _logits(output), output.label_ids)
@@ -116,8 +116,8 @@ def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
 
 
 def _in_file_order(examples: Dataset, *values: np.ndarray) -> list[np.ndarray]:
-    place = np.argsort(examples["row"])
-    return [value[place] for value in values]
+    order = np.argsort(examples["row"])
+    return [value[order] for value in values]
 
 
 def _logits(output: Any) -> np.ndarray:

@@ -30,7 +30,7 @@ def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> B
     Refusals and interrupts stay as they are.
 
     Args:
-        doing: what the run was doing, as in "while ...".
+        doing: the step of the run, as in "while ...".
         folder: the run's folder. It gets the traceback if the run has begun to write.
         began: whether it has.
     """

@@ -1,4 +1,4 @@
-"""The output folder of a run: which run may start in it, and what a second start does.
+"""Decides which run may start in an output folder, and what a second start does.
 
 | folder holds               | same arguments                              | other arguments                |
 |----------------------------|---------------------------------------------|--------------------------------|
@@ -36,7 +36,7 @@ RECORD_FILE = "run.json"
 RESULTS_FILE = "all_results.json"
 EVALUATION_FILE = "eval_predictions{suffix}.tsv"
 
-# Every name that this program writes into a run folder: what --overwrite_output_dir may remove.
+# Every name that this program writes into a run folder. --overwrite_output_dir removes only these.
 _RESULTS = {RECORD_FILE, RESULTS_FILE, TRACEBACK_FILE}
 _PREDICTIONS = {f"{name}.tsv" for task in TASKS.values() for name, _ in task.prediction_sets} | {"predictions.tsv"}
 _PREDICTIONS |= {EVALUATION_FILE.format(suffix=suffix) for suffix in ("", "_mm")}
@@ -161,8 +161,8 @@ class RunFolder:
         """Remove what a run wrote here, by name; foreign files stay, inside checkpoints too.
 
         Args:
-            record: of that run; it lists the predictions that the run wrote. The record's file stays and says
-                "removed" before anything is: after a kill in between, the folder still counts as a run's.
+            record: of that run, with the names of its predictions. The record's file stays, and says "removed" before
+                anything else is removed. So the folder still counts as a run's if the process is killed in between.
         """
         if record is None:
             return

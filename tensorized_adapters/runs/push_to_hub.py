@@ -59,7 +59,7 @@ def share(training: GlueTrainingArguments) -> None:
     """Upload the adapter of a finished run, and print its address.
 
     Raises:
-        RunFailed: the adapter is kept, and the message says how to upload it later.
+        RunFailed: if the upload fails. The adapter is kept, and the message says how to upload it later.
     """
     folder = Path(training.output_dir) / ADAPTER_FOLDER
     try:

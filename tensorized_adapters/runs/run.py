@@ -1,4 +1,4 @@
-"""A run in its folder: whether it may start there, its record, and one line for each way to fail."""
+"""Opens a run in its folder, keeps its record, and reports each failure in one line."""
 
 import contextlib
 import time
@@ -34,8 +34,8 @@ class Run:
         resolved: every argument with its value.
         threads: how many threads compute on CPU.
         began: when this start wrote the record; None before.
-        seconds_before: how long the earlier starts took that this one goes on from.
-        doing: what the run does at the moment, for the line that says how it failed.
+        seconds_before: the time of the earlier starts that this one continues.
+        doing: the present step, for the line about a failure.
     """
 
     def __init__(self, arguments: Arguments, resolved: dict[str, Any], start: Start, folder: Optional[RunFolder]):
@@ -80,7 +80,7 @@ class Run:
     def begin(self, argv: list[str], **known: Any) -> None:
         """Write the record, with what is ``known`` before training, and show what is trained.
 
-        Nothing is written before, and nothing is refused after.
+        All refusals come before, and all writing after.
         """
         arguments = self._arguments
         self.record = new_record(argv, self.resolved, arguments.given, arguments.training.seed)
@@ -95,7 +95,7 @@ class Run:
                 if arguments.run.overwrite_output_dir:
                     self._folder.clear(self._start.record)
                 self._folder.remove_remains()
-                (self.path / TRACEBACK_FILE).unlink(missing_ok=True)  # of an earlier start
+                (self.path / TRACEBACK_FILE).unlink(missing_ok=True)  # left by an earlier start
                 self._folder.write_record(self.record)
         self.began = time.time()
         console().print(parameter_table(known["parameters"], known["learning_rates"], known["method"]))
@@ -116,7 +116,7 @@ class Run:
             return
         self.record["status"] = "interrupted" if isinstance(error, (KeyboardInterrupt, Terminated)) else "failed"
         self.record["reason"] = one_line(error) or type(error).__name__
-        self.record["seconds"] = self._seconds()  # a start that goes on from here adds its own
+        self.record["seconds"] = self._seconds()  # a later start adds its own
         with contextlib.suppress(OSError):  # the disk may be full
             self._folder.write_record(self.record)
 

@@ -30,7 +30,7 @@ _WITHOUT_EFFECT = (
     "save_on_each_node save_total_limit eval_accumulation_steps torch_empty_cache_steps local_rank _n_gpu cpu_threads"
 ).split()
 
-# Arguments that are in the state of an optimizer and its schedule: a checkpoint goes on with its own.
+# Arguments in the state of the optimizer and its schedule, which a checkpoint restores.
 _OF_THE_STATE = (
     "learning_rate layer_norm_learning_rate head_learning_rate weight_decay adam_beta1 adam_beta2 "
     "adam_epsilon optim optim_args fp16 lr_scheduler_type diff_final_learning_rate diff_gate_learning_rate"
@@ -59,7 +59,7 @@ def input_hashes(arguments: Arguments) -> dict[str, str]:
     model = arguments.model
     try:
         files = used_files(arguments.data, used_roles(arguments.training))
-    except UsageError:  # loading the files will report it; a sweep plans such a trial anyway, and goes on without it
+    except UsageError:  # loading the files reports it later
         files = {}
     hashes = {role: _of_all(paths) for role, paths in files.items() if paths}
     for role, path in zip(_MODEL_ROLES, (model.model_name_or_path, model.config_name, model.tokenizer_name)):
@@ -84,16 +84,16 @@ def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
     plain = json.loads(json.dumps(arguments, default=str))
     if plain.get("bf16") or plain.get("bf16_full_eval"):
-        plain["use_cpu"] = False  # set on machines without a GPU, but the same command is the same run on any machine
+        plain["use_cpu"] = False  # it depends on the machine, not on the command
     plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)
     plain.setdefault("new_head", False)
     plain.setdefault("do_regression", False)
     if not plain.get("shuffle_train_dataset"):
-        plain.pop("shuffle_train_dataset", None)  # earlier records do not have it, and their runs took the first rows
+        plain.pop("shuffle_train_dataset", None)  # earlier records lack it, and their runs took the first rows
     if plain.get("attn_implementation") is None:
-        plain.pop("attn_implementation", None)  # earlier records do not have it, and their runs took the default
+        plain.pop("attn_implementation", None)  # earlier records lack it, and their runs took the default
     if plain.get("processes") == 1:
-        del plain["processes"]  # earlier records do not have it
+        del plain["processes"]  # earlier records lack it
     if plain.get("input_sha256"):
         plain["input_sha256"] = _hashes_by_role(plain)
     return {name: value for name, value in plain.items() if _has_effect(name)}

@@ -56,7 +56,7 @@ def check_training(
             f"--activation_checkpointing does not work with a {kind} model; leave it out",
         ),
         (
-            # DeBERTa masks scores of 16 bits with the lowest number of 32 bits, which overflows.
+            # DeBERTa masks 16-bit scores with the lowest 32-bit number, which overflows.
             (training.bf16 or training.fp16) and kind == "deberta",
             "--bf16 and --fp16 do not work with a deberta model; leave them out",
         ),

@@ -45,7 +45,7 @@ def run_program(main: Callable[[list[str]], int]) -> NoReturn:
 
 
 def exit_with(code: int) -> NoReturn:
-    """End this process, the last thing that it does."""
+    """End this process at once."""
     ignore_signals()
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -100,7 +100,7 @@ def _flush_output() -> None:
 def _report(word: str, message: object) -> None:
     """Print how the process ends, on a line of its own below the progress bars."""
     tqdm = sys.modules.get("tqdm")
-    for bar in list(getattr(tqdm and tqdm.tqdm, "_instances", ())):  # an open bar would be drawn again below the line
+    for bar in list(getattr(tqdm and tqdm.tqdm, "_instances", ())):  # an open bar would be drawn again
         bar.close()
     of_process = f"rank {rank()}: " if rank() else ""
     with contextlib.suppress(OSError):  # the disk is full

@@ -29,8 +29,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def rename_into_place(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside ``path``. It is renamed at the end, and removed if writing fails.
+def written_then_renamed(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside ``path``. It is renamed at the end, or removed if writing fails.
 
     Several hosts may share the folder. Temporary files of killed processes are removed, and those that another
     process is writing are kept.
@@ -136,12 +136,12 @@ def content_of(path: Path, largest: Optional[int] = None) -> bytes:
         raise UsageError(f"{quoted(str(path))} cannot be read: {error}") from None
 
 
-def read_json(path: Path, kind: type = dict, largest: Optional[int] = None) -> Any:
-    """Return the value in a JSON file, which is a ``kind`` (dict or list).
+def read_json(path: Path, expected: type = dict, largest: Optional[int] = None) -> Any:
+    """Return the value in a JSON file, which has the ``expected`` type (dict or list).
 
     Raises:
         UsageError: in one line, if the file cannot be read, has more than ``largest`` bytes, is not JSON, or holds
-            another kind of value.
+            a value of another type.
     """
     try:
         value = json.loads(content_of(path, largest))
@@ -151,8 +151,8 @@ def read_json(path: Path, kind: type = dict, largest: Optional[int] = None) -> A
         raise UsageError(f"{path} is not JSON; it may be damaged") from None
     except RecursionError:
         raise UsageError(f"{path} is nested too deeply to be read") from None
-    if not isinstance(value, kind):
-        raise UsageError(f"{path} does not hold {'an object' if kind is dict else 'a list'}")
+    if not isinstance(value, expected):
+        raise UsageError(f"{path} does not hold {'an object' if expected is dict else 'a list'}")
     return value
 
 

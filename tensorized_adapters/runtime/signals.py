@@ -1,4 +1,4 @@
-"""How our processes take Ctrl-C and SIGTERM, and how their standard streams behave when nobody reads them.
+"""Handles Ctrl-C and SIGTERM, and standard streams whose reader has ended.
 
 A script calls :func:`begin` before its long imports, so this module imports next to nothing.
 """
@@ -20,22 +20,22 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 def begin() -> None:
-    """Prepare one of our processes: it ends with one line, and continues when the reader of its output ends.
+    """Let this process end with one line at a signal, and continue when the reader of its output ends.
 
     Until :func:`raise_on_signals` a signal ends the process at once. Nothing has to be closed yet, and a library's
     import could swallow an exception or turn it into another one.
     """
     for number in _NUMBERS:
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup has it ignored
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores a signal
             signal.signal(number, _exit_at_once)
-    for handle in range(3):  # the next file that is opened would get the number of a closed stream
+    for handle in range(3):  # a new file would get the number of a closed stream
         try:
             os.fstat(handle)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     if not isinstance(getattr(getattr(sys.stdout, "buffer", None), "raw", None), _Output):  # unless called before
         sys.stdout, sys.stderr = _stream(1, sys.stdout), _stream(2, sys.stderr)
-    # Imports make a million lasting objects. Looking for garbage among them at Python's pace is a fifth of a start.
+    # Imports make a million lasting objects. At Python's default, garbage collection takes a fifth of a start.
     gc.set_threshold(50_000, 10, 10)
 
 

@@ -1,5 +1,5 @@
-"""Saving and loading all named adapters of a model at once: a folder with one adapter folder for each name, and
-``adapters.json``, which holds the names in their order and which of them is active."""
+"""Saves and loads all named adapters of a model. The folder has one adapter folder for each name, and
+``adapters.json`` with the names in their order and the active one."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> None:
     there before stay complete.
 
     Args:
-        model: a model with named adapters, as ``add_adapters(..., name=)`` and ``load_adapter(..., name=)`` make it.
+        model: a model with named adapters, from ``add_adapters(..., name=)`` or ``load_adapter(..., name=)``.
         folder: made if missing. Adapters of the same names in it are replaced.
 
     Raises:
@@ -62,18 +62,17 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> None:
 
 
 def load_adapters(model: PreTrainedModel, folder: str | Path) -> list[str]:
-    """Load every adapter that :func:`save_adapters` wrote, under its name, beside those that the model has.
+    """Load every adapter that :func:`save_adapters` wrote, under its name. Named adapters of the model stay.
 
     Args:
         model: the base model, plain or with named adapters.
-        folder: what :func:`save_adapters` wrote.
+        folder: a folder that :func:`save_adapters` wrote.
 
     Returns:
-        The names. The adapter that was active when they were saved is active again; if none was, the model computes
-        as the plain backbone.
+        The names. The adapter that was active when they were saved is active again, if there was one.
 
     Raises:
-        UsageError: if the folder is not complete, or ``load_adapter`` refuses one of them, for example since its name
+        UsageError: if the folder is not complete, or ``load_adapter`` refuses an adapter, for example because its name
             is taken. The model is as before then.
     """
     folder, before, loaded = Path(folder), active_adapter(model), []
@@ -106,7 +105,7 @@ def _read_index(path: Path) -> dict[str, Any]:
 
 
 def _is_folder_name(name: Any) -> bool:
-    """Whether a folder can have this name, which then is one level deep and not hidden."""
+    """Return whether a folder can have this name, one level deep and not hidden."""
     if not isinstance(name, str) or not name or name.startswith(".") or name == INDEX_FILE:
         return False
     try:
@@ -116,8 +115,8 @@ def _is_folder_name(name: Any) -> bool:
 
 
 def _adapters_in(folder: Path) -> set[str]:
-    """The names of the folders in ``folder`` that hold an adapter."""
+    """Return the names of the folders in ``folder`` that hold an adapter."""
     try:
         return {path.name for path in folder.iterdir() if (path / CONFIG_FILE).exists()}
-    except (OSError, ValueError):  # it is not there, or no folder; write_adapters gives the reason
+    except (OSError, ValueError):  # it is missing or no folder; write_adapters says so
         return set()

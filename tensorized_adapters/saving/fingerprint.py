@@ -1,5 +1,4 @@
-"""Identifies a frozen base model by its contents, wherever it is stored, whatever it is called, and in whatever
-precision it is loaded."""
+"""Identifies a frozen base model by its contents, for any path, name and precision."""
 
 import hashlib
 from collections.abc import Iterable
@@ -52,8 +51,8 @@ def is_base(
     precision, values = recorded["dtype"], _values_that_stay(model, trained, head)
     if _precision_of(values) in ("float32", precision):
         return base_fingerprint(model, trained, head, precision) == recorded["fingerprint"]
-    theirs, ours = np.frombuffer(bytes.fromhex(recorded["sample"]), "<f4"), _sample_of(values)
-    return theirs.shape == ours.shape and np.allclose(theirs, ours, rtol=_SHARE, atol=_STEP, equal_nan=True)
+    stored, present = np.frombuffer(bytes.fromhex(recorded["sample"]), "<f4"), _sample_of(values)
+    return stored.shape == present.shape and np.allclose(stored, present, rtol=_SHARE, atol=_STEP, equal_nan=True)
 
 
 def token_count(model: PreTrainedModel) -> int:
@@ -67,8 +66,8 @@ def base_fingerprint(
     """Return the sha256 over names, shapes and contents (as float32) of the base model's parameters that are not
     trained.
 
-    A moved or renamed base has the same fingerprint, another one of the same shape does not. It is computed anew each
-    time (about a second for BERT base), since a change through ``parameter.data`` would not be noticed otherwise.
+    A moved or renamed base has the same fingerprint, another one of the same shape has not. It is computed each time
+    (about a second for BERT-base), because a cache would miss changes through ``parameter.data``.
 
     Args:
         model: adapted or not.

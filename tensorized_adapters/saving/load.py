@@ -35,16 +35,17 @@ def load_adapter(
     revision: Optional[str] = None,
     token: Optional[str] = None,
 ) -> PreTrainedModel:
-    """Adapt ``model`` as the folder says and load every trained tensor, in place. Tensors must fit exactly.
+    """Adapt ``model`` as the folder says and load every trained tensor. Tensors must fit exactly.
 
     With a name, the model can hold several adapters, which share the backbone and may be of any method. The loaded one
     is active until ``set_adapter``.
 
     Args:
         model: the base model with a head for the same number of labels; plain, or adapted with equal settings.
-        folder: what :func:`save_adapter` wrote, or a checkpoint or run folder with one as ``adapter/``; or on the
-            Hugging Face hub "owner/name" or "owner/name@revision".
-        name: for ``set_adapter`` and ``model(..., adapter_names=[...])``; the model has no adapter yet, or named ones.
+        folder: a folder that :func:`save_adapter` wrote, a checkpoint or run folder with one as ``adapter/``, or on
+            the Hugging Face hub "owner/name" or "owner/name@revision".
+        name: for ``set_adapter`` and ``model(..., adapter_names=[...])``. The model must have no adapter yet, or named
+            ones.
         new_head: start another task from this adapter. Everything is loaded but the head: head and labels stay the
             model's own, and their number may differ.
         revision: branch, tag or commit of the hub's repository; without a commit, a line says which one is used.
@@ -102,8 +103,8 @@ def _adapt(
     tensors: dict[str, Tensor],
     folder: str | Path,
 ) -> None:
-    """Add the adapters that a record describes to a plain model. Raises UsageError if they do not fit, or would hold
-    more numbers than the file has: memory for them is not allocated then."""
+    """Add the adapters that a record describes to a plain model. Raise UsageError, before memory is allocated, if they
+    do not fit or would hold more numbers than the file."""
     method, held = method_of(config), sum(tensor.numel() for tensor in tensors.values())
     try:
         method.check(model)
@@ -170,27 +171,30 @@ def check_adapter_fits(
             f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
         )
     if not is_base(record["base_model"], model, tensors, record["newly_initialized"]):
-        ours, theirs = model.config._name_or_path or "this model", record["base_model"]["name"]
+        present, stored = model.config._name_or_path or "this model", record["base_model"]["name"]
         if (here := token_count(model)) != (there := record["base_model"]["tokens"]):
             raise UsageError(
-                f"{folder} was trained on a base model of {there:,} tokens, {quoted(theirs)}, and {quoted(ours)} has "
-                f"{here:,}; load the model without resize_token_embeddings, or resize it after load_adapter"
+                f"{folder} was trained on a base model of {there:,} tokens, {quoted(stored)}, and "
+                f"{quoted(present)} has {here:,}; load the model without resize_token_embeddings, or resize it after "
+                "load_adapter"
                 if here > there
-                else f"{folder} was trained after tokens were added to {quoted(theirs)}: it had {there:,}, and "
-                f"{quoted(ours)} has {here:,}; load the model with the same tokens added"
+                else f"{folder} was trained after tokens were added to {quoted(stored)}: it had {there:,}, and "
+                f"{quoted(present)} has {here:,}; load the model with the same tokens added"
             )
         raise UsageError(
-            f"{folder} was trained on another base model: the frozen weights of {quoted(ours)} are not those of "
-            f"{quoted(theirs)}"
+            f"{folder} was trained on another base model: the frozen weights of {quoted(present)} are not those of "
+            f"{quoted(stored)}"
         )
     labels = {str(key): value for key, value in model.config.id2label.items()}
     if same_labels and (record["id2label"], record["problem_type"]) != (labels, model.config.problem_type):
         raise UsageError(f"{folder} is of another task: its labels are {list(record['id2label'].values())}")
     adaptation = getattr(model, "adaptation", None)
     if adaptation is not None and adaptation.config.to_dict() != config.to_dict():
-        theirs, ours = config.to_dict(), adaptation.config.to_dict()
-        odd = sorted(name for name in theirs.keys() & ours.keys() if theirs[name] != ours[name])
-        changes = ", ".join(f"{name} {theirs[name]} there, {ours[name]} here" for name in odd)
-        ours = adaptation.config.describe()
-        raise UsageError(f"{folder} holds {config.describe()}, the model was adapted with {ours} ({changes})")
+        stored, present = config.to_dict(), adaptation.config.to_dict()
+        odd = sorted(name for name in stored.keys() & present.keys() if stored[name] != present[name])
+        changes = ", ".join(f"{name} {stored[name]} there, {present[name]} here" for name in odd)
+        raise UsageError(
+            f"{folder} holds {config.describe()}, the model was adapted with {adaptation.config.describe()} "
+            f"({changes})"
+        )
     return config

@@ -68,7 +68,7 @@ load_adapter(model, "{PLACE_IN_CARD}")
 
 
 def _header(model: PreTrainedModel, title: str, trained: Optional[Training]) -> ModelCardData:
-    """The header names only what is on the hub: no local folder as base model, no file as data set."""
+    """Return the header. It names a base model or data set only if that is on the hub."""
     base, config = model.config._name_or_path, adaptation_of(model).config
     values = [config.method] if config.method != "tensorized" else ["tensorized", config.adapter_projection_type]
     metrics = trained.metrics if trained else {}

@@ -1,4 +1,4 @@
-"""What ``--new_head`` keeps of a saved adapter, as a line for the user."""
+"""The line for the user about ``--new_head``, which keeps all of a saved adapter but its head."""
 
 from typing import Any, Optional
 
@@ -10,7 +10,7 @@ from ..errors import quoted
 
 
 def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
-    """A line for the user about ``--new_head``: how many parameters are kept from the adapter, and how many are new.
+    """Return a line that says how many parameters are kept from the adapter, and how many are new.
 
     Args:
         saved: the adapter's config record.

@@ -15,7 +15,7 @@ from ..adaptation.named import load_named
 from ..adaptation.parameters import adaptation_of, added_parameters, trained_parameters
 from ..config import AdapterConfig
 from ..errors import UsageError
-from ..runtime.files import rename_into_place
+from ..runtime.files import written_then_renamed
 from . import CONFIG_FILE
 from .save import save_adapter
 
@@ -26,20 +26,21 @@ def add_adapters(
     newly_initialized: Iterable[str] = (),
     name: Optional[str] = None,
 ) -> PreTrainedModel:
-    """Freeze ``model``, insert what ``config`` describes and mark as trainable what the method trains. In place.
+    """Freeze ``model``, insert the method of ``config``, and mark as trainable what it trains. The model itself is
+    changed.
 
-    Trained is also everything outside the base model (the head) and ``newly_initialized``: parameters of the base that
-    ``from_pretrained`` did not find in the checkpoint (for some models the pooler) and no saved base could give back.
-    ``model.save_pretrained`` writes the adapter's folder from here on, if the method inserted parameters.
+    Everything outside the base model (the head) is trained too. So are ``newly_initialized`` parameters of the base,
+    which ``from_pretrained`` did not find in the checkpoint (for some models the pooler). ``model.save_pretrained``
+    writes the adapter's folder from here on, if the method inserted parameters.
 
     Args:
         model: a model for sequence classification, not adapted yet.
         config: the method and its settings.
         newly_initialized: parameter names, as in ``output_loading_info["missing_keys"]``.
-        name: for ``set_adapter``; the model has no adapter yet, or named ones, and computes with this one then.
+        name: for ``set_adapter``. The model must have no adapter yet, or named ones. The new adapter is active then.
 
     Returns:
-        The same model; what was done to it is ``model.adaptation``.
+        The same model, with the record of the change as ``model.adaptation``.
 
     Raises:
         UsageError: if the model is adapted already, the method cannot be built on it, or the name is taken.
@@ -48,15 +49,15 @@ def add_adapters(
         load_named(model, name, lambda plain: add_adapters(plain, config, newly_initialized))
         return model
     model = adapt(model, config, newly_initialized)
-    if added_parameters(model):  # otherwise from_pretrained reads back what Transformers itself writes
+    if added_parameters(model):  # without added parameters Transformers' own save_pretrained works
         model.save_pretrained = SavePretrained(model)
     return model
 
 
 class SavePretrained:
-    """Stands as ``model.save_pretrained``, and so behind ``push_to_hub`` and every Trainer's ``save_model``.
+    """Replaces ``model.save_pretrained``, which ``push_to_hub`` and every Trainer's ``save_model`` call.
 
-    An object rather than a function, so that pickles and copies of the model have one of their own.
+    It is an object rather than a function, so that pickles and copies of the model have their own.
     """
 
     def __init__(self, model: PreTrainedModel):
@@ -70,21 +71,21 @@ class SavePretrained:
         push_to_hub: bool = False,
         **options: Any,
     ) -> None:
-        """Write the adapter's folder, as ``save_adapter`` does; of merged adapters the plain model, changed weights.
+        """Write the adapter's folder, as ``save_adapter`` does. If adapters are merged, write the complete model.
 
         Args:
             save_directory: made if missing.
-            is_main_process: another one writes nothing.
+            is_main_process: other processes write nothing.
             state_dict: the model's own values, as a Trainer gathers them.
             push_to_hub, options: as Transformers has them; sharding is for merged models, adapters are one file.
 
         Raises:
-            UsageError: if the folder holds the other of the two, the values are not the model's, and as
-                ``save_adapter``.
+            UsageError: if the folder holds a complete model instead of an adapter or the reverse, if the values are
+                not the model's, and as ``save_adapter``.
         """
         model, folder = self.model, Path(save_directory)
         if adaptation_of(model).merged is not None:
-            if (folder / CONFIG_FILE).exists():  # by which Transformers would take the folder for an adapter's
+            if (folder / CONFIG_FILE).exists():  # Transformers would take the folder for an adapter's
                 raise UsageError(f"{folder} holds an adapter; name another folder for the merged model")
             state = plain_state(model, model.state_dict() if state_dict is None else state_dict)
             type(model).save_pretrained(model, folder, is_main_process, state, push_to_hub, **options)
@@ -96,7 +97,7 @@ class SavePretrained:
         if not is_main_process:
             return
         if (folder / CONFIG_NAME).exists():
-            raise UsageError(f"{folder} holds a whole model; name another folder for the adapter")
+            raise UsageError(f"{folder} holds a complete model; name another folder for the adapter")
         save_adapter(model, folder)
         _write_for_trainer(model, folder)
         if push_to_hub:
@@ -108,18 +109,18 @@ def plain_state(model: PreTrainedModel, state: dict[str, Tensor]) -> dict[str, T
     """Return the state of a merged model under the names that it had before it was adapted, without added
     parameters."""
     plain, ours = adaptation_of(model).plain, {id(parameter) for parameter in added_parameters(model).values()}
-    # All names of what several sites share, as a state dict has them.
+    # All names of a parameter that several sites share, as in a state dict.
     added = {name for name, p in model.named_parameters(remove_duplicate=False) if id(p) in ours}
     return {plain.get(name, name): value for name, value in state.items() if name not in added}
 
 
 def _write_for_trainer(model: PreTrainedModel, folder: Path) -> None:
-    """Write every trained parameter by its name in the adapted model, beside the adapter: a Trainer resumes from this
-    file and loads its best model from it. Of diff pruning these are the dense differences and gates of its search,
-    which the adapter's file does not have."""
+    """Write every trained parameter by its name in the adapted model, beside the adapter. A Trainer resumes from this
+    file and loads its best model from it. For diff pruning it holds the dense search, which the adapter's file
+    lacks."""
     now = {id(parameter): name for name, parameter in model.named_parameters()}
     state = {now[id(p)]: p.detach().cpu().contiguous() for p in trained_parameters(model).values()}
-    with rename_into_place(folder / SAFE_WEIGHTS_NAME) as temporary:
+    with written_then_renamed(folder / SAFE_WEIGHTS_NAME) as temporary:
         safetensors.torch.save_file(state, temporary, metadata={"format": "pt"})
 
 

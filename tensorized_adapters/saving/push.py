@@ -1,4 +1,4 @@
-"""Sharing an adapter on the hub: the files of its folder as one commit, and nothing else that is in the folder."""
+"""Shares an adapter on the hub: uploads the adapter's own files as one commit, and no others in its folder."""
 
 import tempfile
 from pathlib import Path
@@ -26,7 +26,7 @@ def push_adapter(
     folder are not. The repository is made if it does not exist. A damaged adapter is not uploaded.
 
     Args:
-        folder: what :func:`save_adapter` wrote, or a run's folder.
+        folder: a folder that :func:`save_adapter` wrote, or a run's folder.
         repo_id: "owner/name", or a name alone, which then belongs to the token's owner.
         revision: the branch to upload to, made if it does not exist; by default "main".
         private: whether a repository that is made is private; by default as the owner's settings say.
@@ -55,7 +55,7 @@ def push_adapter(
                 repo_id=repository,
                 folder_path=upload,
                 revision=revision,
-                delete_patterns=BESIDE_PEFT_FILE,  # left there by an adapter of another method; it is read first
+                delete_patterns=BESIDE_PEFT_FILE,  # an older adapter may have left it, and it would be read first
                 commit_message="Upload adapter",
             )
     return f"{repository}@{commit.oid}"

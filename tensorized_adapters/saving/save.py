@@ -1,4 +1,4 @@
-"""Saving what was trained of a model as an adapter folder (manifest.py describes its files)."""
+"""Saves the trained parameters of a model as an adapter folder (manifest.py describes its files)."""
 
 import contextlib
 import hashlib
@@ -31,14 +31,14 @@ def save_adapter(
     notes: Optional[dict[str, Any]] = None,
     name: Optional[str] = None,
 ) -> None:
-    """Write what was trained of ``model`` into ``folder``: temporary files first, which are then renamed, the config
-    last. If writing fails, an adapter that was there before stays complete.
+    """Write the trained parameters of ``model`` into ``folder``. Temporary files are written and then renamed, the
+    config last. If writing fails, an adapter that was there before stays complete.
 
     Args:
         model: a model that went through :func:`add_adapters` or :func:`load_adapter`.
         folder: made if missing; other files in it stay.
         notes: shown in the card and kept in the config as JSON, for example the task and its metrics.
-        name: which of several adapters (:func:`load_adapter`); by default the active one.
+        name: of the adapter to save; by default the active one.
 
     Raises:
         UsageError: if the model has no adapters, the notes or its labels cannot be kept, or the folder is a file,
@@ -52,7 +52,8 @@ def save_adapter(
 
 
 def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str, Any]] = None) -> dict[str, bytes]:
-    """The contents of the files of the active adapter, by their names in ``folder``, which is checked but not written.
+    """Return the contents of the active adapter's files by their names in ``folder``, which is checked but not
+    written.
 
     Raises UsageError and RunFailed as :func:`save_adapter`.
     """

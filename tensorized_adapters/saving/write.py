@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import UsageError, quoted
-from ..runtime.files import read_json, rename_into_place
+from ..runtime.files import read_json, written_then_renamed
 from . import ADAPTER_FILES, BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE
 from .model_card import MARK_OF_OURS
 
@@ -49,7 +49,7 @@ def write_adapters(folders: dict[Path, dict[str, bytes]]) -> None:
             for folder, files in reversed(folders.items()):
                 folder.mkdir(parents=True, exist_ok=True)
                 for name, content in reversed(files.items()):
-                    with open(renames.enter_context(rename_into_place(folder / name)), "wb") as file:
+                    with open(renames.enter_context(written_then_renamed(folder / name)), "wb") as file:
                         file.write(content)
                         file.flush()
                         os.fsync(file.fileno())
@@ -60,7 +60,7 @@ def write_adapters(folders: dict[Path, dict[str, bytes]]) -> None:
 
 def replace_card(folder: Path, content: bytes) -> None:
     """Replace the card of a saved adapter; raises as :func:`write_adapters`."""
-    with _refusing(folder), rename_into_place(folder / CARD_FILE) as temporary:
+    with _refusing(folder), written_then_renamed(folder / CARD_FILE) as temporary:
         temporary.write_bytes(content)
 
 

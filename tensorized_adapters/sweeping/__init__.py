@@ -1,4 +1,4 @@
-"""Sweeps: the plan of a grid, its trials as Ray tasks, the states of the trials, and what is shown of them."""
+"""Sweeps: the plan of a grid, its trials as Ray tasks, their states, and the display."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""A process that imports everything once and then forks one job a request, so that a job starts without imports.
+"""A process that imports everything once and then forks one job for each request, which saves the job the imports.
 
-A fork is safe here because nothing that is imported has started a thread or opened a GPU. Jobs on a GPU are started
-in a fresh process instead.
+A fork is safe here because no imported library has started a thread or opened a GPU. Jobs on a GPU are started in a
+new interpreter instead.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any, NoReturn, TextIO
 
-# What a job of the embedded model imports. Other architectures are imported by the jobs themselves.
+# The imports of a job on the embedded model. Jobs import other architectures themselves.
 MODULES = (
     "accelerate",
     "datasets",
@@ -37,24 +37,25 @@ _PR_SET_PDEATHSIG = 1
 
 
 def preload() -> None:
-    """Import what a job imports, before anything is forked."""
+    """Import what a job needs, before anything is forked."""
     for name in MODULES:
         importlib.import_module(name)
     from transformers import BertForSequenceClassification, BertTokenizerFast, Trainer  # noqa: F401 - loaded lazily
 
 
 def serve(requests: Iterable[str], replies: TextIO) -> None:
-    """Fork a job for each request, and reply its process id at once and its exit code at its end.
+    """Fork a job for each request. Reply with its process id at once, and with its exit code when it has ended.
 
     Args:
-        requests: lines of JSON with ``command`` (a Python script and its words), ``directory`` and ``log`` (a file).
-        replies: takes a line of JSON for each event: ``{"pid": 7}``, then ``{"code": 0}``; the code is the negative
-            number of a signal that killed the job. The processes that the job has left are killed.
+        requests: lines of JSON with ``command`` (a Python script and its arguments), ``directory`` and ``log`` (a
+            file).
+        replies: gets a line of JSON for each event, ``{"pid": 7}`` and then ``{"code": 0}``. If a signal killed the
+            job, the code is its negative number. Processes that the job left behind are killed before.
     """
     preload()
     assert threading.active_count() == 1, "a library has started a thread, which a fork would lose"
     gc.collect()
-    gc.freeze()  # a collection in a job would touch, and so copy, all of this memory
+    gc.freeze()  # a garbage collection in a job would copy all of this memory
     for line in requests:
         request = json.loads(line)
         server = os.getpid()
@@ -64,16 +65,16 @@ def serve(requests: Iterable[str], replies: TextIO) -> None:
             replies.close()
             _become(request, server)
         _reply(replies, pid=pid)
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its number stays taken until its group has been killed
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # the process id stays reserved until its group is killed
         try:
             os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:  # it ended before it had a group of its own
+        except ProcessLookupError:  # the job ended before it had its own group
             pass
         _reply(replies, code=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def die_with_parent(parent: int) -> None:
-    """Ask the system to kill this process together with its parent, which had this process id when it was started."""
+    """Ask the system to kill this process when its parent dies. ``parent`` was its process id at the start."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit("the sweep has ended")
@@ -89,7 +90,7 @@ def _become(request: dict[str, Any], server: int) -> NoReturn:
     null = os.open(os.devnull, os.O_RDONLY)
     for source, number in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, number)
-    sys.stdin = os.fdopen(0, closefd=False)  # the server's own may hold requests that it has read ahead
+    sys.stdin = os.fdopen(0, closefd=False)  # the server's own has read requests ahead
     os.chdir(request["directory"])
     sys.argv = request["command"]
     try:
@@ -104,7 +105,7 @@ def _reply(replies: TextIO, **event: int) -> None:
 
 
 def main() -> None:
-    """Serve standard input and output; what libraries print goes to standard error."""
+    """Serve standard input and output. Output of libraries goes to standard error."""
     die_with_parent(int(sys.argv[1]))
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""The process of a job: a fresh one, or one that is forked from a process that has imported everything.
+"""Starts a job's process: a new interpreter, or a fork of a process that has imported everything.
 
 This module imports the standard library only, because Ray sends it to other machines by value.
 """
@@ -27,7 +27,7 @@ if os.getppid() != int(sys.argv[1]):
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
-# The words are this process's id and the job's script, whose folder holds the package.
+# The arguments are this process's id and the job's script, whose folder holds the package.
 _FORK_SERVER = """
 import os, signal, sys
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -39,13 +39,13 @@ main()
 
 @dataclass
 class Start:
-    """What a job's process is started with.
+    """The settings with which a job's process is started.
 
     Attributes:
-        command: words for the interpreter; the first is the script.
+        command: arguments of the interpreter; the first is the script.
         directory: where the job runs.
-        log: the file that takes what the job prints.
-        environment: variables that are added to those of this process.
+        log: the file for the job's output.
+        environment: variables added to those of this process.
     """
 
     command: list[str]
@@ -55,13 +55,14 @@ class Start:
 
 
 class FreshProcess:
-    """A job in an interpreter of its own, in a session of its own: Ctrl-C reaches the sweep, which stops its jobs."""
+    """A job in a new interpreter. It has its own session, so that Ctrl-C reaches only the sweep, which stops its
+    jobs."""
 
-    def __init__(self, of: Start, log: BinaryIO):
+    def __init__(self, job: Start, log: BinaryIO):
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *of.command],
-            cwd=of.directory,
-            env=os.environ | of.environment,
+            [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *job.command],
+            cwd=job.directory,
+            env=os.environ | job.environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -69,7 +70,7 @@ class FreshProcess:
         )
 
     def wait(self, timeout: float) -> int:
-        """Return the exit code; raises subprocess.TimeoutExpired."""
+        """Return the exit code; raise subprocess.TimeoutExpired."""
         return self._process.wait(timeout)
 
     def terminate(self) -> None:
@@ -77,7 +78,7 @@ class FreshProcess:
         self._process.terminate()
 
     def kill(self) -> None:
-        """Kill the job and all that it has started, if anything is left."""
+        """Kill the job and all processes that it has started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -86,39 +87,39 @@ class FreshProcess:
 class ForkServer:
     """The process that has imported everything (fork_server.py). It lives as long as its Ray worker."""
 
-    def __init__(self, of: Start):
-        self._environment = of.environment
+    def __init__(self, job: Start):
+        self._environment = job.environment
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _FORK_SERVER, str(os.getpid()), of.command[0]],
-            env=os.environ | of.environment,
+            [sys.executable, "-c", _FORK_SERVER, str(os.getpid()), job.command[0]],
+            env=os.environ | job.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
 
-    def ask(self, of: Start) -> None:
-        """Ask for a job. Raises OSError if the server has ended."""
-        request = {"command": of.command, "directory": str(of.directory), "log": str(of.log)}
+    def ask(self, job: Start) -> None:
+        """Request a job; raise OSError if the server has ended."""
+        request = {"command": job.command, "directory": str(job.directory), "log": str(job.log)}
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
 
-    def fits(self, of: Start) -> bool:
-        """Whether the server still runs and has the environment that the job is started with."""
-        return self._process.poll() is None and self._environment == of.environment
+    def fits(self, job: Start) -> bool:
+        """Return whether the server still runs, in the environment of the job."""
+        return self._process.poll() is None and self._environment == job.environment
 
     def reply(self, timeout: Optional[float] = None) -> dict[str, int]:
-        """Return the next reply; raises OSError if the server has ended, and subprocess.TimeoutExpired."""
+        """Return the next reply; raise OSError if the server has ended, or subprocess.TimeoutExpired."""
         until = time.monotonic() + (math.inf if timeout is None else timeout)
         while not select.select([self._process.stdout], [], [], _SECONDS_OF_A_LOOK)[0]:
             if time.monotonic() > until:
                 raise subprocess.TimeoutExpired("the job", timeout)
-        if line := self._process.stdout.readline():  # a reply is written at once
+        if line := self._process.stdout.readline():  # the server writes a reply in one piece
             return json.loads(line)
         raise OSError("the server has ended")
 
     def end(self) -> None:
-        """Kill the server, and with it its job."""
+        """Kill the server and its job."""
         self._process.kill()
         self._process.wait()
         self._process.stdin.close()
@@ -126,30 +127,30 @@ class ForkServer:
 
 
 _SECONDS_TO_DIE = 10.0
-_SECONDS_OF_A_LOOK = 0.1  # Ray cancels a task without ending the system call that it waits in
+_SECONDS_OF_A_LOOK = 0.1  # Ray's cancellation does not end a system call that waits
 _server: Optional[ForkServer] = None  # of this Ray worker
 
 
 class ForkedProcess:
-    """A job that is forked from the server of this Ray worker, which is started at the first job."""
+    """A job forked from the server of this Ray worker. The first job starts the server."""
 
-    def __init__(self, of: Start):
-        """Raises OSError if the server ends before it has forked the job."""
+    def __init__(self, job: Start):
+        """Fork the job; raise OSError if the server ends before."""
         global _server
-        if _server is not None and not _server.fits(of):
+        if _server is not None and not _server.fits(job):
             self._end_server()
         if _server is None:
-            _server = ForkServer(of)
+            _server = ForkServer(job)
         self._ended = False
         try:
-            _server.ask(of)
+            _server.ask(job)
             self._pid = _server.reply()["pid"]
         except BaseException:
             self._end_server()
             raise
 
     def wait(self, timeout: float) -> int:
-        """Return the exit code; raises subprocess.TimeoutExpired. A job that is killed with its server has -9."""
+        """Return the exit code; raise subprocess.TimeoutExpired. A job that is killed with its server has -9."""
         try:
             code = _server.reply(timeout)["code"]
         except OSError:
@@ -163,7 +164,7 @@ class ForkedProcess:
         os.kill(self._pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill the job and all that it has started; the server kills what a job that has ended leaves behind."""
+        """Kill the job and all processes that it has started. If it has ended, the server has killed these already."""
         if self._ended:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -180,9 +181,9 @@ class ForkedProcess:
         _server = None
 
 
-def start(of: Start, log: BinaryIO, forks: bool) -> FreshProcess | ForkedProcess:
+def start(job: Start, log: BinaryIO, forks: bool) -> FreshProcess | ForkedProcess:
     """Start the job; ``log`` is its open log file. A job whose server does not start gets a fresh process."""
     if forks:
         with contextlib.suppress(OSError):
-            return ForkedProcess(of)
-    return FreshProcess(of, log)
+            return ForkedProcess(job)
+    return FreshProcess(job, log)

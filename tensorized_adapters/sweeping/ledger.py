@@ -1,7 +1,7 @@
 """A sweep's folder: its lock, the states of its trials, and sweep.json.
 
-A trial's state follows from its run.json. sweep.json sums the states up for readers, and adds what no run.json can
-hold: why a start failed before it had a record, and the trials of earlier grids. Nothing is run again if it is lost.
+A trial's state follows from its run.json. sweep.json lists the states for readers. It also holds why a start failed
+before it had a record, and the trials of earlier grids. If it is lost, no trial runs again.
 """
 
 import contextlib
@@ -32,8 +32,8 @@ class Ledger:
     """A sweep's folder and its trials' states: finished, failed, refused, interrupted or waiting.
 
     Attributes:
-        entries: what sweep.json holds of each trial, those of earlier grids included.
-        notes: a line for each file that is damaged, and what is taken instead.
+        entries: sweep.json's entry of each trial, also of earlier grids.
+        notes: a line for each damaged file, with the value used instead.
     """
 
     def __init__(self, folder: Path, trials: list[Trial], command: str = ""):
@@ -49,18 +49,18 @@ class Ledger:
         self.read()
 
     def read(self) -> None:
-        """Take every trial's state from its files; raise UsageError as the constructor does."""
+        """Read every trial's state from its files; raise UsageError as the constructor does."""
         summary = _summary_in(self.folder)
         self.entries: dict[str, dict[str, Any]] = summary.get("trials", {})
         self.timing: dict[str, float] = summary.get("timing", {})
         self.notes = [summary["damage"]] if "damage" in summary else []
-        self._unusable: set[str] = set()  # trials whose folders hold something else
+        self._unusable: set[str] = set()  # trials whose folders hold other files
         for name in self.trials:
             self.look(name)
         self.notes += [self.entries[name]["reason"] for name in self.trials if name in self._unusable]
 
     def look(self, name: str) -> None:
-        """Take one trial's state from its run.json. A trial whose folder holds something else has failed."""
+        """Read one trial's state from its run.json. A trial whose folder holds other files has failed."""
         trial, known = self.trials[name], self.entries.get(name, {})
         kept = _FAILURE | {key: known[key] for key in _FAILURE if key in known}
         try:
@@ -75,7 +75,7 @@ class Ledger:
         elif found["state"] != "failed":
             kept |= {"reason": "", "last_lines": []}
         elif known.get("state") == "failed" and name not in self._unusable:
-            found.pop("reason")  # the sweep knows more than the record
+            found.pop("reason")  # the sweep's reason says more than the record's
         found["seconds"] = kept["seconds"] or found.get("seconds", 0.0)
         self.entries[name] = (
             {
@@ -95,7 +95,7 @@ class Ledger:
         self.entries[name] |= {"state": "waiting", "reason": "", "last_lines": []}
 
     def ended(self, name: str, outcome: dict[str, Any]) -> None:
-        """Take in what a trial's task returned, and its run.json, and write sweep.json."""
+        """Store the result of a trial's task and its run.json, and write sweep.json."""
         entry = self.entries[name]
         sums = {key: round(entry[key] + outcome[key], 3) for key in ("failures", "seconds")}
         entry |= {"state": outcome["state"], "reason": outcome["reason"], "last_lines": outcome["last_lines"]} | sums

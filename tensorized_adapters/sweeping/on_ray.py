@@ -84,11 +84,11 @@ class Machines:
 
 
 def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any, progress: Progress) -> None:
-    """Run all trials in their order, as many at a time as fit, and note how each ended.
+    """Run all trials in their order, as many at a time as fit, and record how each ended.
 
     Raises:
-        KeyboardInterrupt, Terminated: after that signal, with the running trials stopped.
-        RunFailed: if the disk is full, likewise.
+        KeyboardInterrupt, Terminated: after such a signal, when the running trials are stopped.
+        RunFailed: if the disk is full, when the running trials are stopped.
     """
     for module in (trial, job_process):  # other machines need not have this package on their path
         ray.cloudpickle.register_pickle_by_value(module)
@@ -138,14 +138,14 @@ def _outcome_of(reference: ray.ObjectRef) -> dict[str, Any]:
         return {"state": "failed", "reason": reason, "last_lines": first_line, "failures": 1, "seconds": 0.0}
 
 
-def _job_of(of: Trial, ledger: Ledger, machines: Machines, options: Any) -> trial.Job:
+def _job_of(planned: Trial, ledger: Ledger, machines: Machines, options: Any) -> trial.Job:
     environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
     if "GPU" not in machines.per_trial:
         environment["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves the variable of a worker without GPUs as it is
     return trial.Job(
-        command=of.command(ledger.folder),
-        folder=of.folder(ledger.folder),
-        log=ledger.folder / LOGS / f"{of.name}.log",
+        command=planned.command(ledger.folder),
+        folder=planned.folder(ledger.folder),
+        log=ledger.folder / LOGS / f"{planned.name}.log",
         directory=Path.cwd(),
         environment=environment,
         max_failures=options.max_failures,

@@ -1,4 +1,4 @@
-"""The flags that a sweep passes on to its trials: which are allowed, to which methods they belong, and defaults."""
+"""The flags that a sweep passes on to its trials: the allowed ones, the methods that own them, and defaults."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ _NOT_FOR_TRIALS = {
 
 
 def passed_flags(flags: list[str]) -> dict[str, list[str]]:
-    """``--name value ...`` words by name; the last of equals wins, as in argparse.
+    """Return the words ``--name value ...`` by name. The last of equal names wins, as in argparse.
 
     Raises:
         UsageError: for a word that belongs to no flag, and for a flag that the sweep sets itself.
@@ -47,7 +47,7 @@ def passed_flags(flags: list[str]) -> dict[str, list[str]]:
 
 
 def owns(config: AdapterConfig, name: str) -> bool:
-    """Whether a flag has a meaning for the method of a config."""
+    """Return whether a flag has a meaning for the method of a config."""
     try:
         check_owned({name: None}, config)
     except UsageError:
@@ -56,12 +56,13 @@ def owns(config: AdapterConfig, name: str) -> bool:
 
 
 def take_value(passed: dict[str, list[str]], name: str) -> str:
-    """Take a flag out of those that are passed on; returns its value."""
+    """Remove a flag from those that are passed on, and return its value."""
     return " ".join(passed.pop(name)).removeprefix(f"--{name}")[1:]
 
 
 def with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> dict[str, list[str]]:
-    """Add the flags that every trial gets, and the embedded model and its data where none are named."""
+    """Return the flags with those that every trial gets, and with the embedded model and its data if none are
+    named."""
     defaults: dict[str, Any] = {"do_train": True, "do_eval": True, "disable_tqdm": True}
     if "model_name_or_path" not in passed:
         defaults |= {"model_name_or_path": embedded_model()}

@@ -1,4 +1,5 @@
-"""The trials of a sweep: a grid of methods and settings, each trial a command line of the main job."""
+"""The plan of a sweep. Each point of a grid of methods and settings is a trial, with a command line of the main
+job."""
 
 import argparse
 import hashlib
@@ -22,7 +23,7 @@ from ..backbone.known_models import model_config
 from ..backbone.loading import load_tokenizer
 from ..backbone.parts import skeleton
 from ..config import AdapterConfig
-from ..data.sources import check_place
+from ..data.sources import check_source
 from ..data.tasks import TASKS
 from ..errors import UsageError, one_line
 from ..runs.same_run import effective_arguments, resolved_arguments, used_roles
@@ -31,7 +32,7 @@ from .grid import MODES, grid_of
 from .passed_flags import owns, passed_flags, take_value, with_defaults
 
 # The numbers of examples in GLUE's training sets, and the seconds of a step of each method relative to tensorized
-# adapters (benchmarks/). They decide the order of the trials and the estimate of the time left, nothing else.
+# adapters (benchmarks/). They only decide the order of the trials and the estimate of the remaining time.
 _EXAMPLES = {
     "cola": 8551,
     "mnli": 392702,
@@ -44,7 +45,7 @@ _EXAMPLES = {
     "wnli": 635,
 }
 _COST = {"head": 0.5, "diff_pruning": 1.5, "full": 1.45}
-# Flags that name what a trial loads.
+# Flags that name a trial's model and data.
 _SOURCES = "model_name_or_path config_name tokenizer_name model_revision task_name glue_path dataset_name".split()
 _SOURCES += "dataset_config_name train_file validation_file test_file".split()
 _PLACEMENT = "adapter_placement"  # a flag of the main job that decides which others belong to a trial
@@ -54,7 +55,7 @@ _PLACEMENT = "adapter_placement"  # a flag of the main job that decides which ot
 class Trial:
     """One run of the main job."""
 
-    name: str  # names its folder and its log: the method, and a hash of all settings that tell two runs apart
+    name: str  # of its folder and log: the method, and a hash of all settings that distinguish runs
     words: tuple[str, ...]  # the command line, without --output_dir
     resolved: dict[str, Any]  # all arguments with their values
     config: AdapterConfig
@@ -68,18 +69,18 @@ class Trial:
         return output_dir / TRIALS / self.name
 
     def command(self, output_dir: Path) -> list[str]:
-        """Words for the interpreter."""
+        """Return the arguments of the interpreter."""
         script = str(REPOSITORY / "run_glue_tensorized.py")
         return [script, *self.words, "--output_dir", str(self.folder(output_dir))]
 
 
 def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
-    """Every trial of the grid, the longest first.
+    """Return every trial of the grid, the longest first.
 
     Args:
         grid: projection_types, ranks, modes, adapter_sizes, methods, tasks, learning_rates, seeds, cpus_per_trial.
-        flags: words for the main job, such as ``["--num_train_epochs", "3"]``. A flag that belongs to some methods
-            goes to their trials alone.
+        flags: for the main job, such as ``["--num_train_epochs", "3"]``. A flag that belongs to some methods is passed
+            to their trials alone.
 
     Raises:
         UsageError: for a grid without trials, or a flag that none of its methods owns.
@@ -124,22 +125,22 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
                 flaw = flaw or error
                 continue
             trial = _trial(arguments, words, skeletons)
-            made[trial.name] = trial  # the same settings twice are one trial
+            made[trial.name] = trial  # equal settings are one trial
         if flaw and made:
             raise flaw
         trials |= made
         flaws |= {config: flaw} if flaw else {}
     for config, flaw in flaws.items():
         if not any(trial.config.method == config.method for trial in trials.values()):
-            raise flaw  # a flag of the method is wrong; it is not one format that does not suit the flag
+            raise flaw  # no format accepts the flag, so the flag is wrong
         print(f"skipped: {one_line(f'{config.describe()}: {flaw}')}", file=sys.stderr)
     return sorted(trials.values(), key=lambda trial: -trial.cost)
 
 
 def check_reachable(trials: Iterable[Trial]) -> None:
-    """Ask for the models and the data sets of the trials, without loading weights or examples, until one can start.
+    """Check that the model and the data of a trial can be reached, without loading weights or examples.
 
-    One trial that can start is enough: any other fails by itself later. If none can, the sweep does not begin.
+    One trial that can start is enough, since any other fails by itself later. If none can, the sweep does not begin.
 
     Raises:
         UsageError: with the error of the first trial, if no trial can start.
@@ -147,9 +148,9 @@ def check_reachable(trials: Iterable[Trial]) -> None:
     flaw = None
     for trial in {tuple(str(t.resolved.get(name)) for name in _SOURCES): t for t in trials}.values():
         try:
-            arguments = parse_arguments(list(trial.words))  # asks for the model's configuration
+            arguments = parse_arguments(list(trial.words))  # this loads the model's configuration
             load_tokenizer(arguments.model, arguments.model_config)
-            check_place(arguments.data, used_roles(arguments.training))
+            check_source(arguments.data, used_roles(arguments.training))
             return
         except UsageError as error:
             flaw = flaw or error
@@ -158,7 +159,7 @@ def check_reachable(trials: Iterable[Trial]) -> None:
 
 
 def cores() -> int:
-    """The number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -188,7 +189,8 @@ def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrain
 def _counted(
     arguments: Arguments, skeletons: dict[int, PreTrainedModel]
 ) -> tuple[Optional[dict[str, int]], Optional[str]]:
-    """The numbers of parameters of a trial's method by group, or why the method cannot be used on this model."""
+    """Return the numbers of parameters of a trial's method by group, or why the method cannot be used on this
+    model."""
     try:
         return count_parameters(arguments.adapter, _skeleton_of(arguments, skeletons)), None
     except UsageError as error:
@@ -196,7 +198,8 @@ def _counted(
 
 
 def _skeleton_of(arguments: Arguments, skeletons: dict[int, PreTrainedModel]) -> PreTrainedModel:
-    """The model without weights, with a head for the task's number of labels; built once for each number."""
+    """Return the model without weights, with a head for the task's labels. It is built once for each number of
+    labels."""
     task = TASKS.get(arguments.data.task_name)
     labels = len(task.labels) if task and task.labels else 1 if task else 2
     if labels not in skeletons:

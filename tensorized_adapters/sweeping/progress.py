@@ -1,4 +1,4 @@
-"""What a sweep shows: a live table on a terminal, a line for each trial elsewhere, the list of all trials."""
+"""Shows a sweep: a live table on a terminal, a line for each trial elsewhere, and the list of all trials."""
 
 import time
 from typing import Any, Optional
@@ -17,11 +17,11 @@ _STYLES = {"finished": "green", "failed": "red", "refused": "yellow", "interrupt
 
 
 class Progress:
-    """The display of a running sweep, which takes in how its trials end; to be used in a ``with`` statement.
+    """The display of a running sweep. Use it in a ``with`` statement.
 
     Attributes:
         running: when each running trial was started.
-        seconds: what each trial took that has ended since.
+        seconds: the time of each trial that has ended.
     """
 
     def __init__(self, ledger: Ledger, at_a_time: int):
@@ -46,7 +46,7 @@ class Progress:
         self.ledger.started(name)
 
     def ended(self, name: str, outcome: dict[str, Any]) -> None:
-        """Take in what a trial's task returned, and print a line."""
+        """Store the result of a trial's task, and print a line."""
         self.ledger.ended(name, outcome)
         self.seconds[name] = outcome["seconds"]
         self.running.pop(name, None)

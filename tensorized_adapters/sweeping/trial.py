@@ -20,7 +20,7 @@ from .job_process import Start, start
 
 LAST_LINES = 15
 _HEADER = "== "  # starts the line that the log holds for each start of the job
-_SECONDS_TO_STOP = 10.0  # that a stopped job has to write its record
+_SECONDS_TO_STOP = 10.0  # for a stopped job to write its record
 # A job whose sweep was killed, or whose machine was lost, may hold its folder for a moment longer.
 _SECONDS_FOR_FOLDER = 60.0
 _NO_ROOM_ERRORS = (errno.ENOSPC, errno.EDQUOT)
@@ -34,9 +34,9 @@ class Job:
     """The settings of a trial for its Ray task.
 
     Attributes:
-        command: words for the interpreter.
-        folder: the trial's, which holds run.json.
-        log: the file that takes what the job prints.
+        command: arguments of the interpreter.
+        folder: the trial's folder, with run.json.
+        log: the file for the job's output.
         directory: where the job runs.
         environment: variables that are added to those of Ray's worker.
         max_failures: further starts of a job that fails.

@@ -1,8 +1,8 @@
-"""From a matrix to the factors of a format: tensorly's decompositions, in the order and at the scale of our weights.
+"""Decomposes a matrix into the factors of a format by tensorly, in the order and at the scale of our weights.
 
-CP is fitted by alternating least squares, Tucker by higher-order orthogonal iteration, a train by truncated SVDs (all:
-Kolda & Bader, 2009; Oseledets, 2011), a ring by alternating least squares (Zhao et al., 2016) or as the train of the
-same rank, whichever is nearer.
+CP is fitted by alternating least squares, Tucker by higher-order orthogonal iteration, and a train by truncated SVDs
+(Kolda & Bader, 2009; Oseledets, 2011). A ring is fitted by alternating least squares (Zhao et al., 2016) or taken from
+the train of the same rank, whichever is nearer.
 """
 
 import math
@@ -25,10 +25,10 @@ _SWEEPS, _SWEEPS_OF_RINGS = 50, 20  # a ring of rank r takes r^6 multiply-adds a
 def decompose_(weight: FactorizedWeight, matrix: Tensor) -> float:
     """Make the factors of ``weight`` those of the nearest weight to a matrix that the decomposition finds.
 
-    The factors get one common size, as they start with (initialization.py), so that each trains on at the same pace.
+    The factors get one common size, as at their start (initialization.py), so that all train at the same pace.
 
     Args:
-        weight: of one site, separate modes, with its gain; its rank is what the format can use.
+        weight: of one site, with separate modes, its gain, and a rank that the format can use.
         matrix: (in x out), finite.
 
     Returns:

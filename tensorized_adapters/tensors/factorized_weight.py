@@ -1,4 +1,4 @@
-"""A weight matrix in factorised form, as every format has it, and products with it.
+"""A weight matrix in factorised form, and products with it. All formats share this code.
 
 A weight matrix (in x out) is seen as a tensor (:class:`Matricization`): W = gain x product(factors). The gain is one
 fixed number (initialization.py). Cut between its leading and trailing modes, every format is exactly a product of two
@@ -18,7 +18,7 @@ from .shapes import Matricization
 
 
 class FactorizedWeight:
-    """The matrix view of a factorised tensor, common to all formats; a mixin for tltorch's classes."""
+    """The matrix view of a factorised tensor. It is a mixin for tltorch's classes."""
 
     shape: tuple[int, ...]
     view: Matricization
@@ -31,27 +31,28 @@ class FactorizedWeight:
 
     @staticmethod
     def ranks(order: int, rank: int):
-        """The rank in the form that tltorch's ``new`` takes."""
+        """Return the rank in the form that tltorch's ``new`` takes."""
         return rank
 
     @staticmethod
     def usable_rank(shape: Sequence[int]) -> Optional[int]:
-        """The rank beyond which the format gains nothing, or None where only storage sets a bound."""
+        """Return the rank beyond which the format gains nothing, or None if only storage sets a bound."""
         return None
 
     @staticmethod
     def parameter_count(shape: Sequence[int], rank: int) -> int:
-        """How many numbers the format stores for a tensor of this shape."""
+        """Return how many numbers the format stores for a tensor of this shape."""
         raise NotImplementedError
 
     @staticmethod
     def terms(order: int, rank: int) -> int:
-        """How many products of factor entries an entry of the tensor is the sum of."""
+        """Return of how many products of factor entries an entry of the tensor is the sum."""
         raise NotImplementedError
 
     @staticmethod
     def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
-        """A (prod(shape[:cut]) x k) and B (k x prod(shape[cut:])) whose product is the tensor, without the gain.
+        """Return A (prod(shape[:cut]) x k) and B (k x prod(shape[cut:])), whose product is the tensor without the
+        gain.
 
         Args:
             parts: the factors in the order of ``parameters()``; batch dimensions may lead.
@@ -60,16 +61,16 @@ class FactorizedWeight:
         raise NotImplementedError
 
     def parts(self) -> list[Tensor]:
-        """The factors, in the order of ``parameters()``."""
+        """Return the factors, in the order of ``parameters()``."""
         return list(self.parameters())
 
     def matrices(self, parts: Optional[list[Tensor]] = None) -> tuple[Tensor, ...]:
-        """One or two matrices whose product is W (in x out), by whichever takes fewer multiply-adds.
+        """Return one or two matrices whose product is W (in x out), whichever takes fewer multiply-adds.
 
         Args:
-            parts: factors to use instead of the weight's own, for example those of several weights stacked along a
-                leading dimension, which the matrices then have too (of size 1 where all factors behind one of them
-                have it so). Of a tensor for several sites, those of one site.
+            parts: factors to use instead of the weight's own, by default of one site. Those of several weights can be
+                stacked along a leading dimension, which the matrices then have too. It has size 1 if all factors of a
+                matrix have size 1 there.
         """
         parts = self.parts() if parts is None else parts
         with torch.autocast(parts[0].device.type, enabled=False):  # small products, in the factors' own precision
@@ -81,15 +82,15 @@ class FactorizedWeight:
             return (a, b) if pair_is_cheaper(a, b) else (a @ b,)
 
     def matrix(self) -> Tensor:
-        """The assembled weight (in x out)."""
+        """Return the assembled weight (in x out)."""
         return reduce(torch.matmul, self.matrices())
 
     def project(self, x: Tensor) -> Tensor:
-        """``x @ W`` for x (..., in)."""
+        """Return ``x @ W`` for x (..., in)."""
         return project(x, self.matrices())
 
     def to_tensor(self) -> Tensor:
-        """The tensor of shape ``shape`` as tensorly assembles it: independent of :meth:`low_rank_pair`."""
+        """Return the tensor of shape ``shape`` as tensorly assembles it, independent of :meth:`low_rank_pair`."""
         with tensorly.backend_context("pytorch", local_threadsafe=True):
             return self.gain * self._reconstructed()
 
@@ -97,7 +98,8 @@ class FactorizedWeight:
         raise NotImplementedError
 
     def __getitem__(self, indices: Any) -> Union[Tensor, "FactorizedWeight"]:
-        """The entries of :meth:`to_tensor` at these indices: a number, or a factorised tensor with the same gain."""
+        """Return the entries of :meth:`to_tensor` at these indices: a number, or a factorised tensor with the same
+        gain."""
         with tensorly.backend_context("pytorch", local_threadsafe=True):
             part = self._indexed(indices)
         if isinstance(part, Tensor):
@@ -118,19 +120,19 @@ class FactorizedWeight:
 
 
 def project(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """``x @ W`` for the one or two matrices whose product is W."""
+    """Return ``x @ W`` for the one or two matrices whose product is W."""
     for matrix in matrices[:-1]:
         x = times(x, matrix)
     return x @ matrices[-1] if len(matrices) > 1 else times(x, matrices[0])
 
 
 def pair_is_cheaper(a: Tensor, b: Tensor) -> bool:
-    """Whether k (in + out) < in * out, so that two thin products beat one with the assembled matrix."""
+    """Return whether k (in + out) < in * out, so that two thin products beat one with the assembled matrix."""
     n_in, k, n_out = *a.shape[-2:], b.shape[-1]
     return k * (n_in + n_out) < n_in * n_out
 
 
 def times(x: Tensor, a: Tensor) -> Tensor:
-    """``x @ a`` for an ``a`` of few columns, which must lie behind each other in memory: forward and backward then
-    read x along its rows. On CPU that is three to four times faster than ``@`` with a row-major ``a``."""
+    """Return ``x @ a`` for an ``a`` of few columns, which must be column-major. Then forward and backward read x along
+    its rows. On CPU that is three to four times faster than ``@`` with a row-major ``a``."""
     return torch.nn.functional.linear(x, a.mT.contiguous())

@@ -1,5 +1,5 @@
-"""CP, Tucker, Tensor-Train, Tensor-Ring and low-rank matrices: their storage, their size, and the two matrices whose
-product each of them is. factorized_weight.py has what they share.
+"""CP, Tucker, Tensor-Train, Tensor-Ring and low-rank matrices. Each class has its storage, its size, and the two
+matrices whose product it is. factorized_weight.py has the common code.
 
 Storage is tltorch's (Kossaifi et al.); the formats are those of Kolda & Bader, "Tensor Decompositions and
 Applications" (2009), Oseledets, "Tensor-Train Decomposition" (2011), Zhao et al., "Tensor Ring Decomposition" (2016).

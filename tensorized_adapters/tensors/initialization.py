@@ -1,24 +1,24 @@
 """How factorised weights start, and the one gain that makes every format train at a dense layer's learning rate.
 
 A weight is W = gain x product(factors). Under Adam a step changes each number of a factor by about the learning rate
-lr, whatever the gradient's size; so a factor of standard deviation s changes by lr / s of itself, and W by the sum of
-that over its n factors. With every factor drawn at n s_W (s_W the standard deviation of the dense layer's weight) W
-changes by lr / s_W of itself: by lr in each entry, as a dense layer does. The gain then has to make up for the
-factors' size, and is a closed form of format, shape and rank:
+lr, whatever the gradient's size. So a factor of standard deviation s changes by lr / s relative to itself, and W by
+the sum of that over its n factors. Let s_W be the standard deviation of the dense layer's weight. If every factor is
+drawn at n s_W, then W changes by lr / s_W relative to itself, which is lr in each entry, as in a dense layer. The gain
+makes up for the factors' size, in a closed form of format, shape and rank:
 
     std(product of the factors) = sqrt(terms) (n s_W)^n          each entry is a sum of that many products
     gain = s_W / (sqrt(terms) (n s_W)^n)
 
-A last factor that starts at zero has no size to be relative to: a step d in it moves W by gain sqrt(k) std(product of
-the others) d, and that is d with n times that gain. Constant scales of the gradient are nothing to Adam, so this is
-the same trajectory as a learning rate of its own for every factor.
+A last factor that starts at zero has no relative change. A step d in it moves W by gain sqrt(k) std(product of the
+others) d, which is d if the gain is n times as large. Adam ignores constant scales of the gradient, so the trajectory
+is that of separate learning rates for all factors.
 
-This counts on terms that cancel, as they do in the draw. Adam's steps all go along one gradient: what the factors
-have moved adds up, and once it is as large as what was drawn, W has moved sqrt(terms) times as far as counted. On a
-gradient that stays, 30 steps at twice the default rate took tr-8 two and tr-15 and matrix-16 four times as far as
-tr-4, and in training tr-8 (SST-2) and matrix-16 (STS-B as classes) fell back to a constant prediction. Where there are
-more than COHERENT_TERMS, all factors are therefore drawn wider, by :func:`excess` in their product, and the gain is
-made smaller by as much: a step is a smaller part of each factor, and W goes about as far as that of tr-4 at any rank.
+This assumes terms that cancel, as random terms do. But Adam's steps follow one gradient, so the factors' moves add up.
+When they are as large as the drawn numbers, W has moved sqrt(terms) times as far as computed. On a constant gradient,
+30 steps at twice the default rate moved tr-8 twice, and tr-15 and matrix-16 four times as far as tr-4. In training,
+tr-8 (SST-2) and matrix-16 (STS-B as classes) fell back to a constant prediction. With more than COHERENT_TERMS, all
+factors are therefore drawn wider, by :func:`excess` in their product, and the gain is smaller by the same ratio. A
+step is then a smaller part of each factor, and W moves about as far as that of tr-4 at any rank.
 """
 
 import math
@@ -31,11 +31,11 @@ from .factorized_weight import FactorizedWeight
 from .formats import CP, LowRankMatrix
 
 PUBLISHED_BOUND = 0.1
-# |relu(h W)| / |h| of a one-matrix adapter at its start: small enough to change no logit by more than 1e-3, and not
-# zero, for behind the ReLU a zero weight never gets a gradient.
+# |relu(h W)| / |h| of a one-matrix adapter at its start. It changes no logit by more than 1e-3. It is not zero,
+# because a zero weight never gets a gradient through the ReLU.
 ONE_MATRIX_GAIN = 1e-4
-# So many terms add up to no harm: those of tr-4. They are fewer where factors are fewer, of which each takes a larger
-# share of a step; a low-rank matrix, whose modes are not split, can follow any gradient and has none to spare.
+# The number of terms that is harmless, that of tr-4. It is smaller for fewer factors, because each takes a larger
+# share of a step. It is 1 for a low-rank matrix, which can follow any gradient because its modes are not split.
 COHERENT_TERMS = 64
 COHERENT_TERMS_OF_TWO_MODES = 16
 COHERENT_TERMS_OF_UNSPLIT_MODES = 1
@@ -54,22 +54,22 @@ def calibrated_start_(weight: FactorizedWeight, std: float, last_factor: float =
     """Draw normal factors of standard deviation n ``std``, or wider (:func:`width`). Set the gain so that W has
     standard deviation ``std``.
 
-    A draw of few factors misses it; all are rescaled by a common number so that it is exact.
+    A random draw misses ``std`` a little, so all factors are rescaled by a common number.
 
     Args:
         weight: an uninitialised factorised weight.
         std: s_W, the standard deviation of the assembled weight (before ``last_factor``).
-        last_factor: what the assembled weight is multiplied by in the end, in its last factor: 0 for an up weight,
-            which makes the adapter the identity; tiny for the one-matrix mode. 1 leaves it alone.
+        last_factor: a number by which the last factor is multiplied. It is 0 for an up weight, which makes the adapter
+            the identity, and tiny for the one-matrix mode.
     """
     parameters = list(weight.parameters())
     n, factor_std = len(parameters), len(parameters) * std * width(weight)
     for name, parameter in weight.named_parameters():
-        # CP's weights start neutral, not random, and so does their like, its factor of sites: every site the same.
+        # CP's weights start equal instead of random. So does its factor of sites, so that all sites start equal.
         neutral = name == "weights" or (isinstance(weight, CP) and name == f"factors.factor_{_mode_of_sites(weight)}")
         parameter.fill_(factor_std) if neutral else parameter.normal_(std=factor_std)
     weight.gain = gain_of(n, weight.terms(len(weight.shape), weight.bond), std) / width(weight) ** n
-    if not parameters[0].is_meta:  # else the numbers come from a file, and the gain is all that is missing
+    if not parameters[0].is_meta:  # otherwise the numbers come from a file
         measured = _assembled(weight).double().std(correction=0).item()
         for parameter in parameters:
             parameter.mul_((std / measured) ** (1 / n))
@@ -101,10 +101,10 @@ def width(weight: FactorizedWeight) -> float:
     return excess(type(weight), len(weight.shape), weight.bond) ** (1 / len(list(weight.parameters())))
 
 
-def excess(kind: type[FactorizedWeight], order: int, rank: int) -> float:
+def excess(weight_class: type[FactorizedWeight], order: int, rank: int) -> float:
     """Return the factor, at least 1, by which the summed terms of a tensor with so many modes exceed a harmless
     size."""
     harmless = COHERENT_TERMS_OF_TWO_MODES if order == 2 else COHERENT_TERMS
-    if issubclass(kind, LowRankMatrix):
+    if issubclass(weight_class, LowRankMatrix):
         harmless = COHERENT_TERMS_OF_UNSPLIT_MODES
-    return max(1.0, math.sqrt(kind.terms(order, rank) / harmless))
+    return max(1.0, math.sqrt(weight_class.terms(order, rank) / harmless))

@@ -1,4 +1,4 @@
-"""How a weight matrix is seen as a tensor: its modes, and how input and output modes stand beside each other."""
+"""How a weight matrix is seen as a tensor: its modes, and the order of input and output modes."""
 
 import math
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ MAX_SPLIT_RATIO = 8
 class Matricization:
     """A matrix (in x out) whose rows and columns are split into modes, seen as a tensor of those modes.
 
-    Separate, the tensor has all input modes and then all output modes: (i1, i2, o1, o2), and the cut between them is
-    the matrix. Interleaved, its modes are pairs (i1 o1, i2 o2), so that one term of a rank-r tensor is a Kronecker
-    product, and W has full matrix rank already at r = 1 (Van Loan & Pitsianis, "Approximation with Kronecker
-    Products", 1993).
+    With separate modes, the tensor has all input modes and then all output modes, (i1, i2, o1, o2), and the cut
+    between them gives the matrix. With interleaved modes, these are pairs (i1 o1, i2 o2). Each term of a rank-r tensor
+    is then a Kronecker product, so that W can have full matrix rank at r = 1 (Van Loan & Pitsianis, "Approximation
+    with Kronecker Products", 1993).
 
-    With ``sites``, one tensor holds the matrices of that many sites, and has a mode of sites at the cut: a train or a
-    ring then has a core for each site between what all of them share (LoTR, arXiv 2402.01376; MetaTT, arXiv
-    2506.09105); for CP (LoRTA, arXiv 2410.04060) and Tucker any place is the same.
+    With ``sites``, one tensor holds the matrices of that many sites, and has a mode of sites at the cut. A train or a
+    ring then has a core for each site between the shared cores (LoTR, arXiv 2402.01376; MetaTT, arXiv 2506.09105). For
+    CP (LoRTA, arXiv 2410.04060) and Tucker the position of this mode makes no difference.
     """
 
     inputs: tuple[int, ...]
@@ -52,14 +52,14 @@ class Matricization:
 
     @property
     def size(self) -> int:
-        """Return how many numbers the matrices have that the tensor represents."""
+        """Return the number of entries of the matrices that the tensor represents."""
         return self.in_features * self.out_features * (self.sites or 1)
 
     def matrix_of(self, tensor: Tensor, batch: tuple[int, ...] = ()) -> Tensor:
         """Return the matrix (*batch, in, out) that a tensor of these modes represents.
 
         Args:
-            tensor: its numbers in the order of ``shape``, flattened in any way, behind the dimensions ``batch``.
+            tensor: the numbers in the order of ``shape``, flattened in any way, after the dimensions ``batch``.
         """
         if self.interleaved:
             (i1, i2), (o1, o2) = self.inputs, self.outputs
@@ -67,18 +67,18 @@ class Matricization:
         return tensor.reshape(*batch, self.in_features, self.out_features)
 
 
-def balanced_split(size: int, what: str = "hidden size") -> tuple[int, int]:
+def balanced_split(size: int, name: str = "hidden size") -> tuple[int, int]:
     """Return the factor pair of ``size`` nearest its square root, smaller first: 768 -> (24, 32), as published.
 
     Raises:
         UsageError: if the pair is so uneven (a prime, twice a prime) that factorising would save next to nothing.
     """
     if size < 1:
-        raise UsageError(f"{what} {size} is not a size")
+        raise UsageError(f"{name} {size} is not a size")
     small = next(n for n in range(math.isqrt(size), 0, -1) if size % n == 0)
     if small == 1 or size // small > MAX_SPLIT_RATIO * small:
         raise UsageError(
-            f"{what} {size} has no useful split into two modes (the most even is {small} x {size // small}); "
+            f"{name} {size} has no useful split into two modes (the most even is {small} x {size // small}); "
             "use --adapter_projection_type matrix, or a size that splits evenly"
         )
     return small, size // small

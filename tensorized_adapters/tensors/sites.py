@@ -11,11 +11,11 @@ from .shapes import Matricization
 
 
 class SiteWeight(nn.Module):
-    """The matrix of one site, out of a tensor for all sites: the tensor at that index of its mode of sites.
+    """The matrix of one site, which is one index of the mode of sites in a tensor for all sites.
 
     Args:
-        joint: a factorised weight whose view has sites; the same for each of them.
-        site: from 0.
+        joint: a factorised weight whose view has sites. All sites share it.
+        site: the index of the site, from 0.
     """
 
     def __init__(self, joint: FactorizedWeight, site: int):
@@ -32,18 +32,18 @@ class SiteWeight(nn.Module):
 
     def parts(self) -> list[Tensor]:
         """Return the tensor's factors, with the mode of sites narrowed to this site. That mode stays, with size 1."""
-        parts, place = self.joint.parts(), self._place
-        parts[place] = parts[place].narrow(-2, self.site, 1)
+        parts, factor = self.joint.parts(), self._site_factor
+        parts[factor] = parts[factor].narrow(-2, self.site, 1)
         return parts
 
     def parts_of_all_sites(self) -> list[Tensor]:
         """Return :meth:`parts` of every site in a leading dimension, of size 1 for the factors that sites share."""
-        parts, place = [part.unsqueeze(0) for part in self.joint.parts()], self._place
-        parts[place] = parts[place].transpose(0, -2)
+        parts, factor = [part.unsqueeze(0) for part in self.joint.parts()], self._site_factor
+        parts[factor] = parts[factor].transpose(0, -2)
         return parts
 
     @property
-    def _place(self) -> int:
+    def _site_factor(self) -> int:
         """Return the index of the factor that has the mode of sites."""
         return len(self.joint.parts()) - len(self.view.shape) + self.view.cut
 

@@ -1,9 +1,9 @@
-"""Imports tensorly-torch without a trace, for the tensorly backend of the process must stay the user's own.
+"""Imports tensorly-torch without a change of tensorly's backend, which belongs to the user.
 
-tensorly-torch switches tensorly to PyTorch when it is imported, and works only while that backend is set. A program
-that imports our package alone must keep its backend; a program that imports tensorly-torch after us must get the
-switch. So we import tensorly-torch, set the backend back, and take its modules out of ``sys.modules``. The first
-``import tltorch`` elsewhere puts the same modules back and switches the backend then.
+tensorly-torch switches tensorly's backend to PyTorch at its import. A program that imports our package alone must keep
+its backend. A program that imports tensorly-torch after us must get the switch. So we import tensorly-torch, restore
+the backend, and remove its modules from ``sys.modules``. The first ``import tltorch`` elsewhere restores these modules
+and switches the backend.
 """
 
 import sys
@@ -18,7 +18,7 @@ _NAME = "tltorch"
 
 
 class _Later(MetaPathFinder, Loader):
-    """Gives the modules that are imported already to whoever imports tensorly-torch next.
+    """Gives the imported modules to the next import of tensorly-torch.
 
     Args:
         modules: tensorly-torch and its submodules, by name.
@@ -31,7 +31,7 @@ class _Later(MetaPathFinder, Loader):
         return ModuleSpec(_NAME, self, is_package=True) if name == _NAME else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        self.spec = self.modules[_NAME].__spec__  # importlib is about to replace it
+        self.spec = self.modules[_NAME].__spec__  # importlib will replace it
         return self.modules[_NAME]
 
     def exec_module(self, module: ModuleType) -> None:
@@ -42,8 +42,8 @@ class _Later(MetaPathFinder, Loader):
 
 
 def import_tltorch() -> ModuleType:
-    """Import tensorly-torch without a trace: tensorly's backend and ``sys.modules`` stay as they were."""
-    if _NAME in sys.modules:  # the user imported it, who may have set another backend since
+    """Import tensorly-torch. tensorly's backend and ``sys.modules`` stay as they were."""
+    if _NAME in sys.modules:  # the user imported it, and may have set another backend
         return sys.modules[_NAME]
     for finder in sys.meta_path:
         if isinstance(finder, _Later):

@@ -1,1 +1,1 @@
-"""Hugging Face's Trainer, and what it keeps."""
+"""Hugging Face's Trainer, its checkpoints and its live output."""

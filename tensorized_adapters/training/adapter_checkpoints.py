@@ -1,4 +1,4 @@
-"""The Trainer's checkpoints hold what was trained and nothing else; checkpoints.py names their files."""
+"""The Trainer's checkpoints, which hold the trained parameters alone. checkpoints.py names their files."""
 
 import os
 from pathlib import Path
@@ -28,8 +28,8 @@ class AdapterCheckpoints(Trainer):
 
     Attributes, which AdapterTrainer sets:
         notes: kept in every saved adapter.
-        arguments: kept in every checkpoint: those that it was trained under.
-        losses, time: the losses of the steps, and the seconds of training; each checkpoint has those that led to it.
+        arguments: of the run, kept in every checkpoint.
+        losses, time: the losses of the steps, and the seconds of training, kept in every checkpoint.
         _checkpoints: seals each checkpoint and removes old ones.
     """
 
@@ -40,17 +40,18 @@ class AdapterCheckpoints(Trainer):
     _checkpoints: CompleteCheckpoints
 
     def save_model(self, *args, **kwargs) -> None:
-        """Wait afterwards, since no process may write into a checkpoint's folder before the first one has made it."""
+        """Save, then wait, since no process may write into a checkpoint's folder before rank 0 has made it."""
         super().save_model(*args, **kwargs)
         self.accelerator.wait_for_everyone()
 
     def _save_checkpoint(self, *args, **kwargs) -> None:
-        """Wait until all processes have written their random states, since the checkpoint is sealed next."""
+        """Save, then wait until all processes have written their random states, since the checkpoint is sealed
+        next."""
         super()._save_checkpoint(*args, **kwargs)
         self.accelerator.wait_for_everyone()
 
     def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
-        """Write the adapter and the losses. The Trainer calls it in every process, and the first one writes."""
+        """Write the adapter and the losses. The Trainer calls this in every process, and rank 0 writes."""
         if not self.args.should_save:
             return
         folder = Path(output_dir)
@@ -62,7 +63,7 @@ class AdapterCheckpoints(Trainer):
         write_json(folder / SECONDS_FILE, self.time.total())
 
     def check_checkpoint(self, checkpoint: Path) -> None:
-        """Refuse a checkpoint that training could not go on from; the model has its trained values afterwards.
+        """Refuse a checkpoint from which training could not go on. The model has its trained values afterwards.
 
         Raises:
             UsageError: if it does not fit this training, or its best checkpoint is missing.

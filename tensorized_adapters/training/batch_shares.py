@@ -1,9 +1,8 @@
 """The share of a step's examples that this process computes.
 
-accelerate cuts the order of an epoch into batches and deals them out to the processes; where the last ones are not
-full, or not one for each, it fills them up with examples from the epoch's start. Those would count twice: they are cut
-off again, and each loss is weighted by the examples behind it, so that a step's gradient is that of the mean over all
-its examples, however they are shared out and accumulated.
+accelerate cuts an epoch into batches and deals them out to the processes. It fills up incomplete last batches with
+examples from the epoch's start, which would count twice. So they are cut off again, and each loss is weighted by its
+number of examples. The gradient of a step is then that of the mean over all its examples, however these are divided.
 """
 
 import math
@@ -20,8 +19,8 @@ class Sharing:
     """How the ``size`` examples of an epoch are shared out.
 
     Args:
-        size: of the epoch.
-        batch_size: of one process, at a time.
+        size: the number of examples of the epoch.
+        batch_size: the examples of one process at a time.
         processes: their number.
         accumulated: how many batches of a process make a step.
     """

@@ -1,4 +1,4 @@
-"""When the Trainer saves, and what becomes of what it saved."""
+"""Callbacks that decide when the Trainer saves, and that seal and remove checkpoints."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,8 @@ from .checkpoints import checkpoint_at, copy_checkpoint, random_states_in, rotat
 
 
 class SaveAfterEvaluation(TrainerCallback):
-    """Moves a save at the last step of an epoch behind the evaluation that follows it, as a resumed run skips both."""
+    """Moves a save at the last step of an epoch behind the evaluation, because a run resumed in between would skip
+    it."""
 
     waiting = False
 
@@ -28,7 +29,7 @@ class SaveAfterEvaluation(TrainerCallback):
 
 
 class CompleteCheckpoints(TrainerCallback):
-    """Seals each checkpoint, and only then removes old ones: at every moment one complete checkpoint exists.
+    """Seals each checkpoint, and only then removes old ones, so that one complete checkpoint always exists.
 
     Args:
         limit: how many are kept; None keeps all. The Trainer's own rotation would remove foreign files too.

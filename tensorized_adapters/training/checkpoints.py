@@ -69,7 +69,7 @@ def begin_checkpoint(path: Path) -> None:
 
 
 def seal_checkpoint(path: Path) -> None:
-    """Write the manifest, the sha256 of each file, last of all: it makes the checkpoint complete."""
+    """Write the manifest with the sha256 of each file. It is written last, and makes the checkpoint complete."""
     (path / MANIFEST_FILE).unlink(missing_ok=True)
     found = (p for p in path.rglob("*") if p.is_file() and p.name != INCOMPLETE_FILE)
     files = sorted(p for p in found if not is_temporary(p, _OURS))
@@ -197,18 +197,18 @@ def _unsealed(folder: Path) -> bool:
     )
 
 
-def clear_folder(folder: Path, ours: set[str]) -> None:
+def clear_folder(folder: Path, own_names: set[str]) -> None:
     """Remove files of our names from a folder, and the folder if it is empty then. Links are not followed."""
     if not folder.is_dir() or folder.is_symlink():
         return
     for file in list(folder.iterdir()):
-        if file.is_file() and (file.name in ours or is_temporary(file, ours)):
+        if file.is_file() and (file.name in own_names or is_temporary(file, own_names)):
             file.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
 
 
-def is_temporary(path: Path, ours: set[str]) -> bool:
+def is_temporary(path: Path, own_names: set[str]) -> bool:
     """Return whether this is a temporary file of ours (files.write_atomically), left by a killed process."""
     match = _TEMPORARY.fullmatch(path.name)
-    return bool(match) and match[1] in ours and path.is_file() and not path.is_symlink()
+    return bool(match) and match[1] in own_names and path.is_file() and not path.is_symlink()

@@ -12,10 +12,10 @@ from transformers import TrainerCallback
 
 from .losses import StepLosses
 
-TOLERANCE = 0.02  # of the best constant prediction's loss: how far below it the loss may be
-FALL = 0.1  # of the largest gradient norm so far: below it the median norm has to be
+TOLERANCE = 0.02  # how far the loss may be below the best constant prediction's, relative to it
+FALL = 0.1  # the median gradient norm must be below this share of the largest one so far
 SHORTEST_WINDOW = 10  # steps
-LOOKS = 3  # in a row that must find it; half a window apart, so that two windows without a common step agree
+CHECKS = 3  # in a row that must find it: they are half a window apart, so two windows without a common step agree
 
 
 def loss_of_best_constant(
@@ -49,13 +49,12 @@ def loss_of_best_constant(
 
 
 class CollapseGuard(TrainerCallback):
-    """Says once that the training has collapsed, and at which step.
+    """Prints once that the training has collapsed, and at which step.
 
-    It has collapsed if, at three looks in a row, the mean loss of the last tenth of the steps is no better than a
-    constant prediction's and the gradient has all but vanished. A training that has not begun to learn keeps its
-    gradient. The looks are at fixed steps, from a third of the training on, so that a resumed run finds the same one.
-    Only numbers are used that were read anyway. Without gradient norms (``--fp16``, checkpoints of earlier versions)
-    the guard is silent.
+    A collapsed training has, in the last tenth of the steps, a mean loss no better than a constant prediction's, and
+    almost no gradient, at three checks in a row. A training that has not begun to learn still has a gradient. The
+    checks are at fixed steps, from a third of the training on, so that a resumed run finds the same step. They read
+    no number from the device. Without gradient norms (``--fp16``, checkpoints of earlier versions) there are none.
 
     Args:
         losses: added to the Trainer before this one.
@@ -84,7 +83,7 @@ class CollapseGuard(TrainerCallback):
             largest = max(norms[:step])
             vanished = loss >= (1 - TOLERANCE) * self._constant and norm < FALL * largest
             self._in_a_row = self._in_a_row + 1 if vanished else 0
-            if self._in_a_row == LOOKS:
+            if self._in_a_row == CHECKS:
                 self.step = step
                 where = f"by step {step:,} of {state.max_steps:,}"
                 self._say(

@@ -1,4 +1,4 @@
-"""Training in two phases: the search for the entries of a sparse difference, then what was kept."""
+"""Training in two phases: the search for the entries of a sparse difference, then the training of the kept ones."""
 
 import contextlib
 from pathlib import Path
@@ -18,10 +18,10 @@ from .trainer import AdapterTrainer
 
 
 class DiffPruningTrainer(AdapterTrainer):
-    """Trains a model with a :class:`SparseDifference`; its settings are its config's.
+    """Trains a model with a :class:`SparseDifference`, whose config gives the settings.
 
     The first ``1 - diff_final_fraction`` of the steps search, with the L0 penalty in the gradient (the reported loss
-    is the task's alone); then the difference is pruned to its budget and the other steps train what was kept.
+    is the task's alone). Then the difference is pruned to its budget, and the other steps train the kept entries.
     """
 
     @property
@@ -35,7 +35,7 @@ class DiffPruningTrainer(AdapterTrainer):
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         if self.difference.searching and self.state.global_step >= self._search_steps():
             self._end_search()
-        # The loop goes on with the model as it was wrapped before the search ended.
+        # The Trainer's loop keeps the wrapper from before the end of the search.
         sums = model is self.model_wrapped or self.accelerator.sync_gradients
         with contextlib.nullcontext() if sums else self.model_wrapped.no_sync():
             return super().training_step(self.model_wrapped, inputs, num_items_in_batch)
@@ -80,7 +80,7 @@ class DiffPruningTrainer(AdapterTrainer):
             group["params"] = new["params"]
         compiled = is_compiled_module(self.model_wrapped)
         before = self.model_wrapped._orig_mod if compiled else self.model_wrapped
-        if isinstance(before, DistributedDataParallel):  # which sums the gradients that it knew at its start
+        if isinstance(before, DistributedDataParallel):  # it sums only the gradients that it knew at its start
             model = self._wrap_model(self.model)
             options = self.accelerator.ddp_handler.to_kwargs()
             options |= {"device_ids": before.device_ids, "output_device": before.output_device}
@@ -103,4 +103,4 @@ class DiffPruningTrainer(AdapterTrainer):
             device = next(self.model.parameters()).device
             state = safetensors.torch.load_file(path)
             self.difference.search_from({name: tensor.to(device) for name, tensor in state.items()})
-        self.optimizer = None  # was built for a search from zero
+        self.optimizer = None  # it was built for a search from zero

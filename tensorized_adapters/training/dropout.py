@@ -1,7 +1,7 @@
-"""Cheaper dropout on CPU, for all of the model. It belongs to the run and is the same under every method.
+"""Cheaper dropout on CPU, for the complete model and under every method.
 
-On CPU, torch draws one double for each element, on one core on anything but Intel's processors: 5 to 6 ns an element,
-in BERT-base 5 % of a training step. Sixteen random bits decide just as well.
+On CPU torch draws one double for each element, and uses one core unless the processor is Intel's. That takes 5 to 6 ns
+an element, or 5 % of a training step of BERT-base. Sixteen random bits are enough.
 """
 
 import torch
@@ -12,10 +12,9 @@ _LOWEST = torch.iinfo(torch.int64).min
 
 
 def use_cheap_dropout(model: nn.Module) -> None:
-    """Let every ``nn.Dropout`` of the model draw cheaply on CPU. In place: what hangs on the modules stays there.
+    """Let every ``nn.Dropout`` of the model draw cheaply on CPU. The modules keep their hooks and children.
 
-    The probability is kept within 0.1 %, for those that sixteen bits resolve. The draws of a seed are others than
-    torch's.
+    The probability is rounded to sixteen bits, by at most 0.1 %. The draws of a seed differ from torch's.
     """
     for module in model.modules():
         if type(module) is nn.Dropout:
@@ -39,7 +38,7 @@ class _Drop(torch.autograd.Function):
     def forward(ctx, x: Tensor, p: float) -> Tensor:
         words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(_LOWEST, None)
         bits = words.view(torch.int16)[: x.numel()].view(x.shape)
-        # Into bytes, not bool: torch makes numbers of bool seven times slower.
+        # Bytes, since torch converts bool to numbers seven times slower.
         keep = torch.ge(bits, round(p * 2**16) - 2**15, out=torch.empty(x.shape, dtype=torch.uint8))
         ctx.p = p
         ctx.save_for_backward(keep)

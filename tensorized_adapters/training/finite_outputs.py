@@ -1,5 +1,5 @@
-"""Evaluation and prediction, whose outputs and metrics must be finite: a score that is computed from NaN looks like
-any other."""
+"""Evaluation and prediction, which fail if an output or a metric is not finite. A score computed from NaN would look
+like any other."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,27 +24,28 @@ class FiniteOutputs(Trainer):
 
     Attributes, which AdapterTrainer sets:
         _live: the live output, which names what is being measured.
-        _metrics_of: the metrics of outputs that are finite.
+        _metrics_of: computes the metrics of finite outputs.
     """
 
     _live: LiveOutput
     _metrics_of: Callable[[EvalPrediction], dict[str, float]]
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
-        """The Trainer's, for evaluation and prediction.
+        """Run the Trainer's loop, for evaluation and prediction.
 
         Raises:
             RunFailed: if an output of the model, its loss or a metric is not finite.
         """
         self._measuring = self._live.doing = metric_key_prefix
         output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
-        self._check_logits(output.predictions)  # again: a set without labels has no metrics
+        self._check_logits(output.predictions)  # again, since metrics are not computed for a set without labels
         for name, value in output.metrics.items():
             self._check_finite(value, name)
         return output
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None) -> tuple:
-        """The Trainer's, whose last batch in several processes is filled up: the loss is that of its own examples."""
+        """Run the Trainer's step. In several processes the last batch is filled up, so its loss is taken over its own
+        examples."""
         state, size = self.accelerator.gradient_state, len(next(iter(inputs.values())))
         if self.args.world_size > 1 and state.end_of_dataloader and state.remainder > 0:
             inputs = cut(inputs, min(state.remainder - self.args.process_index * size, size))
@@ -58,7 +59,7 @@ class FiniteOutputs(Trainer):
     def _check_logits(self, outputs: Any) -> None:
         self._check_finite(outputs[0] if isinstance(outputs, tuple) else outputs, "an output of the model")
 
-    def _check_finite(self, values: np.ndarray | float, what: str) -> None:
+    def _check_finite(self, values: np.ndarray | float, name: str) -> None:
         if not np.isfinite(values).all():
             advice = ADVICE if self.args.do_train else "the model or its adapter cannot be used as it is"
-            raise raised_by_all(RunFailed(f"{what} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}"))
+            raise raised_by_all(RunFailed(f"{name} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}"))

@@ -1,7 +1,7 @@
 """The frozen layers below the lowest trained one, computed once per example and read back from a file.
 
-Their output depends on nothing that is trained. It is computed in evaluation mode, so with the cache there is no
-dropout below the lowest trained layer; everything else is as without it.
+Their output does not depend on trained parameters. It is computed in evaluation mode, so the cached layers have no
+dropout. Everything else is as without the cache.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ from transformers import PreTrainedModel
 from ..adaptation.parameters import backbone_parameters, trained_parameters
 from ..backbone.parts import architecture_of, base_prefix, layer_names, layer_of
 from ..errors import RunFailed, UsageError
-from ..runtime.files import rename_into_place, sha256_of, write_atomically
+from ..runtime.files import sha256_of, write_atomically, written_then_renamed
 from ..saving.fingerprint import base_fingerprint
 
-PREFIX_KEY = "prefix_hidden_states"  # of a batch: (examples, tokens, hidden)
+PREFIX_KEY = "prefix_hidden_states"  # key of a batch: (examples, tokens, hidden)
 _INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
@@ -32,7 +32,7 @@ def lowest_trained_layer(model: PreTrainedModel) -> int:
     """Return the index of the lowest encoder layer in which something is trained.
 
     Raises:
-        UsageError: if that is the first one, or something is trained below the layers, or nothing in them.
+        UsageError: if that is the first one, if something below the layers is trained, or if no layer is.
     """
     inside = [name for name in trained_parameters(model) if name.startswith(base_prefix(model))]
     every_layer = layer_names(model)
@@ -57,7 +57,7 @@ class FrozenPrefix:
 
     Args:
         model: an adapted model.
-        folder: where files of hidden states are kept, by the sha256 of what they depend on.
+        folder: for files of hidden states, named by the sha256 of their inputs.
         autocast: the type of autocast in training, or None.
     """
 
@@ -80,7 +80,7 @@ class FrozenPrefix:
         Args:
             examples: tokenised, with ``attention_mask``.
             collate: pads a list of them to a batch.
-            batch_size: of the one pass.
+            batch_size: of the pass that computes the states.
 
         Raises:
             RunFailed: if the folder cannot be written, or has no room.
@@ -99,7 +99,7 @@ class FrozenPrefix:
             if needed > free:
                 raise RunFailed(f"--prefix_cache_dir {self.folder} needs {needed:,} bytes, and {free:,} are free")
             print(f"computing layers 0-{self.lowest - 1} once for {len(examples):,} examples: {path}")
-            with rename_into_place(path) as temporary:
+            with written_then_renamed(path) as temporary:
                 states = np.lib.format.open_memmap(temporary, mode="w+", dtype=self.dtype, shape=shape)
                 self._fill(states, examples, collate, batch_size, ends - lengths, lengths)
                 states.flush()
@@ -141,7 +141,7 @@ class FrozenPrefix:
             self.model.train(training)
 
     def _key(self, examples: Dataset) -> str:
-        """Return the sha256 of all that the hidden states depend on: frozen weights below, configuration, token ids,
+        """Return the sha256 of all inputs of the hidden states: frozen weights below, configuration, token ids,
         precision."""
         backbone = backbone_parameters(self.model)
         above = {name for name in backbone if (layer_of(name, self._names) or 0) >= self.lowest or ".pooler." in name}
@@ -168,9 +168,9 @@ class FrozenPrefix:
     def _enter(self, layer, args):
         if self._hidden is None:
             return None
-        hidden = self._hidden.to(next(layer.parameters()).dtype)  # which a full evaluation in bfloat16 changes
+        hidden = self._hidden.to(next(layer.parameters()).dtype)  # --bf16_full_eval changes this type
         if self.model.training and self.model.is_activation_checkpointing:
-            hidden.requires_grad_()  # reentrant checkpointing differentiates only what its input leads to
+            hidden.requires_grad_()  # reentrant checkpointing needs an input with a gradient
         return (hidden, *args[1:])
 
     def _taking_states(self, forward: Callable) -> Callable:
@@ -223,7 +223,7 @@ def with_prefix(collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]]) ->
         if states:
             states = [torch.from_numpy(np.array(state)) for state in states]
             hidden = states[0].new_zeros(*batch["input_ids"].shape, states[0].shape[-1])
-            hidden[batch["attention_mask"].bool()] = torch.cat(states)  # on whichever side the padding is
+            hidden[batch["attention_mask"].bool()] = torch.cat(states)  # works for padding on either side
             batch[PREFIX_KEY] = hidden
         return batch
 

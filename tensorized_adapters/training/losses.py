@@ -14,13 +14,12 @@ ADVICE = "try a lower --learning_rate; checkpoints that were saved before are ke
 
 
 class StepLosses(TrainerCallback):
-    """Keeps losses and gradient norms where they were computed, and reads them where the Trainer logs, evaluates or
-    saves: to read a number is to wait until the device has caught up.
+    """Keeps losses and gradient norms on the device, and reads them when the Trainer logs, evaluates or saves. Reading
+    a number makes the host wait for the device.
 
     Attributes:
-        values: the loss of every step read so far, those before a resume included.
-        norms: likewise the gradient's norm; none with ``--fp16``, nor of steps before a resume from an earlier
-            version's checkpoint.
+        values: the loss of every step that was read, including those before a resume.
+        norms: the gradient's norm of these steps. Empty with ``--fp16``. Checkpoints of earlier versions have none.
     """
 
     def __init__(self):

@@ -103,7 +103,7 @@ class LiveOutput(TrainerCallback):
         self.say(f"{when}: {', '.join(values)}")
 
     def say(self, line: str) -> None:
-        """Print a line: above the bar if there is one, in a log without delay."""
+        """Print a line, above the progress bar if there is one. In a log it appears at once."""
         if self._training is not None:
             self._training.write(line)
         else:

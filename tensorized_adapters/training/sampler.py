@@ -41,7 +41,7 @@ class EpochSampler(Sampler[int]):
         runs = [sorted(order[i : i + window], key=lambda n: -self.lengths[n]) for i in range(0, self.size, window)]
         batches = [run[i : i + self.batch_size] for run in runs for i in range(0, len(run), self.batch_size)]
         full = [batch for batch in batches if len(batch) == self.batch_size]
-        rest = [batch for batch in batches if len(batch) < self.batch_size]  # one at most, and it stays last
+        rest = [batch for batch in batches if len(batch) < self.batch_size]  # there is at most one, and it stays last
         shuffled = [full[i] for i in torch.randperm(len(full), generator=generator).tolist()]
         if shuffled:
             longest = max(range(len(shuffled)), key=lambda i: self.lengths[shuffled[i][0]])

@@ -1,5 +1,5 @@
-"""Hugging Face's Trainer with a learning rate for each group, a fixed data order, and losses that are means over the
-examples of a step. Its checkpoints are in adapter_checkpoints.py, its evaluation is in finite_outputs.py."""
+"""Hugging Face's Trainer with a learning rate for each group, a fixed data order, and a loss that is the mean over the
+examples of a step. adapter_checkpoints.py has its checkpoints, finite_outputs.py its evaluation."""
 
 import copy
 import warnings
@@ -32,9 +32,9 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
     Args:
         rates: learning rate of each parameter group (methods.parameters.GROUPS).
         notes: kept in every saved adapter (task, seed).
-        arguments: kept in every checkpoint: those that it was trained under.
-        constant_loss: of the best constant prediction, by which a collapse is noticed; without it none is.
-        class_weights: of the examples of each class in the training loss; without them all weigh the same.
+        arguments: of the run, kept in every checkpoint.
+        constant_loss: the loss of the best constant prediction. Without it a collapse is not detected.
+        class_weights: the weight of each class in the training loss; by default equal.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         class_weights: Optional[Sequence[float]] = None,
         **kwargs,
     ):
-        # The models take **kwargs but leave `num_items_in_batch` unused, which Trainer reads as a loss that is already
-        # averaged over accumulation steps.
+        # The models take **kwargs but ignore `num_items_in_batch`. Otherwise the Trainer would not divide the loss by
+        # the accumulation steps.
         kwargs["model"].accepts_loss_kwargs = False
         kwargs["args"] = _arguments(kwargs["args"])
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
         self.time = TrainingTime()
-        self._weights, self._weight = iter(()), None  # of the batches of a step, and of one where it is not 1
+        self._weights, self._weight = iter(()), None  # of the step's batches, and of the present one
         smoothing = self.args.label_smoothing_factor
         self._weighted = WeightedLoss(class_weights, smoothing, self.accelerator) if class_weights else None
         for printing in (PrinterCallback, ProgressCallback):
@@ -75,58 +75,58 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         self._metrics_of, self.compute_metrics = self.compute_metrics, self._metrics_of_numbers
         compiling = self.accelerator.state.dynamo_plugin
         if compiling.dynamic is None:
-            compiling.dynamic = True  # compiled once for all lengths and numbers of examples
+            compiling.dynamic = True  # compile once for all lengths and numbers of examples
         self._size = self.model.num_parameters(exclude_embeddings=True)
 
     def _prepare_inputs(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         return with_ready_mask(self.model, super()._prepare_inputs(inputs))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """The Trainer's estimate. The Trainer counts the parameters anew in each step, which takes as long as some
-        launches; here they are counted once."""
+        """Return the Trainer's estimate. The Trainer would count the parameters in each step; here they are counted
+        once."""
         return 6 * inputs[self.model.main_input_name].numel() * self._size
 
     @property
     def collapsed_at_step(self) -> Optional[int]:
-        """Where the training was found to have collapsed to a constant prediction; None if it was not."""
+        """Return the step at which a collapse to a constant prediction was detected, or None."""
         return self._guard.step if self._guard else None
 
     @property
     def stopped_early_at_step(self) -> Optional[int]:
-        """The step after which early stopping ended the training; None if it did not."""
+        """Return the step after which early stopping ended the training, or None."""
         stopped = any(isinstance(own, EarlyStopping) and own.stopped for own in self.callback_handler.callbacks)
         return self.state.global_step if stopped and self.state.global_step < self.state.max_steps else None
 
     # Optimizer and order of the examples
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """With the method's parameter groups, at the rates of this run."""
+        """Build the optimizer with the method's parameter groups, at the rates of this run."""
         if self.optimizer is None:
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             self.optimizer = kind(groups_at(self.model, self.rates, self.args.weight_decay), **options)
         return self.optimizer
 
     def check_optimizer_and_schedule(self) -> None:
-        """Build both as training will, so that what they refuse is refused before anything is written."""
+        """Build both as training does, so that their errors come before anything is written."""
         self._new_schedule(self.create_optimizer())
 
     def _new_schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        """One of the right kind and number of groups, which leaves the optimizer alone."""
+        """Return a schedule of the right kind and number of groups, without changing the optimizer."""
         groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in optimizer.param_groups]
         options = self.args.lr_scheduler_kwargs
         throwaway = torch.optim.SGD(groups, lr=1.0)
         return get_scheduler(self.args.lr_scheduler_type, throwaway, 1, 10, scheduler_specific_kwargs=options)
 
     def _get_dataloader(self, *args, **kwargs) -> DataLoader:
-        """With a generator of its own: each pass over a loader draws a seed, and what training draws its dropout from
-        must not depend on how often the model is evaluated."""
+        """Give each loader its own generator. Each pass over a loader draws a seed, so evaluations would otherwise
+        change the dropout of later steps."""
         loader = super()._get_dataloader(*args, **kwargs)
         loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
         return loader
 
     def _get_train_sampler(self, train_dataset=None) -> Optional[Sampler]:
-        """Seeded by (data seed, epoch), in batches of a step of all processes, so that the order is the same for any
-        number of them; the dataset that comes in lacks the columns that the model does not take."""
+        """Return a sampler seeded by (data seed, epoch). It sorts by the batch of all processes, so that the order is
+        the same for any number of processes. The Trainer has removed columns from the given dataset."""
         size, batch_size = len(self.train_dataset), self.get_total_train_batch_size(self.args)
         if self._sampling == "sequential":
             self._order = SequentialSampler(range(size - size % batch_size if self._drop_last else size))
@@ -137,28 +137,28 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         return self._order
 
     def _run_epoch(self, *args, epoch: int, **kwargs) -> None:
-        """In the order of this epoch: accelerate does not reach the sampler behind the batches of several processes
-        that a resumed epoch skips. Nothing is trained if early stopping had ended the training before a resume."""
+        """Set the sampler's epoch, which accelerate does not do in a resumed epoch of several processes. Nothing is
+        trained if early stopping had ended the training before a resume."""
         if self.control.should_training_stop:
             return
         if isinstance(self._order, EpochSampler):
             self._order.set_epoch(epoch)
         super()._run_epoch(*args, epoch=epoch, **kwargs)
 
-    # Losses: means over the examples of a step, in whatever process they are
+    # Losses: means over the examples of a step in all processes
 
     def train(self, *args, **kwargs) -> TrainOutput:
-        """With draws of its own in each process: masks of dropout that are equal would be no more than one."""
+        """Train with another random state in each process, because all would draw the same dropout masks otherwise."""
         if self.args.process_index:
             torch.manual_seed(self.args.seed + self.args.process_index)
         self.time.begin()
-        with warnings.catch_warnings():  # of gradients that lie transposed in memory, and are small
+        with warnings.catch_warnings():  # about small gradients that lie transposed in memory
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # the Trainer's own spelling
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # the Trainer uses it
             return super().train(*args, **kwargs)
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list, Any]:
-        """The batches of a step, without the examples that fill them up."""
+        """Return the batches of a step, without the examples that fill them up."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         args = self.args
         sharing = Sharing(len(self._order), args.train_batch_size, args.world_size, args.gradient_accumulation_steps)
@@ -172,9 +172,9 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         return batches, items
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
-        """In training weighted by how many of its step's examples this batch has, or by their classes' weights. In
-        evaluation all weigh the same, so that the losses of two runs can be compared."""
-        labels = inputs.get("labels")  # which label smoothing takes out
+        """Return the loss of a batch. In training it is weighted by its share of the step's examples, or of their
+        class weights. In evaluation all examples weigh the same, so that the losses of two runs can be compared."""
+        labels = inputs.get("labels")  # label smoothing removes them
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         if model.training and self._weighted:
             loss = self._weighted(outputs["logits"], labels)
@@ -190,13 +190,13 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
 
     def _get_grad_norm(self, model, grad_norm=None):
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        if self.accelerator.scaler is None:  # which skips the steps whose gradient overflows
+        if self.accelerator.scaler is None:  # it skips the steps whose gradient overflows
             self.losses.add_norm(norm)
         return norm
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
-        """The closing line's ``train_loss`` and ``train_runtime`` are ours: of all steps, also before a resume. The
-        Trainer's numbers of samples and steps a second are those of this start, and stay."""
+        """Replace ``train_loss`` and ``train_runtime`` in the last entry by those of all steps, also before a resume.
+        The Trainer's samples and steps a second are those of this start, and stay."""
         if "train_loss" in logs and self.losses.values:
             logs["train_loss"] = self.losses.mean()
         if "train_runtime" in logs:
@@ -205,16 +205,16 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
 
 
 def _arguments(given: TrainingArguments) -> TrainingArguments:
-    """A copy with what is done otherwise here."""
+    """Return a copy of the arguments with the settings that this Trainer needs."""
     args = copy.copy(given)
     args.push_to_hub = False  # the Trainer would upload all of the run's folder
-    args.logging_nan_inf_filter = False  # would hide what the losses report
-    args.save_on_each_node = False  # the first process writes, for all machines
+    args.logging_nan_inf_filter = False  # it would hide a loss of NaN
+    args.save_on_each_node = False  # rank 0 writes for all machines
     if args.ddp_find_unused_parameters is None:
-        args.ddp_find_unused_parameters = False  # all that is trained is used
+        args.ddp_find_unused_parameters = False  # every trained parameter is used
     if args.ddp_broadcast_buffers is None:
-        args.ddp_broadcast_buffers = False  # they are constants
-    if args.dataloader_pin_memory:  # batches go to a GPU while it computes, and the host does not wait for the copies
+        args.ddp_broadcast_buffers = False  # buffers are constants
+    if args.dataloader_pin_memory:  # copy batches to the GPU while it computes
         args.accelerator_config = copy.copy(args.accelerator_config)
         args.accelerator_config.non_blocking = True
     return args

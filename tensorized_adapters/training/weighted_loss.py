@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 class WeightedLoss:
     """torch's ``CrossEntropyLoss(weight=, label_smoothing=)`` over the examples of a step: the weighted losses are
-    divided by the sum of the weights of these examples, in whatever batches and processes they are.
+    divided by the sum of the weights of these examples, over all batches and processes.
 
     Args:
         weights: of the classes.
@@ -31,7 +31,8 @@ class WeightedLoss:
         the number of batches and averages over the processes. The host reads no number, so it does not wait for a GPU.
 
         Args:
-            counts: how many examples of each batch are this process's own; a batch without any has one of another.
+            counts: how many examples of each batch are this process's own. A batch without own examples has a foreign
+                one.
         """
         labels = [batch["labels"].to(self._weights.device) for batch in batches]
         own = torch.stack([self._weights[ids].sum() * (count > 0) for ids, count in zip(labels, counts, strict=True)])

@@ -32,7 +32,7 @@ def assert_counts(config, model):
     add_adapters(model, config)
     counts = count_trained(model)
     assert expected == counts
-    # And what is really trained; diff pruning starts denser than it ends.
+    # Compare with the trained numbers. Diff pruning starts denser than it ends.
     if config.method != "diff_pruning":
         assert counts["trained"] == sum(p.numel() for p in model.parameters() if p.requires_grad)
     return counts

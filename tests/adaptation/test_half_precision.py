@@ -1,4 +1,4 @@
-"""What is trained on a backbone in float16 or bfloat16 is kept in float32, and the backbone computes as it did."""
+"""On a backbone in float16 or bfloat16 the trained parameters are in float32, and the backbone computes as before."""
 
 import copy
 import io
@@ -35,7 +35,7 @@ def adapted(name, key, dtype):
 
 
 def trained(model, steps=4):
-    """An own loop: AdamW's usual epsilon is zero in float16."""
+    """Train in a loop. AdamW's usual epsilon would be zero in float16."""
     optimizer = torch.optim.AdamW(optimizer_groups(model, 1e-2))
     for _ in range(steps):
         optimizer.zero_grad()

@@ -90,11 +90,11 @@ def test_what_a_merged_model_is_not_for_is_refused(tmp_path):
     for key in ("tensorized", "parallel", "dense", "bitfit", "ia3"):
         with pytest.raises(UsageError, match="is no update of weights and cannot be merged"):
             merge_adapters(add_adapters(tiny_model(), CONFIGS[key]))
-    unmerge_adapters(add_adapters(tiny_model(), CONFIGS["dense"]))  # of one that is not merged nothing changes
+    unmerge_adapters(add_adapters(tiny_model(), CONFIGS["dense"]))  # a model that is not merged stays as it is
 
 
 def test_updates_of_layers_of_several_sizes():
-    """One tensor for each size, if there is one for all sites; none for what is newly initialised."""
+    """With one tensor for all sites there is one for each size. Newly initialised layers get none."""
     config = AdapterConfig(
         adapter_projection_type="tt",
         tensorized_layer_rank=2,
@@ -114,7 +114,7 @@ def test_updates_of_layers_of_several_sizes():
 
 
 def test_an_adapter_beside_a_sublayer_takes_what_the_sublayer_takes():
-    """Its update, of the sublayer's input, is added to the output before the residual sum."""
+    """The update of the sublayer's input is added to its output before the residual sum."""
     config = AdapterConfig(
         adapter_projection_type="cp", tensorized_layer_rank=2, adapter_size=8, adapter_placement="parallel",
         adapter_sites="ffn", adapter_layers="0", adapter_scale=3.0, train_layer_norm=False,

@@ -32,7 +32,7 @@ ROWS = torch.randint(5, 20, (16, 9), generator=torch.Generator().manual_seed(3))
 
 @pytest.fixture(scope="module")
 def folders_of(tmp_path_factory):
-    """A trained adapter of each kind, in a folder of its own."""
+    """Return folders with a trained adapter of each method."""
 
     @functools.cache
     def folder_of(name, key):
@@ -131,7 +131,7 @@ def test_training_one_leaves_the_others_as_they_were(folders, tmp_path):
 
 
 def test_a_named_adapter_does_what_an_only_one_does(folders):
-    """Off, merged, in another precision, copied."""
+    """It can be switched off, merged, converted to another precision and copied."""
     model = loaded("bert", {key: folders[key] for key in ("weights, joint", "tensorized")})
     plain = logits(build("bert")[0])
     with adapters_off(model):
@@ -173,7 +173,7 @@ def test_labels_go_with_their_adapter_and_deleting_one_leaves_the_rest(tmp_path)
     delete_adapter(model, "tensorized")
     assert adapter_names(model) == [] and model.config.id2label == {i: f"LABEL_{i}" for i in range(3)}
     assert torch.equal(logits(model), logits(build("bert")[0]))
-    add_adapters(model, CONFIGS["dense"])  # as a fresh model
+    add_adapters(model, CONFIGS["dense"])  # as on a fresh model
 
 
 def test_refusals_leave_the_model_as_it_was(folders, tmp_path):

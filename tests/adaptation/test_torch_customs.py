@@ -1,4 +1,4 @@
-"""What PyTorch's users do with a model beside adapting it: hooks, wrapped forwards, precision, copies, threads."""
+"""Usual operations of PyTorch on an adapted model: hooks, wrapped forwards, precision, copies, threads."""
 
 import copy
 import functools
@@ -66,7 +66,7 @@ def test_a_hook_survives_a_switch_and_is_removed_under_any_name(folders, keys):
 
 
 def counting(model):
-    """A wrapper as accelerate sets it: a partial of a function that finds the forward before in the model."""
+    """Wrap ``forward`` as accelerate does, in a partial of a function that finds the earlier forward in the model."""
 
     def forward(model, *args, **kwargs):
         model.calls += 1
@@ -191,7 +191,7 @@ def test_a_model_with_diff_pruning_among_named_adapters_is_copied(folders, activ
 
 
 def test_a_search_goes_on_after_a_switch():
-    """Diff pruning that still searches has dense values and gates, which a switch keeps."""
+    """During its search diff pruning has dense values and gates, which a switch keeps."""
     from tensorized_adapters.adaptation.named import load_named
 
     model = build("bert")[0]
@@ -307,7 +307,7 @@ def test_a_mixed_batch_refuses_what_it_cannot_split():
 
 
 def test_data_parallel_is_refused(monkeypatch):
-    """Its copies are what is refused; on a machine without GPUs the copying of numbers is left out."""
+    """The copies of the model are refused. On a machine without GPUs numbers are not copied."""
     replicate = sys.modules["torch.nn.parallel.replicate"]
     monkeypatch.setattr(replicate, "_broadcast_coalesced_reshape", lambda tensors, devices, detach=False: [[], []])
     model = add_adapters(tiny_model(), CONFIGS["bitfit"])

@@ -23,7 +23,7 @@ SQUARE = AdapterConfig(adapter_projection_type="cp", tensorized_layer_rank=2, if
 
 @pytest.mark.parametrize("config", [*map(CONFIGS.get, WITH_UPDATES), SQUARE], ids=[*WITH_UPDATES, "one matrix"])
 def test_the_model_computes_as_without_adapters_bit_for_bit(config):
-    """As a plain model does that is given the trained LayerNorms and head."""
+    """The outputs equal those of a plain model with the trained LayerNorms and head."""
     model = trained_a_little(add_adapters(tiny_model(), config))
     trained, plain = logits(model), tiny_model()
     before = logits(plain)

@@ -1,4 +1,4 @@
-"""What the fast paths must not change: merged weights, the fused step, torch.compile, checkpointing, autocast."""
+"""The fast paths change no result: merged weights, the fused step, torch.compile, checkpointing, autocast."""
 
 import threading
 
@@ -42,7 +42,7 @@ def batch():
 
 
 def model_of(config, **changes):
-    """An adapted model whose every trained number is away from its start, without dropout."""
+    """Return an adapted model without dropout, in which every trained number differs from its start."""
     backbone = tiny_model(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **changes)
     model = add_adapters(backbone, config).double()
     torch.manual_seed(2)
@@ -130,7 +130,7 @@ def test_in_half_precision_a_large_update_costs_no_accuracy_of_the_gradient(time
 
 
 def test_an_evaluation_in_another_thread_leaves_trainings_gradients_alone():
-    """Merged weights belong to a forward pass: here an evaluation ends in the middle of a training pass."""
+    """Merged weights belong to one forward pass. Here an evaluation ends in the middle of a training pass."""
     model = model_of(CONFIGS[0])
     expected = gradients(model)
     twin = model.bert.encoder.layer[1]  # the same weights, in the pass of another thread
@@ -190,7 +190,7 @@ COMPILED = [CONFIGS[0], CONFIGS[3], CONFIGS[4], CONFIGS[7], CONFIGS[8], *CONFIGS
 
 @pytest.mark.parametrize("config", COMPILED, ids=name)
 def test_the_whole_model_compiles_and_gives_the_same_numbers(config):
-    """A second layer, which takes seconds to trace, is the same code again: one format has it, and shared matrices."""
+    """Tracing a second layer takes seconds and is the same code, so only one format and shared matrices have one."""
     model = model_of(config, num_hidden_layers=2 if config in (CONFIGS[0], COMPACTER) else 1)
     torch.compiler.reset()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
@@ -206,7 +206,7 @@ def test_the_whole_model_compiles_and_gives_the_same_numbers(config):
     ids=lambda change: " ".join(change.values()) or "sequential",
 )
 def test_batches_of_any_size_are_compiled_twice_and_never_again(change):
-    """As the plain model: once for the first shape, and once for all others, as dynamic padding makes them."""
+    """Like the plain model, they are compiled once for the first shape and once for all others."""
     config = AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8, **change)
     model = model_of(config, num_hidden_layers=1).train()
     torch.compiler.reset()

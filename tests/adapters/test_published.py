@@ -1,4 +1,4 @@
-"""Against the published code: its counts, its forward pass as numbers, and the whole model re-stated densely."""
+"""Compares with the published code: its counts, its forward pass as numbers, and the model re-stated densely."""
 
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def test_the_published_forward_pass(mode, kind):
 @pytest.mark.parametrize("if_adapter_like", [True, False])
 @pytest.mark.parametrize("kind", COUNTS[True])
 def test_the_whole_model_equals_its_dense_restatement(kind, if_adapter_like):
-    """The published model written out with assembled matrices inside copied forwards gives the same logits."""
+    """The published model, written with assembled matrices in copied forwards, gives the same logits."""
     config = AdapterConfig(
         adapter_projection_type=kind,
         tensorized_layer_rank=2,

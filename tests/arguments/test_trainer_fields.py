@@ -1,4 +1,5 @@
-"""Flags of transformers' TrainingArguments: each is decided upon, and refused by name before anything is written."""
+"""Flags of transformers' TrainingArguments: each has a rule, and bad values are refused by name before anything is
+written."""
 
 from dataclasses import fields
 

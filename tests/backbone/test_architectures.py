@@ -1,4 +1,5 @@
-"""Insertion in every supported architecture; what is frozen, trained and refused."""
+"""Insertion in every supported architecture: which parameters are frozen and trained, and which methods are
+refused."""
 
 import copy
 from dataclasses import replace
@@ -68,7 +69,7 @@ LAST = (
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("number, sites", enumerate(["attention", "ffn"]))
 def test_the_adapter_stands_between_a_sublayers_last_layer_and_the_residual_sum(name, number, sites):
-    """There a constant update is the same as a shift of that layer's bias."""
+    """At this site a constant update equals a shift of that layer's bias."""
     model, _ = build(name)
     tokens, shift = torch.randint(3, 40, (2, 11)), torch.randn(32)
     shifted = copy.deepcopy(model)
@@ -91,7 +92,7 @@ def test_the_adapter_stands_between_a_sublayers_last_layer_and_the_residual_sum(
 
 
 def test_a_site_may_be_a_block_that_returns_a_tuple(monkeypatch):
-    """MPNet's attention gives (hidden states, ...); without dropout the adapter may as well stand right behind it."""
+    """MPNet's attention returns (hidden states, ...). Without dropout an adapter right behind it is equivalent."""
     config = AdapterConfig(method="dense", adapter_size=4, adapter_sites="attention")
     outputs = []
     for site in ("attention.dropout", "attention.attn"):

@@ -1,4 +1,4 @@
-"""--attn_implementation: the same logits, one line where it is not to be had, and another run if it differs."""
+"""--attn_implementation: equal logits, one line if it is not available, and another run if it differs."""
 
 import pytest
 import torch
@@ -67,7 +67,7 @@ def test_it_is_in_the_record_and_another_one_is_another_run(flags, capsys):
     assert main(argv(flags, attn_implementation="eager", num_train_epochs=1)) == 0
     arguments = record_of(flags["output_dir"])["arguments"]
     assert arguments["attn_implementation"] == "eager"
-    told = refused(capsys, argv(flags, num_train_epochs=1))
-    assert "--attn_implementation eager there, None now" in told
+    error = refused(capsys, argv(flags, num_train_epochs=1))
+    assert "--attn_implementation eager there, None now" in error
     default = {name: value for name, value in arguments.items() if name != "attn_implementation"}
     assert differences(default, default | {"attn_implementation": None}) == []  # as in earlier records

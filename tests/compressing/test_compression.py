@@ -31,24 +31,24 @@ VIEWS = {kind: matricizations(kind, 32, 8) for kind in FORMATS}
 
 
 def trained_dense():
-    """A model whose dense adapters, biases too, matter for its outputs."""
+    """Return a model whose dense adapters and their biases change its outputs."""
     torch.manual_seed(0)
     model = tiny_model(initializer_range=0.3)
     return trained_a_little(add_adapters(model, AdapterConfig(method="dense", adapter_size=8)))
 
 
-@pytest.mark.parametrize("place", [0, 1], ids=["down", "up"])
+@pytest.mark.parametrize("index", [0, 1], ids=["down", "up"])
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_matrix_of_the_format_is_found_again(kind, place):
+def test_a_matrix_of_the_format_is_found_again(kind, index):
     torch.manual_seed(0)
-    view = VIEWS[kind][place]
+    view = VIEWS[kind][index]
     source, weight = new_weight(kind, view, 2), new_weight(kind, view, 2)
     for each in (source, weight):
         calibrated_start_(each, 0.2)
     error = decompose_(weight, source.matrix().detach())
     assert error < 0.05
     sizes = [parameter.detach().square().mean().sqrt() for parameter in weight.parameters()]
-    torch.testing.assert_close(max(sizes), min(sizes))  # so that Adam moves each by the same share
+    torch.testing.assert_close(max(sizes), min(sizes))  # so that Adam moves all by the same share
     other = new_weight(kind, view, 1)
     assert error < decompose_(other, source.matrix().detach()) < 1  # one rank is not enough for it
     assert decompose_(weight, torch.zeros(view.in_features, view.out_features)) == 0 and not weight.matrix().any()
@@ -78,7 +78,7 @@ def test_errors_are_reported_as_they_are_and_the_rest_stays(kind, tmp_path):
 
 
 def test_what_is_compressed_without_loss_computes_the_same_but_for_biases():
-    """A matrix of rank 6 of 8 is all of a dense one of that rank."""
+    """A format of rank 6 represents a dense matrix of rank 6 exactly."""
     model = trained_dense()
     with torch.no_grad():
         for _, adapter in adapters_of(model):
@@ -153,7 +153,7 @@ def test_a_compressed_run_evaluates_and_trains_on(flags, tmp_path, capsys):
 
 
 def test_named_adapters_beside_it_are_not_lost(tmp_path):
-    """Compressed is an adapter without a name; one that has a name is refused, and every one stays as it is."""
+    """Only an adapter without a name is compressed. A named one is refused, and all stay as they are."""
     save_adapter(trained_dense(), tmp_path / "dense")
     model = tiny_model(initializer_range=0.3)
     for name in ("one", "two"):

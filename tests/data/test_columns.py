@@ -15,7 +15,7 @@ from tensorized_adapters.data.loading import load_data
 
 
 def columns_of(tmp_path, header, rows=None, saved=None, **arguments):
-    """The text columns taken, and the labels."""
+    """Return the chosen text columns, and the labels."""
     rows = rows or [[f"{name or 'nothing'} {i}" if name != "label" else i % 2 for name in header] for i in range(6)]
     path = write_rows(tmp_path / "train.csv", rows, header)
     data = load_data(DataTrainingArguments(train_file=str(path), **arguments), {"train"}, saved)

@@ -1,4 +1,4 @@
-"""The commands of docs/data.md run as they stand, but for the model, on small files."""
+"""The commands of docs/data.md run with another model on small files."""
 
 import csv
 import gzip

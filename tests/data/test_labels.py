@@ -1,4 +1,4 @@
-"""Labels: names, numbers, scores, and what is neither."""
+"""Labels: names, numbers, scores, and refused values."""
 
 import json
 import re
@@ -118,7 +118,7 @@ def test_glue_label_names_and_numbers_are_the_same_labels(tmp_path):
 
 
 def labelled(tmp_path, train, dev=None, saved=None, name="train.csv", **arguments):
-    """The classes, and the labels of both sets."""
+    """Return the classes, and the labels of both sets."""
     paths = {}
     for split, labels in (("train", train), ("validation", dev)):
         if labels is not None:

@@ -1,4 +1,5 @@
-"""Metrics by name: each is scikit-learn's or SciPy's number, in any spelling, and refused where it does not suit."""
+"""Metrics by name: each equals scikit-learn's or SciPy's, in any spelling, and is refused if it does not suit the
+labels."""
 
 from dataclasses import replace
 

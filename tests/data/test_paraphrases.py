@@ -36,7 +36,7 @@ def test_sizes_balance_and_no_leaks(splits):
 
 
 def test_word_overlap_misleads(splits):
-    """The best threshold on the share of common words is far from what a model must reach."""
+    """The best threshold on the share of common words scores far below a model."""
 
     def overlap(row):
         one, two = (set(row[name].lower().strip(".").split()) for name in ("sentence1", "sentence2"))

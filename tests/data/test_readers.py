@@ -1,4 +1,4 @@
-"""Data files: the same in every format, one row a row, and refused in one line where they are not plain."""
+"""Data files give equal rows in every format, and irregular ones are refused in one line."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Folders are read as they lie there now, whatever was read under their name before, and named without being read."""
+"""Folders are read as they are on disk now, and their files can be named without reading them."""
 
 import re
 import shutil
@@ -50,11 +50,11 @@ def test_a_folder_gives_what_lies_there_now(tmp_path, kind, card):
 
 
 def test_a_glue_folder_gives_what_lies_there_now(tmp_path):
-    def loaded(place, wanted=EVERYTHING):
-        return load_data(DataTrainingArguments(task_name="rte", glue_path=str(place)), wanted)
+    def loaded(folder, wanted=EVERYTHING):
+        return load_data(DataTrainingArguments(task_name="rte", glue_path=str(folder)), wanted)
 
     one, other = (glue_folder(tmp_path / name / "glue", "rte", count) for name, count in (("a", 12), ("b", 20)))
-    assert [len(loaded(place).train) for place in (one, other)] == [12, 20]
+    assert [len(loaded(folder).train) for folder in (one, other)] == [12, 20]
     shutil.copy(other / "rte" / "validation.csv", one / "rte")
     data = loaded(one)
     assert len(data.train) == 12 and len(data.evaluation[""]) == 20
@@ -96,8 +96,8 @@ def test_the_used_files_are_those_that_are_read(tmp_path, task):
             lengths = {"train": [len(data.train)], "evaluation": [*map(len, data.evaluation.values())]}
             lengths["prediction"] = [*map(len, data.prediction.values())]
             for other, found in lengths.items():
-                place = paths.index(path) if other == role else None
-                assert found == [4 if i == place else 12 for i in range(len(named[other]))]
+                index = paths.index(path) if other == role else None
+                assert found == [4 if i == index else 12 for i in range(len(named[other]))]
             path.write_text(content)
 
 

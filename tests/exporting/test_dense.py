@@ -1,4 +1,4 @@
-"""Dense exports: what they hold computes the same on a plain model, by the code that lies beside them."""
+"""Dense exports give the same outputs on a plain model, through the code beside them."""
 
 import runpy
 

@@ -16,7 +16,7 @@ TEXTS = ["the cat saw a dog", "red", "the old woman found a new house and not th
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
+def folders(tmp_path_factory):
     """A base, and adapters of several methods on it that were trained a little."""
     root = tmp_path_factory.mktemp("export")
     base = save_base(root / "base", config=tiny_config(initializer_range=0.3))
@@ -27,16 +27,16 @@ def places(tmp_path_factory):
     return root
 
 
-def expected(places, key):
+def expected(folders, key):
     """Token ids, and the logits of the adapter on them."""
-    pipeline = load_pipeline(places / key)
+    pipeline = load_pipeline(folders / key)
     inputs = pipeline.tokenizer(TEXTS, padding=True, return_tensors="pt")
     with torch.no_grad():
         return inputs, pipeline.model(**inputs).logits
 
 
-def export(places, key, out, to, *further):
-    words = ["--adapter_path", str(places / key), "--output_dir", str(out), "--to", to, *further]
+def export(folders, key, out, to, *further):
+    words = ["--adapter_path", str(folders / key), "--output_dir", str(out), "--to", to, *further]
     assert export_adapter.main(words) == 0
     return out
 
@@ -50,10 +50,10 @@ def rows_of(inputs, number):
 
 
 @pytest.mark.parametrize("key", ["joint", "parallel", "diff_pruning"])
-def test_a_program_of_torch_export_takes_any_batch_and_length(places, tmp_path, key):
-    folder = export(places, key, tmp_path / "program", "pt2")
+def test_a_program_of_torch_export_takes_any_batch_and_length(folders, tmp_path, key):
+    folder = export(folders, key, tmp_path / "program", "pt2")
     exported = torch.export.load(folder / "model.pt2").module()
-    inputs, logits = expected(places, key)
+    inputs, logits = expected(folders, key)
     assert AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True).input_ids == inputs["input_ids"].tolist()
     for number in (3, 1):
         given = rows_of(inputs, number)
@@ -61,12 +61,12 @@ def test_a_program_of_torch_export_takes_any_batch_and_length(places, tmp_path, 
     assert not any("tltorch" in line or "tensorized" in line for line in str(exported.graph).splitlines())
 
 
-def test_onnx_gives_the_same_logits_for_any_batch_and_length(places, tmp_path):
+def test_onnx_gives_the_same_logits_for_any_batch_and_length(folders, tmp_path):
     import onnxruntime
 
-    folder = export(places, "joint", tmp_path / "onnx", "onnx")
+    folder = export(folders, "joint", tmp_path / "onnx", "onnx")
     session = onnxruntime.InferenceSession(folder / "model.onnx")
-    inputs, logits = expected(places, "joint")
+    inputs, logits = expected(folders, "joint")
     assert {each.name for each in session.get_inputs()} == set(inputs)
     for number in (3, 1):
         given = {name: values.numpy() for name, values in rows_of(inputs, number).items()}
@@ -74,36 +74,36 @@ def test_onnx_gives_the_same_logits_for_any_batch_and_length(places, tmp_path):
         torch.testing.assert_close(found, logits[:number], rtol=0, atol=1e-4)
 
 
-def test_int8_is_smaller_and_close(places, tmp_path):
+def test_int8_is_smaller_and_close(folders, tmp_path):
     import onnxruntime
 
-    plain, folder = (export(places, "joint", tmp_path / name, "onnx", *words) for name, words in PRECISIONS.items())
+    plain, folder = (export(folders, "joint", tmp_path / name, "onnx", *words) for name, words in PRECISIONS.items())
     assert sorted(path.name for path in folder.iterdir() if "onnx" in path.name) == ["model.onnx"]
     assert size_of(folder) < 0.8 * size_of(plain)  # of a tiny model; of BERT-base it is a quarter
-    inputs, logits = expected(places, "joint")
+    inputs, logits = expected(folders, "joint")
     given = {name: values.numpy() for name, values in inputs.items()}
     found = torch.from_numpy(onnxruntime.InferenceSession(folder / "model.onnx").run(["logits"], given)[0])
     assert 0 < (found - logits).abs().max() < 0.5 * logits.abs().max()  # random weights, 32 wide, are a hard case
     assert found.argmax(1).tolist() == logits.argmax(1).tolist()
 
 
-def test_a_dense_export_of_updates_is_the_merged_model(places, tmp_path):
-    folder = export(places, "weights", tmp_path / "dense", "dense")
+def test_a_dense_export_of_updates_is_the_merged_model(folders, tmp_path):
+    folder = export(folders, "weights", tmp_path / "dense", "dense")
     assert sorted(path.name for path in folder.iterdir()) == [
         "dense_adapter.json",
         "dense_adapter.py",
         "dense_adapter.safetensors",
     ]
-    inputs, logits = expected(places, "weights")
-    plain = AutoModelForSequenceClassification.from_pretrained(places / "base").eval()
+    inputs, logits = expected(folders, "weights")
+    plain = AutoModelForSequenceClassification.from_pretrained(folders / "base").eval()
     attach = runpy.run_path(folder / "dense_adapter.py")["attach"]
     with torch.no_grad():
         torch.testing.assert_close(attach(plain, folder)(**inputs).logits, logits, rtol=0, atol=1e-5)
     assert not any(hasattr(module, "adapter") for module in plain.modules())
 
 
-def test_what_is_refused_leaves_nothing_behind(places, tmp_path, monkeypatch):
-    words = ["--adapter_path", str(places / "dense"), "--to", "onnx", "--output_dir"]
+def test_what_is_refused_leaves_nothing_behind(folders, tmp_path, monkeypatch):
+    words = ["--adapter_path", str(folders / "dense"), "--to", "onnx", "--output_dir"]
     monkeypatch.setattr(program, "_PACKAGES_OF_ONNX", ("onnx", "no_such_package"))
     with pytest.raises(UsageError, match="needs .*no_such_package: python -m pip install -r requirements.txt"):
         export_adapter.main([*words, str(tmp_path / "out")])
@@ -112,7 +112,7 @@ def test_what_is_refused_leaves_nothing_behind(places, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="taken is there already; name another folder"):
         export_adapter.main([*words, str(tmp_path / "taken")])
     with pytest.raises(UsageError, match="--quantize int8 needs --to onnx, got --to pt2"):
-        export(places, "dense", tmp_path / "out", "pt2", "--quantize", "int8")
+        export(folders, "dense", tmp_path / "out", "pt2", "--quantize", "int8")
     with pytest.raises(UsageError, match="cannot be written"):
         export_adapter.main([*words, str(tmp_path / "taken" / "mine" / "out")])
     with pytest.raises(UsageError, match="adapter_config.json"):

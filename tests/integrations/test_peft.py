@@ -60,7 +60,7 @@ def test_a_trained_adapter_is_ours_and_comes_back_under_any_name(tmp_path, archi
     assert torch.equal(logits(loaded), trained)
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
-    # The same numbers in a model without peft: what is trained, its names, its count and what it computes.
+    # A model without peft has the same trained parameters, names, counts and outputs.
     ours = add_adapters(copy.deepcopy(base), AdapterConfig(**SETTINGS[key]))
     tensors = {
         name.removeprefix("base_model.model.").replace(".tensorized_adapter.", ".adapter."): tensor

@@ -1,4 +1,5 @@
-"""Diff pruning: its gates, its budget, what it leaves alone, and both phases through kills and resumes."""
+"""Diff pruning: its gates, its budget, the parameters that stay as they are, and both phases through kills and
+resumes."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""--method peft: every type of peft that docs/methods.md says works, and what is refused in one line."""
+"""--method peft: every type of peft that works according to docs/methods.md, and refusals in one line."""
 
 import json
 

@@ -45,7 +45,7 @@ def fetched(package: str, folder: Path) -> Path | None:
 
 
 def peft_tests(source: Path) -> list[str]:
-    """Puts our configuration in the place of peft's list of them; returns pytest's arguments."""
+    """Replace peft's list of configurations by ours; return pytest's arguments."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     from helpers import build  # imports torch: only after pip has found the network
 

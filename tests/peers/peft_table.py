@@ -1,4 +1,5 @@
-"""Prints the table of docs/methods.md: what of the installed peft works as --method peft, and why the rest does not.
+"""Prints the table of docs/methods.md: the types of the installed peft that work as --method peft, and why others do
+not.
 
 python tests/peers/peft_table.py
 """

@@ -7,8 +7,8 @@ from run_glue_tensorized import main as run_glue
 
 
 @pytest.fixture(scope="package")
-def places(tmp_path_factory):
-    """A folder with a base model that may be moved away, and with runs of three kinds on 40 rows."""
+def folders(tmp_path_factory):
+    """Make a folder with a base model that may be moved, and with runs of three kinds on 40 rows."""
     root = tmp_path_factory.mktemp("predict")
     # Wide enough that the outputs differ from text to text.
     base = save_base(root / "base", config=tiny_config(initializer_range=0.5))

@@ -11,8 +11,8 @@ def table(text):
     return list(csv.DictReader(io.StringIO(text), delimiter="\t"))
 
 
-def evaluated(places, kind):
-    return table((places / kind / "eval_predictions.tsv").read_text())
+def evaluated(folders, kind):
+    return table((folders / kind / "eval_predictions.tsv").read_text())
 
 
 def predicted(capfd, words, code=0):

@@ -1,4 +1,4 @@
-"""Predictions from an adapter's folder are those of the evaluation that it was saved after, whatever way they take."""
+"""Predictions from an adapter's folder equal the evaluation of its run, in every way of predicting."""
 
 import csv
 import io
@@ -25,9 +25,9 @@ def small_windows(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["pairs", "single", "scores"])
 @pytest.mark.parametrize("batch_size", [3, 64])
-def test_predictions_are_the_evaluations(capfd, places, small_windows, kind, batch_size):
-    words = ["--adapter_path", places / kind, "--input", places / f"{kind}.csv", "--batch_size", batch_size]
-    rows, truth = table(predicted(capfd, words).out), evaluated(places, kind)
+def test_predictions_are_the_evaluations(capfd, folders, small_windows, kind, batch_size):
+    words = ["--adapter_path", folders / kind, "--input", folders / f"{kind}.csv", "--batch_size", batch_size]
+    rows, truth = table(predicted(capfd, words).out), evaluated(folders, kind)
     assert [row["index"] for row in rows] == [row["index"] for row in truth] == [str(n) for n in range(40)]
     if kind == "scores":
         expected = [float(row["prediction"]) for row in truth]
@@ -45,15 +45,15 @@ def test_predictions_are_the_evaluations(capfd, places, small_windows, kind, bat
 
 
 @pytest.mark.parametrize("kind", ["pairs", "single", "scores"])
-def test_the_pipeline_is_the_evaluation(places, kind):
-    pipeline = load_pipeline(places / kind / "adapter", device="cpu")
-    rows = list(csv.DictReader((places / f"{kind}.csv").open()))
+def test_the_pipeline_is_the_evaluation(folders, kind):
+    pipeline = load_pipeline(folders / kind / "adapter", device="cpu")
+    rows = list(csv.DictReader((folders / f"{kind}.csv").open()))
     if kind == "single":
         results = pipeline([row["text"] for row in rows])
     else:
         texts = [{"text": row["sentence1"], "text_pair": row["sentence2"]} for row in rows]
         results = pipeline(texts, batch_size=8)
-    truth = evaluated(places, kind)
+    truth = evaluated(folders, kind)
     name, value = ("label", "prediction") if kind == "scores" else ("predicted_name", "probability")
     assert [r["score"] for r in results] == pytest.approx([float(row[value]) for row in truth], abs=1e-5)
     assert {r["label"] for r in results} == ({"score"} if kind == "scores" else {row[name] for row in truth})
@@ -61,9 +61,9 @@ def test_the_pipeline_is_the_evaluation(places, kind):
         assert [r["label"] for r in results] == [row[name] for row in truth]
 
 
-def given(places, kind, form):
-    """The rows of a kind in another form, as bytes."""
-    rows = list(csv.DictReader((places / f"{kind}.csv").open()))
+def given(folders, kind, form):
+    """Return the rows of a kind in another form, as bytes."""
+    rows = list(csv.DictReader((folders / f"{kind}.csv").open()))
     columns = ["text"] if kind == "single" else ["sentence1", "sentence2"]
     if form == "jsonl":
         return "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -74,20 +74,20 @@ def given(places, kind, form):
 @pytest.mark.parametrize(
     "kind, form, words, message",
     [
-        ("pairs", "jsonl", [], "note: standard input is taken for JSON lines; --format says otherwise\n"),
-        ("single", "text", ["--input", "-"], "note: standard input is taken for plain text, tabs between its columns"),
+        ("pairs", "jsonl", [], "note: standard input is read as JSON lines; --format sets another format\n"),
+        ("single", "text", ["--input", "-"], "note: standard input is read as plain text, tabs between its columns"),
         ("scores", "tsv", ["--format", "tsv"], ""),
     ],
 )
-def test_standard_input(capfd, monkeypatch, places, tmp_path, kind, form, words, message):
-    words = ["--adapter_path", places / kind, *words]
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given(places, kind, form))))
+def test_standard_input(capfd, monkeypatch, folders, tmp_path, kind, form, words, message):
+    words = ["--adapter_path", folders / kind, *words]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given(folders, kind, form))))
     out, error = predicted(capfd, words)
     rows = table(out)
     assert len(rows) == 40 and (error.startswith(message) and error.count("\n") == 1 if message else not error)
     # The same to a file, as JSON lines.
     path = tmp_path / "a.jsonl"
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given(places, kind, form))))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given(folders, kind, form))))
     out, error = predicted(capfd, [*words, "--output", path])
     assert not out and error.endswith(f"40 predictions: {path}\n")
     objects = [json.loads(line) for line in path.read_text().splitlines()]
@@ -98,12 +98,12 @@ def test_standard_input(capfd, monkeypatch, places, tmp_path, kind, form, words,
             assert numbers == {name: float(value) for name, value in row.items() if name.startswith("probability")}
 
 
-def test_output_is_a_window_behind_the_input(capfd, monkeypatch, places, small_windows):
-    """A window is written before a row of the next one is asked for, and of the input nothing more is held."""
+def test_output_is_a_window_behind_the_input(capfd, monkeypatch, folders, small_windows):
+    """A window is written before the next one is read, and the input before it is not kept."""
     written = []
 
     class Lines(io.RawIOBase):
-        rows = iter(given(places, "single", "jsonl").splitlines(keepends=True))
+        rows = iter(given(folders, "single", "jsonl").splitlines(keepends=True))
         asked = 0
 
         def readable(self):
@@ -117,54 +117,54 @@ def test_output_is_a_window_behind_the_input(capfd, monkeypatch, places, small_w
             return len(line)
 
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(Lines(), 200)))
-    script.main(["--adapter_path", str(places / "single"), "--batch_size", "4"])
+    script.main(["--adapter_path", str(folders / "single"), "--batch_size", "4"])
     asked, lines = np.array([(n, sum(count for m, count in written if m <= n)) for n, _ in written]).T
     assert all(asked - 1 - (lines - 1) <= 8 + 1) and lines[-1] - 1 >= 32  # the header apart; a line of read-ahead
 
 
-def test_a_folder_moved_elsewhere(capfd, places, tmp_path):
-    words = ["--input", places / "pairs.csv", "--adapter_path", tmp_path / "adapter"]
-    shutil.copytree(places / "pairs" / "adapter", tmp_path / "adapter")
+def test_a_folder_moved_elsewhere(capfd, folders, tmp_path):
+    words = ["--input", folders / "pairs.csv", "--adapter_path", tmp_path / "adapter"]
+    shutil.copytree(folders / "pairs" / "adapter", tmp_path / "adapter")
     here = predicted(capfd, words).out
-    shutil.move(places / "base", tmp_path / "base")
+    shutil.move(folders / "base", tmp_path / "base")
     try:
         error = refused_by_script(capfd, *words)
-        assert f"{tmp_path / 'adapter'}: its base model {places / 'base'} cannot be loaded: it is no folder" in error
+        assert f"{tmp_path / 'adapter'}: its base model {folders / 'base'} cannot be loaded: it is no folder" in error
         assert "; --model_name_or_path names where it is on this machine" in error
         assert predicted(capfd, [*words, "--model_name_or_path", tmp_path / "base"]).out == here
     finally:
-        shutil.move(tmp_path / "base", places / "base")
+        shutil.move(tmp_path / "base", folders / "base")
 
 
-def test_what_an_adapter_from_python_does_not_say_is_reported_or_asked(capfd, places, tmp_path):
-    shutil.copytree(places / "pairs" / "adapter", tmp_path / "adapter")
+def test_what_an_adapter_from_python_does_not_say_is_reported_or_asked(capfd, folders, tmp_path):
+    shutil.copytree(folders / "pairs" / "adapter", tmp_path / "adapter")
     config = tmp_path / "adapter" / "adapter_config.json"
     rewrite(config, {"notes": {"max_seq_length": "long"}})
-    words = ["--adapter_path", tmp_path / "adapter", "--input", places / "pairs.csv"]
+    words = ["--adapter_path", tmp_path / "adapter", "--input", folders / "pairs.csv"]
     assert "does not say which columns it was trained on; --text_columns names them" in refused_by_script(
         capfd, *words
     )
     out, error = predicted(capfd, [*words, "--text_columns", "sentence1,sentence2"])
-    assert "does not say at what length it was trained; 128 tokens are taken" in error and error.count("\n") == 1
-    complete = ["--adapter_path", places / "pairs", "--input", places / "pairs.csv"]
+    assert "does not give the length of its training; 128 tokens are used" in error and error.count("\n") == 1
+    complete = ["--adapter_path", folders / "pairs", "--input", folders / "pairs.csv"]
     assert out != predicted(capfd, complete).out  # whose texts are cut at 9 tokens
     assert out == predicted(capfd, [*complete, "--max_seq_length", 128]).out
     rewrite(config, {"notes": {"texts": ["sentence1", "sentence2"], "tokenizer": "/nowhere/at/all"}})
     assert "--tokenizer_name /nowhere/at/all cannot be loaded" in refused_by_script(capfd, *words)
-    assert predicted(capfd, [*words, "--tokenizer_name", places / "base"]).out == out
+    assert predicted(capfd, [*words, "--tokenizer_name", folders / "base"]).out == out
 
 
-def test_the_end_of_reader_and_user(capfd, monkeypatch, places, tmp_path):
-    words = ["--adapter_path", str(places / "pairs"), "--input", str(places / "pairs.csv"), "--batch_size", "1"]
+def test_the_end_of_reader_and_user(capfd, monkeypatch, folders, tmp_path):
+    words = ["--adapter_path", str(folders / "pairs"), "--input", str(folders / "pairs.csv"), "--batch_size", "1"]
     read, write = os.pipe()
     os.close(read)
-    for place, code, line in (
+    for descriptor, code, line in (
         (write, 0, ""),  # as behind `| head`
         (os.open("/dev/full", os.O_WRONLY), 1, "failed: standard output cannot be written: No space left on device\n"),
     ):
         before = os.dup(1)
-        os.dup2(place, 1)
-        os.close(place)
+        os.dup2(descriptor, 1)
+        os.close(descriptor)
         try:
             assert exits.run(script.main, words) == code
         finally:

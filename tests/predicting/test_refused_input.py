@@ -34,29 +34,29 @@ from tensorized_adapters.predicting import batches
         ("missing.csv", None, "cannot be read: No such file or directory"),
     ],
 )
-def test_bad_input_is_refused_in_one_line(capfd, places, tmp_path, name, content, line):
+def test_bad_input_is_refused_in_one_line(capfd, folders, tmp_path, name, content, line):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     output = tmp_path / "out.tsv"
-    error = refused_by_script(capfd, "--adapter_path", places / "pairs", "--input", path, "--output", output)
+    error = refused_by_script(capfd, "--adapter_path", folders / "pairs", "--input", path, "--output", output)
     assert f"error: --input {path}" in error and line in error
     assert sorted(p.name for p in tmp_path.iterdir()) == ([name] if content is not None else [])
 
 
-def test_places_and_flags_that_cannot_be_are_refused_by_script(capfd, places, tmp_path):
-    words = ["--adapter_path", places / "pairs", "--input", places / "pairs.csv"]
+def test_folders_and_flags_that_cannot_be_are_refused_by_script(capfd, folders, tmp_path):
+    words = ["--adapter_path", folders / "pairs", "--input", folders / "pairs.csv"]
     there = tmp_path / "there.tsv"
     there.write_text("mine")
     assert "exists; --overwrite replaces it" in refused_by_script(capfd, *words, "--output", there)
     assert there.read_text() == "mine"
     assert predicted(capfd, [*words, "--output", there, "--overwrite"]).err == f"40 predictions: {there}\n"
     assert len(table(there.read_text())) == 40
-    own = ["--adapter_path", places / "pairs", "--input", there, "--output", there, "--overwrite"]
+    own = ["--adapter_path", folders / "pairs", "--input", there, "--output", there, "--overwrite"]
     assert "is the --input; name another file" in refused_by_script(capfd, *own)
     assert "must end in one of .tsv, .jsonl, .json" in refused_by_script(capfd, *words, "--output", tmp_path / "a.csv")
     assert "cannot be written: No such file" in refused_by_script(capfd, *words, "--output", tmp_path / "no" / "a.tsv")
-    assert "an adapter is a folder with that file" in refused_by_script(capfd, "--adapter_path", places / "base")
+    assert "an adapter is a folder with that file" in refused_by_script(capfd, "--adapter_path", folders / "base")
     assert "contradicts" in refused_by_script(capfd, *words, "--text_columns", "sentence1")
     assert "--max_seq_length 3 leaves no room for text; at least 5" in refused_by_script(
         capfd, *words, "--max_seq_length", 3
@@ -64,13 +64,13 @@ def test_places_and_flags_that_cannot_be_are_refused_by_script(capfd, places, tm
     assert "--batch_size" in refused_by_script(capfd, *words, "--batch_size", 0)
 
 
-def test_another_base_is_refused_from_python_too(places, other_base):
+def test_another_base_is_refused_from_python_too(folders, other_base):
     with pytest.raises(UsageError, match="was trained on another base model"):
-        load_pipeline(places / "pairs", model_name_or_path=str(other_base))
+        load_pipeline(folders / "pairs", model_name_or_path=str(other_base))
 
 
-def test_a_failure_is_one_line_and_leaves_no_file(capfd, monkeypatch, places, tmp_path):
-    words = ["--adapter_path", places / "pairs", "--input", places / "pairs.csv", "--output", tmp_path / "a.tsv"]
+def test_a_failure_is_one_line_and_leaves_no_file(capfd, monkeypatch, folders, tmp_path):
+    words = ["--adapter_path", folders / "pairs", "--input", folders / "pairs.csv", "--output", tmp_path / "a.tsv"]
     logits = batches._logits
     for error in (MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")):
         with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""How rows to predict are read: separators, and the format of what comes without a name."""
+"""How rows to predict are read: separators, and the format of input without a file name."""
 
 import gzip
 import io
@@ -49,7 +49,7 @@ def from_stdin(monkeypatch, text, columns):
 )
 def test_a_stream_is_known_by_its_first_line(capsys, monkeypatch, text, columns, rows, kind):
     assert from_stdin(monkeypatch, text, columns) == rows
-    assert f"note: standard input is taken for {kind}" in capsys.readouterr().err
+    assert f"note: standard input is read as {kind}" in capsys.readouterr().err
 
 
 def test_a_stream_of_another_header_is_refused_with_the_flag(monkeypatch):

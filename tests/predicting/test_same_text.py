@@ -1,4 +1,4 @@
-"""A value that is no string gives the same tokens in training, in evaluation and in every kind of prediction."""
+"""Values that are no strings give the same tokens in training, in evaluation and in every kind of prediction."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from tensorized_adapters.predicting.rows import text_columns, text_rows
 
 COLUMNS = {
     "numbers": [0.5, 1, 2, 3.5],
-    "whole": [1, 2, 3, 2**60],
+    "integers": [1, 2, 3, 2**60],
     "large": [1e20, 0.1, -0.0, 1e-7],
     "truth": [True, False, True, True],
 }
@@ -111,16 +111,16 @@ def test_joined_columns_are_the_same_text_everywhere(tmp_path):
     assert [_of_columns(row, columns) for row in rows] == expected
 
 
-def test_a_row_as_a_dict_of_columns_is_the_pair_or_the_text(places):
-    pipeline = load_pipeline(places / "pairs" / "adapter", device="cpu")
+def test_a_row_as_a_dict_of_columns_is_the_pair_or_the_text(folders):
+    pipeline = load_pipeline(folders / "pairs" / "adapter", device="cpu")
     pair = {"text": "the cat", "text_pair": "a dog"}
     assert pipeline({"sentence1": "the cat", "sentence2": "a dog", "idx": 3}) == pipeline(pair)
-    pipeline = load_pipeline(places / "single" / "adapter", device="cpu")
+    pipeline = load_pipeline(folders / "single" / "adapter", device="cpu")
     assert pipeline([{"text": "the cat", "idx": 3}]) == pipeline(["the cat"])
 
 
-def test_the_pipeline_takes_values_as_training_does(places):
-    pipeline = load_pipeline(places / "single" / "adapter", device="cpu")
+def test_the_pipeline_takes_values_as_training_does(folders):
+    pipeline = load_pipeline(folders / "single" / "adapter", device="cpu")
     ids = [pipeline.preprocess(value)["input_ids"].tolist() for value in (1.0, 1, "1", {"text": 1.0})]
     assert ids[0] == ids[1] == ids[2] == ids[3]
     assert pipeline([1.0, True]) == pipeline(["1", "true"])

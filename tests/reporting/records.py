@@ -1,11 +1,11 @@
-"""What the tests of tensorized-adapters report share."""
+"""Helpers of the tests of tensorized-adapters report."""
 
 import csv
 import json
 
 
 def put(folder, real, score, seed=1, task="mrpc", method=None, trained=None, metric=None, **arguments):
-    """A record like the real one but for these; rank and format in ``arguments`` name the method."""
+    """Write a copy of the real record with these changes. Rank and format in ``arguments`` name the method."""
     record = json.loads(json.dumps(real))
     record.pop("one_class", None)  # of the real one's own predictions, which are not these scores
     record.pop("collapsed_at_step", None)

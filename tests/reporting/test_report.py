@@ -1,4 +1,4 @@
-"""Reports: what is averaged, marked, missing and written, from a real record and changed copies of it."""
+"""Reports from a real record and changed copies of it: means, marks, missing runs and files."""
 
 import base64
 import json
@@ -163,10 +163,10 @@ def test_other_data_of_the_same_task_is_another_column(real, tmp_path):
 
 
 def test_columns_stay_apart_where_their_names_are_cut_alike(real, tmp_path):
-    for number, place in enumerate(("aaa", "bbb", "ccc")):
+    for number, folder in enumerate(("aaa", "bbb", "ccc")):
         hashes = {"train.csv": str(number)}
-        file = f"/{place}/some/long/folder/name/data/train.csv"
-        put(tmp_path / place, real, number / 10, seed=number, train_file=file, input_sha256=hashes)
+        file = f"/{folder}/some/long/folder/name/data/train.csv"
+        put(tmp_path / folder, real, number / 10, seed=number, train_file=file, input_sha256=hashes)
     put(tmp_path / "ddd", real, 0.9, seed=9, train_file="/aaa/some/long/folder/name/data/train.csv", input_sha256={})
     results = read_results([tmp_path])
     assert len(results.metrics) == 4

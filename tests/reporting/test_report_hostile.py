@@ -1,4 +1,4 @@
-"""tensorized-adapters report on records that are none, names that mean something elsewhere, and copies."""
+"""tensorized-adapters report on false records, names with special characters, and copies."""
 
 import csv
 import json
@@ -53,7 +53,7 @@ def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, resu
     message = capsys.readouterr().out
     page = (tmp_path / "out" / "report.html").read_text()
     for name in [*BAD, *texts, "folder", "pipe", "link"]:
-        line = f"note: left out, for it is not a run record: {results}/bad/{name}/run.json: "
+        line = f"note: left out because it is not a run record: {results}/bad/{name}/run.json: "
         assert message.count(line) == 1 and f"{results}/bad/{name}/run.json: " in page, name
     assert "sweep.json cannot be read" in message
     assert scores(tmp_path / "out")["cp-2", "mrpc"]["seeds"] == "1 2 3"
@@ -62,7 +62,7 @@ def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, resu
 
 
 def test_names_that_mean_something_elsewhere(real, tmp_path):
-    """To matplotlib, a spreadsheet, Markdown, XML and UTF-8; and very long ones."""
+    """They are special to matplotlib, spreadsheets, Markdown, XML or UTF-8, or very long."""
     name = "=$\\unknown{x}$ | `a` <b> [c](d) \x00\x1b\ud800\n"
     odd = {"task": name, "command": name, "method": name + "y" * 5000, "primary_metric": "f1"}
     odd |= {"arguments": real["arguments"] | {name: name} | {f"a{i}": name for i in range(50)}}

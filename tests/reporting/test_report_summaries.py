@@ -1,4 +1,4 @@
-"""Reports beyond the scores: means over tasks, what adapters account for, gaps, and starts side by side."""
+"""Reports beyond the scores: means over tasks, the adapters' contribution, gaps, and starts side by side."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def contribution(share, **losses):
 
 
 def rows_of(text, title):
-    """Lines of a table in Markdown, by their first cell; none if it is not there."""
+    """Return the lines of a table in Markdown by their first cell; empty without the table."""
     _, _, below = text.partition(f"## {title}\n\n")
     rows = [line.strip("| ").split(" | ") for line in below.partition("\n\n")[0].splitlines()]
     return {name: values for name, *values in rows}
@@ -49,7 +49,7 @@ def test_the_mean_over_the_tasks_has_a_standard_error_over_seeds_within_tasks(re
     error = (statistics.variance(mrpc) / 3 + statistics.variance(rte) / 2) ** 0.5 / 2
     assert rows["cp-2"] == [f"{mean:.3f}", f"{error:.3f}", f"{mean + 0.02:.3f}", f"{error:.3f}"]
     assert rows["tt-2"] == ["**0.760**", "–", "**0.780**", "–"]  # one seed a task
-    assert "cp-4" not in rows  # which has one task of two
+    assert "cp-4" not in rows  # it has one task of two
 
 
 def test_one_task_has_no_mean_over_tasks(real, tmp_path):
@@ -122,7 +122,7 @@ def test_the_gap_is_of_the_weights_at_the_end(real, tmp_path):
 
 
 def test_every_mean_of_fewer_runs_says_so(real, tmp_path):
-    """A gap without a training score, no history, no losses, and shares that are not defined in any run."""
+    """Runs lack a training score, a history or losses, and no run has a share."""
     for seed in (1, 2, 3):
         record = put(tmp_path / f"cp{seed}", real, 0.8, seed)
         metrics = {"eval_f1": 0.8} | ({"train_f1": 0.9} if seed > 1 else {})
@@ -189,7 +189,7 @@ def test_starts_are_compared_where_they_differ_in_nothing_else(real, tmp_path, c
 
 
 def test_starts_are_drawn_for_each_task_and_format(real, tmp_path):
-    """More of them than fit in a row, one measured without losses."""
+    """There are more panels than fit side by side, and one run has no losses."""
     settings = [{"adapter_projection_type": kind} for kind in ("cp", "tucker", "tt", "tr", "matrix")]
     for number, setting in enumerate([*settings, {"tensorized_layer_rank": 4}]):
         put(tmp_path / f"a{number}", real, 0.8, **setting)

@@ -1,4 +1,4 @@
-"""Error and score of compressions against rank: measured in steps that are done once, recorded, and drawn again."""
+"""Error and score of compressions against rank: each step is measured once, recorded, and can be drawn again."""
 
 import json
 import shutil

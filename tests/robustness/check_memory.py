@@ -1,4 +1,4 @@
-"""Is memory flat? Trains a tiny model by the main job, prints the resident memory every 200 steps, and its slope.
+"""Trains a tiny model by the main job, and prints the resident memory every 200 steps and its slope.
 
 The first half of the readings is left out of the slope: allocators and caches fill up there.
 """

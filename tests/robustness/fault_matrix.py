@@ -1,4 +1,4 @@
-"""Disturbs a small run in every way that can be thought of, starts it again, and compares its bits.
+"""Disturbs a small run in many ways, starts it again, and compares its bits.
 
 Each trial is a fault (a kill, a signal, a full disk, a damaged file, ...) in a process of the main job, and then the
 same command again: its adapter's tensors, metrics and step losses must be those of an undisturbed run, and whatever

@@ -18,10 +18,10 @@ from typing import Any, NoReturn, Optional
 from run_glue_tensorized import main
 from tensorized_adapters.runtime import signals
 
-# The first word of the one line that goes with an exit code.
+# The first word of the line for an exit code.
 WORDS_OF_CODES = {1: "failed:", 2: "error:", 130: "interrupted:", 143: "terminated:"}
 LONGEST_LINE = 1100
-# What the job imports on its way.
+# The job's imports.
 _MODULES = (
     "datasets transformers transformers.trainer transformers.models.bert.modeling_bert "
     "transformers.models.bert.tokenization_bert accelerate sklearn.metrics scipy.stats peft "
@@ -30,7 +30,7 @@ _MODULES = (
     "tensorized_adapters.training.frozen_prefix "
     "tensorized_adapters.training.diff_trainer tensorized_adapters.data.metrics torch._dynamo"
 ).split()
-# Audited events that change files, and where among their arguments the paths and the folders' descriptors stand.
+# Audited events that change files, and the positions of paths and of folders' descriptors in their arguments.
 _FILE_CHANGES = {
     "os.mkdir": ((0, 2),),
     "os.rename": ((0, 2), (1, 3)),
@@ -65,11 +65,11 @@ class Ending:
 
     @property
     def stopped(self) -> bool:
-        """In one line that belongs to its exit code."""
+        """Return whether it printed one line that fits its exit code."""
         return self.code in WORDS_OF_CODES and self.flaw(self.code) is None
 
     def flaw(self, *codes: int) -> Optional[str]:
-        """What is wrong with it, if it may end with one of ``codes``; None if nothing."""
+        """Return what is wrong with it if it may end with one of ``codes``, or None."""
         if self.timed_out:
             return f"did not end within {self.seconds:.0f} s"
         if self.traceback:
@@ -95,7 +95,7 @@ class Child:
             path.write_bytes(b"")  # it may be killed before it has opened them
         sys.stdout.flush()
         sys.stderr.flush()
-        gc.freeze()  # a collection in the child would touch, and so copy, all of the parent's memory
+        gc.freeze()  # a garbage collection in the child would copy all of the parent's memory
         self.pid = os.fork()
         if not self.pid:
             _become(words, self._streams, prepare)
@@ -105,7 +105,7 @@ class Child:
         os.kill(self.pid, number)
 
     def wait(self, seconds: float = 120) -> Ending:
-        """Wait for its end; after ``seconds`` it is killed, with all that it started."""
+        """Wait for its end. After ``seconds`` kill it and all its children."""
         try:
             status = self._poll(seconds)
             timed_out = status is None
@@ -160,12 +160,12 @@ def _absolute(path: Any, folder: int = -1) -> str:
 
 
 def _become(words: list[str], streams: list[Path], prepare: Optional[Callable[[], Any]]) -> NoReturn:
-    """What the forked process does: as the script does when it is started, and never back into its parent's code."""
+    """Run the job in the forked process like the script, and never return to the parent's code."""
     code = 1
     try:
         os.setsid()
-        for number, place in enumerate((Path(os.devnull), *streams)):
-            opened = os.open(place, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        for number, target in enumerate((Path(os.devnull), *streams)):
+            opened = os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
             os.dup2(opened, number)
             os.close(opened)
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, "w" if n else "r", closefd=False) for n in range(3))

@@ -66,13 +66,13 @@ def run_cases(
 
     def judge(case: Any) -> None:
         done[case.kind] += 1
-        place = folder / f"{case.kind}-{done[case.kind]}"
-        flaw = flaw_of(case, materials, place)
-        shutil.rmtree(place, ignore_errors=True)
+        path = folder / f"{case.kind}-{done[case.kind]}"
+        flaw = flaw_of(case, materials, path)
+        shutil.rmtree(path, ignore_errors=True)
         if flaw:
             if keep:  # as it was before it was run
-                case.write(place)
-            cause, shown = f"{case.kind}: {_cause(flaw, place)}", f"{place.name}: {case.shown(materials)}\n  -> {flaw}"
+                case.write(path)
+            cause, shown = f"{case.kind}: {_cause(flaw, path)}", f"{path.name}: {case.shown(materials)}\n  -> {flaw}"
             times, shortest = failures.get(cause, (0, shown))
             failures[cause] = (times + 1, min(shown, shortest, key=len))
 
@@ -88,9 +88,9 @@ def run_cases(
     return failures, done
 
 
-def _cause(flaw: str, place: Path) -> str:
+def _cause(flaw: str, path: Path) -> str:
     """What several cases of one cause have in common."""
-    text = re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", flaw.replace(str(place), "."))
+    text = re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", flaw.replace(str(path), "."))
     return re.sub(r"\d+", "0", text)[:160]
 
 

@@ -1,4 +1,4 @@
-"""Hostile input, drawn by hypothesis, and that the watch over it sees what it is there for."""
+"""Hostile input, drawn by hypothesis, and tests that its watch detects forbidden actions."""
 
 import itertools
 

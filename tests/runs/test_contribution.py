@@ -1,4 +1,4 @@
-"""--measure_contribution: what the adapters account for, by numbers that are taken elsewhere too."""
+"""--measure_contribution: the adapters' contribution equals numbers that are computed in another way."""
 
 import csv
 
@@ -25,7 +25,7 @@ from tensorized_adapters.runs.contribution import share_of
 
 @pytest.fixture
 def falling(flags, tmp_path):
-    """Labels that are mostly the same, and a head that does not know it: the loss falls."""
+    """Most labels are equal and the head starts without a prior, so that the loss falls."""
     file = write_rows(tmp_path / "uneven.csv", [row for row in pairs(48, 1) if row[2] or row[3] % 8 == 0])
     changes = {"train_file": file, "head_start": "random", "learning_rate": 1e-2, "num_train_epochs": 3}
     return flags | changes | {"measure_contribution": True}

@@ -1,4 +1,4 @@
-"""--new_head: another task's adapter as a start; what was trained of the base model is kept to the bit."""
+"""--new_head: a run starts from another task's adapter and keeps its parameters of the base model bit for bit."""
 
 import json
 
@@ -59,8 +59,8 @@ def test_bits_of_what_was_kept_are_equal_and_the_head_is_new(first, flags, tmp_p
     assert size != 2 or not torch.equal(before["classifier.weight"], after["classifier.weight"])
     prior = torch.full((size,), 1 / size).log() if task != "scores" else torch.tensor([4.5])
     assert torch.allclose(after["classifier.bias"], prior, atol=0.1)
-    said = [line for line in output.splitlines() if line.startswith("note: --new_head: kept from 'mrpc' (2 classes):")]
-    assert len(said) == 1 and "adapters (" in said[0] and "LayerNorms (" in said[0] and "new: the head (" in said[0]
+    note = [line for line in output.splitlines() if line.startswith("note: --new_head: kept from 'mrpc' (2 classes):")]
+    assert len(note) == 1 and "adapters (" in note[0] and "LayerNorms (" in note[0] and "new: the head (" in note[0]
     record = record_of(tmp_path / "onward")
     assert record["arguments"]["new_head"] is True and record["arguments"]["head_start"] == "label_prior"
 

@@ -1,4 +1,4 @@
-"""Numbers that are not finite end a run: whatever is measured, it never finishes with them."""
+"""A run never finishes with a number that is not finite."""
 
 import functools
 
@@ -41,7 +41,7 @@ def spoil_outputs(monkeypatch, rows, spoil):
     "when", [{"eval_strategy": "epoch"}, {"eval_strategy": "no"}, {"do_eval": None, "validation_file": None}]
 )
 def test_a_rate_that_is_far_too_high(capsys, flags, when):
-    """Whose one step had a finite loss."""
+    """The loss of the only step was finite."""
     error = failed(capsys, argv(flags, learning_rate=1e20, max_steps=1, warmup_steps=0, **when), flags["output_dir"])
     assert "try a lower --learning_rate" in error
     assert ("on the training set" in error) == (when.get("eval_strategy") != "epoch")
@@ -52,7 +52,8 @@ def test_a_rate_that_is_far_too_high(capsys, flags, when):
     "spoiled, what", [(16, "evaluation"), (48, "evaluation on the training set"), (12, "prediction")]
 )
 def test_outputs_that_are_not_finite(capsys, flags, files, monkeypatch, spoiled, what):
-    """Of one example: of 16 in the validation set, 48 in training's, 12 without labels in the test set."""
+    """One example has such outputs, of 16 in the validation set, 48 in the training set, or 12 unlabelled ones in the
+    test set."""
 
     def spoil(output):
         output.logits[3, 0] = float("nan")
@@ -65,7 +66,7 @@ def test_outputs_that_are_not_finite(capsys, flags, files, monkeypatch, spoiled,
 
 
 def test_an_infinite_loss_of_finite_outputs(capsys, flags, tmp_path, monkeypatch):
-    """Scores whose squares overflow; both correlations are numbers all the same."""
+    """The squares of the scores overflow, but both correlations are numbers."""
     data = write_rows(tmp_path / "scores.csv", [(a, b, 0.25 * (i % 20), i) for a, b, _, i in pairs(16, 4)])
 
     def spoil(output):
@@ -77,7 +78,7 @@ def test_an_infinite_loss_of_finite_outputs(capsys, flags, tmp_path, monkeypatch
 
 
 def test_a_saved_adapter_that_gives_no_numbers(capsys, flags, tmp_path, monkeypatch):
-    """There is no learning rate to lower."""
+    """The message advises no lower learning rate."""
     assert main(argv(flags, num_train_epochs=1)) == 0
     spoil_outputs(monkeypatch, 16, lambda output: output.logits.fill_(float("inf")))
     again = dict.fromkeys(OWN) | {"do_train": None, "train_file": None, "output_dir": tmp_path / "again"}

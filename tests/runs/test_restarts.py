@@ -56,7 +56,7 @@ def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_pat
 
 
 def test_seconds_are_totals_over_all_starts(flags, tmp_path):
-    """Also where the record of the first start has none, because it was killed."""
+    """The record of the first start has no seconds, because it was killed."""
     out = flags["output_dir"]
     kill_9_after_checkpoint(argv(flags), 1)
     kept = out / "checkpoint-6" / "training_seconds.json"
@@ -162,7 +162,7 @@ def test_a_moved_run_goes_on_to_the_same_best_model(flags, tmp_path):
 
 
 def test_the_best_model_of_a_run_that_goes_on_in_a_new_folder(flags, tmp_path, capsys):
-    """An earlier checkpoint than the one that is resumed from, or that one: by the lowest loss and by the highest."""
+    """By the lowest or the highest loss, the best model is the resumed checkpoint or an earlier one."""
     flags |= {"load_best_model_at_end": True, "learning_rate": 5e-2, "num_train_epochs": 3, "save_total_limit": 3}
     flags |= {"metric_for_best_model": "loss", "per_device_train_batch_size": 16}
     bests = set()
@@ -177,7 +177,7 @@ def test_the_best_model_of_a_run_that_goes_on_in_a_new_folder(flags, tmp_path, c
         assert_equal_runs(out, new)
         kept = json.loads((new / "checkpoint-9" / "trainer_state.json").read_text())["best_model_checkpoint"]
         assert kept.startswith(str(new)) and flaw_of_checkpoint(new / f"checkpoint-{best}") is None
-        if best == 3:  # which is not beside its copy
+        if best == 3:  # it is not beside its copy
             words = argv(flags, resume_from_checkpoint=checkpoint, output_dir=tmp_path / "none")
             error = refused(capsys, words, tmp_path / "none")
             assert "checkpoint-3, is not complete" in error and "leave --load_best_model_at_end out" in error
@@ -213,7 +213,7 @@ def test_sigterm_ends_with_143_and_a_record(flags, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("killed_at", [1, 2, 4])
 def test_kill_9_at_the_end_of_an_epoch_that_is_still_to_be_evaluated(flags, tmp_path, killed_at):
-    """With a save every 3 of 6 steps: killed within an epoch, at its end, and at the end of the run."""
+    """The run saves every 3 of 6 steps. It is killed within an epoch, at its end, and at the end of the run."""
     saving = {"save_strategy": "steps", "save_steps": 3}
     complete, killed = tmp_path / "complete", tmp_path / "killed"
     assert main(argv(flags, output_dir=complete, **saving)) == 0
@@ -237,7 +237,7 @@ def test_a_schedule_by_plateaus(flags):
 
 @pytest.mark.parametrize("by", ["name", "flag"])
 def test_a_record_of_an_earlier_version_is_the_same_run(flags, tmp_path, capsys, by):
-    """Which lacked one of today's flags, and keyed the hashes of data files, and of nothing else, by file or flag."""
+    """An earlier record lacks a flag, and has hashes of data files only, by file or flag."""
     flags["train_file"] = shutil.copy(flags["train_file"], tmp_path / "train.csv")
     assert main(argv(flags)) == 0
     path = flags["output_dir"] / "run.json"

@@ -150,7 +150,7 @@ def test_load_best_model_at_end(flags):
 
 
 def test_published_command_line(flags, tmp_path):
-    """Its flags word for word; only model and data are local ones."""
+    """The flags are the published ones; model and data are local."""
     out = tmp_path / "mrpc"
     words = (
         f"--model_name_or_path {flags['model_name_or_path']} --task_name mrpc --do_train --do_eval "
@@ -164,7 +164,7 @@ def test_published_command_line(flags, tmp_path):
 
 
 def test_gradient_accumulation_gives_the_loss_of_the_full_batch(flags, tmp_path):
-    """Two half batches a step are one full batch: equal losses at the first step, before dropout's draw differs."""
+    """Two half batches a step give the loss of one full batch at the first step, before dropout draws differ."""
     one, two = tmp_path / "one", tmp_path / "two"
     still = {"num_train_epochs": 1, "per_device_train_batch_size": 16}
     assert main(argv(flags, output_dir=one, **still)) == 0

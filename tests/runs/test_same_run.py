@@ -1,4 +1,4 @@
-"""What makes two runs the same: contents by role, and the arguments that a checkpoint was trained under."""
+"""Two runs are the same by the contents of their files by role, and by their arguments."""
 
 import json
 import shutil
@@ -22,34 +22,34 @@ from tensorized_adapters.training.checkpoints import checkpoints_in
 FROM_A_FOLDER = {"train_file": None, "validation_file": None}
 
 
-def _data_set(place):
-    place.mkdir(exist_ok=True)
-    return [write_rows(place / f"{split}.csv", pairs(16, i)) for i, split in enumerate(("train", "validation"))]
+def _data_set(folder):
+    folder.mkdir(exist_ok=True)
+    return [write_rows(folder / f"{split}.csv", pairs(16, i)) for i, split in enumerate(("train", "validation"))]
 
 
 @pytest.mark.parametrize("changed", ["train_file", "dataset_name", "glue_path", "model_name_or_path"])
 @pytest.mark.parametrize("status", ["finished", "running"])
 def test_contents_that_changed_are_another_run(flags, tmp_path, capsys, changed, status):
     """Names of files do not matter, nor whether the run has finished or is to be resumed."""
-    place = tmp_path / "place"
+    folder = tmp_path / "folder"
     if changed == "train_file":
-        victim = _data_set(place)[0]
+        victim = _data_set(folder)[0]
         flags |= {"train_file": victim, "validation_file": _data_set(tmp_path / "other")[0]}  # of the same name
     elif changed == "dataset_name":
-        victim = _data_set(place)[0]
-        flags |= FROM_A_FOLDER | {"task_name": None, "dataset_name": place}
+        victim = _data_set(folder)[0]
+        flags |= FROM_A_FOLDER | {"task_name": None, "dataset_name": folder}
     elif changed == "glue_path":
-        victim = glue_folder(place, "mrpc", 16) / "mrpc" / "train.csv"
-        flags |= FROM_A_FOLDER | {"glue_path": place}
+        victim = glue_folder(folder, "mrpc", 16) / "mrpc" / "train.csv"
+        flags |= FROM_A_FOLDER | {"glue_path": folder}
     else:
-        save_base(place)
-        flags["model_name_or_path"] = place
+        save_base(folder)
+        flags["model_name_or_path"] = folder
     assert main(argv(flags, num_train_epochs=1)) == 0
     record = flags["output_dir"] / "run.json"
     record.write_text(record.read_text().replace('"status": "finished"', f'"status": "{status}"'))
     if changed == "model_name_or_path":
-        shutil.rmtree(place)
-        save_base(place, seed=1)
+        shutil.rmtree(folder)
+        save_base(folder, seed=1)
     else:
         write_rows(victim, pairs(48, 9))
     role = "model" if changed == "model_name_or_path" else "train"
@@ -57,7 +57,8 @@ def test_contents_that_changed_are_another_run(flags, tmp_path, capsys, changed,
 
 
 def test_checkpoints_of_other_arguments_are_passed_over(flags, tmp_path, capsys, monkeypatch):
-    """Resumed under another seed on purpose, and stopped before that was saved: the folder holds the old seed's."""
+    """A run was resumed under another seed and stopped before a save, so the folder holds the old seed's
+    checkpoints."""
     out = flags["output_dir"]
     assert main(argv(flags)) == 0
     with monkeypatch.context() as patched:
@@ -83,7 +84,7 @@ def test_a_resume_under_what_its_optimizer_would_not_obey_is_refused(flags, tmp_
         assert f"--{next(iter(changes))}" in line and "--adapter_path" in line
     assert {path: path.stat().st_mtime_ns for path in (out, *out.rglob("*"))} == before
     capsys.readouterr()
-    assert main(argv(flags, resume_from_checkpoint=value, num_train_epochs=3)) == 0  # which it obeys
+    assert main(argv(flags, resume_from_checkpoint=value, num_train_epochs=3)) == 0  # this one takes effect
     assert "was trained under other arguments (--num_train_epochs 2" in capsys.readouterr().out
     assert checkpoints_in(out)[0].name == "checkpoint-18"
 

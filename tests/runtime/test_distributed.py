@@ -1,4 +1,4 @@
-"""One run in two processes: it computes what one process of the same global batch computes, and one of them speaks."""
+"""One run in two processes computes the same as one process with the same global batch, and rank 0 alone prints."""
 
 import json
 import os
@@ -37,7 +37,7 @@ METHODS = {
     },
 }
 METHODS["compiled"] = METHODS["diff_pruning"] | {"torch_compile": True, "torch_compile_backend": "eager"}
-ARCHITECTURES = ["albert", "modernbert", "gpt2", "llama"]  # a few of different making
+ARCHITECTURES = ["albert", "modernbert", "gpt2", "llama"]  # a few different ones
 # In each of two processes, where one has 8 examples a step.
 SHARES = dict.fromkeys([*METHODS, *ARCHITECTURES, "several labels"], {"per_device_train_batch_size": 4})
 SHARES["weighted"] = SHARES["accumulated"] = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
@@ -125,7 +125,7 @@ def without_dropout(folder: Path) -> Path:
 
 
 def test_two_processes_train_what_one_does(flags, still_base, tmp_path, request):
-    """With 41 examples: in the last step of each epoch one process has one, and the other none."""
+    """With 41 examples, one process has one example in the last step of each epoch, and the other has none."""
     flags |= {"model_name_or_path": still_base, "max_train_samples": 41, "eval_strategy": "no", "save_strategy": "no"}
     flags |= {"per_device_eval_batch_size": 3, "num_train_epochs": 1}
     cases = {name: flags | changes for name, changes in METHODS.items()}
@@ -227,7 +227,7 @@ def test_processes_with_different_commands_are_refused(flags, tmp_path):
 
 
 def test_what_one_process_alone_refuses_is_reported_by_it(flags, tmp_path):
-    """Rank 0 waits for it in the meantime, without a look at signals."""
+    """Meanwhile rank 0 waits for it without handling signals."""
 
     def be_impatient(rank):
         distributed._PATIENCE = 0.1
@@ -240,7 +240,7 @@ def test_what_one_process_alone_refuses_is_reported_by_it(flags, tmp_path):
 
 @pytest.mark.parametrize("size", [1, 7, 40, 41, 45])
 def test_each_example_of_a_step_counts_once(size):
-    """However a step's examples are shared out and accumulated, weights make the mean over them."""
+    """The weights give the mean over a step's examples, for every division into processes and batches."""
     for batch_size, processes, accumulated in ((8, 1, 1), (4, 2, 1), (2, 2, 2), (2, 4, 1), (4, 1, 2), (1, 3, 3)):
         step_batch, start = batch_size * processes * accumulated, 0
         sharing = Sharing(size, batch_size, processes, accumulated)

@@ -1,4 +1,4 @@
-"""How a process begins and ends: lost readers, full disks, signals, unforeseen errors."""
+"""The start and the end of a process: lost readers, full disks, signals, unforeseen errors."""
 
 import os
 import signal
@@ -167,7 +167,7 @@ def test_a_terminal_gets_labelled_bars(flags):
     assert "measuring on the training set:   0% |" in text and "evaluating:   0% |" in text
 
 
-# A global is destroyed when the interpreter has put the signals' handlers away.
+# The interpreter destroys globals after it has removed signal handlers.
 LATE = """
 import os, signal
 from tensorized_adapters.runtime import exits

@@ -43,8 +43,8 @@ def test_a_sweep_is_refused(deep, monkeypatch):
 def test_the_limit_of_workers_is_that_of_the_system(monkeypatch):
     """The longest folder that is accepted has room for a socket, and one byte more is refused."""
     limit = 107 - len("/pymp-12345678/listener-12345678")
-    with tempfile.TemporaryDirectory(dir="/tmp") as place:
-        folder = os.path.join(place, "x" * (limit - len(place) - 1))
+    with tempfile.TemporaryDirectory(dir="/tmp") as parent:
+        folder = os.path.join(parent, "x" * (limit - len(parent) - 1))
         os.makedirs(os.path.join(folder, "pymp-12345678"))
         use(monkeypatch, folder)
         check_sockets_of_workers()

@@ -62,7 +62,7 @@ def test_a_pooler_that_the_base_lacks_is_saved_with_the_head(tmp_path, base):
 def test_a_moved_base_is_accepted_and_a_same_shaped_other_one_is_not(tmp_path, base, other_base):
     model = trained(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG))
     save_adapter(model, tmp_path / "adapter")
-    moved = save_base(tmp_path / "moved")  # the same seed, so the same weights at another place
+    moved = save_base(tmp_path / "moved")  # the same seed, so the same weights at another path
     load_adapter(AutoModelForSequenceClassification.from_pretrained(moved), tmp_path / "adapter")
     with pytest.raises(UsageError, match="trained on another base model"):
         load_adapter(AutoModelForSequenceClassification.from_pretrained(other_base), tmp_path / "adapter")
@@ -92,7 +92,7 @@ def test_a_base_is_known_again_in_every_precision_and_no_other_is(tmp_path, base
         load_adapter(in_precision(base, dtype), tmp_path)
         with pytest.raises(UsageError, match="another base model"):
             load_adapter(in_precision(other_base, dtype), tmp_path)
-    for dtype in {trained_in, torch.float32}:  # where the recorded bits can be had again, one number tells
+    for dtype in {trained_in, torch.float32}:  # if the recorded bits can be computed, one number is enough
         changed = in_precision(base, dtype)
         with torch.no_grad():
             changed.bert.encoder.layer[1].attention.self.query.weight[3, 5] *= 1.01
@@ -113,7 +113,7 @@ def test_a_base_that_changed_after_a_save_has_another_fingerprint(tmp_path, base
 
 @pytest.mark.parametrize("way", ["data", "detach", "numpy", "in inference mode"])
 def test_every_way_of_changing_the_base_is_seen_by_the_next_save(tmp_path, base, way):
-    """Also those that autograd's version counter does not count."""
+    """This includes changes that autograd's version counter does not count."""
     model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG)
     save_adapter(model, tmp_path / "one")
     before = AutoModelForSequenceClassification.from_pretrained(base)
@@ -236,7 +236,7 @@ def test_refusals(tmp_path, base):
 
 
 def test_minilm_cp_4_stays_under_its_size(tmp_path):
-    """The issue of a small file, on the real model: every byte of the folder counts."""
+    """The complete folder stays small on the real model."""
     from tensorized_adapters.backbone.embedded import embedded_model
 
     model = AutoModelForSequenceClassification.from_pretrained(embedded_model())

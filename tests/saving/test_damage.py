@@ -67,16 +67,16 @@ def sign(folder, path, record, content):
     write(path, record | {"weights_sha256": hashlib.sha256(content).hexdigest()})
 
 
-def changed(record, place, value):
-    """The record with another value at ``place``, a path of keys; without the last key if the value is Ellipsis."""
+def changed(record, keys, value):
+    """Return the record with another value at a path of ``keys``, or without the last key if the value is Ellipsis."""
     record = json.loads(json.dumps(record))
     within = record
-    for key in place[:-1]:
+    for key in keys[:-1]:
         within = within[key]
     if value is ...:
-        del within[place[-1]]
+        del within[keys[-1]]
     else:
-        within[place[-1]] = value
+        within[keys[-1]] = value
     return record
 
 
@@ -86,8 +86,8 @@ def test_truncated_and_flipped_files(saved, base):
     model = Untouched(fresh(base))
     for damaged in (path, folder / WEIGHTS_FILE):
         good = damaged.read_bytes()
-        for place in range(0, len(good), len(good) // 20):
-            for content in (good[:place], good[:place] + bytes([good[place] ^ 2]) + good[place + 1 :]):
+        for position in range(0, len(good), len(good) // 20):
+            for content in (good[:position], good[:position] + bytes([good[position] ^ 2]) + good[position + 1 :]):
                 damaged.write_bytes(content)
                 model.refuses(folder)
         damaged.unlink()
@@ -105,14 +105,14 @@ def test_a_config_that_is_no_file_or_no_json(saved, base):
     for content in (b"", b"null", b"[]", b"[" * 100_000, b'{"a":' * 20_000, numbers, b"\xff\xfe"):
         path.write_bytes(content)
         model.refuses(folder)
-    places = {
+    folders = {
         "folder": lambda p: p.mkdir(),
         "pipe": os.mkfifo,  # a reader would wait for a writer
         "link to itself": lambda p: p.symlink_to(p.name),
         "link to nothing": lambda p: p.symlink_to("nothing"),
         "device": lambda p: p.symlink_to("/dev/zero"),
     }
-    for make in places.values():
+    for make in folders.values():
         path.rmdir() if path.is_dir() else path.unlink()
         make(path)
         model.refuses(folder)
@@ -123,23 +123,23 @@ def test_a_config_that_is_no_file_or_no_json(saved, base):
 
 @pytest.mark.parametrize("saved", ["tensorized"], indirect=True)
 def test_any_value_in_a_signed_record_leaves_the_model_alone(saved, base):
-    """It either changes nothing that the adapter computes, or is refused."""
+    """A value is refused, or the adapter's outputs stay the same."""
     folder, path, record, _ = saved
     model, odd, refused = Untouched(fresh(base)), itertools.cycle((None, -1, 10**9, float("nan"), [["a"]], {}, ...)), 0
-    places = [(name,) for name in record if name not in ("config_sha256", "notes")]
-    places += [(part, name) for part in ("adapter", "base_model") for name in record[part]]
+    key_paths = [(name,) for name in record if name not in ("config_sha256", "notes")]
+    key_paths += [(part, name) for part in ("adapter", "base_model") for name in record[part]]
     expected = logits(load_adapter(fresh(base), folder))
-    for place in places:
+    for keys in key_paths:
         for value in itertools.islice(odd, 3):
-            write(path, changed(record, place, value))
+            write(path, changed(record, keys, value))
             try:
                 same = torch.equal(logits(load_adapter(fresh(base), folder)), expected)
             except Exception:
                 model.refuses(folder, Exception)
                 refused += 1
             else:
-                assert same or place == ("adapter", "adapter_scale"), (place, value)
-    assert refused > len(places)
+                assert same or keys == ("adapter", "adapter_scale"), (keys, value)
+    assert refused > len(key_paths)
 
 
 @pytest.mark.parametrize("saved", ["tensorized"], indirect=True)

@@ -45,10 +45,10 @@ def test_what_is_not_ours_is_not_touched(tmp_path, model, prepare, message):
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
-def test_places_that_cannot_be(model):
-    for place in ("/proc/nowhere/adapter", "a\0b", "x" * 300):
+def test_paths_that_cannot_be_written(model):
+    for path in ("/proc/nowhere/adapter", "a\0b", "x" * 300):
         with pytest.raises(UsageError, match="cannot be written"):
-            save_adapter(model, place)
+            save_adapter(model, path)
 
 
 @pytest.mark.parametrize("method", ["lora", "tensorized"])
@@ -90,6 +90,6 @@ def test_what_could_not_be_loaded_again_is_not_saved(tmp_path, model):
 
 
 def test_notes_whose_keys_are_numbers(tmp_path, model):
-    """Sorted as numbers they would have another checksum than as the texts that JSON makes of them."""
+    """JSON makes texts of them. Sorted as numbers they would have another checksum."""
     save_adapter(model, tmp_path, {9: "a", 10: "b"})
     load_adapter(tiny_model(), tmp_path)

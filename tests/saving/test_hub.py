@@ -51,8 +51,8 @@ def adapters(tmp_path_factory):
 def test_what_is_uploaded_is_the_adapter_and_comes_back(hub, adapters, capsys, monkeypatch, name):
     folder, model = adapters[name]
     files = ADAPTER + (["tensorized_adapters.json"] if name == "lora" else [])
-    place = push_adapter(folder, "own-adapter")
-    repository, commit = place.split("@")
+    address = push_adapter(folder, "own-adapter")
+    repository, commit = address.split("@")
     assert repository == "someone/own-adapter" and commit == hub.repositories[repository].refs["main"]
     assert sorted(hub.uploaded) == files  # and nothing else of what lies around them
     assert (
@@ -61,10 +61,10 @@ def test_what_is_uploaded_is_the_adapter_and_comes_back(hub, adapters, capsys, m
     )
     capsys.readouterr()
     assert torch.equal(logits(load_adapter(tiny_model(), repository)), logits(model))
-    assert capsys.readouterr().err == f"note: {repository} is taken at commit {commit}; {place} pins it\n"
+    assert capsys.readouterr().err == f"note: {repository} is taken at commit {commit}; {address} pins it\n"
     # With a commit, nothing is printed, and nothing is requested once it was downloaded.
     asked = len(hub.log)
-    assert torch.equal(logits(load_adapter(tiny_model(), place)), logits(model))
+    assert torch.equal(logits(load_adapter(tiny_model(), address)), logits(model))
     assert torch.equal(logits(load_adapter(tiny_model(), repository, revision=commit)), logits(model))
     assert capsys.readouterr().err == "" and len(hub.log) == asked
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
@@ -76,8 +76,8 @@ def test_another_adapter_on_another_branch_leaves_nothing_of_the_one_before(hub,
     first = push_adapter(adapters["lora"][0], "someone/one")
     second = push_adapter(adapters["tensorized"][0], "someone/one", revision="next")
     assert "tensorized_adapters.json" not in hub.repositories["someone/one"].commits[second.split("@")[1]]
-    for place, name in ((first, "lora"), ("someone/one", "lora"), ("someone/one@next", "tensorized")):
-        assert torch.equal(logits(load_adapter(tiny_model(), place)), logits(adapters[name][1]))
+    for address, name in ((first, "lora"), ("someone/one", "lora"), ("someone/one@next", "tensorized")):
+        assert torch.equal(logits(load_adapter(tiny_model(), address)), logits(adapters[name][1]))
 
 
 def test_a_local_folder_comes_first(hub, adapters, tmp_path, monkeypatch):
@@ -91,13 +91,13 @@ def test_a_local_folder_comes_first(hub, adapters, tmp_path, monkeypatch):
 
 def test_what_the_hub_refuses_is_one_line(hub, adapters, monkeypatch):
     folder = adapters["tensorized"][0]
-    place = push_adapter(folder, "someone/secret", private=True)
+    address = push_adapter(folder, "someone/secret", private=True)
     hub.repositories["someone/empty"] = type(hub.repositories["someone/secret"])()
     hub.repositories["someone/empty"].commit("main", {"README.md": b"# Mine"})
 
-    def message(place, **options):
+    def message(address, **options):
         with pytest.raises(UsageError) as caught:
-            load_adapter(tiny_model(), place, **options)
+            load_adapter(tiny_model(), address, **options)
         assert "\n" not in str(caught.value) and WRITER not in str(caught.value)
         return str(caught.value)
 
@@ -120,7 +120,7 @@ def test_what_the_hub_refuses_is_one_line(hub, adapters, monkeypatch):
     )
     with pytest.raises(UsageError, match="HF_HUB_OFFLINE is set; unset it"):
         push_adapter(folder, "someone/secret", token=WRITER)
-    load_adapter(tiny_model(), place)
+    load_adapter(tiny_model(), address)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     assert "no connection to the hub, or it broke off" in message("someone/none")
@@ -163,11 +163,11 @@ def test_a_run_uploads_at_its_end_and_another_starts_from_there(hub, flags, base
     )
     hub.broken = False
     # Evaluation of the uploaded adapter gives the same, and the record has its commit.
-    place, out = f"someone/mrpc@{repository.refs['main']}", tmp_path / "evaluated"
+    address, out = f"someone/mrpc@{repository.refs['main']}", tmp_path / "evaluated"
     own = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "do_train", "num_train_epochs")
     assert main(argv(flags, **dict.fromkeys(own), adapter_path="someone/mrpc", output_dir=out)) == 0
     assert record_of(out)["metrics"]["eval_f1"] == metrics["eval_f1"]
-    assert record_of(out)["arguments"]["adapter_path"] == place
+    assert record_of(out)["arguments"]["adapter_path"] == address
     assert load_pipeline("someone/mrpc", model_name_or_path=str(base))({"text": "a", "text_pair": "a"})
 
 

@@ -1,4 +1,4 @@
-"""Transformers' own methods of saving, on adapted models: they write the adapter or a model, and lose nothing."""
+"""Transformers' own methods of saving write the adapter or the complete model of an adapted model."""
 
 import contextlib
 import copy
@@ -29,12 +29,12 @@ def test_an_adapted_model_is_written_as_its_adapter(tmp_path, key):
     model = tiny_model()
     model.save_pretrained(tmp_path / "base")
     trained_a_little(add_adapters(model, CONFIGS[key])).save_pretrained(tmp_path / "adapter", max_shard_size="1KB")
-    assert not (tmp_path / "adapter" / "config.json").exists()  # which would make it a model for from_pretrained
+    assert not (tmp_path / "adapter" / "config.json").exists()  # from_pretrained would take it for a model
     again = load_adapter(from_pretrained(tmp_path / "base"), tmp_path / "adapter")
     assert torch.equal(logits(again), logits(model))
     with pytest.raises((OSError, ValueError, KeyError, TypeError)):  # rather than a model without adapters
         from_pretrained(tmp_path / "adapter")
-    with pytest.raises(UsageError, match="base holds a whole model; name another folder"):
+    with pytest.raises(UsageError, match="base holds a complete model; name another folder"):
         model.save_pretrained(tmp_path / "base")
     with pytest.raises(UsageError, match="other values than the model's; save_adapter"):
         model.save_pretrained(tmp_path / "other", state_dict={"classifier.bias": torch.zeros(2)})
@@ -78,7 +78,8 @@ BY_A_TRAINER = [(key, False) for key in CONFIGS] + [(key, True) for key in ("ten
 
 @pytest.mark.parametrize("key, named", BY_A_TRAINER)
 def test_any_trainer_saves_resumes_and_keeps_the_best(tmp_path, base, key, named, caplog):
-    """The same as when nothing interrupted it, by Hugging Face's Trainer alone, which misses nothing."""
+    """Hugging Face's Trainer alone resumes to the same result as without an interruption, and reports no missing
+    key."""
     if named:
         start = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIGS[key])
         save_adapter(trained_a_little(start), tmp_path / "start")
@@ -111,7 +112,7 @@ def test_any_trainer_saves_resumes_and_keeps_the_best(tmp_path, base, key, named
     for folder in (tmp_path / "saved", resumed.state.best_model_checkpoint):
         if key in ADDING:
             again = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), folder)
-        else:  # trained in place: a whole model
+        else:  # pre-trained parameters alone were trained: a complete model
             again = from_pretrained(folder)
         assert torch.equal(logits(again), logits(resumed.model))
 

@@ -1,4 +1,4 @@
-"""What the tests of tensorized-adapters sweep without Ray share: the trials of a command line, and its refusals."""
+"""Helpers of the tests of sweeps without Ray: the trials of a command line, and its refusals."""
 
 from tensorized_adapters.cli import sweep
 from tensorized_adapters.runtime import exits

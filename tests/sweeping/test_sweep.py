@@ -1,4 +1,4 @@
-"""tensorized-adapters sweep on Ray, with real processes: failures, kills and Ctrl-C cost nothing that was done.
+"""tensorized-adapters sweep on Ray, with real processes: no finished work is lost by failures, kills and Ctrl-C.
 
 One sweep is started three times. The first start is killed, the second interrupted, the third goes on to the end. One
 of its trials kills itself once, one kills Ray's worker once, and one fails each time.
@@ -21,7 +21,7 @@ from run_glue_tensorized import main as run
 from tensorized_adapters.runtime import exits, signals
 
 GRID = "--projection_types cp --ranks 1,2 --adapter_size 8 --methods head"
-# What Python runs at its start in the process that the jobs are forked from.
+# Python runs this at the start of the process from which jobs are forked.
 SABOTAGE = """
 import os, runpy, signal, sys, time
 from pathlib import Path

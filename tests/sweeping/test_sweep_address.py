@@ -28,7 +28,7 @@ def listener():
 
 
 @pytest.mark.parametrize(
-    ("place", "message"),
+    ("address", "message"),
     [
         ("127.0.0.1:1", "Connection refused"),
         ("ray://127.0.0.1:1", "Connection refused"),
@@ -41,7 +41,7 @@ def listener():
         ("a..b:1", "no Ray cluster answers there"),
     ],
 )
-def test_an_address_without_a_cluster_is_refused_in_seconds(listener, tmp_path, monkeypatch, capfd, place, message):
+def test_an_address_without_a_cluster_is_refused_in_seconds(listener, tmp_path, monkeypatch, capfd, address, message):
     def init(**_):  # Ray may run here for somebody else
         raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one")
 
@@ -50,7 +50,7 @@ def test_an_address_without_a_cluster_is_refused_in_seconds(listener, tmp_path, 
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "none"))
     began = time.monotonic()
     words = ["--projection_types", "cp", "--output_dir", str(tmp_path / "s"), "--address"]
-    assert exits.run(sweep.main, [*words, place.replace("HTTP", listener)]) == 2
+    assert exits.run(sweep.main, [*words, address.replace("HTTP", listener)]) == 2
     captured = capfd.readouterr()
     assert captured.err.startswith("error: --address ") and captured.err.count("\n") == 1 and message in captured.err
     assert time.monotonic() - began < 10 and not captured.out and not list(tmp_path.iterdir())

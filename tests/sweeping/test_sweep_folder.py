@@ -27,7 +27,7 @@ def record_as(folder, trial, **changes):
     "damage", ['{"trials": []', '{"trials": {"x": null}', '{"trials": {"x": {"state": "failed"}}', "{"]
 )
 def test_a_damaged_summary_costs_nothing_that_was_done(job, tmp_path, damage):
-    """The states stand in the trials' own files, from which sweep.json is written anew."""
+    """sweep.json is written again from the trials' own files, which hold their states."""
     [trial, other] = trials("--projection_types cp --ranks 2,3 --adapter_size 8", job)
     record_as(trial.folder(tmp_path), trial, status="failed", reason="the loss is NaN", seconds=9.5)
     text = damage + ', "program": "tensorized_adapters sweep", "timing": {}}' if len(damage) > 1 else damage
@@ -101,7 +101,7 @@ def test_a_full_disk_is_one_line(job, tmp_path, capsys, monkeypatch, when):
 
 
 def test_what_users_and_trials_wrote_is_shown_as_it_is(job, tmp_path, capsys):
-    """Names and last lines with markup and a terminal's sequences, in the folder, the data, the reasons."""
+    """Folder, data and reasons have names and lines with markup and a terminal's control sequences."""
     evil = "[/b][red]\x1b[2J"
     for flag in ("--train_file", "--validation_file"):
         copy = tmp_path / f"{evil.replace('/', '')}.csv"

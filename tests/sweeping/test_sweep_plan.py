@@ -1,4 +1,4 @@
-"""tensorized-adapters sweep without Ray: which trials a grid has, and who gets which flag."""
+"""tensorized-adapters sweep without Ray: the trials of a grid, and the flags of each trial."""
 
 import os
 import subprocess
@@ -152,7 +152,7 @@ def test_without_model_and_data_the_embedded_default():
 
 
 def test_a_trial_is_the_run_of_its_command(job, flags, tmp_path, capsys):
-    """What the sweep takes for done is exactly what the main job takes for the same run."""
+    """The sweep and the main job agree on which run is finished."""
     [trial] = trials("--projection_types cp --ranks 2 --adapter_size 8", job)
     ledger = Ledger(tmp_path, [trial])
     assert ledger.states() == {"waiting": 1}
@@ -163,7 +163,7 @@ def test_a_trial_is_the_run_of_its_command(job, flags, tmp_path, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
-# An interpreter that writes down what it is to do with sweep.py, and where, instead of importing everything again.
+# An interpreter that only records its folder and its arguments.
 NOTING = """#!/bin/sh
 case "$1 $2 $3" in
     "-m tensorized_adapters sweep") printf '%s\\n' "$PWD" "$@" > "$0.noted" ;;
@@ -182,7 +182,7 @@ esac
     ],
 )
 def test_the_shell_scripts(base, tmp_path, tmp_path_factory, monkeypatch, capsys, script, words, count):
-    """From another folder, with an interpreter of the caller's choice; the first of them to its very end."""
+    """They run from another folder with the caller's interpreter. The first one runs to its end."""
     path = Path(sweep.__file__).parents[2] / "scripts" / script
     words = f"{words} --model_name_or_path {base} --adapter_size 8 --output_dir s --dry_run".split()
     noting = tmp_path_factory.mktemp("interpreter") / "python"
@@ -193,10 +193,10 @@ def test_the_shell_scripts(base, tmp_path, tmp_path_factory, monkeypatch, capsys
     assert ended.returncode == 0, ended.stderr
     message = ended.stdout
     if script != "sweep_ranks.sh":
-        place, *words = Path(f"{noting}.noted").read_text().splitlines()
-        assert words[:3] == ["-m", "tensorized_adapters", "sweep"] and Path(place).samefile(tmp_path)
+        directory, *words = Path(f"{noting}.noted").read_text().splitlines()
+        assert words[:3] == ["-m", "tensorized_adapters", "sweep"] and Path(directory).samefile(tmp_path)
         given = words[3:]
-        monkeypatch.chdir(place)
+        monkeypatch.chdir(directory)
         assert sweep.main(given) == 0
         message = capsys.readouterr().out
     assert f"{count} trials" in message and not list(tmp_path.iterdir())

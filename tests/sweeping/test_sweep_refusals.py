@@ -50,12 +50,12 @@ def test_a_yaml_file_that_is_no_grid_is_one_line(capsys, tmp_path, content, mess
     assert message in error and len(error) < 1200 and [p.name for p in tmp_path.iterdir()] == ["grid.yaml"]
 
 
-@pytest.mark.parametrize("place", ["pipe.yaml", "folder.yaml", "zero.yaml"])
-def test_a_yaml_file_that_is_no_file_is_one_line(capsys, tmp_path, place):
+@pytest.mark.parametrize("name", ["pipe.yaml", "folder.yaml", "zero.yaml"])
+def test_a_yaml_file_that_is_no_file_is_one_line(capsys, tmp_path, name):
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")
-    assert f"{place} cannot be read" in refused(capsys, str(tmp_path / place))
+    assert f"{name} cannot be read" in refused(capsys, str(tmp_path / name))
 
 
 @pytest.mark.parametrize(

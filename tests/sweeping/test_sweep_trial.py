@@ -67,7 +67,7 @@ def job(tmp_path, forks, monkeypatch):
 
 
 def has_ended(process):
-    """Whether a process has ended, even if its parent has not taken note of it."""
+    """Return whether a process has ended, even if its parent has not waited for it."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:

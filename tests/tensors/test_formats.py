@@ -54,7 +54,7 @@ def test_the_low_rank_pair_is_the_tensorly_reconstruction_at_every_cut(kind, vie
 @pytest.mark.parametrize("bottleneck", [12, None])
 @pytest.mark.parametrize("rank", [1, 3, 5])
 def test_a_sites_matrix_is_its_slice_of_the_tensor_for_all(kind, interleaved, bottleneck, rank):
-    """Which tensorly assembles; alone and stacked, with the gradients of a dense tensor."""
+    """tensorly assembles the tensor. Sites are compared alone and stacked, with the gradients of a dense tensor."""
     if kind == "matrix" and interleaved:
         return
     sites = 4
@@ -78,7 +78,7 @@ def test_a_sites_matrix_is_its_slice_of_the_tensor_for_all(kind, interleaved, bo
 @pytest.mark.parametrize("kind", ["cp", "tt"])
 @pytest.mark.parametrize("bottleneck", [12, None])
 def test_an_interleaved_tensor_is_a_sum_of_kronecker_products(kind, bottleneck):
-    """Whose matrix rank is full already at rank 1."""
+    """Its matrix rank is full at rank 1."""
     for view in matricizations(kind, 48, bottleneck, interleaved=True):
         weight = random_weight(kind, view, 2)
         parts = list(weight.parameters())
@@ -162,6 +162,6 @@ def test_the_largest_rank_stores_no_more_than_the_matrix(kind):
 
 
 def test_importing_leaves_tensorlys_backend_alone():
-    """In a process of its own: other tests import tltorch by its name, which sets the backend."""
+    """This needs a process of its own, because other tests import tltorch, which sets the backend."""
     code = "import tensorly, tensorized_adapters.tensors.formats; assert tensorly.get_backend() == 'numpy'"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -67,7 +67,8 @@ def test_the_start_of_a_tensor_for_all_sites_is_a_dense_layers_too(kind, if_adap
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("if_adapter_like", [True, False])
 def test_every_factor_that_can_learn_at_once_gets_a_gradient(kind, if_adapter_like):
-    """In the bottleneck only U's last factor moves at first, for it is zero; nothing is dead after one step."""
+    """In the bottleneck only U's last factor, which is zero, moves at first. After one step every factor has a
+    gradient."""
     module = adapter(kind, 4, 128, if_adapter_like=if_adapter_like).double()
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     x, target = torch.randn(2, 5, 8, 128, dtype=torch.float64)
@@ -104,8 +105,8 @@ def test_a_step_in_the_zero_factor_moves_the_up_weight_by_the_rate(kind, split):
 
 @pytest.mark.parametrize("projection", ["down", "up"])
 def test_no_format_and_rank_goes_twice_as_far_along_a_gradient_as_tr_4(projection):
-    """30 Adam steps at twice the default rate, on a gradient that stays as it is: what they take off the loss. With
-    factors of one width, tr-8 went twice as far, tr-15 and matrix-15 four times, and training can break off there."""
+    """Compare the fall of the loss in 30 Adam steps at twice the default rate along a constant gradient. With factors
+    of one width, tr-8 moved twice as far, and tr-15 and matrix-15 four times, so that training could collapse."""
     taken_off = {}
     for kind in FORMATS:
         for rank in (4, 8, 15):
@@ -123,7 +124,7 @@ def test_no_format_and_rank_goes_twice_as_far_along_a_gradient_as_tr_4(projectio
 
 
 def factor_wise_rates(weight, kind, rank, std, small_last):
-    """The rule that the gain replaced: factors without a gain, drawn alike, and a multiple of the rate for each.
+    """The rule that the gain replaced. Factors have no gain and equal widths, and each has a multiple of the rate.
 
     A factor of standard deviation s trains at s / (n s_W) times the rate, one that starts near zero at
     1 / (sqrt(k) std(product of the others)), for it has no size to be relative to.
@@ -136,7 +137,7 @@ def factor_wise_rates(weight, kind, rank, std, small_last):
     if small_last:
         scales[-1] = 1 / (math.sqrt(columns) * size ** (n - 1) * math.sqrt(terms / columns))
     harmless = 1 if kind == "matrix" else 16 if order == 2 else 64
-    slower = max(1.0, math.sqrt(terms / harmless)) ** (1 / n)  # where many terms add up
+    slower = max(1.0, math.sqrt(terms / harmless)) ** (1 / n)  # if many terms add up
     return [scale / slower for scale in scales]
 
 

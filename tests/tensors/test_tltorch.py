@@ -1,4 +1,4 @@
-"""Our formats beside tensorly-torch: its own way to index and decompose, and what importing us leaves of it."""
+"""Our formats in tensorly-torch: its indexing and decompositions, and its state after our import."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Checkpoints whose files somebody changed and sealed again: the manifest fits, training cannot go on."""
+"""Checkpoints whose files somebody changed and sealed again. The manifest fits, but training cannot go on."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def run(flags, tmp_path_factory):
 
 
 def edited(change):
-    """An edit of a file whose suffix tells its format."""
+    """Return an edit of a file, whose suffix gives its format."""
 
     def edit(path):
         if path.suffix == ".json":
@@ -96,7 +96,7 @@ DAMAGES = [
     "method, name, damage", DAMAGES, ids=[f"{i}-{name}" for i, (_, name, _) in enumerate(DAMAGES)]
 )
 def test_a_state_that_was_sealed_again_ends_in_one_line(run, capsys, method, name, damage):
-    """Whoever loads it refuses it. Nothing is executed, and the checkpoint stays."""
+    """Loading refuses it. Nothing is executed, and the checkpoint stays."""
     changes, checkpoint = run(method)
     damage(checkpoint / name)
     seal_checkpoint(checkpoint)

@@ -1,4 +1,4 @@
-"""Checkpoint folders: which are ours, which are complete, and what is left when a run is killed."""
+"""Checkpoint folders: our own and foreign ones, complete ones, and the rest of a killed run."""
 
 import errno
 import json
@@ -140,7 +140,7 @@ def test_skipping_removes_nothing(out):
 
 
 def test_whatever_has_the_name_of_a_new_checkpoint_is_renamed(out, trained, tmp_path, capsys):
-    """Folders, links and files under our names, but without a manifest or marker: they may be somebody else's."""
+    """Folders, links and files under our names without a manifest or marker may belong to somebody else."""
     rewrite(out / "run.json", {"status": "running"})
     shutil.rmtree(out / "checkpoint-12")
     foreign = out / "checkpoint-12"
@@ -169,13 +169,13 @@ def test_a_pipe_with_the_name_of_a_file_is_not_waited_for(trained, out, capsys, 
     checkpoint = out / "checkpoint-12"
     record = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps(record | {"status": "running"}))
-    place = checkpoint / name
-    assert place.exists()
-    place.unlink()
-    os.mkfifo(place)
+    path = checkpoint / name
+    assert path.exists()
+    path.unlink()
+    os.mkfifo(path)
     signal.alarm(60)
     try:
         error = refused(capsys, argv(trained[1], output_dir=out))
     finally:
         signal.alarm(0)
-    assert f"{place.resolve().name} cannot be read" in error and place.is_fifo()
+    assert f"{path.resolve().name} cannot be read" in error and path.is_fifo()

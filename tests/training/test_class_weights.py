@@ -61,7 +61,7 @@ def test_weights_that_cannot_be(text, names, message):
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("counts", [[[8, 8], [8, 3]], [[4], [0]], [[5], [5]], [[2, 2, 2], [2, 2, 1]]])
 def test_the_loss_of_a_step_is_torchs_over_its_examples(counts, smoothing):
-    """However they are shared out: ``counts`` are those of each process's batches."""
+    """This holds for every division into batches. ``counts`` are those of each process's batches."""
     generator = torch.Generator().manual_seed(len(counts[0]))
     sizes = [[max(count, 1) for count in many] for many in counts]
     batches = [

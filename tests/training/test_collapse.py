@@ -1,4 +1,5 @@
-"""A training that collapses to a constant prediction says so once; one that learns, or has not begun to, is silent."""
+"""A training that collapses to a constant prediction prints one line. One that learns, or has not begun to, prints
+none."""
 
 import math
 from types import SimpleNamespace

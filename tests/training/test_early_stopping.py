@@ -14,7 +14,7 @@ NEVER_BETTER |= {"num_train_epochs": 6, "per_device_train_batch_size": 16, "lear
 
 
 def test_a_resumed_run_stops_where_it_would_have_with_the_same_bits(flags, tmp_path, capsys):
-    """With weighted classes; interrupted while it counts, and after it has decided to stop."""
+    """Classes are weighted. The run is interrupted while it counts, and after it has decided to stop."""
     flags |= NEVER_BETTER | {"class_weights": "equivalent=3,not_equivalent=1"}
     complete = flags["output_dir"]
     assert main(argv(flags)) == 0

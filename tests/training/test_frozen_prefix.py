@@ -24,7 +24,7 @@ from run_glue_tensorized import main
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained, load_adapter, save_adapter
 from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.backbone.parts import layer_names, layer_of
-from tensorized_adapters.runtime.files import rename_into_place
+from tensorized_adapters.runtime.files import written_then_renamed
 from tensorized_adapters.training.frozen_prefix import PREFIX_KEY, FrozenPrefix, lowest_trained_layer, with_prefix
 
 FOUR = {"num_hidden_layers": 4}
@@ -103,7 +103,7 @@ def test_logits_are_those_without_a_cache(tmp_path, name, dtype, bound):
     assert PREFIX_KEY in batch
     got = model(**batch).logits
     assert ((got - expected).norm() / expected.norm()).item() < bound
-    assert torch.equal(model(**plain).logits, expected)  # a batch without states runs through the whole model
+    assert torch.equal(model(**plain).logits, expected)  # a batch without states runs through the complete model
 
 
 def test_shared_layers_have_nothing_below(tmp_path):
@@ -152,7 +152,7 @@ def prefix_flags(flags, tmp_path):
 
 
 def test_a_run_with_a_cached_prefix(prefix_flags, tmp_path, capsys):
-    """Metrics of the saved adapter are those that a run without a cache measures of it."""
+    """A run without a cache measures the same metrics of the saved adapter."""
     assert main(argv(prefix_flags, cache_frozen_prefix=True)) == 0
     assert capsys.readouterr().out.count("computing layers 0-1 once for") == 2
     cached = record_of(prefix_flags["output_dir"])
@@ -217,7 +217,7 @@ def test_refusals_of_a_run(prefix_flags, capsys, tmp_path):
 
 
 def test_rows_of_other_shapes_do_not_change_the_states(tmp_path):
-    """Each example's states are the same whatever batch they were computed in."""
+    """Each example's states are the same in every batch."""
     model, data, collate = adapted("2-3").eval(), examples(), with_prefix(_Collate())
     prefix = FrozenPrefix(model, tmp_path / "a", None)
     one, three = prefix.of(data, collate, 1), FrozenPrefix(adapted("2-3"), tmp_path / "b", None).of(data, collate, 3)
@@ -262,12 +262,12 @@ def test_a_killed_process_leaves_nothing_for_long(prefix_flags, tmp_path):
 
 
 def test_processes_that_share_a_folder_keep_out_of_each_others_files(tmp_path):
-    """Which process ids do not tell apart: those of two containers may be equal, and those of another host unknown."""
+    """Process ids do not distinguish them, because two containers or hosts may use the same ones."""
     target = tmp_path / "states.npy"
-    with rename_into_place(target) as first:
+    with written_then_renamed(target) as first:
         first.write_bytes(b"first")
-        with rename_into_place(target) as second:
-            assert second != first and first.read_bytes() == b"first"  # which is being written and not left over
+        with written_then_renamed(target) as second:
+            assert second != first and first.read_bytes() == b"first"  # it is being written, not abandoned
             second.write_bytes(b"second")
         assert target.read_bytes() == b"second"
     assert target.read_bytes() == b"first" and list(tmp_path.iterdir()) == [target]

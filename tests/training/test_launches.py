@@ -1,4 +1,4 @@
-"""What a GPU would feel of the Trainer, shown on CPU: where the host waits for it, and what is compiled anew."""
+"""The Trainer's effects on a GPU, shown on CPU: where the host would wait, and what is compiled again."""
 
 import traceback
 from pathlib import Path
@@ -29,8 +29,8 @@ def _place() -> str:
 
 
 class _Waits(TorchDispatchMode):
-    """Where a number is read from a tensor (``item``, ``bool``, ``float``), or a shape depends on numbers
-    (``nonzero``, ``x[mask]``): a GPU then waits for all before it."""
+    """Record where a number is read from a tensor (``item``, ``bool``, ``float``), or a shape depends on numbers
+    (``nonzero``, ``x[mask]``). On a GPU the host would wait there."""
 
     def __init__(self):
         super().__init__()
@@ -84,12 +84,12 @@ def test_no_step_waits_for_the_device(flags, monkeypatch, accumulated):
     monkeypatch.setattr(accelerate.data_loader, "send_to_device", sent)
     batches = {"per_device_train_batch_size": 8 // accumulated, "gradient_accumulation_steps": accumulated}
     changes = {"do_eval": None, "validation_file": None, "save_strategy": "no", "logging_steps": 3}
-    changes["dataloader_pin_memory"] = True  # as where there is a GPU
+    changes["dataloader_pin_memory"] = True  # as with a GPU
     assert main(argv(flags, num_train_epochs=1, **batches, **changes)) == 0
     # The Trainer's own alone: loss and norm of two log lines, and the last loss; and a seed, before the first step.
     assert [name.endswith(LOADER) for name in waits.files] == [True] + 5 * [False], waits.files
     assert all(name.endswith(TRAINER) for name in waits.files[1:]), waits.files
-    assert copied and all(copied)  # of batches, from pinned memory
+    assert copied and all(copied)  # of batches, from page-locked memory
     assert reads == [3, 3, 0]
     # Ours: losses and norms of two reads; the order of an epoch lies on the host anyway.
     ours = [Path(name).name for name in copies.files if name.startswith(PACKAGE) and not name.endswith("sampler.py")]
@@ -123,7 +123,8 @@ def test_other_attention_keeps_its_masks():
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_torch_compile_takes_every_batch_of_a_run_at_once(flags, tmp_path, grouped):
-    """Of whatever length and number: the last one of an epoch is smaller. No break, nothing compiled again."""
+    """Batches have many lengths, and the last one of an epoch is smaller. There is no graph break, and no new
+    compilation."""
     rows = [(" ".join([one] * (1 + n % 3)), *rest) for n, (one, *rest) in enumerate(pairs(45, 1))]
     flags |= {"train_file": write_rows(tmp_path / "long.csv", rows), "torch_compile_backend": "eager"}
     torch.compiler.reset()

@@ -1,4 +1,4 @@
-"""What is trained depends on data, seed and training flags alone, to the bit: not on what is measured or written."""
+"""The trained bits depend on data, seed and training flags alone, not on measurements or files."""
 
 import gc
 import threading
@@ -20,7 +20,7 @@ def adapter_bytes(flags, out, **changes):
 
 
 def reference(flags, tmp_path, *key, **changes):
-    """Of a run that evaluates after every epoch; one for all tests of the same key."""
+    """Return the file of a run that evaluates after every epoch, one for all tests of the same key."""
     if key not in REFERENCES:
         REFERENCES[key] = adapter_bytes(flags, tmp_path / "reference", **changes)
     return REFERENCES[key]
@@ -65,7 +65,7 @@ def test_with_two_evaluation_sets(flags, tmp_path):
 
 @pytest.mark.parametrize("method", ["tt", "tr", "dense", "compacter", "lora", "diff_pruning"])
 def test_every_method_gives_the_same_file_again(flags, tmp_path, method):
-    """Evaluated or not: a method's own draws, such as diff pruning's gates, are training's too."""
+    """This holds with and without evaluation, also for a method's own draws, such as diff pruning's gates."""
     if method in ("tt", "tr"):
         flags |= {"adapter_projection_type": method}
     else:
@@ -76,7 +76,7 @@ def test_every_method_gives_the_same_file_again(flags, tmp_path, method):
 
 
 def test_an_evaluation_in_another_thread_leaves_training_alone():
-    """It runs all the time while steps are taken, and ends and begins anywhere within them."""
+    """The evaluations run during all steps, and begin and end at any point of a step."""
 
     def trained(evaluating: bool):
         config = AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8)

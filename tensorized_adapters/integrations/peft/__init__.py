@@ -5,8 +5,8 @@
 >>> model.save_pretrained("adapter")
 >>> model = PeftModel.from_pretrained(base, "adapter")
 
-Known to work with peft 0.21. What peft lacks for a method that is not its own is a member of its enumeration of types,
-for which ``register_peft_method`` asks; the tables that it fills are keyed by the type's name, ours too.
+Known to work with peft 0.21. ``register_peft_method`` wants a member of peft's enumeration of types, which a foreign
+method cannot have. The tables that it fills are keyed by the type's name, so our own type works.
 """
 
 from importlib.metadata import version
@@ -18,7 +18,7 @@ need("peft", "lora", "tensorized_adapters.integrations.peft")
 from peft import mapping
 from peft.tuners.tuners_utils import BaseTuner
 
-# By these a saved adapter is found again under any name; with a peft that does not call them it would be drawn anew.
+# peft calls these to find a saved adapter under any name. Otherwise its parameters would stay random.
 _HOOKS = ("_remove_adapter_name_from_key", "_remap_adapter_state_dict_for_load")
 if not all(hasattr(BaseTuner, hook) for hook in _HOOKS):
     raise UsageError(

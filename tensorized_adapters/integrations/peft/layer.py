@@ -1,4 +1,4 @@
-"""A module of the model with the tensorized adapters that stand behind it, or beside it, under peft's names."""
+"""Wraps a module of the model, with the tensorized adapters behind or beside it under peft's names."""
 
 import threading
 from typing import Any, Optional
@@ -14,7 +14,7 @@ from ...errors import UsageError
 
 
 class TensorizedLayer(nn.Module, BaseTunerLayer):
-    """Wraps the module at a site; its adapters may be of different placements.
+    """Wraps the module at a site. Its adapters may have different placements.
 
     Args:
         base_layer: the module at the site.
@@ -31,10 +31,10 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
         self.merged_adapters: list[str] = []
         self._active_adapter: list[str] = []
         self._weight_before: Optional[Tensor] = None  # merging
-        self._source: tuple[nn.Module, ...] = ()  # in a tuple, so as not to be a child under a second name
+        self._source: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not registered as a child
 
     def add(self, name: str, adapter: Adapter, placement: str, source: Optional[nn.Module] = None) -> None:
-        """Put an adapter here under a name of peft's; ``source`` is the module whose input a parallel one takes."""
+        """Add an adapter under peft's name. ``source`` is the module whose input a parallel adapter takes."""
         self.tensorized_adapter[name] = adapter
         self.placements[name] = placement
         if placement == "parallel" and not self._source:
@@ -42,7 +42,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
             source.register_forward_pre_hook(self._keep_input)
 
     def release(self) -> None:
-        """Leave the module whose input was taken as it was."""
+        """Remove the hook from the module whose input was taken."""
         for module in self._source:
             hooks = module._forward_pre_hooks
             for key in [key for key, hook in hooks.items() if getattr(hook, "__self__", None) is self]:
@@ -51,7 +51,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.disable_adapters and self.merged:
             self.unmerge()
-        output, kept = self.base_layer(*args, **kwargs), _inputs.of.pop(id(self), None)
+        output, kept = self.base_layer(*args, **kwargs), _inputs.by_layer.pop(id(self), None)
         if self.disable_adapters or self.merged:
             return output
         for name in self.active_adapters:
@@ -74,10 +74,11 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
 
     def _keep_input(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         if not self.disable_adapters and any(self.placements.get(n) == "parallel" for n in self.active_adapters):
-            _inputs.of[id(self)] = args[0]
+            _inputs.by_layer[id(self)] = args[0]
 
     def require_mergeable(self, names: Optional[list[str]]) -> None:
-        """Refuse to merge what is no update of a weight; raise UsageError. ``names``: None for the active ones."""
+        """Refuse to merge adapters that are no updates of a weight; raise UsageError. ``names`` is None for the active
+        ones."""
         for name in self.active_adapters if names is None else names:
             placement = self.placements.get(name, "weights")
             if placement != "weights":
@@ -88,8 +89,8 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
 
     @torch.no_grad()
     def merge(self, safe_merge: bool = False, adapter_names: Optional[list[str]] = None) -> None:
-        """Add updates to the weight, as peft's tuners do; raise UsageError where there is none, or with ``safe_merge``
-        ValueError for numbers that are not finite."""
+        """Add updates to the weight, as peft's tuners do. Raise UsageError if an adapter is no update, or with
+        ``safe_merge`` ValueError for numbers that are not finite."""
         self.require_mergeable(adapter_names)
         for name in check_adapters_to_merge(self, adapter_names):
             if name not in self.tensorized_adapter:
@@ -97,7 +98,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
             layer = self.get_base_layer()
             delta = self.tensorized_adapter[name].weight.matrix()
             delta = delta if isinstance(layer, Conv1D) else delta.mT
-            # Summed in what rounds once only, when it is put into the weight.
+            # Summed in a precision that rounds only once, when the sum is stored in the weight.
             merged = (layer.weight.to(torch.promote_types(delta.dtype, torch.float32)) + delta).to(layer.weight.dtype)
             if safe_merge and not merged.isfinite().all():
                 raise ValueError(f"the weights merged with adapter {name!r} are not finite")
@@ -128,7 +129,7 @@ class _Inputs(threading.local):
     """The inputs that each thread's forward passes keep for parallel adapters, by the layer's id."""
 
     def __init__(self):
-        self.of: dict[int, Tensor] = {}
+        self.by_layer: dict[int, Tensor] = {}
 
 
 _inputs = _Inputs()

@@ -1,4 +1,4 @@
-"""The tuner that peft calls to put tensorized adapters into a model, and to find them in a saved folder again."""
+"""The tuner that peft calls to insert tensorized adapters into a model, and to load them from a saved folder."""
 
 import re
 from contextlib import contextmanager, nullcontext
@@ -27,7 +27,7 @@ class TensorizedModel(BaseTuner):
     target_module_mapping: dict[str, list[str]] = {}
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
-        self._name = adapter_name  # peft does not pass these two on to the steps below
+        self._name = adapter_name  # peft does not pass these two to the methods below
         self._low_cpu_mem_usage = kwargs.get("low_cpu_mem_usage", False)
         super().inject_adapter(model, adapter_name, *args, **kwargs)
 
@@ -35,7 +35,8 @@ class TensorizedModel(BaseTuner):
         return peft_config
 
     def _prepare_model(self, peft_config: TensorizedAdapterConfig, model: nn.Module) -> None:
-        """Say where adapters go, make them, have LayerNorms and head trained; raise UsageError if that cannot be."""
+        """Choose the sites, make the adapters, and mark LayerNorms and head as trained; raise UsageError if that is
+        impossible."""
         if not isinstance(model, PreTrainedModel):
             raise UsageError(f"tensorized adapters go into a model of Transformers, not into a {type(model).__name__}")
         if getattr(model, "adaptation", None) is not None:
@@ -43,7 +44,7 @@ class TensorizedModel(BaseTuner):
         plain = _plain(model)
         method = Tensorized(peft_config.adapter)
         method.check(plain)
-        sites, sources = method.places(plain, set())
+        sites, sources = method.sites_and_sources(plain, set())
         prefix = base_prefix(plain)
         names = [prefix + site for site in sites]
         peft_config.target_modules = "|".join(map(re.escape, names))
@@ -54,13 +55,13 @@ class TensorizedModel(BaseTuner):
         saved = set(peft_config.modules_to_save or [])
         if peft_config.train_layer_norm:
             saved |= {name.rpartition(".")[0] for name in layer_norm_names(plain, peft_config.adapter.layers)}
-        if peft_config.task_type == TaskType.SEQ_CLS:  # of which peft knows the last layer alone, by its usual names
+        if peft_config.task_type == TaskType.SEQ_CLS:  # peft would find only its last layer, by usual names
             saved |= {name.split(".")[0] for name, _ in plain.named_parameters() if not name.startswith(prefix)}
         peft_config.modules_to_save = sorted(saved) or None
 
     def _check_name(self, plain: nn.Module) -> None:
-        """Refuse an adapter's name that torch takes no module under, and one for which peft, which looks for it
-        between dots, would take other tensors."""
+        """Refuse a name that torch does not accept for a module. Also refuse one that is part of other names, since
+        peft searches for it between dots."""
         parts = {"base_model", "model", "base_layer", "modules_to_save", "original_module", "tensorized_adapter"}
         for module in (plain, *self._adapters.values()):
             names = [name for name, _ in (*module.named_modules(), *module.named_parameters())]
@@ -84,7 +85,7 @@ class TensorizedModel(BaseTuner):
     ) -> None:
         adapter = self._adapters.pop(current_key)
         like = next(p for p in self.model.base_model.parameters() if p.is_floating_point())
-        if not any(p.is_meta for p in (like, *adapter.parameters())):  # as under low_cpu_mem_usage
+        if not any(p.is_meta for p in (like, *adapter.parameters())):  # low_cpu_mem_usage uses the meta device
             adapter.to(like.device, like.dtype)
         layer = target if isinstance(target, TensorizedLayer) else TensorizedLayer(target)
         source = self._sources.get(current_key)
@@ -102,7 +103,7 @@ class TensorizedModel(BaseTuner):
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, adapter_names: Optional[list[str]] = None, **kwargs: Any):
-        """Refuse a mixed batch's adapter names, which peft would drop without a word."""
+        """Refuse a mixed batch's adapter names, which peft would ignore silently."""
         if adapter_names is not None:
             raise UsageError(
                 "adapter_names: a batch of several adapters does not go through peft; a model with "
@@ -133,7 +134,7 @@ class TensorizedModel(BaseTuner):
             if isinstance(module, TensorizedLayer):
                 module.require_mergeable(adapter_names)
 
-    # Saving and loading: names of tensors in the file are those of the model without the adapter's name.
+    # Saving and loading. The file's names are those of the model without the adapter's name.
 
     @classmethod
     def _get_adapter_state_dict(cls, model: nn.Module, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
@@ -144,7 +145,7 @@ class TensorizedModel(BaseTuner):
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
-        # peft's own looks for the name at a key's end alone, and factors lie deeper.
+        # peft's own method searches for the name only at a key's end, and factors lie deeper.
         return key.replace(f"{_CHILD}{adapter_name}.", _CHILD)
 
     @classmethod
@@ -173,6 +174,6 @@ class TensorizedModel(BaseTuner):
 
 
 def _plain(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the names and shapes of the model without what peft has wrapped in it, and without weights."""
+    """Return the model without peft's wrappers and without weights, for its names and shapes."""
     with torch.device("meta"):
         return type(model)(model.config)

@@ -113,9 +113,9 @@ def truncated(trial: Trial) -> None:
 
 def flipped(trial: Trial) -> None:
     def flip(path: Path, content: bytes) -> None:
-        place = trial.draw.randrange(len(content))
+        position = trial.draw.randrange(len(content))
         path.write_bytes(
-            content[:place] + bytes([content[place] ^ (1 << trial.draw.randrange(8))]) + content[place + 1 :]
+            content[:position] + bytes([content[position] ^ (1 << trial.draw.randrange(8))]) + content[position + 1 :]
         )
 
     _damaged(trial, "with a flipped bit", flip)
@@ -133,7 +133,7 @@ def unreadable_checkpoint(trial: Trial) -> None:
 
 def unreadable_input(trial: Trial) -> None:
     """An input or the record cannot be read when the run goes on: one line. Once it can, the run goes on."""
-    inputs = trial.workshop.own_inputs(trial.place)
+    inputs = trial.workshop.own_inputs(trial.folder)
     words = inputs.words(trial.out)
     victims = [inputs.train, inputs.validation, inputs.base / "model.safetensors", trial.out / "run.json"]
     victim = victims[int(trial.fraction * len(victims))]
@@ -149,7 +149,7 @@ def unreadable_input(trial: Trial) -> None:
 
 def changed_input(trial: Trial) -> None:
     """A data file or the base model changed between start and resume: refused in one line until it is restored."""
-    inputs = trial.workshop.own_inputs(trial.place)
+    inputs = trial.workshop.own_inputs(trial.folder)
     words = inputs.words(trial.out)
     victims = [inputs.train, inputs.validation, inputs.base / "model.safetensors"]
     victim = victims[int(trial.fraction * len(victims))]

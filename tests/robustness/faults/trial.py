@@ -17,10 +17,10 @@ class Verdict:
     """The result of a trial.
 
     Attributes:
-        stops: how many processes stopped with one line and the exit code that belongs to it.
+        stops: how many processes stopped with one line and its exit code.
         equal: whether the last run gave the bits of the undisturbed one.
         lost: why it did not.
-        untidy: how processes ended that should have ended otherwise, or with one line.
+        untidy: the endings of processes with a wrong exit code or without one line.
     """
 
     kind: str
@@ -44,18 +44,18 @@ class Trial:
     def __init__(self, kind: str, number: int, count: int, workshop: Workshop, seed: int):
         self.workshop, self.fraction = workshop, (number + 0.5) / count
         self.draw = random.Random(f"{seed} {kind} {number}")
-        self.place = workshop.folder / "trials" / f"{kind}-{number}"
-        self.place.mkdir(parents=True)
-        self.out = self.place / "out"
+        self.folder = workshop.folder / "trials" / f"{kind}-{number}"
+        self.folder.mkdir(parents=True)
+        self.out = self.folder / "out"
         self.verdict = Verdict(kind, "")
         self._started = 0
 
     def start(self, words: list[str], prepare: Optional[Callable[[], Any]] = None) -> Child:
         self._started += 1
-        return Child(words, self.place / f"process-{self._started}", prepare)
+        return Child(words, self.folder / f"process-{self._started}", prepare)
 
     def ended(self, ending: Ending, *codes: int) -> Ending:
-        """Note how a process ended that may end with one of ``codes`` (negative: killed by us)."""
+        """Note the ending of a process, which may have one of ``codes`` (negative if we killed it)."""
         verdict = self.verdict
         shown = asdict(ending) | {"out": ending.out[-500:], "err": ending.err[-3000:]}
         verdict.endings.append(shown)

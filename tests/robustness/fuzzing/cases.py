@@ -16,7 +16,7 @@ from faults.workshop import Inputs, make_inputs, write_pairs
 from forked_run import Child, Ending, changed_paths
 
 _SECONDS = 30
-_BYTES = 12 * 2**30  # of address space: a size that is out of all reason must not take the machine along
+_BYTES = 12 * 2**30  # limit of the address space, so that an absurd size does not stop the machine
 _MARKER = "ran_foreign_code"
 _REPOSITORY_CODE = f"open({_MARKER!r}, 'w').close()\n"
 
@@ -44,13 +44,13 @@ class Case:
         flags = (materials.usual() if self.usual else {}) | self.flags
         return [*self.first, *(f"--{name}={value}" for name, value in flags.items() if value is not None)]
 
-    def write(self, place: Path) -> None:
+    def write(self, folder: Path) -> None:
         """Make its folder and its files in it."""
-        place.mkdir(parents=True)
+        folder.mkdir(parents=True)
         for name, source in self.copies.items():
-            shutil.copytree(source, place / name)
+            shutil.copytree(source, folder / name)
         for name, content in self.files.items():
-            path = place / name
+            path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
 
@@ -123,23 +123,23 @@ def make_materials(folder: Path) -> Materials:
     return materials
 
 
-def flaw_of(case: Case, materials: Materials, place: Path) -> Optional[str]:
-    """Run a case in the folder ``place``, which must not exist; what is wrong with how it ended, or None."""
-    case.write(place)
-    log = place.with_name("logs") / place.name
+def flaw_of(case: Case, materials: Materials, folder: Path) -> Optional[str]:
+    """Run a case in ``folder``, which must not exist; return what is wrong with its ending, or None."""
+    case.write(folder)
+    log = folder.with_name("logs") / folder.name
     log.mkdir(parents=True)
     notes = log / "notes"
     notes.write_text("")
-    ending = Child(case.words(materials), log, _watched(place, materials, notes)).wait(_SECONDS)
+    ending = Child(case.words(materials), log, _watched(folder, materials, notes)).wait(_SECONDS)
     if seen := notes.read_text().splitlines():
         return seen[0]
-    if any(place.rglob(_MARKER)):
+    if any(folder.rglob(_MARKER)):
         return "foreign code was run"
     return _flaw(ending)
 
 
 def _flaw(ending: Ending) -> Optional[str]:
-    if ending.traceback:  # where it came from tells causes apart
+    if ending.traceback:  # its origin distinguishes causes
         lines = ending.err.strip().splitlines()
         ours = [line.strip() for line in lines if "tensorized_adapters/" in line or "run_glue_tensorized" in line]
         where = ours[-1].split("/")[-1].replace('"', "") if ours else ""
@@ -148,9 +148,11 @@ def _flaw(ending: Ending) -> Optional[str]:
     return ending.flaw(0, 1, 2)
 
 
-def _watched(place: Path, materials: Materials, notes: Path) -> Callable[[], None]:
-    """To be called in the process: it notes, and prevents, what no input may bring about."""
-    allowed = [str(path) for path in (place / "out", place / "cache", place / "home", place / "tmp", materials.cache)]
+def _watched(folder: Path, materials: Materials, notes: Path) -> Callable[[], None]:
+    """Return a function for the process. It prevents and notes what no input may cause."""
+    allowed = [
+        str(path) for path in (folder / "out", folder / "cache", folder / "home", folder / "tmp", materials.cache)
+    ]
     allowed.append(os.devnull)
 
     def hook(event: str, arguments: tuple) -> None:
@@ -174,11 +176,11 @@ def _watched(place: Path, materials: Materials, notes: Path) -> Callable[[], Non
 
         opened = os.open(notes, os.O_WRONLY | os.O_APPEND)
         for name in ("home", "tmp"):
-            (place / name).mkdir()
-        os.environ["HOME"] = str(place / "home")
-        tempfile.tempdir = os.environ["TMPDIR"] = str(place / "tmp")
+            (folder / name).mkdir()
+        os.environ["HOME"] = str(folder / "home")
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder / "tmp")
         datasets.config.HF_DATASETS_CACHE = evaluate.config.HF_METRICS_CACHE = materials.cache
-        os.chdir(place)
+        os.chdir(folder)
         sys.dont_write_bytecode = True
         resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
         sys.addaudithook(hook)
@@ -204,24 +206,24 @@ def _hostile(folder: Path, inputs: Inputs) -> dict[str, Path]:
 
     import torch
 
-    places = {name: folder / "hostile" / name for name in ("code", "pickle", "script")}
+    folders = {name: folder / "hostile" / name for name in ("code", "pickle", "script")}
     for name in ("code", "pickle"):
-        shutil.copytree(inputs.base, places[name])
+        shutil.copytree(inputs.base, folders[name])
     config = json.loads((inputs.base / "config.json").read_text())
     names = {
         "AutoConfig": "own.Own",
         "AutoModelForSequenceClassification": "own.Own",
         "AutoTokenizer": ["own.Own", None],
     }
-    (places["code"] / "own.py").write_text(_REPOSITORY_CODE)
+    (folders["code"] / "own.py").write_text(_REPOSITORY_CODE)
     for name in ("config.json", "tokenizer_config.json"):
-        content = json.loads((places["code"] / name).read_text())
-        (places["code"] / name).write_text(json.dumps(content | {"auto_map": names, "model_type": "own"}))
-    (places["pickle"] / "model.safetensors").unlink()
-    torch.save({"embeddings.word_embeddings.weight": _Exploit()}, places["pickle"] / "pytorch_model.bin")
-    places["script"].mkdir()
-    (places["script"] / "script.py").write_text(_REPOSITORY_CODE)
-    places["map"] = shutil.copytree(inputs.base, folder / "hostile" / "map")
-    (places["map"] / "own.py").write_text(_REPOSITORY_CODE)
-    (places["map"] / "config.json").write_text(json.dumps(config | {"auto_map": names}))
-    return places
+        content = json.loads((folders["code"] / name).read_text())
+        (folders["code"] / name).write_text(json.dumps(content | {"auto_map": names, "model_type": "own"}))
+    (folders["pickle"] / "model.safetensors").unlink()
+    torch.save({"embeddings.word_embeddings.weight": _Exploit()}, folders["pickle"] / "pytorch_model.bin")
+    folders["script"].mkdir()
+    (folders["script"] / "script.py").write_text(_REPOSITORY_CODE)
+    folders["map"] = shutil.copytree(inputs.base, folder / "hostile" / "map")
+    (folders["map"] / "own.py").write_text(_REPOSITORY_CODE)
+    (folders["map"] / "config.json").write_text(json.dumps(config | {"auto_map": names}))
+    return folders

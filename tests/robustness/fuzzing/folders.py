@@ -70,8 +70,8 @@ def _adapter_files(draw: Callable, folder: Path) -> dict[str, bytes]:
     signed = draw(st.sampled_from([True, True, True, False]))
     which = draw(st.sampled_from(["config", "config", "weights", "tensors"]))
     if which == "weights":
-        place = draw(st.integers(0, len(weights) - 1))
-        weights = weights[:place] + draw(st.binary(max_size=9)) + weights[place + draw(st.integers(0, 9)) :]
+        position = draw(st.integers(0, len(weights) - 1))
+        weights = weights[:position] + draw(st.binary(max_size=9)) + weights[position + draw(st.integers(0, 9)) :]
     elif which == "tensors":
         weights = safetensors.torch.save(draw(_tensors(safetensors.torch.load(weights))))
     if signed:

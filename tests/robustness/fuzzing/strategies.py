@@ -14,9 +14,9 @@ from fuzzing.values import FLAGS, JSON_VALUES, cell_values, flag_values
 
 
 def argument_cases(materials: Materials) -> st.SearchStrategy[Case]:
-    """One to four flags changed, in a command that works else."""
-    places = [str(path) for path in materials.hostile.values()]
-    one = st.sampled_from(sorted(FLAGS)).flatmap(lambda name: st.tuples(st.just(name), flag_values(name, places)))
+    """Change one to four flags of a command that works."""
+    paths = [str(path) for path in materials.hostile.values()]
+    one = st.sampled_from(sorted(FLAGS)).flatmap(lambda name: st.tuples(st.just(name), flag_values(name, paths)))
     changed = st.lists(one, min_size=1, max_size=4).map(dict)
     other_method = st.sampled_from(("dense", "compacter", "bitfit", "lora", "ia3", "diff_pruning", "head", "full"))
 
@@ -27,22 +27,22 @@ def argument_cases(materials: Materials) -> st.SearchStrategy[Case]:
     return st.one_of(
         st.builds(lambda flags: Case("arguments", flags), changed),
         st.builds(of_method, other_method, changed),
-        st.builds(lambda place: Case("arguments", {"model_name_or_path": place}), st.sampled_from(places)),
+        st.builds(lambda path: Case("arguments", {"model_name_or_path": path}), st.sampled_from(paths)),
         st.builds(
-            lambda place: Case(
-                "arguments", {"dataset_name": place, "task_name": None, "train_file": None, "validation_file": None}
+            lambda path: Case(
+                "arguments", {"dataset_name": path, "task_name": None, "train_file": None, "validation_file": None}
             ),
-            st.sampled_from(places),
+            st.sampled_from(paths),
         ),
     )
 
 
 def json_cases(materials: Materials) -> st.SearchStrategy[Case]:
-    """A JSON file of flags, well-formed or not, in the command's stead."""
+    """Give a JSON file of flags, well-formed or not, instead of flags."""
     usual = {
         name: value if isinstance(value, (bool, int)) else str(value) for name, value in materials.usual().items()
     }
-    # What would train for long, or start a process or a thread each, is left to the flags' own values.
+    # Not these, since large values would train long or start many processes or threads.
     names = sorted(FLAGS - {"max_steps", "num_train_epochs", "dataloader_num_workers", "cpu_threads"})
     changed = st.dictionaries(st.one_of(st.sampled_from(names), st.text(max_size=5)), JSON_VALUES, max_size=3)
     raw = st.one_of(
@@ -92,8 +92,8 @@ def _tables(draw: Callable, delimiter: str) -> tuple[str, bytes]:
     """Rows of sentence pairs in which columns are renamed and cells are replaced; or no table at all."""
     suffix = ".tsv" if delimiter == "\t" else ".csv"
     columns, rows = list(_COLUMNS), [[f"a cat {i}", "the dog", str(i % 2), str(i)] for i in range(6)]
-    for place in draw(st.lists(st.integers(0, 3), max_size=2)):
-        columns[place] = draw(
+    for index in draw(st.lists(st.integers(0, 3), max_size=2)):
+        columns[index] = draw(
             st.one_of(st.sampled_from([*_COLUMNS, "", " label", "Label", "text", "é"]), cell_values())
         )
     for i, j in draw(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=4)):
@@ -127,6 +127,6 @@ def _json_lines(draw: Callable) -> tuple[str, bytes]:
 def _spoiled(draw: Callable, text: str) -> bytes:
     content = text.encode(draw(st.sampled_from(_ENCODINGS)), errors="replace")
     if draw(st.integers(0, 4)) == 0:
-        place = draw(st.integers(0, len(content)))
-        content = content[:place] + draw(st.binary(max_size=6)) + content[place + draw(st.integers(0, 6)) :]
+        position = draw(st.integers(0, len(content)))
+        content = content[:position] + draw(st.binary(max_size=6)) + content[position + draw(st.integers(0, 6)) :]
     return content

@@ -54,7 +54,7 @@ NASTY = [
         "\udcff",
         "\U0001f4a5",
         "a" * 5000,
-        "no/such/place",
+        "no/such/path",
         "../..",
         "/",
         "/dev/null",
@@ -126,7 +126,7 @@ _LEAVES = [
 JSON_VALUES = st.one_of(st.sampled_from(_LEAVES), st.integers(), st.floats(), st.text(max_size=8)).map(copy.deepcopy)
 
 
-def flag_values(name: str, places: list[str]) -> st.SearchStrategy[str]:
+def flag_values(name: str, paths: list[str]) -> st.SearchStrategy[str]:
     """Values of a flag as words: of its kind, or of no kind."""
     if name in _OWN_VALUES:
         return st.sampled_from(_OWN_VALUES[name])
@@ -151,9 +151,9 @@ def flag_values(name: str, places: list[str]) -> st.SearchStrategy[str]:
             "all",
             "0-1",
             "query,value",
-            *places,
+            *paths,
         ]
-    ordinary = st.sampled_from(good)  # most of the time: what is refused by its type alone hides the rest
+    ordinary = st.sampled_from(good)  # most of the time, since refused types would hide other faults
     return st.one_of(ordinary, ordinary, ordinary, st.sampled_from(NASTY), st.text(max_size=6).filter(_sendable))
 
 

@@ -1,4 +1,4 @@
-"""A folder or a hub id with a data set: how it is found, read without stale caches, and refused in one line."""
+"""Finds a data set by its folder or hub id, reads it without stale caches, and refuses a bad one in one line."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
 from .official import official_file
 
-if TYPE_CHECKING:  # `datasets` takes a second to import, which a command line with data files need not wait for
+if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do not need
     from datasets import Dataset, DatasetBuilder
 
 
 @dataclass(frozen=True)
-class Place:
+class DatasetLocation:
     """A local ``folder``, or else the hub id ``name``; messages name it by ``str``."""
 
     flag: str
@@ -41,7 +41,7 @@ class Place:
         return f"{self.flag} {self.name}" + (f" ({self.config})" if self.config else "")
 
 
-def place_of(arguments: DataTrainingArguments) -> Place:
+def location_of(arguments: DataTrainingArguments) -> DatasetLocation:
     """Find the data set of the flags; raise UsageError if it is neither a folder nor a hub id."""
     name, config, flag = (
         (arguments.glue_path, arguments.task_name, "--glue_path")
@@ -51,18 +51,18 @@ def place_of(arguments: DataTrainingArguments) -> Place:
     if not name:
         raise UsageError(f"{flag} is empty; name a data set's folder or hub id, or leave it out")
     path = Path(name).expanduser()
-    place = Place(flag, name, config, path.resolve() if path.is_dir() else None)
-    if path.exists() and not (place.folder and any(path.iterdir())):
-        raise UsageError(f"{place} is a file or an empty folder; name a data set's folder or hub id")
+    location = DatasetLocation(flag, name, config, path.resolve() if path.is_dir() else None)
+    if path.exists() and not (location.folder and any(path.iterdir())):
+        raise UsageError(f"{location} is a file or an empty folder; name a data set's folder or hub id")
     # A hub id is "name" or "owner/name", or has a prefix of the hub; anything else was meant as a path.
     of_hub = name.startswith(("hf://", "buckets/")) or (name[0] not in "./~" and len(path.parts) <= 2)
     if not (path.exists() or of_hub):
-        raise UsageError(f"{place} does not exist; name a data set's folder or hub id")
-    return place
+        raise UsageError(f"{location} does not exist; name a data set's folder or hub id")
+    return location
 
 
 @contextmanager
-def builder_of(place: Place, split: Optional[str] = None) -> Iterator[DatasetBuilder]:
+def builder_of(location: DatasetLocation, split: Optional[str] = None) -> Iterator[DatasetBuilder]:
     """Yield the builder with which `datasets` would read a folder, or one ``split`` of it.
 
     Its cache is removed after the block. The usual cache identifies a folder by the last part of its name and by its
@@ -70,40 +70,40 @@ def builder_of(place: Place, split: Optional[str] = None) -> Iterator[DatasetBui
     """
     from datasets import load_dataset_builder
 
-    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a card without a header is no news
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # it warns of a card without a header
     with tempfile.TemporaryDirectory(prefix="tensorized_adapters_") as cache:
         # The full path, since some names ("csv", "text") are the library's own readers.
-        builder = load_dataset_builder(str(place.folder), place.config, cache_dir=cache)
+        builder = load_dataset_builder(str(location.folder), location.config, cache_dir=cache)
         if split is not None:
             files = builder.config.data_files or {}
-            check_splits([split], files, place)
+            check_splits([split], files, location)
             builder.config.data_files = {split: files[split]}
         yield builder
 
 
-def read_split(place: Place, split: str) -> Dataset:
+def read_split(location: DatasetLocation, split: str) -> Dataset:
     """Read one split into memory. Each split is read by itself, since a test set may lack the column of labels."""
     from datasets import concatenate_datasets
 
     from .readers import read_file
 
-    if path := place.official_file(split):
-        return read_file(str(path), f"{place}, {path.name}", place.config)
-    with builder_of(place, split) as builder:
+    if path := location.official_file(split):
+        return read_file(str(path), f"{location}, {path.name}", location.config)
+    with builder_of(location, split) as builder:
         if _is_plain_table(builder):  # pandas would drop rows, and take the words "None" and "NA" for missing values
             paths = map(Path, builder.config.data_files[split])
-            return concatenate_datasets([read_file(str(path), f"{place}, {path.name}") for path in paths])
+            return concatenate_datasets([read_file(str(path), f"{location}, {path.name}") for path in paths])
         empty = [path.name for path in map(Path, builder.config.data_files[split]) if _is_empty(path)]
         if empty:
-            raise UsageError(f"{place}, {empty[0]} is empty")
+            raise UsageError(f"{location}, {empty[0]} is empty")
         in_card = (builder.info.splits or {}).get(split)
         in_card = in_card and in_card.num_examples
-        builder.download_and_prepare(verification_mode="no_checks")  # of all splits that the card counts
+        builder.download_and_prepare(verification_mode="no_checks")  # check the split's number alone
         rows = builder.info.splits[split].num_examples
         if not rows:
-            raise UsageError(f"{place}, split {split} has no rows")
+            raise UsageError(f"{location}, split {split} has no rows")
         if in_card not in (None, rows):
-            raise UsageError(f"{place}, split {split} has {rows} rows, its README.md says {in_card}; mend either")
+            raise UsageError(f"{location}, split {split} has {rows} rows, its README.md says {in_card}; mend either")
         return _validated(builder.as_dataset(split=split, in_memory=True))
 
 
@@ -124,13 +124,15 @@ def _is_plain_table(builder: DatasetBuilder) -> bool:
     return all(getattr(builder.config, f.name) == getattr(plain, f.name) for f in fields(plain) if f.name not in own)
 
 
-def load_from_hub(place: Place, anew: bool) -> dict[str, Dataset]:
+def load_from_hub(location: DatasetLocation, anew: bool) -> dict[str, Dataset]:
     from datasets import DownloadMode, load_dataset
     from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
-    if place.name in _PACKAGED_DATASETS_MODULES:  # it would take what lies in the current folder
-        raise UsageError(f"{place} is a file format, no data set; name a folder or hub id, or give --train_file")
-    found = load_dataset(place.name, place.config, download_mode=DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None)
+    if location.name in _PACKAGED_DATASETS_MODULES:  # it would read files of the current folder
+        raise UsageError(f"{location} is a file format, no data set; name a folder or hub id, or give --train_file")
+    found = load_dataset(
+        location.name, location.config, download_mode=DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None
+    )
     return {split: _validated(examples) for split, examples in found.items()}
 
 
@@ -141,11 +143,11 @@ def _validated(examples: Dataset) -> Dataset:
     return examples
 
 
-def check_splits(needed: list[str], found: dict, place: Place) -> None:
-    missing = [split for split in needed if split not in found]
+def check_splits(needed: list[str], available: dict, location: DatasetLocation) -> None:
+    missing = [split for split in needed if split not in available]
     if missing:
-        flags = "; --train_split_name and the like name others" if place.flag == "--dataset_name" else ""
-        raise UsageError(f"{place} has no split {missing[0]!r}; it has {', '.join(map(str, found))}{flags}")
+        flags = "; --train_split_name and the like name others" if location.flag == "--dataset_name" else ""
+        raise UsageError(f"{location} has no split {missing[0]!r}; it has {', '.join(map(str, available))}{flags}")
 
 
 def quieten_datasets() -> None:
@@ -157,8 +159,8 @@ def quieten_datasets() -> None:
 
 
 @contextmanager
-def refusing(place: Place) -> Iterator[None]:
-    """Turn whatever `datasets` raises into one line."""
+def refusing(location: DatasetLocation) -> Iterator[None]:
+    """Turn every error of `datasets` into one line."""
     import pyarrow
     from datasets.exceptions import DatasetGenerationError
 
@@ -167,13 +169,13 @@ def refusing(place: Place) -> Iterator[None]:
         yield
     except (UsageError, MemoryError):
         raise
-    except Exception as error:  # a dozen types, each of which means that the data set is at fault
+    except Exception as error:  # any of a dozen types means that the data set is at fault
         if isinstance(error, DatasetGenerationError) and error.__cause__:
             error = error.__cause__
         text = " ".join(str(error).split())[:300] or type(error).__name__
-        if place.folder is None:
+        if location.folder is None:
             text = f"it is no folder here, and of the hub: {text}"
             # These types mean that a cached file is incomplete or missing.
             if isinstance(error, pyarrow.ArrowException) or type(error) in (OSError, FileNotFoundError):
                 text += "; --overwrite_cache makes its cached files anew"
-        raise UsageError(f"{place} cannot be loaded: {text}") from None
+        raise UsageError(f"{location} cannot be loaded: {text}") from None
