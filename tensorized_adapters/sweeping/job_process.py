@@ -27,11 +27,13 @@ if os.getppid() != int(sys.argv[1]):
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
-# The words are this process's id and the job's script, whose folder holds the package.
+# The words are this process's id and the job's script, whose folder holds the package. Modules are looked for there
+# and not in the current folder, as in a fresh process, before any is imported.
 _FORK_SERVER = """
-import os, signal, sys
+import sys
+sys.path[0] = sys.argv[2].rpartition("/")[0]
+import signal
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
-sys.path.insert(0, os.path.dirname(sys.argv[2]))
 from tensorized_adapters.sweeping.fork_server import main
 main()
 """
@@ -59,7 +61,7 @@ class FreshProcess:
 
     def __init__(self, of: Start, log: BinaryIO):
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *of.command],
+            [sys.executable, "-I", "-c", _LAUNCHER, str(os.getpid()), *of.command],
             cwd=of.directory,
             env=os.environ | of.environment,
             stdin=subprocess.DEVNULL,
@@ -95,6 +97,7 @@ class ForkServer:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            bufsize=0,  # select does not see a reply that has been read ahead
         )
 
     def ask(self, of: Start) -> None:
@@ -154,24 +157,29 @@ class ForkedProcess:
             code = _server.reply(timeout)["code"]
         except OSError:
             self._end_server()
+            self._kill_group()
             code = -signal.SIGKILL
         self._ended = True
         return code
 
     def terminate(self) -> None:
-        """Send SIGTERM."""
-        os.kill(self._pid, signal.SIGTERM)
+        """Send SIGTERM, if the job has not ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the job and all that it has started; the server kills what a job that has ended leaves behind."""
         if self._ended:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._pid, signal.SIGKILL)
+        self._kill_group()
         try:
             self.wait(_SECONDS_TO_DIE)
         except subprocess.TimeoutExpired:
             self._end_server()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._pid, signal.SIGKILL)
 
     @staticmethod
     def _end_server() -> None:
