@@ -27,8 +27,8 @@ if os.getppid() != int(sys.argv[1]):
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
-# The words are this process's id and the job's script, whose folder holds the package. Modules are looked for there
-# and not in the current folder, as in a fresh process, before any is imported.
+# The words are this process's id, the job's script, whose folder holds the package, and the number of the pipe for
+# replies. Modules are looked for in that folder and not in the current one, as in a fresh process.
 _FORK_SERVER = """
 import sys
 sys.path[0] = sys.argv[2].rpartition("/")[0]
@@ -90,15 +90,20 @@ class ForkServer:
 
     def __init__(self, of: Start):
         self._environment = of.environment
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _FORK_SERVER, str(os.getpid()), of.command[0]],
-            env=os.environ | of.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            bufsize=0,  # select does not see a reply that has been read ahead
-        )
+        replies, pipe = os.pipe()  # of its own, since what is imported may print
+        self._replies = open(replies, "rb", buffering=0)  # select does not see a reply that has been read ahead
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _FORK_SERVER, str(os.getpid()), of.command[0], str(pipe)],
+                env=os.environ | of.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[pipe],
+                start_new_session=True,
+            )
+        finally:
+            os.close(pipe)
 
     def ask(self, of: Start) -> None:
         """Ask for a job. Raises OSError if the server has ended."""
@@ -113,10 +118,10 @@ class ForkServer:
     def reply(self, timeout: Optional[float] = None) -> dict[str, int]:
         """Return the next reply; raises OSError if the server has ended, and subprocess.TimeoutExpired."""
         until = time.monotonic() + (math.inf if timeout is None else timeout)
-        while not select.select([self._process.stdout], [], [], _SECONDS_OF_A_LOOK)[0]:
+        while not select.select([self._replies], [], [], _SECONDS_OF_A_LOOK)[0]:
             if time.monotonic() > until:
                 raise subprocess.TimeoutExpired("the job", timeout)
-        if line := self._process.stdout.readline():  # a reply is written at once
+        if line := self._replies.readline():  # a reply is written at once
             return json.loads(line)
         raise OSError("the server has ended")
 
@@ -125,7 +130,7 @@ class ForkServer:
         self._process.kill()
         self._process.wait()
         self._process.stdin.close()
-        self._process.stdout.close()
+        self._replies.close()
 
 
 _SECONDS_TO_DIE = 10.0

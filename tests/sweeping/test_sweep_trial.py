@@ -194,7 +194,7 @@ def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
     script.write_text("raise SystemExit(3)")
     start = job_process.Start([str(script)], tmp_path, tmp_path / "x.log", {})
     process = job_process.ForkedProcess(start)  # which ends at once
-    pipe = job_process._server._process.stdout
+    pipe = job_process._server._replies
     while not struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]:
         pass
     process.terminate()
@@ -214,6 +214,9 @@ def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
 
 
 def test_a_job_whose_server_is_killed_leaves_no_child(job, tmp_path, forks):
+    """Nor is the server disturbed by what an environment's own start-up code prints."""
+    (tmp_path / "sitecustomize.py").write_text("print('hello')")
     if forks:
-        outcome = trial.run_job(job(ORPHANED))
+        path = os.pathsep.join((str(tmp_path), os.environ["PYTHONPATH"]))
+        outcome = trial.run_job(job(ORPHANED, environment={"PYTHONPATH": path}))
         assert outcome["reason"] == "killed by SIGKILL" and has_ended(int((tmp_path / "child").read_text()))
