@@ -78,16 +78,18 @@ def pretrained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
 
 def precisions_before(model: PreTrainedModel) -> dict[str, torch.dtype]:
     """Return for each of the ``originals`` its precision without adapters. On a half-precision backbone this is the
-    precision of the frozen parameters, or its own if all are trained."""
+    precision of the frozen parameters. If all are trained it is the original's, unless the model was converted since.
+    """
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
     originals = adaptation.originals
     if adaptation.half is None:
         return {name: pretrained[name].dtype for name in originals}
     frozen = next((p.dtype for name, p in pretrained.items() if name not in originals), None)
-    return {
-        name: (frozen or original.dtype) if original.dtype in HALF_PRECISION else pretrained[name].dtype
-        for name, original in originals.items()
-    }
+    precisions = {name: pretrained[name].dtype for name in originals}
+    for name, original in originals.items():
+        if original.dtype in HALF_PRECISION and (frozen or precisions[name] == torch.float32):
+            precisions[name] = frozen or original.dtype
+    return precisions
 
 
 def backbone_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:

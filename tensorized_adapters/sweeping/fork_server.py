@@ -105,8 +105,8 @@ def _reply(replies: TextIO, **event: int) -> None:
 
 
 def main() -> None:
-    """Serve standard input and output. Output of libraries goes to standard error."""
+    """Serve the requests of standard input. The words are the parent's id, the script, and the pipe for replies."""
     die_with_parent(int(sys.argv[1]))
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    serve(sys.stdin, replies)
+    replies = int(sys.argv[3])
+    os.set_inheritable(replies, False)
+    serve(sys.stdin, os.fdopen(replies, "w"))

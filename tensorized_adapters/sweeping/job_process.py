@@ -27,11 +27,13 @@ if os.getppid() != int(sys.argv[1]):
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
-# The arguments are this process's id and the job's script, whose folder holds the package.
+# The words are this process's id, the job's script, whose folder holds the package, and the number of the pipe for
+# replies. Modules are looked for in that folder and not in the current one, as in a fresh process.
 _FORK_SERVER = """
-import os, signal, sys
+import sys
+sys.path[0] = sys.argv[2].rpartition("/")[0]
+import signal
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
-sys.path.insert(0, os.path.dirname(sys.argv[2]))
 from tensorized_adapters.sweeping.fork_server import main
 main()
 """
@@ -60,7 +62,7 @@ class FreshProcess:
 
     def __init__(self, job: Start, log: BinaryIO):
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *job.command],
+            [sys.executable, "-I", "-c", _LAUNCHER, str(os.getpid()), *job.command],
             cwd=job.directory,
             env=os.environ | job.environment,
             stdin=subprocess.DEVNULL,
@@ -89,14 +91,20 @@ class ForkServer:
 
     def __init__(self, job: Start):
         self._environment = job.environment
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _FORK_SERVER, str(os.getpid()), job.command[0]],
-            env=os.environ | job.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        replies, pipe = os.pipe()  # not standard output, because imported libraries may print
+        self._replies = open(replies, "rb", buffering=0)  # select would not see a reply that was read ahead
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _FORK_SERVER, str(os.getpid()), job.command[0], str(pipe)],
+                env=os.environ | job.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[pipe],
+                start_new_session=True,
+            )
+        finally:
+            os.close(pipe)
 
     def ask(self, job: Start) -> None:
         """Request a job; raise OSError if the server has ended."""
@@ -111,10 +119,10 @@ class ForkServer:
     def reply(self, timeout: Optional[float] = None) -> dict[str, int]:
         """Return the next reply; raise OSError if the server has ended, or subprocess.TimeoutExpired."""
         until = time.monotonic() + (math.inf if timeout is None else timeout)
-        while not select.select([self._process.stdout], [], [], _SECONDS_OF_A_LOOK)[0]:
+        while not select.select([self._replies], [], [], _SECONDS_OF_A_LOOK)[0]:
             if time.monotonic() > until:
                 raise subprocess.TimeoutExpired("the job", timeout)
-        if line := self._process.stdout.readline():  # the server writes a reply in one piece
+        if line := self._replies.readline():  # a reply is written at once
             return json.loads(line)
         raise OSError("the server has ended")
 
@@ -123,7 +131,7 @@ class ForkServer:
         self._process.kill()
         self._process.wait()
         self._process.stdin.close()
-        self._process.stdout.close()
+        self._replies.close()
 
 
 _SECONDS_TO_DIE = 10.0
@@ -155,24 +163,29 @@ class ForkedProcess:
             code = _server.reply(timeout)["code"]
         except OSError:
             self._end_server()
+            self._kill_group()
             code = -signal.SIGKILL
         self._ended = True
         return code
 
     def terminate(self) -> None:
-        """Send SIGTERM."""
-        os.kill(self._pid, signal.SIGTERM)
+        """Send SIGTERM, if the job has not ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the job and all processes that it has started. If it has ended, the server has killed these already."""
         if self._ended:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._pid, signal.SIGKILL)
+        self._kill_group()
         try:
             self.wait(_SECONDS_TO_DIE)
         except subprocess.TimeoutExpired:
             self._end_server()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._pid, signal.SIGKILL)
 
     @staticmethod
     def _end_server() -> None:

@@ -149,6 +149,14 @@ def test_copies_pickles_and_conversions(key):
     assert logits(model).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("key", ["full", "bitfit"])
+def test_a_model_that_was_converted_keeps_that_precision_without_adapters(key):
+    model = adapted("bert", key, torch.bfloat16).double()
+    remove_adapters(model)
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert torch.equal(logits(model), logits(build("bert")[0].bfloat16().double()))
+
+
 @pytest.mark.parametrize("key", ["tensorized", "bitfit", "lora"])
 def test_under_the_callers_own_autocast_and_with_gradient_checkpointing(key):
     for name in ("bert", "modernbert") if key != "bitfit" else ("bert",):

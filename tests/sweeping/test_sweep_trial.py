@@ -1,14 +1,17 @@
 """One trial of a sweep, without Ray: a job that hangs, fails or is stopped, a full disk, GPUs that are not its own."""
 
 import errno
+import fcntl
 import os
+import struct
+import termios
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
-from tensorized_adapters.sweeping import on_ray, trial
+from tensorized_adapters.sweeping import job_process, on_ray, trial
 
 # The job starts a child and hangs. Its second start is done at once if the word "once" is given.
 HANGING = """
@@ -33,6 +36,15 @@ def stop(*_):
     os._exit(143)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if "deaf" in sys.argv else stop)
 os.kill(int(sys.argv[2]), signal.SIGINT)
+time.sleep(60)
+"""
+# The job starts a child, and the process that it was forked from is killed, as when memory runs out.
+ORPHANED = """
+import os, subprocess, sys, time
+from pathlib import Path
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+(Path(sys.argv[1]) / "child").write_text(str(child.pid))
+os.kill(os.getppid(), 9)
 time.sleep(60)
 """
 FULL = "failed: checkpoint-4 cannot be written: " + os.strerror(errno.ENOSPC)
@@ -169,3 +181,43 @@ def test_a_trial_that_ray_gives_up_has_failed(monkeypatch, error, reason):
     monkeypatch.setattr(on_ray.ray, "get", give_up)
     outcome = on_ray._outcome_of(None)
     assert (outcome["state"], outcome["reason"]) == ("failed", reason) and len(outcome["last_lines"]) == 1
+
+
+def test_a_job_finds_modules_where_an_interpreter_of_its_own_does(job, tmp_path):
+    """A file of the user's named accelerate.py is not imported from the folder in which the sweep is started."""
+    trial.run_job(job("import sys; print('first', sys.path[0]); print('here', '' in sys.path)"))
+    assert f"first {tmp_path}\nhere False\n" in (tmp_path / "logs" / "x.log").read_text()
+
+
+def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
+    """Both replies of the server are then in the pipe, and the job has no process to stop."""
+    script = tmp_path / "job.py"
+    script.write_text("raise SystemExit(3)")
+    start = job_process.Start([str(script)], tmp_path, tmp_path / "x.log", {})
+    process = job_process.ForkedProcess(start)  # which ends at once
+    pipe = job_process._server._replies
+    while not struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]:
+        pass
+    process.terminate()
+    assert process.wait(10) == 3
+    process.kill()
+
+    ask = job_process.ForkServer.ask
+
+    def slowly(server, of):
+        ask(server, of)
+        while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0] < len('{"pid": 1}\n{"code": 3}\n'):
+            pass
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job_process.ForkServer, "ask", slowly)
+        assert job_process.ForkedProcess(start).wait(10) == 3
+
+
+def test_a_job_whose_server_is_killed_leaves_no_child(job, tmp_path, forks):
+    """Nor is the server disturbed by what an environment's own start-up code prints."""
+    (tmp_path / "sitecustomize.py").write_text("print('hello')")
+    if forks:
+        path = os.pathsep.join((str(tmp_path), os.environ["PYTHONPATH"]))
+        outcome = trial.run_job(job(ORPHANED, environment={"PYTHONPATH": path}))
+        assert outcome["reason"] == "killed by SIGKILL" and has_ended(int((tmp_path / "child").read_text()))
