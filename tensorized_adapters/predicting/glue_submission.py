@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..data.tasks import TASKS
@@ -87,8 +88,11 @@ def _checked(path: Path, name: str) -> bytes:
             f"{path} has {len(values):,} predictions, and GLUE's test set {SIZES[name]:,} examples; predict again, on "
             "the complete test set and without --max_predict_samples"
         )
+    for row, index in enumerate(values["index"]):
+        if index != str(row):
+            raise UsageError(f"{path} has the index {quoted(index)} in row {row + 1}, not {row}; predict again")
     if _TASKS[name].labels is None:
-        odd = values[pd.to_numeric(values["prediction"], errors="coerce").isna()]
+        odd = values[~np.isfinite(pd.to_numeric(values["prediction"], errors="coerce"))]
     else:
         odd = values[~values["prediction"].isin(_labels(name))]
     if len(odd):

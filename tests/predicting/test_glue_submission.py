@@ -53,6 +53,10 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, cap
     predicted(Path("short"), "wnli", WNLI=5)
     predicted(Path("names"), "qnli", ["RTE"])
     Path("names/RTE.tsv").write_text(Path("names/RTE.tsv").read_text().replace("2999\tnot_entailment", "2999\tyes"))
+    predicted(Path("sorted"), "wnli")
+    Path("sorted/WNLI.tsv").write_text(Path("sorted/WNLI.tsv").read_text().replace("\n7\t", "\n8\t"))
+    predicted(Path("infinite"), "stsb")
+    Path("infinite/STS-B.tsv").write_text(Path("infinite/STS-B.tsv").read_text().replace("9\t2.5", "9\tinf", 1))
     Path("odd").mkdir()
     Path("odd/RTE.tsv").write_text("x")
     Path("taken.zip").write_text("kept")
@@ -63,6 +67,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, cap
         ("a", "a"): "are for the same task",
         ("short",): "short/WNLI.tsv has 5 predictions, and GLUE's test set 146 examples",
         ("names",): "names/RTE.tsv predicts 'yes', which is no label of the task",
+        ("sorted",): "sorted/WNLI.tsv has the index '8' in row 8, not 7",
+        ("infinite",): "infinite/STS-B.tsv predicts 'inf'",
         ("odd",): "odd/RTE.tsv has the columns ['x']",
         ("a", "--output", "taken.zip"): "--output taken.zip exists",
         ("a", "--output", "no/such/folder.zip"): "--output no/such/folder.zip cannot be written",
