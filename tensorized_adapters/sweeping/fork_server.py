@@ -93,6 +93,7 @@ def _become(request: dict[str, Any], server: int) -> NoReturn:
     sys.stdin = os.fdopen(0, closefd=False)  # the server's own has read requests ahead
     os.chdir(request["directory"])
     sys.argv = request["command"]
+    sys.path[0] = os.path.dirname(sys.argv[0])
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     finally:
