@@ -35,6 +35,7 @@ def stop(*_):
     (folder / "stopped").touch()
     os._exit(143)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if "deaf" in sys.argv else stop)
+time.sleep(0.5)  # until the task knows its process
 os.kill(int(sys.argv[2]), signal.SIGINT)
 time.sleep(60)
 """
