@@ -27,7 +27,7 @@ def roles_to_read(arguments: DataTrainingArguments, wanted: set[str]) -> set[str
 
 
 def splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, list[str]]:
-    """Return the usual names of the splits that are read, for each role; MNLI evaluates and predicts two."""
+    """Return the usual names of the splits that a run reads, by role. MNLI has two for evaluation and prediction."""
     task = TASKS[arguments.task_name or "mrpc"]  # any task with the usual names of splits
     splits = {
         "train": ["train"],

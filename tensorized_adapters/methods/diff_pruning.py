@@ -47,7 +47,7 @@ class DiffPruning(Method):
         return self.difference.budget
 
     def insert(self, model: PreTrainedModel, head: set[str]) -> None:
-        """Insert the difference, which starts as the identity."""
+        """Add a difference to each frozen parameter. All differences start at zero, so the outputs do not change."""
         prefix, parts, size = base_prefix(model), {}, 0
         for name, parameter in list(model.named_parameters()):
             if name.startswith(prefix) and name not in head:

@@ -14,8 +14,7 @@ from ..training.checkpoints import ADAPTER_FOLDER
 
 
 def notes_for_card(arguments: Arguments, data: Data) -> dict[str, Any]:
-    """Return the notes about the training in the adapter's folder: the task, the data's columns, the seed, the
-    tokenizer."""
+    """Return the notes that the adapter's files keep about its training: task, columns, seed, length and tokenizer."""
     name = arguments.data.task_name or arguments.data.dataset_name or arguments.data.train_file or "files"
     notes = {"task": name, **data.notes, "seed": arguments.training.seed}
     notes |= {"max_seq_length": arguments.data.max_seq_length}

@@ -52,8 +52,7 @@ def save_adapter(
 
 
 def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str, Any]] = None) -> dict[str, bytes]:
-    """Return the contents of the active adapter's files by their names in ``folder``, which is checked but not
-    written.
+    """Return the active adapter's files as bytes, by file name. The folder is checked, and nothing is written.
 
     Raises UsageError and RunFailed as :func:`save_adapter`.
     """

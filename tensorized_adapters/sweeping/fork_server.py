@@ -106,7 +106,7 @@ def _reply(replies: TextIO, **event: int) -> None:
 
 
 def main() -> None:
-    """Serve the requests of standard input. The words are the parent's id, the script, and the pipe for replies."""
+    """Serve the requests of standard input. The arguments are the parent's process id, the script and the pipe."""
     die_with_parent(int(sys.argv[1]))
     replies = int(sys.argv[3])
     os.set_inheritable(replies, False)

@@ -27,8 +27,8 @@ if os.getppid() != int(sys.argv[1]):
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
-# The words are this process's id, the job's script, whose folder holds the package, and the number of the pipe for
-# replies. Modules are looked for in that folder and not in the current one, as in a fresh process.
+# The arguments are this process's id, the job's script, and the number of the pipe for replies. The script's folder
+# holds the package. Python looks there for modules, and not in the current folder, as in a new interpreter.
 _FORK_SERVER = """
 import sys
 sys.path[0] = sys.argv[2].rpartition("/")[0]
@@ -137,6 +137,7 @@ class ForkServer:
 _SECONDS_TO_DIE = 10.0
 _SECONDS_OF_A_LOOK = 0.1  # Ray's cancellation does not end a system call that waits
 _server: Optional[ForkServer] = None  # of this Ray worker
+_server_starts = True  # False once it did not: each further try would cost a job the seconds of the imports
 
 
 class ForkedProcess:
@@ -195,8 +196,12 @@ class ForkedProcess:
 
 
 def start(job: Start, log: BinaryIO, forks: bool) -> FreshProcess | ForkedProcess:
-    """Start the job; ``log`` is its open log file. A job whose server does not start gets a fresh process."""
-    if forks:
-        with contextlib.suppress(OSError):
+    """Start the job; ``log`` is its open log file. If the server does not start, this job and all later ones get a
+    new interpreter."""
+    global _server_starts
+    if forks and _server_starts:
+        try:
             return ForkedProcess(job)
+        except OSError:
+            _server_starts = False
     return FreshProcess(job, log)

@@ -180,7 +180,9 @@ def score_text(score: Optional[dict[str, float]]) -> str:
 
 
 def _summary_in(folder: Path) -> dict[str, Any]:
-    """Return the content of sweep.json; empty if there is none, with a line about its ``damage`` if it cannot be read.
+    """Return the content of sweep.json, which is empty if the file is missing.
+
+    If the file cannot be read, the only entry is ``damage``: a line that says so.
 
     Raises:
         UsageError: if the folder holds something that is not a sweep.

@@ -30,25 +30,17 @@ _FOREVER = 1e9
 
 
 @dataclass
-class Job:
-    """The settings of a trial for its Ray task.
+class Job(Start):
+    """The settings of a trial for its Ray task, with which each of its processes is started.
 
     Attributes:
-        command: arguments of the interpreter.
         folder: the trial's folder, with run.json.
-        log: the file for the job's output.
-        directory: where the job runs.
-        environment: variables that are added to those of Ray's worker.
         max_failures: further starts of a job that fails.
         time_limit: seconds of one start, or None.
         forks: whether starts are forked from a process that has imported everything.
     """
 
-    command: list[str]
     folder: Path
-    log: Path
-    directory: Path
-    environment: dict[str, str]
     max_failures: int
     time_limit: Optional[float]
     forks: bool = False
@@ -105,7 +97,7 @@ def _run_once(job: Job, number: int) -> Optional[int]:
     with open(job.log, "ab") as log:
         log.write(f"{_HEADER}{time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {number}\n".encode())
         log.flush()
-        process = start(Start(job.command, job.directory, job.log, job.environment), log, job.forks)
+        process = start(job, log, job.forks)
     try:
         # With a timeout Python looks for signals while it waits, so that the task can be cancelled.
         return process.wait(timeout=job.time_limit or _FOREVER)

@@ -1,5 +1,7 @@
-"""Evaluation and prediction, which fail if an output or a metric is not finite. A score computed from NaN would look
-like any other."""
+"""Makes evaluation and prediction fail if an output or a metric is not finite.
+
+Otherwise a score that was computed from NaN would look like any other score.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -17,19 +17,11 @@ from typing import Any, NoReturn, Optional
 
 from run_glue_tensorized import main
 from tensorized_adapters.runtime import signals
+from tensorized_adapters.sweeping import fork_server
 
 # The first word of the line for an exit code.
 WORDS_OF_CODES = {1: "failed:", 2: "error:", 130: "interrupted:", 143: "terminated:"}
 LONGEST_LINE = 1100
-# The job's imports.
-_MODULES = (
-    "datasets transformers transformers.trainer transformers.models.bert.modeling_bert "
-    "transformers.models.bert.tokenization_bert accelerate sklearn.metrics scipy.stats peft "
-    "tensorized_adapters.arguments.parsing tensorized_adapters.runs.run tensorized_adapters.data.encoding "
-    "tensorized_adapters.runs.evaluation tensorized_adapters.runs.trainer_checks "
-    "tensorized_adapters.training.frozen_prefix "
-    "tensorized_adapters.training.diff_trainer tensorized_adapters.data.metrics torch._dynamo"
-).split()
 # Audited events that change files, and the positions of paths and of folders' descriptors in their arguments.
 _FILE_CHANGES = {
     "os.mkdir": ((0, 2),),
@@ -134,10 +126,10 @@ class Child:
 
 
 def preload() -> None:
-    """Import what the job will, before anything is forked."""
-    for name in _MODULES:
+    """Import what the jobs of these tools import, before anything is forked: a sweep's jobs need less."""
+    fork_server.preload()
+    for name in ("peft", "torch._dynamo", "transformers.models.bert.tokenization_bert"):
         importlib.import_module(name)
-    from transformers import BertForSequenceClassification, BertTokenizerFast, Trainer  # noqa: F401
 
 
 def changed_paths(event: str, arguments: tuple) -> list[str]:
