@@ -5,6 +5,7 @@ import gc
 import os
 import shutil
 import tempfile
+from types import SimpleNamespace
 
 # Hide GPUs, since tests fork and compare a CPU's bits. Only test_gpu.py shows them again, to its commands.
 os.environ.setdefault("TESTS_MAY_SEE_GPUS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
@@ -14,6 +15,7 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="tensorized_adapters_t
 atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import accelerate.utils.memory
 import pytest
 import torch
 from architecture_table import (  # noqa: F401 (hooks)
@@ -24,6 +26,10 @@ from architecture_table import (  # noqa: F401 (hooks)
 from helpers import pairs, save_base, tiny_config, write_rows
 
 torch.set_num_threads(1)
+
+# Waiting for the disk, which guards against power cuts alone, and collecting garbage take a third of a tiny run.
+os.fsync = lambda descriptor: None
+accelerate.utils.memory.gc = SimpleNamespace(collect=lambda: 0)
 
 
 @pytest.fixture(scope="module", autouse=True)

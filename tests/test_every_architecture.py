@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from exhaustive import exhaustive_but
 from helpers import (
     CONFIGS,
     MODELS,
@@ -45,7 +46,9 @@ def test_a_fresh_model_with_the_saved_adapter_computes_the_same(name, tmp_path):
 
 
 @pytest.mark.cells("training", "resume")
-@every
+@pytest.mark.parametrize(
+    "name", exhaustive_but(["bert", "albert", "deberta-v2", "mpnet", "modernbert", "gpt2", "llama"], MODELS)
+)
 def test_a_run_resumed_from_its_first_checkpoint_ends_in_the_same_bits(of_architecture, tmp_path):
     complete, resumed = of_architecture["output_dir"], tmp_path / "resumed"
     assert main(argv(of_architecture)) == 0
@@ -104,7 +107,7 @@ def test_gradient_checkpointing(name):
 
 
 # A few different ones, since a compilation takes seconds.
-COMPILED = ["bert", "deberta-v2", "modernbert", "gpt2", "llama"]
+COMPILED = exhaustive_but(["bert"], ["bert", "deberta-v2", "modernbert", "gpt2", "llama"])
 
 
 @pytest.mark.cells("compile")

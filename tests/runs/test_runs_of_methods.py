@@ -6,13 +6,25 @@ import subprocess
 import sys
 
 import pytest
-from helpers import CONFIGS, OWN, SCRIPT, argv, assert_equal_runs, kill_9_after_checkpoint, record_of, refused
+from exhaustive import exhaustive_but
+from helpers import (
+    CONFIGS,
+    OWN,
+    SCRIPT,
+    argv,
+    assert_equal_runs,
+    kill_9_after_checkpoint,
+    record_of,
+    refused,
+)
 
 from run_glue_tensorized import main
 from tensorized_adapters.config import METHOD_FIELDS, METHODS, TABLE, AdapterConfig
 
 DEFAULT = AdapterConfig(method="head")
 BASELINES = [name for name in CONFIGS if name != "tensorized"]
+FEW = ["joint", "weights", "compacter", "lora", "peft", "diff_pruning", "full"]
+OTHERS = [name for name in CONFIGS if name not in FEW]
 
 
 def words_of(flags, name, **changes):
@@ -21,9 +33,10 @@ def words_of(flags, name, **changes):
     return argv(flags | dict.fromkeys(OWN) | settings, **changes)
 
 
-def test_every_run_evaluates_to_the_same_digits_in_a_new_process(flags, tmp_path):
+@pytest.mark.parametrize("names", [FEW, pytest.param(OTHERS, marks=pytest.mark.exhaustive)], ids=["few", "others"])
+def test_every_run_evaluates_to_the_same_digits_in_a_new_process(flags, tmp_path, names):
     evaluations = []
-    for name in CONFIGS:
+    for name in names:
         out = tmp_path / name
         assert main(words_of(flags, name, output_dir=out)) == 0
         record = record_of(out)
@@ -35,14 +48,14 @@ def test_every_run_evaluates_to_the_same_digits_in_a_new_process(flags, tmp_path
     code = "import json, sys, run_glue_tensorized as r; sys.exit(any(map(r.main, json.load(sys.stdin))))"
     env = os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
     subprocess.run([sys.executable, "-c", code], input=json.dumps(evaluations).encode(), env=env, check=True)
-    for name in CONFIGS:
+    for name in names:
         before = record_of(tmp_path / name)["metrics"]
         again = json.loads((tmp_path / f"{name} again" / "all_results.json").read_text())
         for metric in ("eval_loss", "eval_accuracy", "eval_f1"):
             assert again[metric] == before[metric]
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", exhaustive_but(FEW, BASELINES))
 def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_path, name):
     """Killed within an epoch, right after a checkpoint was sealed."""
     saving = {"save_strategy": "steps", "save_steps": 4, "save_total_limit": 1}
@@ -55,7 +68,7 @@ def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_pat
     assert_equal_runs(complete, killed)
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", exhaustive_but(FEW, BASELINES))
 def test_a_saved_one_trains_further(flags, tmp_path, name):
     assert main(words_of(flags, name, num_train_epochs=1)) == 0
     changes = dict.fromkeys(OWN) | {"adapter_path": flags["output_dir"], "output_dir": tmp_path / "further"}

@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 import transformers
+from exhaustive import exhaustive_but
 from helpers import CONFIGS, build, logits, save_base, tiny_model, tokens, trained_a_little
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
@@ -73,7 +74,11 @@ def _propagating():
         transformers.utils.logging.disable_propagation()
 
 
-BY_A_TRAINER = [(key, False) for key in CONFIGS] + [(key, True) for key in ("tensorized", "lora", "diff_pruning")]
+BY_A_TRAINER = exhaustive_but(
+    [("tensorized", False), ("joint", False), ("dense", False), ("lora", False), ("peft", False)]
+    + [("diff_pruning", False), ("full", False), ("tensorized", True), ("diff_pruning", True)],
+    [(key, False) for key in CONFIGS] + [(key, True) for key in ("tensorized", "lora", "diff_pruning")],
+)
 
 
 @pytest.mark.parametrize("key, named", BY_A_TRAINER)

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from exhaustive import exhaustive_but
 
 from tensorized_adapters import AdapterConfig
 from tensorized_adapters.adapters.fast import factorized_weights
@@ -142,7 +143,7 @@ def factor_wise_rates(weight, kind, rank, std, small_last):
 
 
 @pytest.mark.parametrize("kind, split", SPLIT_FORMATS)
-@pytest.mark.parametrize("if_adapter_like", [True, False])
+@pytest.mark.parametrize("if_adapter_like", exhaustive_but([True], [True, False]))
 def test_the_gain_gives_the_trajectory_of_factor_wise_rates(kind, split, if_adapter_like):
     """In float64, without Adam's epsilon, step by step: 200 of them."""
     ours = adapter(kind, 3, 96, if_adapter_like=if_adapter_like, adapter_size=16, tensor_split=split).double()

@@ -6,6 +6,7 @@ from pathlib import Path
 import accelerate.data_loader
 import pytest
 import torch
+from exhaustive import exhaustive_but
 from helpers import MODELS, argv, build, pairs, write_rows
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -121,7 +122,7 @@ def test_other_attention_keeps_its_masks():
     assert all(with_ready_mask(model, batch) is batch for model in [*others, eager])
 
 
-@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("grouped", exhaustive_but([True], [False, True]))
 def test_torch_compile_takes_every_batch_of_a_run_at_once(flags, tmp_path, grouped):
     """Batches have many lengths, and the last one of an epoch is smaller. There is no graph break, and no new
     compilation."""
