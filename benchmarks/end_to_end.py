@@ -1,9 +1,10 @@
 """Seconds of a command that trains and evaluates a GLUE task, for this program and for a plain run_glue.
 
 A plain run_glue (full fine-tuning and PEFT's LoRA, padded to --max_seq_length, in random order; plain_run_glue.py) is
-compared with this program's cp, tt, dense and lora, and with cp without each of its optimisations. Every
-variant is a process of its own. The order alternates from round to round. The table gives the median wall time with
-its quartiles, the processor time, and the factor against run_glue with LoRA. A JSON record goes to --output.
+compared with this program's cp, tt, dense and lora, with cp without each of its optimisations, and with cp in the
+upper layers alone, above a frozen prefix that each command computes once. Every variant is a process of its own. The
+order alternates from round to round. The table gives the median wall time with its quartiles, the processor time, and
+the factor against run_glue with LoRA. A JSON record goes to --output.
 """
 
 import argparse
@@ -23,6 +24,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from rich.table import Table
 from timing import quartiles
+from transformers import AutoConfig
 
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count, names_of
 from tensorized_adapters.data.tasks import TASKS
@@ -35,6 +37,8 @@ ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = "run_glue, lora"
 _CP = ["--adapter_projection_type", "cp"]
 _OURS = ["run_glue_tensorized.py", "--do_train", "--do_eval"]
+
+UPPER_LAYERS = {"cp-4, upper quarter": 1 / 4, "cp-4, upper half": 1 / 2, "cp-4, upper three quarters": 3 / 4}
 
 # The words of each command between the Python interpreter and the flags that all have in common.
 VARIANTS: dict[str, list[str]] = {
@@ -54,6 +58,7 @@ VARIANTS: dict[str, list[str]] = {
         *_CP,
         *("--save_strategy", "no", "--eval_strategy", "no", "--max_train_metric_samples", "1"),
     ],
+    **{name: [*_OURS, *_CP, "--cache_frozen_prefix"] for name in UPPER_LAYERS},
     "imports alone": ["-c", "import run_glue_tensorized, tensorized_adapters.runs.run, transformers.trainer"],
 }
 
@@ -94,6 +99,10 @@ def _command(arguments: argparse.Namespace, task: str, name: str, folder: str) -
     command += ["--model_name_or_path", str(arguments.model), "--glue_path", str(arguments.glue), "--task_name", task]
     command += ["--output_dir", f"{folder}/run", "--max_seq_length", str(arguments.max_seq_length)]
     command += ["--per_device_train_batch_size", "8", "--num_train_epochs", str(arguments.epochs)]
+    if name in UPPER_LAYERS:
+        layers = AutoConfig.from_pretrained(arguments.model).num_hidden_layers
+        first = layers - max(1, round(layers * UPPER_LAYERS[name]))
+        command += ["--adapter_layers", f"{first}-{layers - 1}", "--prefix_cache_dir", f"{folder}/prefix"]
     if arguments.max_train_samples:
         command += ["--max_train_samples", str(arguments.max_train_samples)]
     return command + ["--cpu_threads", str(arguments.threads)]
