@@ -1,7 +1,5 @@
 """A development set for data that has none: a part of the training set, drawn by the seed."""
 
-from typing import Optional
-
 import numpy as np
 from datasets import Dataset
 from sklearn.model_selection import train_test_split
@@ -17,9 +15,6 @@ def hold_out(
 
     Both parts keep the order of the rows. Classes keep their shares in both parts, if each has enough examples.
 
-    Args:
-        fraction: the share of the part that is evaluated.
-
     Raises:
         UsageError: if a part would be empty.
     """
@@ -31,22 +26,17 @@ def hold_out(
             "empty; give another fraction"
         )
     labels = None if task.labels is None or task.multi_label else examples["label"][:]
-    kept, held, how = _drawn(len(examples), count, labels, seed)
+    how = "whatever their labels" if labels is None else "stratified by label"
+    rows = np.arange(len(examples))
+    try:
+        parts = train_test_split(rows, test_size=count, random_state=seed, stratify=labels)
+    except ValueError:  # a class of one example, or fewer examples in a part than there are classes
+        parts = train_test_split(rows, test_size=count, random_state=seed)
+        how = "not stratified, since some labels have too few examples"
     print(
         f"note: {count:,} of {len(examples):,} training examples are the evaluation set and are not trained on "
         f"(--validation_fraction {fraction}); they are drawn by --seed {seed}, {how}"
     )
     split = task.evaluation[0][1]
-    parts = {"train": examples.select(kept), split: examples.select(held)}
-    return raw | parts, sources | {split: source}
-
-
-def _drawn(total: int, count: int, labels: Optional[list], seed: int) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return the rows that are kept, those that are held out, and a text on how they are drawn."""
-    how = "stratified by label"
-    try:
-        kept, held = train_test_split(np.arange(total), test_size=count, random_state=seed, stratify=labels)
-    except ValueError:  # a class of one example, or fewer examples in a part than there are classes
-        kept, held = train_test_split(np.arange(total), test_size=count, random_state=seed)
-        how = "not stratified, since some labels have too few examples"
-    return np.sort(kept), np.sort(held), "whatever their labels" if labels is None else how
+    kept, held = (examples.select(np.sort(part)) for part in parts)
+    return raw | {"train": kept, split: held}, sources | {split: source}

@@ -5,30 +5,11 @@ from typing import Any, Optional
 from datasets import ClassLabel, Dataset, Value
 
 from ..errors import UsageError, quoted
-from .label_kinds import AS_NUMBERS, is_missing, names_or_scores, number_of
-from .multi_label import check_label_sets, encode_label_sets
+from .label_kinds import AS_NUMBERS, is_missing, number_of
+from .multi_label import encode_label_sets
 from .names import find_name, listed, shown_beside, styled_number
 from .tasks import Task
 from .texts import text_of
-
-
-def label_names(
-    raw: dict[str, Dataset], sources: dict[str, str], saved: Optional[dict[str, Any]] = None
-) -> Optional[tuple[str, ...]]:
-    """Return the classes of a data set that is not a GLUE task, or None if its labels are scores (regression).
-
-    They come from a saved adapter, else from the ClassLabel feature, else from the training set, sorted.
-
-    Raises:
-        UsageError: naming the first row whose label is missing or looks like a gap among numbers.
-    """
-    if saved is not None:
-        return saved_label_names(saved)
-    split = "train" if "train" in raw else next(iter(raw))
-    feature = raw[split].features.get("label")
-    if isinstance(feature, ClassLabel):
-        return tuple(feature.names)
-    return names_or_scores(raw[split]["label"][:], sources[split])
 
 
 def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
@@ -36,12 +17,6 @@ def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
     if record["problem_type"] == "regression":
         return None
     return tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
-
-
-def check_scores(saved: Optional[dict[str, Any]]) -> None:
-    """Raise UsageError if ``--do_regression`` contradicts the labels of a saved adapter."""
-    if saved is not None and (names := saved_label_names(saved)) is not None:
-        raise UsageError(f"--do_regression contradicts --adapter_path, which has the classes {listed(names)}")
 
 
 def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = False) -> Dataset:
@@ -80,35 +55,37 @@ def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -
     """Refuse labels that nothing can be learned or measured from.
 
     Raises:
-        UsageError: if the training set has one class or score only, or lacks a label of an evaluation set.
+        UsageError: if the training set has no variety of labels, or lacks a label of an evaluation set.
     """
     if "train" not in raw:
         return
-    check_variety(raw, task, sources)
+    check_variety(raw["train"], task, sources["train"])
     if task.labels is None:
         return
-    if task.multi_label:
-        return check_label_sets(raw, task, sources)
-    seen = set(raw["train"]["label"])
+    trained = _present(raw["train"], task)
     for split, examples in raw.items():
-        if split.startswith("validation"):
-            lacking = set(examples["label"]) - seen
-            if lacking:
-                name = quoted(task.labels[min(lacking)])
-                raise UsageError(f"{sources[split]} has the label {name}, which {sources['train']} lacks")
+        if split.startswith("validation") and (lacking := _present(examples, task) - trained):
+            name = quoted(task.labels[min(lacking)])
+            raise UsageError(f"{sources[split]} has the label {name}, which {sources['train']} lacks")
 
 
-def check_variety(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
+def check_variety(train: Dataset, task: Task, source: str) -> None:
     """Raise UsageError if the training set has a single class or score, or the same labels for every text."""
-    if task.multi_label and "train" in raw:
-        if len(set(map(tuple, raw["train"]["label"]))) == 1:
-            raise UsageError(f"{sources['train']} has the same labels in every row; training needs a difference")
-        return
-    seen = set(raw["train"]["label"]) if "train" in raw else ()
-    if len(seen) == 1:
-        name = "score" if task.labels is None else "class"
-        only = listed((task.labels[next(iter(seen))],)) if task.labels else next(iter(seen))
-        raise UsageError(f"{sources['train']} has only one {name} ({only}); training needs at least two")
+    if task.multi_label:
+        if len(set(map(tuple, train["label"]))) == 1:
+            raise UsageError(f"{source} has the same labels in every row; training needs a difference")
+    elif len(seen := set(train["label"])) == 1:
+        name, only = "score", seen.pop()
+        if task.labels is not None:
+            name, only = "class", listed((task.labels[only],))
+        raise UsageError(f"{source} has only one {name} ({only}); training needs at least two")
+
+
+def _present(examples: Dataset, task: Task) -> set[int]:
+    """Return the ids of the labels that some example has."""
+    if task.multi_label:
+        return {i for labels in examples["label"] for i, has in enumerate(labels) if has}
+    return set(examples["label"])
 
 
 def _encode(value: Any, feature: Any, names: Optional[tuple[str, ...]], ids: dict[str, int]) -> Optional[float]:

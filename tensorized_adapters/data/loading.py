@@ -1,35 +1,32 @@
 """Loads the data of a run from the hub, a local folder or files, and checks it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 import numpy as np
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments
-from .columns import (
-    LABEL,
-    Columns,
-    check_columns,
-    choose_columns,
-    note_columns,
-    note_empty_texts,
-    under_the_usual_name,
-)
+from .columns import Columns, choose_columns, note_columns, note_empty_texts, with_usual_label
 from .held_out import hold_out
-from .labels import check_labels, check_scores, check_variety, encode_labels, label_names, saved_label_names
+from .label_kinds import names_or_scores
+from .labels import check_labels, check_variety, encode_labels, saved_label_names
 from .locations import quieten_datasets
 from .multi_label import MULTI_LABEL, names_in, separator_of
+from .names import listed
 from .readers import read_file
 from .sources import files_by_role, load_splits, splits_by_role
 from .tasks import TASKS, Task, other_task
 
+_Change = Callable[[Dataset], Dataset]
+
 
 @dataclass
 class Data:
-    """Checked examples, with the text columns and ``label``: a class id, a score, or 0 and 1 for each
-    label. Test sets have no labels.
+    """Checked examples, with the text columns or, once tokenised, token ids and their ``length``; and with ``label``:
+    a class id, a score, or 0 and 1 for each label. Test sets have no labels.
 
     Attributes:
         label: the name of the labels' column in the source.
@@ -53,6 +50,16 @@ class Data:
             notes["label_separator"] = self.task.label_separator
         return notes
 
+    def mapped(self, of_train: _Change, of_others: Optional[_Change] = None) -> "Data":
+        """Apply a function to the training set, and the same or another one to the other sets."""
+        of_others = of_others or of_train
+        return replace(
+            self,
+            train=None if self.train is None else of_train(self.train),
+            evaluation={suffix: of_others(examples) for suffix, examples in self.evaluation.items()},
+            prediction={name: of_others(examples) for name, examples in self.prediction.items()},
+        )
+
 
 def load_data(
     arguments: DataTrainingArguments, wanted: set[str], saved: Optional[dict[str, Any]] = None, seed: int = 42
@@ -73,20 +80,25 @@ def load_data(
     raw, sources = _load_raw(arguments, wanted)
     first = next(iter(raw))  # the training set, if it is used
     columns = choose_columns(arguments, named, saved, raw[first], sources[first])
-    raw = _with_label(raw, columns, sources)
+    raw = {
+        split: with_usual_label(examples, columns, sources[split], is_test=split.startswith("test"))
+        for split, examples in raw.items()
+    }
     labelled = {split: examples for split, examples in raw.items() if not split.startswith("test")}
     task = named or _other_task(columns, labelled or raw, sources, arguments, saved)
     note_columns(columns, task, sources[first])
-    if named and saved:
-        _check_labels_of_adapter(saved, named, arguments)
+    if named and saved and (saved_label_names(saved) != task.labels or saved["problem_type"] == MULTI_LABEL):
+        raise UsageError(
+            f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name "
+            f"{arguments.task_name} has {task.labels}"
+        )
     raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
     if arguments.validation_fraction is not None and "train" in raw:
         raw, sources = hold_out(raw, sources, task, arguments.validation_fraction, seed)
     check_labels(raw, task, sources)
-    raw = _used(raw, wanted)
-    raw = _cut(raw, arguments, seed)
-    if arguments.max_train_samples:
-        check_variety(raw, task, {"train": f"{sources.get('train')}, cut by --max_train_samples,"})
+    raw = _cut(raw, wanted, arguments, seed)
+    if arguments.max_train_samples and "train" in raw:
+        check_variety(raw["train"], task, f"{sources['train']}, cut by --max_train_samples,")
     for split, examples in raw.items():
         note_empty_texts(examples, columns.texts, sources[split])
     return Data(
@@ -105,68 +117,50 @@ def _other_task(
     arguments: DataTrainingArguments,
     saved: Optional[dict[str, Any]],
 ) -> Task:
+    """Return the task of other data, whose labels are those of the saved adapter, else those of the training set."""
+    trained = None if saved is None else saved_label_names(saved)
     if arguments.do_regression:
-        check_scores(saved)
+        if trained is not None:
+            raise UsageError(f"--do_regression contradicts --adapter_path, which has the classes {listed(trained)}")
         return other_task(columns.texts, None, columns.delimiter)
     split = "train" if "train" in labelled else next(iter(labelled))
-    separator = separator_of(labelled[split], arguments.label_separator, saved, sources[split])
-    if separator is not None and saved is None:
-        labels = names_in(labelled[split], separator, sources[split])
+    examples, source = labelled[split], sources[split]
+    separator = separator_of(examples, arguments.label_separator, saved, source)
+    if saved is not None:
+        labels = trained
+    elif separator is not None:
+        labels = names_in(examples, separator, source)
+    elif isinstance(feature := examples.features["label"], ClassLabel):
+        labels = tuple(feature.names)
     else:
-        labels = label_names(labelled, sources, saved)
+        labels = names_or_scores(examples["label"][:], source)
     return other_task(columns.texts, labels, columns.delimiter, separator)
 
 
-def _used(raw: dict[str, Dataset], wanted: set[str]) -> dict[str, Dataset]:
-    """Return the splits that this run uses. Every run makes both parts of the training set."""
+def _cut(raw: dict[str, Dataset], wanted: set[str], arguments: DataTrainingArguments, seed: int) -> dict[str, Dataset]:
+    """Return the splits that this run uses, with at most ``max_*_samples`` examples: drawn for training, else the
+    first ones."""
     roles = {"train": "train", "validation": "evaluation", "test": "prediction"}
-    return {split: examples for split, examples in raw.items() if roles[split.split("_")[0]] in wanted}
-
-
-def _with_label(raw: dict[str, Dataset], columns: Columns, sources: dict[str, str]) -> dict[str, Dataset]:
-    """Return the sets with checked columns and the labels in a column of the usual name. Test sets have none.
-
-    GLUE's test labels are not public, and labels in a test file are left to whoever scores the predictions.
-    """
-    found = {}
-    for split, examples in raw.items():
-        is_test = split.startswith("test")
-        check_columns(examples, columns, sources[split], needs_label=not is_test)
-        examples = under_the_usual_name(examples, columns.label)
-        found[split] = examples.remove_columns(LABEL) if is_test and LABEL in examples.column_names else examples
-    return found
-
-
-def _check_labels_of_adapter(saved: dict[str, Any], task: Task, arguments: DataTrainingArguments) -> None:
-    if saved_label_names(saved) != task.labels or saved["problem_type"] == MULTI_LABEL:
-        raise UsageError(
-            f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name "
-            f"{arguments.task_name} has {task.labels}"
-        )
-
-
-def _cut(raw: dict[str, Dataset], arguments: DataTrainingArguments, seed: int) -> dict[str, Dataset]:
-    """Return the sets with at most ``max_*_samples`` examples: drawn for training, else the first ones."""
-    limits = {"validation": arguments.max_eval_samples, "test": arguments.max_predict_samples}
+    limits = {"evaluation": arguments.max_eval_samples, "prediction": arguments.max_predict_samples}
     cut = {}
     for split, examples in raw.items():
-        limit = limits.get(split.split("_")[0])
-        if split == "train":
-            examples = _sampled(examples, arguments, seed)
-        cut[split] = examples if limit is None else examples.select(range(min(limit, len(examples))))
+        role = roles[split.split("_")[0]]
+        if role == "train" and role in wanted:
+            cut[split] = _sampled(examples, arguments, seed)
+        elif role in wanted:
+            cut[split] = examples if limits[role] is None else examples.take(min(limits[role], len(examples)))
     return cut
 
 
 def _sampled(examples: Dataset, arguments: DataTrainingArguments, seed: int) -> Dataset:
     """Return the training set, shuffled and cut as the arguments say, and print a line about it."""
-    total, limit = len(examples), arguments.max_train_samples
-    count = total if limit is None else min(limit, total)
+    total = len(examples)
+    count = min(arguments.max_train_samples or total, total)
     if not arguments.shuffles:
-        return examples if count == total else examples.select(range(count))
+        return examples.take(count)
     what = f"{count:,} of {total:,} training examples, drawn" if count < total else "the training set is shuffled"
     print(f"note: {what} by --seed {seed}; --shuffle_train_dataset False keeps the order of the rows")
-    order = np.random.default_rng(seed).permutation(total)
-    return examples.select(order[:count])
+    return examples.select(np.random.default_rng(seed).permutation(total)[:count])
 
 
 def _load_raw(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:
