@@ -24,12 +24,7 @@ def ending_of(path: str) -> str:
 
 @dataclass
 class DataTrainingArguments:
-    """Choose the data, and how it is tokenised.
-
-    Raises:
-        UsageError: for an unknown task, for columns that are not distinct names, and for flags that exclude each
-            other.
-    """
+    """Choose the data, and how it is tokenised; raise UsageError for flags that contradict each other."""
 
     _argument_group_name = "data arguments"
 
@@ -102,11 +97,7 @@ class DataTrainingArguments:
 
     @property
     def texts(self) -> Optional[tuple[str, ...]]:
-        """Return the names in ``text_columns``. A name with a comma is written in double quotes, as in CSV.
-
-        Raises:
-            UsageError: for a quote that is not closed.
-        """
+        """Return the names in ``text_columns``. A name with a comma is written in double quotes, as in CSV."""
         if self.text_columns is None:
             return None
         try:

@@ -42,7 +42,7 @@ def choose_columns(
     examples: Dataset,
     source: str,
 ) -> Columns:
-    """Return the columns of the GLUE task, else those of the flags, else those of the saved adapter, else a guess.
+    """Return the columns of the GLUE task, else of the flags and the saved adapter, else a guess.
 
     Raises:
         UsageError: if there is no column that could be text, or not as many as a saved adapter takes.
@@ -101,12 +101,9 @@ def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
 
 
 def with_usual_label(examples: Dataset, columns: Columns, source: str, is_test: bool) -> Dataset:
-    """Return the examples with the labels in the column "label", which a test set loses.
+    """Return the examples with checked columns and the labels in the column "label", which a test set loses.
 
     GLUE's test labels are not public, and labels in a test file are left to whoever scores the predictions.
-
-    Raises:
-        UsageError: if a column is missing, or if a row of it holds more than one text or label.
     """
     for name in columns.texts:
         _check_text(name, examples, columns, source)

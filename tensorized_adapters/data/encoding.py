@@ -17,9 +17,6 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: D
     """Refuse a tokenizer that does not know the language, and a length that leaves no room for text.
 
     For a folder without tokenizer files Transformers gives a tokenizer without words, and no error.
-
-    Raises:
-        UsageError: naming the flag.
     """
     task = data.task
     check_room(tokenizer, arguments.max_seq_length, task.inputs)

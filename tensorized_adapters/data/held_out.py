@@ -14,9 +14,6 @@ def hold_out(
     """Return the sets and their sources, with a part of the training set as the evaluation set.
 
     Both parts keep the order of the rows. Classes keep their shares in both parts, if each has enough examples.
-
-    Raises:
-        UsageError: if a part would be empty.
     """
     examples, source = raw["train"], f"{sources['train']}, --validation_fraction {fraction}"
     count = round(len(examples) * fraction)

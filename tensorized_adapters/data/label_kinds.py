@@ -51,10 +51,7 @@ def _check_gaps(values: list, numbers: list, source: str) -> None:
 
 
 def _check_style(values: list, numbers: list, source: str) -> None:
-    """Refuse numbers with decimal commas, per cent signs or separators of thousands: they were meant as scores.
-
-    They are accepted as names if enough other words stand beside them.
-    """
+    """Refuse numbers with a decimal comma and the like, which were meant as scores, unless words stand beside them."""
     words = [row for row, number in enumerate(numbers) if number is None]
     styled = [row for row in words if styled_number(values[row])]
     if styled and len(words) - len(styled) <= len(values) * _FEW:
@@ -86,8 +83,7 @@ def _note_classes(names: tuple[str, ...], count: int, only_numbers: bool, source
 
 
 def number_of(value: Any) -> Optional[float]:
-    """Return an int if the value is written as one, since floats cannot tell large ones apart; None for NaN and
-    words."""
+    """Return the number in a value, an int if it is written as one; None for NaN and words."""
     if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
         return None  # true, and a name such as 1_0, which Python reads as 10
     for kind in (int, float):

@@ -22,8 +22,7 @@ def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
 def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = False) -> Dataset:
     """Return ``label`` as class id (int64) or score (float64), or as a list of 0 and 1 for several labels a text.
 
-    Args:
-        numbered: a file may hold GLUE's numbers of the classes instead of their names.
+    If ``numbered``, a file may hold GLUE's numbers of the classes instead of their names.
 
     Raises:
         UsageError: for a missing or unknown label, naming its row.
@@ -52,11 +51,7 @@ def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = F
 
 
 def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
-    """Refuse labels that nothing can be learned or measured from.
-
-    Raises:
-        UsageError: if the training set has no variety of labels, or lacks a label of an evaluation set.
-    """
+    """Refuse a training set of one class or score, or one that lacks a label of an evaluation set."""
     if "train" not in raw:
         return
     check_variety(raw["train"], task, sources["train"])

@@ -16,8 +16,7 @@ from .labels import check_labels, check_variety, encode_labels, saved_label_name
 from .locations import quieten_datasets
 from .multi_label import MULTI_LABEL, names_in, separator_of
 from .names import listed
-from .readers import read_file
-from .sources import files_by_role, load_splits, splits_by_role
+from .sources import load_splits
 from .tasks import TASKS, Task, other_task
 
 _Change = Callable[[Dataset], Dataset]
@@ -25,13 +24,10 @@ _Change = Callable[[Dataset], Dataset]
 
 @dataclass
 class Data:
-    """Checked examples, with the text columns or, once tokenised, token ids and their ``length``; and with ``label``:
-    a class id, a score, or 0 and 1 for each label. Test sets have no labels.
+    """Checked examples with text columns or, once tokenised, token ids, and with ``label`` but for test sets.
 
-    Attributes:
-        label: the name of the labels' column in the source.
-        evaluation: by the suffix of the metric names.
-        prediction: by the name of the submission file.
+    A label is a class id, a score, or 0 and 1 for each name. ``label`` names its column in the source; evaluation sets
+    are by the suffix of the metric names, prediction sets by the name of the submission file.
     """
 
     task: Task
@@ -67,8 +63,6 @@ def load_data(
     """Load and check what is ``wanted`` of "train", "evaluation" and "prediction".
 
     Args:
-        arguments: the flags; ``max_*_samples`` cut the data after all checks.
-        wanted: the parts that this run uses.
         saved: the config record of a saved adapter, whose labels the data must have.
         seed: draws the order of a shuffled training set, and the part that is held out.
 
@@ -77,7 +71,7 @@ def load_data(
     """
     quieten_datasets()
     named = TASKS.get(arguments.task_name or "")
-    raw, sources = _load_raw(arguments, wanted)
+    raw, sources = load_splits(arguments, wanted)
     first = next(iter(raw))  # the training set, if it is used
     columns = choose_columns(arguments, named, saved, raw[first], sources[first])
     raw = {
@@ -138,8 +132,7 @@ def _other_task(
 
 
 def _cut(raw: dict[str, Dataset], wanted: set[str], arguments: DataTrainingArguments, seed: int) -> dict[str, Dataset]:
-    """Return the splits that this run uses, with at most ``max_*_samples`` examples: drawn for training, else the
-    first ones."""
+    """Return the splits that this run uses, with at most ``max_*_samples`` examples."""
     roles = {"train": "train", "validation": "evaluation", "test": "prediction"}
     limits = {"evaluation": arguments.max_eval_samples, "prediction": arguments.max_predict_samples}
     cut = {}
@@ -161,16 +154,3 @@ def _sampled(examples: Dataset, arguments: DataTrainingArguments, seed: int) -> 
     what = f"{count:,} of {total:,} training examples, drawn" if count < total else "the training set is shuffled"
     print(f"note: {what} by --seed {seed}; --shuffle_train_dataset False keeps the order of the rows")
     return examples.select(np.random.default_rng(seed).permutation(total)[:count])
-
-
-def _load_raw(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:
-    """Return the splits by their usual names, and for messages where each came from."""
-    files = files_by_role(arguments, wanted)
-    if files is None:
-        return load_splits(arguments, wanted)
-    # MNLI's second sets come from a data set only; a file is one set, under the first split's name.
-    used = {splits[0]: files[role] for role, splits in splits_by_role(arguments, wanted).items() if role in files}
-    sources = {split: f"--{flag} {path}" for split, (flag, path) in used.items()}
-    return {
-        split: read_file(path, sources[split], arguments.task_name or "") for split, (_, path) in used.items()
-    }, sources

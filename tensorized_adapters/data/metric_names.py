@@ -38,11 +38,7 @@ def canonical(name: str) -> Optional[str]:
 
 
 def metric_names(text: str) -> tuple[str, ...]:
-    """Return the metrics that ``--metric_name`` lists, by our names.
-
-    Raises:
-        UsageError: for a metric that is unknown or listed twice.
-    """
+    """Return the metrics of ``--metric_name`` by our names; raise UsageError for unknown and repeated ones."""
     names: list[str] = []
     for word in text.split(","):
         name = canonical(word)
@@ -79,8 +75,7 @@ def check_metrics(names: tuple[str, ...], flag: str, labels: Optional[tuple[str,
 
 
 def with_metrics(task: Task, listed: Optional[str], best: Optional[str]) -> Task:
-    """Return the task with the ``listed`` metrics instead of its own. The metric that chooses the ``best`` model is
-    added if it is not among them.
+    """Return the task with the ``listed`` metrics instead of its own, and with that of the ``best`` model.
 
     Raises:
         UsageError: for a metric that does not suit the task.

@@ -92,8 +92,9 @@ class GlueMetric(evaluate.Metric):
 
     def _of_probabilities(self, name: str, probabilities: np.ndarray, references: np.ndarray) -> Optional[float]:
         """Return the metric of class 1 for two classes, else the mean over the classes, each against the others.
-        Classes without an example are left out, and a line says so. The result is None if all examples are of one
-        class."""
+
+        Classes without an example are left out, with a note. The result is None if all examples are of one class.
+        """
         labels, found = self.task.labels, set(references.tolist())
         lacking = tuple(label for i, label in enumerate(labels) if i not in found)
         if len(found) < 2:

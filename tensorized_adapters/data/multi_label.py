@@ -25,9 +25,6 @@ def separator_of(
     """Return the separator of a text's labels, or None if each text has one label.
 
     A saved adapter decides. Otherwise ``given`` (--label_separator) or lists in the column ``label`` mean several.
-
-    Raises:
-        UsageError: if ``given`` contradicts the adapter.
     """
     if saved is not None:
         if saved["problem_type"] != MULTI_LABEL:
@@ -51,11 +48,7 @@ def saved_separator(record: dict[str, Any]) -> str:
 
 
 def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
-    """Return the sorted names of all labels, or those of a ClassLabel in its order.
-
-    Raises:
-        UsageError: if there is no label, or if a name holds the separator.
-    """
+    """Return the sorted names of all labels, or those of a ClassLabel in its order."""
     feature = examples.features["label"]
     if isinstance(getattr(feature, "feature", None), ClassLabel):
         names = tuple(feature.feature.names)
@@ -73,11 +66,7 @@ def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
 
 
 def encode_label_sets(examples: Dataset, task: Task, source: str) -> Dataset:
-    """Encode ``label`` as a list of 0.0 and 1.0 for each of the task's labels, as the loss of Transformers takes them.
-
-    Raises:
-        UsageError: for a missing or unknown label, naming the row.
-    """
+    """Encode ``label`` as a list of 0.0 and 1.0 for the task's labels; raise UsageError for an unknown one."""
     ids = {name: i for i, name in enumerate(task.labels)}
     encoded = np.zeros((len(examples), len(ids)), dtype=np.float32)
     for row, labels in enumerate(_label_sets(examples, task.label_separator, source)):
@@ -93,11 +82,7 @@ def encode_label_sets(examples: Dataset, task: Task, source: str) -> Dataset:
 
 
 def measured(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
-    """Return F1 over all decisions (micro), as in run_classification, and its mean over the labels (macro).
-
-    Args:
-        predictions, references: examples x labels, 0 or 1.
-    """
+    """Return F1 over all decisions (micro), as in run_classification, and its mean over the labels (macro)."""
     predictions, references = (np.asarray(values).astype(np.int64) for values in (predictions, references))
     micro = f1_score(references.ravel(), predictions.ravel(), zero_division=0)
     by_label = [f1_score(*pair, zero_division=0) for pair in zip(references.T, predictions.T)]

@@ -1,7 +1,4 @@
-"""Reads the TSV files of GLUE's own server, and gives their columns the names that they have on the hub.
-
-QNLI, RTE, SST-2 and WNLI have the same names in both.
-"""
+"""Reads the TSV files of GLUE's own server, and gives their columns the names that they have on the hub."""
 
 from __future__ import annotations
 
@@ -24,8 +21,7 @@ _COLA = ("source", "label", "judgement", "sentence")
 
 
 def official_file(folder: Path, task: str, split: str) -> Optional[Path]:
-    """Return the file of a split in a folder as GLUE's server offers it, such as MRPC/dev.tsv, or None for another
-    folder."""
+    """Return the file of a split in a folder as GLUE's server offers it, such as MRPC/dev.tsv, or None for others."""
     own = folder / _FOLDERS.get(task, task.upper())
     if (folder / "README.md").exists() or not own.is_dir():  # a card gives the layout of the hub
         return None
@@ -54,6 +50,5 @@ def with_usual_names(examples: Dataset, task: str, source: str) -> Dataset:
 
 
 def is_cut(fields: list[str], header: list[str], task: str) -> bool:
-    """Return whether a row is one of the few damaged rows of GLUE's own QQP files. GLUE's loader leaves them out
-    too."""
+    """Return whether a row is one of the few damaged rows of GLUE's QQP files, which GLUE's loader leaves out too."""
     return task == "qqp" and "is_duplicate" in header and 0 < len(fields) < len(header)

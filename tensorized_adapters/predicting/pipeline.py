@@ -89,12 +89,7 @@ def load_pipeline(
 
 
 class _TextPipeline(TextClassificationPipeline):
-    """Transformers' pipeline, which makes the same text of numbers, true and false and of columns as training does.
-
-    Attributes:
-        columns: those that the adapter was trained on, if its folder names them.
-        label_separator: joins the names of several labels in predictions.
-    """
+    """Transformers' pipeline, which makes the same text of numbers, true and false and of columns as training does."""
 
     columns: Optional[Columns] = None
     label_separator: str = SEPARATOR
@@ -167,8 +162,7 @@ def _without_messages_of_transformers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _naming_the_flag(folder: str | Path, given: bool) -> Iterator[None]:
-    """Add the origin of the base model's path to an error: unless the flag was ``given``, it comes from the adapter's
-    folder."""
+    """Add the adapter's folder to an error about its base model, unless a flag has ``given`` that model."""
     try:
         yield
     except UsageError as error:
