@@ -7,11 +7,11 @@ from datasets import ClassLabel, Dataset, Value
 
 from ..errors import UsageError, quoted
 from .arguments import DataTrainingArguments
-from .label_kinds import number_of
+from .labels import number_of
 from .multi_label import is_list_of_labels
 from .names import listed
 from .tasks import Task
-from .texts import delimiter_for, text_of
+from .texts import delimiter_for
 
 LABEL = "label"
 # Columns that number the examples, such as the index that pandas writes; they are never taken for text.
@@ -50,14 +50,14 @@ def choose_columns(
     if named:
         return Columns(named.texts, of_task=True)
     if trained := kept_columns(saved or {}):
-        return _columns_of_adapter(trained, arguments)
+        return columns_of_adapter(trained, arguments)
     label = arguments.label_column or LABEL
     texts = arguments.texts or _guessed_texts(examples, label, source)
     delimiter = delimiter_for(texts, arguments.text_column_delimiter)
     return Columns(texts, label, delimiter, guessed=not arguments.texts)
 
 
-def _columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Columns:
+def columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Columns:
     """Return the columns of a saved adapter, or as many others that the flags name, joined as in its training."""
     texts, delimiter = arguments.texts or trained.texts, arguments.text_column_delimiter
     if len(texts) != len(trained.texts):
@@ -157,14 +157,6 @@ def note_columns(columns: Columns, task: Task, source: str) -> None:
         f"note: {source}: text from {texts}, {kind} from {quoted(columns.label)}; "
         "--text_columns and --label_column name others"
     )
-
-
-def note_empty_texts(examples: Dataset, texts: tuple[str, ...], source: str) -> None:
-    """Print how many rows have an empty text."""
-    for name in texts:
-        empty = sum(1 for text in examples[name] if not text_of(text).strip())
-        if empty:
-            print(f"note: {source}: {empty} of {len(examples)} rows have an empty {quoted(name)}")
 
 
 def _is_index(name: str) -> bool:

@@ -6,18 +6,18 @@ from typing import Any, Optional
 
 import numpy as np
 from datasets import ClassLabel, Dataset
+from sklearn.model_selection import train_test_split
 
-from ..errors import UsageError
+from ..errors import UsageError, quoted
 from .arguments import DataTrainingArguments
-from .columns import Columns, choose_columns, note_columns, note_empty_texts, with_usual_label
-from .held_out import hold_out
-from .label_kinds import names_or_scores
-from .labels import check_labels, check_variety, encode_labels, saved_label_names
+from .columns import Columns, choose_columns, note_columns, with_usual_label
+from .labels import check_labels, check_variety, encode_labels, names_or_scores, saved_label_names
 from .locations import quieten_datasets
 from .multi_label import MULTI_LABEL, names_in, separator_of
 from .names import listed
 from .sources import load_splits
 from .tasks import TASKS, Task, other_task
+from .texts import text_of
 
 _Change = Callable[[Dataset], Dataset]
 
@@ -88,13 +88,15 @@ def load_data(
         )
     raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
     if arguments.validation_fraction is not None and "train" in raw:
-        raw, sources = hold_out(raw, sources, task, arguments.validation_fraction, seed)
+        raw, sources = _hold_out(raw, sources, task, arguments.validation_fraction, seed)
     check_labels(raw, task, sources)
     raw = _cut(raw, wanted, arguments, seed)
     if arguments.max_train_samples and "train" in raw:
         check_variety(raw["train"], task, f"{sources['train']}, cut by --max_train_samples,")
     for split, examples in raw.items():
-        note_empty_texts(examples, columns.texts, sources[split])
+        for name in columns.texts:
+            if empty := sum(1 for text in examples[name] if not text_of(text).strip()):
+                print(f"note: {sources[split]}: {empty} of {len(examples)} rows have an empty {quoted(name)}")
     return Data(
         task,
         columns.label,
@@ -131,26 +133,55 @@ def _other_task(
     return other_task(columns.texts, labels, columns.delimiter, separator)
 
 
+def _hold_out(
+    raw: dict[str, Dataset], sources: dict[str, str], task: Task, fraction: float, seed: int
+) -> tuple[dict[str, Dataset], dict[str, str]]:
+    """Return the sets and their sources, with a part of the training set as the evaluation set.
+
+    Both parts keep the order of the rows. Classes keep their shares in both parts, if each has enough examples.
+    """
+    examples, source = raw["train"], f"{sources['train']}, --validation_fraction {fraction}"
+    count = round(len(examples) * fraction)
+    if not 0 < count < len(examples):
+        raise UsageError(
+            f"--validation_fraction {fraction} of the {len(examples)} training examples leaves one of both parts "
+            "empty; give another fraction"
+        )
+    labels = None if task.labels is None or task.multi_label else examples["label"][:]
+    how = "whatever their labels" if labels is None else "stratified by label"
+    rows = np.arange(len(examples))
+    try:
+        parts = train_test_split(rows, test_size=count, random_state=seed, stratify=labels)
+    except ValueError:  # a class of one example, or fewer examples in a part than there are classes
+        parts = train_test_split(rows, test_size=count, random_state=seed)
+        how = "not stratified, since some labels have too few examples"
+    print(
+        f"note: {count:,} of {len(examples):,} training examples are the evaluation set and are not trained on "
+        f"(--validation_fraction {fraction}); they are drawn by --seed {seed}, {how}"
+    )
+    split = task.evaluation[0][1]
+    kept, held = (examples.select(np.sort(part)) for part in parts)
+    return raw | {"train": kept, split: held}, sources | {split: source}
+
+
 def _cut(raw: dict[str, Dataset], wanted: set[str], arguments: DataTrainingArguments, seed: int) -> dict[str, Dataset]:
     """Return the splits that this run uses, with at most ``max_*_samples`` examples."""
-    roles = {"train": "train", "validation": "evaluation", "test": "prediction"}
-    limits = {"evaluation": arguments.max_eval_samples, "prediction": arguments.max_predict_samples}
-    cut = {}
+    used = {}
     for split, examples in raw.items():
-        role = roles[split.split("_")[0]]
-        if role == "train" and role in wanted:
-            cut[split] = _sampled(examples, arguments, seed)
-        elif role in wanted:
-            cut[split] = examples if limits[role] is None else examples.take(min(limits[role], len(examples)))
-    return cut
-
-
-def _sampled(examples: Dataset, arguments: DataTrainingArguments, seed: int) -> Dataset:
-    """Return the training set, shuffled and cut as the arguments say, and print a line about it."""
-    total = len(examples)
-    count = min(arguments.max_train_samples or total, total)
-    if not arguments.shuffles:
-        return examples.take(count)
-    what = f"{count:,} of {total:,} training examples, drawn" if count < total else "the training set is shuffled"
-    print(f"note: {what} by --seed {seed}; --shuffle_train_dataset False keeps the order of the rows")
-    return examples.select(np.random.default_rng(seed).permutation(total)[:count])
+        role, limit = {
+            "train": ("train", arguments.max_train_samples),
+            "validation": ("evaluation", arguments.max_eval_samples),
+            "test": ("prediction", arguments.max_predict_samples),
+        }[split.split("_")[0]]
+        if role not in wanted:
+            continue
+        total = len(examples)
+        count = min(limit or total, total)
+        if role == "train" and arguments.shuffles:
+            drawn = (
+                f"{count:,} of {total:,} training examples, drawn" if count < total else "the training set is shuffled"
+            )
+            print(f"note: {drawn} by --seed {seed}; --shuffle_train_dataset False keeps the order of the rows")
+            examples = examples.select(np.random.default_rng(seed).permutation(total))
+        used[split] = examples.take(count)
+    return used

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Optional
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
-from .official import official_file
+from .official import FOLDERS
 
 if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do not need
     from datasets import Dataset, DatasetBuilder
@@ -29,12 +29,13 @@ class DatasetLocation:
 
     def official_file(self, split: str) -> Optional[Path]:
         """Return the file of a split in a folder of GLUE's own TSV files; raise UsageError if it is missing."""
-        if self.folder is None or self.flag != "--glue_path":
-            return None
-        path = official_file(self.folder, self.config, split)
-        if path is not None and not path.is_file():
+        if self.folder is None or self.flag != "--glue_path" or (self.folder / "README.md").exists():
+            return None  # a card gives the layout of the hub
+        own = self.folder / FOLDERS.get(self.config, self.config.upper())
+        path = own / f"{split.replace('validation', 'dev')}.tsv"
+        if own.is_dir() and not path.is_file():
             raise UsageError(f"{self} has no file {path.relative_to(self.folder)}")
-        return path
+        return path if own.is_dir() else None
 
     def __str__(self) -> str:
         return f"{self.flag} {self.name}" + (f" ({self.config})" if self.config else "")
@@ -80,12 +81,20 @@ def builder_of(location: DatasetLocation, split: Optional[str] = None) -> Iterat
 
 def read_splits(location: DatasetLocation, splits: list[str], anew: bool) -> dict[str, Dataset]:
     """Read splits of a folder into memory, or those of the hub, ``anew`` or from the cache of `datasets`."""
+    from datasets import DownloadMode, load_dataset
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
     with refusing(location):
         if location.folder:
             return {split: _read_split(location, split) for split in splits}
-        found = _load_from_hub(location, anew)
+        if location.name in _PACKAGED_DATASETS_MODULES:  # it would read files of the current folder
+            raise UsageError(
+                f"{location} is a file format, no data set; name a folder or hub id, or give --train_file"
+            )
+        mode = DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None
+        found = load_dataset(location.name, location.config, download_mode=mode)
         check_splits(splits, found, location)
-        return found
+        return {split: _validated(found[split]) for split in splits}
 
 
 def _read_split(location: DatasetLocation, split: str) -> Dataset:
@@ -124,17 +133,6 @@ def _is_plain_table(builder: DatasetBuilder) -> bool:
     plain = type(builder.config)(sep="," if kinds == {".csv"} else "\t")
     own = {field.name for field in fields(BuilderConfig)}  # name, version, files
     return all(getattr(builder.config, f.name) == getattr(plain, f.name) for f in fields(plain) if f.name not in own)
-
-
-def _load_from_hub(location: DatasetLocation, anew: bool) -> dict[str, Dataset]:
-    from datasets import DownloadMode, load_dataset
-    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
-
-    if location.name in _PACKAGED_DATASETS_MODULES:  # it would read files of the current folder
-        raise UsageError(f"{location} is a file format, no data set; name a folder or hub id, or give --train_file")
-    mode = DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None
-    found = load_dataset(location.name, location.config, download_mode=mode)
-    return {split: _validated(examples) for split, examples in found.items()}
 
 
 def _validated(examples: Dataset) -> Dataset:

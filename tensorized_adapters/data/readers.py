@@ -19,7 +19,7 @@ from datasets import Dataset
 
 from ..errors import UsageError, quoted
 from .arguments import ending_of
-from .official import is_cut, with_header, with_usual_names
+from .official import with_header, with_usual_names
 from .texts import text_of
 
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
@@ -111,8 +111,8 @@ def csv_rows(
                 raise UsageError(f"{source} has the column {quoted(twice[0])} twice")
         elif not fields:
             blank.append(reader.line_num)
-        elif is_cut(fields, header, task):
-            cut += 1
+        elif task == "qqp" and "is_duplicate" in header and len(fields) < len(header):
+            cut += 1  # one of the few damaged rows of GLUE's own files
         elif len(fields) != len(header):
             raise UsageError(f"{source}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
         else:

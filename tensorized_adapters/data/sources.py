@@ -18,37 +18,32 @@ if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do no
 ROLES = ("train", "evaluation", "prediction")
 
 
-def roles_to_read(arguments: DataTrainingArguments, wanted: set[str]) -> set[str]:
+def _roles_to_read(arguments: DataTrainingArguments, wanted: set[str]) -> set[str]:
     """Return the roles whose data is read for those ``wanted``: a held-out part is read as training data."""
     if arguments.validation_fraction is None or "evaluation" not in wanted:
         return wanted
     return wanted - {"evaluation"} | {"train"}
 
 
-def splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, list[str]]:
-    """Return the usual names of the splits that a run reads, by role. MNLI has two for evaluation and prediction."""
+def _splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, dict[str, str]]:
+    """Return the splits that are read for each role, as usual names and names in the data set. MNLI has two a role."""
     task = TASKS[arguments.task_name or "mrpc"]  # any task with the usual names of splits
     splits = {
         "train": ["train"],
         "evaluation": [split for _, split in task.evaluation],
         "prediction": [split for _, split in task.prediction],
     }
-    read = roles_to_read(arguments, wanted)
-    return {role: splits[role] for role in ROLES if role in read}
+    given = dict(zip(("train", "validation", "test"), (getattr(arguments, flag) for flag in SPLIT_FLAGS)))
+    read = _roles_to_read(arguments, wanted)
+    return {role: {split: given.get(split) or split for split in splits[role]} for role in ROLES if role in read}
 
 
-def split_name(arguments: DataTrainingArguments, split: str) -> str:
-    """Return the data set's own name for the split that is usually called ``split``."""
-    named = dict(zip(("train", "validation", "test"), (getattr(arguments, flag) for flag in SPLIT_FLAGS)))
-    return named.get(split) or split
-
-
-def files_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> Optional[dict[str, tuple[str, str]]]:
+def _files_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> Optional[dict[str, tuple[str, str]]]:
     """Return flag and path of the files that are read for each role, or None if the data does not come from files."""
     files = {role: (flag, getattr(arguments, flag)) for role, flag in zip(ROLES, FILE_FLAGS)}
     if not any(path for _, path in files.values()):
         return None
-    read = roles_to_read(arguments, wanted)
+    read = _roles_to_read(arguments, wanted)
     return {role: file for role, file in files.items() if role in read and file[1]}
 
 
@@ -57,12 +52,11 @@ def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, 
 
     Nothing is loaded. Data of the hub has no local files. A missing folder or split is refused as in loading.
     """
-    files = files_by_role(arguments, wanted)
+    files = _files_by_role(arguments, wanted)
     if files is not None:
         return {role: [Path(path)] for role, (_, path) in files.items()}
     location = location_of(arguments)
-    by_role = splits_by_role(arguments, wanted)
-    splits = {role: [split_name(arguments, split) for split in names] for role, names in by_role.items()}
+    splits = {role: list(names.values()) for role, names in _splits_by_role(arguments, wanted).items()}
     if location.folder is None:
         return {role: [] for role in splits}
     official = {role: [location.official_file(name) for name in names] for role, names in splits.items()}
@@ -81,7 +75,7 @@ def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, 
 def check_source(arguments: DataTrainingArguments, wanted: set[str]) -> None:
     """Refuse data that cannot be reached or that lacks a split, without reading its rows; the hub is asked."""
     used_files(arguments, wanted)
-    if files_by_role(arguments, wanted) is not None or (location := location_of(arguments)).folder:
+    if _files_by_role(arguments, wanted) is not None or (location := location_of(arguments)).folder:
         return
     from datasets import load_dataset_builder
 
@@ -91,17 +85,17 @@ def check_source(arguments: DataTrainingArguments, wanted: set[str]) -> None:
 
 def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:
     """Read the data: the splits by their usual names, and for messages where each came from."""
-    by_role = splits_by_role(arguments, wanted)
-    if (files := files_by_role(arguments, wanted)) is not None:
+    by_role = _splits_by_role(arguments, wanted)
+    if (files := _files_by_role(arguments, wanted)) is not None:
         from .readers import read_file
 
         # MNLI's second sets come from a data set only; a file is one set, under the first split's name.
-        paths = {by_role[role][0]: path for role, (_, path) in files.items()}
-        sources = {by_role[role][0]: f"--{flag} {path}" for role, (flag, path) in files.items()}
+        files = {next(iter(by_role[role])): file for role, file in files.items()}
+        sources = {split: f"--{flag} {path}" for split, (flag, path) in files.items()}
         task = arguments.task_name or ""
-        return {split: read_file(path, sources[split], task) for split, path in paths.items()}, sources
+        return {split: read_file(path, sources[split], task) for split, (_, path) in files.items()}, sources
     location = location_of(arguments)
-    names = {split: split_name(arguments, split) for splits in by_role.values() for split in splits}
+    names = {split: name for names in by_role.values() for split, name in names.items()}
     found = read_splits(location, list(names.values()), arguments.overwrite_cache)
     sources = {split: f"{location}, split {name}" for split, name in names.items()}
     splits = {split: found[name] for split, name in names.items()}

@@ -66,14 +66,20 @@ def load_pipeline(
     )
     if not arguments.model_name_or_path:
         raise UsageError(f"{folder} does not say where its base model is; --model_name_or_path does")
+    columns = kept_columns(record)
     labels = tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
     with _without_messages_of_transformers(), _naming_the_flag(folder, given=bool(model_name_or_path)):
         config = load_config(arguments)
         tokenizer = load_tokenizer(arguments, config)
         agree_on_padding(tokenizer, config)
         _check_words(tokenizer, arguments)
-        length = max_seq_length or _kept(record, "max_seq_length", int) or _assumed_length(folder)
-        _set_length(tokenizer, min(length, tokenizer.model_max_length, usable_positions(config)), record)
+        length = max_seq_length or _kept(record, "max_seq_length", int)
+        if length is None:
+            length = DataTrainingArguments.max_seq_length
+            used = f"{folder} does not give the length of its training; {length} tokens are used"
+            print(f"note: {used}, and --max_seq_length sets another length", file=sys.stderr)
+        tokenizer.model_max_length = min(length, tokenizer.model_max_length, usable_positions(config))
+        check_room(tokenizer, tokenizer.model_max_length, texts=columns.inputs if columns else 1)
         # load_adapter gives the model the adapter's own type of problem.
         model, _ = load_model(arguments, config, labels, "single_label_classification")
     load_adapter(model, folder)
@@ -84,15 +90,15 @@ def load_pipeline(
     if record["problem_type"] == MULTI_LABEL:
         options.setdefault("top_k", None)  # every label with its probability, since a text may have several
     pipeline = _TextPipeline(model=model.eval(), tokenizer=tokenizer, truncation=True, **options)
-    pipeline.columns, pipeline.label_separator = kept_columns(record), saved_separator(record)
+    pipeline.columns, pipeline.label_separator = columns, saved_separator(record)
     return pipeline
 
 
 class _TextPipeline(TextClassificationPipeline):
     """Transformers' pipeline, which makes the same text of numbers, true and false and of columns as training does."""
 
-    columns: Optional[Columns] = None
-    label_separator: str = SEPARATOR
+    columns: Optional[Columns] = None  # those that the adapter was trained on, if its folder names them
+    label_separator: str = SEPARATOR  # joins the names of several labels in predictions
 
     def preprocess(self, inputs: Any, **options: Any) -> Any:
         return super().preprocess(_as_text(_of_columns(inputs, self.columns)), **options)
@@ -120,23 +126,6 @@ def _kept(record: dict[str, Any], name: str, expected: type) -> Any:
     """Return a note of the run if it has this type. An adapter saved from Python may hold any notes."""
     value = record["notes"].get(name)
     return value if type(value) is expected and value else None
-
-
-def _assumed_length(folder: str | Path) -> int:
-    length = DataTrainingArguments().max_seq_length
-    print(
-        f"note: {folder} does not give the length of its training; {length} tokens are used, and --max_seq_length "
-        "sets another length",
-        file=sys.stderr,
-    )
-    return length
-
-
-def _set_length(tokenizer: PreTrainedTokenizerBase, length: int, record: dict[str, Any]) -> None:
-    """Make the tokenizer truncate to ``length``; raise UsageError if that leaves no room for text."""
-    columns = kept_columns(record)
-    check_room(tokenizer, length, texts=columns.inputs if columns else 1)
-    tokenizer.model_max_length = length
 
 
 def _check_words(tokenizer: PreTrainedTokenizerBase, arguments: ModelArguments) -> None:

@@ -6,12 +6,11 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
 from ..data.arguments import DataTrainingArguments, ending_of
-from ..data.columns import Columns, kept_columns
+from ..data.columns import Columns, columns_of_adapter, kept_columns
 from ..data.labels import listed
 from ..data.readers import csv_rows, delimiter_in, is_unicode, json_rows, lines_of, open_input, tsv_rows
 from ..data.texts import delimiter_for, joined, text_of
@@ -70,16 +69,12 @@ def text_rows(
 
 def text_columns(record: dict[str, Any], named: Optional[str], folder: str | Path) -> Columns:
     """Return the columns that an adapter was trained on, or as many others that ``--text_columns`` has ``named``."""
-    trained, texts = kept_columns(record), DataTrainingArguments(text_columns=named).texts
-    if trained is None:
-        if texts is None:
-            raise UsageError(f"{folder} does not say which columns it was trained on; --text_columns names them")
-        return Columns(texts, delimiter=delimiter_for(texts, None))
-    if texts and len(trained.texts) != len(texts):
-        raise UsageError(
-            f"--text_columns {named} contradicts {folder}, which was trained on {', '.join(trained.texts)}"
-        )
-    return replace(trained, texts=texts or trained.texts)
+    arguments = DataTrainingArguments(text_columns=named)
+    if trained := kept_columns(record):
+        return columns_of_adapter(trained, arguments)
+    if arguments.texts is None:
+        raise UsageError(f"{folder} does not say which columns it was trained on; --text_columns names them")
+    return Columns(arguments.texts, delimiter=delimiter_for(arguments.texts, None))
 
 
 def _opened(path: Optional[Path], source: str) -> BinaryIO:
