@@ -15,8 +15,7 @@ from compression_study.record import KIND, MEASURED, RECORD_FILE, point_of, read
 
 from tensorized_adapters import PROGRAM, __version__
 from tensorized_adapters.adapters.insertion import adapters_of
-from tensorized_adapters.compressing.adapter import check_dense, compressed
-from tensorized_adapters.compressing.decompose import compressed_config
+from tensorized_adapters.compressing.decompose import check_dense, compressed, compressed_config
 from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.predicting.pipeline import load_pipeline
 from tensorized_adapters.runs.folder import RunFolder
@@ -90,14 +89,14 @@ class _Study:
         point = point_of(self.record, projection_type, rank)
         if point is None:
             print(f"{name}: compressing ...", flush=True)
-            found = compressed(adapter_path, model_name_or_path, projection_type, rank)
-            save_adapter(found.model, folder, found.notes)
+            model, sites, notes = compressed(adapter_path, model_name_or_path, projection_type, rank)
+            save_adapter(model, folder, notes)
             point = {
                 "format": projection_type,
                 "rank": rank,
-                "parameters": sum(site.parameters_after for site in found.sites),
-                "down_error": _mean([site.down_error for site in found.sites]),
-                "up_error": _mean([site.up_error for site in found.sites]),
+                "parameters": sum(site.parameters_after for site in sites),
+                "down_error": _mean([site.down_error for site in sites]),
+                "up_error": _mean([site.up_error for site in sites]),
             }
             self.record["points"].append(point)
             self._write()

@@ -4,7 +4,6 @@ Without flags it prints the paper's second table: the four formats at ranks 2, 4
 compared with, on bert-base-cased.
 """
 
-import argparse
 from pathlib import Path
 
 from tensorized_adapters.backbone.known_models import KNOWN
@@ -19,20 +18,6 @@ _DEFAULT = "(default: %(default)s)"
 
 def main(argv: list[str]) -> int:
     """Print or write the table; raise UsageError if input is refused."""
-    arguments = _parser().parse_args(argv)
-    if arguments.output:
-        check_output(arguments.output)
-    from tensorized_adapters.reporting.parameter_counts import counts_text  # imports Transformers, unlike --help
-
-    text = counts_text(arguments)
-    if arguments.output:
-        _write(arguments.output, text)
-    else:
-        print(text, end="")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
     known = f"{', '.join(KNOWN)} are known without a hub"
     parser.add_argument("--model", default="bert-base-cased", help=f"folder or hub id of a model; {known} {_DEFAULT}")
@@ -66,11 +51,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--adapter_sites", choices=SITES, default="both", help="sites of all adapters")
     parser.add_argument("--format", choices=("text", "markdown", "csv"), default="text", help="format of the table")
     parser.add_argument("--output", type=Path, help="write to this file instead of the terminal")
-    return parser
+    arguments = parser.parse_args(argv)
+    if arguments.output:
+        check_output(arguments.output)
+    from tensorized_adapters.reporting.parameter_counts import counts_text  # imports Transformers, unlike --help
 
-
-def _write(path: Path, text: str) -> None:
+    text = counts_text(arguments)
+    if not arguments.output:
+        print(text, end="")
+        return 0
     try:
-        write_atomically(path, text.encode())
+        write_atomically(arguments.output, text.encode())
     except OSError as error:
-        raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None
+        raise UsageError(f"--output {arguments.output} cannot be written: {error.strerror}") from None
+    return 0

@@ -9,24 +9,27 @@ The last two take any batch and length, give logits, and lie beside their tokeni
 --quantize int8 stores the weights as 8-bit integers: smaller, faster on CPU, and logits that differ a little.
 """
 
-import argparse
 from pathlib import Path
 
-from tensorized_adapters.cli.parser import ScriptParser
+from tensorized_adapters.cli.parser import ScriptParser, check_new_folder, new_folder
 from tensorized_adapters.errors import UsageError
-from tensorized_adapters.exporting.folder import check_new_folder, new_folder
 
 
 def main(argv: list[str]) -> int:
     """Export; raise UsageError if input is refused, before anything is written."""
-    arguments = _parser().parse_args(argv)
+    parser = ScriptParser(__doc__)
+    parser.add_argument("--adapter_path", type=Path, required=True, help="a saved adapter/ folder, or a run's folder")
+    parser.add_argument("--output_dir", type=Path, required=True, help="a folder that does not exist yet, or is empty")
+    parser.add_argument("--to", choices=("dense", "pt2", "onnx"), required=True, help="what is written, see above")
+    parser.add_argument("--quantize", choices=("int8",), help="with --to onnx: weights as 8-bit integers")
+    parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
+    arguments = parser.parse_args(argv)
     if arguments.quantize and arguments.to != "onnx":
         raise UsageError(f"--quantize {arguments.quantize} needs --to onnx, got --to {arguments.to}")
     check_new_folder(arguments.output_dir)
-    # Imported step by step, so that a wrong folder is refused before Transformers' models are imported.
     from tensorized_adapters.saving.manifest import read_config
 
-    read_config(arguments.adapter_path)
+    read_config(arguments.adapter_path)  # before Transformers' models are imported, which takes seconds
     from tensorized_adapters.adaptation.merging import unmerge_adapters
     from tensorized_adapters.exporting.dense import write_dense
     from tensorized_adapters.exporting.program import check_onnx, write_onnx, write_program
@@ -46,13 +49,3 @@ def main(argv: list[str]) -> int:
     for path in sorted(arguments.output_dir.iterdir()):
         print(f"{path.stat().st_size:>12,} bytes  {path}")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = ScriptParser(__doc__)
-    parser.add_argument("--adapter_path", type=Path, required=True, help="a saved adapter/ folder, or a run's folder")
-    parser.add_argument("--output_dir", type=Path, required=True, help="a folder that does not exist yet, or is empty")
-    parser.add_argument("--to", choices=("dense", "pt2", "onnx"), required=True, help="what is written, see above")
-    parser.add_argument("--quantize", choices=("int8",), help="with --to onnx: weights as 8-bit integers")
-    parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
-    return parser

@@ -4,7 +4,6 @@ Each RUN is the output folder of a run of run_glue_tensorized.py. A task without
 predictions, since the server takes complete submissions only, and a line says so.
 """
 
-import argparse
 from pathlib import Path
 
 from tensorized_adapters.cli.parser import ScriptParser, check_output
@@ -13,7 +12,10 @@ from tensorized_adapters.errors import UsageError
 
 def main(argv: list[str]) -> int:
     """Write the zip file; raise UsageError if input is refused."""
-    arguments = _parser().parse_args(argv)
+    parser = ScriptParser(__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="output folders of runs")
+    parser.add_argument("--output", type=Path, required=True, help="the zip file")
+    arguments = parser.parse_args(argv)
     if arguments.output.exists():
         raise UsageError(f"--output {arguments.output} exists; name another file")
     check_output(arguments.output)
@@ -22,10 +24,3 @@ def main(argv: list[str]) -> int:
     lines = write_submission(arguments.runs, arguments.output)
     print(*lines, f"submission: {arguments.output}", sep="\n")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = ScriptParser(__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="output folders of runs")
-    parser.add_argument("--output", type=Path, required=True, help="the zip file")
-    return parser

@@ -1,9 +1,13 @@
-"""The argument parser and the types of arguments that the subcommands and scripts share."""
+"""The argument parser, the types of arguments and the checks of outputs that the subcommands and scripts share."""
 
 import argparse
+import contextlib
+import os
 import re
+import secrets
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,14 +25,18 @@ class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
 
 
-def count(text: str) -> int:
-    """Parse an integer of at least 1."""
-    return _integer(text, 1)
+def count(text: str, least: int = 1) -> int:
+    """Parse an integer of at least 1, or of another ``least``."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18 and least <= int(text) <= _MOST):
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} must be an integer of at least {least}, and at most {_MOST:,}"
+        )
+    return int(text)
 
 
 def count_from_zero(text: str) -> int:
     """Parse an integer of at least 0."""
-    return _integer(text, 0)
+    return count(text, 0)
 
 
 def rate(text: str) -> float:
@@ -48,22 +56,46 @@ def duration(text: str) -> float:
 
 
 def check_output(path: Path) -> None:
-    """Refuse, before any work is done, a file that could not be written after it.
-
-    Raises:
-        UsageError: naming ``--output``.
-    """
-    flaw: object = None
+    """Refuse an ``--output`` that could not be written, before any work is done."""
     try:
         if path.is_dir():
-            flaw = "it is a folder; name a file"
-        else:
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:20]}."):
-                pass
-    except (OSError, ValueError) as error:  # ValueError: of a NUL character
-        flaw = getattr(error, "strerror", None) or error
-    if flaw:
-        raise UsageError(f"--output {path} cannot be written: {flaw}")
+            raise ValueError("it is a folder; name a file")
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except (OSError, ValueError) as error:  # ValueError: also of a NUL character
+        raise UsageError(f"--output {path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+def check_new_folder(path: Path) -> None:
+    """Refuse an ``--output_dir`` that holds something or that :func:`new_folder` could not make."""
+    try:
+        there = os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
+        if not there:
+            _temporary_folder(path).rmdir()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"--output_dir {quoted(str(path))} cannot be written: {reason}; name another folder"
+        ) from None
+    if there:
+        raise UsageError(f"--output_dir {path} is there already; name another folder")
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder beside ``path``. It is renamed to ``path`` at the end, or removed if writing fails."""
+    temporary = _temporary_folder(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _temporary_folder(path: Path) -> Path:
+    temporary = path.with_name(f".{path.name[:20]}.{secrets.token_hex(8)}")
+    temporary.mkdir(parents=True)
+    return temporary
 
 
 def list_of(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
@@ -72,8 +104,7 @@ def list_of(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
 
 
 def names_of(choices: Iterable[str], or_none: bool = False) -> Callable[[str], tuple[str, ...]]:
-    """Return a parser of comma-separated names in ``choices``, also in capitals. ``or_none`` allows "none" for no
-    name."""
+    """Return a parser of names in ``choices`` between commas, in any case; ``or_none`` allows "none" for no name."""
 
     def parse(text: str) -> tuple[str, ...]:
         if or_none and text.lower() == "none":
@@ -84,11 +115,3 @@ def names_of(choices: Iterable[str], or_none: bool = False) -> Callable[[str], t
         return tuple(text.lower().split(","))
 
     return parse
-
-
-def _integer(text: str, least: int) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18 and least <= int(text) <= _MOST):
-        raise argparse.ArgumentTypeError(
-            f"{quoted(text)} must be an integer of at least {least}, and at most {_MOST:,}"
-        )
-    return int(text)

@@ -17,7 +17,31 @@ from tensorized_adapters.predicting import FORMATS
 
 def main(argv: list[str]) -> int:
     """Predict; raise what :func:`predict` does, except BrokenPipeError."""
-    arguments = _parser().parse_args(argv)
+    parser = ScriptParser(__doc__)
+    parser.add_argument(
+        "--adapter_path",
+        required=True,
+        help="a saved adapter/ folder, a run's folder, or owner/name or owner/name@revision on the Hugging Face hub",
+    )
+    parser.add_argument(
+        "--input", type=Path, default=Path("-"), help="CSV, TSV, JSON lines or text (default: -, stdin)"
+    )
+    parser.add_argument("--output", type=Path, help="write to this file, .tsv or .jsonl, instead of standard output")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing --output")
+    guess = "by the file's ending; of standard input by its first line"
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help=f"format of the input ({guess}); text has the columns between tabs, without a header",
+    )
+    parser.add_argument("--text_columns", metavar="A[,B]", help="the input's text columns (default: as in training)")
+    parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
+    parser.add_argument(
+        "--tokenizer_name", help="its tokenizer, if it is not the model's own (default: as in training)"
+    )
+    parser.add_argument("--max_seq_length", type=count, help="longer inputs are truncated (default: as in training)")
+    parser.add_argument("--batch_size", type=count, default=64, help="rows computed at a time (default: %(default)s)")
+    arguments = parser.parse_args(argv)
     with (
         contextlib.redirect_stdout(sys.stderr),  # standard output is for predictions
         contextlib.suppress(BrokenPipeError),  # the reader has ended, as in `| head`
@@ -29,10 +53,7 @@ def main(argv: list[str]) -> int:
 def predict(arguments: argparse.Namespace) -> None:
     """Check everything that needs no model, then load the model and predict the input.
 
-    Raises:
-        UsageError: for refused input. The predictions before the faulty line stay on standard output.
-        RunFailed: if predictions fail after they have begun.
-        BrokenPipeError: if standard output has no reader any more.
+    Predictions before a refused line stay on standard output. BrokenPipeError means that nobody reads it any more.
     """
     path = None if str(arguments.input) == "-" else arguments.input
     if arguments.output:
@@ -70,31 +91,3 @@ def predict(arguments: argparse.Namespace) -> None:
         raise RunFailed("out of memory: try a smaller --batch_size or --max_seq_length") from error
     if arguments.output:
         print(f"{output.count:,} predictions: {arguments.output}")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = ScriptParser(__doc__)
-    parser.add_argument(
-        "--adapter_path",
-        required=True,
-        help="a saved adapter/ folder, a run's folder, or owner/name or owner/name@revision on the Hugging Face hub",
-    )
-    parser.add_argument(
-        "--input", type=Path, default=Path("-"), help="CSV, TSV, JSON lines or text (default: -, stdin)"
-    )
-    parser.add_argument("--output", type=Path, help="write to this file, .tsv or .jsonl, instead of standard output")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing --output")
-    guess = "by the file's ending; of standard input by its first line"
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        help=f"format of the input ({guess}); text has the columns between tabs, without a header",
-    )
-    parser.add_argument("--text_columns", metavar="A[,B]", help="the input's text columns (default: as in training)")
-    parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
-    parser.add_argument(
-        "--tokenizer_name", help="its tokenizer, if it is not the model's own (default: as in training)"
-    )
-    parser.add_argument("--max_seq_length", type=count, help="longer inputs are truncated (default: as in training)")
-    parser.add_argument("--batch_size", type=count, default=64, help="rows computed at a time (default: %(default)s)")
-    return parser

@@ -5,7 +5,6 @@ contribution.csv if runs measured the contribution of their adapters, and figure
 over seeds of runs that differ in nothing else. Missing runs are listed.
 """
 
-import argparse
 from pathlib import Path
 
 from tensorized_adapters.cli.parser import ScriptParser
@@ -14,13 +13,16 @@ from tensorized_adapters.errors import need
 
 def main(argv: list[str]) -> int:
     """Write the report; raise UsageError if input is refused."""
-    arguments = _parser().parse_args(argv)
+    parser = ScriptParser(__doc__)
+    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="run.json files, or folders")
+    parser.add_argument("--output_dir", type=Path, required=True, help="where the report is written")
+    parser.add_argument("--published", action="store_true", help="show the published figures beside ours")
+    arguments = parser.parse_args(argv)
     for package in ("matplotlib", "jinja2"):
         need(package, "report", "a report")
-    from tensorized_adapters.reporting.rendering import markdown
     from tensorized_adapters.reporting.summaries import mean_table
     from tensorized_adapters.reporting.tables import score_table
-    from tensorized_adapters.reporting.write import write_report
+    from tensorized_adapters.reporting.write import markdown, write_report
 
     results = write_report(arguments.results, arguments.output_dir, arguments.published)
     for table in (score_table(results, "last", arguments.published), mean_table(results)):
@@ -32,11 +34,3 @@ def main(argv: list[str]) -> int:
         print(f"note: {line}")
     print(f"report: {arguments.output_dir / 'report.html'}")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = ScriptParser(__doc__)
-    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="run.json files, or folders")
-    parser.add_argument("--output_dir", type=Path, required=True, help="where the report is written")
-    parser.add_argument("--published", action="store_true", help="show the published figures beside ours")
-    return parser

@@ -13,7 +13,6 @@ Exit codes: 0 all trials done, 1 some failed, 2 refused input, 130 and 143 inter
 """
 
 import argparse
-import importlib.util
 import os
 import shlex
 import sys
@@ -194,8 +193,7 @@ def _with_underscores(word: str) -> str:
 
 
 def _check_spelling(parser: argparse.ArgumentParser, argv: list[str], flags: list[str]) -> None:
-    """Refuse a flag that is given by two of its names, and an unknown one that resembles a flag of the sweep. The main
-    job reports all other unknown flags."""
+    """Refuse a flag by two of its names, and an unknown flag that resembles one of the sweep's, not of the job's."""
     from tensorized_adapters.arguments.parsing import nearest, words_of_flags
 
     given = {word.partition("=")[0] for word in argv}
@@ -217,11 +215,8 @@ def _check(grid: argparse.Namespace, argv: list[str]) -> None:
     grid.output_dir = grid.output_dir.absolute()
     if grid.gpus_per_trial is not None and not 0 <= grid.gpus_per_trial <= 64:
         raise UsageError(f"--gpus_per_trial must be from 0 to 64, got {grid.gpus_per_trial:g}")
-    if importlib.util.find_spec("ray") is None and not grid.dry_run:
-        raise UsageError(
-            "Ray is missing: pip install 'tensorized-adapters[sweeps]' or -r requirements.txt, or start by "
-            "scripts/sweep_ranks.sh"
-        )
+    if not grid.dry_run:
+        need("ray", "sweeps", "a sweep")
     if grid.report and not grid.dry_run:
         need("matplotlib", "report", "a sweep's report (--no_report leaves it out)")
 

@@ -1,10 +1,10 @@
-"""Makes a trained dense adapter a tensorized one by decomposing each of its matrices. Other trained parameters
-stay."""
+"""Makes a trained dense adapter a tensorized one by decomposing its matrices. Other trained parameters stay."""
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Optional
+from pathlib import Path
+from typing import Any, Optional
 
 import torch
 from transformers import PreTrainedModel
@@ -19,9 +19,14 @@ from ..backbone.parts import base_prefix
 from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.tensorized import Tensorized
+from ..predicting.pipeline import load_pipeline
+from ..saving.manifest import read_config
 from ..saving.pretrained import add_adapters
 from ..tensors.decompositions import decompose_
 from ..tensors.ranks import largest_rank
+
+# The notes that a compressed adapter keeps. The dense adapter's measurements are left out.
+_KEPT_NOTES = ("task", "texts", "text_column_delimiter", "label", "label_separator", "max_seq_length", "tokenizer")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,33 @@ class CompressedSite:
     up_error: float
     parameters_before: int
     parameters_after: int
+
+
+_Found = list[tuple[BottleneckAdapter, CompressedSite]]
+_Dense = list[tuple[str, DenseAdapter]]
+
+
+def check_dense(path: Path) -> dict[str, Any]:
+    """Return the config record of a dense adapter's folder; raise UsageError for any other folder."""
+    record = read_config(path)
+    if (method := record["adapter"]["method"]) != "dense":
+        raise UsageError(f"--adapter_path {path} is of --method {method}; only dense is compressed")
+    return record
+
+
+def compressed(
+    path: Path,
+    model_name_or_path: Optional[str],
+    adapter_projection_type: str,
+    rank: Optional[int] = None,
+    target_error: Optional[float] = None,
+) -> tuple[PreTrainedModel, list[CompressedSite], dict[str, Any]]:
+    """Return the model with the compressed adapter of a folder, its sites, and notes; see :func:`compress_adapter`."""
+    notes = check_dense(path)["notes"]
+    model = load_pipeline(path, model_name_or_path, device="cpu").model
+    kept = {name: notes[name] for name in _KEPT_NOTES if name in notes}
+    kept["compressed_from"] = model.adaptation.config.describe()
+    return model, compress_adapter(model, adapter_projection_type, rank, target_error), kept
 
 
 def compress_adapter(
@@ -87,8 +119,7 @@ def compress_adapter(
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Limit the block to one thread. Two threads took forty times as long, and one gives the same result on any
-    machine."""
+    """Limit the block to one thread. Two took forty times as long, and one gives the same result on any machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -98,11 +129,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def compressed_config(model: PreTrainedModel, adapter_projection_type: str, rank: int) -> AdapterConfig:
-    """Return the config that the dense adapters of ``model`` have after compression at a rank.
-
-    Raises:
-        UsageError: naming ``--rank``, if the format cannot use it.
-    """
+    """Return the config after compression; raise UsageError if the format cannot use the ``--rank``."""
     fields = ("adapter_size", "adapter_sites", "adapter_layers", "train_layer_norm")
     same = {name: getattr(adaptation_of(model).config, name) for name in fields}
     config = AdapterConfig(adapter_projection_type=adapter_projection_type, tensorized_layer_rank=rank, **same)
@@ -113,17 +140,10 @@ def compressed_config(model: PreTrainedModel, adapter_projection_type: str, rank
     return config
 
 
-_Found = list[tuple[BottleneckAdapter, CompressedSite]]
-
-
 def _within(
-    config: AdapterConfig, model: PreTrainedModel, dense: list[tuple[str, DenseAdapter]], target: float
+    config: AdapterConfig, model: PreTrainedModel, dense: _Dense, target: float
 ) -> tuple[AdapterConfig, _Found]:
-    """Return the smallest rank whose errors are all within the target, by bisection, as errors fall with the rank.
-
-    Raises:
-        UsageError: if the errors of the largest rank are not.
-    """
+    """Return the smallest rank whose errors are all within the target, by bisection, as errors fall with the rank."""
     kind = config.adapter_projection_type
     low, high = 0, largest_rank(kind, [view for view, _ in Tensorized(config).tensors_of(model)])
     best = _attempt(config, model, dense, high, target)
@@ -139,11 +159,8 @@ def _within(
     return replace(config, tensorized_layer_rank=high), best
 
 
-def _attempt(
-    config: AdapterConfig, model: PreTrainedModel, dense: list[tuple[str, DenseAdapter]], rank: int, target: float
-) -> _Found | float:
-    """Return all sites' adapters at a rank, or the first error above the target, so that other sites need not be
-    tried."""
+def _attempt(config: AdapterConfig, model: PreTrainedModel, dense: _Dense, rank: int, target: float) -> _Found | float:
+    """Return all sites' adapters at a rank, or the first error above the target, so that no other site is tried."""
     found: _Found = []
     for adapter, site in _decomposed(replace(config, tensorized_layer_rank=rank), model, dense):
         if (error := max(site.down_error, site.up_error)) > target:
@@ -153,12 +170,11 @@ def _attempt(
 
 
 def _decomposed(
-    config: AdapterConfig, model: PreTrainedModel, dense: list[tuple[str, DenseAdapter]]
+    config: AdapterConfig, model: PreTrainedModel, dense: _Dense
 ) -> Iterator[tuple[BottleneckAdapter, CompressedSite]]:
     for (name, old), new in zip(dense, new_adapters(config, model.config.hidden_size, len(dense))):
-        errors = [
-            decompose_(getattr(new, part), getattr(old, part).weight.detach().cpu().mT) for part in ("down", "up")
-        ]
+        pairs = ((new.down, old.down), (new.up, old.up))
+        errors = [decompose_(weight, layer.weight.detach().cpu().mT) for weight, layer in pairs]
         sizes = [sum(parameter.numel() for parameter in adapter.parameters()) for adapter in (old, new)]
         yield new, CompressedSite(name, *errors, *sizes)
 

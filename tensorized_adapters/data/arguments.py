@@ -1,9 +1,11 @@
 """The flags that choose the data and how it is tokenised."""
 
 import csv
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
+
+from transformers.hf_argparser import HfArg
 
 from ..errors import UsageError, did_you_mean, quoted
 from .tasks import TASKS
@@ -20,121 +22,82 @@ def ending_of(path: str) -> str:
     return Path(path.removesuffix(".gz")).suffix
 
 
-def _also(name: str) -> list[str]:
-    """Return both spellings of a run_classification flag that is another name of ours."""
-    return [f"--{name}", f"--{name.replace('_', '-')}"]
-
-
 @dataclass
 class DataTrainingArguments:
-    """Choose the data, and how it is tokenised.
-
-    Raises:
-        UsageError: for an unknown task, for columns that are not distinct names, and for flags that exclude each
-            other.
-    """
+    """Choose the data, and how it is tokenised; raise UsageError for flags that contradict each other."""
 
     _argument_group_name = "data arguments"
 
-    task_name: Optional[str] = field(default=None, metadata={"help": f"GLUE task: {', '.join(TASKS)}."})
-    glue_path: str = field(
-        default="nyu-mll/glue",
-        metadata={"help": "Hub id of GLUE, or a local folder of its layout or that of GLUE's server."},
+    task_name: Optional[str] = HfArg(default=None, help=f"GLUE task: {', '.join(TASKS)}.")
+    glue_path: str = HfArg(
+        default="nyu-mll/glue", help="Hub id of GLUE, or a local folder of its layout or that of GLUE's server."
     )
-    dataset_name: Optional[str] = field(default=None, metadata={"help": "Any other data set: hub id or local folder."})
-    dataset_config_name: Optional[str] = field(default=None, metadata={"help": "Configuration of --dataset_name."})
-    max_seq_length: int = field(
-        default=128, metadata={"help": "Longer inputs are truncated, shorter ones padded to their batch's longest."}
+    dataset_name: Optional[str] = HfArg(default=None, help="Any other data set: hub id or local folder.")
+    dataset_config_name: Optional[str] = HfArg(default=None, help="Configuration of --dataset_name.")
+    max_seq_length: int = HfArg(
+        default=128, help="Longer inputs are truncated, shorter ones padded to their batch's longest."
     )
-    overwrite_cache: bool = field(
-        default=False,
-        metadata={"help": "Make the files again that `datasets` has cached. Tokens are never cached."},
+    overwrite_cache: bool = HfArg(
+        default=False, help="Make the files again that `datasets` has cached. Tokens are never cached."
     )
-    pad_to_max_length: bool = field(
-        default=False, metadata={"help": "Pad everything to --max_seq_length, as the published code does."}
+    pad_to_max_length: bool = HfArg(
+        default=False, help="Pad everything to --max_seq_length, as the published code does."
     )
-    max_train_samples: Optional[int] = field(
-        default=None, metadata={"help": "Train on so many examples, which the seed draws."}
-    )
-    shuffle_train_dataset: Optional[bool] = field(
+    max_train_samples: Optional[int] = HfArg(default=None, help="Train on so many examples, which the seed draws.")
+    shuffle_train_dataset: Optional[bool] = HfArg(
         default=None,
-        metadata={
-            "help": "Shuffle the training set by the seed, before --max_train_samples takes the first rows. On by "
-            "default if --max_train_samples is given.",
-            "nargs": "?",  # alone it means True, as for other flags of Hugging Face
-            "const": True,
-        },
+        help="Shuffle the training set by the seed, before --max_train_samples takes the first rows. On by default "
+        "if --max_train_samples is given.",
+        metadata={"nargs": "?", "const": True},  # alone it means True, as for other flags of Hugging Face
     )
-    max_eval_samples: Optional[int] = field(default=None, metadata={"help": "Truncate the evaluation set."})
-    max_predict_samples: Optional[int] = field(default=None, metadata={"help": "Truncate the prediction set."})
-    train_file: Optional[str] = field(
+    max_eval_samples: Optional[int] = HfArg(default=None, help="Truncate the evaluation set.")
+    max_predict_samples: Optional[int] = HfArg(default=None, help="Truncate the prediction set.")
+    train_file: Optional[str] = HfArg(
         default=None,
-        metadata={
-            "help": "CSV, TSV or JSON lines, also .gz, with the columns of --task_name, or text columns and 'label'."
-        },
+        help="CSV, TSV or JSON lines, also .gz, with the columns of --task_name, or text columns and 'label'.",
     )
-    validation_file: Optional[str] = field(default=None, metadata={"help": "Likewise, for --do_eval."})
-    test_file: Optional[str] = field(default=None, metadata={"help": "Likewise, for --do_predict; labels optional."})
+    validation_file: Optional[str] = HfArg(default=None, help="Likewise, for --do_eval.")
+    test_file: Optional[str] = HfArg(default=None, help="Likewise, for --do_predict; labels optional.")
 
-    text_columns: Optional[str] = field(
+    text_columns: Optional[str] = HfArg(
         default=None,
-        metadata={
-            "help": "Columns of a file or of --dataset_name that are the text: A, a pair A,B, or more, which are "
-            "joined; a name with a comma is quoted.",
-            "aliases": _also("text_column_names"),
-        },
+        aliases=["--text_column_names", "--text-column-names"],  # run_classification's name
+        help="Columns of a file or of --dataset_name that are the text: A, a pair A,B, or more, which are joined; a "
+        "name with a comma is quoted.",
     )
-    text_column_delimiter: Optional[str] = field(
+    text_column_delimiter: Optional[str] = HfArg(
         default=None,
-        metadata={
-            "help": "Join the text columns, also two of them, to one text by this. Without the flag two columns are a "
-            "pair, and more are joined by a space."
-        },
+        help="Join the text columns, also two of them, to one text by this. Without the flag two columns are a pair, "
+        "and more are joined by a space.",
     )
-    label_column: Optional[str] = field(
+    label_column: Optional[str] = HfArg(
         default=None,
-        metadata={
-            "help": "The column of the labels there, 'label' by default.",
-            "aliases": _also("label_column_name"),
-        },
+        aliases=["--label_column_name", "--label-column-name"],
+        help="The column of the labels there, 'label' by default.",
     )
-    do_regression: bool = field(
-        default=False, metadata={"help": "Read the labels of other data as scores, also integers."}
-    )
-    label_separator: Optional[str] = field(
+    do_regression: bool = HfArg(default=False, help="Read the labels of other data as scores, also integers.")
+    label_separator: Optional[str] = HfArg(
         default=None,
-        metadata={
-            "help": "A text may have several labels, which this separates in CSV and TSV, such as ';'. "
-            "Lists in JSON are read as several labels without the flag."
-        },
+        help="A text may have several labels, which this separates in CSV and TSV, such as ';'. Lists in JSON are "
+        "read as several labels without the flag.",
     )
-    train_split_name: Optional[str] = field(
-        default=None, metadata={"help": "The split of --dataset_name to train on, 'train' by default."}
+    train_split_name: Optional[str] = HfArg(
+        default=None, help="The split of --dataset_name to train on, 'train' by default."
     )
-    validation_split_name: Optional[str] = field(
-        default=None, metadata={"help": "Likewise for --do_eval, 'validation' by default."}
-    )
-    test_split_name: Optional[str] = field(
-        default=None, metadata={"help": "Likewise for --do_predict, 'test' by default."}
-    )
-    validation_fraction: Optional[float] = field(
+    validation_split_name: Optional[str] = HfArg(default=None, help="Likewise for --do_eval, 'validation' by default.")
+    test_split_name: Optional[str] = HfArg(default=None, help="Likewise for --do_predict, 'test' by default.")
+    validation_fraction: Optional[float] = HfArg(
         default=None,
-        metadata={
-            "help": "For data without a development set: evaluate on this part of the training set, which the seed "
-            "draws, and train on the rest."
-        },
+        help="For data without a development set: evaluate on this part of the training set, which the seed draws, "
+        "and train on the rest.",
     )
-    preprocessing_num_workers: Optional[int] = field(
-        default=None, metadata={"help": "Processes that tokenise the data, one by default."}
+    preprocessing_num_workers: Optional[int] = HfArg(
+        default=None, help="Processes that tokenise the data, one by default."
     )
 
     @property
     def texts(self) -> Optional[tuple[str, ...]]:
-        """Return the names in ``text_columns``. A name with a comma is written in double quotes, as in CSV.
-
-        Raises:
-            UsageError: for a quote that is not closed.
-        """
+        """Return the names in ``text_columns``. A name with a comma is written in double quotes, as in CSV."""
         if self.text_columns is None:
             return None
         try:
@@ -157,17 +120,23 @@ class DataTrainingArguments:
             if self.task_name not in TASKS:
                 known = "; ".join(filter(None, [", ".join(TASKS), did_you_mean(self.task_name, TASKS)]))
                 raise UsageError(f"--task_name {self.task_name!r} is unknown; the tasks are {known}")
-        self._check_flags_of_other_data()
-        self._check_columns()
-        self._check_splits()
-
-    def _check_flags_of_other_data(self) -> None:
         for flag in _OTHER_DATA_FLAGS:
             if self.task_name and getattr(self, flag) not in (None, False):
                 columns = ", ".join(TASKS[self.task_name].texts)
                 raise UsageError(f"--{flag} excludes --task_name, whose columns are {columns} and label")
-        if self.do_regression and self.label_separator is not None:
-            raise UsageError("--do_regression and --label_separator exclude each other; leave one of them out")
+        for flag in SPLIT_FLAGS:
+            if getattr(self, flag) is not None and not self.dataset_name:
+                raise UsageError(f"--{flag} names a split of --dataset_name; give both or neither")
+        for one, other in (
+            ("do_regression", "label_separator"),
+            ("validation_fraction", "validation_file"),
+            ("validation_fraction", "validation_split_name"),
+        ):
+            if not {getattr(self, one), getattr(self, other)} & {None, False}:
+                raise UsageError(f"--{one} and --{other} exclude each other; leave one of them out")
+        if self.validation_fraction is not None and not 0 < self.validation_fraction < 1:
+            raise UsageError(f"--validation_fraction must be between 0 and 1, got {self.validation_fraction}")
+        self._check_columns()
 
     def _check_columns(self) -> None:
         if self.label_column is not None and not self.label_column.strip():
@@ -180,15 +149,3 @@ class DataTrainingArguments:
             )
         if {"label", self.label_column} & set(self.texts):
             raise UsageError(f"--text_columns {self.text_columns} holds the label's column; name texts only")
-
-    def _check_splits(self) -> None:
-        for flag in SPLIT_FLAGS:
-            if getattr(self, flag) is not None and not self.dataset_name:
-                raise UsageError(f"--{flag} names a split of --dataset_name; give both or neither")
-        if self.validation_fraction is None:
-            return
-        if not 0 < self.validation_fraction < 1:
-            raise UsageError(f"--validation_fraction must be between 0 and 1, got {self.validation_fraction}")
-        for flag in ("validation_file", "validation_split_name"):
-            if getattr(self, flag) is not None:
-                raise UsageError(f"--validation_fraction and --{flag} exclude each other; leave one of them out")

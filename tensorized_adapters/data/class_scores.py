@@ -17,11 +17,9 @@ _WORST = 3
 
 
 def class_scores(logits: np.ndarray, references: np.ndarray, examples: Dataset, task: Task) -> dict[str, Any]:
-    """Return the scores of each class, for the record.
+    """Return the scores of each class, for the record, from logits and label ids in the order of the file.
 
-    Args:
-        logits: of each class, in the order of the file; references: label ids.
-        examples: the same examples with their texts. ``row`` of a mistake counts them from 0.
+    ``examples`` are the same ones with their texts. ``row`` of a mistake counts them from 0.
     """
     predictions, probabilities = predictions_of(logits, task), probabilities_of(logits).max(axis=1)
     ids = range(len(task.labels))
@@ -53,8 +51,7 @@ def class_scores(logits: np.ndarray, references: np.ndarray, examples: Dataset, 
 
 
 def worst_classes(scores: dict[str, Any]) -> Optional[str]:
-    """Return a line with the classes of the lowest F1, or None for two classes of equal F1. Classes without an example
-    are left out."""
+    """Return a line with the classes of the lowest F1, or None for two classes of equal F1."""
     found = [entry for entry in zip(scores["f1"], scores["names"], scores["support"]) if entry[2]]
     if len(scores["names"]) < 3 and len({f1 for f1, *_ in found}) < 2:
         return None

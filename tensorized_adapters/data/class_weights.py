@@ -22,14 +22,9 @@ def check_class_weights(text: str) -> None:
 
 
 def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[int]) -> tuple[float, ...]:
-    """Return the weight of each class.
+    """Return the weight of each class from ``--class_weights``: balanced, sqrt, or NAME=W for each class.
 
     ``balanced`` is scikit-learn's: examples / (classes x examples of the class). ``sqrt`` is the square root of that.
-
-    Args:
-        text: ``balanced``, ``sqrt``, or NAME=W for each class, separated by commas.
-        names: of the classes; None for scores.
-        labels: class ids of the training set.
 
     Raises:
         UsageError: for scores, for a class that is unknown, not named, or without an example that could be counted.

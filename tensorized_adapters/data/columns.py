@@ -7,11 +7,11 @@ from datasets import ClassLabel, Dataset, Value
 
 from ..errors import UsageError, quoted
 from .arguments import DataTrainingArguments
-from .label_kinds import number_of
+from .labels import number_of
 from .multi_label import is_list_of_labels
 from .names import listed
 from .tasks import Task
-from .texts import delimiter_for, text_of
+from .texts import delimiter_for
 
 LABEL = "label"
 # Columns that number the examples, such as the index that pandas writes; they are never taken for text.
@@ -21,21 +21,13 @@ _INDEX_PREFIXES = ("unnamed:", "__index_level_")
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns that are read.
-
-    Attributes:
-        texts: the columns of the text. Two without a ``delimiter`` are a pair.
-        label: the column of the labels, which a test set may lack.
-        delimiter: joins the texts of an example to one.
-        guessed: whether no flag named the texts.
-        of_task: whether they belong to a GLUE task.
-    """
+    """Columns that are read. Two texts without a delimiter are a pair. A test set may lack the label."""
 
     texts: tuple[str, ...]
     label: str = LABEL
-    delimiter: Optional[str] = None
-    guessed: bool = False
-    of_task: bool = False
+    delimiter: Optional[str] = None  # joins the texts of an example to one
+    guessed: bool = False  # no flag named the texts
+    of_task: bool = False  # they belong to a GLUE task
 
     @property
     def inputs(self) -> int:
@@ -50,25 +42,23 @@ def choose_columns(
     examples: Dataset,
     source: str,
 ) -> Columns:
-    """Return the columns of the GLUE task, else those of the flags, else those of the saved adapter, else a guess.
+    """Return the columns of the GLUE task, else of the flags and the saved adapter, else a guess.
 
     Raises:
         UsageError: if there is no column that could be text, or not as many as a saved adapter takes.
     """
     if named:
         return Columns(named.texts, of_task=True)
-    trained = kept_columns(saved or {})
-    if trained:
-        return _columns_of_adapter(trained, arguments)
+    if trained := kept_columns(saved or {}):
+        return columns_of_adapter(trained, arguments)
     label = arguments.label_column or LABEL
     texts = arguments.texts or _guessed_texts(examples, label, source)
     delimiter = delimiter_for(texts, arguments.text_column_delimiter)
     return Columns(texts, label, delimiter, guessed=not arguments.texts)
 
 
-def _columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Columns:
-    """Return the columns of a saved adapter, joined as in its training. The flags may name other columns, equally
-    many."""
+def columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Columns:
+    """Return the columns of a saved adapter, or as many others that the flags name, joined as in its training."""
     texts, delimiter = arguments.texts or trained.texts, arguments.text_column_delimiter
     if len(texts) != len(trained.texts):
         raise UsageError(
@@ -110,35 +100,40 @@ def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
     return Columns(tuple(texts), label) if len(texts) <= 2 else None
 
 
-def check_columns(examples: Dataset, columns: Columns, source: str, needs_label: bool) -> None:
-    """Raise UsageError if a column is missing, or if a row of it holds more than one text or label."""
-    for name in (*columns.texts, *([columns.label] if needs_label else [])):
-        if name not in examples.column_names:
-            raise _missing_column(name, examples, columns, source)
-        feature = examples.features[name]
-        if not (isinstance(feature, (Value, ClassLabel)) or name == columns.label and is_list_of_labels(feature)):
-            rule = (
-                "one label or a list of labels a row, no objects"
-                if name == columns.label
-                else "one value a row, no lists or objects"
-            )
-            raise UsageError(f"{source}: the column {quoted(name)} must hold {rule}")
-        if name != columns.label:
-            _check_text(name, examples, columns, source)
+def with_usual_label(examples: Dataset, columns: Columns, source: str, is_test: bool) -> Dataset:
+    """Return the examples with checked columns and the labels in the column "label", which a test set loses.
+
+    GLUE's test labels are not public, and labels in a test file are left to whoever scores the predictions.
+    """
+    for name in columns.texts:
+        _check_text(name, examples, columns, source)
+    if not is_test:
+        feature = _feature(columns.label, examples, columns, source)
+        if not (isinstance(feature, (Value, ClassLabel)) or is_list_of_labels(feature)):
+            rule = "one label or a list of labels a row, no objects"
+            raise UsageError(f"{source}: the column {quoted(columns.label)} must hold {rule}")
+    if LABEL in examples.column_names and (is_test or columns.label != LABEL):
+        examples = examples.remove_columns(LABEL)
+    return examples if is_test or columns.label == LABEL else examples.rename_column(columns.label, LABEL)
 
 
-def _missing_column(name: str, examples: Dataset, columns: Columns, source: str) -> UsageError:
+def _feature(name: str, examples: Dataset, columns: Columns, source: str) -> Any:
+    """Return the type of a column; raise UsageError if there is no such column."""
+    if name in examples.column_names:
+        return examples.features[name]
     flag = "--label_column names another" if name == columns.label else "--text_columns names others"
     if columns.of_task:
         needs = f"--task_name needs {', '.join(columns.texts)} and {columns.label}"
         flag = f"{needs}; rename the columns, or give --text_columns and --label_column without --task_name"
     has = listed(tuple(map(str, examples.column_names)))
-    return UsageError(f"{source} has no column {quoted(name)}; it has {has}; {flag}")
+    raise UsageError(f"{source} has no column {quoted(name)}; it has {has}; {flag}")
 
 
 def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> None:
     """Check the type of a text column. Numbers are read as text, with a note; other types are refused."""
-    feature = examples.features[name]
+    feature = _feature(name, examples, columns, source)
+    if not isinstance(feature, (Value, ClassLabel)):
+        raise UsageError(f"{source}: the column {quoted(name)} must hold one value a row, no lists or objects")
     kind = "int64" if isinstance(feature, ClassLabel) else feature.dtype
     if kind.startswith(("int", "uint", "float", "bool")):
         print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
@@ -148,17 +143,8 @@ def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> 
         print(f"note: {source}: the column {quoted(name)} holds no words and is read as text, for want of another")
 
 
-def under_the_usual_name(examples: Dataset, label: str) -> Dataset:
-    """Rename the label's column to "label", and leave out another column of that name."""
-    if label == LABEL:
-        return examples
-    if LABEL in examples.column_names:
-        examples = examples.remove_columns(LABEL)
-    return examples.rename_column(label, LABEL) if label in examples.column_names else examples
-
-
 def note_columns(columns: Columns, task: Task, source: str) -> None:
-    """Print the guessed columns, and that columns are joined."""
+    """Print how columns are joined, and which columns were guessed."""
     if columns.delimiter is not None:
         print(f"note: {source}: {listed(columns.texts)} are joined by {quoted(columns.delimiter)} to one text")
     if not columns.guessed:
@@ -171,14 +157,6 @@ def note_columns(columns: Columns, task: Task, source: str) -> None:
         f"note: {source}: text from {texts}, {kind} from {quoted(columns.label)}; "
         "--text_columns and --label_column name others"
     )
-
-
-def note_empty_texts(examples: Dataset, texts: tuple[str, ...], source: str) -> None:
-    """Print how many rows have an empty text."""
-    for name in texts:
-        empty = sum(1 for text in examples[name] if not text_of(text).strip())
-        if empty:
-            print(f"note: {source}: {empty} of {len(examples)} rows have an empty {quoted(name)}")
 
 
 def _is_index(name: str) -> bool:

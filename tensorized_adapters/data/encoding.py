@@ -1,9 +1,5 @@
 """Tokenises the data and sorts it by length."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Optional
-
 import numpy as np
 import pyarrow.compute
 from datasets import Dataset
@@ -17,30 +13,10 @@ from .tasks import Task
 from .texts import joined, text_of, texts_of
 
 
-@dataclass
-class EncodedData:
-    """Token ids, labels and lengths, split as in :class:`Data`."""
-
-    train: Optional[Dataset]
-    evaluation: dict[str, Dataset]
-    prediction: dict[str, Dataset]
-
-    def mapped(self, change: Callable[[Dataset], Any]) -> "EncodedData":
-        """Apply ``change`` to every set."""
-        return EncodedData(
-            None if self.train is None else change(self.train),
-            {name: change(examples) for name, examples in self.evaluation.items()},
-            {name: change(examples) for name, examples in self.prediction.items()},
-        )
-
-
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: DataTrainingArguments) -> None:
     """Refuse a tokenizer that does not know the language, and a length that leaves no room for text.
 
     For a folder without tokenizer files Transformers gives a tokenizer without words, and no error.
-
-    Raises:
-        UsageError: naming the flag.
     """
     task = data.task
     check_room(tokenizer, arguments.max_seq_length, task.inputs)
@@ -60,7 +36,7 @@ def check_room(tokenizer: PreTrainedTokenizerBase, length: int, texts: int) -> N
 
 def encoded(
     data: Data, tokenizer: PreTrainedTokenizerBase, model_config: PretrainedConfig, arguments: DataTrainingArguments
-) -> EncodedData:
+) -> Data:
     """Tokenise all sets, to at most ``--max_seq_length`` and the longest input of tokenizer and model.
 
     The sets for evaluation and prediction are sorted by length; ``row`` is the position of an example in its file.
@@ -70,22 +46,17 @@ def encoded(
         print(f"note: --max_seq_length {arguments.max_seq_length} is more than the model takes; using {limit}")
 
     def encode(examples: Dataset) -> Dataset:
-        length = min(arguments.max_seq_length, limit)
-        tokens = tokenize(examples, data.task, tokenizer, arguments, length)
+        tokens = tokenize(examples, data.task, tokenizer, arguments, min(arguments.max_seq_length, limit))
         if not tokenizer.num_special_tokens_to_add(pair=data.task.inputs == 2):  # decoders' tokenizers add none
             for row, mask in enumerate(tokens["attention_mask"], start=1):
                 if not any(mask):
                     texts = ", ".join(data.task.texts)
                     raise UsageError(f"example {row} of {len(tokens)} has no text in {texts}; leave it out")
-        return with_lengths(tokens)
+        lengths = pyarrow.compute.list_value_length(tokens.with_format("arrow")[:]["input_ids"])  # faster than len()
+        return tokens.add_column("length", lengths.to_pylist())
 
-    def encode_measured(examples: Dataset) -> Dataset:
-        return longest_first(encode(examples).add_column("row", np.arange(len(examples))))
-
-    return EncodedData(
-        None if data.train is None else encode(data.train),
-        {suffix: encode_measured(examples) for suffix, examples in data.evaluation.items()},
-        {name: encode_measured(examples) for name, examples in data.prediction.items()},
+    return data.mapped(
+        encode, lambda examples: longest_first(encode(examples).add_column("row", np.arange(len(examples))))
     )
 
 
@@ -114,12 +85,6 @@ def tokenize(
         load_from_cache_file=False,
         num_proc=workers if workers > 1 else None,
     )
-
-
-def with_lengths(examples: Dataset) -> Dataset:
-    """Add the number of token ids as a column, counted in Arrow, which is faster than Python lists."""
-    lengths = pyarrow.compute.list_value_length(examples.with_format("arrow")[:]["input_ids"])
-    return examples.add_column("length", lengths.to_pylist())
 
 
 def longest_first(examples: Dataset) -> Dataset:

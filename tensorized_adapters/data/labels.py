@@ -1,34 +1,64 @@
-"""Turns labels, as they are written in a file, into class ids or scores, and refuses labels that are neither."""
+"""Decides whether labels are names of classes or scores, encodes them as class ids or scores, and refuses others."""
 
+import math
 from typing import Any, Optional
 
 from datasets import ClassLabel, Dataset, Value
 
 from ..errors import UsageError, quoted
-from .label_kinds import AS_NUMBERS, is_missing, names_or_scores, number_of
-from .multi_label import check_label_sets, encode_label_sets
-from .names import find_name, listed, shown_beside, styled_number
+from .multi_label import encode_label_sets
+from .names import find_name, listed, name_of, shown_beside, styled_number, twins
 from .tasks import Task
 from .texts import text_of
 
+# A note is printed for more classes than this, and for more than a tenth of the rows: scores may have been meant.
+_MANY = 20
+# Up to this share of the labels, odd values among numbers look like gaps and not like a class.
+_FEW = 0.05
+_AS_NUMBERS = "write numbers with a decimal point and nothing else, for example 0.5 or 1250"
 
-def label_names(
-    raw: dict[str, Dataset], sources: dict[str, str], saved: Optional[dict[str, Any]] = None
-) -> Optional[tuple[str, ...]]:
-    """Return the classes of a data set that is not a GLUE task, or None if its labels are scores (regression).
 
-    They come from a saved adapter, else from the ClassLabel feature, else from the training set, sorted.
+def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
+    """Return the sorted names of the classes, or None if the labels are scores, which are written as decimals.
 
     Raises:
-        UsageError: naming the first row whose label is missing or looks like a gap among numbers.
+        UsageError: naming the first row whose label is missing or looks like a gap.
     """
-    if saved is not None:
-        return saved_label_names(saved)
-    split = "train" if "train" in raw else next(iter(raw))
-    feature = raw[split].features.get("label")
-    if isinstance(feature, ClassLabel):
-        return tuple(feature.names)
-    return names_or_scores(raw[split]["label"][:], sources[split])
+
+    def label(row: int) -> str:
+        return f"{source}: row {row + 1} has the label {quoted(values[row])}"
+
+    numbers = [number_of(value) for value in values]
+    words = [row for row, number in enumerate(numbers) if number is None]
+    others = [row for row, number in enumerate(numbers) if number is not None]
+    few = max(1, len(values) * _FEW)
+    if missing := [row for row in words if _is_missing(values[row])]:
+        raise UsageError(f"{source}: row {missing[0] + 1} has no label; write it or remove the row")
+    gaps = [row for row in words if _is_no_number(values[row])]
+    if gaps and (others or isinstance(values[0], float) or len(gaps) <= few):  # many of them among words are names
+        raise UsageError(f"{label(gaps[0])}, which is neither a score nor a class; correct it or remove the row")
+    styled = [row for row in words if styled_number(values[row])]
+    if styled and len(words) - len(styled) <= len(values) * _FEW:  # beside more words they are names
+        number = f"a number with {styled_number(values[styled[0]])}"
+        mend = f"{_AS_NUMBERS}, or, if these are classes, give each a name that is no number"
+        raise UsageError(f"{label(styled[0])}, {number}; {mend}")
+    decimal = any(_written_as_float(values[row]) for row in others)
+    if words and others:
+        first = f"{label(min(words, others, key=len)[0])}, where {len(others)} of {len(values)} labels are numbers"
+        if decimal or len(words) <= few:
+            mend = "correct it or remove the row, or give every class a name that is no number"
+            raise UsageError(f"{first}; {mend}")
+        print(f"note: {first}; all are taken for names of classes")
+    elif decimal:
+        return None
+    integers, texts = {int(numbers[row]) for row in others}, {name_of(values[row]) for row in words}
+    names = (*map(str, sorted(integers)), *sorted(texts))
+    if len(names) > _MANY or 2 < len(names) > len(values) / 10:
+        scores = "" if words else "; scores are written as decimals, for example 3.0"
+        print(f"note: {source}: the {len(values)} labels are taken for {len(names)} classes{scores}")
+    if alike := twins(names):
+        print(f"note: {source}: the classes {alike[0]} and {alike[1]} look alike and are two")
+    return names
 
 
 def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
@@ -38,17 +68,10 @@ def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
     return tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
 
 
-def check_scores(saved: Optional[dict[str, Any]]) -> None:
-    """Raise UsageError if ``--do_regression`` contradicts the labels of a saved adapter."""
-    if saved is not None and (names := saved_label_names(saved)) is not None:
-        raise UsageError(f"--do_regression contradicts --adapter_path, which has the classes {listed(names)}")
-
-
 def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = False) -> Dataset:
     """Return ``label`` as class id (int64) or score (float64), or as a list of 0 and 1 for several labels a text.
 
-    Args:
-        numbered: a file may hold GLUE's numbers of the classes instead of their names.
+    If ``numbered``, a file may hold GLUE's numbers of the classes instead of their names.
 
     Raises:
         UsageError: for a missing or unknown label, naming its row.
@@ -66,10 +89,10 @@ def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = F
         code = _encode(value, feature, names, ids)
         if code is None:
             shown = quoted(value) if names is None else shown_beside(value, names)
-            what = "has no label" if is_missing(value) or value == -1 else f"has the label {shown}"
+            what = "has no label" if _is_missing(value) or value == -1 else f"has the label {shown}"
             known = "a number" if names is None else f"one of {listed(names)}"
             if names is None and (style := styled_number(value)):
-                what, known = f"{what}, a number with {style}", f"{known}; {AS_NUMBERS}"
+                what, known = f"{what}, a number with {style}", f"{known}; {_AS_NUMBERS}"
             raise UsageError(f"{source}: row {row} {what}; expected {known}")
         encoded.append(code)
     kind = Value("float64") if names is None else Value("int64")
@@ -77,38 +100,36 @@ def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = F
 
 
 def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
-    """Refuse labels that nothing can be learned or measured from.
-
-    Raises:
-        UsageError: if the training set has one class or score only, or lacks a label of an evaluation set.
-    """
+    """Refuse a training set of one class or score, or one that lacks a label of an evaluation set."""
     if "train" not in raw:
         return
-    check_variety(raw, task, sources)
+    check_variety(raw["train"], task, sources["train"])
     if task.labels is None:
         return
-    if task.multi_label:
-        return check_label_sets(raw, task, sources)
-    seen = set(raw["train"]["label"])
+    trained = _present(raw["train"], task)
     for split, examples in raw.items():
-        if split.startswith("validation"):
-            lacking = set(examples["label"]) - seen
-            if lacking:
-                name = quoted(task.labels[min(lacking)])
-                raise UsageError(f"{sources[split]} has the label {name}, which {sources['train']} lacks")
+        if split.startswith("validation") and (lacking := _present(examples, task) - trained):
+            name = quoted(task.labels[min(lacking)])
+            raise UsageError(f"{sources[split]} has the label {name}, which {sources['train']} lacks")
 
 
-def check_variety(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
+def check_variety(train: Dataset, task: Task, source: str) -> None:
     """Raise UsageError if the training set has a single class or score, or the same labels for every text."""
-    if task.multi_label and "train" in raw:
-        if len(set(map(tuple, raw["train"]["label"]))) == 1:
-            raise UsageError(f"{sources['train']} has the same labels in every row; training needs a difference")
-        return
-    seen = set(raw["train"]["label"]) if "train" in raw else ()
-    if len(seen) == 1:
-        name = "score" if task.labels is None else "class"
-        only = listed((task.labels[next(iter(seen))],)) if task.labels else next(iter(seen))
-        raise UsageError(f"{sources['train']} has only one {name} ({only}); training needs at least two")
+    if task.multi_label:
+        if len(set(map(tuple, train["label"]))) == 1:
+            raise UsageError(f"{source} has the same labels in every row; training needs a difference")
+    elif len(seen := set(train["label"])) == 1:
+        name, only = "score", seen.pop()
+        if task.labels is not None:
+            name, only = "class", listed((task.labels[only],))
+        raise UsageError(f"{source} has only one {name} ({only}); training needs at least two")
+
+
+def _present(examples: Dataset, task: Task) -> set[int]:
+    """Return the ids of the labels that some example has."""
+    if task.multi_label:
+        return {i for labels in examples["label"] for i, has in enumerate(labels) if has}
+    return set(examples["label"])
 
 
 def _encode(value: Any, feature: Any, names: Optional[tuple[str, ...]], ids: dict[str, int]) -> Optional[float]:
@@ -133,3 +154,33 @@ def _encode(value: Any, feature: Any, names: Optional[tuple[str, ...]], ids: dic
     if code is None and isinstance(value, bool):
         code = ids.get(str(int(value)))  # older adapters, and GLUE's numbers, have 0 and 1 for false and true
     return code
+
+
+def number_of(value: Any) -> Optional[float]:
+    """Return the number in a value, an int if it is written as one; None for NaN and words."""
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        return None  # true, and a name such as 1_0, which Python reads as 10
+    for kind in (int, float):
+        try:
+            if isinstance(value, float) and kind is int:
+                continue
+            return kind(value) if math.isfinite(float(value)) else None
+        except (TypeError, ValueError, OverflowError):
+            continue
+    return None
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _is_no_number(value: Any) -> bool:
+    """Return whether the value is NaN or infinity, also in words."""
+    try:
+        return not math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):  # words, and integers that no float can hold
+        return False
+
+
+def _written_as_float(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, str) and not value.strip().lstrip("+-").isdigit())

@@ -1,40 +1,33 @@
 """Loads the data of a run from the hub, a local folder or files, and checks it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 import numpy as np
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
+from sklearn.model_selection import train_test_split
 
-from ..errors import UsageError
+from ..errors import UsageError, quoted
 from .arguments import DataTrainingArguments
-from .columns import (
-    LABEL,
-    Columns,
-    check_columns,
-    choose_columns,
-    note_columns,
-    note_empty_texts,
-    under_the_usual_name,
-)
-from .held_out import hold_out
-from .labels import check_labels, check_scores, check_variety, encode_labels, label_names, saved_label_names
+from .columns import Columns, choose_columns, note_columns, with_usual_label
+from .labels import check_labels, check_variety, encode_labels, names_or_scores, saved_label_names
 from .locations import quieten_datasets
 from .multi_label import MULTI_LABEL, names_in, separator_of
-from .readers import read_file
-from .sources import files_by_role, load_splits, splits_by_role
+from .names import listed
+from .sources import load_splits
 from .tasks import TASKS, Task, other_task
+from .texts import text_of
+
+_Change = Callable[[Dataset], Dataset]
 
 
 @dataclass
 class Data:
-    """Checked examples, with the text columns and ``label``: a class id, a score, or 0 and 1 for each
-    label. Test sets have no labels.
+    """Checked examples with text columns or, once tokenised, token ids, and with ``label`` but for test sets.
 
-    Attributes:
-        label: the name of the labels' column in the source.
-        evaluation: by the suffix of the metric names.
-        prediction: by the name of the submission file.
+    A label is a class id, a score, or 0 and 1 for each name. ``label`` names its column in the source; evaluation sets
+    are by the suffix of the metric names, prediction sets by the name of the submission file.
     """
 
     task: Task
@@ -53,6 +46,16 @@ class Data:
             notes["label_separator"] = self.task.label_separator
         return notes
 
+    def mapped(self, of_train: _Change, of_others: Optional[_Change] = None) -> "Data":
+        """Apply a function to the training set, and the same or another one to the other sets."""
+        of_others = of_others or of_train
+        return replace(
+            self,
+            train=None if self.train is None else of_train(self.train),
+            evaluation={suffix: of_others(examples) for suffix, examples in self.evaluation.items()},
+            prediction={name: of_others(examples) for name, examples in self.prediction.items()},
+        )
+
 
 def load_data(
     arguments: DataTrainingArguments, wanted: set[str], saved: Optional[dict[str, Any]] = None, seed: int = 42
@@ -60,8 +63,6 @@ def load_data(
     """Load and check what is ``wanted`` of "train", "evaluation" and "prediction".
 
     Args:
-        arguments: the flags; ``max_*_samples`` cut the data after all checks.
-        wanted: the parts that this run uses.
         saved: the config record of a saved adapter, whose labels the data must have.
         seed: draws the order of a shuffled training set, and the part that is held out.
 
@@ -70,25 +71,32 @@ def load_data(
     """
     quieten_datasets()
     named = TASKS.get(arguments.task_name or "")
-    raw, sources = _load_raw(arguments, wanted)
+    raw, sources = load_splits(arguments, wanted)
     first = next(iter(raw))  # the training set, if it is used
     columns = choose_columns(arguments, named, saved, raw[first], sources[first])
-    raw = _with_label(raw, columns, sources)
+    raw = {
+        split: with_usual_label(examples, columns, sources[split], is_test=split.startswith("test"))
+        for split, examples in raw.items()
+    }
     labelled = {split: examples for split, examples in raw.items() if not split.startswith("test")}
     task = named or _other_task(columns, labelled or raw, sources, arguments, saved)
     note_columns(columns, task, sources[first])
-    if named and saved:
-        _check_labels_of_adapter(saved, named, arguments)
+    if named and saved and (saved_label_names(saved) != task.labels or saved["problem_type"] == MULTI_LABEL):
+        raise UsageError(
+            f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name "
+            f"{arguments.task_name} has {task.labels}"
+        )
     raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
     if arguments.validation_fraction is not None and "train" in raw:
-        raw, sources = hold_out(raw, sources, task, arguments.validation_fraction, seed)
+        raw, sources = _hold_out(raw, sources, task, arguments.validation_fraction, seed)
     check_labels(raw, task, sources)
-    raw = _used(raw, wanted)
-    raw = _cut(raw, arguments, seed)
-    if arguments.max_train_samples:
-        check_variety(raw, task, {"train": f"{sources.get('train')}, cut by --max_train_samples,"})
+    raw = _cut(raw, wanted, arguments, seed)
+    if arguments.max_train_samples and "train" in raw:
+        check_variety(raw["train"], task, f"{sources['train']}, cut by --max_train_samples,")
     for split, examples in raw.items():
-        note_empty_texts(examples, columns.texts, sources[split])
+        for name in columns.texts:
+            if empty := sum(1 for text in examples[name] if not text_of(text).strip()):
+                print(f"note: {sources[split]}: {empty} of {len(examples)} rows have an empty {quoted(name)}")
     return Data(
         task,
         columns.label,
@@ -105,78 +113,75 @@ def _other_task(
     arguments: DataTrainingArguments,
     saved: Optional[dict[str, Any]],
 ) -> Task:
+    """Return the task of other data, whose labels are those of the saved adapter, else those of the training set."""
+    trained = None if saved is None else saved_label_names(saved)
     if arguments.do_regression:
-        check_scores(saved)
+        if trained is not None:
+            raise UsageError(f"--do_regression contradicts --adapter_path, which has the classes {listed(trained)}")
         return other_task(columns.texts, None, columns.delimiter)
     split = "train" if "train" in labelled else next(iter(labelled))
-    separator = separator_of(labelled[split], arguments.label_separator, saved, sources[split])
-    if separator is not None and saved is None:
-        labels = names_in(labelled[split], separator, sources[split])
+    examples, source = labelled[split], sources[split]
+    separator = separator_of(examples, arguments.label_separator, saved, source)
+    if saved is not None:
+        labels = trained
+    elif separator is not None:
+        labels = names_in(examples, separator, source)
+    elif isinstance(feature := examples.features["label"], ClassLabel):
+        labels = tuple(feature.names)
     else:
-        labels = label_names(labelled, sources, saved)
+        labels = names_or_scores(examples["label"][:], source)
     return other_task(columns.texts, labels, columns.delimiter, separator)
 
 
-def _used(raw: dict[str, Dataset], wanted: set[str]) -> dict[str, Dataset]:
-    """Return the splits that this run uses. Every run makes both parts of the training set."""
-    roles = {"train": "train", "validation": "evaluation", "test": "prediction"}
-    return {split: examples for split, examples in raw.items() if roles[split.split("_")[0]] in wanted}
+def _hold_out(
+    raw: dict[str, Dataset], sources: dict[str, str], task: Task, fraction: float, seed: int
+) -> tuple[dict[str, Dataset], dict[str, str]]:
+    """Return the sets and their sources, with a part of the training set as the evaluation set.
 
-
-def _with_label(raw: dict[str, Dataset], columns: Columns, sources: dict[str, str]) -> dict[str, Dataset]:
-    """Return the sets with checked columns and the labels in a column of the usual name. Test sets have none.
-
-    GLUE's test labels are not public, and labels in a test file are left to whoever scores the predictions.
+    Both parts keep the order of the rows. Classes keep their shares in both parts, if each has enough examples.
     """
-    found = {}
-    for split, examples in raw.items():
-        is_test = split.startswith("test")
-        check_columns(examples, columns, sources[split], needs_label=not is_test)
-        examples = under_the_usual_name(examples, columns.label)
-        found[split] = examples.remove_columns(LABEL) if is_test and LABEL in examples.column_names else examples
-    return found
-
-
-def _check_labels_of_adapter(saved: dict[str, Any], task: Task, arguments: DataTrainingArguments) -> None:
-    if saved_label_names(saved) != task.labels or saved["problem_type"] == MULTI_LABEL:
+    examples, source = raw["train"], f"{sources['train']}, --validation_fraction {fraction}"
+    count = round(len(examples) * fraction)
+    if not 0 < count < len(examples):
         raise UsageError(
-            f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name "
-            f"{arguments.task_name} has {task.labels}"
+            f"--validation_fraction {fraction} of the {len(examples)} training examples leaves one of both parts "
+            "empty; give another fraction"
         )
+    labels = None if task.labels is None or task.multi_label else examples["label"][:]
+    how = "whatever their labels" if labels is None else "stratified by label"
+    rows = np.arange(len(examples))
+    try:
+        parts = train_test_split(rows, test_size=count, random_state=seed, stratify=labels)
+    except ValueError:  # a class of one example, or fewer examples in a part than there are classes
+        parts = train_test_split(rows, test_size=count, random_state=seed)
+        how = "not stratified, since some labels have too few examples"
+    print(
+        f"note: {count:,} of {len(examples):,} training examples are the evaluation set and are not trained on "
+        f"(--validation_fraction {fraction}); they are drawn by --seed {seed}, {how}"
+    )
+    split = task.evaluation[0][1]
+    kept, held = (examples.select(np.sort(part)) for part in parts)
+    return raw | {"train": kept, split: held}, sources | {split: source}
 
 
-def _cut(raw: dict[str, Dataset], arguments: DataTrainingArguments, seed: int) -> dict[str, Dataset]:
-    """Return the sets with at most ``max_*_samples`` examples: drawn for training, else the first ones."""
-    limits = {"validation": arguments.max_eval_samples, "test": arguments.max_predict_samples}
-    cut = {}
+def _cut(raw: dict[str, Dataset], wanted: set[str], arguments: DataTrainingArguments, seed: int) -> dict[str, Dataset]:
+    """Return the splits that this run uses, with at most ``max_*_samples`` examples."""
+    used = {}
     for split, examples in raw.items():
-        limit = limits.get(split.split("_")[0])
-        if split == "train":
-            examples = _sampled(examples, arguments, seed)
-        cut[split] = examples if limit is None else examples.select(range(min(limit, len(examples))))
-    return cut
-
-
-def _sampled(examples: Dataset, arguments: DataTrainingArguments, seed: int) -> Dataset:
-    """Return the training set, shuffled and cut as the arguments say, and print a line about it."""
-    total, limit = len(examples), arguments.max_train_samples
-    count = total if limit is None else min(limit, total)
-    if not arguments.shuffles:
-        return examples if count == total else examples.select(range(count))
-    what = f"{count:,} of {total:,} training examples, drawn" if count < total else "the training set is shuffled"
-    print(f"note: {what} by --seed {seed}; --shuffle_train_dataset False keeps the order of the rows")
-    order = np.random.default_rng(seed).permutation(total)
-    return examples.select(order[:count])
-
-
-def _load_raw(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:
-    """Return the splits by their usual names, and for messages where each came from."""
-    files = files_by_role(arguments, wanted)
-    if files is None:
-        return load_splits(arguments, wanted)
-    # MNLI's second sets come from a data set only; a file is one set, under the first split's name.
-    used = {splits[0]: files[role] for role, splits in splits_by_role(arguments, wanted).items() if role in files}
-    sources = {split: f"--{flag} {path}" for split, (flag, path) in used.items()}
-    return {
-        split: read_file(path, sources[split], arguments.task_name or "") for split, (_, path) in used.items()
-    }, sources
+        role, limit = {
+            "train": ("train", arguments.max_train_samples),
+            "validation": ("evaluation", arguments.max_eval_samples),
+            "test": ("prediction", arguments.max_predict_samples),
+        }[split.split("_")[0]]
+        if role not in wanted:
+            continue
+        total = len(examples)
+        count = min(limit or total, total)
+        if role == "train" and arguments.shuffles:
+            drawn = (
+                f"{count:,} of {total:,} training examples, drawn" if count < total else "the training set is shuffled"
+            )
+            print(f"note: {drawn} by --seed {seed}; --shuffle_train_dataset False keeps the order of the rows")
+            examples = examples.select(np.random.default_rng(seed).permutation(total))
+        used[split] = examples.take(count)
+    return used

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Optional
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
-from .official import official_file
+from .official import FOLDERS
 
 if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do not need
     from datasets import Dataset, DatasetBuilder
@@ -28,14 +28,14 @@ class DatasetLocation:
     folder: Optional[Path]
 
     def official_file(self, split: str) -> Optional[Path]:
-        """Return the file of a split if this is a folder of GLUE's own TSV files; raise UsageError if it is
-        missing."""
-        if self.folder is None or self.flag != "--glue_path":
-            return None
-        path = official_file(self.folder, self.config, split)
-        if path is not None and not path.is_file():
+        """Return the file of a split in a folder of GLUE's own TSV files; raise UsageError if it is missing."""
+        if self.folder is None or self.flag != "--glue_path" or (self.folder / "README.md").exists():
+            return None  # a card gives the layout of the hub
+        own = self.folder / FOLDERS.get(self.config, self.config.upper())
+        path = own / f"{split.replace('validation', 'dev')}.tsv"
+        if own.is_dir() and not path.is_file():
             raise UsageError(f"{self} has no file {path.relative_to(self.folder)}")
-        return path
+        return path if own.is_dir() else None
 
     def __str__(self) -> str:
         return f"{self.flag} {self.name}" + (f" ({self.config})" if self.config else "")
@@ -43,11 +43,9 @@ class DatasetLocation:
 
 def location_of(arguments: DataTrainingArguments) -> DatasetLocation:
     """Find the data set of the flags; raise UsageError if it is neither a folder nor a hub id."""
-    name, config, flag = (
-        (arguments.glue_path, arguments.task_name, "--glue_path")
-        if arguments.task_name
-        else (arguments.dataset_name, arguments.dataset_config_name, "--dataset_name")
-    )
+    name, config, flag = arguments.dataset_name, arguments.dataset_config_name, "--dataset_name"
+    if arguments.task_name:
+        name, config, flag = arguments.glue_path, arguments.task_name, "--glue_path"
     if not name:
         raise UsageError(f"{flag} is empty; name a data set's folder or hub id, or leave it out")
     path = Path(name).expanduser()
@@ -81,8 +79,26 @@ def builder_of(location: DatasetLocation, split: Optional[str] = None) -> Iterat
         yield builder
 
 
-def read_split(location: DatasetLocation, split: str) -> Dataset:
-    """Read one split into memory. Each split is read by itself, since a test set may lack the column of labels."""
+def read_splits(location: DatasetLocation, splits: list[str], anew: bool) -> dict[str, Dataset]:
+    """Read splits of a folder into memory, or those of the hub, ``anew`` or from the cache of `datasets`."""
+    from datasets import DownloadMode, load_dataset
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+    with refusing(location):
+        if location.folder:
+            return {split: _read_split(location, split) for split in splits}
+        if location.name in _PACKAGED_DATASETS_MODULES:  # it would read files of the current folder
+            raise UsageError(
+                f"{location} is a file format, no data set; name a folder or hub id, or give --train_file"
+            )
+        mode = DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None
+        found = load_dataset(location.name, location.config, download_mode=mode)
+        check_splits(splits, found, location)
+        return {split: _validated(found[split]) for split in splits}
+
+
+def _read_split(location: DatasetLocation, split: str) -> Dataset:
+    """Read one split of a folder by itself, since a test set may lack the column of labels."""
     from datasets import concatenate_datasets
 
     from .readers import read_file
@@ -90,14 +106,13 @@ def read_split(location: DatasetLocation, split: str) -> Dataset:
     if path := location.official_file(split):
         return read_file(str(path), f"{location}, {path.name}", location.config)
     with builder_of(location, split) as builder:
+        paths = [Path(file) for file in builder.config.data_files[split]]
         if _is_plain_table(builder):  # pandas would drop rows, and take the words "None" and "NA" for missing values
-            paths = map(Path, builder.config.data_files[split])
             return concatenate_datasets([read_file(str(path), f"{location}, {path.name}") for path in paths])
-        empty = [path.name for path in map(Path, builder.config.data_files[split]) if _is_empty(path)]
-        if empty:
-            raise UsageError(f"{location}, {empty[0]} is empty")
-        in_card = (builder.info.splits or {}).get(split)
-        in_card = in_card and in_card.num_examples
+        for path in paths:
+            if path.is_file() and not path.stat().st_size:
+                raise UsageError(f"{location}, {path.name} is empty")
+        in_card = getattr((builder.info.splits or {}).get(split), "num_examples", None)
         builder.download_and_prepare(verification_mode="no_checks")  # check the split's number alone
         rows = builder.info.splits[split].num_examples
         if not rows:
@@ -105,10 +120,6 @@ def read_split(location: DatasetLocation, split: str) -> Dataset:
         if in_card not in (None, rows):
             raise UsageError(f"{location}, split {split} has {rows} rows, its README.md says {in_card}; mend either")
         return _validated(builder.as_dataset(split=split, in_memory=True))
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_file() and not path.stat().st_size
 
 
 def _is_plain_table(builder: DatasetBuilder) -> bool:
@@ -124,21 +135,8 @@ def _is_plain_table(builder: DatasetBuilder) -> bool:
     return all(getattr(builder.config, f.name) == getattr(plain, f.name) for f in fields(plain) if f.name not in own)
 
 
-def load_from_hub(location: DatasetLocation, anew: bool) -> dict[str, Dataset]:
-    from datasets import DownloadMode, load_dataset
-    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
-
-    if location.name in _PACKAGED_DATASETS_MODULES:  # it would read files of the current folder
-        raise UsageError(f"{location} is a file format, no data set; name a folder or hub id, or give --train_file")
-    found = load_dataset(
-        location.name, location.config, download_mode=DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None
-    )
-    return {split: _validated(examples) for split, examples in found.items()}
-
-
 def _validated(examples: Dataset) -> Dataset:
-    """Return the examples if all values are valid; raise ArrowInvalid if not, since `datasets` would only notice in
-    training."""
+    """Return the examples; raise ArrowInvalid if a value is not valid, which would only be noticed in training."""
     examples.data.validate(full=True)
     return examples
 

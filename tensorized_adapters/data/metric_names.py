@@ -14,24 +14,20 @@ OF_SCORES = ("pearson", "spearmanr", "r2", "mean_absolute_error")
 _LOWER_IS_BETTER = ("mean_absolute_error", "loss")
 
 # How scikit-learn's functions and scorers, `evaluate` (which run_classification loads) and the literature name them.
-_SPELLINGS = {
-    "accuracy_score": "accuracy",
-    "f1_score": "f1",
-    "f1_binary": "f1",
-    "macro_f1": "f1_macro",
-    "weighted_f1": "f1_weighted",
-    "matthews_corrcoef": "matthews_correlation",
-    "matthews": "matthews_correlation",
-    "mcc": "matthews_correlation",
-    "roc_auc_score": "roc_auc",
-    "roc_auc_ovr": "roc_auc",
-    "average_precision_score": "average_precision",
-    "pearsonr": "pearson",
-    "spearman": "spearmanr",
-    "r2_score": "r2",
-    "r_squared": "r2",
-    "mae": "mean_absolute_error",
+_SPELLINGS_OF = {
+    "accuracy": "accuracy_score",
+    "f1": "f1_score f1_binary",
+    "f1_macro": "macro_f1",
+    "f1_weighted": "weighted_f1",
+    "matthews_correlation": "matthews_corrcoef matthews mcc",
+    "roc_auc": "roc_auc_score roc_auc_ovr",
+    "average_precision": "average_precision_score",
+    "pearson": "pearsonr",
+    "spearmanr": "spearman",
+    "r2": "r2_score r_squared",
+    "mean_absolute_error": "mae",
 }
+_SPELLINGS = {spelling: name for name, spellings in _SPELLINGS_OF.items() for spelling in spellings.split()}
 
 
 def canonical(name: str) -> Optional[str]:
@@ -42,11 +38,7 @@ def canonical(name: str) -> Optional[str]:
 
 
 def metric_names(text: str) -> tuple[str, ...]:
-    """Return the metrics that ``--metric_name`` lists, by our names.
-
-    Raises:
-        UsageError: for a metric that is unknown or listed twice.
-    """
+    """Return the metrics of ``--metric_name`` by our names; raise UsageError for unknown and repeated ones."""
     names: list[str] = []
     for word in text.split(","):
         name = canonical(word)
@@ -83,8 +75,7 @@ def check_metrics(names: tuple[str, ...], flag: str, labels: Optional[tuple[str,
 
 
 def with_metrics(task: Task, listed: Optional[str], best: Optional[str]) -> Task:
-    """Return the task with the ``listed`` metrics instead of its own. The metric that chooses the ``best`` model is
-    added if it is not among them.
+    """Return the task with the ``listed`` metrics instead of its own, and with that of the ``best`` model.
 
     Raises:
         UsageError: for a metric that does not suit the task.

@@ -23,15 +23,6 @@ from .labels import listed
 from .metric_names import OF_PROBABILITIES
 from .tasks import Task
 
-_DESCRIPTION = (
-    "The metrics of the GLUE benchmark (Wang et al. 2019, https://arxiv.org/abs/1804.07461), and further ones of "
-    "scikit-learn."
-)
-_INPUTS = (
-    "predictions, references: one number an example; classes as label ids, scores as floats. prediction_scores, where "
-    "a metric of probabilities is measured: the probability of each class."
-)
-
 
 def _or_zero(function, predictions: np.ndarray, references: np.ndarray, name: str) -> float:
     """Return the value of ``function``, or 0 with a warning if it is not defined."""
@@ -83,12 +74,8 @@ class GlueMetric(evaluate.Metric):
         features = {"predictions": kind, "references": kind}
         if self.takes_probabilities:
             features["prediction_scores"] = datasets.Sequence(datasets.Value("float64"))
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=datasets.Features(features),
-        )
+        description = "GLUE's metrics (https://arxiv.org/abs/1804.07461), and further ones of scikit-learn."
+        return evaluate.MetricInfo(description=description, citation="", features=datasets.Features(features))
 
     def _compute(self, predictions, references, prediction_scores=None) -> dict[str, float]:
         predictions, references = np.asarray(predictions), np.asarray(references)
@@ -105,8 +92,9 @@ class GlueMetric(evaluate.Metric):
 
     def _of_probabilities(self, name: str, probabilities: np.ndarray, references: np.ndarray) -> Optional[float]:
         """Return the metric of class 1 for two classes, else the mean over the classes, each against the others.
-        Classes without an example are left out, and a line says so. The result is None if all examples are of one
-        class."""
+
+        Classes without an example are left out, with a note. The result is None if all examples are of one class.
+        """
         labels, found = self.task.labels, set(references.tolist())
         lacking = tuple(label for i, label in enumerate(labels) if i not in found)
         if len(found) < 2:

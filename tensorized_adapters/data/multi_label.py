@@ -11,7 +11,6 @@ from .names import find_name, listed, name_of, shown_beside
 from .tasks import Task
 
 MULTI_LABEL = "multi_label_classification"  # the problem type in the configuration of a model
-METRICS = ("f1_micro", "f1_macro")
 SEPARATOR = ";"  # joins the names in predictions, unless --label_separator is given
 
 
@@ -25,13 +24,7 @@ def separator_of(
 ) -> Optional[str]:
     """Return the separator of a text's labels, or None if each text has one label.
 
-    Args:
-        examples: with a column ``label``, whose lists mean several labels a text.
-        given: ``--label_separator``.
-        saved: the config record of a saved adapter, which decides.
-
-    Raises:
-        UsageError: if ``given`` contradicts the adapter.
+    A saved adapter decides. Otherwise ``given`` (--label_separator) or lists in the column ``label`` mean several.
     """
     if saved is not None:
         if saved["problem_type"] != MULTI_LABEL:
@@ -55,11 +48,7 @@ def saved_separator(record: dict[str, Any]) -> str:
 
 
 def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
-    """Return the sorted names of all labels, or those of a ClassLabel in its order.
-
-    Raises:
-        UsageError: if there is no label, or if a name holds the separator.
-    """
+    """Return the sorted names of all labels, or those of a ClassLabel in its order."""
     feature = examples.features["label"]
     if isinstance(getattr(feature, "feature", None), ClassLabel):
         names = tuple(feature.feature.names)
@@ -77,11 +66,7 @@ def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
 
 
 def encode_label_sets(examples: Dataset, task: Task, source: str) -> Dataset:
-    """Encode ``label`` as a list of 0.0 and 1.0 for each of the task's labels, as the loss of Transformers takes them.
-
-    Raises:
-        UsageError: for a missing or unknown label, naming the row.
-    """
+    """Encode ``label`` as a list of 0.0 and 1.0 for the task's labels; raise UsageError for an unknown one."""
     ids = {name: i for i, name in enumerate(task.labels)}
     encoded = np.zeros((len(examples), len(ids)), dtype=np.float32)
     for row, labels in enumerate(_label_sets(examples, task.label_separator, source)):
@@ -96,30 +81,12 @@ def encode_label_sets(examples: Dataset, task: Task, source: str) -> Dataset:
     return examples.remove_columns("label").add_column("label", encoded.tolist(), feature=List(Value("float32")))
 
 
-def check_label_sets(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
-    """Raise UsageError if an evaluation set has a label that the training set lacks."""
-    seen = np.asarray(raw["train"]["label"][:]).any(axis=0)
-    for split, examples in raw.items():
-        if split.startswith("validation"):
-            lacking = np.flatnonzero(np.asarray(examples["label"][:]).any(axis=0) & ~seen)
-            if len(lacking):
-                name = quoted(task.labels[lacking[0]])
-                raise UsageError(f"{sources[split]} has the label {name}, which {sources['train']} lacks")
-
-
 def measured(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
-    """Return F1 over all decisions (micro), as in run_classification, and its mean over the labels (macro).
-
-    Args:
-        predictions, references: examples x labels, 0 or 1.
-    """
+    """Return F1 over all decisions (micro), as in run_classification, and its mean over the labels (macro)."""
     predictions, references = (np.asarray(values).astype(np.int64) for values in (predictions, references))
-    if predictions.shape[1] == 1:  # scikit-learn would take a single column for two classes
-        predictions, references = (np.pad(values, ((0, 0), (0, 1))) for values in (predictions, references))
-        micro = float(f1_score(references, predictions, average="micro", zero_division=0))
-        return dict.fromkeys(METRICS, micro)
-    averages = (float(f1_score(references, predictions, average=kind, zero_division=0)) for kind in ("micro", "macro"))
-    return dict(zip(METRICS, averages))
+    micro = f1_score(references.ravel(), predictions.ravel(), zero_division=0)
+    by_label = [f1_score(*pair, zero_division=0) for pair in zip(references.T, predictions.T)]
+    return {"f1_micro": float(micro), "f1_macro": float(np.mean(by_label))}
 
 
 def joined_names(decisions: np.ndarray, task: Task) -> str:

@@ -25,12 +25,11 @@ def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
     """Return the class of a name. Names are compared as written, then in NFC, then true and false in any case."""
     if name in ids:
         return ids[name]
-    keys = (name_of, _truth)
-    for key in keys:
-        for known, code in ids.items():
-            if key(name) is not None and key(known) == key(name):
-                return code
-    return None
+    composed = {name_of(known): code for known, code in reversed(ids.items())}
+    if name_of(name) in composed:
+        return composed[name_of(name)]
+    truths = {known.lower(): code for known, code in reversed(ids.items()) if known.lower() in ("true", "false")}
+    return truths.get(name.lower())
 
 
 def styled_number(value: Any) -> str:
@@ -70,10 +69,6 @@ def listed(names: tuple[str, ...]) -> str:
     """Return the names, or the first ten of them, for a message."""
     shown = ", ".join(quoted(name)[1:-1] for name in names[:10])
     return shown if len(names) <= 10 else f"{shown}, ..."
-
-
-def _truth(name: str) -> Optional[str]:
-    return name.lower() if name.lower() in ("true", "false") else None
 
 
 def _looks(name: str) -> str:

@@ -1,19 +1,15 @@
-"""Reads the TSV files of GLUE's own server, and gives their columns the names that they have on the hub.
-
-QNLI, RTE, SST-2 and WNLI have the same names in both.
-"""
+"""Reads the TSV files of GLUE's own server, and gives their columns the names that they have on the hub."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # `datasets` takes a second to import
     from datasets import Dataset
 
-_FOLDERS = {"cola": "CoLA", "sst2": "SST-2", "stsb": "STS-B"}  # the others are the task in capitals
+FOLDERS = {"cola": "CoLA", "sst2": "SST-2", "stsb": "STS-B"}  # the others are the task in capitals
 _COLUMNS = {
     "mnli": {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
     "mrpc": {"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"},
@@ -21,15 +17,6 @@ _COLUMNS = {
     "stsb": {"score": "label"},
 }
 _COLA = ("source", "label", "judgement", "sentence")
-
-
-def official_file(folder: Path, task: str, split: str) -> Optional[Path]:
-    """Return the file of a split in a folder as GLUE's server offers it, such as MRPC/dev.tsv, or None for another
-    folder."""
-    own = folder / _FOLDERS.get(task, task.upper())
-    if (folder / "README.md").exists() or not own.is_dir():  # a card gives the layout of the hub
-        return None
-    return own / f"{split.replace('validation', 'dev')}.tsv"
 
 
 def with_header(lines: Iterable[str], task: str, source: str) -> Iterator[str]:
@@ -51,9 +38,3 @@ def with_usual_names(examples: Dataset, task: str, source: str) -> Dataset:
         return examples
     print(f"note: {source} is read in GLUE's own layout: {', '.join(f'{b} from {a!r}' for a, b in present.items())}")
     return examples.rename_columns(present)
-
-
-def is_cut(fields: list[str], header: list[str], task: str) -> bool:
-    """Return whether a row is one of the few damaged rows of GLUE's own QQP files. GLUE's loader leaves them out
-    too."""
-    return task == "qqp" and "is_duplicate" in header and 0 < len(fields) < len(header)

@@ -13,42 +13,36 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from datasets import Dataset
 
 from ..errors import UsageError, quoted
 from .arguments import ending_of
-from .official import is_cut, with_header, with_usual_names
+from .official import with_header, with_usual_names
 from .texts import text_of
 
-GZIP_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)  # no gzip file, a cut one, a damaged one
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
 
 
 def read_file(path: str, source: str, task: str = "") -> Dataset:
     """Read one file, also compressed as ``.gz``, as strings (CSV, TSV) or as it is typed (JSON). TSV has no quotes.
 
-    Args:
-        source: the name of the file in messages.
-        task: a GLUE task, whose own layout is read too.
-
-    Raises:
-        UsageError: if the file is not UTF-8, not of its format or without rows, naming the row or the line.
+    A GLUE ``task`` may have its own layout. An irregular file is refused: UsageError names ``source`` and the line.
     """
-    text = _text_of(path, source)
-    is_json = ending_of(path) in (".json", ".jsonl")
-    if is_json and text.lstrip().startswith("["):
+    with open_input(Path(path)) as file:
+        lines = list(lines_of(file, source))
+    text = "".join(lines)
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long
+    ending = ending_of(path)
+    if ending in (".json", ".jsonl") and text.lstrip().startswith("["):
         rows = _objects(_parsed(text, source), source)
-    elif is_json:
-        rows = [row for _, row in json_rows(text.split("\n"), source)]
+    elif ending in (".json", ".jsonl"):
+        rows = [row for _, row in json_rows(lines, source)]
+    elif ending == ".tsv":
+        rows = [row for _, row in tsv_rows(with_header(lines, task, source), source, task)]
     else:
-        csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long
-        lines: Iterable[str] = io.StringIO(text, newline="")
-        if ending_of(path) == ".tsv":
-            rows = [row for _, row in tsv_rows(with_header(lines, task, source), source, task)]
-        else:
-            rows = [row for _, row in csv_rows(lines, source)]
+        rows = [row for _, row in csv_rows(lines, source)]
     if not rows:
         raise UsageError(f"{source} has no rows")
     names = dict.fromkeys(name for row in rows for name in row)
@@ -56,27 +50,43 @@ def read_file(path: str, source: str, task: str = "") -> Dataset:
     return with_usual_names(examples, task, source)
 
 
-def _text_of(path: str, source: str) -> str:
-    content = Path(path).read_bytes()
-    if path.endswith(".gz"):
+def open_input(path: Path) -> BinaryIO:
+    """Open a file for reading its bytes, which are decompressed if its name ends in ``.gz``."""
+    return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
+
+
+def lines_of(file: BinaryIO, source: str, longest: int = -1) -> Iterator[str]:
+    """Yield the lines with their ends; a lone carriage return, which old editors write, ends a line too.
+
+    Raises:
+        UsageError: for a damaged ``.gz`` file, what is not UTF-8, and a line of ``longest`` characters.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    for number in itertools.count(1):
         try:
-            content = gzip.decompress(content)
-        except GZIP_ERRORS as error:
+            line = text.readline(longest)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:  # no gzip file, a cut one, a damaged one
             raise UsageError(f"{source} cannot be decompressed: {error}; write it anew with gzip") from None
+        if not line:
+            return
+        if len(line) == longest:
+            raise UsageError(f"{source}: line {number} has more than {longest:,} characters; this is no list of texts")
+        if "\0" in line:
+            raise UsageError(f"{source}: line {number} holds a NUL character, as UTF-16 does; save it as UTF-8")
+        if not is_unicode(line):
+            raise UsageError(f"{source}: line {number} is not UTF-8 text; save it as UTF-8")
+        yield line
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether the text has no half of a surrogate pair. Bytes that are not UTF-8 become such halves too."""
+    if text.isascii():
+        return True
     try:
-        text = content.decode().removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        # UTF-16 begins with a mark in most editors, and has zeros beside Latin letters.
-        wide = content.startswith((b"\xff\xfe", b"\xfe\xff")) or content[:1000].count(0) > len(content[:1000]) / 4
-        hint = "; it looks like UTF-16" if wide else ""
-        raise UsageError(
-            f"{source} is not UTF-8 text: {error.reason} at byte {error.start}{hint}; save it as UTF-8"
-        ) from None
-    if "\0" in text:
-        number, wide = text.count("\n", 0, text.index("\0")) + 1, text[:1000].count("\0") > len(text[:1000]) / 4
-        hint = "it looks like UTF-16; save it as UTF-8" if wide else "remove it"
-        raise UsageError(f"{source} is not UTF-8 text: line {number} holds a NUL character; {hint}")
-    return text
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def csv_rows(
@@ -101,8 +111,8 @@ def csv_rows(
                 raise UsageError(f"{source} has the column {quoted(twice[0])} twice")
         elif not fields:
             blank.append(reader.line_num)
-        elif is_cut(fields, header, task):
-            cut += 1
+        elif task == "qqp" and "is_duplicate" in header and len(fields) < len(header):
+            cut += 1  # one of the few damaged rows of GLUE's own files
         elif len(fields) != len(header):
             raise UsageError(f"{source}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
         else:
@@ -193,12 +203,9 @@ def _column(name: str, values: list, source: str) -> list:
         if kind not in ("", first):
             what = f"row {row} has {quoted(value)} in the column {quoted(name)}, {kind}"
             raise UsageError(f"{source} cannot be parsed: {what}, where rows before have {first}")
-        for text in _texts_in(value):
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                what = f"half a character (\\u{ord(next(c for c in text if 0xD800 <= ord(c) < 0xE000)):x})"
-                raise UsageError(f"{source} cannot be parsed: row {row} has {what} in {quoted(name)}") from None
+        items = value if isinstance(value, list) else [value]
+        if not all(is_unicode(item) for item in items if isinstance(item, str)):
+            raise UsageError(f"{source} cannot be parsed: row {row} has half a character in {quoted(name)}")
     if first == "a list or an object":
         if all(value is None or _is_plain_list(value) for value in values):
             return [value and list(map(text_of, value)) for value in values]
@@ -228,7 +235,3 @@ def _kind(value: Any) -> str:
 def _is_plain_list(value: Any) -> bool:
     """Return whether it is a list of names or numbers, which may be the labels of a text."""
     return isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value)
-
-
-def _texts_in(value: Any) -> list[str]:
-    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]

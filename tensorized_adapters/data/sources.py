@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Optional
 
 from ..errors import UsageError
 from .arguments import FILE_FLAGS, SPLIT_FLAGS, DataTrainingArguments
-from .locations import DatasetLocation, builder_of, check_splits, load_from_hub, location_of, read_split, refusing
+from .locations import DatasetLocation, builder_of, check_splits, location_of, read_splits, refusing
 from .tasks import TASKS
 
 if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do not need
@@ -18,58 +18,45 @@ if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do no
 ROLES = ("train", "evaluation", "prediction")
 
 
-def roles_to_read(arguments: DataTrainingArguments, wanted: set[str]) -> set[str]:
-    """Return the roles whose data is read for those ``wanted``. ``--validation_fraction`` evaluates on training
-    data."""
+def _roles_to_read(arguments: DataTrainingArguments, wanted: set[str]) -> set[str]:
+    """Return the roles whose data is read for those ``wanted``: a held-out part is read as training data."""
     if arguments.validation_fraction is None or "evaluation" not in wanted:
         return wanted
     return wanted - {"evaluation"} | {"train"}
 
 
-def splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, list[str]]:
-    """Return the usual names of the splits that a run reads, by role. MNLI has two for evaluation and prediction."""
+def _splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, dict[str, str]]:
+    """Return the splits that are read for each role, as usual names and names in the data set. MNLI has two a role."""
     task = TASKS[arguments.task_name or "mrpc"]  # any task with the usual names of splits
     splits = {
         "train": ["train"],
         "evaluation": [split for _, split in task.evaluation],
         "prediction": [split for _, split in task.prediction],
     }
-    read = roles_to_read(arguments, wanted)
-    return {role: splits[role] for role in ROLES if role in read}
+    given = dict(zip(("train", "validation", "test"), (getattr(arguments, flag) for flag in SPLIT_FLAGS)))
+    read = _roles_to_read(arguments, wanted)
+    return {role: {split: given.get(split) or split for split in splits[role]} for role in ROLES if role in read}
 
 
-def split_name(arguments: DataTrainingArguments, split: str) -> str:
-    """Return the data set's own name for the split that is usually called ``split``."""
-    named = dict(zip(("train", "validation", "test"), (getattr(arguments, flag) for flag in SPLIT_FLAGS)))
-    return named.get(split) or split
-
-
-def files_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> Optional[dict[str, tuple[str, str]]]:
-    """Return flag and path of the data files that are read, for each role, or None if the data is not given as
-    files."""
+def _files_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> Optional[dict[str, tuple[str, str]]]:
+    """Return flag and path of the files that are read for each role, or None if the data does not come from files."""
     files = {role: (flag, getattr(arguments, flag)) for role, flag in zip(ROLES, FILE_FLAGS)}
     if not any(path for _, path in files.values()):
         return None
-    read = roles_to_read(arguments, wanted)
+    read = _roles_to_read(arguments, wanted)
     return {role: file for role, file in files.items() if role in read and file[1]}
 
 
 def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, list[Path]]:
     """Return the local files whose contents are read, for each role of ``wanted``, in the order of reading.
 
-    Nothing is loaded. Data of the hub has no local files.
-
-    Raises:
-        UsageError: for a folder or hub id that is missing or lacks a split, as loading would.
+    Nothing is loaded. Data of the hub has no local files. A missing folder or split is refused as in loading.
     """
-    files = files_by_role(arguments, wanted)
+    files = _files_by_role(arguments, wanted)
     if files is not None:
         return {role: [Path(path)] for role, (_, path) in files.items()}
     location = location_of(arguments)
-    splits = {
-        role: [split_name(arguments, split) for split in names]
-        for role, names in splits_by_role(arguments, wanted).items()
-    }
+    splits = {role: list(names.values()) for role, names in _splits_by_role(arguments, wanted).items()}
     if location.folder is None:
         return {role: [] for role in splits}
     official = {role: [location.official_file(name) for name in names] for role, names in splits.items()}
@@ -86,13 +73,9 @@ def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, 
 
 
 def check_source(arguments: DataTrainingArguments, wanted: set[str]) -> None:
-    """Refuse data that cannot be reached or that lacks a split, without reading its rows; the hub is asked.
-
-    Raises:
-        UsageError: as loading would.
-    """
+    """Refuse data that cannot be reached or that lacks a split, without reading its rows; the hub is asked."""
     used_files(arguments, wanted)
-    if files_by_role(arguments, wanted) is not None or (location := location_of(arguments)).folder:
+    if _files_by_role(arguments, wanted) is not None or (location := location_of(arguments)).folder:
         return
     from datasets import load_dataset_builder
 
@@ -101,28 +84,25 @@ def check_source(arguments: DataTrainingArguments, wanted: set[str]) -> None:
 
 
 def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:
-    """Read a folder or hub id: the splits by their usual names, and for messages where each came from.
+    """Read the data: the splits by their usual names, and for messages where each came from."""
+    by_role = _splits_by_role(arguments, wanted)
+    if (files := _files_by_role(arguments, wanted)) is not None:
+        from .readers import read_file
 
-    Raises:
-        UsageError: for a folder or hub id that cannot be loaded or that lacks a split.
-    """
+        # MNLI's second sets come from a data set only; a file is one set, under the first split's name.
+        files = {next(iter(by_role[role])): file for role, file in files.items()}
+        sources = {split: f"--{flag} {path}" for split, (flag, path) in files.items()}
+        task = arguments.task_name or ""
+        return {split: read_file(path, sources[split], task) for split, (_, path) in files.items()}, sources
     location = location_of(arguments)
-    needed = [split for names in splits_by_role(arguments, wanted).values() for split in names]
-    names = {split: split_name(arguments, split) for split in needed}
-    with refusing(location):
-        if location.folder:
-            found = {name: read_split(location, name) for name in names.values()}
-        else:
-            found = load_from_hub(location, arguments.overwrite_cache)
-            check_splits(list(names.values()), found, location)
+    names = {split: name for names in by_role.values() for split, name in names.items()}
+    found = read_splits(location, list(names.values()), arguments.overwrite_cache)
     sources = {split: f"{location}, split {name}" for split, name in names.items()}
     splits = {split: found[name] for split, name in names.items()}
     for file, further in _diagnostics(arguments, wanted, location):
-        split = f"test_{further.config}"
         try:
-            with refusing(further):
-                splits[split] = _diagnostic_split(further, arguments.overwrite_cache)
-            sources[split] = f"{further}, split test"
+            splits[f"test_{further.config}"] = read_splits(further, ["test"], arguments.overwrite_cache)["test"]
+            sources[f"test_{further.config}"] = f"{further}, split test"
         except UsageError as error:  # a data set without them is complete
             print(f"note: {file}.tsv is not written: {error}")
     return splits, sources
@@ -136,11 +116,3 @@ def _diagnostics(
     if task is None or "prediction" not in wanted:
         return []
     return [(name, replace(location, config=config)) for name, config in task.diagnostics]
-
-
-def _diagnostic_split(location: DatasetLocation, anew: bool) -> Dataset:
-    if location.folder:
-        return read_split(location, "test")
-    found = load_from_hub(location, anew)
-    check_splits(["test"], found, location)
-    return found["test"]

@@ -54,17 +54,24 @@ class Task:
         return (*self.prediction, *((name, f"test_{config}") for name, config in self.diagnostics))
 
 
+def _glue(
+    file: str,
+    texts: tuple[str, ...],
+    labels: tuple[str, ...],
+    metrics: tuple[str, ...] = ("accuracy",),
+    writes_label_names: bool = False,
+) -> Task:
+    """Return a task with one development set and one test set, whose predictions go to ``file``."""
+    prediction = ((file, "test"),)
+    return Task(texts, labels, metrics, metrics[-1], prediction=prediction, writes_label_names=writes_label_names)
+
+
 _PAIR = ("sentence1", "sentence2")
 _ENTAILMENT = ("entailment", "not_entailment")
+_F1 = ("accuracy", "f1")
 
 TASKS: dict[str, Task] = {
-    "cola": Task(
-        ("sentence",),
-        ("unacceptable", "acceptable"),
-        ("matthews_correlation",),
-        "matthews_correlation",
-        prediction=(("CoLA", "test"),),
-    ),
+    "cola": _glue("CoLA", ("sentence",), ("unacceptable", "acceptable"), ("matthews_correlation",)),
     "mnli": Task(
         ("premise", "hypothesis"),
         ("entailment", "neutral", "contradiction"),
@@ -75,26 +82,13 @@ TASKS: dict[str, Task] = {
         diagnostics=(("AX", "ax"),),
         writes_label_names=True,
     ),
-    "mrpc": Task(_PAIR, ("not_equivalent", "equivalent"), ("accuracy", "f1"), "f1", prediction=(("MRPC", "test"),)),
-    "qnli": Task(
-        ("question", "sentence"),
-        _ENTAILMENT,
-        ("accuracy",),
-        "accuracy",
-        prediction=(("QNLI", "test"),),
-        writes_label_names=True,
-    ),
-    "qqp": Task(
-        ("question1", "question2"),
-        ("not_duplicate", "duplicate"),
-        ("accuracy", "f1"),
-        "f1",
-        prediction=(("QQP", "test"),),
-    ),
-    "rte": Task(_PAIR, _ENTAILMENT, ("accuracy",), "accuracy", prediction=(("RTE", "test"),), writes_label_names=True),
-    "sst2": Task(("sentence",), ("negative", "positive"), ("accuracy",), "accuracy", prediction=(("SST-2", "test"),)),
+    "mrpc": _glue("MRPC", _PAIR, ("not_equivalent", "equivalent"), _F1),
+    "qnli": _glue("QNLI", ("question", "sentence"), _ENTAILMENT, writes_label_names=True),
+    "qqp": _glue("QQP", ("question1", "question2"), ("not_duplicate", "duplicate"), _F1),
+    "rte": _glue("RTE", _PAIR, _ENTAILMENT, writes_label_names=True),
+    "sst2": _glue("SST-2", ("sentence",), ("negative", "positive")),
     "stsb": Task(_PAIR, None, ("pearson", "spearmanr"), "combined_score", prediction=(("STS-B", "test"),)),
-    "wnli": Task(_PAIR, ("not_entailment", "entailment"), ("accuracy",), "accuracy", prediction=(("WNLI", "test"),)),
+    "wnli": _glue("WNLI", _PAIR, ("not_entailment", "entailment")),
 }
 
 

@@ -33,8 +33,7 @@ def text_of(value: Any) -> str:
 
 
 def texts_of(values: list, dtype: str) -> list[str]:
-    """Return the texts of a column whose type in Arrow is ``dtype``, whose values `datasets` has widened to
-    Python's."""
+    """Return the texts of a column of Arrow's type ``dtype``, whose values `datasets` has widened to Python's."""
     if dtype in ("float32", "float16", "halffloat", "float"):
         narrow = np.float32 if dtype in ("float32", "float") else np.float16
         return [text_of(None if value is None else narrow(value)) for value in values]

@@ -36,7 +36,9 @@ def dense_weights(model: PreTrainedModel) -> tuple[dict[str, Optional[str]], dic
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
     tensors = {name: pretrained[name] for names in adaptation.in_place.values() for name in sorted(names)}
     sites: dict[str, Optional[str]] = {}
-    if isinstance(adaptation.method, ResidualAdapters) and not _updates_weights(model):
+    config = adaptation.config
+    updates_weights = config.method == "tensorized" and config.adapter_placement == "weights"
+    if isinstance(adaptation.method, ResidualAdapters) and not updates_weights:
         sources = source_names(model)
         for name, adapter in adapters_of(model):
             sites[name.removesuffix(f".{CHILD}")] = sources.get(id(adapter))
@@ -48,11 +50,7 @@ def dense_weights(model: PreTrainedModel) -> tuple[dict[str, Optional[str]], dic
 
 
 def write_dense(model: PreTrainedModel, folder: Path) -> None:
-    """Write :func:`dense_weights` into ``folder``, with the code that attaches them without this package.
-
-    Raises:
-        UsageError: as :func:`dense_weights`.
-    """
+    """Write :func:`dense_weights` into ``folder``, with the code that attaches them without this package."""
     sites, tensors = dense_weights(model)
     settings = {
         "base_model": str(model.config._name_or_path),
@@ -64,8 +62,3 @@ def write_dense(model: PreTrainedModel, folder: Path) -> None:
     (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n")
     (folder / CODE_FILE).write_bytes(Path(__file__).with_name("reference.py").read_bytes())
     safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-
-
-def _updates_weights(model: PreTrainedModel) -> bool:
-    config = adaptation_of(model).config
-    return config.method == "tensorized" and config.adapter_placement == "weights"

@@ -1,7 +1,6 @@
 """Exports an adapted model as a program of torch.export or as ONNX. Neither needs this package to run."""
 
 import contextlib
-import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
@@ -14,10 +13,9 @@ from torch.export import ExportedProgram
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel, TextClassificationPipeline
 
-from ..errors import UsageError
+from ..errors import need
 
 PROGRAM_FILE, ONNX_FILE = "model.pt2", "model.onnx"
-REQUIREMENTS = "requirements.txt"
 _PACKAGES_OF_ONNX = ("onnx", "onnxscript", "onnxruntime")
 _EXAMPLE = (2, 8)  # rows and tokens for the trace; the graph takes any numbers
 
@@ -26,8 +24,7 @@ def exported(pipeline: TextClassificationPipeline) -> ExportedProgram:
     """Return a program from ``input_ids``, ``attention_mask`` and, if the model has them, ``token_type_ids`` (batch x
     length, int64, of any batch and length) to the logits (batch x labels). Inputs are passed by name.
 
-    Args:
-        pipeline: of :func:`load_pipeline`. Its model is for inference alone afterwards.
+    The pipeline's model is for inference alone afterwards.
     """
     model = pipeline.model.eval().cpu().requires_grad_(False)  # a program runs on the device of its parameters
     for module in list(model.modules()):  # a sparse difference is a parametrization
@@ -50,21 +47,12 @@ def write_program(pipeline: TextClassificationPipeline, folder: Path) -> None:
 def write_onnx(pipeline: TextClassificationPipeline, folder: Path, int8: bool = False) -> None:
     """Write the model as ``model.onnx``, its inputs named as the tokenizer's, with tokenizer and labels beside it.
 
-    Args:
-        int8: store the weights of matrix products as 8-bit integers and quantise activations as they come
-            (onnxruntime's dynamic quantisation). Logits change a little.
-
-    Raises:
-        UsageError: as :func:`check_onnx`.
+    With ``int8`` the weights of matrix products are 8-bit integers, and activations are quantised as they come
+    (onnxruntime's dynamic quantisation). Logits change a little.
     """
-    check_onnx()
     with _quiet():
         program = torch.onnx.export(
-            exported(pipeline),
-            dynamo=True,
-            input_names=_names_of(pipeline),
-            output_names=["logits"],
-            verbose=False,
+            exported(pipeline), input_names=_names_of(pipeline), output_names=["logits"], dynamo=True, verbose=False
         )
     program.save(folder / ONNX_FILE)
     if int8:
@@ -84,10 +72,9 @@ def _quantize(path: Path) -> None:
 
 
 def check_onnx() -> None:
-    """Check that the packages for ONNX are installed; raise UsageError with the command that installs them."""
-    missing = [name for name in _PACKAGES_OF_ONNX if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(f"--to onnx needs {', '.join(missing)}: python -m pip install -r {REQUIREMENTS}")
+    """Raise UsageError, with the command that installs it, if a package for ONNX is missing."""
+    for package in _PACKAGES_OF_ONNX:
+        need(package, "onnx", "--to onnx")
 
 
 class _Logits(nn.Module):

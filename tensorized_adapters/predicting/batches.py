@@ -25,11 +25,8 @@ def predicted(
 ) -> Iterator[np.ndarray]:
     """Yield for each window of rows the labels' probabilities or the score, in order (rows x labels, float64).
 
-    A window is computed and yielded before the next one is read, so that memory stays flat.
-
-    Args:
-        batch_size: rows that the model computes at a time; a window has WINDOW times as many.
-        progress: called after each batch with its number of rows.
+    A window of WINDOW batches is computed and yielded before the next one is read, so that memory stays flat. After
+    each batch ``progress`` is called with its number of rows.
 
     Raises:
         RunFailed: if an output of the model is not finite.
@@ -46,8 +43,7 @@ def predicted(
 
 
 def as_probabilities(logits: np.ndarray, config: PretrainedConfig) -> np.ndarray:
-    """Apply softmax for classes, or sigmoid if a text may have several labels, as in Transformers' pipeline. Scores of
-    a regression stay as they are."""
+    """Apply softmax for classes or sigmoid for several labels, as Transformers' pipeline does, and keep scores."""
     logits = logits.astype(np.float64)
     if config.problem_type == "regression":
         return logits

@@ -10,31 +10,19 @@ import pandas as pd
 
 from ..data.tasks import TASKS
 from ..errors import UsageError, quoted
-from ..runtime.files import content_of, write_atomically
+from ..runtime.files import content_of, tsv_of, write_atomically
 
 # The number of test examples of each file.
-SIZES = {
-    "CoLA": 1_063,
-    "SST-2": 1_821,
-    "MRPC": 1_725,
-    "STS-B": 1_379,
-    "QQP": 390_965,
-    "MNLI-m": 9_796,
-    "MNLI-mm": 9_847,
-    "QNLI": 5_463,
-    "RTE": 3_000,
-    "WNLI": 146,
-    "AX": 1_104,
-}
+SIZES = {"CoLA": 1_063, "SST-2": 1_821, "MRPC": 1_725, "STS-B": 1_379, "QQP": 390_965, "MNLI-m": 9_796}
+SIZES |= {"MNLI-mm": 9_847, "QNLI": 5_463, "RTE": 3_000, "WNLI": 146, "AX": 1_104}
 _COLUMNS = ["index", "prediction"]
 _TASKS = {name: task for task in TASKS.values() for name, _ in task.prediction_sets}
 
 
 def write_submission(runs: Iterable[Path], output: Path) -> list[str]:
-    """Write the zip file. A file that no run has is filled with a constant, since the server takes all of them only.
+    """Write the zip file, and return a line for each file in it: the run that it is from, or the constant.
 
-    Returns:
-        A line for each file: the run that it is from, or the constant.
+    A file that no run has is filled with a constant, since the server takes all of them only.
 
     Raises:
         UsageError: for a folder without predictions, two runs for one task, or a file that the server would refuse.
@@ -53,9 +41,13 @@ def write_submission(runs: Iterable[Path], output: Path) -> list[str]:
     lines, buffer = [], io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in SIZES:
-            content = _checked(found[name], name) if name in found else _constant(name)
+            if name in found:
+                content, source = _checked(found[name], name), found[name]
+            else:
+                constant = _labels(name)[0]
+                content = tsv_of([_COLUMNS, *((index, constant) for index in range(SIZES[name]))])
+                source = f"no run has it; all its predictions are {constant}"
             archive.writestr(zipfile.ZipInfo(f"{name}.tsv"), content, zipfile.ZIP_DEFLATED)
-            source = found.get(name) or f"no run has it; all its predictions are {_labels(name)[0]}"
             lines.append(f"{name}.tsv: {source}")
     write_atomically(output, buffer.getvalue())
     return lines
@@ -67,11 +59,6 @@ def _labels(name: str) -> list[str]:
     if task.labels is None:
         return ["0.0"]
     return list(task.labels) if task.writes_label_names else [str(number) for number in range(len(task.labels))]
-
-
-def _constant(name: str) -> str:
-    values = pd.DataFrame({"index": range(SIZES[name]), "prediction": _labels(name)[0]})
-    return values.to_csv(sep="\t", index=False)
 
 
 def _checked(path: Path, name: str) -> bytes:

@@ -34,8 +34,7 @@ class Output:
         """Write the values that :func:`predicted` yielded for a window, without buffering.
 
         Raises:
-            RunFailed: if the disk is full or fails.
-            BrokenPipeError: if the reader of standard output has closed it.
+            RunFailed: if the disk is full or fails. A reader that has closed standard output is a BrokenPipeError.
         """
         rows = zip(range(self.count, self.count + len(values)), self._predictions(values), values.tolist())
         if self._as_json:
@@ -74,13 +73,9 @@ class Output:
 
 @contextlib.contextmanager
 def open_output(path: Optional[Path], config: PretrainedConfig, separator: str = SEPARATOR) -> Iterator[Output]:
-    """Open standard output as TSV, or a file. The file is written as a temporary file and renamed when it is complete.
+    """Open standard output as TSV, or a file, which is a temporary file until it is complete.
 
-    Args:
-        separator: joins the names of several labels in TSV; JSON has a list of them.
-
-    Raises:
-        UsageError: if the adapter gives several scores, since the formats have one.
+    In TSV the ``separator`` joins the names of several labels; JSON has a list of them.
     """
     if config.problem_type == "regression" and config.num_labels > 1:
         raise UsageError(

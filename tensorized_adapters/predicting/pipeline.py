@@ -66,14 +66,20 @@ def load_pipeline(
     )
     if not arguments.model_name_or_path:
         raise UsageError(f"{folder} does not say where its base model is; --model_name_or_path does")
+    columns = kept_columns(record)
     labels = tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
     with _without_messages_of_transformers(), _naming_the_flag(folder, given=bool(model_name_or_path)):
         config = load_config(arguments)
         tokenizer = load_tokenizer(arguments, config)
         agree_on_padding(tokenizer, config)
         _check_words(tokenizer, arguments)
-        length = max_seq_length or _kept(record, "max_seq_length", int) or _assumed_length(folder)
-        _set_length(tokenizer, min(length, tokenizer.model_max_length, usable_positions(config)), record)
+        length = max_seq_length or _kept(record, "max_seq_length", int)
+        if length is None:
+            length = DataTrainingArguments.max_seq_length
+            used = f"{folder} does not give the length of its training; {length} tokens are used"
+            print(f"note: {used}, and --max_seq_length sets another length", file=sys.stderr)
+        tokenizer.model_max_length = min(length, tokenizer.model_max_length, usable_positions(config))
+        check_room(tokenizer, tokenizer.model_max_length, texts=columns.inputs if columns else 1)
         # load_adapter gives the model the adapter's own type of problem.
         model, _ = load_model(arguments, config, labels, "single_label_classification")
     load_adapter(model, folder)
@@ -84,20 +90,15 @@ def load_pipeline(
     if record["problem_type"] == MULTI_LABEL:
         options.setdefault("top_k", None)  # every label with its probability, since a text may have several
     pipeline = _TextPipeline(model=model.eval(), tokenizer=tokenizer, truncation=True, **options)
-    pipeline.columns, pipeline.label_separator = kept_columns(record), saved_separator(record)
+    pipeline.columns, pipeline.label_separator = columns, saved_separator(record)
     return pipeline
 
 
 class _TextPipeline(TextClassificationPipeline):
-    """Transformers' pipeline, which makes the same text of numbers, true and false and of columns as training does.
+    """Transformers' pipeline, which makes the same text of numbers, true and false and of columns as training does."""
 
-    Attributes:
-        columns: those that the adapter was trained on, if its folder names them.
-        label_separator: joins the names of several labels in predictions.
-    """
-
-    columns: Optional[Columns] = None
-    label_separator: str = SEPARATOR
+    columns: Optional[Columns] = None  # those that the adapter was trained on, if its folder names them
+    label_separator: str = SEPARATOR  # joins the names of several labels in predictions
 
     def preprocess(self, inputs: Any, **options: Any) -> Any:
         return super().preprocess(_as_text(_of_columns(inputs, self.columns)), **options)
@@ -127,23 +128,6 @@ def _kept(record: dict[str, Any], name: str, expected: type) -> Any:
     return value if type(value) is expected and value else None
 
 
-def _assumed_length(folder: str | Path) -> int:
-    length = DataTrainingArguments().max_seq_length
-    print(
-        f"note: {folder} does not give the length of its training; {length} tokens are used, and --max_seq_length "
-        "sets another length",
-        file=sys.stderr,
-    )
-    return length
-
-
-def _set_length(tokenizer: PreTrainedTokenizerBase, length: int, record: dict[str, Any]) -> None:
-    """Make the tokenizer truncate to ``length``; raise UsageError if that leaves no room for text."""
-    columns = kept_columns(record)
-    check_room(tokenizer, length, texts=columns.inputs if columns else 1)
-    tokenizer.model_max_length = length
-
-
 def _check_words(tokenizer: PreTrainedTokenizerBase, arguments: ModelArguments) -> None:
     """Raise UsageError for a tokenizer without words, which Transformers gives for a folder without its files."""
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
@@ -167,8 +151,7 @@ def _without_messages_of_transformers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _naming_the_flag(folder: str | Path, given: bool) -> Iterator[None]:
-    """Add the origin of the base model's path to an error: unless the flag was ``given``, it comes from the adapter's
-    folder."""
+    """Add the adapter's folder to an error about its base model, unless a flag has ``given`` that model."""
     try:
         yield
     except UsageError as error:

@@ -16,34 +16,24 @@ _MOST_RUNS = 6
 
 @dataclass
 class ClassScores:
-    """One evaluation set of a run, with its name for titles.
-
-    ``values`` has lists of names, precision, recall, f1, support and confusion (true by predicted) in the order of the
-    classes, and a list of mistakes.
-    """
+    """One evaluation set of a run, with its name for titles, and its entry in the record (``values``)."""
 
     name: str
     task: str
     values: dict[str, Any]
     note: str
 
-    @property
-    def too_many(self) -> bool:
-        return len(self.values["names"]) > MOST_CLASSES
-
 
 def class_scores(results: Results) -> list[ClassScores]:
-    """Return the scores of each run. If more than six runs have scores, return only the best run of each method and
-    task."""
+    """Return the scores of each run, or those of the best run of each method and task if more than six have them."""
     runs = results.runs.assign(classes=results.runs["record"].map(lambda record: record.get("classes") or {}))
-    groups = runs.groupby(["method", "task"], sort=False)
     with_classes = runs[runs["classes"].map(bool)]
     chosen = with_classes
     if len(with_classes) > _MOST_RUNS:
         chosen = with_classes.loc[with_classes.groupby(["method", "task"], sort=False)["last"].idxmax()]
     found = []
     for run in chosen.itertuples():
-        of_cell = groups.get_group((run.method, run.task))
+        of_cell = runs[(runs["method"] == run.method) & (runs["task"] == run.task)]
         count = int(of_cell["classes"].map(bool).sum())
         note = f"{count} of {len(of_cell)} runs have scores by class. " if count < len(of_cell) else ""
         if len(chosen) < len(with_classes) and count > 1:
@@ -63,28 +53,21 @@ def class_table(scores: ClassScores) -> Table:
         cells[heading] = [decimals(value) for value in values[name]]
     cells["examples"] = [f"{count:,}" for count in values["support"]]
     caption = f"{scores.note}On the development set, with the weights at the end of the run."
-    if scores.too_many:
+    if len(cells) > MOST_CLASSES:
         caption += f" The confusion matrix is left out, since {len(cells)} classes are more than {MOST_CLASSES}."
     return Table(f"Scores by class: {scores.name}", caption, cells)
 
 
 def mistake_table(scores: ClassScores) -> Optional[Table]:
     """Return the mistakes with the highest probabilities, or None if the record has none."""
-    rows = [
-        {
-            "texts": " / ".join(mistake["texts"]),
-            "label": mistake["label"],
-            "predicted": mistake["predicted"],
-            "probability": decimals(mistake["probability"]),
-            "row": f"{mistake['row']:,}",
-        }
-        for mistake in scores.values["mistakes"]
-    ]
-    caption = (
-        "Texts, label and prediction of the wrong predictions with the highest probabilities, at most 20; the row "
-    )
-    caption += "counts from 0 in the evaluation file."
-    return Table(f"Most confident mistakes: {scores.name}", caption, pd.DataFrame(rows)) if rows else None
+    if not scores.values["mistakes"]:
+        return None
+    cells = pd.DataFrame(scores.values["mistakes"])[["texts", "label", "predicted", "probability", "row"]]
+    cells["texts"] = cells["texts"].map(" / ".join)
+    cells["probability"] = cells["probability"].map(decimals)
+    cells["row"] = cells["row"].map("{:,}".format)
+    caption = "Wrong predictions with the highest probabilities, at most 20. Rows of the evaluation file count from 0."
+    return Table(f"Most confident mistakes: {scores.name}", caption, cells)
 
 
 def confusion_matrix(scores: ClassScores) -> Figure:

@@ -1,8 +1,9 @@
 """Figures over the steps of training: loss and score of all methods, and of the two starts beside each other."""
 
+import itertools
 import math
 import textwrap
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,15 +21,8 @@ _STARTS = {
     "calibrated": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
     "published": {"color": "#D55E00", "linestyle": "--", "marker": "s"},
 }
-# Settings whose defaults depend on the start.
+# Settings whose defaults depend on the start (--adapter_init).
 _OF_STARTS = ("learning_rate", "layer_norm_learning_rate", "head_learning_rate", "warmup_steps", "head_start")
-
-
-class Starts(NamedTuple):
-    """Two cells that differ only in ``--adapter_init`` and in the defaults that follow from it."""
-
-    calibrated: pd.Series
-    published: pd.Series
 
 
 def by_step(cells: pd.DataFrame, metric: str) -> Figure:
@@ -55,25 +49,25 @@ def by_step(cells: pd.DataFrame, metric: str) -> Figure:
     return figure
 
 
-def starts_of(cells: pd.DataFrame) -> list[Starts]:
-    """Return the pairs of starts among the cells of one task."""
+def starts_of(cells: pd.DataFrame) -> list[tuple[pd.Series, pd.Series]]:
+    """Return the cells of one task, calibrated and published, that differ in nothing but the start."""
     tensorized = [cell for _, cell in cells[cells["rank"] > 0].iterrows()]
     calibrated, published = (
         [cell for cell in tensorized if cell["record"]["arguments"].get("adapter_init") == start] for start in _STARTS
     )
-    pairs = [Starts(one, other) for one in calibrated for other in published]
-    return [pair for pair in pairs if _differ_in_the_start_alone(pair.calibrated["record"], pair.published["record"])]
+    pairs = itertools.product(calibrated, published)
+    return [pair for pair in pairs if _differ_in_the_start_alone(*(cell["record"] for cell in pair))]
 
 
-def by_start(pairs: list[Starts], metric: str) -> Figure:
+def by_start(pairs: list[tuple[pd.Series, pd.Series]], metric: str) -> Figure:
     """Draw loss and score side by side for each pair of starts on a task. Bands are standard deviations over seeds."""
     figure = Figure(figsize=(8.5, 1.0 + 2.4 * len(pairs)), layout="constrained")
     rows = figure.subplots(len(pairs), 2, squeeze=False, sharex="row", sharey="col")
     window = _window([cell["records"] for pair in pairs for cell in pair])
-    names = [f"{LOOKS[pair.calibrated['family']][0]}, rank {pair.calibrated['rank']}" for pair in pairs]
+    names = [f"{LOOKS[cell['family']][0]}, rank {cell['rank']}" for cell, _ in pairs]
     for name, pair, (left, right) in zip(names, pairs, rows):
         alike = names.count(name) > 1
-        variant = f"\n{textwrap.fill(pair.calibrated['variant'], 50)}" if alike else ""
+        variant = f"\n{textwrap.fill(pair[0]['variant'], 50)}" if alike else ""
         left.set_title(name + variant, fontsize=8 if alike else 10)
         left.set(xlabel="step", ylabel=_loss_label(window).replace(", ", ",\n"))
         right.set(ylabel=f"{METRICS.get(metric, metric)},\ndevelopment set")
@@ -81,25 +75,25 @@ def by_start(pairs: list[Starts], metric: str) -> Figure:
         for axes in (left, right):
             axes.yaxis.set_major_formatter(THREE_DIGITS)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    figure.suptitle(pairs[0].calibrated["task"], fontsize=11)
+    figure.suptitle(pairs[0][0]["task"], fontsize=11)
     handles = {}
-    for start, style in _STARTS.items():
-        rates = {number(getattr(pair, start)["record"]["arguments"], "learning_rate") for pair in pairs}
+    for (start, style), cells in zip(_STARTS.items(), zip(*pairs)):
+        rates = {number(cell["record"]["arguments"], "learning_rate") for cell in cells}
         shown = ", ".join(sorted({"?" if math.isnan(rate) else f"{rate:g}" for rate in rates}))
         handles[f"{start} start, learning rate {shown}"] = Line2D([], [], markersize=4, **style)
     add_legend(figure, handles)
     return figure
 
 
-def _draw_pair(pair: Starts, metric: str, window: int, left: Axes, right: Axes) -> str:
+def _draw_pair(pair: tuple[pd.Series, pd.Series], metric: str, window: int, left: Axes, right: Axes) -> str:
     """Draw the losses and the scores of both starts; returns lines on curves that are means over fewer runs."""
     lines = ""
-    for start, cell in pair._asdict().items():
+    for (start, style), cell in zip(_STARTS.items(), pair):
         losses, scores = _losses(cell["records"], window), _scores(cell["records"], metric)
-        fewer = _fewer(len(cell["records"]), loss=losses, score=scores)
-        lines += f"\n{start}{fewer}" if fewer else ""
-        _with_band(left, losses, **_STARTS[start] | {"marker": ""})
-        _with_band(right, scores, markersize=4, markevery=max(1, len(scores.columns) // 6), **_STARTS[start])
+        if fewer := _fewer(len(cell["records"]), loss=losses, score=scores):
+            lines += f"\n{start}{fewer}"
+        _with_band(left, losses, **style | {"marker": ""})
+        _with_band(right, scores, markersize=4, markevery=max(1, len(scores.columns) // 6), **style)
     return lines
 
 
@@ -111,8 +105,7 @@ def _differ_in_the_start_alone(calibrated: dict[str, Any], published: dict[str, 
 
 
 def _fewer(runs: int, **curves: pd.DataFrame) -> str:
-    """Return a note in brackets on the curves that are means over fewer runs than there are; empty if there are
-    none."""
+    """Return a note in brackets on curves that are means over fewer runs than there are, or an empty text."""
     texts = [f"{name}: {len(values)} of {runs} runs" for name, values in curves.items() if len(values) < runs]
     return f" ({', '.join(texts)})" if texts else ""
 

@@ -1,5 +1,4 @@
-"""The figures of a report: score and gap against trained parameters, score against rank, the adapters' contribution,
-and the course of training."""
+"""The figures of a report: score and gap against size, score against rank, the adapters' share, and training."""
 
 import io
 import textwrap
@@ -12,21 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ..data.metric_names import lower_is_better
-from .classes import class_scores, confusion_matrix
+from . import style
+from .classes import MOST_CLASSES, class_scores, confusion_matrix
 from .curves import by_start, by_step, starts_of
 from .results import Results
-from .style import (
-    EDGE,
-    QUIET,
-    STYLE,
-    THREE_DIGITS,
-    label_of,
-    legend_of_labels,
-    lines_of,
-    look_of,
-    panels_of,
-    without_head,
-)
 from .tables import METRICS
 
 _SEED = {"marker": ".", "linestyle": "none", "markersize": 3.5}
@@ -38,7 +26,7 @@ def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
     cells = results.cells.assign(shade=shades)  # the number of the variant within its family
     labels = {task: METRICS.get(metric, metric) for task, metric in results.metrics.items()}
     tensorized = cells[cells["rank"] > 0]
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(style.STYLE):
         yield "score_by_parameters", "Score against trained parameters", _scores_by_parameters(cells, labels)
         if tensorized["rank"].nunique() > 1:
             yield "score_by_rank", "Score against rank", _by_rank(tensorized, labels)
@@ -53,7 +41,7 @@ def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
                 title = f"Calibrated and published start on {task}"
                 yield f"starts_{file_name(task)}", title, by_start(pairs, metric)
         for number, scores in enumerate(class_scores(results), 1):
-            if not scores.too_many:
+            if len(scores.values["names"]) <= MOST_CLASSES:
                 stem = f"confusion_{file_name(scores.task)}_{number}"
                 yield stem, f"Confusion matrix: {scores.name}", confusion_matrix(scores)
 
@@ -61,7 +49,7 @@ def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
 def as_bytes(figure: Figure, file_format: str) -> bytes:
     """Return the figure as a ``png`` or ``svg`` file."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(style.STYLE):
         figure.savefig(buffer, format=file_format, dpi=160, metadata={"Date": None} if file_format == "svg" else None)
     return buffer.getvalue()
 
@@ -71,40 +59,42 @@ def file_name(text: str) -> str:
 
 
 def _scores_by_parameters(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:
-    figure, panels = panels_of(labels)
+    figure, panels = style.panels_of(labels)
     for task, axes in panels.items():
         of_task = cells[cells["task"] == task]
         _against_parameters(axes, of_task, "last")
         is_head, spread = of_task["family"] == "head", of_task["last_std"].fillna(0)
         ends = pd.concat([of_task["last_mean"] - spread, of_task["last_mean"] + spread])
-        without_head(axes, ends[~pd.concat([is_head, is_head])], of_task.loc[is_head, "last_mean"])
+        style.without_head(axes, ends[~pd.concat([is_head, is_head])], of_task.loc[is_head, "last_mean"])
         sign = -1 if lower_is_better(of_task["metric"].iloc[0]) else 1
         front = [(x, sign * y) for x, y in pareto(list(zip(of_task["trained"], sign * of_task["last_mean"])))]
         front.append((axes.get_xlim()[1], front[-1][1]))
         axes.step(
-            *zip(*front), where="post", color=EDGE, linestyle="--", linewidth=1.2, zorder=1, label="Pareto front"
+            *zip(*front), where="post", color=style.EDGE, linestyle="--", linewidth=1.2, zorder=1, label="Pareto front"
         )
-    legend_of_labels(figure)
+    style.legend_of_labels(figure)
     return figure
 
 
 def _gaps_by_parameters(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:
     tasks = set(cells["task"])
-    figure, panels = panels_of({t: f"training − development\n{label}" for t, label in labels.items() if t in tasks})
+    figure, panels = style.panels_of(
+        {t: f"training − development\n{label}" for t, label in labels.items() if t in tasks}
+    )
     for task, axes in panels.items():
         _against_parameters(axes, cells[cells["task"] == task], "gap")
-        axes.axhline(0, color=EDGE, linewidth=0.8, zorder=1)
-    legend_of_labels(figure)
+        axes.axhline(0, color=style.EDGE, linewidth=0.8, zorder=1)
+    style.legend_of_labels(figure)
     return figure
 
 
 def _against_parameters(axes: Axes, of_task: pd.DataFrame, value: str) -> None:
     """Draw means and deviations of a value of one task's cells."""
-    for line in lines_of(of_task):
-        x, y, look = line["trained"], line[f"{value}_mean"], look_of(line.iloc[0])
+    for line in style.lines_of(of_task):
+        x, y, look = line["trained"], line[f"{value}_mean"], style.look_of(line.iloc[0])
         spread = line[f"{value}_std"].fillna(0)
         axes.errorbar(x, y, spread, color=look["color"], linestyle="none", elinewidth=1, capsize=2)
-        axes.plot(x, y, linestyle="-" if len(x) > 1 else "none", linewidth=0.8, label=label_of(line), **look)
+        axes.plot(x, y, linestyle="-" if len(x) > 1 else "none", linewidth=0.8, label=style.label_of(line), **look)
     low, high = of_task["trained"].min() / 1.3, of_task["trained"].max() * 1.3
     axes.set_xscale("log")
     axes.set_xlim(low, high)
@@ -118,13 +108,13 @@ def _against_parameters(axes: Axes, of_task: pd.DataFrame, value: str) -> None:
 
 
 def _by_rank(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:
-    figure, panels = panels_of(labels)
+    figure, panels = style.panels_of(labels)
     ranks = sorted(cells["rank"].unique())
     for task, axes in panels.items():
-        for number, line in enumerate(lines_of(cells[cells["task"] == task])):
-            x, y, look = line["rank"], line["last_mean"], look_of(line.iloc[0])
+        for number, line in enumerate(style.lines_of(cells[cells["task"] == task])):
+            x, y, look = line["rank"], line["last_mean"], style.look_of(line.iloc[0])
             spread = line["last_std"].fillna(0)
-            axes.plot(x, y, label=label_of(line), **look)
+            axes.plot(x, y, label=style.label_of(line), **look)
             axes.fill_between(x, y - spread, y + spread, color=look["color"], alpha=0.12, linewidth=0)
             shift = 2 ** (0.04 * (number % 5 - 2))  # so that the seeds of several formats do not hide each other
             for rank, scores in zip(x, line["scores"]):
@@ -134,8 +124,8 @@ def _by_rank(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:
         axes.set_xticks(ranks, [str(rank) for rank in ranks])
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("rank")
-    axes.plot([], [], color=QUIET, label="single seeds", **_SEED)
-    legend_of_labels(figure)
+    axes.plot([], [], color=style.QUIET, label="single seeds", **_SEED)
+    style.legend_of_labels(figure)
     return figure
 
 
@@ -143,13 +133,13 @@ def _shares(cells: pd.DataFrame) -> Figure:
     """Draw a line for each method, the first one on top, and a panel for each task."""
     methods, tasks = list(cells["method"].unique()), sorted(cells["task"].unique())
     names = [textwrap.fill(method, 40) for method in methods]
-    figure, panels = panels_of(dict.fromkeys(tasks, ""))
+    figure, panels = style.panels_of(dict.fromkeys(tasks, ""))
     down = -(-len(tasks) // 3)
     lines = sum(1 + 0.7 * name.count("\n") for name in names)
     figure.set_size_inches(2.0 + 2.7 * min(3, len(tasks)), (0.9 + 0.3 * lines) * down)
     for number, (task, axes) in enumerate(panels.items()):
         for cell in cells[cells["task"] == task].itertuples():
-            height, look = methods.index(cell.method), look_of(cell)
+            height, look = methods.index(cell.method), style.look_of(cell)
             if cell.share_count > 1:
                 axes.plot(cell.shares, [height + 0.22] * len(cell.shares), color=look["color"], **_SEED)
                 axes.errorbar(
@@ -158,21 +148,21 @@ def _shares(cells: pd.DataFrame) -> Figure:
             axes.plot(cell.share_mean, height, **look)
             if cell.share_count < len(cell.seeds):
                 count = f"{cell.share_count} of {len(cell.seeds)} runs"
-                axes.annotate(count, (cell.share_mean, height + 0.45), ha="center", fontsize=7, color=QUIET)
+                axes.annotate(count, (cell.share_mean, height + 0.45), ha="center", fontsize=7, color=style.QUIET)
         for edge in (0, 1):
-            axes.axvline(edge, color=EDGE, linewidth=0.8, zorder=1)
+            axes.axvline(edge, color=style.EDGE, linewidth=0.8, zorder=1)
         axes.set(xlabel="share of the loss's fall", ylim=(len(methods) - 0.4, -0.6))
         if number:
             axes.sharex(figure.axes[0])
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(THREE_DIGITS)
+        axes.xaxis.set_major_formatter(style.THREE_DIGITS)
         axes.set_yticks(range(len(methods)), names if number % 3 == 0 else [""] * len(methods))
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
     if (cells["share_count"] > 1).any():
-        axes.plot([], [], color=QUIET, marker="o", linewidth=1, markersize=6, label="mean ± standard deviation")
-        axes.plot([], [], color=QUIET, label="single seeds", **_SEED)
-        legend_of_labels(figure)
+        axes.plot([], [], color=style.QUIET, marker="o", linewidth=1, markersize=6, label="mean ± standard deviation")
+        axes.plot([], [], color=style.QUIET, label="single seeds", **_SEED)
+        style.legend_of_labels(figure)
     return figure
 
 

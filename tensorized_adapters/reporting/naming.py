@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ..config import METHOD_FIELDS
+from ..data.arguments import FILE_FLAGS
 from ..data.sources import ROLES
 from ..runs.same_run import effective_arguments
 
 LONGEST_NAME = 80
 _MOST_SETTINGS = 12  # in a name
-_DATA = (
-    "task_name dataset_name dataset_config_name text_columns label_column train_file validation_file test_file "
-    "input_sha256"
-).split()
+_DATA = ["task_name", "dataset_name", "dataset_config_name", "text_columns", "label_column"]
+_DATA += [*FILE_FLAGS, "input_sha256"]
 OF_TASKS = [*_DATA, "metric"]
 # Settings that only some methods have, or whose defaults differ by method.
 OF_METHODS = {name for names in METHOD_FIELDS.values() for name in names} | {"method", "warmup_steps", "head_start"}
@@ -57,8 +56,7 @@ def plain_column(record: dict[str, Any]) -> str:
 
 
 def distinct_names(plain: list[str], settings: list[dict[str, Any]], own: Iterable[str]) -> list[str]:
-    """Return a name for each run: its plain name and the settings in which it differs from other runs. Runs with equal
-    settings get the same name.
+    """Return a name for each run: its plain name and the settings in which it differs from other runs.
 
     Settings in ``own`` are compared only among runs of the same plain name, since methods differ in them anyway.
     """

@@ -1,10 +1,11 @@
 """Collects run records into a table of runs and a table of means.
 
-Two runs enter one mean only if everything in their records that can change a result is equal except the seed:
-arguments, input files, versions, commit, threads, GPU and number of GPUs.
+Two runs enter one mean only if everything in their records that can change a result is equal except the seed.
 """
 
+import json
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ import pandas as pd
 from ..config import METHODS, PROJECTION_TYPES
 from ..data.metric_names import lower_is_better
 from ..errors import UsageError, one_line, quoted
+from ..runs.folder import RECORD_FILE
 from ..runs.read_record import printable_copy, read_record
+from ..runtime.files import content_of
+from ..sweeping import LEDGER_FILE, TRIALS
 from .lacking import means_of_fewer_runs, runs_that_others_have
 from .naming import OF_METHODS, OF_TASKS, distinct_names, plain_column, settings_of, several, shortened
-from .record_files import record_files
 
 _FAMILIES = [*PROJECTION_TYPES, *METHODS]
 _VALUES = ["last", "best", "gap", "share"]
@@ -29,17 +32,14 @@ class Results:
     """The data of a report. Both tables are sorted by family, rank, method, task and seed.
 
     ``runs`` has one row for each finished run with a score:
-        method, task: names as in the paper's tables (cp-4, mrpc), and the settings that distinguish the run from
-            others of the same name
-        metric: the primary metric of the task; seed
-        last, best: the metric at the last and at the best epoch
+        method, task: names as in the paper's tables (cp-4, mrpc), with settings that distinguish them from others
+        metric: the primary metric of the task; last, best: its value at the last and at the best epoch
         gap: the metric on the training set minus the metric on the development set, with the final weights
         share: the adapters' share of the fall of the training loss; NaN if it was not measured, like the other values
-        one_class: whether all predictions on the development set are the same class (False for earlier records)
-        collapsed: whether the run collapsed to a constant prediction (False for earlier records)
+        one_class: all predictions on the development set are the same class; collapsed: they became so in training
         family: a format of the tensorized adapters, or another method; rank: 0 for other methods
         variant: the part of the method's name after method and rank
-        trained, percent: parameters; record: the complete record
+        trained, percent: parameters; seed; record: the complete record
     ``cells`` has one row for each method and task, with the columns of the first seed, and over the seeds
         last_mean, last_std, last_count, best_mean, ...: sample standard deviations, NaN for a single run
         one_class, collapsed: whether any run has it
@@ -67,8 +67,7 @@ class Results:
         return ["/".join(Path(str(name)).parts[-2:]) for name in names]
 
     def summary(self) -> list[str]:
-        """Return two lines: the numbers of runs, methods, tasks and seeds, and the models, training examples and
-        epochs."""
+        """Return two lines: how many runs, methods, tasks and seeds; the models, training examples and epochs."""
         counts = {"run": len(self.runs)} | {name: self.runs[name].nunique() for name in ("method", "task", "seed")}
         facts = [f"model{'s' * (len(self.models) > 1)} {several(self.models)}"]
         for name, unit, style in (("train_samples", "training examples", ",.0f"), ("epoch", "epochs", "g")):
@@ -79,12 +78,8 @@ class Results:
 
 
 def read_results(paths: Iterable[Path]) -> Results:
-    """Read all run records at any depth below the paths.
-
-    Raises:
-        UsageError: if a path does not exist, or no finished run with a score is below them.
-    """
-    files, missing, notes = record_files(paths)
+    """Read all run records at any depth below the paths; raise UsageError if no finished run with a score is there."""
+    files, missing, notes = _record_files(paths)
     runs: list[dict[str, Any]] = []
     for path in files:
         try:
@@ -115,6 +110,43 @@ def read_results(paths: Iterable[Path]) -> Results:
     notes += means_of_fewer_runs(table)
     missing += runs_that_others_have(table)
     return Results(table, _cells(table), [*map(one_line, missing)], [*map(one_line, notes)])
+
+
+def _record_files(paths: Iterable[Path]) -> tuple[list[Path], list[str], list[str]]:
+    """Return the run.json files, lines on trials without one, and lines on folders that cannot be read."""
+    found: dict[str, None] = {}
+    missing: list[str] = []
+    notes: list[str] = []
+
+    def unreadable(error: OSError) -> None:
+        notes.append(f"left out because it cannot be read: {error.filename}: {error.strerror}")
+
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path} is not there; name run.json files or folders above them")
+        if not path.is_dir():
+            found[os.path.realpath(path)] = None
+            continue
+        for folder, folders, names in os.walk(path, onerror=unreadable):
+            folders.sort()
+            if RECORD_FILE in names + folders:
+                found[os.path.realpath(Path(folder, RECORD_FILE))] = None
+            if LEDGER_FILE in names:
+                missing += _trials_without_record(Path(folder))
+    return [*map(Path, found)], missing, notes
+
+
+def _trials_without_record(folder: Path) -> list[str]:
+    try:
+        ledger = json.loads(content_of(folder / LEDGER_FILE))["trials"]
+        return [
+            f"{entry['task']} {entry['method']} seed {entry['seed']}: {entry['state']}"
+            + (f": {entry['reason']}" if entry["reason"] else "")
+            for name, entry in ledger.items()
+            if not (folder / TRIALS / name / RECORD_FILE).is_file()
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return [f"{folder / LEDGER_FILE} cannot be read: trials that never ran are not known"]
 
 
 def number(values: dict[str, Any], name: str) -> float:

@@ -1,7 +1,6 @@
 """How figures look: colours, markers, panels and legends.
 
-Formats have the colours of Okabe and Ito, which colour-blind readers can distinguish; other methods mostly have Tol's.
-Markers distinguish all of them once more.
+Formats have the colours of Okabe and Ito, which colour-blind readers can distinguish; markers distinguish all methods.
 """
 
 import textwrap
@@ -13,6 +12,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+
+from ..config import PROJECTION_TYPES
 
 # family -> name, colour, marker, all different; the markers of formats are filled, those of other methods hollow
 LOOKS = {
@@ -32,7 +33,6 @@ LOOKS = {
     "diff_pruning": ("diff pruning", "#661100", "h"),
     "full": ("full fine-tuning", "#000000", (6, 1, 0)),
 }
-FORMATS = ("cp", "tucker", "tt", "tr", "matrix")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 _FURTHER_MARKERS = ("s", "^", "D", "v", "p", "<", ">", "h")
 QUIET = "#666666"
@@ -60,30 +60,23 @@ def lines_of(cells: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def panels_of(labels: dict[str, str]) -> tuple[Figure, dict[str, Axes]]:
-    """Draw a panel for each task, three side by side.
-
-    Args:
-        labels: task -> the label of its vertical axis.
-    """
+    """Draw a panel for each task, three side by side; ``labels`` are those of the vertical axes."""
     across = min(3, len(labels))
     down = -(-len(labels) // across)
     figure = Figure(figsize=(max(6.0, 3.7 * across), 3.4 * down + 0.9), layout="constrained")
     axes = list(figure.subplots(down, across, squeeze=False).flat)
     for unused in axes[len(labels) :]:
         unused.remove()
-    panels = dict(zip(labels, axes))
-    for task, panel in panels.items():
+    for panel, (task, label) in zip(axes, labels.items()):
         panel.yaxis.set_major_formatter(THREE_DIGITS)
-        panel.set(title=task, ylabel=labels[task])
-    return figure, panels
+        panel.set(title=task, ylabel=label)
+    return figure, dict(zip(labels, axes))
 
 
 def without_head(axes: Axes, values: pd.Series, of_head: pd.Series) -> None:
     """Leave a linear probe out of the vertical range if it lies so far below that it would squeeze other methods.
 
-    Args:
-        values: the range of the other methods' marks.
-        of_head: the probe's values, one for each setting. A text at the edge gives those below the range.
+    ``values`` are the others' marks, ``of_head`` the probe's. A text at the edge gives those below the range.
     """
     if values.empty or of_head.empty:
         return
@@ -99,7 +92,7 @@ def without_head(axes: Axes, values: pd.Series, of_head: pd.Series) -> None:
 def look_of(cell: Any) -> dict[str, Any]:
     """Return colour and marker of a cell with ``family`` and ``shade``, for ``Axes.plot``."""
     _, colour, marker = LOOKS[cell.family]
-    faces = (colour, "white", "#d0d0d0") if cell.family in FORMATS else ("white", "#d0d0d0", colour)
+    faces = (colour, "white", "#d0d0d0") if cell.family in PROJECTION_TYPES else ("white", "#d0d0d0", colour)
     face = faces[cell.shade % len(faces)]
     if cell.shade >= len(faces):  # if all faces are used, take another marker
         others = [other for other in _FURTHER_MARKERS if other != marker]

@@ -1,7 +1,4 @@
-"""Tables beside the scores: means over tasks, the adapters' contribution, and the train-to-development gap.
-
-A table without any value is None.
-"""
+"""Tables beside the scores, None without a value: means over tasks, the adapters' contribution, and the gap."""
 
 from typing import Optional
 

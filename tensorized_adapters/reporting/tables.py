@@ -45,8 +45,7 @@ class Table:
 
 
 def score_table(results: Results, which: str, published: bool) -> Table:
-    """Return the mean and standard deviation over seeds of the primary metric, at the ``last`` or the ``best``
-    epoch."""
+    """Return mean and standard deviation over seeds of the primary metric, at the ``last`` or the ``best`` epoch."""
     scores, means = by_task(results, which)
     caption = (
         "Mean ± sample standard deviation over seeds (their number in brackets where it is above one), on the "
@@ -88,10 +87,9 @@ def highest(means: pd.Series) -> pd.Series:
 
 
 def by_task(results: Results, value: str, of_metric: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the mean and standard deviation over seeds of a value of the cells, as text, and the means, by method and
-    task.
+    """Return mean and standard deviation over seeds of a value as text, and the means alone, by method and task.
 
-    The headings name the task's metric if the value is a value ``of_metric``.
+    The headings name the task's metric if the value is one ``of_metric``.
     """
     headings = {task: heading(task, metric) if of_metric else task for task, metric in results.metrics.items()}
     cells = results.cells.set_index(["method", "task"])

@@ -1,61 +1,67 @@
-"""Writes the files of a report from run records."""
+"""Writes the files of a report from run records: tables as Markdown, LaTeX and CSV, figures, and one HTML page."""
 
 import base64
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from ..errors import UsageError
+import pandas as pd
+from jinja2 import Environment, PackageLoader
+
+from .. import __version__
+from ..errors import UsageError, printable
 from ..runtime.files import write_atomically
 from .classes import class_scores, class_table, mistake_table
 from .figures import as_bytes, figures
-from .rendering import as_csv, latex, markdown, markdown_list, markdown_text, page
 from .results import Results, read_results
 from .summaries import contribution_frame, contribution_table, gap_table, mean_table, scores_frame
-from .tables import parameter_table, score_table
+from .tables import METRICS, Table, parameter_table, score_table
 
 _FIGURE = re.compile(
     r"(score_by_\w+|gap_by_parameters|share_of_adapters|(training|starts|confusion)_[\w.-]+)\.(png|svg)"
 )
 _CONTRIBUTION_FILE = "contribution.csv"
+_MARKDOWN = re.compile(r"[\\|`]|\](?=\()")
+_TEX = {character: "\\" + character for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+    "²": "$^2$",
+}
 
 
 def write_report(paths: Iterable[Path], output_dir: Path, published: bool = False) -> Results:
-    """Write report.html, tables.md, tables.tex, scores.csv, parameters.csv and figures/ into the folder, and
-    contribution.csv if a run measured the contribution of its adapters.
+    """Write a report on the run.json files at any depth below the paths into a folder, instead of an earlier one.
 
-    Args:
-        paths: run.json files, or folders with such files at any depth.
-        published: show the published figures beside ours.
+    If ``published``, the published figures stand beside ours.
 
     Raises:
         UsageError: if there is nothing to report on, or the folder cannot be written.
     """
     results = read_results(paths)
-    parameters = parameter_table(results, published)
-    optional = [mean_table(results), contribution_table(results), gap_table(results)]
-    tables = [score_table(results, which, published) for which in ("last", "best")]
-    tables += [*(table for table in optional if table), parameters]
+    parameters, contribution = parameter_table(results, published), contribution_frame(results)
     by_class = class_scores(results)
-    tables += map(class_table, by_class)
+    scores = [score_table(results, which, published) for which in ("last", "best")]
+    optional = [mean_table(results), contribution_table(results), gap_table(results)]
+    tables = [*scores, *filter(None, optional), parameters, *map(class_table, by_class)]
     mistakes = [table for table in map(mistake_table, by_class) if table]
     drawn = list(figures(results))
     files = {f"figures/{stem}.{kind}": as_bytes(figure, kind) for stem, _, figure in drawn for kind in ("png", "svg")}
     svgs = [(title, base64.b64encode(files[f"figures/{stem}.svg"]).decode()) for stem, title, _ in drawn]
-    missing = results.missing or ["nothing: every method has every seed on every task"]
-    parts = [f"{markdown_text(line)}\n" for line in results.summary()]
-    parts += [*map(markdown, tables + mistakes), markdown_list("Missing", missing)]
-    parts += [markdown_list("Notes", results.notes)] if results.notes else []
     text = {
-        "tables.md": "\n".join(parts),
+        "tables.md": _markdown_page(results, tables + mistakes),
         "tables.tex": "\n".join(map(latex, tables)),  # without texts of any script, which few engines would set
-        "scores.csv": as_csv(scores_frame(results)),
-        "parameters.csv": as_csv(parameters.cells),
-        "report.html": page(results, tables + mistakes, svgs),
+        "scores.csv": _as_csv(scores_frame(results)),
+        "parameters.csv": _as_csv(parameters.cells),
+        "report.html": _page(results, tables + mistakes, svgs),
     }
-    contribution = contribution_frame(results)
     if len(contribution):
-        text[_CONTRIBUTION_FILE] = as_csv(contribution)
+        text[_CONTRIBUTION_FILE] = _as_csv(contribution)
     _write(output_dir, files | {name: content.encode() for name, content in text.items()})
     return results
 
@@ -73,3 +79,63 @@ def _write(output_dir: Path, files: dict[str, bytes]) -> None:
                 old.unlink()
     except OSError as error:
         raise UsageError(f"--output_dir {output_dir} cannot be written: {error.strerror}") from None
+
+
+def markdown(table: Table) -> str:
+    rows = [[_markdown_text(column) for column in table.cells]]
+    rows.append([":--"] + ["--:"] * (len(rows[0]) - 1))
+    for row in table.rows():
+        rows.append([f"**{_markdown_text(text)}**" if best else _markdown_text(text) for _, text, best in row])
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"## {table.title}\n\n{lines}\n\n{table.caption}\n"
+
+
+def _markdown_page(results: Results, tables: list[Table]) -> str:
+    """Return the summary, the tables, and the lists of what is missing and of notes."""
+    parts = [f"{_markdown_text(line)}\n" for line in results.summary()] + [*map(markdown, tables)]
+    missing = results.missing or ["nothing: every method has every seed on every task"]
+    for title, lines in (("Missing", missing), ("Notes", results.notes)):
+        if lines:
+            parts.append(f"## {title}\n\n" + "".join(f"- {_markdown_text(line)}\n" for line in lines))
+    return "\n".join(parts)
+
+
+def _markdown_text(text: str) -> str:
+    """Return the text with those characters escaped that end a cell or begin HTML, code or a link."""
+    return _MARKDOWN.sub(r"\\\g<0>", text).replace("<", "&lt;")
+
+
+def latex(table: Table) -> str:
+    """Return a booktabs table."""
+    marks = table.best.map(lambda best: "textbf:--rwrap" if best else "")
+    styler = table.cells.style.hide(axis="index").format(_tex).format_index(_tex, axis="columns")
+    return styler.apply(lambda _: marks, axis=None).to_latex(
+        hrules=True,
+        position_float="centering",
+        caption=_tex(f"{table.title}. {table.caption}"),
+        column_format="l" + "r" * (len(table.cells.columns) - 1),
+    )
+
+
+def _as_csv(cells: pd.DataFrame) -> str:
+    """Return CSV in which a quotation mark precedes names that a spreadsheet would take for a formula."""
+
+    def quoted(cell: Any) -> Any:
+        return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
+
+    return cells.map(quoted).to_csv(index=False)
+
+
+def _page(results: Results, tables: list[Table], figures: list[tuple[str, str]]) -> str:
+    """Return the report as one HTML file: tables, figures (title, SVG file in base 64) and the command of each run."""
+    environment = Environment(
+        loader=PackageLoader(__package__, "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["printable"] = printable
+    return environment.get_template("report.html.jinja").render(
+        results=results, tables=tables, figures=figures, metrics=METRICS, version=__version__
+    )
+
+
+def _tex(text: str) -> str:
+    return text.translate(str.maketrans(_TEX))

@@ -72,10 +72,10 @@ def test_predictions_have_a_line_for_each_row(flags, tmp_path):
 @pytest.mark.parametrize(
     "name, text, message",
     [
-        ("a.csv", "text\na\n".encode("utf-16"), "is not UTF-8 text.* looks like UTF-16; save it as UTF-8"),
-        ("a.csv", "text\na\n".encode("utf-16-le"), "is not UTF-8 text.* looks like UTF-16; save it as UTF-8"),
-        ("a.jsonl", '{"text": "\u00e9"}'.encode("utf-16-be"), "is not UTF-8 text.* looks like UTF-16; save it"),
-        ("a.csv", "text\na\nb\0b\n" + "c\n" * 9, "line 3 holds a NUL character; remove it"),
+        ("a.csv", "text\na\n".encode("utf-16"), "line 1 holds a NUL character, as UTF-16 does; save it as UTF-8"),
+        ("a.csv", "text\na\n".encode("utf-16-le"), "line 1 holds a NUL character, as UTF-16 does; save it as UTF-8"),
+        ("a.jsonl", '{"text": "\u00e9"}'.encode("utf-16-be"), "line 1 holds a NUL character, as UTF-16 does; save it"),
+        ("a.csv", "text\na\nb\0b\n" + "c\n" * 9, "line 3 holds a NUL character"),
         ("a.csv", f"{'x' * 500},{'x' * 500}\n", "has the column 'xxx"),
         ("a.csv", ",,\ntext,more,label\na,b,c\n", "has the column '' twice"),
         ("a.csv", '""\ntext\na\n', "has no column 'text'"),
@@ -84,7 +84,7 @@ def test_predictions_have_a_line_for_each_row(flags, tmp_path):
         ("a.jsonl", f'{{"text": "a"}}\n{{"text": ["{"x" * 500}"]}}', "row 2 has "),
         ("a.jsonl", '{"text": %s}' % ("[" * 300 + "]" * 300), "'text' must hold one value a row"),
         ("a.jsonl", '{"text": {"a": "b"}}', "'text' must hold one value a row"),
-        ("a.jsonl", '{"text": "\\ud83d"}', r"row 1 has half a character \(\\ud83d\) in 'text'"),
+        ("a.jsonl", '{"text": "\\ud83d"}', "row 1 has half a character in 'text'"),
     ],
 )
 def test_what_is_not_plain(tmp_path, name, text, message):

@@ -11,10 +11,10 @@ from records import put
 from tensorized_adapters.cli import report
 from tensorized_adapters.reporting.curves import starts_of
 from tensorized_adapters.reporting.figures import as_bytes, figures
-from tensorized_adapters.reporting.rendering import latex, markdown
 from tensorized_adapters.reporting.results import read_results
 from tensorized_adapters.reporting.summaries import gap_table, mean_table
 from tensorized_adapters.reporting.tables import score_table
+from tensorized_adapters.reporting.write import latex, markdown
 
 ERROR = "mean_absolute_error"
 PUBLISHED = {"adapter_init": "published", "learning_rate": 2e-4, "warmup_steps": 0, "head_start": "random"}
@@ -185,7 +185,7 @@ def test_starts_are_compared_where_they_differ_in_nothing_else(real, tmp_path, c
         changed(tmp_path / name, record, given=[*given])
     found = starts_of(read_results([tmp_path]).cells)
     assert len(found) == pairs
-    assert all(pair.published["record"]["arguments"]["adapter_init"] == "published" for pair in found)
+    assert all(other["record"]["arguments"]["adapter_init"] == "published" for _, other in found)
 
 
 def test_starts_are_drawn_for_each_task_and_format(real, tmp_path):
