@@ -1,5 +1,6 @@
 """Flags from a JSON file (a run) or a YAML file (a sweep)."""
 
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ from ..errors import UsageError, quoted
 from ..runtime.files import content_of
 
 _MOST_BYTES = 2**20  # all flags with long values take a few thousand
-_MOST_VALUES = 10_000  # of one flag, since YAML's aliases of aliases can make billions
+_MOST_PARTS = 10_000  # of one flag's JSON text, since YAML's aliases of aliases can make billions
 _SWITCHES = ("dry_run", "no_report")  # flags of a sweep without a value
 
 
@@ -111,26 +112,16 @@ class _Loader(yaml.SafeLoader):
 
 def _text_of(value: Any, where: str) -> str:
     """Return a value as a word of the command line. Lists are joined by commas, mappings are written as JSON."""
-    _check_count(value, where)
     try:
         if isinstance(value, dict):
-            return json.dumps(value, default=str)
-        if isinstance(value, list) and not any(isinstance(part, (dict, list, set)) or part is None for part in value):
-            return ",".join(map(str, value))
-        if not isinstance(value, (list, set)):
+            parts = list(itertools.islice(json.JSONEncoder(default=str).iterencode(value), _MOST_PARTS))
+            if len(parts) < _MOST_PARTS:
+                return "".join(parts)
+        elif isinstance(value, list):
+            if not any(isinstance(part, (dict, list, set)) or part is None for part in value):
+                return ",".join(map(str, value))
+        elif not isinstance(value, set):
             return str(value)
     except (ValueError, TypeError, RecursionError):
         pass
     raise UsageError(f"{where} must be a value, or a list of values")
-
-
-def _check_count(value: Any, where: str) -> None:
-    """Refuse a value that holds too many others, at any depth."""
-    left, waiting = _MOST_VALUES, [value]
-    while waiting:
-        part = waiting.pop()
-        inside = list(part.values()) if isinstance(part, dict) else part if isinstance(part, list) else []
-        left -= max(1, len(inside))
-        if left < 0:
-            raise UsageError(f"{where} holds more than {_MOST_VALUES:,} values")
-        waiting += inside
