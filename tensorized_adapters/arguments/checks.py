@@ -24,11 +24,7 @@ RANGES = (
         lambda value: value > 0,
     ),
     ("cpu_threads", "above 0 and at most 1024", lambda value: 0 < value <= 1024),
-    (
-        "layer_norm_learning_rate head_learning_rate early_stopping_threshold",
-        "at least 0",
-        lambda value: 0 <= value,
-    ),
+    ("layer_norm_learning_rate head_learning_rate early_stopping_threshold", "at least 0", lambda value: 0 <= value),
 )
 _MAY_BE_EMPTY = ("debug", "fsdp")
 

@@ -17,6 +17,8 @@ LOGGED_FRACTION = 0.05  # of all steps, from one printed training loss to the ne
 
 TRAIN_METRIC_SAMPLES = 2000
 
+_RATIO = "Default: 2.5 x --learning_rate (1.25 x for BERT-base); with --adapter_init published 1 x."
+
 
 @dataclass
 class RunArguments:
@@ -39,14 +41,8 @@ class RunArguments:
         help="Start of the classifier's bias: 'label_prior', the labels' mean or log frequency (default), or "
         "'random', as published (default with --adapter_init published).",
     )
-    layer_norm_learning_rate: Optional[float] = HfArg(
-        default=None,
-        help="Default: 2.5 x --learning_rate (1.25 x for BERT-base); with --adapter_init published 1 x.",
-    )
-    head_learning_rate: Optional[float] = HfArg(
-        default=None,
-        help="Default: 2.5 x --learning_rate (1.25 x for BERT-base); with --adapter_init published 1 x.",
-    )
+    layer_norm_learning_rate: Optional[float] = HfArg(default=None, help=_RATIO)
+    head_learning_rate: Optional[float] = HfArg(default=None, help=_RATIO)
     target_params: Optional[int] = HfArg(
         default=None,
         help="Take the largest rank whose adapters have at most this many parameters, instead of "

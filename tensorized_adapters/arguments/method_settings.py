@@ -12,10 +12,8 @@ from ..saving.manifest import read_config
 def method_settings(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict[str, Any]]]:
     """Return the method with its settings, and the config record of the saved adapter if there is one.
 
-    The path in ``given`` is replaced by one with a fixed commit if the adapter comes from the hub.
-
-    Raises:
-        UsageError: if a flag contradicts the method or the saved adapter.
+    The path in ``given`` is replaced by one with a fixed commit if the adapter comes from the hub. Raises UsageError
+    if a flag contradicts the method or the saved adapter.
     """
     return _from_flags(given) if "adapter_path" not in given else _from_saved_adapter(given)
 

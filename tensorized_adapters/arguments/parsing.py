@@ -5,6 +5,7 @@ Nothing here imports the Trainer, datasets or evaluate, so that ``--help`` and a
 
 import argparse
 import difflib
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -55,11 +56,8 @@ class _Parser(RaisesUsageErrors, HfArgumentParser):
 def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_config) -> Arguments:
     """Parse, check and complete flags. A JSON file of the same names can come first; flags after it win.
 
-    Args:
-        model_config_of: loads the configuration of the pre-trained model.
-
-    Raises:
-        UsageError: one line that names the flag and the mend.
+    ``model_config_of`` loads the configuration of the pre-trained model. Raises UsageError, one line that names the
+    flag and the mend.
     """
     if argv and argv[0].endswith(".json"):
         argv = flags_of_json(argv[0]) + argv[1:]
@@ -77,7 +75,12 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
         raise UsageError("; ".join([str(error), *notes])) from None
     config, saved = method_settings(given)
     values = _training_defaults(given, config) | given | config.to_dict()
-    adapter, model, data, run, training, _ = _filled(parser, values)
+    try:
+        adapter, model, data, run, training, _ = parser.parse_dict(values, allow_extra_keys=True)
+    except UsageError:
+        raise
+    except Exception as error:  # TrainingArguments may raise anything while it sets up
+        raise UsageError(f"refused by TrainingArguments: {str(error) or type(error).__name__}") from None
     notes += filter(None, [low_rate(given, config), watched_metric(given)])
     arguments = Arguments(model, data, adapter, saved, run, training, given, tuple(notes))
     check_together(arguments)
@@ -106,20 +109,14 @@ def _given(parser: _Parser, argv: list[str]) -> tuple[dict[str, Any], list[str]]
         action.default = argparse.SUPPRESS
     namespace, unknown = parser.parse_known_args(argv, argparse.Namespace(notes=[]))
     if unknown:
-        raise UsageError(_unknown_flag(unknown[0], parser))
+        hidden = {action.dest for action in parser._actions if action.help == argparse.SUPPRESS} | UNSUPPORTED.keys()
+        shown = [action.option_strings for action in parser._actions if action.dest not in hidden]
+        near = nearest(unknown[0].split("=")[0], itertools.chain(*shown))
+        raise UsageError(f"unknown argument {unknown[0]}; {f'did you mean {near}?' if near else '--help lists them'}")
     given = vars(namespace)
     notes = given.pop("notes")
     merge_warmup(given)
     return given, notes
-
-
-def _unknown_flag(word: str, parser: _Parser) -> str:
-    shown = [
-        action for action in parser._actions if action.help != argparse.SUPPRESS and action.dest not in UNSUPPORTED
-    ]
-    near = nearest(word.split("=")[0], [option for action in shown for option in action.option_strings])
-    hint = f"; did you mean {near}?" if near else "; --help lists them"
-    return f"unknown argument {word}{hint}"
 
 
 def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[str, Any]:
@@ -139,16 +136,6 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
     if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}
     return {name: value for name, value in defaults.items() if name not in given}
-
-
-def _filled(parser: _Parser, values: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the groups of arguments with their values."""
-    try:
-        return parser.parse_dict(values, allow_extra_keys=True)
-    except UsageError:
-        raise
-    except Exception as error:  # TrainingArguments may raise anything while it sets up
-        raise UsageError(f"refused by TrainingArguments: {str(error) or type(error).__name__}") from None
 
 
 def _resolved(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments:

@@ -10,11 +10,8 @@ NEEDS_EVALUATIONS = "needs evaluations while training: give --do_train and --do_
 
 
 def resolve_metrics(given: dict[str, Any]) -> None:
-    """Replace the metrics of the command line by our spelling in place, so that one run has one spelling.
-
-    Raises:
-        UsageError: for a metric that is unknown, or that suits neither the task nor the others.
-    """
+    """Replace the metrics of the command line by our spelling in place, so that one run has one spelling. Raises
+    UsageError for a metric that is unknown, or that suits neither the task nor the others."""
     names: dict[str, tuple[str, ...]] = {}
     if "metric_name" in given:
         names["metric_name"] = metric_names(given["metric_name"])
@@ -36,11 +33,8 @@ def resolve_metrics(given: dict[str, Any]) -> None:
 
 
 def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the defaults of flags that are not given: whether less is better, and what early stopping needs.
-
-    Raises:
-        UsageError: for early stopping without evaluations, or with evaluations and saves that do not match.
-    """
+    """Return the defaults of flags that are not given: whether less is better, and what early stopping needs. Raises
+    UsageError for early stopping without evaluations, or with evaluations and saves that do not match."""
     defaults: dict[str, Any] = {}
     metric = given.get("metric_for_best_model")
     if "early_stopping_patience" in given:
@@ -52,8 +46,7 @@ def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _matching_saves(given: dict[str, Any]) -> dict[str, Any]:
-    """Return when to save under early stopping: at each evaluation, since the best model is loaded from a
-    checkpoint."""
+    """Return when to save under early stopping: at each evaluation, as the best model comes from a checkpoint."""
     every = given.get("eval_strategy", "epoch" if given.get("do_eval") else "no")
     if not given.get("do_train") or every == "no":
         raise UsageError(f"--early_stopping_patience {NEEDS_EVALUATIONS}")
