@@ -63,10 +63,7 @@ def _contradictions(
 
 def usable_cache_folder(folder: str) -> Path:
     """Return the folder of ``--prefix_cache_dir``, which is made if it is missing. A test file is written and removed.
-
-    Raises:
-        UsageError: if it cannot be made or written.
-    """
+    Raises UsageError if it cannot be made or written."""
     path = Path(folder).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
