@@ -40,28 +40,25 @@ main()
 
 
 @dataclass
-class Start:
-    """The settings with which a job's process is started.
+class Job:
+    """The settings of a trial for its Ray task, with which each of its processes is started."""
 
-    Attributes:
-        command: arguments of the interpreter; the first is the script.
-        directory: where the job runs.
-        log: the file for the job's output.
-        environment: variables added to those of this process.
-    """
-
-    command: list[str]
-    directory: Path
-    log: Path
-    environment: dict[str, str]
+    command: list[str]  # arguments of the interpreter; the first is the script
+    directory: Path  # where the job runs
+    log: Path  # the file for the job's output
+    environment: dict[str, str]  # variables added to those of this process, the same for all jobs of a sweep
+    folder: Path  # the trial's folder, with run.json
+    max_failures: int  # further starts of a job that fails
+    time_limit: Optional[float]  # seconds of one start, or None
+    forks: bool  # whether starts are forked from a process that has imported everything
 
 
-class FreshProcess:
+class FreshProcess(subprocess.Popen):
     """A job in a new interpreter. It has its own session, so that Ctrl-C reaches only the sweep, which stops its
     jobs."""
 
-    def __init__(self, job: Start, log: BinaryIO):
-        self._process = subprocess.Popen(
+    def __init__(self, job: Job, log: BinaryIO):
+        super().__init__(
             [sys.executable, "-I", "-c", _LAUNCHER, str(os.getpid()), *job.command],
             cwd=job.directory,
             env=os.environ | job.environment,
@@ -71,30 +68,21 @@ class FreshProcess:
             start_new_session=True,
         )
 
-    def wait(self, timeout: float) -> int:
-        """Return the exit code; raise subprocess.TimeoutExpired."""
-        return self._process.wait(timeout)
-
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        self._process.terminate()
-
     def kill(self) -> None:
         """Kill the job and all processes that it has started."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
 
 
-class ForkServer:
+class ForkServer(subprocess.Popen):
     """The process that has imported everything (fork_server.py). It lives as long as its Ray worker."""
 
-    def __init__(self, job: Start):
-        self._environment = job.environment
+    def __init__(self, job: Job):
         replies, pipe = os.pipe()  # not standard output, because imported libraries may print
         self._replies = open(replies, "rb", buffering=0)  # select would not see a reply that was read ahead
         try:
-            self._process = subprocess.Popen(
+            super().__init__(
                 [sys.executable, "-c", _FORK_SERVER, str(os.getpid()), job.command[0], str(pipe)],
                 env=os.environ | job.environment,
                 stdin=subprocess.PIPE,
@@ -106,19 +94,15 @@ class ForkServer:
         finally:
             os.close(pipe)
 
-    def ask(self, job: Start) -> None:
+    def ask(self, job: Job) -> None:
         """Request a job; raise OSError if the server has ended."""
         request = {"command": job.command, "directory": str(job.directory), "log": str(job.log)}
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
+        self.stdin.write(json.dumps(request).encode() + b"\n")
+        self.stdin.flush()
 
-    def fits(self, job: Start) -> bool:
-        """Return whether the server still runs, in the environment of the job."""
-        return self._process.poll() is None and self._environment == job.environment
-
-    def reply(self, timeout: Optional[float] = None) -> dict[str, int]:
+    def reply(self, timeout: float = math.inf) -> dict[str, int]:
         """Return the next reply; raise OSError if the server has ended, or subprocess.TimeoutExpired."""
-        until = time.monotonic() + (math.inf if timeout is None else timeout)
+        until = time.monotonic() + timeout
         while not select.select([self._replies], [], [], _SECONDS_OF_A_LOOK)[0]:
             if time.monotonic() > until:
                 raise subprocess.TimeoutExpired("the job", timeout)
@@ -128,9 +112,9 @@ class ForkServer:
 
     def end(self) -> None:
         """Kill the server and its job."""
-        self._process.kill()
-        self._process.wait()
-        self._process.stdin.close()
+        self.kill()
+        self.wait()
+        self.stdin.close()
         self._replies.close()
 
 
@@ -143,10 +127,10 @@ _server_starts = True  # False once it did not: each further try would cost a jo
 class ForkedProcess:
     """A job forked from the server of this Ray worker. The first job starts the server."""
 
-    def __init__(self, job: Start):
+    def __init__(self, job: Job):
         """Fork the job; raise OSError if the server ends before."""
         global _server
-        if _server is not None and not _server.fits(job):
+        if _server is not None and _server.poll() is not None:
             self._end_server()
         if _server is None:
             _server = ForkServer(job)
@@ -195,7 +179,7 @@ class ForkedProcess:
         _server = None
 
 
-def start(job: Start, log: BinaryIO, forks: bool) -> FreshProcess | ForkedProcess:
+def start(job: Job, log: BinaryIO, forks: bool) -> FreshProcess | ForkedProcess:
     """Start the job; ``log`` is its open log file. If the server does not start, this job and all later ones get a
     new interpreter."""
     global _server_starts

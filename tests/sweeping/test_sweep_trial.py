@@ -194,7 +194,7 @@ def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
     """Both replies of the server are then in the pipe, and the job has no process to stop."""
     script = tmp_path / "job.py"
     script.write_text("raise SystemExit(3)")
-    start = job_process.Start([str(script)], tmp_path, tmp_path / "x.log", {})
+    start = trial.Job([str(script)], tmp_path, tmp_path / "x.log", {}, tmp_path, 0, None, True)
     process = job_process.ForkedProcess(start)  # which ends at once
     pipe = job_process._server._replies
     while not struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]:
@@ -220,5 +220,7 @@ def test_a_job_whose_server_is_killed_leaves_no_child(job, tmp_path, forks):
     (tmp_path / "sitecustomize.py").write_text("print('hello')")
     if forks:
         path = os.pathsep.join((str(tmp_path), os.environ["PYTHONPATH"]))
+        if job_process._server:
+            job_process.ForkedProcess._end_server()  # the next one has this environment
         outcome = trial.run_job(job(ORPHANED, environment={"PYTHONPATH": path}))
         assert outcome["reason"] == "killed by SIGKILL" and has_ended(int((tmp_path / "child").read_text()))
