@@ -69,7 +69,7 @@ class Machines:
         self.per_trial = {"CPU": cpus_per_trial} | ({"GPU": gpus_per_trial} if gpus_per_trial else {})
         self.at_a_time, self.nodes = sum(map(self._slots_of, nodes)), len(nodes)
         if not self.at_a_time:
-            most = ", ".join(f"{max(node.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU"))
+            most = ", ".join(f"{max(node.get(unit, 0) for node in nodes):g} {unit}s" for unit in ("CPU", "GPU"))
             ray.shutdown()
             raise UsageError(
                 f"no machine has room for one trial of --cpus_per_trial {cpus_per_trial:g} and --gpus_per_trial "
@@ -84,7 +84,7 @@ class Machines:
         ray.shutdown()
 
     def _slots_of(self, node: dict[str, float]) -> int:
-        return int(min(node.get(kind, 0) / amount for kind, amount in self.per_trial.items()) + 1e-6)
+        return int(min(node.get(unit, 0) / amount for unit, amount in self.per_trial.items()) + 1e-6)
 
 
 def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any, progress: Progress) -> None:

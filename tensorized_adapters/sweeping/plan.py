@@ -152,8 +152,8 @@ def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrain
     data, config, training = arguments.data, arguments.adapter, arguments.training
     task = data.task_name or Path(data.dataset_name or data.train_file).stem
     settings = json.dumps(effective_arguments(resolved), sort_keys=True)
-    what = f"{task}_{config.describe()}_seed{training.seed}"
-    name = f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', what)}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
+    described = f"{task}_{config.describe()}_seed{training.seed}"
+    name = f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', described)}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
     labels = TASKS[data.task_name].labels if data.task_name in TASKS else ("0", "1")
     heads = len(labels) if labels else 1
     if heads not in skeletons:

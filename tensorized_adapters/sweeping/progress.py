@@ -50,8 +50,8 @@ class Progress:
         ending = score_text(entry["score"]) or f"{entry['state']}: {entry['reason']}"
         if entry["state"] == "failed" and entry["last_lines"]:
             ending += f"; last line: {entry['last_lines'][-1]}"
-        what = one_line(f"{entry['task']} {entry['method']} seed {entry['seed']}: {ending}")
-        line = f"{time.strftime('%H:%M:%S')}  {what}  ({entry['seconds']:.0f} s)  {self._summary()}"
+        described = one_line(f"{entry['task']} {entry['method']} seed {entry['seed']}: {ending}")
+        line = f"{time.strftime('%H:%M:%S')}  {described}  ({entry['seconds']:.0f} s)  {self._summary()}"
         self.console.print(line, markup=False)
 
     def _summary(self) -> str:

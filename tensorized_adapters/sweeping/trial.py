@@ -73,7 +73,7 @@ def _run_once(job: Job, number: int) -> Optional[int]:
     with open(job.log, "ab") as log:
         log.write(f"{_HEADER}{time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {number}\n".encode())
         log.flush()
-        process = start(job, log, job.forks)
+        process = start(job, log)
     try:
         # With a timeout Python looks for signals while it waits, so that the task can be cancelled.
         return process.wait(timeout=job.time_limit or _FOREVER)
