@@ -69,10 +69,8 @@ def run_job(argv: list[str]) -> int:
 def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     """Train, evaluate and predict, in the order of Hugging Face's run_glue.
 
-    Args:
-        arguments: checked and complete.
-        run: its folder, locked by this process. ``run.begin`` writes first, so all refusals come before it.
-        argv: the command, for the record.
+    The run's folder is locked by this process. ``run.begin`` writes first, so all refusals come before it. ``argv`` is
+    the command, for the record.
     """
     import torch
     from accelerate import PartialState
@@ -251,9 +249,9 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     if training_args.do_eval:
         run.now("evaluating")
         for suffix, examples in sets.evaluation.items():
-            measured, found = evaluate(trainer, examples, data.evaluation[suffix], task, run.path, suffix)
+            measured, scores = evaluate(trainer, examples, data.evaluation[suffix], task, run.path, suffix)
             metrics |= measured
-            for name, value in found.items():
+            for name, value in scores.items():
                 run.record[name] = run.record.get(name, {}) | {f"eval{suffix}": value}
     if training_args.do_train and is_main_process():
         trained = training_of(data_args, task, metrics, run.record["command"])

@@ -18,8 +18,7 @@ from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.compressing.decompose import check_dense, compressed, compressed_config
 from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.predicting.pipeline import load_pipeline
-from tensorized_adapters.runs.folder import RunFolder
-from tensorized_adapters.runtime.files import write_json
+from tensorized_adapters.runtime.files import locked_folder, write_json
 from tensorized_adapters.saving.manifest import adapter_folder
 from tensorized_adapters.saving.save import save_adapter
 
@@ -68,7 +67,7 @@ def measure(
         "arguments": {name: neutral(value) for name, value in flags.items() if name != "cpu_threads"},
     }
     _check_folder(output_dir, expected)
-    with RunFolder(output_dir):
+    with locked_folder(output_dir, "run"):
         record = _check_folder(output_dir, expected)  # again: it may have changed until it was locked
         new = expected | {"version": __version__, "dense": {}, "points": []}
         study = _Study(record or new, path, flags, run["path"])

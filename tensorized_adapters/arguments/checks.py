@@ -1,6 +1,6 @@
 """Refuses flags that are out of range or exclude each other, and data files that cannot be read."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,11 @@ import torch
 
 from ..config import METHOD_FIELDS
 from ..data.arguments import FILE_ENDINGS, FILE_FLAGS, ending_of
+from ..data.class_weights import check_class_weights
 from ..errors import UsageError, need
 from ..runtime.distributed import local_world_size, world_size
-from .flags import Arguments, GlueTrainingArguments
-from .selection import check_selection
+from .flags import Arguments
+from .selection import NEEDS_EVALUATIONS
 from .trainer_fields import check_ranges, check_trainer_flags
 
 # Flags outside TrainingArguments: names, a description of valid values, and their test.
@@ -23,71 +24,9 @@ RANGES = (
         lambda value: value > 0,
     ),
     ("cpu_threads", "above 0 and at most 1024", lambda value: 0 < value <= 1024),
-    (
-        "layer_norm_learning_rate head_learning_rate early_stopping_threshold",
-        "at least 0",
-        lambda value: 0 <= value,
-    ),
+    ("layer_norm_learning_rate head_learning_rate early_stopping_threshold", "at least 0", lambda value: 0 <= value),
 )
 _MAY_BE_EMPTY = ("debug", "fsdp")
-
-# When arguments are refused, and with which message; the first rule that holds is reported.
-_REFUSED: tuple[tuple[Callable[[Arguments], Any], str], ...] = (
-    (
-        lambda a: not a.model.model_name_or_path,
-        "--model_name_or_path is missing: a model folder or hub id, for example bert-base-cased",
-    ),
-    (
-        lambda a: a.model.attn_implementation == "flash_attention_2" and not (a.training.bf16 or a.training.fp16),
-        "--attn_implementation flash_attention_2 computes in half precision alone: give --bf16 or --fp16 too",
-    ),
-    (
-        lambda a: not (a.training.do_train or a.training.do_eval or a.training.do_predict),
-        "nothing to do: give --do_train, --do_eval or --do_predict",
-    ),
-    (
-        lambda a: not a.training.do_train and not a.run.adapter_path,
-        "an untrained adapter has nothing to evaluate: give --do_train, or --adapter_path FOLDER",
-    ),
-    (
-        lambda a: not a.training.do_train and a.run.new_head,
-        "--new_head draws a head that has to be trained: give --do_train, or leave it out",
-    ),
-    (
-        lambda a: not a.training.do_train and a.training.push_to_hub,
-        "--push_to_hub uploads what a run has trained: give --do_train, or leave it out",
-    ),
-    (
-        lambda a: world_size() > 1 and "accelerator_config" in a.given,
-        "--accelerator_config is for one process: how several share batches is fixed; leave it out",
-    ),
-    (
-        lambda a: "prefix_cache_dir" in a.given and not (a.run.cache_frozen_prefix and a.run.prefix_cache_dir),
-        "--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither",
-    ),
-    (
-        lambda a: a.run.cache_frozen_prefix and not _chooses_layers(a),
-        "--cache_frozen_prefix needs --adapter_layers, and --method {adapter.method} cannot choose layers; leave it "
-        "out",
-    ),
-    (
-        lambda a: a.run.measure_contribution and (a.run.adapter_path or not a.training.do_train),
-        "--measure_contribution compares a training's end with its start from an untrained adapter: it needs "
-        "--do_train and no --adapter_path; leave it out",
-    ),
-    (
-        lambda a: a.data.task_name and a.data.dataset_name,
-        "--task_name and --dataset_name exclude each other",
-    ),
-    (
-        lambda a: a.data.dataset_name and _data_files(a),
-        "--dataset_name and data files exclude each other",
-    ),
-    (
-        lambda a: not (a.data.task_name or a.data.dataset_name or _data_files(a)),
-        "no data: give --task_name, --dataset_name, or --train_file and --validation_file",
-    ),
-)
 
 
 def check_values(given: dict[str, Any]) -> None:
@@ -102,36 +41,67 @@ def check_values(given: dict[str, Any]) -> None:
 
 
 def check_together(arguments: Arguments) -> None:
-    """Check flags against each other, against the processes and the packages here, and the data files.
-
-    Raises:
-        UsageError: naming the flags.
-    """
-    for holds, message in _REFUSED:
-        if holds(arguments):
-            raise UsageError(message.format(**vars(arguments)))
-    check_selection(arguments)
-    _check_processes(arguments.training)
+    """Check flags against each other, the processes and the packages here, and the data files; raise UsageError."""
+    for message in _contradictions(arguments):
+        raise UsageError(message)
+    if arguments.run.class_weights is not None:
+        check_class_weights(arguments.run.class_weights)
     _check_packages(arguments)
     _check_data_files(arguments)
 
 
-def _chooses_layers(arguments: Arguments) -> bool:
-    return bool({"adapter_layers", "lora_targets"} & set(METHOD_FIELDS[arguments.adapter.method]))
+def _contradictions(arguments: Arguments) -> Iterator[str]:
+    """Yield a message for each combination of flags that is refused. The first one is reported."""
+    model, data, run, training = arguments.model, arguments.data, arguments.run, arguments.training
+    half = training.bf16 or training.fp16
+    files = _data_files(arguments)
+    method = arguments.adapter.method
+    if not model.model_name_or_path:
+        yield "--model_name_or_path is missing: a model folder or hub id, for example bert-base-cased"
+    if model.attn_implementation == "flash_attention_2" and not half:
+        yield "--attn_implementation flash_attention_2 computes in half precision alone: give --bf16 or --fp16 too"
+    if not (training.do_train or training.do_eval or training.do_predict):
+        yield "nothing to do: give --do_train, --do_eval or --do_predict"
+    if not training.do_train and not run.adapter_path:
+        yield "an untrained adapter has nothing to evaluate: give --do_train, or --adapter_path FOLDER"
+    if not training.do_train and run.new_head:
+        yield "--new_head draws a head that has to be trained: give --do_train, or leave it out"
+    if not training.do_train and training.push_to_hub:
+        yield "--push_to_hub uploads what a run has trained: give --do_train, or leave it out"
+    if world_size() > 1 and "accelerator_config" in arguments.given:
+        yield "--accelerator_config is for one process: how several share batches is fixed; leave it out"
+    if "prefix_cache_dir" in arguments.given and not (run.cache_frozen_prefix and run.prefix_cache_dir):
+        yield "--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither"
+    if run.cache_frozen_prefix and not {"adapter_layers", "lora_targets"} & set(METHOD_FIELDS[method]):
+        yield f"--cache_frozen_prefix needs --adapter_layers, and --method {method} cannot choose layers; leave it out"
+    if run.measure_contribution and (run.adapter_path or not training.do_train):
+        yield (
+            "--measure_contribution compares a training's end with its start from an untrained adapter: it needs "
+            "--do_train and no --adapter_path; leave it out"
+        )
+    if data.task_name and data.dataset_name:
+        yield "--task_name and --dataset_name exclude each other"
+    if data.dataset_name and files:
+        yield "--dataset_name and data files exclude each other"
+    if not (data.task_name or data.dataset_name or files):
+        yield "no data: give --task_name, --dataset_name, or --train_file and --validation_file"
+    if training.save_strategy == "best" and not training.metric_for_best_model:
+        yield "--save_strategy best needs --metric_for_best_model"
+    if "metric_for_best_model" in arguments.given and training.do_train and training.eval_strategy == "no":
+        yield f"--metric_for_best_model {NEEDS_EVALUATIONS}"
+    if run.early_stopping_threshold is not None and run.early_stopping_patience is None:
+        yield "--early_stopping_threshold needs --early_stopping_patience; give both or neither"
+    if run.class_weights is not None and not training.do_train:
+        yield "--class_weights is about training: give --do_train, or leave it out"
+    if world_size() > 1 and training.world_size != world_size():
+        yield f"{world_size()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
+    if training.device.type == "cuda" and (local := local_world_size()) > (gpus := torch.cuda.device_count()):
+        yield f"{local} processes were started on a machine with {gpus} GPU(s); each needs one of its own"
 
 
 def _data_files(arguments: Arguments) -> dict[str, str]:
     files = {name: getattr(arguments.data, name) for name in FILE_FLAGS}
     return {name: path for name, path in files.items() if path}
-
-
-def _check_processes(training: GlueTrainingArguments) -> None:
-    if world_size() > 1 and training.world_size != world_size():
-        raise UsageError(
-            f"{world_size()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
-        )
-    if training.device.type == "cuda" and (local := local_world_size()) > (gpus := torch.cuda.device_count()):
-        raise UsageError(f"{local} processes were started on a machine with {gpus} GPU(s); each needs one of its own")
 
 
 def _check_packages(arguments: Arguments) -> None:

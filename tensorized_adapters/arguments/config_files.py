@@ -1,7 +1,9 @@
 """Flags from a JSON file (a run) or a YAML file (a sweep)."""
 
+import itertools
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +13,14 @@ from ..errors import UsageError, quoted
 from ..runtime.files import content_of
 
 _MOST_BYTES = 2**20  # all flags with long values take a few thousand
-_MOST_VALUES = 10_000  # of one flag, since YAML's aliases of aliases can make billions
+_MOST_PARTS = 10_000  # of one flag's JSON text, since YAML's aliases of aliases can make billions
 _SWITCHES = ("dry_run", "no_report")  # flags of a sweep without a value
 
 
 def flags_of_json(path: str) -> list[str]:
-    """Return the words of a command line for a file such as ``{"task_name": "mrpc", "do_train": true}``.
-
-    Raises:
-        UsageError: if the file cannot be read, names a flag twice, or holds a value that no flag can have.
-    """
-    values = _loaded_json(path)
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} must hold one JSON object of flag names and values")
-    return words_of(values)
+    """Return the words of a command line for a file such as ``{"task_name": "mrpc", "do_train": true}``. Raises
+    UsageError if the file cannot be read, names a flag twice, or holds a value that no flag can have."""
+    return words_of(_mapping_in(path, "JSON", _loaded_json))
 
 
 def words_of(values: dict[str, Any]) -> list[str]:
@@ -41,16 +37,10 @@ def words_of(values: dict[str, Any]) -> list[str]:
 
 
 def flags_of_yaml(path: str) -> list[str]:
-    """Return the words of a command line for a file such as ``{"ranks": [2, 4], "num_train_epochs": 3}``.
-
-    Raises:
-        UsageError: if the file cannot be read, or holds anything but names with plain values or lists.
-    """
-    values = _loaded_yaml(path)
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} must hold flag names and values")
+    """Return the words of a command line for a file such as ``{"ranks": [2, 4], "num_train_epochs": 3}``. Raises
+    UsageError if the file cannot be read, or holds anything but names with plain values or lists."""
     argv = []
-    for name, value in values.items():
+    for name, value in _mapping_in(path, "YAML", lambda content: yaml.load(content, _Loader)).items():
         if not isinstance(name, str) or not name:
             raise UsageError(f"{path}: {quoted(name)} is not a flag's name")
         if name in _SWITCHES:
@@ -64,36 +54,33 @@ def flags_of_yaml(path: str) -> list[str]:
     return argv
 
 
-def _loaded_json(path: str) -> Any:
+def _mapping_in(path: str, language: str, load: Callable[[bytes], Any]) -> dict[Any, Any]:
+    content = content_of(Path(path), _MOST_BYTES)
+    try:
+        values = load(content)
+    except RecursionError:
+        raise UsageError(f"{path} is nested too deeply") from None
+    # YAML's constructors of numbers, dates and booleans raise errors of many types.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        raise UsageError(f"{path} is not valid {language}: {error}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} must hold flag names and values")
+    return values
+
+
+def _loaded_json(content: bytes) -> Any:
     def refuse_constant(constant: str) -> None:
         raise ValueError(f"{constant} is not a number in JSON")
 
     def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        name, count = max(Counter(name for name, _ in pairs).items(), key=lambda item: item[1], default=("", 0))
-        if count > 1:
-            raise ValueError(f"{quoted(name)} is there {count} times")
+        for name, count in Counter(name for name, _ in pairs).items():
+            if count > 1:
+                raise ValueError(f"{quoted(name)} is there {count} times")
         return dict(pairs)
 
-    content = content_of(Path(path), _MOST_BYTES)
-    try:
-        values = json.loads(content, parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates)
-        json.dumps(values, ensure_ascii=False).encode()  # fails for half of a surrogate pair
-    except RecursionError:
-        raise UsageError(f"{path} is nested too deeply") from None
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid JSON: {error}") from None
+    values = json.loads(content, parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates)
+    json.dumps(values, ensure_ascii=False).encode()  # fails for half of a surrogate pair
     return values
-
-
-def _loaded_yaml(path: str) -> Any:
-    content = content_of(Path(path), _MOST_BYTES)
-    try:
-        return yaml.load(content, _Loader)
-    except RecursionError:
-        raise UsageError(f"{path} is nested too deeply") from None
-    # The constructors of numbers, dates and booleans raise errors of many types.
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
-        raise UsageError(f"{path} is not valid YAML: {error}") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -111,26 +98,16 @@ class _Loader(yaml.SafeLoader):
 
 def _text_of(value: Any, where: str) -> str:
     """Return a value as a word of the command line. Lists are joined by commas, mappings are written as JSON."""
-    _check_count(value, where)
     try:
         if isinstance(value, dict):
-            return json.dumps(value, default=str)
-        if isinstance(value, list) and not any(isinstance(part, (dict, list, set)) or part is None for part in value):
-            return ",".join(map(str, value))
-        if not isinstance(value, (list, set)):
+            parts = list(itertools.islice(json.JSONEncoder(default=str).iterencode(value), _MOST_PARTS))
+            if len(parts) < _MOST_PARTS:
+                return "".join(parts)
+        elif isinstance(value, list):
+            if not any(isinstance(part, (dict, list, set)) or part is None for part in value):
+                return ",".join(map(str, value))
+        elif not isinstance(value, set):
             return str(value)
     except (ValueError, TypeError, RecursionError):
         pass
     raise UsageError(f"{where} must be a value, or a list of values")
-
-
-def _check_count(value: Any, where: str) -> None:
-    """Refuse a value that holds too many others, at any depth."""
-    left, waiting = _MOST_VALUES, [value]
-    while waiting:
-        part = waiting.pop()
-        inside = list(part.values()) if isinstance(part, dict) else part if isinstance(part, list) else []
-        left -= max(1, len(inside))
-        if left < 0:
-            raise UsageError(f"{where} holds more than {_MOST_VALUES:,} values")
-        waiting += inside

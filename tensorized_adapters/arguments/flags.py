@@ -1,9 +1,10 @@
 """The flags in groups: those of Hugging Face's run_glue and TrainingArguments, and ours."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
 from transformers import PretrainedConfig, TrainingArguments
+from transformers.hf_argparser import HfArg
 
 from ..backbone.arguments import ModelArguments
 from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
@@ -16,6 +17,8 @@ LOGGED_FRACTION = 0.05  # of all steps, from one printed training loss to the ne
 
 TRAIN_METRIC_SAMPLES = 2000
 
+_RATIO = "Default: 2.5 x --learning_rate (1.25 x for BERT-base); with --adapter_init published 1 x."
+
 
 @dataclass
 class RunArguments:
@@ -23,98 +26,72 @@ class RunArguments:
 
     _argument_group_name = "run arguments"
 
-    adapter_path: Optional[str] = field(
+    adapter_path: Optional[str] = HfArg(
         default=None,
-        metadata={
-            "help": "A saved adapter to evaluate, predict with or train further: an adapter/ folder, or owner/name or "
-            "owner/name@revision on the Hugging Face hub. It brings the method's settings."
-        },
+        help="A saved adapter to evaluate, predict with or train further: an adapter/ folder, or owner/name or "
+        "owner/name@revision on the Hugging Face hub. It brings the method's settings.",
     )
-    new_head: bool = field(
+    new_head: bool = HfArg(
         default=False,
-        metadata={
-            "help": "Draw a new head for an --adapter_path of another task, also for another number of labels or for "
-            "scores. Its adapters, LayerNorms and other trained parameters of the base model are kept."
-        },
+        help="Draw a new head for an --adapter_path of another task, also for another number of labels or for "
+        "scores. Its adapters, LayerNorms and other trained parameters of the base model are kept.",
     )
-    head_start: Optional[Literal["label_prior", "random"]] = field(
+    head_start: Optional[Literal["label_prior", "random"]] = HfArg(
         default=None,
-        metadata={
-            "help": "Start of the classifier's bias: 'label_prior', the labels' mean or log frequency (default), or "
-            "'random', as published (default with --adapter_init published)."
-        },
+        help="Start of the classifier's bias: 'label_prior', the labels' mean or log frequency (default), or "
+        "'random', as published (default with --adapter_init published).",
     )
-    layer_norm_learning_rate: Optional[float] = field(
+    layer_norm_learning_rate: Optional[float] = HfArg(default=None, help=_RATIO)
+    head_learning_rate: Optional[float] = HfArg(default=None, help=_RATIO)
+    target_params: Optional[int] = HfArg(
         default=None,
-        metadata={"help": "Default: 2.5 x --learning_rate (1.25 x for BERT-base); with --adapter_init published 1 x."},
+        help="Take the largest rank whose adapters have at most this many parameters, instead of "
+        "--tensorized_layer_rank.",
     )
-    head_learning_rate: Optional[float] = field(
-        default=None,
-        metadata={"help": "Default: 2.5 x --learning_rate (1.25 x for BERT-base); with --adapter_init published 1 x."},
-    )
-    target_params: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "Take the largest rank whose adapters have at most this many parameters, instead of "
-            "--tensorized_layer_rank."
-        },
-    )
-    cache_frozen_prefix: bool = field(
+    cache_frozen_prefix: bool = HfArg(
         default=False,
-        metadata={
-            "help": "Compute the layers below the lowest trained one once per example, without dropout, and read "
-            "their output from a file in later epochs and runs. Needs --adapter_layers."
-        },
+        help="Compute the layers below the lowest trained one once per example, without dropout, and read "
+        "their output from a file in later epochs and runs. Needs --adapter_layers.",
     )
-    prefix_cache_dir: str = field(
-        default="~/.cache/tensorized_adapters", metadata={"help": "The folder for the files of --cache_frozen_prefix."}
+    prefix_cache_dir: str = HfArg(
+        default="~/.cache/tensorized_adapters", help="The folder for the files of --cache_frozen_prefix."
     )
-    max_train_metric_samples: int = field(
+    max_train_metric_samples: int = HfArg(
         default=TRAIN_METRIC_SAMPLES,
-        metadata={
-            "help": "Compute metrics of the training set, such as train_accuracy, on at most this many of its "
-            "examples, which the seed draws."
-        },
+        help="Compute metrics of the training set, such as train_accuracy, on at most this many of its "
+        "examples, which the seed draws.",
     )
-    metric_name: Optional[str] = field(
+    metric_name: Optional[str] = HfArg(
         default=None,
-        metadata={
-            "help": "Metrics instead of the task's own, separated by commas; the first one is the primary metric. "
-            f"For classes: {', '.join(OF_CLASSES)}. For scores: {', '.join(OF_SCORES)}."
-        },
+        help="Metrics instead of the task's own, separated by commas; the first one is the primary metric. "
+        f"For classes: {', '.join(OF_CLASSES)}. For scores: {', '.join(OF_SCORES)}.",
     )
-    class_weights: Optional[str] = field(
+    class_weights: Optional[str] = HfArg(
         default=None,
-        metadata={
-            "help": "Weigh each training example in the loss by its class: 'balanced' (one over the class' "
-            "frequency), 'sqrt' (its square root), or a weight for each class as NAME=W,OTHER=W."
-        },
+        help="Weigh each training example in the loss by its class: 'balanced' (one over the class' "
+        "frequency), 'sqrt' (its square root), or a weight for each class as NAME=W,OTHER=W.",
     )
-    early_stopping_patience: Optional[int] = field(
+    early_stopping_patience: Optional[int] = HfArg(
         default=None,
-        metadata={
-            "help": "Stop after so many evaluations in a row without a better --metric_for_best_model ('loss' if not "
-            "given). The best model is loaded at the end, unless --load_best_model_at_end False."
-        },
+        help="Stop after so many evaluations in a row without a better --metric_for_best_model ('loss' if not "
+        "given). The best model is loaded at the end, unless --load_best_model_at_end False.",
     )
-    early_stopping_threshold: Optional[float] = field(
+    early_stopping_threshold: Optional[float] = HfArg(
         default=None,
-        metadata={"help": "By how much the metric must improve to count as better for --early_stopping_patience."},
+        help="By how much the metric must improve to count as better for --early_stopping_patience.",
     )
-    measure_contribution: bool = field(
+    measure_contribution: bool = HfArg(
         default=False,
-        metadata={
-            "help": "Measure what the adapters contribute: loss and metric before the first step, after training, and "
-            "after training without the adapters' updates. The training does not change."
-        },
+        help="Measure what the adapters contribute: loss and metric before the first step, after training, and "
+        "after training without the adapters' updates. The training does not change.",
     )
-    overwrite_output_dir: bool = field(
+    overwrite_output_dir: bool = HfArg(
         default=False,
-        metadata={"help": "Start anew: remove the files that this program wrote to --output_dir, and no others."},
+        help="Start anew: remove the files that this program wrote to --output_dir, and no others.",
     )
-    cpu_threads: Optional[int] = field(
+    cpu_threads: Optional[int] = HfArg(
         default=None,
-        metadata={"help": "Threads that compute on CPU (default: all cores). Equal counts give equal bits."},
+        help="Threads that compute on CPU (default: all cores). Equal counts give equal bits.",
     )
 
 
@@ -124,51 +101,45 @@ class GlueTrainingArguments(TrainingArguments):
 
     _argument_group_name = "training arguments"
 
-    output_dir: Optional[str] = field(
+    output_dir: Optional[str] = HfArg(
         default="trainer_output",
-        metadata={"help": "The run's folder. The same command again goes on there, or shows the results."},
+        help="The run's folder. The same command again goes on there, or shows the results.",
     )
-    learning_rate: float = field(
+    learning_rate: float = HfArg(
         default=TABLE["tensorized"].learning_rate,
-        metadata={
-            "help": "Rate of the adapters in the units of a dense layer: one value suits every format and rank. "
-            f"With --adapter_init published it is the rate of everything, by default {PUBLISHED_LEARNING_RATE:g}. "
-            "Defaults by method, which shrink for models larger than MiniLM (BERT-base: half; not dense, "
-            "diff_pruning and full): "
-            + ", ".join(f"{name} {entry.learning_rate:g}" for name, entry in TABLE.items())
-            + "."
-        },
+        help="Rate of the adapters in the units of a dense layer: one value suits every format and rank. "
+        f"With --adapter_init published it is the rate of everything, by default {PUBLISHED_LEARNING_RATE:g}. "
+        "Defaults by method, which shrink for models larger than MiniLM (BERT-base: half; not dense, "
+        "diff_pruning and full): "
+        + ", ".join(f"{name} {entry.learning_rate:g}" for name, entry in TABLE.items())
+        + ".",
     )
-    warmup_steps: float = field(
+    warmup_steps: float = HfArg(
         default=WARMUP_FRACTION,
-        metadata={"help": "Steps of linear warm-up, or a fraction below 1 of all. With --adapter_init published: 0."},
+        help="Steps of linear warm-up, or a fraction below 1 of all. With --adapter_init published: 0.",
     )
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size of evaluation and prediction."})
-    train_sampling_strategy: str = field(
+    per_device_eval_batch_size: int = HfArg(default=64, help="Batch size of evaluation and prediction.")
+    train_sampling_strategy: str = HfArg(
         default="group_by_length",
-        metadata={
-            "help": "Order of the training examples: group_by_length (random batches of similar lengths), random, or "
-            "sequential. It depends only on the seed and the epoch."
-        },
+        help="Order of the training examples: group_by_length (random batches of similar lengths), random, or "
+        "sequential. It depends only on the seed and the epoch.",
     )
-    eval_strategy: str = field(
+    eval_strategy: str = HfArg(
         default="no",
-        metadata={"help": "When to evaluate: no, steps or epoch (default with --do_train --do_eval: epoch)."},
+        help="When to evaluate: no, steps or epoch (default with --do_train --do_eval: epoch).",
     )
-    logging_steps: float = field(
+    logging_steps: float = HfArg(
         default=LOGGED_FRACTION,
-        metadata={
-            "help": "Steps from one printed training loss to the next, or a fraction of all steps below 1 (default: "
-            "twenty losses a run)."
-        },
+        help="Steps from one printed training loss to the next, or a fraction of all steps below 1 (default: "
+        "twenty losses a run).",
     )
-    disable_tqdm: Optional[bool] = field(
+    disable_tqdm: Optional[bool] = HfArg(
         default=None,
-        metadata={"help": "No progress bars (default: bars on a terminal, plain lines in a log)."},
+        help="No progress bars (default: bars on a terminal, plain lines in a log).",
     )
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
-    save_total_limit: Optional[int] = field(
-        default=2, metadata={"help": "Checkpoints to keep. --load_best_model_at_end always keeps the best one."}
+    save_strategy: str = HfArg(default="epoch", help="When to save: no, steps, epoch or best.")
+    save_total_limit: Optional[int] = HfArg(
+        default=2, help="Checkpoints to keep. --load_best_model_at_end always keeps the best one."
     )
 
 

@@ -12,20 +12,14 @@ from ..saving.manifest import read_config
 def method_settings(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict[str, Any]]]:
     """Return the method with its settings, and the config record of the saved adapter if there is one.
 
-    The path in ``given`` is replaced by one with a fixed commit if the adapter comes from the hub.
-
-    Raises:
-        UsageError: if a flag contradicts the method or the saved adapter.
+    The path in ``given`` is replaced by one with a fixed commit if the adapter comes from the hub. Raises UsageError
+    if a flag contradicts the method or the saved adapter.
     """
     return _from_flags(given) if "adapter_path" not in given else _from_saved_adapter(given)
 
 
 def check_owned(given: dict[str, Any], config: AdapterConfig) -> None:
-    """Refuse given flags that belong to another method than ``config``'s.
-
-    Raises:
-        UsageError: naming the flag and the method.
-    """
+    """Refuse given flags that belong to another method than ``config``'s; raise UsageError."""
     every = {name for names in METHOD_FIELDS.values() for name in names}
     owned = set(METHOD_FIELDS[config.method])
     foreign = every - owned
@@ -58,8 +52,6 @@ def _from_flags(given: dict[str, Any]) -> tuple[AdapterConfig, None]:
 
 
 def _from_saved_adapter(given: dict[str, Any]) -> tuple[AdapterConfig, dict[str, Any]]:
-    if not given["adapter_path"]:
-        raise UsageError("--adapter_path is empty; name an adapter/ folder or leave it out")
     if "head_start" in given and not given.get("new_head"):
         raise UsageError(
             "--head_start contradicts --adapter_path, which holds a trained head; leave one of them out, or add "

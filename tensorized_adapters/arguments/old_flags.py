@@ -24,8 +24,7 @@ class _OldFlag(argparse.Action):
 
 
 def _old(now: str, meaning: Callable[[Any], dict[str, Any]], **options: Any) -> Any:
-    """Return a field that is replaced by the arguments ``meaning(value)``, and whose message names the new flag
-    ``now``."""
+    """Return a field that is replaced by the arguments ``meaning(value)``. Its message names the new flag ``now``."""
     how = {"action": _OldFlag, "now": now, "meaning": meaning, "help": argparse.SUPPRESS}
     return field(default=None, metadata=how | options)
 

@@ -5,31 +5,48 @@ Nothing here imports the Trainer, datasets or evaluate, so that ``--help`` and a
 
 import argparse
 import difflib
+import itertools
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Optional
 
 import torch
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, PretrainedConfig
 
 from ..backbone.arguments import ModelArguments
+from ..backbone.attention import use_attention
 from ..backbone.loading import load_config
-from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
+from ..backbone.parts import skeleton
+from ..config import PROJECTION_TYPES, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 from ..data.arguments import DataTrainingArguments
 from ..errors import RaisesUsageErrors, UsageError
+from ..methods.tensorized import rank_within
 from ..runtime.distributed import fail_together, world_size
+from ..runtime.processor import computes_bfloat16
+from ..saving.manifest import read_adapter
 from .checks import check_together, check_values
 from .config_files import flags_of_json
 from .flags import Arguments, GlueTrainingArguments, RunArguments
-from .help import print_help
 from .method_settings import method_settings
 from .old_flags import OldArguments, merge_warmup
-from .rates import low_rate
-from .resolution import ModelConfigOf, resolve
+from .rates import low_rate, rates_for_model
 from .selection import resolve_metrics, selection_defaults, watched_metric
-from .trainer_fields import UNSUPPORTED
+from .trainer_fields import ALWAYS_ON, UNSUPPORTED
 
 GROUPS = (AdapterConfig, ModelArguments, DataTrainingArguments, RunArguments, GlueTrainingArguments, OldArguments)
+ModelConfigOf = Callable[[ModelArguments], PretrainedConfig]
+_USAGE = (
+    "run_glue_tensorized.py [JOB.json] --model_name_or_path MODEL --task_name TASK --do_train --do_eval "
+    f"--output_dir FOLDER --adapter_projection_type {{{','.join(PROJECTION_TYPES)}}} [FLAG ...]"
+)
+# TrainingArguments has more than a hundred flags. These are shown first.
+_USUAL = (
+    "do_train do_eval do_predict output_dir learning_rate num_train_epochs max_steps per_device_train_batch_size "
+    "per_device_eval_batch_size gradient_accumulation_steps warmup_steps weight_decay seed eval_strategy "
+    "save_strategy save_total_limit load_best_model_at_end metric_for_best_model logging_steps disable_tqdm bf16 "
+    "resume_from_checkpoint"
+).split()
 
 
 class _Parser(RaisesUsageErrors, HfArgumentParser):
@@ -39,11 +56,8 @@ class _Parser(RaisesUsageErrors, HfArgumentParser):
 def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_config) -> Arguments:
     """Parse, check and complete flags. A JSON file of the same names can come first; flags after it win.
 
-    Args:
-        model_config_of: loads the configuration of the pre-trained model.
-
-    Raises:
-        UsageError: one line that names the flag and the mend.
+    ``model_config_of`` loads the configuration of the pre-trained model. Raises UsageError, one line that names the
+    flag and the mend.
     """
     if argv and argv[0].endswith(".json"):
         argv = flags_of_json(argv[0]) + argv[1:]
@@ -51,7 +65,7 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
         GROUPS, prog="run_glue_tensorized.py", allow_abbrev=False, description=sys.modules["__main__"].__doc__
     )
     if {"-h", "--help"} & set(argv):
-        print_help(parser)
+        _print_help(parser)
         raise SystemExit(0)
     given, notes = _given(parser, argv)
     try:
@@ -61,12 +75,17 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
         raise UsageError("; ".join([str(error), *notes])) from None
     config, saved = method_settings(given)
     values = _training_defaults(given, config) | given | config.to_dict()
-    adapter, model, data, run, training, _ = _filled(parser, values)
+    try:
+        adapter, model, data, run, training, _ = parser.parse_dict(values, allow_extra_keys=True)
+    except UsageError:
+        raise
+    except Exception as error:  # TrainingArguments may raise anything while it sets up
+        raise UsageError(f"refused by TrainingArguments: {str(error) or type(error).__name__}") from None
     notes += filter(None, [low_rate(given, config), watched_metric(given)])
     arguments = Arguments(model, data, adapter, saved, run, training, given, tuple(notes))
     check_together(arguments)
     with fail_together():  # a model's configuration may be missing in one process only
-        return resolve(arguments, model_config_of)
+        return _resolved(arguments, model_config_of)
 
 
 def words_of_flags() -> set[str]:
@@ -90,20 +109,14 @@ def _given(parser: _Parser, argv: list[str]) -> tuple[dict[str, Any], list[str]]
         action.default = argparse.SUPPRESS
     namespace, unknown = parser.parse_known_args(argv, argparse.Namespace(notes=[]))
     if unknown:
-        raise UsageError(_unknown_flag(unknown[0], parser))
+        hidden = {action.dest for action in parser._actions if action.help == argparse.SUPPRESS} | UNSUPPORTED.keys()
+        shown = [action.option_strings for action in parser._actions if action.dest not in hidden]
+        near = nearest(unknown[0].split("=")[0], itertools.chain(*shown))
+        raise UsageError(f"unknown argument {unknown[0]}; {f'did you mean {near}?' if near else '--help lists them'}")
     given = vars(namespace)
     notes = given.pop("notes")
     merge_warmup(given)
     return given, notes
-
-
-def _unknown_flag(word: str, parser: _Parser) -> str:
-    shown = [
-        action for action in parser._actions if action.help != argparse.SUPPRESS and action.dest not in UNSUPPORTED
-    ]
-    near = nearest(word.split("=")[0], [option for action in shown for option in action.option_strings])
-    hint = f"; did you mean {near}?" if near else "; --help lists them"
-    return f"unknown argument {word}{hint}"
 
 
 def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[str, Any]:
@@ -125,11 +138,61 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
     return {name: value for name, value in defaults.items() if name not in given}
 
 
-def _filled(parser: _Parser, values: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the groups of arguments with their values."""
-    try:
-        return parser.parse_dict(values, allow_extra_keys=True)
-    except UsageError:
-        raise
-    except Exception as error:  # TrainingArguments may raise anything while it sets up
-        raise UsageError(f"refused by TrainingArguments: {str(error) or type(error).__name__}") from None
+def _resolved(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments:
+    """Return the arguments with what depends on the model and the machine: its configuration, its default learning
+    rates, and the rank of ``--target_params``."""
+    if arguments.saved:
+        read_adapter(arguments.run.adapter_path)  # check the weights too, before slow steps
+    model_config = model_config_of(arguments.model)
+    if arguments.model.attn_implementation:
+        use_attention(model_config, arguments.model.attn_implementation)
+    rates = rates_for_model(arguments, model_config)
+    training, adapter, notes = arguments.training, arguments.adapter, list(arguments.notes)
+    training.learning_rate = rates.pop("learning_rate", training.learning_rate)
+    if arguments.run.target_params is not None:
+        rank, note = rank_within(adapter, skeleton(model_config), arguments.run.target_params)
+        adapter = replace(adapter, tensorized_layer_rank=rank)
+        notes.append(note)
+    notes += _use_one_device(training)
+    return replace(
+        arguments,
+        adapter=adapter,
+        run=replace(arguments.run, **rates),
+        notes=tuple(notes),
+        model_config=model_config,
+    )
+
+
+def _use_one_device(training: GlueTrainingArguments) -> Iterator[str]:
+    """Make the Trainer use one GPU, and yield messages about the precision and the GPUs."""
+    if training.device.type == "cuda" and not (training.bf16 or training.fp16 or training.tf32):
+        yield "in float32, since no other precision is given; --bf16 or --tf32 True is faster on this GPU"
+    half = next((flag for flag in ("bf16", "bf16_full_eval") if getattr(training, flag)), None)
+    if half and training.device.type == "cpu" and not computes_bfloat16():
+        yield f"this processor has no instructions for bfloat16, and float32 is faster on it: leave --{half} out"
+    if training.n_gpu > 1:
+        # The Trainer would split each batch over all GPUs with nn.DataParallel, and multiply the batch size.
+        how = "CUDA_VISIBLE_DEVICES chooses it; several runs side by side, or one under torchrun, use them all"
+        yield f"{training.n_gpu} GPUs are visible and a run uses one, {training.device}; {how}"
+        training._n_gpu = 1
+
+
+def _print_help(parser: argparse.ArgumentParser) -> None:
+    """Print one usage line, the flags that most runs need first, and no flag that would be refused. The parser
+    cannot parse afterwards."""
+    parser.usage = _USAGE
+    for action in parser._actions:
+        if action.dest in UNSUPPORTED or action.dest in ALWAYS_ON:
+            action.help = argparse.SUPPRESS
+        if action.default is None:
+            action.default = argparse.SUPPRESS  # "default: None" is of no use
+        # Names with dashes are accepted too. To show both would double every line.
+        action.option_strings = [option for option in action.option_strings if "-" not in option[2:]] or ["-h"]
+    for group in list(parser._action_groups):
+        if group.title == "training arguments":
+            usual = parser.add_argument_group("training arguments: the usual ones")
+            usual._group_actions = [action for action in group._group_actions if action.dest in _USUAL]
+            rest = [action for action in group._group_actions if action.dest not in _USUAL]
+            parser._action_groups.insert(parser._action_groups.index(group), parser._action_groups.pop())
+            group.title, group._group_actions = "training arguments: all others of Hugging Face's Trainer", rest
+    parser.print_help(sys.stdout)

@@ -2,21 +2,16 @@
 
 from typing import Any, Optional
 
-from ..data.class_weights import check_class_weights
 from ..data.metric_names import OF_CLASSES, OF_SCORES, canonical, check_metrics, lower_is_better, metric_names
 from ..data.tasks import TASKS
 from ..errors import UsageError
-from .flags import Arguments
 
-_NEEDS_EVALUATIONS = "needs evaluations while training: give --do_train and --do_eval, and no --eval_strategy no"
+NEEDS_EVALUATIONS = "needs evaluations while training: give --do_train and --do_eval, and no --eval_strategy no"
 
 
 def resolve_metrics(given: dict[str, Any]) -> None:
-    """Replace the metrics of the command line by our spelling in place, so that one run has one spelling.
-
-    Raises:
-        UsageError: for a metric that is unknown, or that suits neither the task nor the others.
-    """
+    """Replace the metrics of the command line by our spelling in place, so that one run has one spelling. Raises
+    UsageError for a metric that is unknown, or that suits neither the task nor the others."""
     names: dict[str, tuple[str, ...]] = {}
     if "metric_name" in given:
         names["metric_name"] = metric_names(given["metric_name"])
@@ -31,18 +26,15 @@ def resolve_metrics(given: dict[str, Any]) -> None:
         if task:
             check_metrics(of_flag, flag, task.labels)
     every = [name for of_flag in names.values() for name in of_flag]
-    classes, scores = (next((name for name in every if name in kind), None) for kind in (OF_CLASSES, OF_SCORES))
+    classes, scores = (next((name for name in every if name in known), None) for known in (OF_CLASSES, OF_SCORES))
     if classes and scores:
         flags = " and ".join(f"--{flag}" for flag in names)
         raise UsageError(f"{flags}: {classes} is for classes and {scores} for scores; leave one of them out")
 
 
 def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the defaults of flags that are not given: whether less is better, and what early stopping needs.
-
-    Raises:
-        UsageError: for early stopping without evaluations, or with evaluations and saves that do not match.
-    """
+    """Return the defaults of flags that are not given: whether less is better, and what early stopping needs. Raises
+    UsageError for early stopping without evaluations, or with evaluations and saves that do not match."""
     defaults: dict[str, Any] = {}
     metric = given.get("metric_for_best_model")
     if "early_stopping_patience" in given:
@@ -54,11 +46,10 @@ def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _matching_saves(given: dict[str, Any]) -> dict[str, Any]:
-    """Return when to save under early stopping: at each evaluation, since the best model is loaded from a
-    checkpoint."""
+    """Return when to save under early stopping: at each evaluation, as the best model comes from a checkpoint."""
     every = given.get("eval_strategy", "epoch" if given.get("do_eval") else "no")
     if not given.get("do_train") or every == "no":
-        raise UsageError(f"--early_stopping_patience {_NEEDS_EVALUATIONS}")
+        raise UsageError(f"--early_stopping_patience {NEEDS_EVALUATIONS}")
     if given.get("load_best_model_at_end") is False:
         return {}
     if (save := given.get("save_strategy", every)) not in (every, "best"):
@@ -76,18 +67,3 @@ def watched_metric(given: dict[str, Any]) -> Optional[str]:
     if "early_stopping_patience" not in given or "metric_for_best_model" in given:
         return None
     return "early stopping watches the evaluation's loss; --metric_for_best_model names another"
-
-
-def check_selection(arguments: Arguments) -> None:
-    """Refuse flags about the best model where no evaluation finds it; raise UsageError."""
-    run, training = arguments.run, arguments.training
-    if training.save_strategy == "best" and not training.metric_for_best_model:
-        raise UsageError("--save_strategy best needs --metric_for_best_model")
-    if "metric_for_best_model" in arguments.given and training.do_train and training.eval_strategy == "no":
-        raise UsageError(f"--metric_for_best_model {_NEEDS_EVALUATIONS}")
-    if run.early_stopping_threshold is not None and run.early_stopping_patience is None:
-        raise UsageError("--early_stopping_threshold needs --early_stopping_patience; give both or neither")
-    if run.class_weights is not None and not training.do_train:
-        raise UsageError("--class_weights is about training: give --do_train, or leave it out")
-    if run.class_weights is not None:
-        check_class_weights(run.class_weights)

@@ -4,7 +4,7 @@ A test fails if a newer version of transformers has a field that is in none of t
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,31 +55,25 @@ _DATA_PARALLEL = (
 )
 _ALL_PREDICTIONS = "metrics need all predictions of an evaluation"
 _EXACT = "a resumed run could not equal an uninterrupted one"
-_KERNELS = "it has no kernels for these models"
-_COLUMNS = "the order of examples and the model's inputs are this program's"
-UNSUPPORTED = {
-    "deepspeed": _DATA_PARALLEL,
-    "fsdp": _DATA_PARALLEL,
-    "fsdp_config": _DATA_PARALLEL,
-    "parallelism_config": _DATA_PARALLEL,
-    "batch_eval_metrics": _ALL_PREDICTIONS,
-    "prediction_loss_only": _ALL_PREDICTIONS,
-    "label_names": _ALL_PREDICTIONS,
-    "save_only_model": _EXACT,
-    "ignore_data_skip": _EXACT,
-    "auto_find_batch_size": _EXACT,
-    "use_liger_kernel": _KERNELS,
-    "liger_kernel_config": _KERNELS,
-    "optim_target_modules": "the optimizer's groups are those of the --method",
-    "enable_jit_checkpoint": "what it saves is never a complete checkpoint; after SIGTERM the same command goes on "
-    "from the newest one anyway",
-    "debug": "its checks cannot read the boolean masks of these models",
-    "hub_always_push": "--push_to_hub uploads the adapter once, when the run is over",
+_JIT_CHECKPOINT = (
+    "what it saves is never a complete checkpoint; after SIGTERM the same command goes on from the newest one anyway"
+)
+# Reasons, and the flags that are refused for them.
+_REASONS = {
+    _DATA_PARALLEL: "deepspeed fsdp fsdp_config parallelism_config",
+    _ALL_PREDICTIONS: "batch_eval_metrics prediction_loss_only label_names",
+    _EXACT: "save_only_model ignore_data_skip auto_find_batch_size",
+    "it has no kernels for these models": "use_liger_kernel liger_kernel_config",
+    "the optimizer's groups are those of the --method": "optim_target_modules",
+    _JIT_CHECKPOINT: "enable_jit_checkpoint",
+    "its checks cannot read the boolean masks of these models": "debug",
+    "--push_to_hub uploads the adapter once, when the run is over": "hub_always_push",
 }
+UNSUPPORTED = {name: reason for reason, names in _REASONS.items() for name in names.split()}
 ALWAYS_ON = {
     "eval_do_concat_batches": _ALL_PREDICTIONS,
     "dataloader_in_order": _EXACT,
-    "remove_unused_columns": _COLUMNS,
+    "remove_unused_columns": "the order of examples and the model's inputs are this program's",
 }
 
 
@@ -97,35 +91,11 @@ def check_ranges(given: dict[str, Any], ranges: tuple[tuple[str, str, Callable[[
 
 
 def check_trainer_flags(given: dict[str, Any]) -> None:
-    """Refuse what TrainingArguments or the Trainer would refuse without a flag's name, late, or not at all.
-
-    Raises:
-        UsageError: naming the flag.
-    """
-    _check_supported(given)
+    """Refuse what TrainingArguments or the Trainer would refuse without a flag's name, late, or not at all. Raises
+    UsageError, naming the flag."""
+    for message in _refusals(given):
+        raise UsageError(message)
     check_ranges(given, RANGES)
-    _check_choices(given)
-    for name in JSON_OBJECTS:
-        if name in given:
-            _check_json(name, given[name])
-    if "accelerator_config" in given:
-        _check_accelerator_config(str(given["accelerator_config"]))
-    _check_workers(given)
-    _check_precision(given)
-    if "optim_args" in given and not all(part.count("=") == 1 for part in given["optim_args"].split(",")):
-        raise UsageError(f"--optim_args must be like name=1,other=2, got {quoted(given['optim_args'])}")
-
-
-def _check_supported(given: dict[str, Any]) -> None:
-    for name, reason in UNSUPPORTED.items():
-        if given.get(name):
-            raise UsageError(f"--{name} is not supported: {reason}; leave it out")
-    for name, reason in ALWAYS_ON.items():
-        if given.get(name) is False:
-            raise UsageError(f"--{name} False is not supported: {reason}; leave it out")
-
-
-def _check_choices(given: dict[str, Any]) -> None:
     for name, choices in CHOICES.items():
         values = given.get(name, [])
         for value in values if isinstance(values, list) else [values]:
@@ -135,15 +105,41 @@ def _check_choices(given: dict[str, Any]) -> None:
 
         backends = tuple(backend.value.lower() for backend in DynamoBackend if backend.value != "NO")
         require_choice("torch_compile_backend", given["torch_compile_backend"].lower(), backends)
+    if "accelerator_config" in given:
+        _check_accelerator_config(str(given["accelerator_config"]))
+    if given.get("dataloader_num_workers"):
+        check_sockets_of_workers()
 
 
-def _check_json(name: str, value: Any) -> None:
+def _refusals(given: dict[str, Any]) -> Iterator[str]:
+    """Yield a message for each flag that is refused. The first one is reported."""
+    for name, reason in UNSUPPORTED.items():
+        if given.get(name):
+            yield f"--{name} is not supported: {reason}; leave it out"
+    for name, reason in ALWAYS_ON.items():
+        if given.get(name) is False:
+            yield f"--{name} False is not supported: {reason}; leave it out"
+    for name in JSON_OBJECTS:
+        if name in given and not _is_json_object(given[name]):
+            yield f"""--{name} must be a JSON object such as '{{"name": 1}}', got {quoted(given[name])}"""
+    for name in ("persistent_workers", "prefetch_factor", "multiprocessing_context"):
+        if given.get(f"dataloader_{name}") and not given.get("dataloader_num_workers"):
+            yield f"--dataloader_{name} is about workers: give --dataloader_num_workers, or leave it out"
+    for half in ("fp16", "fp16_full_eval"):
+        bfloat = half.replace("fp", "bf")
+        if given.get(half) and (given.get("use_cpu") or not torch.accelerator.is_available()):
+            yield f"--{half} needs a GPU; on CPU --{bfloat} computes in bfloat16, or leave it out"
+        if given.get(half) and given.get(bfloat):
+            yield f"--{half} and --{bfloat} exclude each other; leave one of them out"
+    if "optim_args" in given and not all(part.count("=") == 1 for part in given["optim_args"].split(",")):
+        yield f"--optim_args must be like name=1,other=2, got {quoted(given['optim_args'])}"
+
+
+def _is_json_object(value: Any) -> bool:
     try:
-        fine = isinstance(value if isinstance(value, dict) else json.loads(value), dict)
+        return isinstance(value if isinstance(value, dict) else json.loads(value), dict)
     except (ValueError, RecursionError):
-        fine = False
-    if not fine:
-        raise UsageError(f"""--{name} must be a JSON object such as '{{"name": 1}}', got {quoted(value)}""")
+        return False
 
 
 def _check_accelerator_config(value: str) -> None:
@@ -160,22 +156,3 @@ def _check_accelerator_config(value: str) -> None:
         raise UsageError(
             f"--accelerator_config {quoted(value)} is neither a JSON object of its settings nor a file of one: {error}"
         ) from None
-
-
-def _check_workers(given: dict[str, Any]) -> None:
-    for name in ("persistent_workers", "prefetch_factor", "multiprocessing_context"):
-        if given.get(f"dataloader_{name}") and not given.get("dataloader_num_workers"):
-            raise UsageError(f"--dataloader_{name} is about workers: give --dataloader_num_workers, or leave it out")
-    if given.get("dataloader_num_workers"):
-        check_sockets_of_workers()
-
-
-def _check_precision(given: dict[str, Any]) -> None:
-    half = next((name for name in ("fp16", "fp16_full_eval") if given.get(name)), None)
-    if half and (given.get("use_cpu") or not torch.accelerator.is_available()):
-        raise UsageError(
-            f"--{half} needs a GPU; on CPU --{half.replace('fp', 'bf')} computes in bfloat16, or leave it out"
-        )
-    for more in ("", "_full_eval"):
-        if given.get(f"fp16{more}") and given.get(f"bf16{more}"):
-            raise UsageError(f"--fp16{more} and --bf16{more} exclude each other; leave one of them out")

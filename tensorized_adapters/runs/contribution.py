@@ -16,12 +16,8 @@ class Contribution(TrainerCallback):
     """Measures the untrained model at the first step, and the trained model, with and without updates, at the end.
 
     The untrained parameters are kept in memory. A resumed run measures them again, because every start of a run builds
-    the same untrained model from its seed before a checkpoint is loaded.
-
-    Args:
-        trainer: its model is not trained yet.
-        task: its primary metric is measured.
-        limit: the largest number of training examples that are measured.
+    the same untrained model from its seed before a checkpoint is loaded. At most ``limit`` training examples are
+    measured.
     """
 
     def __init__(self, trainer: Trainer, task: Task, limit: int):
@@ -53,8 +49,8 @@ class Contribution(TrainerCallback):
         with updates_off(self._trainer.model):
             measures["without_adapters"] = self._measures()
         sets = {
-            of: {what: {when: values[of][what] for when, values in measures.items()} for what in ("loss", "metric")}
-            for of in self._initial
+            name: {key: {when: values[name][key] for when, values in measures.items()} for key in ("loss", "metric")}
+            for name in self._initial
         }
         return {"share": share_of(**sets["train"]["loss"]), **sets}
 

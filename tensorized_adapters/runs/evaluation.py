@@ -35,11 +35,8 @@ def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
 
 
 def train_metrics(trainer: Trainer, examples: Dataset, task: Task, limit: int) -> dict[str, float]:
-    """Return the task's metrics on the training set in evaluation mode. Their gap to ``eval_*`` measures
-    regularization.
-
-    If there are more than ``limit`` examples, so many are drawn by the seed, and a line says so.
-    """
+    """Return the task's metrics on the training set in evaluation mode. If there are more than ``limit`` examples, so
+    many are drawn by the seed, and a line says so."""
     if len(examples) > limit:
         print(
             f"train metrics are of {limit:,} of the {len(examples):,} training examples, drawn by the seed; "
@@ -68,25 +65,23 @@ def evaluate(
     The scores are ``classes``, one entry each, and ``one_class``, the class that all examples were predicted as, if
     there is one. Such a score says nothing about the model, so a line says so. Another line names the worst classes.
 
-    Args:
-        examples: in any order. Their column ``row`` is the position in the file.
-        texts: the same examples before they were tokenised, in the order of the file.
-        suffix: ends the names of the metrics and of the file: "" or MNLI's "_mm".
+    ``examples`` are in any order; their column ``row`` is the position in the file. ``texts`` are the same before they
+    were tokenised, in the file's order. ``suffix`` ends the names of metrics and file: "" or MNLI's "_mm".
     """
     output = trainer.predict(examples, metric_key_prefix="eval")
     logits, labels = _in_file_order(examples, _logits(output), output.label_ids)
     if is_main_process():
         write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
     metrics = {f"{name}{suffix}": value for name, value in output.metrics.items()}
-    found: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
     if task.labels is not None:
         if not task.multi_label:
-            found["classes"] = class_scores(logits, labels, texts, task)
-            if line := worst_classes(found["classes"]):
+            scores["classes"] = class_scores(logits, labels, texts, task)
+            if line := worst_classes(scores["classes"]):
                 print(f"{line}{' (mismatched set)' if suffix else ''}")
         if (only := _only_class(logits, task)) is not None:
-            found["one_class"] = only
-    return metrics | {f"eval_samples{suffix}": len(examples)}, found
+            scores["one_class"] = only
+    return metrics | {f"eval_samples{suffix}": len(examples)}, scores
 
 
 def predict(trainer: Trainer, examples: Dataset, task: Task, path: Path) -> None:
@@ -107,10 +102,8 @@ def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
     predictions = predictions_of(logits, task)
     if len(predictions) < 2 or (predictions != predictions[0]).any():
         return None
-    if task.multi_label:
-        name = joined_names(predictions[0], task) or "no label"
-    else:
-        name = task.labels[int(predictions[0])]
+    first = predictions[0]
+    name = (joined_names(first, task) or "no label") if task.multi_label else task.labels[int(first)]
     print(f"note: all {len(predictions):,} evaluated examples were predicted as {quoted(name)}: a constant's score")
     return name
 

@@ -4,8 +4,8 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 from ..errors import RunFailed, Terminated, UsageError
 from ..runtime.distributed import is_lost_process
@@ -13,28 +13,17 @@ from ..runtime.exits import unexpected
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # How libraries that write files report a full disk: torch.save, datasets, and those that pass on the system's message.
-_NO_SPACE_WORDS = (
-    "file write failed",
-    "unexpected pos",
-    "PytorchStreamWriter failed",
-    "Not enough disk space",
-    "iostream error",
-)
-_NO_SPACE_WORDS += tuple(os.strerror(number) for number in _NO_SPACE)
+_NO_SPACE_WORDS = ("file write failed", "unexpected pos", "PytorchStreamWriter failed", "Not enough disk space")
+_NO_SPACE_WORDS += ("iostream error", *map(os.strerror, _NO_SPACE))
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
 def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> BaseException:
-    """Return the one-line error with which a run ends because of ``error``.
+    """Return the one-line error with which a run ends because of ``error``. Refusals and interrupts stay as they are.
 
-    Refusals and interrupts stay as they are.
-
-    Args:
-        doing: the step of the run, as in "while ...".
-        folder: the run's folder. It gets the traceback if the run has begun to write.
-        began: whether it has.
+    ``doing`` is the step of the run, as in "while ...". If the run ``began`` to write, its folder gets the traceback.
     """
-    if no_space := next(filter(_is_no_space, _with_causes(error)), None):
+    if no_space := _cause_without_space(error):
         return RunFailed(_no_space(no_space, doing, folder, began))
     if began and isinstance(error, UsageError):  # for example, the folder can no longer be written
         return RunFailed(str(error))
@@ -57,16 +46,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
-def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+def _cause_without_space(error: Optional[BaseException]) -> Optional[BaseException]:
+    """Return the error of a full disk among the error and its causes, or None."""
     while error is not None:
-        yield error
+        if getattr(error, "errno", None) in _NO_SPACE or any(words in str(error) for words in _NO_SPACE_WORDS):
+            return error
         error = error.__cause__ or error.__context__
-
-
-def _is_no_space(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        return True
-    return any(words in str(error) for words in _NO_SPACE_WORDS)
+    return None
 
 
 def _no_space(error: BaseException, doing: str, folder: Path, began: bool) -> str:

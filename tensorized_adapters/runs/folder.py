@@ -8,9 +8,7 @@
 | anything that is not a run | refused                                     | refused                        |
 """
 
-import fcntl
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Optional
@@ -18,7 +16,7 @@ from typing import Any, Literal, Optional
 from ..data.tasks import TASKS
 from ..errors import UsageError
 from ..runtime.exits import TRACEBACK_FILE
-from ..runtime.files import remove_empty, write_json
+from ..runtime.files import write_json
 from ..saving import ADAPTER_FILES
 from ..training.checkpoints import (
     ADAPTER_FOLDER,
@@ -53,21 +51,32 @@ class Start:
 
 
 def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, explicit_resume: bool) -> Start:
-    """Decide what starting with ``arguments`` in ``folder`` means (table above). Nothing is written.
-
-    Raises:
-        UsageError: if the folder holds something else, or a run with other arguments.
-    """
+    """Decide what starting with ``arguments`` in ``folder`` means (table above). Nothing is written. Raises UsageError
+    if the folder holds something else, or a run with other arguments."""
     entries = _entries(folder)
     record = _read_record(folder) if entries else None
+    if record is None and overwrite:
+        _check_nothing_foreign(folder, entries)
+    elif record is None and entries:
+        raise UsageError(
+            f"--output_dir {folder} holds something that is not a run of this program ({min(entries)}); "
+            "name another folder"
+        )
     if record is None:
-        _check_nothing_foreign(folder, entries, overwrite)
         return Start("new")
     if overwrite:
         return Start("new", record)
     if explicit_resume:
         return Start("resume", record)
-    _check_same_arguments(folder, record, arguments)
+    try:
+        odd = differences(record["arguments"], arguments)
+    except UsageError as error:
+        raise UsageError(f"{folder / RECORD_FILE}: {error}; name another --output_dir") from None
+    if odd:
+        raise UsageError(
+            f"--output_dir {folder} holds a run with other arguments ({', '.join(odd[:4])}); name another folder, or "
+            "add --overwrite_output_dir"
+        )
     return Start("finished" if record["status"] == "finished" else "resume", record)
 
 
@@ -83,15 +92,8 @@ def _entries(folder: Path) -> set[str]:
         raise UsageError(f"--output_dir {folder} cannot be read: {error.strerror}") from None
 
 
-def _check_nothing_foreign(folder: Path, entries: set[str], overwrite: bool) -> None:
-    """Refuse a folder that has files but no record. Overwriting never removes files that a user may have made."""
-    if not entries:
-        return
-    if not overwrite:
-        raise UsageError(
-            f"--output_dir {folder} holds something that is not a run of this program ({min(entries)}); "
-            "name another folder"
-        )
+def _check_nothing_foreign(folder: Path, entries: set[str]) -> None:
+    """Refuse to overwrite a folder that has files but no record, since a user may have made them."""
     if taken := sorted(name for name in entries if is_ours(name)):
         raise UsageError(f"--output_dir {folder} holds {taken[0]}, which no run of this program wrote; move it away")
     foreign = sorted(name for name in entries if not name.startswith("."))
@@ -102,86 +104,29 @@ def _check_nothing_foreign(folder: Path, entries: set[str], overwrite: bool) -> 
         )
 
 
-def _check_same_arguments(folder: Path, record: dict[str, Any], arguments: dict[str, Any]) -> None:
-    try:
-        odd = differences(record["arguments"], arguments)
-    except UsageError as error:
-        raise UsageError(f"{folder / RECORD_FILE}: {error}; name another --output_dir") from None
-    if odd:
-        raise UsageError(
-            f"--output_dir {folder} holds a run with other arguments ({', '.join(odd[:4])}); name another folder, or "
-            "add --overwrite_output_dir"
-        )
+def clear_run(folder: Path, record: Optional[dict[str, Any]]) -> None:
+    """Remove what the run of a record wrote, by name; foreign files stay, inside checkpoints too. The record's file
+    stays and says "removed" first, so that the folder still counts as a run's after a kill in between."""
+    if record is None:
+        return
+    write_json(folder / RECORD_FILE, record | {"status": "removed"})
+    for checkpoint in checkpoints_in(folder):
+        clear_checkpoint(checkpoint)
+    clear_folder(folder / ADAPTER_FOLDER, ADAPTER_FILES)
+    written = set(record.get("files", ())) & _PREDICTIONS
+    for name in sorted(written | {RESULTS_FILE, TRACEBACK_FILE}):
+        if (folder / name).is_file():
+            (folder / name).unlink()
 
 
-class RunFolder:
-    """A folder that this process has locked and can write, with its record."""
-
-    def __init__(self, path: Path):
-        """Make the folder and lock it. Use it in a ``with`` statement, which unlocks it.
-
-        Raises:
-            UsageError: if it cannot be made or written, or another run holds it.
-        """
-        self.path = path
-        self._made: list[Path] = []
-        try:
-            self._made = [p for p in (path, *path.parents) if not p.exists()]
-            path.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=path).close()  # mode bits do not tell whether root can write
-            self._lock: Optional[int] = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            remove_empty(self._made)
-            raise UsageError(f"--output_dir {path} cannot be written: {error.strerror}") from None
-        # A data-loading worker that outlives a killed run must not keep its lock.
-        os.register_at_fork(after_in_child=self._forget_lock)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._forget_lock()
-            raise UsageError(f"--output_dir {path} is in use by another run; wait for it or name another") from None
-
-    def __enter__(self) -> "RunFolder":
-        return self
-
-    def __exit__(self, *_) -> None:
-        """Unlock the folder. Remove it if this process made it and it is empty, because input was refused."""
-        self._forget_lock()
-        remove_empty(self._made)
-
-    def _forget_lock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def write_record(self, record: dict[str, Any]) -> None:
-        write_json(self.path / RECORD_FILE, record)
-
-    def clear(self, record: Optional[dict[str, Any]]) -> None:
-        """Remove what a run wrote here, by name; foreign files stay, inside checkpoints too.
-
-        Args:
-            record: of that run, with the names of its predictions. The record's file stays, and says "removed" before
-                anything else is removed. So the folder still counts as a run's if the process is killed in between.
-        """
-        if record is None:
-            return
-        self.write_record(record | {"status": "removed"})
-        for checkpoint in checkpoints_in(self.path):
-            clear_checkpoint(checkpoint)
-        clear_folder(self.path / ADAPTER_FOLDER, ADAPTER_FILES)
-        written = set(record.get("files", ())) & _PREDICTIONS
-        for name in sorted(written | {RESULTS_FILE, TRACEBACK_FILE}):
-            if (self.path / name).is_file():
-                (self.path / name).unlink()
-
-    def remove_remains(self) -> None:
-        """Remove files that a killed process left incomplete."""
-        remove_remains(self.path)
-        for folder in (self.path, self.path / ADAPTER_FOLDER):
-            for entry in list(folder.iterdir()) if folder.is_dir() else ():
-                if is_temporary(entry, _FILES):
-                    entry.unlink()
+def clear_remains(folder: Path) -> None:
+    """Remove files that a killed process left incomplete, and its traceback."""
+    remove_remains(folder)
+    for parent in (folder, folder / ADAPTER_FOLDER):
+        for entry in list(parent.iterdir()) if parent.is_dir() else ():
+            if is_temporary(entry, _FILES):
+                entry.unlink()
+    (folder / TRACEBACK_FILE).unlink(missing_ok=True)
 
 
 def is_ours(name: str) -> bool:

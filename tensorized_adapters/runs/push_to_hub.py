@@ -16,27 +16,20 @@ from ..training.checkpoints import ADAPTER_FOLDER
 def notes_for_card(arguments: Arguments, data: Data) -> dict[str, Any]:
     """Return the notes that the adapter's files keep about its training: task, columns, seed, length and tokenizer."""
     name = arguments.data.task_name or arguments.data.dataset_name or arguments.data.train_file or "files"
-    notes = {"task": name, **data.notes, "seed": arguments.training.seed}
-    notes |= {"max_seq_length": arguments.data.max_seq_length}
+    seed, length = arguments.training.seed, arguments.data.max_seq_length
+    notes = {"task": name, **data.notes, "seed": seed, "max_seq_length": length}
     if arguments.model.tokenizer_name:
         notes["tokenizer"] = arguments.model.tokenizer_name
     return notes
 
 
 def training_of(arguments: DataTrainingArguments, task: Task, metrics: dict[str, Any], command: str) -> Training:
-    """Return the facts about a run for the model card.
-
-    Args:
-        metrics: those of the run; the card shows the ones of the evaluation.
-        command: the run's command, without secrets.
-    """
-    measured = {
-        split: {
-            name: float(metrics[f"eval_{name}{suffix}"]) for name in task.measured if f"eval_{name}{suffix}" in metrics
-        }
-        for suffix, split in task.evaluation
-    }
-    measured = {split: found for split, found in measured.items() if found}
+    """Return the facts about a run for the model card, with those of its ``metrics`` that are of the evaluation."""
+    measured: dict[str, dict[str, float]] = {}
+    for suffix, split in task.evaluation:
+        keys = {name: f"eval_{name}{suffix}" for name in task.measured}
+        if scores := {name: float(metrics[key]) for name, key in keys.items() if key in metrics}:
+            measured[split] = scores
     if arguments.train_file:
         file = (arguments.validation_file if measured else None) or arguments.train_file
         return Training(Path(file).name, metrics=measured, command=command)
@@ -55,20 +48,11 @@ def check_sharing(training: GlueTrainingArguments) -> None:
 
 
 def share(training: GlueTrainingArguments) -> None:
-    """Upload the adapter of a finished run, and print its address.
-
-    Raises:
-        RunFailed: if the upload fails. The adapter is kept, and the message says how to upload it later.
-    """
+    """Upload the adapter of a finished run, and print its address; raise RunFailed, which says how to try again."""
     folder = Path(training.output_dir) / ADAPTER_FOLDER
+    where = {"revision": training.hub_revision, "private": training.hub_private_repo, "token": training.hub_token}
     try:
-        address = push_adapter(
-            folder,
-            _repository(training),
-            revision=training.hub_revision,
-            private=training.hub_private_repo,
-            token=training.hub_token,
-        )
+        address = push_adapter(folder, _repository(training), **where)
     except UsageError as error:
         raise RunFailed(f"{error}; the adapter is in {folder}, and the same command again uploads it") from None
     print(f"uploaded: {address}")

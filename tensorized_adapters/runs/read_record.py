@@ -94,22 +94,18 @@ class FinishedRecord(Record):
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return the record of a run.
-
-    Raises:
-        UsageError: if the file is damaged, or is not a record of this program.
-    """
+    """Return the record of a run; raise UsageError if the file is damaged, or is not a record of this program."""
+    content = content_of(path)
     try:
-        record = json.loads(content_of(path))
-        kind = FinishedRecord if isinstance(record, dict) and record.get("status") == "finished" else Record
-        kind.model_validate(printable_copy(record))  # a path may hold bytes that are no Unicode
+        record = json.loads(content)
+        finished = isinstance(record, dict) and record.get("status") == "finished"
+        model = FinishedRecord if finished else Record
+        model.model_validate(printable_copy(record))  # a path may hold bytes that are no Unicode
     except ValidationError as error:
         flaw = error.errors()[0]
         name = ".".join(map(str, flaw["loc"])) or "the record"
         given = "" if flaw["type"] == "missing" else f", and is {quoted(flaw['input'])}"
         raise UsageError(f"it is not a record of this program: {name}: {flaw['msg']}{given}") from None
-    except UsageError:
-        raise
     except (ValueError, RecursionError):
         raise UsageError("it is not JSON") from None
     return record

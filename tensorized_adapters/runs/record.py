@@ -6,13 +6,12 @@ import platform
 import shlex
 import subprocess
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 import torch
-from rich.table import Table
+from rich.table import Column, Table
 from scipy.special import expit
 
 from .. import PROGRAM, __version__
@@ -49,32 +48,22 @@ def new_record(argv: list[str], arguments: dict[str, Any], given: dict[str, Any]
     }
 
 
-def history_of(log: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the evaluations among the Trainer's log entries: epoch, step, and the ``eval_*`` metrics without
-    timings."""
-    return [
-        {key: value for key, value in entry.items() if not key.endswith(("_runtime", "_per_second"))}
-        for entry in log
-        if any(key.startswith("eval_") for key in entry)
-    ]
-
-
-def best_of(history: list[dict[str, Any]], task: Task) -> Optional[dict[str, Any]]:
-    """Return the evaluation with the best primary metric, the earliest of equals."""
-    key = f"eval_{task.primary}"
-    scored = [entry for entry in history if key in entry]
-    best = min if lower_is_better(task.primary) else max
-    return best(scored, key=lambda entry: entry[key]) if scored else None
-
-
 def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
     """Return the record's fields about a training that has just ended."""
-    history = history_of(trainer.state.log_history)
+    history = [
+        {key: value for key, value in entry.items() if not key.endswith(("_runtime", "_per_second"))}
+        for entry in trainer.state.log_history
+        if any(key.startswith("eval_") for key in entry)
+    ]
+    primary = f"eval_{task.primary}"
+    best = min if lower_is_better(task.primary) else max  # the earliest of equals
     fields = {
         "train_seconds": trainer.time.total(),
         "step_losses": trainer.losses.values,
         "history": history,
-        "best_epoch": best_of(history, task),
+        "best_epoch": best(
+            (entry for entry in history if primary in entry), key=lambda entry: entry[primary], default=None
+        ),
     }
     if trainer.collapsed_at_step is not None:
         fields["collapsed_at_step"] = trainer.collapsed_at_step
@@ -97,9 +86,8 @@ def size_of_adapter(folder: Path) -> int:
 def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
     """Write predictions in GLUE's submission format: ``index<TAB>prediction`` in file order, with label names where
     GLUE wants them."""
-    write_atomically(
-        path, tsv_of([("index", "prediction"), *enumerate(_names(predictions, task, task.writes_label_names))])
-    )
+    names = _names(predictions, task, task.writes_label_names)
+    write_atomically(path, tsv_of([("index", "prediction"), *enumerate(names)]))
 
 
 def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, task: Task) -> None:
@@ -123,10 +111,9 @@ def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, tas
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
     """Return how many parameters each group has, in numbers and percent of the model, and its learning rate."""
+    numbers = [Column(name, justify="right") for name in ("count", "%", "learning rate")]
     caption = "% of the model without adapters"
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    for name, justify in (("parameters", "left"), ("count", "right"), ("%", "right"), ("learning rate", "right")):
-        table.add_column(name, justify=justify)
+    table = Table("parameters", *numbers, title=title, caption=caption, title_justify="left", caption_justify="left")
     for group in GROUPS:
         if counts.get(group):  # records of the first version have no backbone group
             table.add_row(group, *_share(counts[group], counts["model"]), f"{rates[group]:g}")
@@ -138,9 +125,8 @@ def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str)
 
 def results_table(record: dict[str, Any]) -> Table:
     """Return the metrics of the last and best epoch, trained parameters, size of the adapter folder."""
-    table = Table(title=f"{record['method']} on {record['task']}", title_justify="left")
-    table.add_column("")
-    table.add_column("value", justify="right")
+    title = f"{record['method']} on {record['task']}"
+    table = Table("", Column("value", justify="right"), title=title, title_justify="left")
     for name, value in record["metrics"].items():
         if name.startswith("eval_") and not name.endswith(("_runtime", "_per_second", "_samples")):
             table.add_row(name, f"{value:.4f}")
@@ -186,14 +172,11 @@ def _names(values: np.ndarray, task: Task, as_names: bool) -> list[Any]:
 
 def _git_state() -> Optional[dict[str, Any]]:
     """Return the commit of the code's checkout, and whether the tree is clean, or None outside of a checkout."""
-    here = Path(__file__).resolve().parent
+    git = ["git", "-C", str(Path(__file__).resolve().parent)]
+    options = {"text": True, "stderr": subprocess.DEVNULL, "timeout": 10}
     try:
-        commit, status = (
-            subprocess.run(
-                ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
-            ).stdout
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
+        commit = subprocess.check_output([*git, "rev-parse", "HEAD"], **options)
+        status = subprocess.check_output([*git, "status", "--porcelain"], **options)
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit.strip(), "clean": not status.strip()}

@@ -14,7 +14,7 @@ from .folder import Start
 from .same_run import contradictions, differences
 
 
-def named_checkpoint(arguments: Arguments) -> Optional[Path]:
+def _named_checkpoint(arguments: Arguments) -> Optional[Path]:
     """Return the checkpoint that ``--resume_from_checkpoint`` names, or None if it names none or the newest one is
     wanted."""
     value = arguments.training.resume_from_checkpoint
@@ -23,7 +23,7 @@ def named_checkpoint(arguments: Arguments) -> Optional[Path]:
 
 def check_named_checkpoint(arguments: Arguments) -> None:
     """Refuse ``--resume_from_checkpoint`` if it names an incomplete checkpoint; raise UsageError."""
-    named = named_checkpoint(arguments)
+    named = _named_checkpoint(arguments)
     if named and (flaw := flaw_of_checkpoint(named)):
         raise UsageError(f"--resume_from_checkpoint {named} is not a complete checkpoint: {flaw}")
 
@@ -34,16 +34,18 @@ def choose_checkpoint(
     """Return the checkpoint to resume from, or None, and notes on how its training differs from this run.
 
     Without ``--resume_from_checkpoint`` it must have been trained under this run's arguments. Messages say which newer
-    ones are skipped.
-
-    Raises:
-        UsageError: if the checkpoint cannot be read, or cannot go on under this run's arguments.
+    ones are skipped. Raises UsageError if the checkpoint cannot be read, or cannot go on under this run's arguments.
     """
-    checkpoint = named_checkpoint(arguments)
-    if checkpoint is None:
-        if start.kind != "resume" or not arguments.training.do_train:
-            return None, []
-        checkpoint = _newest(arguments, resolved)
+    checkpoint = _named_checkpoint(arguments)
+    if checkpoint is None and start.kind == "resume" and arguments.training.do_train:
+        any_will_do = arguments.training.resume_from_checkpoint is not None
+        checkpoint, skipped = newest_complete_checkpoint(
+            Path(arguments.training.output_dir),
+            lambda trained_under: any_will_do or not differences(trained_under, resolved),
+        )
+        for note in skipped:
+            print(f"note: {note}", file=sys.stderr)
+        print(f"going on from {checkpoint}" if checkpoint else "no complete checkpoint yet: starting from zero")
     return checkpoint, _differences(checkpoint, resolved) if checkpoint else []
 
 
@@ -53,18 +55,6 @@ def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:
     check_adapter_fits(trainer.model, *adapter, checkpoint, same_labels=True)
     if trainer.args.do_train:
         trainer.check_checkpoint(checkpoint)
-
-
-def _newest(arguments: Arguments, resolved: dict[str, Any]) -> Optional[Path]:
-    def suits(trained_under: dict[str, Any]) -> bool:
-        any_will_do = arguments.training.resume_from_checkpoint is not None
-        return any_will_do or not differences(trained_under, resolved)
-
-    checkpoint, notes = newest_complete_checkpoint(Path(arguments.training.output_dir), suits)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    print(f"going on from {checkpoint}" if checkpoint else "no complete checkpoint yet: starting from zero")
-    return checkpoint
 
 
 def _differences(checkpoint: Path, resolved: dict[str, Any]) -> list[str]:
@@ -77,6 +67,8 @@ def _differences(checkpoint: Path, resolved: dict[str, Any]) -> list[str]:
     if odd := differences(arguments, resolved):
         notes.append(f"{checkpoint} was trained under other arguments ({', '.join(odd[:4])})")
     if (there := arguments.get("processes", 1)) != (here := resolved["processes"]):
-        what = f"{checkpoint} was trained in {there} process(es), this run has {here}"
-        notes.append(f"{what}: sums are rounded otherwise, and dropout is drawn anew")
+        notes.append(
+            f"{checkpoint} was trained in {there} process(es), this run has {here}: sums are rounded otherwise, and "
+            "dropout is drawn anew"
+        )
     return notes

@@ -14,39 +14,27 @@ from ..data.arguments import FILE_FLAGS
 from ..errors import Terminated, UsageError, one_line
 from ..runtime.console import console, peak_memory
 from ..runtime.distributed import fail_together, is_main_process
-from ..runtime.exits import TRACEBACK_FILE
-from ..runtime.files import write_json
+from ..runtime.files import locked_folder, write_json
 from ..runtime.signals import raise_on_signals, signals_ignored
 from .failures import as_failure
-from .folder import RECORD_FILE, RESULTS_FILE, RunFolder, Start, inspect_folder, is_ours
+from .folder import RECORD_FILE, RESULTS_FILE, Start, clear_remains, clear_run, inspect_folder, is_ours
 from .record import new_record, parameter_table, results_table
 from .resuming import check_named_checkpoint, choose_checkpoint
 from .same_run import differences, resolved_arguments
 
 
 class Run:
-    """A run, made by :func:`open_run`. Only the first process writes its files.
+    """A run, made by :func:`open_run`. Only the first process writes its files."""
 
-    Attributes:
-        path: the run's folder.
-        finished: whether an earlier start has finished the run, so that nothing is left to do.
-        record: the content of run.json; it grows while the run goes on.
-        resolved: every argument with its value.
-        threads: how many threads compute on CPU.
-        began: when this start wrote the record; None before.
-        seconds_before: the time of the earlier starts that this one continues.
-        doing: the present step, for the line about a failure.
-    """
-
-    def __init__(self, arguments: Arguments, resolved: dict[str, Any], start: Start, folder: Optional[RunFolder]):
+    def __init__(self, arguments: Arguments, resolved: dict[str, Any], start: Start):
         self.path = Path(arguments.training.output_dir)
-        self.finished = start.kind == "finished"
-        self.record: dict[str, Any] = start.record if self.finished else {}
-        self.resolved = resolved
-        self.began: Optional[float] = None
-        self.seconds_before = 0.0
-        self.doing = "preparing"
-        self._arguments, self._start, self._folder = arguments, start, folder
+        self.finished = start.kind == "finished"  # by an earlier start, so that nothing is left to do
+        self.record: dict[str, Any] = start.record if self.finished else {}  # it grows while the run goes on
+        self.resolved = resolved  # every argument with its value
+        self.began: Optional[float] = None  # when this start wrote the record
+        self.seconds_before = 0.0  # the time of the earlier starts that this one continues
+        self.doing = "preparing"  # the present step, for the line about a failure
+        self._arguments, self._start = arguments, start
         self._notes: list[str] = []
         # Equal bits need equal counts of threads: a resumed run takes the count of its first start.
         self.threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
@@ -63,15 +51,12 @@ class Run:
             self._notes.append(message)
 
     def checkpoint(self) -> Optional[Path]:
-        """Return the checkpoint to resume from, or None. All processes call this, and the first one chooses.
-
-        Raises:
-            UsageError: if the checkpoint cannot be read, or cannot go on under this run's arguments.
-        """
+        """Return the checkpoint to resume from, or None. All processes call this, and the first one chooses. Raises
+        UsageError if the checkpoint cannot be read, or cannot go on under this run's arguments."""
         with fail_together():
-            chosen = (
-                choose_checkpoint(self._arguments, self.resolved, self._start) if is_main_process() else (None, [])
-            )
+            chosen: tuple[Optional[Path], list[str]] = (None, [])
+            if is_main_process():
+                chosen = choose_checkpoint(self._arguments, self.resolved, self._start)
         checkpoint, notes = broadcast_object_list([chosen])[0]
         for note in notes:
             self.note(note)
@@ -91,34 +76,36 @@ class Run:
         for note in arguments.notes:
             self.note(note)
         with fail_together():
-            if self._folder:
+            if is_main_process():
                 if arguments.run.overwrite_output_dir:
-                    self._folder.clear(self._start.record)
-                self._folder.remove_remains()
-                (self.path / TRACEBACK_FILE).unlink(missing_ok=True)  # left by an earlier start
-                self._folder.write_record(self.record)
+                    clear_run(self.path, self._start.record)
+                clear_remains(self.path)
+                self._write_record()
         self.began = time.time()
         console().print(parameter_table(known["parameters"], known["learning_rates"], known["method"]))
 
     def finish(self) -> None:
         """Write ``record["metrics"]`` as the results, and the record."""
-        if not self._folder:
+        if not is_main_process():
             return
         self.record["peak_memory_bytes"] = peak_memory()
         write_json(self.path / RESULTS_FILE, self.record["metrics"])
         self.record |= {"seconds": self._seconds(), "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         self.record["status"] = "finished"
-        self._folder.write_record(self.record)
+        self._write_record()
 
     def fail(self, error: BaseException) -> None:
         """Record that the run ended early, and why."""
-        if not self._folder:
+        if not is_main_process():
             return
         self.record["status"] = "interrupted" if isinstance(error, (KeyboardInterrupt, Terminated)) else "failed"
         self.record["reason"] = one_line(error) or type(error).__name__
         self.record["seconds"] = self._seconds()  # a later start adds its own
         with contextlib.suppress(OSError):  # the disk may be full
-            self._folder.write_record(self.record)
+            self._write_record()
+
+    def _write_record(self) -> None:
+        write_json(self.path / RECORD_FILE, self.record)
 
     def _seconds(self) -> float:
         """Return how long this start took, together with the starts that it resumes."""
@@ -138,13 +125,8 @@ class Run:
 
 @contextlib.contextmanager
 def open_run(arguments: Arguments) -> Iterator[Run]:
-    """Hold the run's folder, locked, until the run has ended, and record how it ended.
-
-    Raises:
-        UsageError: if the folder holds something else, is in use, or cannot be written.
-        RunFailed: if anything goes wrong later.
-        Terminated: on SIGTERM.
-    """
+    """Hold the run's folder, locked, until the run has ended, and record how it ended. Raises UsageError if the folder
+    holds something else, is in use or cannot be written, and RunFailed if anything goes wrong later."""
     raise_on_signals()
     with contextlib.ExitStack() as held:
         run = _opened(arguments, held)
@@ -168,13 +150,13 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
 def _opened(arguments: Arguments, held: contextlib.ExitStack) -> Run:
     """Open the run. Unless it is finished, the first process locks its folder, and ``held`` unlocks it."""
     path = Path(arguments.training.output_dir)
-    start, folder = None, None
+    start = None
     with fail_together():
         resolved = resolved_arguments(arguments)
         if is_main_process():
             start = _inspect(path, resolved, arguments)
             if start.kind != "finished":
-                folder = held.enter_context(RunFolder(path))
+                held.enter_context(locked_folder(path, "run"))
                 start = _inspect(path, resolved, arguments)  # again: it may have changed before it was locked
             if start.kind != "finished" and arguments.run.overwrite_output_dir:
                 _check_inputs_survive(path, arguments)
@@ -182,7 +164,7 @@ def _opened(arguments: Arguments, held: contextlib.ExitStack) -> Run:
     with fail_together():
         if odd := differences(of_first, resolved):
             raise UsageError(f"given something else than the first process ({', '.join(odd[:4])})")
-    return Run(arguments, resolved, start, folder)
+    return Run(arguments, resolved, start)
 
 
 def _inspect(path: Path, resolved: dict[str, Any], arguments: Arguments) -> Start:

@@ -4,7 +4,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,20 @@ from ..runtime.files import sha256_of
 
 _MODEL_ROLES = ("model", "config", "tokenizer")
 
-# Arguments that cannot change the result, so a second start may have other values. Prefixes end in "_".
+# Arguments that cannot change the result, so a second start may have other values.
 _WITHOUT_EFFECT = (
     "output_dir overwrite_output_dir resume_from_checkpoint cache_dir token overwrite_cache report_to "
-    "run_name project disable_tqdm debug skip_memory_metrics log_ logging_ trackio_ hub_ push_to_hub "
-    "dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor ddp_ "
+    "run_name project disable_tqdm debug skip_memory_metrics push_to_hub "
+    "dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor "
     "prefix_cache_dir measure_contribution preprocessing_num_workers "
     "save_on_each_node save_total_limit eval_accumulation_steps torch_empty_cache_steps local_rank _n_gpu cpu_threads"
 ).split()
+_PREFIXES_WITHOUT_EFFECT = ("log_", "logging_", "trackio_", "hub_", "ddp_")
+
+# Values of arguments that earlier records lack.
+_EARLIER = {"max_train_metric_samples": TRAIN_METRIC_SAMPLES, "new_head": False, "do_regression": False}
+
+_FOREIGN = "its arguments are not those of a run of this program"
 
 # Arguments in the state of the optimizer and its schedule, which a checkpoint restores.
 _OF_THE_STATE = (
@@ -52,10 +57,7 @@ def used_roles(training: TrainingArguments) -> set[str]:
 
 def input_hashes(arguments: Arguments) -> dict[str, str]:
     """Return the sha256 of the local files that a run reads, by role: each part of the data, model, config and
-    tokenizer.
-
-    Data sets and models on the hub have names and revisions instead. The hash of a role with one file is that file's.
-    """
+    tokenizer. Data sets and models on the hub have names and revisions instead."""
     model = arguments.model
     try:
         files = used_files(arguments.data, used_roles(arguments.training))
@@ -71,36 +73,23 @@ def input_hashes(arguments: Arguments) -> dict[str, str]:
 
 def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a record or a start that can change the result. Those of earlier records are translated.
-
-    Raises:
-        UsageError: if they are not arguments of a run of this program.
-    """
+    Raises UsageError if they are not arguments of a run of this program."""
     try:
-        return _effective(arguments)
+        plain = _EARLIER | json.loads(json.dumps(arguments, default=str))
+        if plain.get("bf16") or plain.get("bf16_full_eval"):
+            plain["use_cpu"] = False  # it depends on the machine, not on the command
+        for name, default in (("shuffle_train_dataset", False), ("attn_implementation", None), ("processes", 1)):
+            if plain.get(name) in (default, None):
+                plain.pop(name, None)  # earlier records lack it, and their runs took the default
+        if plain.get("input_sha256"):
+            plain["input_sha256"] = _hashes_by_role(plain)
     except (TypeError, AttributeError, ValueError, RecursionError):
-        raise UsageError("its arguments are not those of a run of this program") from None
-
-
-def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
-    plain = json.loads(json.dumps(arguments, default=str))
-    if plain.get("bf16") or plain.get("bf16_full_eval"):
-        plain["use_cpu"] = False  # it depends on the machine, not on the command
-    plain.setdefault("max_train_metric_samples", TRAIN_METRIC_SAMPLES)
-    plain.setdefault("new_head", False)
-    plain.setdefault("do_regression", False)
-    if not plain.get("shuffle_train_dataset"):
-        plain.pop("shuffle_train_dataset", None)  # earlier records lack it, and their runs took the first rows
-    if plain.get("attn_implementation") is None:
-        plain.pop("attn_implementation", None)  # earlier records lack it, and their runs took the default
-    if plain.get("processes") == 1:
-        del plain["processes"]  # earlier records lack it
-    if plain.get("input_sha256"):
-        plain["input_sha256"] = _hashes_by_role(plain)
-    return {name: value for name, value in plain.items() if _has_effect(name)}
-
-
-def _has_effect(name: str) -> bool:
-    return not any(name == skip or (skip.endswith("_") and name.startswith(skip)) for skip in _WITHOUT_EFFECT)
+        raise UsageError(_FOREIGN) from None
+    return {
+        name: value
+        for name, value in plain.items()
+        if name not in _WITHOUT_EFFECT and not name.startswith(_PREFIXES_WITHOUT_EFFECT)
+    }
 
 
 def _hashes_by_role(arguments: dict[str, Any]) -> dict[str, str]:
@@ -114,8 +103,7 @@ def _hashes_by_role(arguments: dict[str, Any]) -> dict[str, str]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return the differences between two runs' arguments, each as a text. The list is empty if both give the same
-    result.
+    """Return the differences between two runs' arguments, each as a text; none if both give the same result.
 
     Contents are compared if both have hashes; earlier records have only those of data files. Another number of
     processes gives the same result, up to rounding, if a step has equally many examples or nothing is trained.
@@ -135,8 +123,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def contradictions(checkpoint: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return the arguments that a resumed run would ignore, because the state of the checkpoint's optimizer has
-    them."""
+    """Return the arguments that a resumed run would ignore, as they are in the state of the checkpoint's optimizer."""
     return _changes(effective_arguments(checkpoint), effective_arguments(now), _OF_THE_STATE)
 
 
@@ -145,7 +132,7 @@ def _batch(arguments: dict[str, Any]) -> int:
     try:
         return math.prod(int(arguments.get(name, 1)) for name in _BATCH)
     except (TypeError, ValueError):
-        raise UsageError("its arguments are not those of a run of this program") from None
+        raise UsageError(_FOREIGN) from None
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], names: list[str]) -> list[str]:
@@ -155,22 +142,18 @@ def _changes(before: dict[str, Any], now: dict[str, Any], names: list[str]) -> l
 
 def _of_all(files: list[Path], named: bool = False) -> str:
     """Return the hash of one file, or of the hashes of several files, with their names if ``named``."""
-    hashes = [_hash(os.fspath(file), *_stamp(file)) for file in files]
+    states = [file.stat() for file in files]
+    hashes = [_hash(file, state.st_ino, state.st_size, state.st_mtime_ns) for file, state in zip(files, states)]
     if len(files) == 1 and not named:
         return hashes[0]
     names = [file.name if named else "" for file in files]
     return hashlib.sha256("".join(f"{name} {value}\n" for name, value in zip(names, hashes)).encode()).hexdigest()
 
 
-def _stamp(file: Path) -> tuple[int, int, int]:
-    state = file.stat()
-    return state.st_ino, state.st_size, state.st_mtime_ns
-
-
 @functools.lru_cache(maxsize=4096)
-def _hash(path: str, *stamp: int) -> str:
+def _hash(file: Path, *stamp: int) -> str:
     """Return a file's hash. It is cached, because a sweep asks for the same files for every trial."""
-    return sha256_of(Path(path))
+    return sha256_of(file)
 
 
 def resolved_arguments(arguments: Arguments) -> dict[str, Any]:

@@ -49,8 +49,7 @@ def is_main_process() -> bool:
 
 
 def check_launch() -> None:
-    """Raise UsageError if one process was started where several are wanted, or if a variable of the launcher is
-    missing."""
+    """Raise UsageError if one process was started where several are wanted, or if the launcher set too little."""
     # accelerate launch sets these for --num_processes above 1, and without --multi_gpu it starts one process.
     if "WORLD_SIZE" not in os.environ and {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys():
         raise UsageError(
@@ -67,8 +66,7 @@ def check_launch() -> None:
 
 
 def silence_other_processes() -> None:
-    """Print nothing to standard output, and no progress, in every process but rank 0. Call it before libraries
-    load."""
+    """Print nothing to standard output, and no progress, in every process but rank 0, before libraries load."""
     if not is_main_process():
         sys.stdout = open(os.devnull, "w")
         os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
@@ -76,24 +74,20 @@ def silence_other_processes() -> None:
 
 @contextlib.contextmanager
 def fail_together() -> Iterator[None]:
-    """Raise an error of one process within the block in all processes, with the same message.
+    """Raise an error of one process within the block in all processes, with the same message: UsageError, or RunFailed
+    after any other error, which its own process raises itself.
 
     All processes wait for each other at its end. The code within it must not wait for another process.
-
-    Raises:
-        UsageError: if a process refused.
-        RunFailed: after any other error; the process in which it happened raises the error itself.
     """
     global _main_process
+    if world_size() == 1:
+        yield
+        return
     own: Optional[Exception] = None
     try:
         yield
     except Exception as error:
-        if world_size() == 1:
-            raise
         own = error
-    if world_size() == 1:
-        return
     from accelerate.utils import gather_object
 
     report = None if own is None else (isinstance(own, UsageError), one_line(own) or type(own).__name__)

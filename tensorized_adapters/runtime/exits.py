@@ -27,7 +27,11 @@ def run(main: Callable[[list[str]], int], argv: Optional[list[str]] = None) -> i
             code = main(sys.argv[1:] if argv is None else argv)
         except SystemExit as ended:  # argparse has printed its help
             code = ended.code or 0
-        _flush_output()
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # the interpreter flushes at its end too, but then shows a traceback
+        except OSError as error:
+            raise RunFailed(f"standard output cannot be written: {error.strerror}") from None
         return code
     except BaseException as error:
         with signals_ignored():
@@ -86,15 +90,6 @@ def _ending(error: BaseException) -> tuple[str, object, int]:
     if isinstance(error, OSError) and error.filename is not None:
         return "error", f"{error.filename}: {error.strerror or error}", 2
     return "failed", unexpected(error), 1
-
-
-def _flush_output() -> None:
-    """Raise RunFailed if the disk is full. The interpreter flushes at its end too, but then shows a traceback."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError as error:
-        raise RunFailed(f"standard output cannot be written: {error.strerror}") from None
 
 
 def _report(word: str, message: object) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
@@ -20,35 +21,21 @@ from ..errors import UsageError, quoted
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` to a temporary file beside ``path`` and rename it, so that a kill leaves the old file or the
     new one."""
-    with _temporary_file(path) as temporary:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+    with written_then_renamed(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
 def written_then_renamed(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path``. It is renamed at the end, or removed if writing fails.
 
-    Several hosts may share the folder. Temporary files of killed processes are removed, and those that another
-    process is writing are kept.
+    Several hosts may share the folder, so the name is random, and the file is locked while it is written. The lock
+    ends with its process on any host. An unlocked file was left by a killed process, and is removed.
     """
     for temporary in path.parent.glob(f".{path.name}.*.aside"):
         _remove_if_abandoned(temporary)
-    with _temporary_file(path) as temporary:
-        yield temporary
-        os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def _temporary_file(path: Path) -> Iterator[Path]:
-    """Yield a new file beside ``path``, locked while it is written.
-
-    Its name is random, because two hosts can have equal process ids. The lock ends with its process on any host, so
-    an unlocked file is abandoned.
-    """
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.aside")
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
@@ -59,6 +46,7 @@ def _temporary_file(path: Path) -> Iterator[Path]:
         os.close(handle)  # another process removed it as abandoned, just before it was locked
     try:
         yield temporary
+        os.replace(temporary, path)
     finally:
         os.close(handle)
         temporary.unlink(missing_ok=True)
@@ -78,7 +66,39 @@ def _remove_if_abandoned(temporary: Path) -> None:
         os.close(handle)
 
 
-def remove_empty(folders: list[Path]) -> None:
+@contextlib.contextmanager
+def locked_folder(path: Path, user: str) -> Iterator[None]:
+    """Make the folder of ``--output_dir`` and lock it within the block. If it was made here and nothing was written,
+    it is removed at the end. Raises UsageError if it cannot be made or written, or another ``user`` (a run or a sweep)
+    holds it."""
+    made: list[Path] = []
+    try:
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()  # mode bits do not tell whether root can write
+        lock = [os.open(path, os.O_RDONLY)]
+    except OSError as error:
+        _remove_empty(made)
+        raise UsageError(f"--output_dir {path} cannot be written: {error.strerror}") from None
+
+    def unlock() -> None:
+        if lock:
+            os.close(lock.pop())
+
+    os.register_at_fork(after_in_child=unlock)  # a worker that outlives a killed process must not keep its lock
+    try:
+        fcntl.flock(lock[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        unlock()
+        raise UsageError(f"--output_dir {path} is in use by another {user}; wait for it or name another") from None
+    try:
+        yield
+    finally:
+        unlock()
+        _remove_empty(made)
+
+
+def _remove_empty(folders: list[Path]) -> None:
     """Remove folders, the innermost first, up to the first that is not empty."""
     with contextlib.suppress(OSError):
         for folder in folders:
@@ -102,11 +122,7 @@ def sha256_of(path: Path) -> str:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading, without waiting for a pipe or reading a device of that name.
-
-    Raises:
-        OSError: if it cannot be opened, or is not a regular file.
-    """
+    """Open a regular file for reading; raise OSError. A pipe or a device of that name is not waited for."""
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -115,38 +131,28 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def content_of(path: Path, largest: Optional[int] = None) -> bytes:
-    """Return the bytes of a regular file.
-
-    Raises:
-        UsageError: if it cannot be read, is not a regular file, or has more than ``largest`` bytes.
-    """
+    """Return the bytes of a regular file. Raises UsageError if it cannot be read, is not a regular file, or has more
+    than ``largest`` bytes."""
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            if largest is not None and size > largest:
-                raise UsageError(f"{path} has {size:,} bytes, and at most {largest:,} are read")
-            return file.read()
+            if largest is None or size <= largest:
+                return file.read()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except MemoryError:
         raise UsageError(f"{path} cannot be read: it does not fit into memory") from None
-    except UsageError:
-        raise
     except ValueError as error:  # no file can have such a path, for example one with a null byte
         raise UsageError(f"{quoted(str(path))} cannot be read: {error}") from None
+    raise UsageError(f"{path} has {size:,} bytes, and at most {largest:,} are read")
 
 
 def read_json(path: Path, expected: type = dict, largest: Optional[int] = None) -> Any:
-    """Return the value in a JSON file, which has the ``expected`` type (dict or list).
-
-    Raises:
-        UsageError: in one line, if the file cannot be read, has more than ``largest`` bytes, is not JSON, or holds
-            a value of another type.
-    """
+    """Return the value in a JSON file, which has the ``expected`` type (dict or list). Raises UsageError, in one line,
+    if the file cannot be read, has more than ``largest`` bytes, is not JSON, or holds a value of another type."""
+    content = content_of(path, largest)
     try:
-        value = json.loads(content_of(path, largest))
-    except UsageError:
-        raise
+        value = json.loads(content)
     except ValueError:
         raise UsageError(f"{path} is not JSON; it may be damaged") from None
     except RecursionError:
@@ -154,9 +160,3 @@ def read_json(path: Path, expected: type = dict, largest: Optional[int] = None) 
     if not isinstance(value, expected):
         raise UsageError(f"{path} does not hold {'an object' if expected is dict else 'a list'}")
     return value
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value that was read from JSON is a finite number. JSON also has integers too large for a
-    float."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

@@ -8,11 +8,8 @@ _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the first two are flags of In
 
 
 def computes_bfloat16() -> bool:
-    """Return whether the processor has instructions for bfloat16, or True if the system does not list its
-    instructions.
-
-    Without them PyTorch converts every operand to float32 and back, and is several times slower than in float32.
-    """
+    """Return whether the processor has instructions for bfloat16, or True if the system does not list them. Without
+    them PyTorch converts every operand to float32 and back, and is several times slower than in float32."""
     if platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"):
         return True
     try:

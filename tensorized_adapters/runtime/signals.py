@@ -87,8 +87,8 @@ def _stream(handle: int, old: io.TextIOWrapper | None) -> io.TextIOWrapper:
 
 def _replace_ours(new) -> dict:
     """Replace our handlers; returns those that were replaced."""
-    found = {number: signal.getsignal(number) for number in _NUMBERS}
-    ours = {number: handler for number, handler in found.items() if handler in (_exit_at_once, _raise)}
+    handlers = {number: signal.getsignal(number) for number in _NUMBERS}
+    ours = {number: handler for number, handler in handlers.items() if handler in (_exit_at_once, _raise)}
     for number in ours:
         signal.signal(number, new)
     return ours

@@ -1,8 +1,5 @@
-"""Checks that the path of the temporary folder is short enough for the Unix sockets that processes open in it.
-
-The system limits a socket's path to about a hundred bytes. Beyond it a data loader's workers wait for ever, and Ray
-does not start.
-"""
+"""Checks that the path of the temporary folder is short enough for the Unix sockets that processes open in it: about a
+hundred bytes. Beyond that a data loader's workers wait for ever, and Ray does not start."""
 
 import os
 import sys

@@ -4,6 +4,7 @@ A fork is safe here because no imported library has started a thread or opened a
 new interpreter instead.
 """
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -13,20 +14,11 @@ import runpy
 import signal
 import sys
 import threading
-from collections.abc import Iterable
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
-# The imports of a job on the embedded model. Jobs import other architectures themselves.
+# The imports of a job on the embedded model, with all that they import. Jobs import other architectures themselves.
 MODULES = (
-    "accelerate",
-    "datasets",
-    "scipy.stats",
-    "sklearn.metrics",
-    "transformers.trainer",
-    "transformers.models.bert.modeling_bert",
     "tensorized_adapters.arguments.parsing",
-    "tensorized_adapters.data.encoding",
-    "tensorized_adapters.data.metrics",
     "tensorized_adapters.runs.evaluation",
     "tensorized_adapters.runs.run",
     "tensorized_adapters.runs.trainer_checks",
@@ -43,34 +35,34 @@ def preload() -> None:
     from transformers import BertForSequenceClassification, BertTokenizerFast, Trainer  # noqa: F401 - loaded lazily
 
 
-def serve(requests: Iterable[str], replies: TextIO) -> None:
+def main() -> None:
     """Fork a job for each request. Reply with its process id at once, and with its exit code when it has ended.
 
-    Args:
-        requests: lines of JSON with ``command`` (a Python script and its arguments), ``directory`` and ``log`` (a
-            file).
-        replies: gets a line of JSON for each event, ``{"pid": 7}`` and then ``{"code": 0}``. If a signal killed the
-            job, the code is its negative number. Processes that the job left behind are killed before.
+    The arguments of this process are the parent's process id, the script and the pipe for replies. Requests are lines
+    of JSON on standard input with ``command`` (a Python script and its arguments), ``directory`` and ``log`` (a file).
+    A reply is a line of JSON, ``{"pid": 7}`` and then ``{"code": 0}``. If a signal killed the job, the code is its
+    negative number. Processes that the job left behind are killed before.
     """
+    server = os.getpid()
+    die_with_parent(int(sys.argv[1]))
+    os.set_inheritable(int(sys.argv[3]), False)
+    replies = os.fdopen(int(sys.argv[3]), "w")
     preload()
     assert threading.active_count() == 1, "a library has started a thread, which a fork would lose"
     gc.collect()
     gc.freeze()  # a garbage collection in a job would copy all of this memory
-    for line in requests:
-        request = json.loads(line)
-        server = os.getpid()
+    for line in sys.stdin:
         sys.stdout.flush()
         pid = os.fork()
         if not pid:
             replies.close()
-            _become(request, server)
-        _reply(replies, pid=pid)
+            _become(json.loads(line), server)
+        print(json.dumps({"pid": pid}), file=replies, flush=True)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # the process id stays reserved until its group is killed
-        try:
+        with contextlib.suppress(ProcessLookupError):  # the job ended before it had its own group
             os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:  # the job ended before it had its own group
-            pass
-        _reply(replies, code=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print(json.dumps({"code": code}), file=replies, flush=True)
 
 
 def die_with_parent(parent: int) -> None:
@@ -99,15 +91,3 @@ def _become(request: dict[str, Any], server: int) -> NoReturn:
     finally:
         sys.stdout.flush()
     sys.exit(0)
-
-
-def _reply(replies: TextIO, **event: int) -> None:
-    print(json.dumps(event), file=replies, flush=True)
-
-
-def main() -> None:
-    """Serve the requests of standard input. The arguments are the parent's process id, the script and the pipe."""
-    die_with_parent(int(sys.argv[1]))
-    replies = int(sys.argv[3])
-    os.set_inheritable(replies, False)
-    serve(sys.stdin, os.fdopen(replies, "w"))

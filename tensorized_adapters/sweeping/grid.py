@@ -10,18 +10,11 @@ MODES = {"bottleneck": True, "one_matrix": False}  # values of if_adapter_like
 
 
 def grid_of(methods: Iterable[str], axes: Mapping[str, Sequence[Any]]) -> dict[AdapterConfig, dict[str, Any]]:
-    """Return the product of each method's own axes, in the order of the methods; the first axis varies slowest.
+    """Return each config once, with the fields that were set: the product of each method's own axes, in the order of
+    the methods; the first axis varies slowest. Raises UsageError for a value outside its field's range.
 
-    Args:
-        methods: names of methods of AdapterConfig.
-        axes: values of its fields, such as ``{"adapter_projection_type": ("cp", "tt"), "adapter_size": ()}``. A field
-            without values stays at its default, and a method leaves out the fields of other methods.
-
-    Returns:
-        Each config once, with the fields that were set. The method of a baseline is one of them.
-
-    Raises:
-        UsageError: for a value outside its field's range.
+    ``axes`` has values of the fields of AdapterConfig, such as ``{"adapter_projection_type": ("cp", "tt")}``. A field
+    without values stays at its default, and a method leaves out the fields of other methods.
     """
     grid: dict[AdapterConfig, dict[str, Any]] = {}
     for method in methods:

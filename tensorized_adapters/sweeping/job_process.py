@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Optional
 
+_SECONDS_TO_DIE = 10.0
+_SECONDS_OF_A_LOOK = 0.1  # Ray's cancellation does not end a system call that waits
 # The process asks the system to kill it together with its parent, checks that the parent still lives, and becomes the
 # job. Ray's worker dies with the sweep, so a killed sweep leaves no job behind.
 _LAUNCHER = """
@@ -40,28 +42,25 @@ main()
 
 
 @dataclass
-class Start:
-    """The settings with which a job's process is started.
+class Job:
+    """The settings of a trial for its Ray task, with which each of its processes is started."""
 
-    Attributes:
-        command: arguments of the interpreter; the first is the script.
-        directory: where the job runs.
-        log: the file for the job's output.
-        environment: variables added to those of this process.
-    """
-
-    command: list[str]
-    directory: Path
-    log: Path
-    environment: dict[str, str]
+    command: list[str]  # arguments of the interpreter; the first is the script
+    directory: Path  # where the job runs
+    log: Path  # the file for the job's output
+    environment: dict[str, str]  # variables added to those of this process, the same for all jobs of a sweep
+    folder: Path  # the trial's folder, with run.json
+    max_failures: int  # further starts of a job that fails
+    time_limit: Optional[float]  # seconds of one start, or None
+    forks: bool  # whether starts are forked from a process that has imported everything
 
 
-class FreshProcess:
+class FreshProcess(subprocess.Popen):
     """A job in a new interpreter. It has its own session, so that Ctrl-C reaches only the sweep, which stops its
     jobs."""
 
-    def __init__(self, job: Start, log: BinaryIO):
-        self._process = subprocess.Popen(
+    def __init__(self, job: Job, log: BinaryIO):
+        super().__init__(
             [sys.executable, "-I", "-c", _LAUNCHER, str(os.getpid()), *job.command],
             cwd=job.directory,
             env=os.environ | job.environment,
@@ -71,30 +70,23 @@ class FreshProcess:
             start_new_session=True,
         )
 
-    def wait(self, timeout: float) -> int:
-        """Return the exit code; raise subprocess.TimeoutExpired."""
-        return self._process.wait(timeout)
-
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        self._process.terminate()
-
     def kill(self) -> None:
         """Kill the job and all processes that it has started."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
 
 
 class ForkServer:
-    """The process that has imported everything (fork_server.py). It lives as long as its Ray worker."""
+    """The process that has imported everything (fork_server.py), and the job that it forked last. It lives as long as
+    its Ray worker."""
 
-    def __init__(self, job: Start):
-        self._environment = job.environment
+    def __init__(self, job: Job):
         replies, pipe = os.pipe()  # not standard output, because imported libraries may print
         self._replies = open(replies, "rb", buffering=0)  # select would not see a reply that was read ahead
+        self._job: Optional[int] = None  # the process id of the job, until it has ended
         try:
-            self._process = subprocess.Popen(
+            self._server = subprocess.Popen(
                 [sys.executable, "-c", _FORK_SERVER, str(os.getpid()), job.command[0], str(pipe)],
                 env=os.environ | job.environment,
                 stdin=subprocess.PIPE,
@@ -106,19 +98,63 @@ class ForkServer:
         finally:
             os.close(pipe)
 
-    def ask(self, job: Start) -> None:
-        """Request a job; raise OSError if the server has ended."""
+    def lives(self) -> bool:
+        """Return whether the server still runs."""
+        return self._server.poll() is None
+
+    def fork(self, job: Job) -> None:
+        """Start the job; raise OSError if the server has ended."""
         request = {"command": job.command, "directory": str(job.directory), "log": str(job.log)}
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
+        try:
+            self._server.stdin.write(json.dumps(request).encode() + b"\n")
+            self._server.stdin.flush()
+            self._job = self._reply(math.inf)["pid"]
+        except BaseException:
+            self.end()
+            raise
 
-    def fits(self, job: Start) -> bool:
-        """Return whether the server still runs, in the environment of the job."""
-        return self._process.poll() is None and self._environment == job.environment
+    def wait(self, timeout: float) -> int:
+        """Return the job's exit code; raise subprocess.TimeoutExpired. One that is killed with the server has -9."""
+        try:
+            code = self._reply(timeout)["code"]
+        except OSError:
+            self.end()
+            self._kill_group()
+            code = -signal.SIGKILL
+        self._job = None
+        return code
 
-    def reply(self, timeout: Optional[float] = None) -> dict[str, int]:
+    def terminate(self) -> None:
+        """Send SIGTERM, if the job has not ended."""
+        if self._job is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._job, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the job and all processes that it has started. If it has ended, the server has killed these already."""
+        if self._job is None:
+            return
+        self._kill_group()
+        try:
+            self.wait(_SECONDS_TO_DIE)
+        except subprocess.TimeoutExpired:
+            self.end()
+
+    def end(self) -> None:
+        """Kill the server and its job."""
+        self._server.kill()
+        self._server.wait()
+        with contextlib.suppress(OSError):  # a request that was not written
+            self._server.stdin.close()
+        self._replies.close()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._job, signal.SIGKILL)
+
+    def _reply(self, timeout: float) -> dict[str, int]:
         """Return the next reply; raise OSError if the server has ended, or subprocess.TimeoutExpired."""
-        until = time.monotonic() + (math.inf if timeout is None else timeout)
+        until = time.monotonic() + timeout
         while not select.select([self._replies], [], [], _SECONDS_OF_A_LOOK)[0]:
             if time.monotonic() > until:
                 raise subprocess.TimeoutExpired("the job", timeout)
@@ -126,82 +162,21 @@ class ForkServer:
             return json.loads(line)
         raise OSError("the server has ended")
 
-    def end(self) -> None:
-        """Kill the server and its job."""
-        self._process.kill()
-        self._process.wait()
-        self._process.stdin.close()
-        self._replies.close()
 
-
-_SECONDS_TO_DIE = 10.0
-_SECONDS_OF_A_LOOK = 0.1  # Ray's cancellation does not end a system call that waits
 _server: Optional[ForkServer] = None  # of this Ray worker
 _server_starts = True  # False once it did not: each further try would cost a job the seconds of the imports
 
 
-class ForkedProcess:
-    """A job forked from the server of this Ray worker. The first job starts the server."""
-
-    def __init__(self, job: Start):
-        """Fork the job; raise OSError if the server ends before."""
-        global _server
-        if _server is not None and not _server.fits(job):
-            self._end_server()
-        if _server is None:
-            _server = ForkServer(job)
-        self._ended = False
-        try:
-            _server.ask(job)
-            self._pid = _server.reply()["pid"]
-        except BaseException:
-            self._end_server()
-            raise
-
-    def wait(self, timeout: float) -> int:
-        """Return the exit code; raise subprocess.TimeoutExpired. A job that is killed with its server has -9."""
-        try:
-            code = _server.reply(timeout)["code"]
-        except OSError:
-            self._end_server()
-            self._kill_group()
-            code = -signal.SIGKILL
-        self._ended = True
-        return code
-
-    def terminate(self) -> None:
-        """Send SIGTERM, if the job has not ended."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Kill the job and all processes that it has started. If it has ended, the server has killed these already."""
-        if self._ended:
-            return
-        self._kill_group()
-        try:
-            self.wait(_SECONDS_TO_DIE)
-        except subprocess.TimeoutExpired:
-            self._end_server()
-
-    def _kill_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._pid, signal.SIGKILL)
-
-    @staticmethod
-    def _end_server() -> None:
-        global _server
-        _server.end()
-        _server = None
-
-
-def start(job: Start, log: BinaryIO, forks: bool) -> FreshProcess | ForkedProcess:
+def start(job: Job, log: BinaryIO) -> FreshProcess | ForkServer:
     """Start the job; ``log`` is its open log file. If the server does not start, this job and all later ones get a
     new interpreter."""
-    global _server_starts
-    if forks and _server_starts:
+    global _server, _server_starts
+    if job.forks and _server_starts:
         try:
-            return ForkedProcess(job)
+            if _server is None or not _server.lives():
+                _server = ForkServer(job)
+            _server.fork(job)
+            return _server
         except OSError:
             _server_starts = False
     return FreshProcess(job, log)

@@ -5,9 +5,8 @@ before it had a record, and the trials of earlier grids. If it is lost, no trial
 """
 
 import contextlib
-import fcntl
 import json
-import os
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any, Optional
 from .. import PROGRAM
 from ..errors import RunFailed, UsageError, one_line
 from ..runs.folder import RECORD_FILE, inspect_folder
-from ..runtime.files import is_number, open_regular, remove_empty, write_json
+from ..runtime.files import locked_folder, open_regular, write_json
 from . import LEDGER_FILE, LOGS, REPORT, TRIALS
 from .plan import Trial
 
@@ -29,31 +28,19 @@ _SECONDS_TO_SHOW = 90
 
 
 class Ledger:
-    """A sweep's folder and its trials' states: finished, failed, refused, interrupted or waiting.
-
-    Attributes:
-        entries: sweep.json's entry of each trial, also of earlier grids.
-        notes: a line for each damaged file, with the value used instead.
-    """
+    """A sweep's folder and its trials' states: finished, failed, refused, interrupted or waiting."""
 
     def __init__(self, folder: Path, trials: list[Trial], command: str = ""):
-        """Read the folder; nothing is written.
-
-        Args:
-            command: the sweep's, for sweep.json.
-
-        Raises:
-            UsageError: if the folder holds something that is not a sweep.
-        """
+        """Read the folder; nothing is written. Raises UsageError if the folder holds something that is not a sweep."""
         self.folder, self.trials, self.command = folder, {trial.name: trial for trial in trials}, command
         self.read()
 
     def read(self) -> None:
         """Read every trial's state from its files; raise UsageError as the constructor does."""
         summary = _summary_in(self.folder)
-        self.entries: dict[str, dict[str, Any]] = summary.get("trials", {})
+        self.entries: dict[str, dict[str, Any]] = summary.get("trials", {})  # those of earlier grids too
         self.timing: dict[str, float] = summary.get("timing", {})
-        self.notes = [summary["damage"]] if "damage" in summary else []
+        self.notes = [summary["damage"]] if "damage" in summary else []  # a line for each damaged file
         self._unusable: set[str] = set()  # trials whose folders hold other files
         for name in self.trials:
             self.look(name)
@@ -64,19 +51,19 @@ class Ledger:
         trial, known = self.trials[name], self.entries.get(name, {})
         kept = _FAILURE | {key: known[key] for key in _FAILURE if key in known}
         try:
-            found = {"state": "refused", "reason": trial.refused} if trial.refused else self._in_folder(trial)
+            current = {"state": "refused", "reason": trial.refused} if trial.refused else self._in_folder(trial)
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
             why = one_line(error) if isinstance(error, UsageError) else f"its {RECORD_FILE} is damaged"
             reason = f"{trial.folder(self.folder)} is no longer what this sweep left there; move it away ({why})"
-            found = {"state": "failed", "reason": reason, "last_lines": []}
+            current = {"state": "failed", "reason": reason, "last_lines": []}
             self._unusable.add(name)
-        if found["state"] in ("waiting", "interrupted") and known.get("state") == "failed":
-            found["state"] = "failed"  # before it had a record, or it was killed
-        elif found["state"] != "failed":
+        if current["state"] in ("waiting", "interrupted") and known.get("state") == "failed":
+            current["state"] = "failed"  # before it had a record, or it was killed
+        elif current["state"] != "failed":
             kept |= {"reason": "", "last_lines": []}
         elif known.get("state") == "failed" and name not in self._unusable:
-            found.pop("reason")  # the sweep's reason says more than the record's
-        found["seconds"] = kept["seconds"] or found.get("seconds", 0.0)
+            current.pop("reason")  # the sweep's reason says more than the record's
+        current["seconds"] = kept["seconds"] or current.get("seconds", 0.0)
         self.entries[name] = (
             {
                 "method": trial.config.describe(),
@@ -87,7 +74,7 @@ class Ledger:
                 "score": None,
             }
             | kept
-            | found
+            | current
         )
 
     def started(self, name: str) -> None:
@@ -108,34 +95,10 @@ class Ledger:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder, lock it, and read it again. The lock ends with the block or this process. A folder that was
-        made here, and in which nothing was written, is removed.
-
-        Raises:
-            UsageError: if another sweep holds the folder, or it cannot be written.
-        """
-        made: list[Path] = []
-        lock = None
-        try:
-            made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.folder, os.O_RDONLY)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if lock is not None:
-                os.close(lock)
-            remove_empty(made)
-            if isinstance(error, BlockingIOError):
-                flaw = "is in use by another sweep; wait for it or name another folder"
-            else:
-                flaw = f"cannot be written: {error.strerror}"
-            raise UsageError(f"--output_dir {self.folder} {flaw}") from None
-        try:
+        """Make the folder, lock it within the block, and read it again; raise UsageError as ``locked_folder`` does."""
+        with locked_folder(self.folder, "sweep"):
             self.read()
             yield
-        finally:
-            os.close(lock)
-            remove_empty(made)
 
     def to_run(self) -> list[Trial]:
         """Return the trials that are neither finished nor refused, in the order of the plan. A failed trial runs again
@@ -153,8 +116,7 @@ class Ledger:
         write_json(self.folder / LEDGER_FILE, record | {"timing": self.timing, "trials": self.entries})
 
     def _in_folder(self, trial: Trial) -> dict[str, Any]:
-        """Return a trial's state by its run.json, with the reason of a failure, or the primary metric as name and
-        value."""
+        """Return a trial's state by its run.json, with the reason of a failure, or the primary metric."""
         start = inspect_folder(trial.folder(self.folder), trial.resolved, False, False)
         if start.kind == "new":
             return {"state": "waiting"}
@@ -165,7 +127,7 @@ class Ledger:
             return {"state": "failed", "reason": str(start.record.get("reason", "")), "seconds": seconds}
         metric = start.record["primary_metric"]
         value = start.record["metrics"].get(f"eval_{metric}")
-        score = {metric: value} if is_number(value) else None
+        score = {metric: value} if isinstance(value, int | float) and math.isfinite(value) else None
         return {"state": "finished", "score": score, "seconds": seconds}
 
 
@@ -182,10 +144,8 @@ def score_text(score: Optional[dict[str, float]]) -> str:
 def _summary_in(folder: Path) -> dict[str, Any]:
     """Return the content of sweep.json, which is empty if the file is missing.
 
-    If the file cannot be read, the only entry is ``damage``: a line that says so.
-
-    Raises:
-        UsageError: if the folder holds something that is not a sweep.
+    If the file cannot be read, the only entry is ``damage``: a line that says so. Raises UsageError if the folder
+    holds something that is not a sweep.
     """
     if not folder.exists():
         return {}

@@ -11,13 +11,13 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Optional
 
+import grpc
 import ray
 from ray.exceptions import OutOfMemoryError, RayError
 
-from ..errors import RunFailed, Terminated, UsageError, one_line
+from ..errors import RunFailed, Terminated, UsageError, one_line, quoted
 from ..runtime.sockets import check_sockets_of_ray
 from . import LOGS, job_process, trial
-from .address import check_address
 from .ledger import Ledger, no_room
 from .plan import Trial, cores
 from .progress import Progress
@@ -26,18 +26,22 @@ from .progress import Progress
 _LOSSES = 20
 _SECONDS_TO_STOP = 30.0  # for all trials together; each job has ten of them
 _OBJECT_STORE_BYTES = 100 * 2**20  # no data passes through Ray
+_SECONDS_TO_ANSWER = 4.0  # Ray itself would try for a quarter of an hour to find a cluster
+_CLIENT = "ray://"
+# Requests without content, one for each kind of Ray's servers. Any other service does not know them.
+_REQUESTS = {True: "/ray.rpc.RayletDriver/ClusterInfo", False: "/ray.rpc.NodeInfoGcsService/CheckAlive"}
+_SILENCE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_NOT_REACHED = ("Failed to connect", "errors resolving", "Deadline")
 _ENVIRONMENT = ("HF_", "TRANSFORMERS_", "TOKENIZERS_")
 
 
 class Machines:
-    """Ray, started on this machine's loopback address or joined; to be used in a ``with`` statement."""
+    """Ray, started on this machine's loopback address or joined; to be used in a ``with`` statement.
+
+    Raises UsageError if no cluster answers, or if one trial fits on no machine, and RunFailed if Ray does not start.
+    """
 
     def __init__(self, address: Optional[str], cpus_per_trial: float, gpus_per_trial: Optional[float]):
-        """
-        Raises:
-            UsageError: if there is no cluster at the address, or one trial does not fit on any machine.
-            RunFailed: if Ray does not start.
-        """
         if address:
             check_address(address)
         else:
@@ -65,7 +69,7 @@ class Machines:
         self.per_trial = {"CPU": cpus_per_trial} | ({"GPU": gpus_per_trial} if gpus_per_trial else {})
         self.at_a_time, self.nodes = sum(map(self._slots_of, nodes)), len(nodes)
         if not self.at_a_time:
-            most = ", ".join(f"{max(node.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU"))
+            most = ", ".join(f"{max(node.get(unit, 0) for node in nodes):g} {unit}s" for unit in ("CPU", "GPU"))
             ray.shutdown()
             raise UsageError(
                 f"no machine has room for one trial of --cpus_per_trial {cpus_per_trial:g} and --gpus_per_trial "
@@ -80,16 +84,12 @@ class Machines:
         ray.shutdown()
 
     def _slots_of(self, node: dict[str, float]) -> int:
-        return int(min(node.get(kind, 0) / amount for kind, amount in self.per_trial.items()) + 1e-6)
+        return int(min(node.get(unit, 0) / amount for unit, amount in self.per_trial.items()) + 1e-6)
 
 
 def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any, progress: Progress) -> None:
-    """Run all trials in their order, as many at a time as fit, and record how each ended.
-
-    Raises:
-        KeyboardInterrupt, Terminated: after such a signal, when the running trials are stopped.
-        RunFailed: if the disk is full, when the running trials are stopped.
-    """
+    """Run all trials in their order, as many at a time as fit, and record how each ended. After a signal, or if the
+    disk is full, the running trials are stopped, and KeyboardInterrupt, Terminated or RunFailed is raised."""
     for module in (trial, job_process):  # other machines need not have this package on their path
         ray.cloudpickle.register_pickle_by_value(module)
     per_trial = {"num_cpus": machines.per_trial["CPU"], "num_gpus": machines.per_trial.get("GPU", 0)}
@@ -152,3 +152,43 @@ def _job_of(planned: Trial, ledger: Ledger, machines: Machines, options: Any) ->
         time_limit=options.trial_time_limit,
         forks=sys.platform == "linux" and "GPU" not in machines.per_trial and not options.fresh_processes,
     )
+
+
+def check_address(address: str) -> None:
+    """Ask for a cluster at ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``. Raises UsageError, naming ``--address`` and
+    what is wrong there."""
+    where = _newest_cluster() if address == "auto" else address
+    if where == "auto":
+        return  # Ray looks for its processes on this machine, which takes no time
+    host, _, port = where.removeprefix(_CLIENT).rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 2**16):
+        raise UsageError(f"--address {quoted(address)} is not auto, HOST:PORT or ray://HOST:PORT")
+    if flaw := _flaw_of_answer(f"{host}:{port}", where.startswith(_CLIENT)):
+        where = f"{where}: " if address == "auto" else ""
+        raise UsageError(f"--address {quoted(address)}: no Ray cluster answers there ({where}{flaw})")
+
+
+def _newest_cluster() -> str:
+    """Return the address for ``auto``: the variable's, or what ``ray start`` wrote down, or still ``auto``."""
+    if os.environ.get("RAY_ADDRESS"):
+        return os.environ["RAY_ADDRESS"]
+    path = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    return path.read_text().strip() if path.is_file() else "auto"
+
+
+def _flaw_of_answer(where: str, client: bool) -> Optional[str]:
+    """Return why no cluster answers, or None. A refusal by Ray because a token is missing is an answer too."""
+    with grpc.insecure_channel(where, options=[("grpc.enable_http_proxy", 0)]) as channel:  # as Ray has it
+        try:
+            channel.unary_unary(_REQUESTS[client])(b"", timeout=_SECONDS_TO_ANSWER)
+        except grpc.RpcError as error:
+            details = one_line(error.details())
+            tls = os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")
+            # The answer of a TLS server needs its certificates, which Ray reads itself.
+            if tls and not any(words in details for words in _NOT_REACHED):
+                return None
+            if error.code() in _SILENCE:
+                return f"it does not answer as Ray does: {details}"
+            if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+                return f"if it is Ray, its address is written {'without' if client else 'with'} {_CLIENT}"
+    return None

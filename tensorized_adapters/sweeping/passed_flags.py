@@ -23,11 +23,8 @@ _NOT_FOR_TRIALS = {
 
 
 def passed_flags(flags: list[str]) -> dict[str, list[str]]:
-    """Return the words ``--name value ...`` by name. The last of equal names wins, as in argparse.
-
-    Raises:
-        UsageError: for a word that belongs to no flag, and for a flag that the sweep sets itself.
-    """
+    """Return the words ``--name value ...`` by name. The last of equal names wins, as in argparse. Raises UsageError
+    for a word that belongs to no flag, and for a flag that the sweep sets itself."""
     passed: dict[str, list[str]] = {}
     name = ""
     for word in flags:

@@ -33,17 +33,8 @@ from .passed_flags import owns, passed_flags, take_value, with_defaults
 
 # The numbers of examples in GLUE's training sets, and the seconds of a step of each method relative to tensorized
 # adapters (benchmarks/). They only decide the order of the trials and the estimate of the remaining time.
-_EXAMPLES = {
-    "cola": 8551,
-    "mnli": 392702,
-    "mrpc": 3668,
-    "qnli": 104743,
-    "qqp": 363846,
-    "rte": 2490,
-    "sst2": 67349,
-    "stsb": 5749,
-    "wnli": 635,
-}
+_EXAMPLES = {"cola": 8551, "mnli": 392702, "mrpc": 3668, "qnli": 104743, "qqp": 363846, "rte": 2490, "sst2": 67349}
+_EXAMPLES |= {"stsb": 5749, "wnli": 635}
 _COST = {"head": 0.5, "diff_pruning": 1.5, "full": 1.45}
 # Flags that name a trial's model and data.
 _SOURCES = "model_name_or_path config_name tokenizer_name model_revision task_name glue_path dataset_name".split()
@@ -77,13 +68,8 @@ class Trial:
 def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     """Return every trial of the grid, the longest first.
 
-    Args:
-        grid: projection_types, ranks, modes, adapter_sizes, methods, tasks, learning_rates, seeds, cpus_per_trial.
-        flags: for the main job, such as ``["--num_train_epochs", "3"]``. A flag that belongs to some methods is passed
-            to their trials alone.
-
-    Raises:
-        UsageError: for a grid without trials, or a flag that none of its methods owns.
+    ``flags`` are for the main job, such as ``["--num_train_epochs", "3"]``. A flag that belongs to some methods is
+    passed to their trials alone. Raises UsageError for a grid without trials, or a flag that no method owns.
     """
     passed = passed_flags(flags)
     axes = {"adapter_projection_type": grid.projection_types, "tensorized_layer_rank": grid.ranks}
@@ -141,9 +127,7 @@ def check_reachable(trials: Iterable[Trial]) -> None:
     """Check that the model and the data of a trial can be reached, without loading weights or examples.
 
     One trial that can start is enough, since any other fails by itself later. If none can, the sweep does not begin.
-
-    Raises:
-        UsageError: with the error of the first trial, if no trial can start.
+    Raises UsageError with the error of the first trial, if no trial can start.
     """
     flaw = None
     for trial in {tuple(str(t.resolved.get(name)) for name in _SOURCES): t for t in trials}.values():
@@ -168,9 +152,17 @@ def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrain
     data, config, training = arguments.data, arguments.adapter, arguments.training
     task = data.task_name or Path(data.dataset_name or data.train_file).stem
     settings = json.dumps(effective_arguments(resolved), sort_keys=True)
-    what = f"{task}_{config.describe()}_seed{training.seed}"
-    name = f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', what)}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
-    counts, refused = _counted(arguments, skeletons)
+    described = f"{task}_{config.describe()}_seed{training.seed}"
+    name = f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', described)}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
+    labels = TASKS[data.task_name].labels if data.task_name in TASKS else ("0", "1")
+    heads = len(labels) if labels else 1
+    if heads not in skeletons:
+        skeletons[heads] = skeleton(model_config(arguments.model, heads))
+    counts, refused = None, None
+    try:
+        counts = count_parameters(config, skeletons[heads])
+    except UsageError as error:
+        refused = one_line(error)
     count = min(_EXAMPLES.get(data.task_name, 5000), data.max_train_samples or 10**9)
     examples = max(training.max_steps, 0) * training.per_device_train_batch_size or count * training.num_train_epochs
     return Trial(
@@ -184,24 +176,3 @@ def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrain
         refused=refused,
         cost=examples * _COST.get(config.method, 1.0),
     )
-
-
-def _counted(
-    arguments: Arguments, skeletons: dict[int, PreTrainedModel]
-) -> tuple[Optional[dict[str, int]], Optional[str]]:
-    """Return the numbers of parameters of a trial's method by group, or why the method cannot be used on this
-    model."""
-    try:
-        return count_parameters(arguments.adapter, _skeleton_of(arguments, skeletons)), None
-    except UsageError as error:
-        return None, " ".join(str(error).split())
-
-
-def _skeleton_of(arguments: Arguments, skeletons: dict[int, PreTrainedModel]) -> PreTrainedModel:
-    """Return the model without weights, with a head for the task's labels. It is built once for each number of
-    labels."""
-    task = TASKS.get(arguments.data.task_name)
-    labels = len(task.labels) if task and task.labels else 1 if task else 2
-    if labels not in skeletons:
-        skeletons[labels] = skeleton(model_config(arguments.model, labels))
-    return skeletons[labels]

@@ -1,6 +1,7 @@
 """Shows a sweep: a live table on a terminal, a line for each trial elsewhere, and the list of all trials."""
 
 import time
+from datetime import timedelta
 from typing import Any, Optional
 
 from rich.console import Group
@@ -17,18 +18,13 @@ _STYLES = {"finished": "green", "failed": "red", "refused": "yellow", "interrupt
 
 
 class Progress:
-    """The display of a running sweep. Use it in a ``with`` statement.
-
-    Attributes:
-        running: when each running trial was started.
-        seconds: the time of each trial that has ended.
-    """
+    """The display of a running sweep. Use it in a ``with`` statement."""
 
     def __init__(self, ledger: Ledger, at_a_time: int):
         self.ledger, self.at_a_time = ledger, at_a_time
         self.began = time.time()
-        self.running: dict[str, float] = {}
-        self.seconds: dict[str, float] = {}
+        self.running: dict[str, float] = {}  # when each running trial was started
+        self.seconds: dict[str, float] = {}  # the time of each trial that has ended
         self.costs = {trial.name: trial.cost for trial in ledger.to_run()}
         self.console = console()
         self._live = Live(console=self.console, get_renderable=self._tables, refresh_per_second=1, transient=True)
@@ -54,8 +50,8 @@ class Progress:
         ending = score_text(entry["score"]) or f"{entry['state']}: {entry['reason']}"
         if entry["state"] == "failed" and entry["last_lines"]:
             ending += f"; last line: {entry['last_lines'][-1]}"
-        what = one_line(f"{entry['task']} {entry['method']} seed {entry['seed']}: {ending}")
-        line = f"{time.strftime('%H:%M:%S')}  {what}  ({entry['seconds']:.0f} s)  {self._summary()}"
+        described = one_line(f"{entry['task']} {entry['method']} seed {entry['seed']}: {ending}")
+        line = f"{time.strftime('%H:%M:%S')}  {described}  ({entry['seconds']:.0f} s)  {self._summary()}"
         self.console.print(line, markup=False)
 
     def _summary(self) -> str:
@@ -67,8 +63,7 @@ class Progress:
         return " · ".join(parts + ([f"about {_span(left)} left"] if left else []))
 
     def _seconds_left(self) -> Optional[float]:
-        """Return an estimate of the remaining seconds, from the expected cost and the time of the trials that have
-        ended."""
+        """Return an estimate of the remaining seconds, by the expected costs and the trials that have ended."""
         done = self.seconds.copy()  # the live table has a thread of its own
         if not done:
             return None
@@ -139,6 +134,4 @@ def _plain(text: object) -> Text:
 
 
 def _span(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return str(timedelta(seconds=int(seconds)))

@@ -8,15 +8,14 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from .job_process import Start, start
+from .job_process import Job, start
 
 LAST_LINES = 15
 _HEADER = "== "  # starts the line that the log holds for each start of the job
@@ -29,29 +28,11 @@ _ROOM_BYTES = 2**20
 _FOREVER = 1e9
 
 
-@dataclass
-class Job(Start):
-    """The settings of a trial for its Ray task, with which each of its processes is started.
-
-    Attributes:
-        folder: the trial's folder, with run.json.
-        max_failures: further starts of a job that fails.
-        time_limit: seconds of one start, or None.
-        forks: whether starts are forked from a process that has imported everything.
-    """
-
-    folder: Path
-    max_failures: int
-    time_limit: Optional[float]
-    forks: bool = False
-
-
 def run_job(job: Job) -> dict[str, Any]:
     """Run the job until it has finished or has failed too often. A cancelled task stops it, raising KeyboardInterrupt.
 
-    Returns:
-        ``state`` (finished, failed or no_room), ``reason`` and ``last_lines`` of a failure, the number of
-        ``failures``, and the ``seconds`` of all starts. A full disk is no failure of the trial.
+    The outcome has the ``state`` (finished, failed or no_room: a full disk is no failure of the trial), ``reason`` and
+    ``last_lines`` of a failure, the number of ``failures``, and the ``seconds`` of all starts.
     """
     # Ray cancels a task by SIGINT, which is ignored in all processes of a sweep that a shell runs in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,7 +45,9 @@ def run_job(job: Job) -> dict[str, Any]:
             if code == 0 and _has_finished(job.folder):
                 break
             last_lines = _last_lines(job.log)
-            if full := disk_is_full(job.log.parent) or _no_room_in(last_lines):
+            last = "".join(last_lines[-1:])
+            of_job = last.startswith("failed: ") and any(words in last for words in _NO_ROOM_WORDS)
+            if full := disk_is_full(job.log.parent) or (last if of_job else None):
                 return outcome | {"state": "no_room", "reason": full}
             outcome["failures"] += 1
             if outcome["failures"] > job.max_failures:
@@ -79,15 +62,8 @@ def run_job(job: Job) -> dict[str, Any]:
 
 
 def disk_is_full(folder: Path) -> Optional[str]:
-    """Return the system's message if the folder has no room for a small file, or None."""
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(_ROOM_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        return error.strerror if error.errno in _NO_ROOM_ERRORS else None
-    return None
+    """Return the system's message if the folder's disk has no room for a small file, or None."""
+    return os.strerror(errno.ENOSPC) if shutil.disk_usage(folder).free < _ROOM_BYTES else None
 
 
 def _run_once(job: Job, number: int) -> Optional[int]:
@@ -97,7 +73,7 @@ def _run_once(job: Job, number: int) -> Optional[int]:
     with open(job.log, "ab") as log:
         log.write(f"{_HEADER}{time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {number}\n".encode())
         log.flush()
-        process = start(job, log, job.forks)
+        process = start(job, log)
     try:
         # With a timeout Python looks for signals while it waits, so that the task can be cancelled.
         return process.wait(timeout=job.time_limit or _FOREVER)
@@ -140,12 +116,6 @@ def _reason_of(code: Optional[int], job: Job) -> str:
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return {0: "ended without a finished record", 2: "refused its input (exit code 2)"}.get(code, f"exit code {code}")
-
-
-def _no_room_in(last_lines: list[str]) -> Optional[str]:
-    """Return the job's last line if it reports no room for a file that is larger than our test file."""
-    last = "".join(last_lines[-1:])
-    return last if last.startswith("failed: ") and any(words in last for words in _NO_ROOM_WORDS) else None
 
 
 def _out_of_memory_kills() -> int:

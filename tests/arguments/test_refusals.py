@@ -231,7 +231,7 @@ def test_a_json_file_with_a_mistake(capsys, flags, tmp_path):
         ('{"learning_rate": 1e400}', "--learning_rate must be a finite number"),
         ('{"seed": 1, "seed": 2}', "'seed' is there 2 times"),
         ('{"task_name": "\\ud83d"}', "surrogates not allowed"),
-        ("[1]", "must hold one JSON object"),
+        ("[1]", "must hold flag names and values"),
         ('{"seed": {"a": 1}}', "invalid int value"),
         (" " * 2**21, "has 2,097,152 bytes, and at most 1,048,576 are read"),
         (b"\xff", "is not valid JSON"),

@@ -1,6 +1,7 @@
 """--address of tensorized-adapters sweep: where no Ray cluster answers, one line says so within seconds."""
 
 import http.server
+import socket
 import threading
 import time
 
@@ -9,7 +10,7 @@ import pytest
 from tensorized_adapters.cli import sweep
 from tensorized_adapters.errors import UsageError
 from tensorized_adapters.runtime import exits
-from tensorized_adapters.sweeping import address, on_ray
+from tensorized_adapters.sweeping import on_ray
 
 
 class Silent(http.server.BaseHTTPRequestHandler):
@@ -63,16 +64,13 @@ def test_the_cluster_that_auto_stands_for_may_have_ended(tmp_path, monkeypatch, 
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1\n")
-    with pytest.raises(UsageError, match=r"^--address 'auto': no Ray cluster answers there \(127.0.0.1:1: Connection"):
-        address.check_address("auto")
+    with pytest.raises(
+        UsageError, match=r"^--address 'auto': no Ray cluster answers there \(127.0.0.1:1: .*Connection refused"
+    ):
+        on_ray.check_address("auto")
 
 
-def test_a_name_that_nobody_resolves_is_not_waited_for(monkeypatch):
-    def slow(*_, **__):
-        time.sleep(0.5)
-        raise OSError("Temporary failure in name resolution")
-
-    monkeypatch.setattr(address, "_SECONDS", 0.1)
-    monkeypatch.setattr(address.socket, "create_connection", slow)
-    with pytest.raises(UsageError, match="nothing within 0.1 s"):
-        address.check_address("cluster.example:6379")
+def test_a_listener_that_never_answers_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(on_ray, "_SECONDS_TO_ANSWER", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UsageError, match="Deadline Exceeded"):
+        on_ray.check_address(f"127.0.0.1:{silent.getsockname()[1]}")

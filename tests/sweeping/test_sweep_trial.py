@@ -5,6 +5,7 @@ import fcntl
 import os
 import struct
 import termios
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -80,11 +81,15 @@ def job(tmp_path, forks, monkeypatch):
 
 
 def has_ended(process):
-    """Return whether a process has ended, even if its parent has not waited for it."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+    """Return whether a killed process ends within seconds, even if its parent does not wait for it."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+    return False
 
 
 def test_a_hanging_trial_is_killed_with_its_children_and_has_failed(job, tmp_path):
@@ -194,25 +199,26 @@ def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
     """Both replies of the server are then in the pipe, and the job has no process to stop."""
     script = tmp_path / "job.py"
     script.write_text("raise SystemExit(3)")
-    start = job_process.Start([str(script)], tmp_path, tmp_path / "x.log", {})
-    process = job_process.ForkedProcess(start)  # which ends at once
-    pipe = job_process._server._replies
-    while not struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]:
+    job = trial.Job([str(script)], tmp_path, tmp_path / "x.log", {}, tmp_path, 0, None, forks=True)
+    process = job_process.start(job, None)  # which ends at once
+    while not struct.unpack("i", fcntl.ioctl(process._replies, termios.FIONREAD, bytes(4)))[0]:
         pass
     process.terminate()
     assert process.wait(10) == 3
     process.kill()
 
-    ask = job_process.ForkServer.ask
+    reply = job_process.ForkServer._reply
 
-    def slowly(server, of):
-        ask(server, of)
-        while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0] < len('{"pid": 1}\n{"code": 3}\n'):
+    def slowly(server, timeout):
+        pipe, both = server._replies, len('{"pid": 1}\n{"code": 3}\n')
+        while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0] < both:
             pass
+        return reply(server, timeout)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job_process.ForkServer, "ask", slowly)
-        assert job_process.ForkedProcess(start).wait(10) == 3
+        patch.setattr(job_process.ForkServer, "_reply", slowly)
+        process = job_process.start(job, None)
+    assert process.wait(10) == 3
 
 
 def test_a_job_whose_server_is_killed_leaves_no_child(job, tmp_path, forks):
@@ -220,5 +226,7 @@ def test_a_job_whose_server_is_killed_leaves_no_child(job, tmp_path, forks):
     (tmp_path / "sitecustomize.py").write_text("print('hello')")
     if forks:
         path = os.pathsep.join((str(tmp_path), os.environ["PYTHONPATH"]))
+        if job_process._server:
+            job_process._server.end()  # the next one has this environment
         outcome = trial.run_job(job(ORPHANED, environment={"PYTHONPATH": path}))
         assert outcome["reason"] == "killed by SIGKILL" and has_ended(int((tmp_path / "child").read_text()))

@@ -10,7 +10,8 @@ import pytest
 from helpers import argv, record_of, refused, rewrite
 
 from run_glue_tensorized import main
-from tensorized_adapters.runs.folder import RunFolder, inspect_folder
+from tensorized_adapters.runs.folder import clear_run, inspect_folder
+from tensorized_adapters.runtime.files import locked_folder
 from tensorized_adapters.training import checkpoints
 from tensorized_adapters.training.checkpoints import (
     INCOMPLETE_FILE,
@@ -89,10 +90,10 @@ def test_a_kill_while_a_checkpoint_is_removed_leaves_nothing_for_good(out, kill_
 def test_a_kill_while_a_folder_is_overwritten_leaves_it_a_runs(out, trained, kill_at, monkeypatch, number):
     (out / "checkpoint-12" / "notes.txt").write_text("mine")
     record = record_of(out)
-    with RunFolder(out) as folder:
+    with locked_folder(out, "run"):
         kill_at(number)
         try:
-            folder.clear(record)
+            clear_run(out, record)
         except Killed:
             pass
         monkeypatch.undo()
