@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Optional
 
-from .config_checks import (
+from .config_checks import (  # noqa: F401 - other rooms import these names from here
     BITFIT_TERMS,
     INITS,
     PLACEMENTS,
@@ -16,25 +16,8 @@ from .config_checks import (
     unused_fields,
 )
 from .errors import UsageError, quoted
-from .method_table import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, METHODS, PUBLISHED_LEARNING_RATE, TABLE
+from .method_table import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, METHODS, PUBLISHED_LEARNING_RATE, TABLE  # noqa: F401
 from .peft_json import canonical
-
-__all__ = [
-    "BITFIT_TERMS",
-    "INITS",
-    "LAYER_NORM_AND_HEAD_RATIO",
-    "METHODS",
-    "METHOD_FIELDS",
-    "PLACEMENTS",
-    "PROJECTION_TYPES",
-    "PUBLISHED_LEARNING_RATE",
-    "SCOPES",
-    "SITES",
-    "SPLITS",
-    "TABLE",
-    "AdapterConfig",
-    "unused_fields",
-]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin
 
 from .errors import UsageError, quoted
 from .method_table import METHODS
@@ -15,16 +16,6 @@ SCOPES = ("site", "model")
 PLACEMENTS = ("sequential", "parallel", "weights")
 BITFIT_TERMS = ("all", "query_and_intermediate")
 
-_CHOICES = {
-    "adapter_init": INITS,
-    "adapter_sites": SITES,
-    "tensor_split": SPLITS,
-    "tensor_scope": SCOPES,
-    "adapter_placement": PLACEMENTS,
-    "bitfit_terms": BITFIT_TERMS,
-}
-_WHOLE_NUMBERS = ("tensorized_layer_rank", "adapter_size", "phm_dim", "lora_r", "lora_alpha")
-_SWITCHES = ("if_adapter_like", "train_layer_norm", "diff_structured")
 # Field -> lowest value, bound above, whether the lowest value is allowed.
 _RANGES = {
     "lora_dropout": (0, 1, True),
@@ -54,29 +45,27 @@ _CONTRADICTIONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
 
 
 def check_settings(config: Any) -> None:
-    """Refuse settings of an AdapterConfig that are out of range or exclude each other.
-
-    Raises:
-        UsageError: naming the flag.
-    """
+    """Refuse settings of an AdapterConfig that are out of range or exclude each other; raise UsageError."""
     _check_method(config.method, config.adapter_projection_type)
-    for name, choices in _CHOICES.items():
-        require_choice(name, getattr(config, name), choices)
-    for name in _WHOLE_NUMBERS:
-        _check_integer(name, getattr(config, name))
-    for name in _SWITCHES:
-        if not isinstance(getattr(config, name), bool):
-            raise UsageError(f"--{name} must be True or False, got {quoted(getattr(config, name))}")
-    for name, range_ in _RANGES.items():
-        if not (name == "adapter_scale" and config.adapter_scale is None):
-            _check_range(name, getattr(config, name), *range_)
+    for each in fields(config):
+        name, value = each.name, getattr(config, each.name)
+        if isinstance(each.default, bool):
+            if not isinstance(value, bool):
+                raise UsageError(f"--{name} must be True or False, got {quoted(value)}")
+        elif isinstance(each.default, int):
+            _check_integer(name, value)
+        elif isinstance(each.default, str) and get_origin(each.type) is Literal:
+            require_choice(name, value, get_args(each.type))
+        elif name in _RANGES and not (name == "adapter_scale" and value is None):
+            _check_range(name, value, *_RANGES[name])
     for holds, message in _CONTRADICTIONS:
         if holds(config):
             raise UsageError(message)
     if config.adapter_layers is not None:
         parse_layers(config.adapter_layers)
-    if config.lora_targets is not None:
-        _check_targets(config.lora_targets)
+    targets = config.lora_targets
+    if targets is not None and not (isinstance(targets, str) and all(name.strip() for name in targets.split(","))):
+        raise UsageError(f"--lora_targets {quoted(targets)} must be names of linear layers, such as query,value")
 
 
 def _check_method(method: Any, projection_type: Any) -> None:
@@ -106,11 +95,6 @@ def _check_range(name: str, value: Any, low: float, high: float, includes_low: b
     if not (above and value < high):
         range_ = f"{'at least' if includes_low else 'above'} {low} and below {high:g}"
         raise UsageError(f"--{name} must be a number {range_}, got {quoted(value)}")
-
-
-def _check_targets(targets: Any) -> None:
-    if not (isinstance(targets, str) and all(name.strip() for name in targets.split(","))):
-        raise UsageError(f"--lora_targets {quoted(targets)} must be names of linear layers, such as query,value")
 
 
 def unused_fields(placement: str) -> set[str]:
