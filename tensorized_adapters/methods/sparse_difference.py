@@ -177,27 +177,21 @@ class SparseDifference:
         for name, part in self.parts.items():
             part.fix(kept[name])
 
-    def search_state(self) -> dict[str, Tensor]:
-        """Return the dense values and gates during the search, with which a checkpoint can continue it."""
-        return {f"{name}/{kind}": p for name, part in self.parts.items() for kind, p in part.named_parameters()}
-
-    def search_from(self, state: dict[str, Tensor]) -> None:
-        """Continue a search from :meth:`search_state`."""
-        for name, part in self.parts.items():
-            part.search(state[f"{name}/value"], state[f"{name}/gate"], state.get(f"{name}/module_gate"))
-
     def state(self) -> dict[str, Tensor]:
-        """Return a copy of the parameters of the present phase, and after the search of their positions."""
+        """Return a copy of the present phase: the dense values and gates of the search, or after it the kept entries
+        and their positions."""
         parts = self.parts.items()
         return {f"{name}/{kind}": value.detach().clone() for name, part in parts for kind, value in part.values()}
 
     def put_state(self, state: dict[str, Tensor]) -> None:
         """Restore the phase and the values of a :meth:`state`."""
-        if any(key.endswith("/value") for key in state):
-            self.search_from({key: value.clone() for key, value in state.items()})
-            return
-        kept = {name: (state[f"{name}/kept_indices"], state[f"{name}/kept_values"].clone()) for name in self.parts}
-        self.fix(kept)
+        for name, part in self.parts.items():
+            if f"{name}/kept_values" in state:
+                part.fix((state[f"{name}/kept_indices"], state[f"{name}/kept_values"].clone()))
+            else:
+                gate = state.get(f"{name}/module_gate")
+                gate = None if gate is None else gate.clone()
+                part.search(state[f"{name}/value"].clone(), state[f"{name}/gate"].clone(), gate)
 
     def trained(self) -> Iterator[tuple[str, str, nn.Parameter]]:
         """Return (plain name of the original, kind, parameter) of everything that is trained now."""

@@ -71,7 +71,7 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
     """Return the record's fields about a training that has just ended."""
     history = history_of(trainer.state.log_history)
     fields = {
-        "train_seconds": trainer.time.total(),
+        "train_seconds": trainer.train_seconds(),
         "step_losses": trainer.losses.values,
         "history": history,
         "best_epoch": best_of(history, task),

@@ -29,11 +29,8 @@ _INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
 def lowest_trained_layer(model: PreTrainedModel) -> int:
-    """Return the index of the lowest encoder layer in which something is trained.
-
-    Raises:
-        UsageError: if that is the first one, if something below the layers is trained, or if no layer is.
-    """
+    """Return the index of the lowest encoder layer in which something is trained. Raise UsageError if that is the
+    first one, if something below the layers is trained, or if no layer is."""
     inside = [name for name in trained_parameters(model) if name.startswith(base_prefix(model))]
     every_layer = layer_names(model)
     if len(every_layer) < model.config.num_hidden_layers:
