@@ -1,5 +1,6 @@
 """Loading a saved adapter onto a model."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, Optional
 
@@ -13,6 +14,7 @@ from ..adaptation.parameters import (
     adaptation_of,
     added_parameters,
     pretrained_parameters,
+    trained_groups,
     trained_parameters,
     unwrapped,
 )
@@ -152,17 +154,11 @@ def check_adapter_fits(
     same_labels: bool = False,
     any_labels: bool = False,
 ) -> AdapterConfig:
-    """Compare an adapter that was read with a model, adapted or not. The model is not changed.
+    """Return the settings of an adapter that was read, if it fits the model, adapted or not; raise UsageError if not.
 
     Args:
         same_labels: the label names must be equal too, since a checkpoint is only resumed for the same task.
         any_labels: not even the number of labels must be equal, since the head is not loaded.
-
-    Returns:
-        The adapter's settings.
-
-    Raises:
-        UsageError: another number of labels, another base model, other settings than the model was adapted with.
     """
     config = AdapterConfig.from_dict(record["adapter"])
     _check_head_is_there(model, tensors, folder)
@@ -198,3 +194,27 @@ def check_adapter_fits(
             f"({changes})"
         )
     return config
+
+
+def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
+    """Return a line about ``--new_head``: how many parameters are kept from the adapter of the record ``saved``, and
+    how many are new."""
+    kept, new = Counter(), 0
+    for group, parameters in trained_groups(model).items():
+        for name, parameter in parameters.items():
+            if group == "head" and not name.startswith(base_prefix(model)):
+                new += parameter.numel()
+            else:
+                kept[{"layer_norm": "LayerNorms", "head": "pooler"}.get(group, group)] += parameter.numel()
+    task = quoted(saved["notes"].get("task") or "a task")
+    before = _predicted(saved["problem_type"], saved["num_labels"])
+    now = _predicted(model.config.problem_type, model.config.num_labels)
+    numbers = ", ".join(f"{name} ({count:,})" for name, count in kept.items())
+    return f"--new_head: kept from {task} ({before}): {numbers}; new: the head ({new:,}), for {now}"
+
+
+def _predicted(problem_type: Optional[str], count: int) -> str:
+    """Return what a model of that type of problem predicts."""
+    if problem_type == "regression":
+        return "scores"
+    return f"{count} labels" if problem_type == "multi_label_classification" else f"{count} classes"

@@ -1,6 +1,7 @@
 """``add_adapters``, and the ``save_pretrained`` that it gives to a model. Transformers' own would write the inserted
 parameters into a model's file, and ``from_pretrained`` would ignore them there."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
@@ -10,9 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
-from ..adaptation.lifecycle import adapt
-from ..adaptation.named import load_named
-from ..adaptation.parameters import adaptation_of, added_parameters, trained_parameters
+from ..adaptation.insertion import insert_method
+from ..adaptation.named import check_no_names, load_named
+from ..adaptation.parameters import adaptation_of, added_parameters, trained_parameters, unwrapped
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..runtime.files import written_then_renamed
@@ -48,7 +49,14 @@ def add_adapters(
     if name is not None:
         load_named(model, name, lambda plain: add_adapters(plain, config, newly_initialized))
         return model
-    model = adapt(model, config, newly_initialized)
+    model = unwrapped(model)
+    check_no_names(model)
+    if getattr(model, "adaptation", None) is not None or hasattr(model, "peft_config"):
+        raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
+    insert_method(model, config, newly_initialized)
+    if (half := model.adaptation.half) is not None:
+        name = str(half).removeprefix("torch.")
+        print(f"note: the model is in {name}; what is trained is kept in float32", file=sys.stderr)
     if added_parameters(model):  # without added parameters Transformers' own save_pretrained works
         model.save_pretrained = SavePretrained(model)
     return model
