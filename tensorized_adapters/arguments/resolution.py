@@ -6,7 +6,7 @@ from dataclasses import replace
 from transformers import PretrainedConfig
 
 from ..backbone.arguments import ModelArguments
-from ..backbone.attention import use_attention
+from ..backbone.loading import use_attention
 from ..backbone.parts import skeleton
 from ..methods.tensorized import rank_within
 from ..runtime.processor import computes_bfloat16
