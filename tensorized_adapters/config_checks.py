@@ -1,8 +1,10 @@
 """Refuses settings that an AdapterConfig cannot hold, each with a message that names the flag."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from .errors import UsageError, quoted
@@ -108,11 +110,8 @@ def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
-    """Return the indices, ascending from 0, that a text such as ``"6-11"`` or ``"0,2,8-11"`` stands for.
-
-    Raises:
-        UsageError: if it cannot be read.
-    """
+    """Return the indices, ascending from 0, that a text such as ``"6-11"`` or ``"0,2,8-11"`` stands for. Raise
+    UsageError if it cannot be read."""
     found: set[int] = set()
     for part in text.split(",") if isinstance(text, str) else ("",):
         match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", part)
@@ -120,3 +119,36 @@ def parse_layers(text: str) -> tuple[int, ...]:
             raise UsageError(f"--adapter_layers {quoted(text)} is not like 6-11 or 0,2,8-11")
         found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
     return tuple(sorted(found))
+
+
+def canonical_json(value: Any) -> str:
+    """Return the settings as JSON with sorted keys, so that equal settings are equal texts.
+
+    Args:
+        value: a dictionary, the text of a JSON object, or a path to a file that holds one.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    where = "--peft_config"
+    try:
+        if isinstance(value, str) and not value.lstrip().startswith("{"):
+            where = f"--peft_config {quoted(value)}"
+            path = Path(value)
+            if not path.is_file():
+                raise UsageError(f"{where} is neither a JSON object nor a file; give '{{\"r\": 8}}' or a path")
+            if path.stat().st_size > 2**20:
+                raise UsageError(f"{where} is larger than 1 MiB; name a JSON file of PEFT's settings")
+            value = path.read_text(encoding="utf-8")
+        values = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+            raise UsageError(f"{where} must be a JSON object of PEFT's settings, such as '{{\"r\": 8}}'")
+        text = json.dumps(values, sort_keys=True, allow_nan=False)
+        text.encode()
+        return text
+    except UsageError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{where} cannot be read: {error.strerror}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{where} is not JSON: {error}") from None

@@ -102,11 +102,8 @@ class Method:
             parameter.copy_(state[name])
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
-        """Return each linear layer that is updated with the change of its weight, in the shape of the weight.
-
-        Raises:
-            UsageError: if the method adds no updates of weights, which could be merged into them.
-        """
+        """Return each linear layer that is updated with the change of its weight, in the shape of the weight. Raise
+        UsageError if the method adds no updates of weights, which could be merged into them."""
         raise UsageError(
             f"{self.config.describe()} is no update of weights and cannot be merged; --adapter_placement weights and "
             "--method lora can"
