@@ -70,11 +70,8 @@ def check_removable(model: PreTrainedModel) -> None:
 
 @torch.no_grad()
 def take_out_method(model: PreTrainedModel, keep_forward: bool = False) -> None:
-    """Make an adapted model the plain one again, bit for bit, labels included.
-
-    Args:
-        keep_forward: keep our ``forward``, because another adapter of the model follows.
-    """
+    """Make an adapted model the plain one again, bit for bit, labels included. With ``keep_forward`` our ``forward``
+    stays, because another adapter follows."""
     adaptation, pretrained = model.adaptation, pretrained_parameters(model)
     precisions = precisions_before(model)
     restore_classes(model)

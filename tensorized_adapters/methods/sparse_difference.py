@@ -33,6 +33,7 @@ class Difference(nn.Module):
         self.size = original.numel()
         self.parent: Optional[SparseDifference] = None  # the difference that has this part
         self.pruned: Optional[Kept] = None  # cache of what pruning would keep now
+        self.pruned_at: list[int] = []  # the versions of the parameters that it was computed from
         self.noise: Optional[tuple[Tensor, Tensor]] = None  # this forward pass's, for both gates
         self.search(
             torch.zeros_like(original),
@@ -85,14 +86,11 @@ class Difference(nn.Module):
             return self.kept_indices, self.kept_values
         if self.parent is None:  # during insertion
             return torch.empty(0, dtype=torch.int64, device=self.value.device), self.value.new_empty(0)
-        if self.pruned is None or self._pruned_at != self._versions():
+        if self.pruned is None or self.pruned_at != self.versions():
             self.parent.rank()
         return self.pruned
 
-    def set_pruned(self, kept: Kept) -> None:
-        self.pruned, self._pruned_at = kept, self._versions()
-
-    def _versions(self) -> list[int]:
+    def versions(self) -> list[int]:
         return [parameter._version for parameter in self.parameters()]
 
     @torch.no_grad()
@@ -168,7 +166,7 @@ class SparseDifference:
             end = start + difference.numel()
             low, high = torch.searchsorted(largest, torch.tensor([start, end], device=largest.device)).tolist()
             indices = largest[low:high] - start
-            part.set_pruned((indices, difference[indices]))
+            part.pruned, part.pruned_at = (indices, difference[indices]), part.versions()
             start = end
 
     def fix(self, kept: Optional[dict[str, Kept]] = None) -> None:

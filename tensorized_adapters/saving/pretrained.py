@@ -98,7 +98,8 @@ class SavePretrained:
             state = plain_state(model, model.state_dict() if state_dict is None else state_dict)
             type(model).save_pretrained(model, folder, is_main_process, state, push_to_hub, **options)
             return
-        if state_dict is not None and not _is_own(model, state_dict):
+        own = {value.data_ptr() for value in model.state_dict().values()}  # also those of a wrapper around the model
+        if state_dict is not None and not all(value.data_ptr() in own for value in state_dict.values()):
             raise UsageError(
                 "save_pretrained(state_dict=...): other values than the model's; save_adapter saves those"
             )
@@ -130,9 +131,3 @@ def _write_for_trainer(model: PreTrainedModel, folder: Path) -> None:
     state = {now[id(p)]: p.detach().cpu().contiguous() for p in trained_parameters(model).values()}
     with written_then_renamed(folder / SAFE_WEIGHTS_NAME) as temporary:
         safetensors.torch.save_file(state, temporary, metadata={"format": "pt"})
-
-
-def _is_own(model: PreTrainedModel, state: dict[str, Tensor]) -> bool:
-    """Return whether a state dict, also of a wrapper around the model, holds the model's own memory."""
-    own = {value.data_ptr() for value in model.state_dict().values()}
-    return all(value.data_ptr() in own for value in state.values())

@@ -47,11 +47,8 @@ class SaveAfterEvaluation(TrainerCallback):
 
 
 class CompleteCheckpoints(TrainerCallback):
-    """Seals each checkpoint, and only then removes old ones, so that one complete checkpoint always exists.
-
-    Args:
-        limit: how many are kept; None keeps all. The Trainer's own rotation would remove foreign files too.
-    """
+    """Seals each checkpoint, and only then removes old ones, so that one complete checkpoint always exists. ``limit``
+    are kept; None keeps all. The Trainer's own rotation would remove foreign files too."""
 
     def __init__(self, limit: Optional[int]):
         self.limit = limit

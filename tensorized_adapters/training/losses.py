@@ -81,13 +81,7 @@ def _fetched(numbers: list[Tensor], over_processes: bool = False) -> list[float]
 
 class WeightedLoss:
     """torch's ``CrossEntropyLoss(weight=, label_smoothing=)`` over the examples of a step: the weighted losses are
-    divided by the sum of the weights of these examples, over all batches and processes.
-
-    Args:
-        weights: of the classes.
-        smoothing: ``--label_smoothing_factor``.
-        accelerator: sums over the processes.
-    """
+    divided by the sum of the weights of these examples, over all batches and processes."""
 
     def __init__(self, weights: Sequence[float], smoothing: float, accelerator: Accelerator):
         self._weights = torch.tensor(weights, dtype=torch.float32, device=accelerator.device)
@@ -98,12 +92,9 @@ class WeightedLoss:
         return cross_entropy(logits.float(), labels, weight=self._weights, label_smoothing=self._smoothing)
 
     def shares(self, batches: Sequence[Mapping[str, Tensor]], counts: Sequence[int]) -> list[Tensor]:
-        """Return the factors for the losses of this process's batches of a step. The Trainer divides the products by
-        the number of batches and averages over the processes. The host reads no number, so it does not wait for a GPU.
-
-        Args:
-            counts: how many examples of each batch are this process's own; one without own examples has a foreign one.
-        """
+        """Return the factors for the losses of this process's batches of a step, of which ``counts`` examples are its
+        own; a batch without own examples has a foreign one. The Trainer divides the products by the number of batches
+        and averages over the processes. The host reads no number, so it does not wait for a GPU."""
         labels = [batch["labels"].to(self._weights.device) for batch in batches]
         own = torch.stack([self._weights[ids].sum() * (count > 0) for ids, count in zip(labels, counts, strict=True)])
         total = self._accelerator.reduce(own.sum(), reduction="sum")

@@ -53,7 +53,11 @@ class LiveOutput(ProgressCallback):
         else:
             when = f"evaluation, epoch {logs.get('epoch') or 0:.2f}"
             shown = {name.removeprefix("eval_"): value for name, value in logs.items() if not name.endswith(_TIMINGS)}
-        values = (f"{_NAMES.get(name, name)} {value:.4g}" for name, value in shown.items() if _is_shown(name, value))
+        values = (
+            f"{_NAMES.get(name, name)} {value:.4g}"
+            for name, value in shown.items()
+            if isinstance(value, (int, float)) and name not in ("epoch", "total_flos")
+        )
         self.say(f"{when}: {', '.join(values)}")
 
     def say(self, line: str) -> None:
@@ -66,7 +70,3 @@ def _bar(label: str, total: int, disable: bool, leave: bool) -> tqdm:
     width = None if shutil.get_terminal_size((0, 0)).columns else 80  # without a known width tqdm draws no bar
     options = {"dynamic_ncols": width is None, "ncols": width, "bar_format": _FORMAT}
     return tqdm(desc=label, total=total, disable=disable, leave=leave, **options)
-
-
-def _is_shown(name: str, value: object) -> bool:
-    return isinstance(value, (int, float)) and name not in ("epoch", "total_flos")

@@ -106,15 +106,13 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         return self.optimizer
 
     def check_optimizer_and_schedule(self) -> None:
-        """Build both as training does, so that their errors come before anything is written."""
-        self._new_schedule(self.create_optimizer())
-
-    def _new_schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        """Return a schedule of the right kind and number of groups, without changing the optimizer."""
-        groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in optimizer.param_groups]
+        """Build both as training does, so that their errors come before anything is written. The schedule is built for
+        another optimizer with as many groups, since it would change the rates of this one."""
+        groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in self.create_optimizer().param_groups]
         options = self.args.lr_scheduler_kwargs
-        throwaway = torch.optim.SGD(groups, lr=1.0)
-        return get_scheduler(self.args.lr_scheduler_type, throwaway, 1, 10, scheduler_specific_kwargs=options)
+        get_scheduler(
+            self.args.lr_scheduler_type, torch.optim.SGD(groups, lr=1.0), 1, 10, scheduler_specific_kwargs=options
+        )
 
     def _get_dataloader(self, *args, **kwargs) -> DataLoader:
         """Give each loader its own generator. Each pass over a loader draws a seed, so evaluations would otherwise
