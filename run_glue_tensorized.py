@@ -92,15 +92,14 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.runs.same_run import used_roles
     from tensorized_adapters.runs.trainer_checks import check_training, refused_by_the_trainer, usable_cache_folder
     from tensorized_adapters.runtime.distributed import fail_together, is_main_process
-    from tensorized_adapters.saving.load import load_adapter
-    from tensorized_adapters.saving.new_head import kept_and_new
+    from tensorized_adapters.saving.load import kept_and_new, load_adapter
     from tensorized_adapters.saving.pretrained import add_adapters
     from tensorized_adapters.saving.save import save_adapter, write_card
+    from tensorized_adapters.training.callbacks import EarlyStopping
     from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
     from tensorized_adapters.training.collapse import loss_of_best_constant
     from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
     from tensorized_adapters.training.dropout import use_cheap_dropout
-    from tensorized_adapters.training.early_stopping import EarlyStopping
     from tensorized_adapters.training.frozen_prefix import FrozenPrefix, with_prefix
     from tensorized_adapters.training.trainer import AdapterTrainer
 
@@ -225,7 +224,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     if training_args.do_train:
         run.doing = "training"
         # A killed start leaves its seconds in its checkpoint alone
-        run.seconds_before = max(run.seconds_before, trainer.time.before)
+        run.seconds_before = max(run.seconds_before, trainer.seconds_before)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         run.record |= trained_fields(trainer, task)
         if (step := trainer.stopped_early_at_step) is not None:

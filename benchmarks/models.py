@@ -14,7 +14,7 @@ from tensorized_adapters.adapters.fast import factorized_weights
 from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.backbone.arguments import ModelArguments
 from tensorized_adapters.backbone.loading import load_config
-from tensorized_adapters.backbone.masks import with_ready_mask
+from tensorized_adapters.backbone.parts import with_ready_mask
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES
 from tensorized_adapters.errors import about_model
 from tensorized_adapters.sweeping.grid import grid_of

@@ -1,9 +1,9 @@
 """AdapterConfig: the method and its settings. Flags, Python interface and file format are its fields."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Literal, Optional
+from typing import Any, Literal, Optional
 
-from .config_checks import (
+from .config_checks import (  # noqa: F401 - other rooms import these names from here
     BITFIT_TERMS,
     INITS,
     PLACEMENTS,
@@ -11,30 +11,18 @@ from .config_checks import (
     SCOPES,
     SITES,
     SPLITS,
+    canonical_json,
     check_settings,
     parse_layers,
     unused_fields,
 )
 from .errors import UsageError, quoted
-from .method_table import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, METHODS, PUBLISHED_LEARNING_RATE, TABLE
-from .peft_json import canonical
+from .method_table import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, METHODS, PUBLISHED_LEARNING_RATE, TABLE  # noqa: F401
 
-__all__ = [
-    "BITFIT_TERMS",
-    "INITS",
-    "LAYER_NORM_AND_HEAD_RATIO",
-    "METHODS",
-    "METHOD_FIELDS",
-    "PLACEMENTS",
-    "PROJECTION_TYPES",
-    "PUBLISHED_LEARNING_RATE",
-    "SCOPES",
-    "SITES",
-    "SPLITS",
-    "TABLE",
-    "AdapterConfig",
-    "unused_fields",
-]
+
+def setting(default: Any, text: str) -> Any:
+    """Return a field of a dataclass of flags, with its default and its help."""
+    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True)
@@ -47,111 +35,75 @@ class AdapterConfig:
 
     _argument_group_name = "adapter arguments"
 
-    method: Optional[Literal[METHODS]] = field(
-        default=None,
-        metadata={
-            "help": "What is trained, always with the head: "
-            + "; ".join(f"'{name}': {entry.trains}" for name, entry in TABLE.items())
-            + "."
-        },
+    method: Optional[Literal[METHODS]] = setting(
+        None,
+        "What is trained, always with the head: "
+        + "; ".join(f"'{name}': {entry.trains}" for name, entry in TABLE.items())
+        + ".",
     )
-    adapter_projection_type: Optional[Literal[PROJECTION_TYPES]] = field(
-        default=None,
-        metadata={
-            "help": "Format of the adapters' projections: CP, Tucker, Tensor-Train, Tensor-Ring, or a low-rank matrix."
-        },
+    adapter_projection_type: Optional[Literal[PROJECTION_TYPES]] = setting(
+        None, "Format of the adapters' projections: CP, Tucker, Tensor-Train, Tensor-Ring, or a low-rank matrix."
     )
-    tensorized_layer_rank: int = field(
-        default=4, metadata={"help": "Rank of the factorisation, the same for every mode and bond."}
+    tensorized_layer_rank: int = setting(4, "Rank of the factorisation, the same for every mode and bond.")
+    adapter_size: int = setting(64, "Bottleneck dimension m of the adapters.")
+    if_adapter_like: bool = setting(
+        True,
+        "True: bottleneck adapter h + up(relu(down(h))). False: one square matrix, h + relu(h W); "
+        "--adapter_size is not used then.",
     )
-    adapter_size: int = field(default=64, metadata={"help": "Bottleneck dimension m of the adapters."})
-    if_adapter_like: bool = field(
-        default=True,
-        metadata={
-            "help": "True: bottleneck adapter h + up(relu(down(h))). False: one square matrix, h + relu(h W); "
-            "--adapter_size is not used then."
-        },
+    tensor_split: Literal[SPLITS] = setting(
+        "separate",
+        "Order of a weight's modes in the tensor: 'separate', input modes before output modes, as "
+        "published; 'interleaved', pairs of them, so that the weight is a sum of Kronecker products.",
     )
-    tensor_split: Literal[SPLITS] = field(
-        default="separate",
-        metadata={
-            "help": "Order of a weight's modes in the tensor: 'separate', input modes before output modes, as "
-            "published; 'interleaved', pairs of them, so that the weight is a sum of Kronecker products."
-        },
+    tensor_scope: Literal[SCOPES] = setting(
+        "site",
+        "What a tensor holds: 'site', the weights of one adapter, as published; 'model', those of all "
+        "adapters, with one more mode for the sites.",
     )
-    tensor_scope: Literal[SCOPES] = field(
-        default="site",
-        metadata={
-            "help": "What a tensor holds: 'site', the weights of one adapter, as published; 'model', those of all "
-            "adapters, with one more mode for the sites."
-        },
+    adapter_placement: Literal[PLACEMENTS] = setting(
+        "sequential",
+        "Where tensorized adapters are: 'sequential', behind the sublayers, as published; 'parallel', "
+        "beside them; 'weights', updates of the linear layers of --lora_targets, which can be merged.",
     )
-    adapter_placement: Literal[PLACEMENTS] = field(
-        default="sequential",
-        metadata={
-            "help": "Where tensorized adapters are: 'sequential', behind the sublayers, as published; 'parallel', "
-            "beside them; 'weights', updates of the linear layers of --lora_targets, which can be merged."
-        },
+    adapter_scale: Optional[float] = setting(
+        None, "Factor of the tensorized adapters' updates (default: 1; 'parallel': 4)."
     )
-    adapter_scale: Optional[float] = field(
-        default=None, metadata={"help": "Factor of the tensorized adapters' updates (default: 1; 'parallel': 4)."}
+    adapter_init: Literal[INITS] = setting(
+        "calibrated",
+        "'calibrated': adapters start as the identity, down projections with the spread of a dense layer. "
+        "'published': every factor uniform in (-0.1, 0.1), one learning rate, random head.",
     )
-    adapter_init: Literal[INITS] = field(
-        default="calibrated",
-        metadata={
-            "help": "'calibrated': adapters start as the identity, down projections with the spread of a dense layer. "
-            "'published': every factor uniform in (-0.1, 0.1), one learning rate, random head."
-        },
+    adapter_sites: Literal[SITES] = setting("both", "Sublayers that get adapters.")
+    adapter_layers: Optional[str] = setting(
+        None,
+        "Layers that get adapters and trained LayerNorms, such as 6-11 or 0,2,8-11 (default: all, and the "
+        "LayerNorm of the embeddings). No gradient is computed below the lowest of them.",
     )
-    adapter_sites: Literal[SITES] = field(default="both", metadata={"help": "Sublayers that get adapters."})
-    adapter_layers: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "Layers that get adapters and trained LayerNorms, such as 6-11 or 0,2,8-11 (default: all, and the "
-            "LayerNorm of the embeddings). No gradient is computed below the lowest of them."
-        },
+    train_layer_norm: bool = setting(True, "Train all LayerNorms too.")
+    phm_dim: int = setting(4, "compacter: number n of Kronecker products; divides hidden and adapter size.")
+    bitfit_terms: Literal[BITFIT_TERMS] = setting(
+        "all", "bitfit: all biases, or those of the queries and of the first FFN layers."
     )
-    train_layer_norm: bool = field(default=True, metadata={"help": "Train all LayerNorms too."})
-    phm_dim: int = field(
-        default=4, metadata={"help": "compacter: number n of Kronecker products; divides hidden and adapter size."}
+    lora_r: int = setting(8, "lora: rank of the update.")
+    lora_alpha: int = setting(16, "lora: the update is scaled by alpha / r.")
+    lora_dropout: float = setting(0.0, "lora: dropout before the update.")
+    lora_targets: Optional[str] = setting(
+        None,
+        "lora, and --adapter_placement weights: names of the linear layers that are updated, such as "
+        "query,value,intermediate.dense (default: the projections of queries and values).",
     )
-    bitfit_terms: Literal[BITFIT_TERMS] = field(
-        default="all", metadata={"help": "bitfit: all biases, or those of the queries and of the first FFN layers."}
+    peft_type: Optional[str] = setting(None, "peft: PEFT's name of the method, such as vera, fourierft or loha.")
+    peft_config: str = setting("{}", "peft: PEFT's settings, as JSON such as '{\"r\": 8}' or a path to a JSON file.")
+    diff_sparsity: float = setting(0.005, "diff_pruning: share of the pre-trained numbers that differ in the end.")
+    diff_structured: bool = setting(True, "diff_pruning: gates of modules beside those of single numbers.")
+    diff_l0_penalty: float = setting(1.25e-7, "diff_pruning: weight of the expected number of changed numbers.")
+    diff_gate_learning_rate: float = setting(0.1, "diff_pruning: the gates' learning rate.")
+    diff_final_fraction: float = setting(
+        0.5, "diff_pruning: share of the steps after pruning, which train the kept numbers."
     )
-    lora_r: int = field(default=8, metadata={"help": "lora: rank of the update."})
-    lora_alpha: int = field(default=16, metadata={"help": "lora: the update is scaled by alpha / r."})
-    lora_dropout: float = field(default=0.0, metadata={"help": "lora: dropout before the update."})
-    lora_targets: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "lora, and --adapter_placement weights: names of the linear layers that are updated, such as "
-            "query,value,intermediate.dense (default: the projections of queries and values)."
-        },
-    )
-    peft_type: Optional[str] = field(
-        default=None,
-        metadata={"help": "peft: PEFT's name of the method, such as vera, fourierft or loha."},
-    )
-    peft_config: str = field(
-        default="{}",
-        metadata={"help": "peft: PEFT's settings, as JSON such as '{\"r\": 8}' or a path to a JSON file."},
-    )
-    diff_sparsity: float = field(
-        default=0.005, metadata={"help": "diff_pruning: share of the pre-trained numbers that differ in the end."}
-    )
-    diff_structured: bool = field(
-        default=True, metadata={"help": "diff_pruning: gates of modules beside those of single numbers."}
-    )
-    diff_l0_penalty: float = field(
-        default=1.25e-7, metadata={"help": "diff_pruning: weight of the expected number of changed numbers."}
-    )
-    diff_gate_learning_rate: float = field(default=0.1, metadata={"help": "diff_pruning: the gates' learning rate."})
-    diff_final_fraction: float = field(
-        default=0.5,
-        metadata={"help": "diff_pruning: share of the steps after pruning, which train the kept numbers."},
-    )
-    diff_final_learning_rate: float = field(
-        default=1e-3, metadata={"help": "diff_pruning: learning rate of the kept numbers, on the same schedule."}
+    diff_final_learning_rate: float = setting(
+        1e-3, "diff_pruning: learning rate of the kept numbers, on the same schedule."
     )
 
     def __post_init__(self) -> None:
@@ -160,7 +112,7 @@ class AdapterConfig:
                 object.__setattr__(self, name, getattr(self, name).lower())
         if self.method is None and self.adapter_projection_type is not None:
             object.__setattr__(self, "method", "tensorized")
-        object.__setattr__(self, "peft_config", canonical(self.peft_config))
+        object.__setattr__(self, "peft_config", canonical_json(self.peft_config))
         check_settings(self)
 
     @property
@@ -222,11 +174,8 @@ class AdapterConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> "AdapterConfig":
-        """Return the inverse of :meth:`to_dict`. A field that is missing has its default.
-
-        Raises:
-            UsageError: for an unknown method or field, as in a file of a newer version.
-        """
+        """Return the inverse of :meth:`to_dict`. A field that is missing has its default. Raise UsageError for an
+        unknown method or field, as in a file of a newer version."""
         method = values.get("method")
         if method not in METHOD_FIELDS:
             raise UsageError(f"unknown method {quoted(method)}; known: {', '.join(METHODS)}")

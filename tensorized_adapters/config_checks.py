@@ -1,8 +1,11 @@
 """Refuses settings that an AdapterConfig cannot hold, each with a message that names the flag."""
 
+import json
 import re
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 from .errors import UsageError, quoted
 from .method_table import METHODS
@@ -15,16 +18,6 @@ SCOPES = ("site", "model")
 PLACEMENTS = ("sequential", "parallel", "weights")
 BITFIT_TERMS = ("all", "query_and_intermediate")
 
-_CHOICES = {
-    "adapter_init": INITS,
-    "adapter_sites": SITES,
-    "tensor_split": SPLITS,
-    "tensor_scope": SCOPES,
-    "adapter_placement": PLACEMENTS,
-    "bitfit_terms": BITFIT_TERMS,
-}
-_WHOLE_NUMBERS = ("tensorized_layer_rank", "adapter_size", "phm_dim", "lora_r", "lora_alpha")
-_SWITCHES = ("if_adapter_like", "train_layer_norm", "diff_structured")
 # Field -> lowest value, bound above, whether the lowest value is allowed.
 _RANGES = {
     "lora_dropout": (0, 1, True),
@@ -54,29 +47,27 @@ _CONTRADICTIONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
 
 
 def check_settings(config: Any) -> None:
-    """Refuse settings of an AdapterConfig that are out of range or exclude each other.
-
-    Raises:
-        UsageError: naming the flag.
-    """
+    """Refuse settings of an AdapterConfig that are out of range or exclude each other; raise UsageError."""
     _check_method(config.method, config.adapter_projection_type)
-    for name, choices in _CHOICES.items():
-        require_choice(name, getattr(config, name), choices)
-    for name in _WHOLE_NUMBERS:
-        _check_integer(name, getattr(config, name))
-    for name in _SWITCHES:
-        if not isinstance(getattr(config, name), bool):
-            raise UsageError(f"--{name} must be True or False, got {quoted(getattr(config, name))}")
-    for name, range_ in _RANGES.items():
-        if not (name == "adapter_scale" and config.adapter_scale is None):
-            _check_range(name, getattr(config, name), *range_)
+    for each in fields(config):
+        name, value = each.name, getattr(config, each.name)
+        if isinstance(each.default, bool):
+            if not isinstance(value, bool):
+                raise UsageError(f"--{name} must be True or False, got {quoted(value)}")
+        elif isinstance(each.default, int):
+            _check_integer(name, value)
+        elif isinstance(each.default, str) and get_origin(each.type) is Literal:
+            require_choice(name, value, get_args(each.type))
+        elif name in _RANGES and not (name == "adapter_scale" and value is None):
+            _check_range(name, value, *_RANGES[name])
     for holds, message in _CONTRADICTIONS:
         if holds(config):
             raise UsageError(message)
     if config.adapter_layers is not None:
         parse_layers(config.adapter_layers)
-    if config.lora_targets is not None:
-        _check_targets(config.lora_targets)
+    targets = config.lora_targets
+    if targets is not None and not (isinstance(targets, str) and all(name.strip() for name in targets.split(","))):
+        raise UsageError(f"--lora_targets {quoted(targets)} must be names of linear layers, such as query,value")
 
 
 def _check_method(method: Any, projection_type: Any) -> None:
@@ -108,11 +99,6 @@ def _check_range(name: str, value: Any, low: float, high: float, includes_low: b
         raise UsageError(f"--{name} must be a number {range_}, got {quoted(value)}")
 
 
-def _check_targets(targets: Any) -> None:
-    if not (isinstance(targets, str) and all(name.strip() for name in targets.split(","))):
-        raise UsageError(f"--lora_targets {quoted(targets)} must be names of linear layers, such as query,value")
-
-
 def unused_fields(placement: str) -> set[str]:
     """Return fields of tensorized adapters that have no effect with this ``--adapter_placement``."""
     return {"adapter_size", "if_adapter_like", "adapter_sites"} if placement == "weights" else {"lora_targets"}
@@ -124,11 +110,8 @@ def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
-    """Return the indices, ascending from 0, that a text such as ``"6-11"`` or ``"0,2,8-11"`` stands for.
-
-    Raises:
-        UsageError: if it cannot be read.
-    """
+    """Return the indices, ascending from 0, that a text such as ``"6-11"`` or ``"0,2,8-11"`` stands for. Raise
+    UsageError if it cannot be read."""
     found: set[int] = set()
     for part in text.split(",") if isinstance(text, str) else ("",):
         match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", part)
@@ -136,3 +119,36 @@ def parse_layers(text: str) -> tuple[int, ...]:
             raise UsageError(f"--adapter_layers {quoted(text)} is not like 6-11 or 0,2,8-11")
         found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
     return tuple(sorted(found))
+
+
+def canonical_json(value: Any) -> str:
+    """Return the settings as JSON with sorted keys, so that equal settings are equal texts.
+
+    Args:
+        value: a dictionary, the text of a JSON object, or a path to a file that holds one.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    where = "--peft_config"
+    try:
+        if isinstance(value, str) and not value.lstrip().startswith("{"):
+            where = f"--peft_config {quoted(value)}"
+            path = Path(value)
+            if not path.is_file():
+                raise UsageError(f"{where} is neither a JSON object nor a file; give '{{\"r\": 8}}' or a path")
+            if path.stat().st_size > 2**20:
+                raise UsageError(f"{where} is larger than 1 MiB; name a JSON file of PEFT's settings")
+            value = path.read_text(encoding="utf-8")
+        values = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+            raise UsageError(f"{where} must be a JSON object of PEFT's settings, such as '{{\"r\": 8}}'")
+        text = json.dumps(values, sort_keys=True, allow_nan=False)
+        text.encode()
+        return text
+    except UsageError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{where} cannot be read: {error.strerror}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{where} is not JSON: {error}") from None

@@ -1,12 +1,12 @@
 """The ``forward`` of an adapted model, which wraps the model's own.
 
-It computes factorised weights together, takes ``adapter_names``, and refuses a pass while another thread has switched
-adapters off. It finds its data in the model and holds none itself, so that copies and pickles of a model work. It can
-wrap any callable, such as accelerate's hooked ``forward``.
+It finds its data in the model and holds none itself, so that copies and pickles of a model work. It can wrap any
+callable, such as accelerate's hooked ``forward``.
 """
 
 import functools
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import MethodType
@@ -26,25 +26,22 @@ class Passes:
     """The threads that compute a forward pass of one model now. A copy of the model has its own."""
 
     def __init__(self) -> None:
-        self.depth: dict[int, int] = {}
+        self.depth: Counter[int] = Counter()
 
     def __reduce__(self):
         return Passes, ()
 
     def of_others(self) -> bool:
-        return any(thread != threading.get_ident() for thread in list(self.depth))
+        return any(depth and thread != threading.get_ident() for thread, depth in list(self.depth.items()))
 
     @contextmanager
     def one(self) -> Iterator[None]:
         thread = threading.get_ident()
-        self.depth[thread] = self.depth.get(thread, 0) + 1
+        self.depth[thread] += 1
         try:
             yield
         finally:
-            if self.depth[thread] > 1:
-                self.depth[thread] -= 1
-            else:
-                del self.depth[thread]
+            self.depth[thread] -= 1
 
 
 def wrap_forward(model: PreTrainedModel) -> None:
@@ -71,8 +68,7 @@ def unwrap_forward(model: PreTrainedModel) -> None:
 
 
 def _around(forward: Callable) -> Callable:
-    """Return our ``forward`` with the signature of ``forward``, the class's own. That computes if the instance has
-    none."""
+    """Return our ``forward`` with the signature of the class's own, which computes if the instance has none."""
 
     @functools.wraps(forward)
     def adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
@@ -84,13 +80,13 @@ def _around(forward: Callable) -> Callable:
                 )
             return named.mixed(model, names, args, kwargs)
         adaptation = model.__dict__.get("adaptation")
-        before = model.__dict__.get(_BEFORE)
+        compute = model.__dict__.get(_BEFORE) or functools.partial(forward, model)
         if adaptation is None or torch.compiler.is_compiling():  # the compiler fuses products itself
-            return forward(model, *args, **kwargs) if before is None else before(*args, **kwargs)
+            return compute(*args, **kwargs)
         with adaptation.passes.one():
             _check_pass(model)
             with adaptation.method.forward_pass(model):
-                return forward(model, *args, **kwargs) if before is None else before(*args, **kwargs)
+                return compute(*args, **kwargs)
 
     adapted.is_of_adapters = True
     return adapted

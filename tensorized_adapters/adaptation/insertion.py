@@ -1,6 +1,7 @@
 """Inserts a method into a model and removes it. Every other step of an adapter's life uses these two functions."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -10,17 +11,20 @@ from ..config import AdapterConfig
 from ..errors import UsageError
 from ..methods.registry import method_of
 from .forward import unwrap_forward, wrap_forward
-from .parameters import Adaptation, added_parameters, labels_of, precisions_before, pretrained_parameters
+from .parameters import (
+    Adaptation,
+    added_parameters,
+    labels_of,
+    precisions_before,
+    pretrained_parameters,
+    trained_parameters,
+)
 from .precision import half_precision_of, raise_precision, restore_classes
-from .trained_states import accept_trained_states, refuse_trained_states
 
 
 def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()) -> None:
-    """Freeze a plain model, insert the method of ``config``, and mark as trainable what it trains.
-
-    Raises:
-        UsageError: if the method cannot be built on the model.
-    """
+    """Freeze a plain model, insert the method of ``config``, and mark as trainable what it trains. Raise UsageError if
+    the method cannot be built on the model."""
     method = method_of(config)
     method.check(model)
     half = half_precision_of(model)
@@ -45,7 +49,7 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
     if half is not None:
         raise_precision(model, {id(p) for name, p in model.named_parameters() if plain.get(name) in {None, *trained}})
     model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad, labels_of(model), half)
-    accept_trained_states(model)
+    model.register_load_state_dict_post_hook(_forget_frozen)
     wrap_forward(model)
     for name, parameter in pretrained_parameters(model).items():
         parameter.requires_grad = name in trained
@@ -66,18 +70,17 @@ def check_removable(model: PreTrainedModel) -> None:
 
 @torch.no_grad()
 def take_out_method(model: PreTrainedModel, keep_forward: bool = False) -> None:
-    """Make an adapted model the plain one again, bit for bit, labels included.
-
-    Args:
-        keep_forward: keep our ``forward``, because another adapter of the model follows.
-    """
+    """Make an adapted model the plain one again, bit for bit, labels included. With ``keep_forward`` our ``forward``
+    stays, because another adapter follows."""
     adaptation, pretrained = model.adaptation, pretrained_parameters(model)
     precisions = precisions_before(model)
     restore_classes(model)
     adaptation.method.remove(model)
     model.__dict__.pop("save_pretrained", None)
     del model.adaptation
-    refuse_trained_states(model)
+    hooks = model._load_state_dict_post_hooks
+    for key in [key for key, hook in hooks.items() if hook is _forget_frozen]:
+        del hooks[key]
     if not keep_forward:
         unwrap_forward(model)
     for name, parameter in pretrained.items():
@@ -88,3 +91,14 @@ def take_out_method(model: PreTrainedModel, keep_forward: bool = False) -> None:
             parameter.copy_(adaptation.originals[name])
     for name, value in adaptation.labels.items():
         setattr(model.config, name, value)
+
+
+def _forget_frozen(model: PreTrainedModel, incompatible: Any) -> None:
+    """Report no missing keys if a state dict holds exactly the trained parameters, as a checkpoint's does. Otherwise a
+    Trainer that resumes would report every frozen parameter."""
+    missing = set(incompatible.missing_keys)
+    if missing and getattr(model, "adaptation", None) is not None:
+        named = model.named_parameters(remove_duplicate=False)  # a file has one name for a shared parameter
+        loaded = {id(parameter) for name, parameter in named if name not in missing}
+        if loaded == {id(parameter) for parameter in trained_parameters(model).values()}:
+            incompatible.missing_keys.clear()

@@ -1,40 +1,25 @@
-"""Add adapters, remove them, and the context managers that switch them off for a while."""
+"""Remove adapters, merge them into the weights, and the context managers that switch them off for a while."""
 
-import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..config import AdapterConfig
 from ..errors import UsageError
 from ..methods.bottleneck import ResidualAdapters
-from .insertion import check_removable, insert_method, take_out_method
-from .merging import unmerge_adapters
-from .named import adapter_names, check_no_names, forget_names
-from .originals import originals_in_place
-from .parameters import Adaptation, adaptation_of, unwrapped
-
-
-def adapt(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()) -> PreTrainedModel:
-    """Freeze ``model``, insert the method of ``config``, and mark as trainable what it trains. The model itself is
-    changed.
-
-    This is ``add_adapters`` (saving/pretrained.py, with the arguments) without what saving adds to the model.
-
-    Raises:
-        UsageError: if the model is adapted already, or the method cannot be built on it.
-    """
-    model = unwrapped(model)
-    check_no_names(model)
-    if getattr(model, "adaptation", None) is not None or hasattr(model, "peft_config"):
-        raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
-    insert_method(model, config, newly_initialized)
-    if (half := model.adaptation.half) is not None:
-        name = str(half).removeprefix("torch.")
-        print(f"note: the model is in {name}; what is trained is kept in float32", file=sys.stderr)
-    return model
+from .insertion import check_removable, take_out_method
+from .named import adapter_names, forget_names
+from .parameters import (
+    Adaptation,
+    adaptation_of,
+    added_parameters,
+    precisions_before,
+    pretrained_parameters,
+    unwrapped,
+)
 
 
 def remove_adapters(model: PreTrainedModel) -> None:
@@ -59,6 +44,51 @@ def remove_adapters(model: PreTrainedModel) -> None:
         take_out_method(model)
 
 
+@torch.no_grad()
+def merge_adapters(model: PreTrainedModel) -> None:
+    """Add each trained update to its weight, so that outputs stay equal up to rounding. The model itself is changed.
+
+    For ``--adapter_placement weights`` and LoRA. A merged model is for inference: it cannot be saved as an adapter nor
+    trained further, and :func:`unmerge_adapters` restores the model before it, bit for bit.
+
+    Raises:
+        UsageError: if the model is not adapted, is merged already, or its adapters are no update of weights.
+    """
+    model = unwrapped(model)
+    adaptation = adaptation_of(model)
+    if adaptation.merged is not None or adaptation.off_in is not None:
+        raise UsageError("the adapters are merged already, or off; undo that first")
+    deltas = [(layer, delta.to(_wide(delta))) for layer, delta in adaptation.method.deltas(model)]
+    adaptation.merged = [(layer, layer.weight.detach().clone()) for layer, _ in deltas]
+    for layer, delta in deltas:
+        layer.weight.copy_(layer.weight.to(_wide(layer.weight)) + delta)
+    adaptation.method.switch(model, on=False)
+    adaptation.frozen_by_merging = [p for p in added_parameters(model).values() if p.requires_grad]
+    for parameter in adaptation.frozen_by_merging:
+        parameter.requires_grad = False
+
+
+@torch.no_grad()
+def unmerge_adapters(model: PreTrainedModel) -> None:
+    """Undo :func:`merge_adapters`, bit for bit. A model that is not merged stays as it is."""
+    model = unwrapped(model)
+    adaptation = getattr(model, "adaptation", None)
+    if adaptation is None or adaptation.merged is None:
+        return
+    for layer, weight in adaptation.merged:
+        layer.weight.copy_(weight)
+    adaptation.merged = None
+    adaptation.method.switch(model, on=True)
+    for parameter in adaptation.frozen_by_merging:
+        parameter.requires_grad = True
+    adaptation.frozen_by_merging = []
+
+
+def _wide(values: Tensor) -> torch.dtype:
+    """Return the precision for the sum, so that it is rounded only once, when it is stored in the weight."""
+    return torch.promote_types(values.dtype, torch.float32)
+
+
 @contextmanager
 def adapters_off(model: PreTrainedModel) -> Iterator[None]:
     """Let the model compute as before ``add_adapters``, head included, within the block.
@@ -78,7 +108,7 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
     with _switched_off(model, adaptation):
         adaptation.off = True
         try:
-            with originals_in_place(model):
+            with _originals_in_place(model):
                 yield
         finally:
             adaptation.off = False
@@ -113,7 +143,7 @@ def _not_merged(model: PreTrainedModel) -> Adaptation:
 def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[None]:
     """Switch the inserted modules off within the block. If blocks are nested, only the outermost one switches."""
     thread = threading.get_ident()
-    if adaptation.switched_off and adaptation.off_in == thread:
+    if adaptation.off_in == thread:
         yield
         return
     if adaptation.off_in is not None:
@@ -122,11 +152,42 @@ def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[No
     try:
         if adaptation.passes.of_others():
             raise UsageError("another thread computes with the model; wait for it before adapters are switched off")
-        adaptation.switched_off = True
         adaptation.method.switch(model, on=False)
         yield
     finally:
-        if adaptation.switched_off:
-            adaptation.method.switch(model, on=True)
-        adaptation.switched_off = False
+        adaptation.method.switch(model, on=True)
         adaptation.off_in = None
+
+
+@contextmanager
+def _originals_in_place(model: PreTrainedModel) -> Iterator[None]:
+    """Replace the trained pre-trained parameters by constants with their original values, within the block.
+
+    Overwriting the values instead would give wrong gradients, because autograd reads them in the backward pass.
+    """
+    pretrained = pretrained_parameters(model)
+    constants: dict[int, nn.Parameter] = {}
+    precisions = precisions_before(model)
+    made: dict[int, torch.dtype] = {}
+    for name, original in adaptation_of(model).originals.items():
+        trained = pretrained[name]
+        made[id(trained)] = precisions[name]
+        constants[id(trained)] = nn.Parameter(original.to(trained.device, precisions[name]), requires_grad=False)
+    # All modules that hold a parameter, since layers may share it.
+    slots = [
+        (module, name, parameter)
+        for module in model.modules()
+        for name, parameter in module._parameters.items()
+        if id(parameter) in constants
+    ]
+    try:
+        for module, name, trained in slots:
+            module._parameters[name] = constants[id(trained)]
+        yield
+    finally:
+        for module, name, trained in slots:
+            constant = module._parameters[name]
+            converted = constant.dtype != made[id(trained)]
+            if constant.device != trained.device or converted:  # the model was moved meanwhile
+                trained.data = trained.data.to(constant.device, constant.dtype if converted else trained.dtype)
+            module._parameters[name] = trained

@@ -18,13 +18,8 @@ def in_groups(
 ) -> Any:
     """Return the outputs of ``compute(name, args, kwargs)`` for the rows of each name, in the order of the rows.
 
-    Args:
-        names: one for each row of the batch.
-        args, kwargs: of a forward pass. Tensors with that many rows are split, and all else is passed to each group.
-
-    Raises:
-        UsageError: if the numbers of names and rows differ, or the batch is empty; for labels, whose loss would be a
-            mean over other batches; for an argument without rows, such as a cache into which each adapter would write.
+    Tensors with a row for each of ``names`` are split, and all else is passed to each group. Raise UsageError if that
+    does not fit: for labels, whose loss would be a mean over other batches, or a cache into which each adapter writes.
     """
     if kwargs.get("labels") is not None:
         raise UsageError("adapter_names is for predictions; leave labels out")

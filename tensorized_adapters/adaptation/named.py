@@ -1,8 +1,7 @@
 """Several adapters on one backbone, each under a name; one of them, or none, is in the model at a time.
 
-A name stands for settings, tensors and labels. If the new adapter has the settings of the active one, its tensors are
-copied into the model. Otherwise the active adapter is removed and the new one is added. So hooks, precision, devices
-and copies of the model behave as PyTorch's users expect.
+If the new adapter has the settings of the active one, its tensors are copied into the model. Otherwise the active
+adapter is removed and the new one is added. So hooks, precision, devices and copies behave as PyTorch's users expect.
 """
 
 import contextlib
@@ -38,8 +37,9 @@ class Named:
     requires_grad: dict[str, bool] = field(default_factory=dict)
     placed: Optional[tuple[torch.device, torch.dtype]] = None  # the backbone's, when stored
 
-    def like(self, other: "Named") -> bool:
-        return self.config == other.config and self.newly_initialized == other.newly_initialized
+    @property
+    def settings(self) -> tuple[AdapterConfig, frozenset[str]]:
+        return self.config, self.newly_initialized
 
 
 @dataclass
@@ -101,7 +101,7 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
         return
     old, new = kept.by_name.get(kept.active), kept.by_name.get(name)
     with torch.no_grad():
-        if old is not None and new is not None and new.like(old):
+        if old is not None and new is not None and new.settings == old.settings:
             trained = _trained_now(model)
             _take(model, old, trained)
             _put(model, new, trained)
@@ -151,10 +151,8 @@ def _put(model: PreTrainedModel, named: Named, trained: dict[str, nn.Parameter])
 
 
 def _trained_now(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """Return every trained parameter by its name in the adapted model.
-
-    Their names are kept while the adapter is in the model, because a pass over the model would be most of a switch.
-    """
+    """Return every trained parameter by its name in the adapted model. The names are kept while the adapter is in the
+    model, because a pass over the model would be most of a switch."""
     adaptation = adaptation_of(model)
     if adaptation.trained_names is not None:
         with contextlib.suppress(KeyError):  # a module was replaced, so the names may have changed
@@ -265,7 +263,7 @@ def _check_free(model: PreTrainedModel) -> None:
     adaptation = getattr(model, "adaptation", None)
     if adaptation is None:
         return
-    if adaptation.merged is not None or adaptation.switched_off:
+    if adaptation.merged is not None or adaptation.off_in is not None:
         raise UsageError("the adapters are merged or off; undo that before another one is set")
     if adaptation.passes.of_others():
         raise UsageError("another thread computes with the model; wait for it before another adapter is set")

@@ -38,8 +38,7 @@ class Adaptation:
     off: bool = False  # within adapters_off(model)
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
     frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # trainable again afterwards
-    switched_off: bool = False  # adapters do not compute: within adapters_off or updates_off(model)
-    off_in: Optional[int] = None  # the thread that switched it off
+    off_in: Optional[int] = None  # the thread that is within adapters_off or updates_off(model)
     trained_names: Optional[list[str]] = field(default=None, repr=False)  # in the adapted model; see named.py
     passes: Passes = field(default_factory=Passes, repr=False)  # the forward passes that are computed now
 
@@ -81,14 +80,12 @@ def precisions_before(model: PreTrainedModel) -> dict[str, torch.dtype]:
     precision of the frozen parameters. If all are trained it is the original's, unless the model was converted since.
     """
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
-    originals = adaptation.originals
-    if adaptation.half is None:
-        return {name: pretrained[name].dtype for name in originals}
-    frozen = next((p.dtype for name, p in pretrained.items() if name not in originals), None)
-    precisions = {name: pretrained[name].dtype for name in originals}
-    for name, original in originals.items():
-        if original.dtype in HALF_PRECISION and (frozen or precisions[name] == torch.float32):
-            precisions[name] = frozen or original.dtype
+    precisions = {name: pretrained[name].dtype for name in adaptation.originals}
+    if adaptation.half is not None:
+        frozen = next((p.dtype for name, p in pretrained.items() if name not in precisions), None)
+        for name, original in adaptation.originals.items():
+            if original.dtype in HALF_PRECISION and (frozen or precisions[name] == torch.float32):
+                precisions[name] = frozen or original.dtype
     return precisions
 
 
@@ -107,11 +104,8 @@ def added_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
 def trained_groups(model: PreTrainedModel) -> dict[str, dict[str, nn.Parameter]]:
     """Return every trained parameter by its group (GROUPS) and its name, in the model's order."""
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
-    groups: dict[str, dict[str, nn.Parameter]] = {group: {} for group in GROUPS}
-    groups |= {
-        group: {name: parameter for name, parameter in pretrained.items() if name in names}
-        for group, names in adaptation.in_place.items()
-    }
+    in_place = adaptation.in_place
+    groups = {group: {n: p for n, p in pretrained.items() if n in in_place.get(group, ())} for group in GROUPS}
     groups[adaptation.method.added_group] |= added_parameters(model)
     return groups
 
@@ -185,7 +179,15 @@ def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: flo
     names = [name for parameters in groups.values() for name in parameters]
     undecayed = {name for name in names if name.endswith("bias") or (norms and name.startswith(norms))}
     groups = adaptation_of(model).method.optimizer_groups(groups, rates, weight_decay, undecayed)
-    return _with_shares_of_decay(groups, _shares_of_decay(model))
+    shares, result = _shares_of_decay(model), []
+    for group in groups:  # most have one share, and stay one group
+        by_share: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            share = shares.get(id(parameter), 1.0) if group["weight_decay"] else 1.0
+            by_share.setdefault(share, []).append(parameter)
+        for share, parameters in (by_share or {1.0: []}).items():
+            result.append(group | {"params": parameters, "weight_decay": share * group["weight_decay"]})
+    return result
 
 
 def _shares_of_decay(model: PreTrainedModel) -> dict[int, float]:
@@ -200,16 +202,3 @@ def _shares_of_decay(model: PreTrainedModel) -> dict[int, float]:
             factors = list(module.parameters())
             shares |= {id(factor): 1 / len(factors) for factor in factors}
     return shares
-
-
-def _with_shares_of_decay(groups: list[dict[str, Any]], shares: dict[int, float]) -> list[dict[str, Any]]:
-    """Return the optimizer's groups, each split by its parameters' shares of the decay. Most groups have one share."""
-    result = []
-    for group in groups:
-        by_share: dict[float, list[nn.Parameter]] = {}
-        for parameter in group["params"]:
-            share = shares.get(id(parameter), 1.0) if group["weight_decay"] else 1.0
-            by_share.setdefault(share, []).append(parameter)
-        for share, parameters in (by_share or {1.0: []}).items():
-            result.append(group | {"params": parameters, "weight_decay": share * group["weight_decay"]})
-    return result

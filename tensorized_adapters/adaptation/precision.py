@@ -1,12 +1,10 @@
 """Keeps trained parameters in float32 on a float16 or bfloat16 backbone, as PEFT's ``autocast_adapter_dtype`` does.
 
 In half precision an optimizer's small steps are lost. AdamW's epsilon is zero in float16, so its steps give NaN.
-The frozen backbone stays as it is, and so do the hidden states between its modules. A module whose parameters are all
-trained, and an adapter, compute in float32 on their input and return their output in the input's precision. A module
-that trains some of its parameters, as under BitFit, computes with them in the precision of the others.
-
-Such a module gets a class derived from its own. Hooks or another ``forward`` of the instance would need more code for
-copies, pickles, threads, other hooks and recomputed activations.
+A module whose parameters are all trained, and an adapter, compute in float32 on their input and return their output in
+the input's precision. A module that trains some of its parameters, as under BitFit, computes with them in the others'
+precision. Such a module gets a class derived from its own. Hooks or another ``forward`` of the instance would need
+more code for copies, pickles, threads, other hooks and recomputed activations.
 """
 
 import functools
@@ -36,17 +34,17 @@ def raise_precision(model: PreTrainedModel, trained: set[int]) -> None:
     inside = {id(part) for module in model.modules() if isinstance(module, Adapter) for part in module.modules()}
     for module in model.modules():
         if isinstance(module, Adapter):
-            _derive(module, "adapter", (), "")
+            module.__class__ = _derived_class(type(module), "adapter", (), "")
         if id(module) in inside or isinstance(module, (nn.ParameterDict, nn.ParameterList)):
             continue
         own = [name for name, p in module._parameters.items() if p is not None and p.is_floating_point()]
         ours = tuple(name for name in own if id(module._parameters[name]) in trained)
         alone = all(isinstance(child, Adapter) for child in module.children())
         if ours and len(ours) == len(own) and alone:
-            _derive(module, "all", (), "")
+            module.__class__ = _derived_class(type(module), "all", (), "")
         elif ours:
             frozen = next((name for name, p in module.named_parameters() if p.dtype in HALF_PRECISION), "")
-            _derive(module, "partly", ours, frozen)
+            module.__class__ = _derived_class(type(module), "partly", ours, frozen)
 
 
 def restore_classes(model: PreTrainedModel) -> None:
@@ -54,10 +52,6 @@ def restore_classes(model: PreTrainedModel) -> None:
     for module in model.modules():
         if (plain := type(module).__dict__.get("class_before")) is not None:
             module.__class__ = plain
-
-
-def _derive(module: nn.Module, in_float32: str, names: tuple[str, ...], frozen: str) -> None:
-    module.__class__ = _derived_class(type(module), in_float32, names, frozen)
 
 
 @functools.cache

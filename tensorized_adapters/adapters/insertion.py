@@ -85,7 +85,7 @@ def _beside_sublayer(site: nn.Module, _, output):
     if not adapter.enabled:
         return output
     compiled = adapter.__dict__.get("kept")  # non-empty if the module that kept the input was compiled
-    x = (compiled or _inputs.by_adapter).pop(id(adapter))
+    x = (compiled or kept_inputs.by_id).pop(id(adapter))
     return changed(output, lambda hidden: adapter.beside(x, hidden))
 
 
@@ -96,7 +96,7 @@ def _keep_input(module: nn.Module, args: tuple[Tensor, ...]) -> None:
     if torch.compiler.is_compiling():  # the compiler cannot trace thread-local variables
         adapter.__dict__.setdefault("kept", {})[id(adapter)] = args[0]
     else:
-        _inputs.by_adapter[id(adapter)] = args[0]
+        kept_inputs.by_id[id(adapter)] = args[0]
 
 
 def changed(output, change):
@@ -105,13 +105,12 @@ def changed(output, change):
 
 
 class _Inputs(threading.local):
-    """Each thread's kept inputs of parallel adapters, from a sublayer's first module to its last."""
+    """The inputs that each thread keeps for parallel adapters, by the id of the module that takes them."""
 
     def __init__(self):
-        self.by_adapter: dict[int, Tensor] = {}
+        self.by_id: dict[int, Tensor] = {}
 
 
-_inputs = _Inputs()
-
+kept_inputs = _Inputs()
 
 _HOOKS = (_through_adapter, _beside_module, _beside_sublayer, _keep_input)

@@ -67,10 +67,7 @@ class WeightUpdate(Adapter):
 
 def views_of(config: AdapterConfig, hidden_size: int, sites: int) -> list[Matricization]:
     """Return the tensor shapes of an adapter's weights, or with ``--tensor_scope model`` of those of all ``sites``.
-
-    Raises:
-        UsageError: for a size without a useful split.
-    """
+    Raise UsageError for a size without a useful split."""
     interleaved = config.tensor_split == "interleaved"
     together = sites if config.tensor_scope == "model" else None
     return matricizations(config.adapter_projection_type, hidden_size, config.bottleneck, interleaved, together)
@@ -85,10 +82,7 @@ def new_adapters(config: AdapterConfig, hidden_size: int, sites: int = 1) -> Ite
 
 def update_view(config: AdapterConfig, n_in: int, n_out: int, layers: int) -> Matricization:
     """Return the tensor shape of a linear layer's update, or with ``--tensor_scope model`` of ``layers`` such updates.
-
-    Raises:
-        UsageError: for a size without a useful split.
-    """
+    Raise UsageError for a size without a useful split."""
     one_matrix = config.adapter_projection_type == "matrix"
     modes = [(n,) if one_matrix else balanced_split(n, "--lora_targets: a layer's size") for n in (n_in, n_out)]
     return Matricization(

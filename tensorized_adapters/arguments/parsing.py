@@ -15,8 +15,7 @@ import torch
 from transformers import HfArgumentParser, PretrainedConfig
 
 from ..backbone.arguments import ModelArguments
-from ..backbone.attention import use_attention
-from ..backbone.loading import load_config
+from ..backbone.loading import load_config, use_attention
 from ..backbone.parts import skeleton
 from ..config import PROJECTION_TYPES, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 from ..data.arguments import DataTrainingArguments

@@ -1,11 +1,9 @@
 """How default learning rates shrink with the size of the pre-trained model.
 
-The rates in config.TABLE were chosen on MiniLM (6 layers of width 384). On a model of BERT-base's size (12 layers of
-768) CP adapters of rank 4 collapse at them: 2e-3, with LayerNorms and head at 5e-3, ends at one class. With LayerNorms
-and head at 2e-3 the same adapters train, also at 1e-3. Each step of Adam moves every parameter by about the rate, and
-the moves of all layers and hidden units add up in the output. So the adapters' rate shrinks with the square root of
-layers x width, and the rate of LayerNorms and head with layers x width itself: 1e-3 and 1.25e-3 for BERT-base. The
-exponents are a choice that fits these two models, not a law. docs/results.md has the runs.
+The rates in config.TABLE were chosen on MiniLM (6 layers of width 384), and CP adapters on BERT-base (12 of 768)
+collapse at them. Each step of Adam moves every parameter by about the rate, and the moves of all layers and hidden
+units add up in the output. So the adapters' rate shrinks with the square root of layers x width, and the rate of
+LayerNorms and head with layers x width itself. The exponents fit these two models; docs/results.md has the runs.
 """
 
 import math
@@ -19,10 +17,7 @@ REFERENCE_SIZE = 6 * 384  # layers x width of the model on which the rates in co
 
 
 def rate_factor(config: PretrainedConfig) -> float:
-    """Return the factor, at most 1, of the adapters' default rate for this model.
-
-    The rate of LayerNorms and head shrinks by this factor once more, relative to the adapters' rate.
-    """
+    """Return the factor, at most 1, of the adapters' default rate for this model."""
     size = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
     if not all(isinstance(number, int) and number > 0 for number in size):
         return 1.0
@@ -38,7 +33,6 @@ def default_rates(
     that the table excepts.
 
     Args:
-        adapter: the method and its settings.
         config: the configuration of the pre-trained model.
         learning_rate: the adapters' rate if it was given. Then only the multiple depends on the model.
     """

@@ -22,11 +22,7 @@ KNOWN = {
 
 
 def model_config(arguments: ModelArguments, num_labels: int) -> PretrainedConfig:
-    """Return the configuration of a model folder or hub id. The hub is not asked for those in KNOWN.
-
-    Raises:
-        UsageError: if there is no such model.
-    """
+    """Return the configuration of a model folder or hub id. The hub is not asked for those in KNOWN."""
     # Imported here, because `tensorized-adapters count --help` only reads KNOWN and must be quick.
     from transformers import BertConfig
 

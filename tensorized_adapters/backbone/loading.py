@@ -1,4 +1,4 @@
-"""Loading the pre-trained model and its tokenizer, and starting its head."""
+"""Loading the pre-trained model and its tokenizer, choosing its attention, and starting its head."""
 
 import math
 from collections import Counter
@@ -17,12 +17,15 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import is_flash_attn_2_available
 
-from ..errors import UsageError, quoted
+from ..errors import UsageError, one_line, quoted
 from .architectures import ARCHITECTURES
 from .arguments import ModelArguments
-from .parts import head_names, is_drawn_encoder
+from .parts import head_names, is_drawn_encoder, skeleton
 from .trained_heads import draw_head_
+
+FLASH = "flash_attention_2"
 
 
 def load_config(arguments: ModelArguments) -> PretrainedConfig:
@@ -47,8 +50,7 @@ def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfi
     The head of a decoder reads the last token that is not ``config.pad_token_id``, so the tokenizer must pad with that
     token. It must pad on the right, because padding on the left would shift absolute positions.
 
-    Raises:
-        UsageError: if the tokenizer has no token to pad with.
+    Raise UsageError if the tokenizer has no token to pad with.
     """
     lines, architecture = [], ARCHITECTURES.get(config.model_type)
     if tokenizer.pad_token_id is None:
@@ -74,18 +76,14 @@ def load_model(
     new_head: bool = False,
 ) -> tuple[PreTrainedModel, set[str]]:
     """Return the pre-trained model with a head for the labels, and the names of parameters that its checkpoint did not
-    hold.
+    hold. Raise UsageError if weights are missing or do not fit.
 
     Args:
-        arguments: which model.
         config: its configuration, which gets the labels.
         labels: the names of the classes; None for regression.
         problem_type: Transformers chooses the loss by it.
-        new_head: initialise the head, also if the checkpoint has one. Its names are among those returned. A trained
-            head keeps the checkpoint's order of rows; see ``fit_head_``.
-
-    Raises:
-        UsageError: if weights are missing or do not fit.
+        new_head: initialise the head, also if the checkpoint has one. A trained head keeps the checkpoint's order of
+            rows; see ``fit_head_``.
     """
     names = labels or ("score",)
     config.num_labels = len(names)
@@ -118,16 +116,12 @@ def set_label_prior_(
     model: PreTrainedModel, labels: list, new: set[str], weights: Optional[Sequence[float]] = None
 ) -> bool:
     """Start the classifier's bias at the labels' mean (regression) or at their log frequency (classes),
-    or at the log odds of each label (several labels a text).
+    or at the log odds of each label (several labels a text). Return whether there is one; decoders' heads have none.
 
-    A bias that is not among the ``new`` parameters stays, since it came trained with the checkpoint.
-
-    Without this start a regression spends its first steps on the mean, and moves the hidden states so far that some
-    formats do not recover. A class without an example counts as half an example. ``weights`` of the classes
-    (``--class_weights``) weigh their frequencies.
-
-    Returns:
-        Whether there is such a bias; decoders' heads have none.
+    A bias that is not among the ``new`` parameters stays, since it came trained with the checkpoint. Without this
+    start a regression spends its first steps on the mean, and moves the hidden states so far that some formats do not
+    recover. A class without an example counts as half an example. ``weights`` of the classes (``--class_weights``)
+    weigh their frequencies.
     """
     biases = [
         parameter
@@ -149,17 +143,35 @@ def set_label_prior_(
     return bool(biases)
 
 
+def use_attention(config: PretrainedConfig, implementation: str) -> None:
+    """Make the model of a configuration compute attention with ``implementation``. The configuration is changed.
+    Raise UsageError if the machine, the installed packages or the architecture do not have it."""
+    flag = f"--attn_implementation {implementation}"
+    if implementation == FLASH and not torch.cuda.is_available():
+        raise UsageError(f"{flag} needs a GPU, and there is none here; take sdpa, or leave the flag out")
+    if implementation == FLASH and not is_flash_attn_2_available():
+        raise UsageError(f"{flag} needs the package flash-attn; install it, take sdpa, or leave the flag out")
+    skeleton(config)  # errors here do not depend on the implementation
+    try:
+        with torch.device("meta"):
+            AutoModelForSequenceClassification.from_config(config, attn_implementation=implementation)
+    except (ValueError, ImportError) as error:
+        reason = one_line(error).split(". ")[0].split(" Please ")[0].rstrip(".")[:200]
+        raise UsageError(f"{flag} does not suit a {config.model_type} model: {reason}; leave the flag out") from None
+    config._attn_implementation = implementation
+
+
 def _loaded(cls: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:
     """Call ``cls.from_pretrained`` with the user's options, and turn any error into one line."""
     try:
         if Path(name).is_file():
             raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")
-        if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:  # it cannot be a hub id
-            if not Path(name).is_dir():
-                raise UsageError(
-                    f"--{flag} {name} cannot be loaded: it is no folder here; name a model's folder, or a hub id such "
-                    "as bert-base-cased"
-                )
+        a_path = name.startswith(("/", "./", "../", "~")) or name.count("/") > 1  # it cannot be a hub id
+        if a_path and not Path(name).is_dir():
+            raise UsageError(
+                f"--{flag} {name} cannot be loaded: it is no folder here; name a model's folder, or a hub id such as "
+                "bert-base-cased"
+            )
         return cls.from_pretrained(
             name,
             cache_dir=arguments.cache_dir,

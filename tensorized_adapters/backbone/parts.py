@@ -1,15 +1,15 @@
-"""The names of a model's layers, sites, LayerNorms and biases, by the table of its architecture (architectures.py).
+"""A model's layers, sites, LayerNorms, biases and attention mask, by the table of its architecture (architectures.py).
 
 Names that need no table, such as all biases, are found in any architecture.
 """
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Optional
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoModelForSequenceClassification,
@@ -27,12 +27,7 @@ _TOKENS = ("embed_tokens.weight", "wte.weight", "wpe.weight")  # embeddings outs
 
 def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
     """Return the model of a configuration without its weights. It has names and shapes, and takes almost no time or
-    memory.
-
-    Raises:
-        UsageError: for an architecture that Transformers does not classify with, or a configuration that makes no
-            model.
-    """
+    memory. Raise UsageError if Transformers does not classify with it, or the configuration makes no model."""
     if (
         model_config.model_type not in ARCHITECTURES
         and type(model_config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
@@ -61,11 +56,7 @@ def head_names(model: PreTrainedModel) -> set[str]:
 
 def layer_names(model: PreTrainedModel) -> list[str]:
     """Return the names of the transformer's layers, relative to the base model, from the lowest up. A shared layer is
-    listed once.
-
-    Raises:
-        UsageError: if the architecture is not supported, or the model has no layer of the name that it gives.
-    """
+    listed once. Raise UsageError if the architecture is not supported, or the model has no such layer."""
     architecture = architecture_of(model.config.model_type)
     pattern = re.compile(re.escape(architecture.layers).replace(r"\*", r"\d+"))
     names = [name for name, _ in model.base_model.named_modules() if pattern.fullmatch(name)]
@@ -77,25 +68,18 @@ def layer_names(model: PreTrainedModel) -> list[str]:
 def layer_of(name: str, layers: list[str]) -> Optional[int]:
     """Return the number of the layer (in :func:`layer_names`) of a module or parameter, or None outside of all
     layers."""
-    return next((i for i, layer in enumerate(layers) if f".{name}.".find(f".{layer}.") >= 0), None)
+    return next((i for i, layer in enumerate(layers) if f".{layer}." in f".{name}."), None)
 
 
 def check_layers(config: AdapterConfig, model: PreTrainedModel) -> None:
     """Refuse ``--adapter_layers`` that the model does not have; raise UsageError."""
-    if config.layers is None:
-        return
-    last = len(layer_names(model)) - 1
-    if config.layers[-1] > last:
+    if config.layers is not None and config.layers[-1] > (last := len(layer_names(model)) - 1):
         raise UsageError(f"--adapter_layers {config.adapter_layers} is beyond the model's last layer, {last}")
 
 
 def site_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
     """Return the names, relative to the base model, of the modules after which adapters go, from the first layer to
-    the last.
-
-    Raises:
-        UsageError: if the architecture is not supported, or the model lacks a module that it names.
-    """
+    the last. Raise UsageError if the architecture is not supported, or the model lacks a module that it names."""
     architecture = architecture_of(model.config.model_type)
     return _in_chosen_layers(model, config, {"attention": architecture.attention, "ffn": architecture.ffn})
 
@@ -118,11 +102,7 @@ def _in_chosen_layers(model: PreTrainedModel, config: AdapterConfig, of_sublayer
 
 def linear_names(model: PreTrainedModel, *parts: str) -> list[str]:
     """Return the names of linear layers, such as ``linear_names(model, "query", "value")``, with the base model's
-    prefix.
-
-    Raises:
-        UsageError: as :func:`site_names`.
-    """
+    prefix. Raise UsageError as :func:`site_names`."""
     architecture, prefix = architecture_of(model.config.model_type), base_prefix(model)
     wanted = dict.fromkeys(getattr(architecture, part) for part in parts)  # without duplicates
     return [prefix + _existing(model, f"{layer}.{part}") for layer in layer_names(model) for part in wanted]
@@ -140,12 +120,8 @@ def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
 
 
 def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = None) -> list[str]:
-    """Return the names of the parameters of all LayerNorms of the base model, or of those in some of its layers.
-
-    Raises:
-        UsageError: if the architecture is not supported, or if there are none, since the method would train less than
-            it says.
-    """
+    """Return the names of the parameters of all LayerNorms of the base model, or of those in some of its layers. Raise
+    UsageError if there are none, since the method would train less than it says."""
     architecture_of(model.config.model_type)
     prefix, every_layer = base_prefix(model), layer_names(model)
     names = [
@@ -161,18 +137,12 @@ def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = N
 
 def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
     """Return the names of the base model's biases: "all", or those of queries and first FFN layers
-    ("query_and_intermediate").
-
-    Raises:
-        UsageError: if there are none, or if the latter are wanted for an unsupported architecture.
-    """
+    ("query_and_intermediate"). Raise UsageError if there are none, or the architecture is not supported."""
     prefix = base_prefix(model)
     names = [name for name, _ in model.base_model.named_parameters() if name.endswith("bias")]
     if terms != "all":
         modules = architecture_of(model.config.model_type)
-        ends = tuple(
-            f".{name}" for name in (modules.query_bias or f"{modules.query}.bias", f"{modules.intermediate}.bias")
-        )
+        ends = (f".{modules.query_bias or modules.query + '.bias'}", f".{modules.intermediate}.bias")
         names = [name for name in names if name.endswith(ends)]
     if not names:
         raise UsageError(f"--method bitfit: {type(model).__name__} has no such biases to train")
@@ -184,17 +154,12 @@ def usable_positions(model_config: PretrainedConfig) -> int:
     limit = getattr(model_config, "max_position_embeddings", None) or sys.maxsize
     if limit < 0:  # some configurations mean no limit by this
         return sys.maxsize
-    return limit - (model_config.pad_token_id + 1 if _positions_after_padding(model_config) else 0)
-
-
-def _positions_after_padding(model_config: PretrainedConfig) -> bool:
-    architecture = ARCHITECTURES.get(model_config.model_type)
-    if architecture is not None:
-        return architecture.positions_after_padding
-    return any(
-        "position" in name and getattr(module, "padding_idx", None) is not None
-        for name, module in skeleton(model_config).named_modules()
-    )
+    if architecture := ARCHITECTURES.get(model_config.model_type):
+        after_padding = architecture.positions_after_padding
+    else:
+        modules = skeleton(model_config).named_modules()
+        after_padding = any("position" in n and getattr(m, "padding_idx", None) is not None for n, m in modules)
+    return limit - (model_config.pad_token_id + 1 if after_padding else 0)
 
 
 def is_drawn_encoder(model: PreTrainedModel, name: str) -> bool:
@@ -207,35 +172,25 @@ def is_drawn_encoder(model: PreTrainedModel, name: str) -> bool:
 
 def _existing(model: PreTrainedModel, name: str) -> str:
     try:
-        module = model.base_model.get_submodule(name)
+        model.base_model.get_submodule(name)
     except AttributeError:
-        module = None
-    if not isinstance(module, nn.Module):
-        raise UsageError(f"{type(model).__name__} has no module {name}, where its architecture has one")
+        raise UsageError(f"{type(model).__name__} has no module {name}, where its architecture has one") from None
     return name
 
 
 def target_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
     """Return the names of the linear layers, with the base model's prefix, that end in the given names, else of
-    queries and values.
-
-    Raises:
-        UsageError: for a name that no linear layer ends in.
-    """
+    queries and values. Raise UsageError for a name that no linear layer ends in."""
     names = config.lora_target_names
     if not names:
         return linear_names(model, "query", "value")
     prefix = base_prefix(model)
     linear = [n for n, part in model.named_modules() if isinstance(part, (nn.Linear, Conv1D)) and n.startswith(prefix)]
     for name in names:
-        if not any(_ends_in(layer, name) for layer in linear):
+        if not any(f".{layer}".endswith(f".{name}") for layer in linear):
             known = sorted({".".join(layer.split(".")[-2:]) for layer in linear})
             raise UsageError(f"--lora_targets {name}: no linear layer is called so; known: {', '.join(known)}")
-    return [layer for layer in linear if any(_ends_in(layer, name) for name in names)]
-
-
-def _ends_in(layer: str, name: str) -> bool:
-    return layer == name or layer.endswith(f".{name}")
+    return [layer for layer in linear if f".{layer}".endswith(tuple(f".{name}" for name in names))]
 
 
 def sizes_of(layer: nn.Linear | Conv1D) -> tuple[int, int]:
@@ -243,3 +198,19 @@ def sizes_of(layer: nn.Linear | Conv1D) -> tuple[int, int]:
     if isinstance(layer, Conv1D):
         return layer.nx, layer.nf
     return layer.in_features, layer.out_features
+
+
+def with_ready_mask(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the batch with its padding mask (examples, keys) as a bool attention mask (examples, 1, queries, keys).
+
+    Transformers would make the same mask, but calls mask.all(), which waits for the GPU in every step. Models whose
+    attention hides more than padding keep the batch's own mask: decoders, and encoders with ``is_decoder=True`` in
+    their config. So do models whose attention is not PyTorch's ``scaled_dot_product_attention``.
+    """
+    config, mask = model.config, batch.get("attention_mask")
+    architecture = ARCHITECTURES.get(config.model_type)
+    if architecture is None or not architecture.masks_padding_alone or config._attn_implementation != "sdpa":
+        return batch
+    if getattr(config, "is_decoder", False) or mask is None or mask.dim() != 2:
+        return batch
+    return {**batch, "attention_mask": mask.bool()[:, None, None, :].expand(-1, -1, mask.shape[1], -1)}

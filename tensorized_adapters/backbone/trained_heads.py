@@ -45,7 +45,7 @@ def fit_head_(model: PreTrainedModel, labels: tuple[Sequence[str], Optional[str]
     Returns:
         A line for the user if rows were moved, the head was initialised or its order is a guess.
     """
-    layer = _output_layer(model)
+    layer, head = _output_layer(model), "the trained head of --model_name_or_path"
     if layer is None or any(name in new for name, _ in layer):
         return None  # the head is untrained
     (there, problem), here = labels, tuple(model.config.id2label[i] for i in range(model.config.num_labels))
@@ -53,29 +53,21 @@ def fit_head_(model: PreTrainedModel, labels: tuple[Sequence[str], Optional[str]
         if len(there) == 1 and problem in (None, "regression"):
             return None
         draw_head_(model, new)
-        return f"the trained head of --model_name_or_path is for {_listed(there)}, not for scores; a new one is drawn"
-    order = None if problem == "regression" else _rows_by_name(there, here)
-    if order is not None:
-        if order == list(range(len(here))):
-            return None
-        for _, parameter in layer:
-            parameter.copy_(parameter[order])
-        return (
-            f"the trained head of --model_name_or_path has its labels in the order {_listed(there)}; its rows "
-            f"were put in the data's order, {_listed(here)}"
-        )
-    ids = [str(i) for i in range(len(here))]
-    if problem != "regression" and len(there) == len(here) and ids in (_plain(there), _plain(here)):
-        pairs = [f"{theirs} is {ours}" for theirs, ours in zip(there, here)]
-        return (
-            f"the trained head of --model_name_or_path is kept with its rows in their order: {_listed(pairs)}; if "
-            "that is wrong, correct id2label in its config.json"
-        )
+        return f"{head} is for {_listed(there)}, not for scores; a new one is drawn"
+    if problem != "regression":
+        if (order := _rows_by_name(there, here)) is not None:
+            if order == list(range(len(here))):
+                return None
+            for _, parameter in layer:
+                parameter.copy_(parameter[order])
+            moved = f"its rows were put in the data's order, {_listed(here)}"
+            return f"{head} has its labels in the order {_listed(there)}; {moved}"
+        ids = [str(i) for i in range(len(here))]
+        if len(there) == len(here) and ids in (_plain(there), _plain(here)):
+            pairs = _listed([f"{theirs} is {ours}" for theirs, ours in zip(there, here)])
+            return f"{head} is kept with its rows in their order: {pairs}; if that is wrong, correct id2label"
     draw_head_(model, new)
-    return (
-        f"the trained head of --model_name_or_path is for {_listed(there)}, the data has {_listed(here)}; a new head "
-        "is drawn"
-    )
+    return f"{head} is for {_listed(there)}, the data has {_listed(here)}; a new head is drawn"
 
 
 def _rows_by_name(there: Sequence[str], here: Sequence[str]) -> Optional[list[int]]:
@@ -94,12 +86,12 @@ def _plain(names: Sequence[str]) -> list[str]:
 
 def _output_layer(model: PreTrainedModel) -> Optional[list[tuple[str, nn.Parameter]]]:
     """Return the parameters of the head's last linear layer with a row for each label."""
-    outside, count = head_names(model), model.config.num_labels
-    found = None
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and f"{name}.weight" in outside and module.out_features == count:
-            found = [(f"{name}.{part}", parameter) for part, parameter in module.named_parameters(recurse=False)]
-    return found
+    outside, layers = head_names(model), [*model.named_modules()]
+    for name, module in reversed(layers):
+        linear = isinstance(module, nn.Linear) and f"{name}.weight" in outside
+        if linear and module.out_features == model.config.num_labels:
+            return [(f"{name}.{part}", parameter) for part, parameter in module.named_parameters(recurse=False)]
+    return None
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     from tensorized_adapters.saving.manifest import read_config
 
     read_config(arguments.adapter_path)  # before Transformers' models are imported, which takes seconds
-    from tensorized_adapters.adaptation.merging import unmerge_adapters
+    from tensorized_adapters.adaptation.lifecycle import unmerge_adapters
     from tensorized_adapters.exporting.dense import write_dense
     from tensorized_adapters.exporting.program import check_onnx, write_onnx, write_program
     from tensorized_adapters.predicting.pipeline import load_pipeline

@@ -64,14 +64,8 @@ class Method:
     # Insertion and removal
 
     def insert(self, model: PreTrainedModel, head: set[str]) -> dict[str, Tensor] | None:
-        """Insert the method's modules and parameters into the model.
-
-        Args:
-            head: parameters that are trained in full anyway.
-
-        Returns:
-            The original values of the frozen weights that it changed, by plain name; None if it changed none.
-        """
+        """Insert the method's modules and parameters; the parameters ``head`` are trained in full anyway. Return the
+        original values of the frozen weights that it changed, by plain name, or None."""
 
     def remove(self, model: PreTrainedModel) -> None:
         """Undo :meth:`insert`."""
@@ -85,10 +79,7 @@ class Method:
 
     def state(self, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
         """Return a copy of everything that training may change, for :meth:`put_state` on a model with equal settings.
-
-        Args:
-            trained: the trained parameters by their names in the adapted model.
-        """
+        ``trained`` are the trained parameters by their names in the adapted model."""
         return {name: parameter.detach().clone() for name, parameter in trained.items()}
 
     @torch.no_grad()
@@ -102,11 +93,8 @@ class Method:
             parameter.copy_(state[name])
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
-        """Return each linear layer that is updated with the change of its weight, in the shape of the weight.
-
-        Raises:
-            UsageError: if the method adds no updates of weights, which could be merged into them.
-        """
+        """Return each linear layer that is updated with the change of its weight, in the shape of the weight. Raise
+        UsageError if the method adds no updates of weights, which could be merged into them."""
         raise UsageError(
             f"{self.config.describe()} is no update of weights and cannot be merged; --adapter_placement weights and "
             "--method lora can"
@@ -122,12 +110,7 @@ class Method:
         undecayed: set[str],
     ) -> list[dict[str, Any]]:
         """Return the optimizer's parameter groups, one for each distinct (rate, weight decay), usually four at most.
-
-        Args:
-            groups: the trained parameters by group and name.
-            rates: the learning rate of each group.
-            weight_decay: of all parameters but the ``undecayed`` ones (LayerNorms and biases, by name).
-        """
+        ``undecayed`` are the names of LayerNorms and biases."""
         merged: dict[tuple[float, float], list[nn.Parameter]] = {}
         for group, parameters in groups.items():
             for name, parameter in parameters.items():

@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -18,14 +18,11 @@ from ..config import AdapterConfig
 from ..errors import UsageError, did_you_mean, need, quoted
 from .peft import ADAPTER, PREFIX, ThroughPeft
 
-_TOKENS = "it puts trained vectors before the text, which PEFT does in a forward pass of its own"
-REFUSED = {
-    "prompt_tuning": _TOKENS,
-    "multitask_prompt_tuning": _TOKENS,
-    "p_tuning": _TOKENS,
-    "prefix_tuning": _TOKENS,
-    "cpt": _TOKENS,
-    "cartridge": _TOKENS,
+REFUSED = dict.fromkeys(
+    ("prompt_tuning", "multitask_prompt_tuning", "p_tuning", "prefix_tuning", "cpt", "cartridge"),
+    "it puts trained vectors before the text, which PEFT does in a forward pass of its own",
+)
+REFUSED |= {
     "adaption_prompt": "it puts trained vectors before the text, and PEFT has it for decoders' language models alone",
     "adalora": "it moves ranks between layers after each step, for which a loop has to call update_and_allocate",
     "xlora": "it mixes saved LoRA adapters, and trains none",
@@ -34,24 +31,12 @@ REFUSED = {
     "unilora": "its trained vector is outside of the model's layers",
 }
 # Values of init_lora_weights that need data or quantisation before training.
-_DATA_FIRST = {
-    "eva": "reads the training data first",
-    "corda": "reads the training data first",
-    "lora_ga": "reads the training data first",
-    "loftq": "quantises the backbone",
-}
+_DATA_FIRST = dict.fromkeys(("eva", "corda", "lora_ga"), "reads the training data first")
+_DATA_FIRST |= {"loftq": "quantises the backbone"}
 _SET_HERE = ("peft_type", "task_type", "modules_to_save", "inference_mode", "base_model_name_or_path", "auto_mapping")
 _SET_HERE += ("peft_version", "revision")
 _DECAY_SHARES = {"lora": 1 / 2, "ia3": 0.0, "ln_tuning": 0.0}  # vectors that start at 1 must not decay to 0
 _MAGNITUDE = "lora_magnitude_vector"  # DoRA's vector, whose ".weight" PEFT's files leave out
-
-
-@dataclass
-class _Trial:
-    """The modules that PEFT inserts, found by a trial on a copy of the model without weights."""
-
-    layers: list[str]
-    added: int
 
 
 class Peft(ThroughPeft):
@@ -64,18 +49,18 @@ class Peft(ThroughPeft):
         self.kind = config.peft_type
         self.settings: dict[str, Any] = json.loads(config.peft_config)
         self.decay_share = _DECAY_SHARES.get(self.kind, 1.0)
-        self._tried: _Trial | None = None
+        self._tried: tuple[list[str], int] | None = None
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
         self._trial(model)
 
     def added_count(self, model: PreTrainedModel) -> int:
-        return self._trial(model).added
+        return self._trial(model)[1]
 
     @torch.no_grad()
     def insert(self, model: PreTrainedModel, head: set[str]) -> dict[str, Tensor]:
-        layers = self._trial(model).layers
+        layers, _ = self._trial(model)
         from peft.tuners.tuners_utils import cast_adapter_dtype
 
         own = {name.rpartition(".")[0] for name in head}
@@ -185,8 +170,9 @@ class Peft(ThroughPeft):
                 task_type="SEQ_CLS", base_model_name_or_path=model.config._name_or_path, **values
             )
 
-    def _trial(self, model: PreTrainedModel) -> _Trial:
-        """Insert into a copy without weights, or where the start needs weights, with random ones."""
+    def _trial(self, model: PreTrainedModel) -> tuple[list[str], int]:
+        """Return the layers that PEFT wraps, and how many numbers it adds. It inserts into a copy without weights, or
+        with random ones where the start needs weights."""
         if self._tried is None:
             need("peft", "lora", "--method peft")
             config = self._config(model, [], trial=True)
@@ -205,7 +191,7 @@ class Peft(ThroughPeft):
                 raise UsageError(f"--peft_config: target_modules has {outside[0]}, which is trained in full")
             before = {name for name, _ in model.named_parameters()}
             new = {n: p for n, p in copy.named_parameters() if n.replace(".base_layer.", ".") not in before}
-            self._tried = _Trial(layers, sum(p.numel() for p in new.values()))
+            self._tried = layers, sum(p.numel() for p in new.values())
         return self._tried
 
     def _inject(self, model: PreTrainedModel, config: Any) -> None:

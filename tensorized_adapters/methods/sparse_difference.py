@@ -33,6 +33,7 @@ class Difference(nn.Module):
         self.size = original.numel()
         self.parent: Optional[SparseDifference] = None  # the difference that has this part
         self.pruned: Optional[Kept] = None  # cache of what pruning would keep now
+        self.pruned_at: list[int] = []  # the versions of the parameters that it was computed from
         self.noise: Optional[tuple[Tensor, Tensor]] = None  # this forward pass's, for both gates
         self.search(
             torch.zeros_like(original),
@@ -85,14 +86,11 @@ class Difference(nn.Module):
             return self.kept_indices, self.kept_values
         if self.parent is None:  # during insertion
             return torch.empty(0, dtype=torch.int64, device=self.value.device), self.value.new_empty(0)
-        if self.pruned is None or self._pruned_at != self._versions():
+        if self.pruned is None or self.pruned_at != self.versions():
             self.parent.rank()
         return self.pruned
 
-    def set_pruned(self, kept: Kept) -> None:
-        self.pruned, self._pruned_at = kept, self._versions()
-
-    def _versions(self) -> list[int]:
+    def versions(self) -> list[int]:
         return [parameter._version for parameter in self.parameters()]
 
     @torch.no_grad()
@@ -168,7 +166,7 @@ class SparseDifference:
             end = start + difference.numel()
             low, high = torch.searchsorted(largest, torch.tensor([start, end], device=largest.device)).tolist()
             indices = largest[low:high] - start
-            part.set_pruned((indices, difference[indices]))
+            part.pruned, part.pruned_at = (indices, difference[indices]), part.versions()
             start = end
 
     def fix(self, kept: Optional[dict[str, Kept]] = None) -> None:
@@ -177,27 +175,21 @@ class SparseDifference:
         for name, part in self.parts.items():
             part.fix(kept[name])
 
-    def search_state(self) -> dict[str, Tensor]:
-        """Return the dense values and gates during the search, with which a checkpoint can continue it."""
-        return {f"{name}/{kind}": p for name, part in self.parts.items() for kind, p in part.named_parameters()}
-
-    def search_from(self, state: dict[str, Tensor]) -> None:
-        """Continue a search from :meth:`search_state`."""
-        for name, part in self.parts.items():
-            part.search(state[f"{name}/value"], state[f"{name}/gate"], state.get(f"{name}/module_gate"))
-
     def state(self) -> dict[str, Tensor]:
-        """Return a copy of the parameters of the present phase, and after the search of their positions."""
+        """Return a copy of the present phase: the dense values and gates of the search, or after it the kept entries
+        and their positions."""
         parts = self.parts.items()
         return {f"{name}/{kind}": value.detach().clone() for name, part in parts for kind, value in part.values()}
 
     def put_state(self, state: dict[str, Tensor]) -> None:
         """Restore the phase and the values of a :meth:`state`."""
-        if any(key.endswith("/value") for key in state):
-            self.search_from({key: value.clone() for key, value in state.items()})
-            return
-        kept = {name: (state[f"{name}/kept_indices"], state[f"{name}/kept_values"].clone()) for name in self.parts}
-        self.fix(kept)
+        for name, part in self.parts.items():
+            if f"{name}/kept_values" in state:
+                part.fix((state[f"{name}/kept_indices"], state[f"{name}/kept_values"].clone()))
+            else:
+                gate = state.get(f"{name}/module_gate")
+                gate = None if gate is None else gate.clone()
+                part.search(state[f"{name}/value"].clone(), state[f"{name}/gate"].clone(), gate)
 
     def trained(self) -> Iterator[tuple[str, str, nn.Parameter]]:
         """Return (plain name of the original, kind, parameter) of everything that is trained now."""

@@ -97,11 +97,7 @@ def _count(projection_type: str, rank: int, tensors: list[tuple[Matricization, i
 
 def rank_within(config: AdapterConfig, model: PreTrainedModel, target: int) -> tuple[int, str]:
     """Return the largest rank whose adapters have at most ``target`` parameters, and a line about it and its
-    neighbours.
-
-    Raises:
-        UsageError: if rank 1 has more.
-    """
+    neighbours. Raise UsageError if rank 1 has more."""
     at_rank_1 = Tensorized(replace(config, tensorized_layer_rank=1))
     at_rank_1.check(model)
     kind, tensors = config.adapter_projection_type, at_rank_1.tensors_of(model)

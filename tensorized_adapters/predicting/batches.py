@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 from transformers import PretrainedConfig, TextClassificationPipeline
 from transformers.data.data_collator import pad_without_fast_tokenizer_warning
 
-from ..backbone.masks import with_ready_mask
+from ..backbone.parts import with_ready_mask
 from ..errors import RunFailed
 from .rows import Texts
 

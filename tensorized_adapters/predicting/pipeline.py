@@ -11,7 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase, TextClassificationPipeline
 from transformers.utils import logging as transformers_logging
 
-from ..adaptation.merging import merge_adapters
+from ..adaptation.lifecycle import merge_adapters
 from ..backbone.arguments import ModelArguments
 from ..backbone.loading import agree_on_padding, load_config, load_model, load_tokenizer
 from ..backbone.parts import usable_positions

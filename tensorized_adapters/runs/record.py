@@ -58,7 +58,7 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
     primary = f"eval_{task.primary}"
     best = min if lower_is_better(task.primary) else max  # the earliest of equals
     fields = {
-        "train_seconds": trainer.time.total(),
+        "train_seconds": trainer.train_seconds(),
         "step_losses": trainer.losses.values,
         "history": history,
         "best_epoch": best(

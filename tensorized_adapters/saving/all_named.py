@@ -14,8 +14,7 @@ from ..errors import UsageError, quoted
 from ..runtime.files import read_json
 from . import CONFIG_FILE
 from .load import load_adapter
-from .save import adapter_files
-from .write import write_adapters
+from .save import adapter_files, write_adapters
 
 INDEX_FILE = "adapters.json"
 
@@ -37,28 +36,29 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> None:
         RunFailed, OSError: as ``save_adapter``.
     """
     model, folder = unwrapped(model), Path(folder)
-    names = adapter_names(model)
+    names, index = adapter_names(model), folder / INDEX_FILE
     if not names:
         raise UsageError("the model has no adapters with names; save_adapter(model, folder) saves the one without")
-    for name in names:
-        if not _is_folder_name(name):
-            raise UsageError(
-                f"the adapter {quoted(name)} cannot give a folder its name; save it alone with "
-                f"save_adapter(model, folder, name={quoted(name)})"
-            )
-    if others := _adapters_in(folder) - set(names):
-        raise UsageError(f"{folder} holds adapters of other names, {quoted(sorted(others))}; name another folder")
-    if os.path.lexists(folder / INDEX_FILE):
+    if odd := [quoted(name) for name in names if not _is_folder_name(name)]:
+        raise UsageError(
+            f"the adapter {odd[0]} cannot give a folder its name; save it alone with save_adapter(model, folder, "
+            f"name={odd[0]})"
+        )
+    if folder.is_dir():
+        others = {path.name for path in folder.iterdir() if (path / CONFIG_FILE).exists()} - set(names)
+        if others:
+            raise UsageError(f"{folder} holds adapters of other names, {quoted(sorted(others))}; name another folder")
+    if os.path.lexists(index):
         try:
-            _read_index(folder / INDEX_FILE)
+            _read_index(index)
         except UsageError:
-            raise UsageError(f"{folder / INDEX_FILE} is not of save_adapters; name another folder") from None
-    folders = {}
+            raise UsageError(f"{index} is not of save_adapters; name another folder") from None
+    files = {}
     for name in names:
         with adapter_set(model, name):
-            folders[folder / name] = adapter_files(model, folder / name)
-    index = {"adapters": names, "active": active_adapter(model)}
-    write_adapters(folders | {folder: {INDEX_FILE: json.dumps(index, indent=1).encode()}})
+            files[folder / name] = adapter_files(model, folder / name)
+    content = json.dumps({"adapters": names, "active": active_adapter(model)}, indent=1)
+    write_adapters(files | {folder: {INDEX_FILE: content.encode()}})
 
 
 def load_adapters(model: PreTrainedModel, folder: str | Path) -> list[str]:
@@ -96,27 +96,14 @@ def _read_index(path: Path) -> dict[str, Any]:
         index = read_json(path)
     except UsageError as error:
         raise UsageError(f"{error}; save_adapters(model, folder) writes it, load_adapter loads a single one") from None
-    names, active = index.get("adapters"), index.get("active")
-    if not isinstance(names, list) or not names or not all(map(_is_folder_name, names)):
+    names = index.get("adapters")
+    if not isinstance(names, list) or not names or not all(map(_is_folder_name, names)) or "active" not in index:
         raise UsageError(f"{path} does not list the names of adapters; it may be damaged")
-    if len(set(names)) < len(names) or not (active is None or active in names):
-        raise UsageError(f"{path} names an adapter twice, or an active one that it does not list; it may be damaged")
     return index
 
 
 def _is_folder_name(name: Any) -> bool:
     """Return whether a folder can have this name, one level deep and not hidden."""
-    if not isinstance(name, str) or not name or name.startswith(".") or name == INDEX_FILE:
+    if not isinstance(name, str) or not name.isprintable() or name.startswith(".") or name == INDEX_FILE:
         return False
-    try:
-        return len(os.fsencode(name)) <= 255 and not any(c in "/\\" or not c.isprintable() for c in name)
-    except UnicodeEncodeError:
-        return False
-
-
-def _adapters_in(folder: Path) -> set[str]:
-    """Return the names of the folders in ``folder`` that hold an adapter."""
-    try:
-        return {path.name for path in folder.iterdir() if (path / CONFIG_FILE).exists()}
-    except (OSError, ValueError):  # it is missing or no folder; write_adapters says so
-        return set()
+    return 0 < len(os.fsencode(name)) <= 255 and not {"/", "\\"} & set(name)

@@ -19,13 +19,11 @@ _SHARE, _STEP = 2.0**-8, 2.0**-24
 
 
 def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = ()) -> dict[str, str]:
-    """Return the fields of an adapter's record that identify its base model.
+    """Return the fields of an adapter's record that identify its base model, with the arguments of
+    :func:`base_fingerprint`.
 
-    These are ``fingerprint``, its precision ``dtype``, and ``sample``: a few of the numbers, to compare with a base
-    that is loaded in a precision from which the fingerprint cannot be computed.
-
-    Args:
-        model, trained, head: as for :func:`base_fingerprint`.
+    ``sample`` has a few of the numbers, to compare with a base that is loaded in a precision from which the
+    fingerprint cannot be computed.
     """
     values = _values_that_stay(model, trained, head)
     precision = _precision_of(values)
@@ -43,10 +41,6 @@ def is_base(
 
     In the recorded precision or a finer one, the weights must be equal bit for bit after rounding. In another one, the
     recorded bits cannot be computed, and the samples must be equal up to both roundings.
-
-    Args:
-        recorded: a :func:`base_identity`.
-        model, trained, head: as for :func:`base_fingerprint`.
     """
     precision, values = recorded["dtype"], _values_that_stay(model, trained, head)
     if _precision_of(values) in ("float32", precision):
@@ -103,8 +97,7 @@ def _precision_of(values: dict[str, Tensor]) -> str:
 
 def _sample_of(values: dict[str, Tensor]) -> np.ndarray:
     """Return SAMPLE_SIZE evenly spaced numbers out of all values, as little-endian float32."""
-    sizes = [value.numel() for value in values.values()]
-    starts = np.cumsum([0, *sizes])
+    starts = np.cumsum([0, *(value.numel() for value in values.values())])
     indices = np.linspace(0, max(starts[-1] - 1, 0), SAMPLE_SIZE).astype(np.int64)
     taken = []
     for start, value in zip(starts, values.values()):

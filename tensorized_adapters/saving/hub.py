@@ -52,11 +52,7 @@ def resolved_revision(adapter: str | Path, revision: Optional[str] = None, token
 
 
 def local_folder(adapter: str | Path) -> Path:
-    """Return the local folder with the files of a folder or a hub repository.
-
-    Raises:
-        UsageError: as :func:`resolved_revision` does.
-    """
+    """Return the local folder with the files of a folder or a hub repository. Raises as :func:`resolved_revision`."""
     if _of_hub(adapter) is None:
         return Path(adapter)
     return _downloaded(*str(resolved_revision(adapter)).split("@"))

@@ -1,5 +1,6 @@
 """Loading a saved adapter onto a model."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, Optional
 
@@ -13,6 +14,7 @@ from ..adaptation.parameters import (
     adaptation_of,
     added_parameters,
     pretrained_parameters,
+    trained_groups,
     trained_parameters,
     unwrapped,
 )
@@ -74,8 +76,15 @@ def load_adapter(
     config = check_adapter_fits(model, record, tensors, folder, any_labels=new_head)
     id2label, problem_type = {int(key): value for key, value in record["id2label"].items()}, record["problem_type"]
     fresh = adaptation is None
-    if fresh:
-        _adapt(model, config, record, tensors, folder)
+    if fresh:  # what does not fit is refused before memory is allocated
+        method, held = method_of(config), sum(tensor.numel() for tensor in tensors.values())
+        try:
+            method.check(model)
+            if (wanted := method.added_count(model)) > held:
+                raise UsageError(f"{wanted:,} numbers in the adapters of its settings, {held:,} in its file")
+            add_adapters(model, config, newly_initialized=record["newly_initialized"])
+        except UsageError as error:
+            raise UsageError(f"{folder} does not fit the model: {error}") from None
     method, trained = adaptation_of(model).method, trained_parameters(model)
     try:
         if new_head:
@@ -96,25 +105,6 @@ def load_adapter(
     return model
 
 
-def _adapt(
-    model: PreTrainedModel,
-    config: AdapterConfig,
-    record: dict[str, Any],
-    tensors: dict[str, Tensor],
-    folder: str | Path,
-) -> None:
-    """Add the adapters that a record describes to a plain model. Raise UsageError, before memory is allocated, if they
-    do not fit or would hold more numbers than the file."""
-    method, held = method_of(config), sum(tensor.numel() for tensor in tensors.values())
-    try:
-        method.check(model)
-        if (wanted := method.added_count(model)) > held:
-            raise UsageError(f"{wanted:,} numbers in the adapters of its settings, {held:,} in its file")
-        add_adapters(model, config, newly_initialized=record["newly_initialized"])
-    except UsageError as error:
-        raise UsageError(f"{folder} does not fit the model: {error}") from None
-
-
 def _with_head_of(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the file's tensors with the model's own head; raise UsageError if the file holds only a head."""
     prefix, added = base_prefix(model), added_parameters(model)
@@ -124,16 +114,6 @@ def _with_head_of(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[st
         raise UsageError("holds a head alone, so nothing would be left of it with a new one")
     head = {name for name in adaptation_of(model).in_place["head"] if not name.startswith(prefix)}
     return kept | {name: pretrained[name].detach().clone() for name in head}
-
-
-def _check_head_is_there(model: PreTrainedModel, tensors: dict[str, Tensor], folder: str | Path) -> None:
-    """Refuse a model that has no parameter of the file's head: a bare base model, or one for another kind of task."""
-    head = sorted(name for name in tensors if not name.startswith(f"{model.base_model_prefix}."))
-    if head and not pretrained_parameters(model).keys() & set(head):
-        raise UsageError(
-            f"{folder} holds a classification head ({head[-1]}), and a {type(model).__name__} has none; load the "
-            "model with AutoModelForSequenceClassification"
-        )
 
 
 def _check_finite(model: PreTrainedModel, trained: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
@@ -152,20 +132,19 @@ def check_adapter_fits(
     same_labels: bool = False,
     any_labels: bool = False,
 ) -> AdapterConfig:
-    """Compare an adapter that was read with a model, adapted or not. The model is not changed.
+    """Return the settings of an adapter that was read, if it fits the model, adapted or not; raise UsageError if not.
 
     Args:
         same_labels: the label names must be equal too, since a checkpoint is only resumed for the same task.
         any_labels: not even the number of labels must be equal, since the head is not loaded.
-
-    Returns:
-        The adapter's settings.
-
-    Raises:
-        UsageError: another number of labels, another base model, other settings than the model was adapted with.
     """
     config = AdapterConfig.from_dict(record["adapter"])
-    _check_head_is_there(model, tensors, folder)
+    head = sorted(name for name in tensors if not name.startswith(f"{model.base_model_prefix}."))
+    if head and not pretrained_parameters(model).keys() & set(head):  # a bare base model, or of another kind of task
+        raise UsageError(
+            f"{folder} holds a classification head ({head[-1]}), and a {type(model).__name__} has none; load the "
+            "model with AutoModelForSequenceClassification"
+        )
     if not any_labels and model.config.num_labels != record["num_labels"]:
         raise UsageError(
             f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
@@ -198,3 +177,27 @@ def check_adapter_fits(
             f"({changes})"
         )
     return config
+
+
+def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
+    """Return a line about ``--new_head``: how many parameters are kept from the adapter of the record ``saved``, and
+    how many are new."""
+    kept, new = Counter(), 0
+    for group, parameters in trained_groups(model).items():
+        for name, parameter in parameters.items():
+            if group == "head" and not name.startswith(base_prefix(model)):
+                new += parameter.numel()
+            else:
+                kept[{"layer_norm": "LayerNorms", "head": "pooler"}.get(group, group)] += parameter.numel()
+    task = quoted(saved["notes"].get("task") or "a task")
+    before = _predicted(saved["problem_type"], saved["num_labels"])
+    now = _predicted(model.config.problem_type, model.config.num_labels)
+    numbers = ", ".join(f"{name} ({count:,})" for name, count in kept.items())
+    return f"--new_head: kept from {task} ({before}): {numbers}; new: the head ({new:,}), for {now}"
+
+
+def _predicted(problem_type: Optional[str], count: int) -> str:
+    """Return what a model of that type of problem predicts."""
+    if problem_type == "regression":
+        return "scores"
+    return f"{count} labels" if problem_type == "multi_label_classification" else f"{count} classes"

@@ -31,11 +31,8 @@ FORMAT_VERSION = 1
 
 
 def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the config record and the tensors of an adapter folder, both verified by their checksums.
-
-    Raises:
-        UsageError: if a file is missing, truncated or altered, or the format version is unknown.
-    """
+    """Return the config record and the tensors of an adapter folder, both verified by their checksums. Raise
+    UsageError if a file is missing, truncated or altered, or the format version is unknown."""
     folder = adapter_folder(folder)
     record = read_config(folder)
     weights = content_of(folder / WEIGHTS_FILE)
@@ -48,10 +45,7 @@ def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """Return the verified record in ``adapter_config.json`` (in ``tensorized_adapters.json`` beside a config of peft).
-
-    Raises:
-        UsageError: as :func:`read_adapter`.
-    """
+    Raises as :func:`read_adapter`."""
     path = adapter_folder(folder) / BESIDE_PEFT_FILE
     path = path if os.path.lexists(path) else path.with_name(CONFIG_FILE)
     try:

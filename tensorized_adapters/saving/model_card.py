@@ -40,13 +40,8 @@ def model_card(model: PreTrainedModel, notes: dict[str, Any], trained: Optional[
     """Return Markdown with the counts of trained parameters, the notes, and the code that loads the adapter."""
     method, counts = adaptation_of(model).method, count_trained(model)
     base = model.config._name_or_path or model.config.model_type
-    names = {
-        "adapters": "adapters",
-        "backbone": method.backbone_called,
-        "layer_norm": "LayerNorms",
-        "head": "head",
-    }
-    parts = ", ".join(f"{names[group]} {counts[group]:,}" for group in GROUPS if counts[group])
+    names = {"backbone": method.backbone_called, "layer_norm": "LayerNorms"}
+    parts = ", ".join(f"{names.get(group, group)} {counts[group]:,}" for group in GROUPS if counts[group])
     title = f"{method.config.describe()} for {Path(base).name}"
     facts = "".join(f"- {key}: {value}\n" for key, value in notes.items())
     commit = getattr(model.config, "_commit_hash", None)
@@ -63,7 +58,9 @@ from tensorized_adapters import load_adapter
 model = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={model.config.num_labels}{revision})
 load_adapter(model, "{PLACE_IN_CARD}")
 ```
-{_command(trained)}"""
+"""
+    if trained and trained.command:
+        text += f"\nTrained by\n\n```bash\n{trained.command}\n```\n"
     return str(ModelCard(f"---\n{_header(model, title, trained).to_yaml()}\n---\n{text}"))
 
 
@@ -72,16 +69,9 @@ def _header(model: PreTrainedModel, title: str, trained: Optional[Training]) -> 
     base, config = model.config._name_or_path, adaptation_of(model).config
     values = [config.method] if config.method != "tensorized" else ["tensorized", config.adapter_projection_type]
     metrics = trained.metrics if trained else {}
+    dataset_name = trained and " ".join(filter(None, (trained.data, trained.config)))
     results = [
-        EvalResult(
-            task_type=_TASK,
-            dataset_type=trained.data,
-            dataset_name=trained.data if trained.config is None else f"{trained.data} {trained.config}",
-            dataset_config=trained.config,
-            dataset_split=split,
-            metric_type=name,
-            metric_value=value,
-        )
+        EvalResult(_TASK, trained.data, dataset_name, name, value, dataset_config=trained.config, dataset_split=split)
         for split, of_split in metrics.items()
         for name, value in of_split.items()
     ]
@@ -100,12 +90,6 @@ def _header(model: PreTrainedModel, title: str, trained: Optional[Training]) -> 
 def _measured(trained: Optional[Training]) -> str:
     if trained is None or not trained.metrics:
         return ""
-    rows = [f"| {split} | {n} | {v:.4f} |\n" for split, found in trained.metrics.items() for n, v in found.items()]
-    data = trained.data if trained.config is None else f"{trained.data}, {trained.config}"
+    rows = [f"| {split} | {n} | {v:.4f} |\n" for split, scores in trained.metrics.items() for n, v in scores.items()]
+    data = ", ".join(filter(None, (trained.data, trained.config)))
     return f"\nMeasured on {data}:\n\n| split | metric | value |\n|---|---|---|\n{''.join(rows)}"
-
-
-def _command(trained: Optional[Training]) -> str:
-    if trained is None or trained.command is None:
-        return ""
-    return f"\nTrained by\n\n```bash\n{trained.command}\n```\n"

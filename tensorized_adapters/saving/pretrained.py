@@ -1,6 +1,7 @@
 """``add_adapters``, and the ``save_pretrained`` that it gives to a model. Transformers' own would write the inserted
 parameters into a model's file, and ``from_pretrained`` would ignore them there."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
@@ -10,9 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
-from ..adaptation.lifecycle import adapt
-from ..adaptation.named import load_named
-from ..adaptation.parameters import adaptation_of, added_parameters, trained_parameters
+from ..adaptation.insertion import insert_method
+from ..adaptation.named import check_no_names, load_named
+from ..adaptation.parameters import adaptation_of, added_parameters, trained_parameters, unwrapped
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..runtime.files import written_then_renamed
@@ -48,7 +49,14 @@ def add_adapters(
     if name is not None:
         load_named(model, name, lambda plain: add_adapters(plain, config, newly_initialized))
         return model
-    model = adapt(model, config, newly_initialized)
+    model = unwrapped(model)
+    check_no_names(model)
+    if getattr(model, "adaptation", None) is not None or hasattr(model, "peft_config"):
+        raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
+    insert_method(model, config, newly_initialized)
+    if (half := model.adaptation.half) is not None:
+        name = str(half).removeprefix("torch.")
+        print(f"note: the model is in {name}; what is trained is kept in float32", file=sys.stderr)
     if added_parameters(model):  # without added parameters Transformers' own save_pretrained works
         model.save_pretrained = SavePretrained(model)
     return model
@@ -90,7 +98,8 @@ class SavePretrained:
             state = plain_state(model, model.state_dict() if state_dict is None else state_dict)
             type(model).save_pretrained(model, folder, is_main_process, state, push_to_hub, **options)
             return
-        if state_dict is not None and not _is_own(model, state_dict):
+        own = {value.data_ptr() for value in model.state_dict().values()}  # also those of a wrapper around the model
+        if state_dict is not None and not all(value.data_ptr() in own for value in state_dict.values()):
             raise UsageError(
                 "save_pretrained(state_dict=...): other values than the model's; save_adapter saves those"
             )
@@ -122,9 +131,3 @@ def _write_for_trainer(model: PreTrainedModel, folder: Path) -> None:
     state = {now[id(p)]: p.detach().cpu().contiguous() for p in trained_parameters(model).values()}
     with written_then_renamed(folder / SAFE_WEIGHTS_NAME) as temporary:
         safetensors.torch.save_file(state, temporary, metadata={"format": "pt"})
-
-
-def _is_own(model: PreTrainedModel, state: dict[str, Tensor]) -> bool:
-    """Return whether a state dict, also of a wrapper around the model, holds the model's own memory."""
-    own = {value.data_ptr() for value in model.state_dict().values()}
-    return all(value.data_ptr() in own for value in state.values())

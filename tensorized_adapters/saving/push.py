@@ -62,10 +62,7 @@ def push_adapter(
 
 
 def ready_repository(repo_id: str, private: Optional[bool] = None, token: Optional[str] = None) -> str:
-    """Make the repository if it does not exist, which also checks the token's rights; returns its full name.
-
-    Raises:
-        UsageError: if the hub refuses or cannot be reached.
-    """
+    """Make the repository if it does not exist, which also checks the token's rights; returns its full name. Raise
+    UsageError if the hub refuses or cannot be reached."""
     with hub_errors(repo_id, "uploaded to"):
         return HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True).repo_id

@@ -1,8 +1,12 @@
-"""Saves the trained parameters of a model as an adapter folder (manifest.py describes its files)."""
+"""Saves the trained parameters of a model as an adapter folder (manifest.py describes its files). The folder may hold
+other files, or an earlier adapter."""
 
 import contextlib
+import errno
 import hashlib
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,14 +19,15 @@ from ..adaptation.named import adapter_set
 from ..adaptation.parameters import adaptation_of, trained_parameters, unwrapped
 from ..backbone.parts import base_prefix
 from ..errors import RunFailed, UsageError, quoted
-from . import BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from ..runtime.files import read_json, written_then_renamed
+from . import ADAPTER_FILES, BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .fingerprint import base_identity, token_count
 from .manifest import FORMAT_VERSION, config_checksum
-from .model_card import Training, model_card
-from .write import check_free_for_adapter, replace_card, write_adapters
+from .model_card import MARK_OF_OURS, Training, model_card
 
 # peft and Transformers look for a method of this name, and name it when they fail.
 POINTER = "not of peft: load it with tensorized_adapters.load_adapter(model, folder)"
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)  # another folder would not help
 
 
 def save_adapter(
@@ -52,10 +57,7 @@ def save_adapter(
 
 
 def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str, Any]] = None) -> dict[str, bytes]:
-    """Return the active adapter's files as bytes, by file name. The folder is checked, and nothing is written.
-
-    Raises UsageError and RunFailed as :func:`save_adapter`.
-    """
+    """Return the active adapter's files as bytes, by file name. The folder is checked, and nothing is written."""
     adaptation = adaptation_of(model)
     if adaptation.merged is not None:
         raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before saving them")
@@ -67,7 +69,7 @@ def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise RunFailed(f"{name} holds NaN or infinity; nothing was written to {folder}")
-    check_free_for_adapter(folder)
+    _check_free(folder)
     in_file = {method.file_name(name): tensor for name, tensor in tensors.items()}
     weights = safetensors.torch.save(in_file, metadata={"format": "pt"})
     peft_config = method.peft_config(model, head)
@@ -84,10 +86,7 @@ def _record_of(
     model: PreTrainedModel, tensors: dict[str, Tensor], weights: bytes, notes: dict[str, Any], pointer: dict[str, str]
 ) -> dict[str, Any]:
     """Return the config record of an adapted model; raise UsageError if JSON cannot hold it, or labels share a name.
-
-    Args:
-        pointer: fields for the loaders of Transformers and peft, which read a file of this name too.
-    """
+    ``pointer`` is for the loaders of Transformers and peft, which read a file of this name too."""
     adaptation, labels = adaptation_of(model), model.config.id2label
     if len(set(labels.values())) < len(labels) or not all(isinstance(name, str) for name in labels.values()):
         raise UsageError(f"config.id2label must give each label a text of its own, got {quoted(labels)}")
@@ -119,4 +118,75 @@ def _record_of(
 
 def write_card(model: PreTrainedModel, folder: Path, notes: dict[str, Any], trained: Training) -> None:
     """Replace the model card of a saved adapter once its metrics are known. Raises as :func:`save_adapter`."""
-    replace_card(folder, model_card(unwrapped(model), notes, trained).encode())
+    write_adapters({folder: {CARD_FILE: model_card(unwrapped(model), notes, trained).encode()}})
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder in which the files of an adapter would replace something else; raise UsageError."""
+    with _refusing(folder):
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is a file; name a folder for the adapter")
+        for name in sorted(ADAPTER_FILES):
+            if os.path.isdir(folder / name):
+                raise UsageError(f"{folder / name} is a folder, where the adapter has a file; name another folder")
+        if _is_our_card(folder / CARD_FILE) or any(
+            _is_our_config(folder / name) for name in (BESIDE_PEFT_FILE, CONFIG_FILE)
+        ):
+            return
+        for name in (CARD_FILE, CONFIG_FILE):
+            if os.path.lexists(folder / name):
+                raise UsageError(f"{folder / name} is not of an adapter of this program; name another folder")
+
+
+def write_adapters(folders: dict[Path, dict[str, bytes]]) -> None:
+    """Write all files of all folders under temporary names, and then rename each, in the order given.
+
+    Raises:
+        UsageError: if a folder cannot be made or written.
+        OSError: if the disk is full or fails.
+    """
+    with _refusing(Path(os.path.commonpath(folders))):
+        with contextlib.ExitStack() as renames:  # they happen in reverse, and none does if something is raised
+            for folder, files in reversed(folders.items()):
+                folder.mkdir(parents=True, exist_ok=True)
+                for name, content in reversed(files.items()):
+                    with open(renames.enter_context(written_then_renamed(folder / name)), "wb") as file:
+                        file.write(content)
+                        file.flush()
+                        os.fsync(file.fileno())
+        for folder, files in folders.items():
+            if CONFIG_FILE in files and BESIDE_PEFT_FILE not in files:
+                (folder / BESIDE_PEFT_FILE).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _refusing(folder: Path) -> Iterator[None]:
+    """Turn an error of the operating system about the folder into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _OF_THE_DISK:
+            raise
+        raise UsageError(f"{folder} cannot be written: {error.strerror}; name another folder") from None
+    except UsageError:
+        raise
+    except ValueError as error:  # no folder can have such a path
+        raise UsageError(f"{quoted(str(folder))} cannot be written: {error}") from None
+
+
+def _is_our_card(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        header = file.read(2**12)
+    return header.startswith(b"---\n") and MARK_OF_OURS.encode() in header
+
+
+def _is_our_config(path: Path) -> bool:
+    """Return whether it is a config of this program, altered or not."""
+    try:
+        return {"format_version", "weights_sha256"} <= read_json(path).keys()
+    except UsageError:
+        return False

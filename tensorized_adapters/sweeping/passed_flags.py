@@ -5,8 +5,8 @@ import sys
 from typing import Any
 
 from ..arguments.method_settings import check_owned
-from ..backbone.embedded import embedded_model
 from ..config import AdapterConfig
+from ..embedded import embedded_model
 from ..errors import UsageError
 from . import REPOSITORY
 

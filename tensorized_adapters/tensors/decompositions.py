@@ -40,9 +40,8 @@ def decompose_(weight: FactorizedWeight, matrix: Tensor) -> float:
         return 0.0
     tensor = matrix.double().reshape(weight.view.shape) / norm
     with tensorly.backend_context("pytorch", local_threadsafe=True), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Trying to compute SVD"
-        )  # of CP above a mode's size, where the rest is drawn
+        # For CP above a mode's size, where the rest is drawn
+        warnings.filterwarnings("ignore", "Trying to compute SVD")
         kind = next(kind for kind in _DECOMPOSITIONS if isinstance(weight, kind))
         parts = _DECOMPOSITIONS[kind](tensor, weight.bond)
     sizes = [part.square().mean().sqrt().item() for part in parts]
@@ -70,17 +69,10 @@ def _train(tensor: Tensor, rank: int) -> list[Tensor]:
 
 def _ring(tensor: Tensor, rank: int) -> list[Tensor]:
     ring = list(tensor_ring_als(tensor, rank, n_iter_max=_SWEEPS_OF_RINGS, random_state=_SEED))
-    train = [torch.nn.functional.pad(core, _to(core, rank)) for core in _train(tensor, _of_train(tensor, rank))]
+    cores = _train(tensor, min(rank, TT.usable_rank(tensor.shape)))
+    # Zeros on each side make a train's core a ring's. pad takes the last dimension first.
+    train = [torch.nn.functional.pad(c, (0, rank - c.shape[2], 0, 0, 0, rank - c.shape[0])) for c in cores]
     return min(ring, train, key=lambda cores: (tensorly.tr_to_tensor(cores) - tensor).norm().item())
-
-
-def _of_train(tensor: Tensor, rank: int) -> int:
-    return min(rank, TT.usable_rank(tensor.shape))
-
-
-def _to(core: Tensor, rank: int) -> tuple[int, ...]:
-    """Return how many zeros a train's core needs on each side to become a ring's, the last dimension first."""
-    return (0, rank - core.shape[2], 0, 0, 0, rank - core.shape[0])
 
 
 _DECOMPOSITIONS: dict[type[FactorizedWeight], Callable[[Tensor, int], list[Tensor]]] = {

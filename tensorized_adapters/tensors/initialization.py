@@ -22,7 +22,6 @@ step is then a smaller part of each factor, and W moves about as far as that of 
 """
 
 import math
-from typing import Optional
 
 import torch
 from torch import Tensor
@@ -64,9 +63,10 @@ def calibrated_start_(weight: FactorizedWeight, std: float, last_factor: float =
     """
     parameters = list(weight.parameters())
     n, factor_std = len(parameters), len(parameters) * std * width(weight)
+    of_sites = None if weight.view.sites is None else f"factors.factor_{weight.view.cut}"
     for name, parameter in weight.named_parameters():
         # CP's weights start equal instead of random. So does its factor of sites, so that all sites start equal.
-        neutral = name == "weights" or (isinstance(weight, CP) and name == f"factors.factor_{_mode_of_sites(weight)}")
+        neutral = isinstance(weight, CP) and name in ("weights", of_sites)
         parameter.fill_(factor_std) if neutral else parameter.normal_(std=factor_std)
     weight.gain = gain_of(n, weight.terms(len(weight.shape), weight.bond), std) / width(weight) ** n
     if not parameters[0].is_meta:  # otherwise the numbers come from a file
@@ -76,10 +76,6 @@ def calibrated_start_(weight: FactorizedWeight, std: float, last_factor: float =
     if last_factor != 1.0:
         weight.gain *= n
         parameters[-1].mul_(last_factor / n)
-
-
-def _mode_of_sites(weight: FactorizedWeight) -> Optional[int]:
-    return None if weight.view.sites is None else weight.view.cut
 
 
 def _assembled(weight: FactorizedWeight) -> Tensor:

@@ -68,11 +68,8 @@ class Matricization:
 
 
 def balanced_split(size: int, name: str = "hidden size") -> tuple[int, int]:
-    """Return the factor pair of ``size`` nearest its square root, smaller first: 768 -> (24, 32), as published.
-
-    Raises:
-        UsageError: if the pair is so uneven (a prime, twice a prime) that factorising would save next to nothing.
-    """
+    """Return the factor pair of ``size`` nearest its square root, smaller first: 768 -> (24, 32), as published. Raise
+    UsageError if the pair is so uneven (a prime, twice a prime) that factorising would save next to nothing."""
     if size < 1:
         raise UsageError(f"{name} {size} is not a size")
     small = next(n for n in range(math.isqrt(size), 0, -1) if size % n == 0)
@@ -92,11 +89,8 @@ def matricizations(
     sites: Optional[int] = None,
 ) -> list[Matricization]:
     """Return the tensor shapes of an adapter's weights: [down, up], or one square matrix if ``bottleneck`` is None.
-    With ``sites``, one tensor holds the weights of that many adapters.
-
-    Raises:
-        UsageError: for a size without a useful split; only the bottleneck of separate modes needs none.
-    """
+    With ``sites``, one tensor holds the weights of that many adapters. Raise UsageError for a size without a useful
+    split; only the bottleneck of separate modes needs none."""
     hidden = (hidden_size,) if projection_type == "matrix" else balanced_split(hidden_size)
     if bottleneck is None:
         return [Matricization(hidden, hidden, interleaved, sites)]

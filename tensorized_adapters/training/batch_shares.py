@@ -7,40 +7,29 @@ number of examples. The gradient of a step is then that of the mean over all its
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Sharing:
-    """How the ``size`` examples of an epoch are shared out.
+def shares_of_step(
+    step: int, rank: int, *, size: int, batch_size: int, processes: int, accumulated: int
+) -> list[tuple[int, float]]:
+    """Return for each batch of a step how many of its examples this process has, and the factor of their mean loss.
+    The Trainer then divides the loss by the number of batches and averages over the processes.
 
     Args:
-        size: the number of examples of the epoch.
+        size: the number of examples of an epoch.
         batch_size: the examples of one process at a time.
-        processes: their number.
         accumulated: how many batches of a process make a step.
     """
-
-    size: int
-    batch_size: int
-    processes: int
-    accumulated: int
-
-    def of_step(self, step: int, rank: int) -> list[tuple[int, float]]:
-        """Return for each batch of a step how many of its examples this process has, and the factor of their mean
-        loss. The Trainer then divides the loss by the number of batches and averages over the processes."""
-        together = self.batch_size * self.processes
-        batches = math.ceil(self.size / together)
-        first = step % math.ceil(batches / self.accumulated) * self.accumulated
-        counts = [
-            min(together, self.size - i * together) for i in range(first, min(first + self.accumulated, batches))
-        ]
-        own = [min(max(count - rank * self.batch_size, 0), self.batch_size) for count in counts]
-        return [(count, count * self.processes * len(counts) / sum(counts)) for count in own]
+    together = batch_size * processes
+    batches = math.ceil(size / together)
+    first = step % math.ceil(batches / accumulated) * accumulated
+    counts = [min(together, size - i * together) for i in range(first, min(first + accumulated, batches))]
+    own = [min(max(count - rank * batch_size, 0), batch_size) for count in counts]
+    return [(count, count * processes * len(counts) / sum(counts)) for count in own]
 
 
 def cut(batch: Mapping[str, Tensor], count: int) -> Mapping[str, Tensor]:

@@ -1,15 +1,33 @@
-"""Callbacks that decide when the Trainer saves, and that seal and remove checkpoints."""
+"""Callbacks that stop training early, decide when the Trainer saves, and seal and remove checkpoints."""
 
 import math
 from pathlib import Path
 from typing import Optional
 
-import torch
-from transformers import TrainerCallback
-from transformers.trainer_pt_utils import safe_globals
+from transformers import EarlyStoppingCallback, TrainerCallback
 
-from .checkpoint_checks import best_checkpoint
-from .checkpoints import checkpoint_at, copy_checkpoint, random_states_in, rotate_checkpoints, seal_checkpoint
+from .checkpoints import best_checkpoint, checkpoint_at, copy_checkpoint, rotate_checkpoints, seal_checkpoint
+
+
+class EarlyStopping(EarlyStoppingCallback):
+    """transformers' callback, whose counter is taken from the checkpoint that a training goes on from.
+
+    The Trainer restores the state of callbacks only together with its own control flow, which would save and evaluate
+    once more.
+    """
+
+    @property
+    def stopped(self) -> bool:
+        """Return whether the metric has not improved for the allowed number of evaluations."""
+        return self.early_stopping_patience_counter >= self.early_stopping_patience
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        """Stop a training again before its next step if it had stopped when its checkpoint was saved."""
+        name = type(self).__name__
+        if kept := state.stateful_callbacks.get(name):
+            self.early_stopping_patience_counter = kept["attributes"]["early_stopping_patience_counter"]
+        state.stateful_callbacks[name] = self.state()  # the Trainer writes into it, and the checkpoint may lack it
+        control.should_training_stop = self.stopped
 
 
 class SaveAfterEvaluation(TrainerCallback):
@@ -29,11 +47,8 @@ class SaveAfterEvaluation(TrainerCallback):
 
 
 class CompleteCheckpoints(TrainerCallback):
-    """Seals each checkpoint, and only then removes old ones, so that one complete checkpoint always exists.
-
-    Args:
-        limit: how many are kept; None keeps all. The Trainer's own rotation would remove foreign files too.
-    """
+    """Seals each checkpoint, and only then removes old ones, so that one complete checkpoint always exists. ``limit``
+    are kept; None keeps all. The Trainer's own rotation would remove foreign files too."""
 
     def __init__(self, limit: Optional[int]):
         self.limit = limit
@@ -50,18 +65,6 @@ class CompleteCheckpoints(TrainerCallback):
             state.best_model_checkpoint = str(here)
 
     def on_save(self, args, state, control, **kwargs) -> None:
-        if not state.is_world_process_zero:
-            return
-        checkpoint = checkpoint_at(Path(args.output_dir), state.global_step)
-        for path in random_states_in(checkpoint):
-            _rewrite_rng_state(path)
-        seal_checkpoint(checkpoint)
-        rotate_checkpoints(Path(args.output_dir), self.limit, state.best_model_checkpoint)
-
-
-def _rewrite_rng_state(path: Path) -> None:
-    """Store NumPy's array as plain numbers, so that ``torch.load(weights_only=True)`` can read it."""
-    with safe_globals():
-        states = torch.load(path, weights_only=True)
-    name, keys, *rest = states["numpy"]
-    torch.save(states | {"numpy": (name, [int(key) for key in keys], *rest)}, path)
+        if state.is_world_process_zero:
+            seal_checkpoint(checkpoint_at(Path(args.output_dir), state.global_step))
+            rotate_checkpoints(Path(args.output_dir), self.limit, state.best_model_checkpoint)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
+from transformers import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import UsageError
@@ -114,11 +115,7 @@ def newest_complete_checkpoint(
     folder: Path, suits: Callable[[dict[str, Any]], bool]
 ) -> tuple[Optional[Path], list[str]]:
     """Return the newest complete checkpoint whose arguments ``suits`` accepts, or None, and a line for each skipped
-    one.
-
-    Raises:
-        UsageError: if a checkpoint cannot be read.
-    """
+    one. Raise UsageError if a checkpoint cannot be read."""
     notes = []
     for path in checkpoints_in(folder):
         if not _is_ours(path) and not _unsealed(path):
@@ -138,6 +135,20 @@ def remove_remains(folder: Path) -> None:
             clear_checkpoint(path)
 
 
+def best_checkpoint(checkpoint: Path, state: TrainerState) -> Path:
+    """Return the checkpoint that was the best when ``checkpoint`` was saved. It is expected in the same folder. Raise
+    UsageError if it is missing or incomplete."""
+    if state.best_global_step == state.global_step:
+        return checkpoint
+    best = checkpoint_at(checkpoint.parent, state.best_global_step)
+    if flaw := flaw_of_checkpoint(best):
+        raise UsageError(
+            f"the best checkpoint so far, {best}, is not complete ({flaw}); leave --load_best_model_at_end out, or "
+            "start the run anew"
+        )
+    return best
+
+
 def rotate_checkpoints(folder: Path, limit: Optional[int], best: Optional[str]) -> None:
     """Remove the oldest complete checkpoints until ``limit`` are left. The latest and the ``best`` one always stay."""
     sealed = [path for path in checkpoints_in(folder) if (path / MANIFEST_FILE).is_file()]
@@ -151,12 +162,11 @@ def rotate_checkpoints(folder: Path, limit: Optional[int], best: Optional[str]) 
 
 
 def copy_checkpoint(path: Path, to: Path) -> None:
-    """Copy our files of a complete checkpoint."""
+    """Copy the files of a complete checkpoint."""
     begin_checkpoint(to)
-    (to / ADAPTER_FOLDER).mkdir()
-    for name in sorted(_ours_in(path) - ADAPTER_FILES - {MANIFEST_FILE, INCOMPLETE_FILE} | _IN_ADAPTER_FOLDER):
-        if (path / name).is_file():
-            shutil.copyfile(path / name, to / name)
+    for name in read_json(path / MANIFEST_FILE):
+        (to / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(path / name, to / name)
     seal_checkpoint(to)
 
 
@@ -176,14 +186,9 @@ def clear_checkpoint(folder: Path) -> None:
         folder.rmdir()
 
 
-def random_states_in(folder: Path) -> list[Path]:
-    """Return the files with random states: one, or one for each process."""
-    return [path for path in folder.glob("rng_state*.pth") if _RANDOM.fullmatch(path.name)]
-
-
 def _ours_in(folder: Path) -> set[str]:
     """Return the names that our files may have in a checkpoint's folder."""
-    return _OURS | {path.name for path in random_states_in(folder)}
+    return _OURS | {path.name for path in folder.glob("rng_state*.pth") if _RANDOM.fullmatch(path.name)}
 
 
 def _is_ours(folder: Path) -> bool:

@@ -56,13 +56,8 @@ class CollapseGuard(TrainerCallback):
     checks are at fixed steps, from a third of the training on, so that a resumed run finds the same step. They read
     no number from the device. Without gradient norms (``--fp16``, checkpoints of earlier versions) there are none.
 
-    Args:
-        losses: added to the Trainer before this one.
-        constant: the loss of the best constant prediction.
-        say: prints a line.
-
-    Attributes:
-        step: where the training was found to have collapsed; None if it was not.
+    ``losses`` must be added to the Trainer first; ``constant`` is the loss of the best constant prediction, and
+    ``step`` the step at which the training was found to have collapsed, or None.
     """
 
     def __init__(self, losses: StepLosses, constant: float, say: Callable[[str], None]):

@@ -93,7 +93,7 @@ class DiffPruningTrainer(AdapterTrainer):
     def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
         super()._save(output_dir, state_dict)
         if self.difference.searching and self.args.should_save:
-            state = {name: p.detach().cpu().contiguous() for name, p in self.difference.search_state().items()}
+            state = {name: value.cpu().contiguous() for name, value in self.difference.state().items()}
             write_atomically(Path(output_dir) / SEARCH_STATE_FILE, safetensors.torch.save(state))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
@@ -102,5 +102,5 @@ class DiffPruningTrainer(AdapterTrainer):
         if path.is_file():
             device = next(self.model.parameters()).device
             state = safetensors.torch.load_file(path)
-            self.difference.search_from({name: tensor.to(device) for name, tensor in state.items()})
+            self.difference.put_state({name: tensor.to(device) for name, tensor in state.items()})
         self.optimizer = None  # it was built for a search from zero

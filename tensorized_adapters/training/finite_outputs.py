@@ -21,23 +21,14 @@ _MEASURED = {"eval": "evaluation", "train": "evaluation on the training set", "p
 
 
 class FiniteOutputs(Trainer):
-    """The part of :class:`AdapterTrainer` that evaluates and predicts. It fails if an output of the model, its loss or
-    a metric is not finite.
+    """The part of :class:`AdapterTrainer` that evaluates and predicts."""
 
-    Attributes, which AdapterTrainer sets:
-        _live: the live output, which names what is being measured.
-        _metrics_of: computes the metrics of finite outputs.
-    """
-
-    _live: LiveOutput
-    _metrics_of: Callable[[EvalPrediction], dict[str, float]]
+    # AdapterTrainer sets these:
+    _live: LiveOutput  # names what is being measured
+    _metrics_of: Callable[[EvalPrediction], dict[str, float]]  # computes the metrics of finite outputs
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
-        """Run the Trainer's loop, for evaluation and prediction.
-
-        Raises:
-            RunFailed: if an output of the model, its loss or a metric is not finite.
-        """
+        """Run the Trainer's loop; raise RunFailed if an output of the model, its loss or a metric is not finite."""
         self._measuring = self._live.doing = metric_key_prefix
         output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
         self._check_logits(output.predictions)  # again, since metrics are not computed for a set without labels

@@ -29,11 +29,8 @@ _INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
 def lowest_trained_layer(model: PreTrainedModel) -> int:
-    """Return the index of the lowest encoder layer in which something is trained.
-
-    Raises:
-        UsageError: if that is the first one, if something below the layers is trained, or if no layer is.
-    """
+    """Return the index of the lowest encoder layer in which something is trained. Raise UsageError if that is the
+    first one, if something below the layers is trained, or if no layer is."""
     inside = [name for name in trained_parameters(model) if name.startswith(base_prefix(model))]
     every_layer = layer_names(model)
     if len(every_layer) < model.config.num_hidden_layers:
@@ -55,10 +52,7 @@ class FrozenPrefix:
 
     A batch that holds PREFIX_KEY skips those layers; any other batch runs through all layers.
 
-    Args:
-        model: an adapted model.
-        folder: for files of hidden states, named by the sha256 of their inputs.
-        autocast: the type of autocast in training, or None.
+    ``folder`` gets files of hidden states, named by the sha256 of their inputs. ``autocast`` is its type in training.
     """
 
     def __init__(self, model: PreTrainedModel, folder: Path, autocast: Optional[torch.dtype]):
@@ -75,16 +69,8 @@ class FrozenPrefix:
         model.forward = self._taking_states(model.forward)
 
     def of(self, examples: Dataset, collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]], batch_size: int):
-        """Return ``examples`` with their hidden states, which are computed now unless the folder has them.
-
-        Args:
-            examples: tokenised, with ``attention_mask``.
-            collate: pads a list of them to a batch.
-            batch_size: of the pass that computes the states.
-
-        Raises:
-            RunFailed: if the folder cannot be written, or has no room.
-        """
+        """Return tokenised ``examples`` with their hidden states, which are computed now, ``batch_size`` at a time,
+        unless the folder has them. Raise RunFailed if it cannot be written, or has no room."""
         lengths = np.array([sum(mask) for mask in examples["attention_mask"]])
         ends = np.cumsum(lengths)
         path = self.folder / f"{self._key(examples)}.npy"

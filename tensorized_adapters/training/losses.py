@@ -1,10 +1,13 @@
-"""The loss of every step, without waiting for the device at any of them."""
+"""The loss of every step, without waiting for the device at any of them, and cross-entropy with class weights."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import reduce
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
 from ..errors import RunFailed
@@ -53,9 +56,9 @@ class StepLosses(TrainerCallback):
         losses, norms = _fetched(self._losses, over_processes=True), _fetched(self._norms)
         self._losses, self._norms = [], []
         for i, loss in enumerate(losses):
-            for what, number in (("loss", loss), ("gradient", norms[i] if norms else 0.0)):
+            for name, number in (("loss", loss), ("gradient", norms[i] if norms else 0.0)):
                 if not math.isfinite(number):
-                    where = f"the {what} is {number} at step {len(self.values) + 1}"
+                    where = f"the {name} is {number} at step {len(self.values) + 1}"
                     raise raised_by_all(RunFailed(f"{where}; {ADVICE}"))
             self.values.append(loss)
         self.norms += norms
@@ -74,3 +77,25 @@ def _fetched(numbers: list[Tensor], over_processes: bool = False) -> list[float]
         return []
     values = torch.stack(numbers)
     return (reduce(values, reduction="mean") if over_processes else values).tolist()
+
+
+class WeightedLoss:
+    """torch's ``CrossEntropyLoss(weight=, label_smoothing=)`` over the examples of a step: the weighted losses are
+    divided by the sum of the weights of these examples, over all batches and processes."""
+
+    def __init__(self, weights: Sequence[float], smoothing: float, accelerator: Accelerator):
+        self._weights = torch.tensor(weights, dtype=torch.float32, device=accelerator.device)
+        self._smoothing, self._accelerator = smoothing, accelerator
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of a batch, divided by the sum of its own weights."""
+        return cross_entropy(logits.float(), labels, weight=self._weights, label_smoothing=self._smoothing)
+
+    def shares(self, batches: Sequence[Mapping[str, Tensor]], counts: Sequence[int]) -> list[Tensor]:
+        """Return the factors for the losses of this process's batches of a step, of which ``counts`` examples are its
+        own; a batch without own examples has a foreign one. The Trainer divides the products by the number of batches
+        and averages over the processes. The host reads no number, so it does not wait for a GPU."""
+        labels = [batch["labels"].to(self._weights.device) for batch in batches]
+        own = torch.stack([self._weights[ids].sum() * (count > 0) for ids, count in zip(labels, counts, strict=True)])
+        total = self._accelerator.reduce(own.sum(), reduction="sum")
+        return list(own * (self._accelerator.num_processes * len(own)) / total)

@@ -1,15 +1,11 @@
 """The live output of a run: progress bars on a terminal, plain lines in a log, and the training loss in both."""
 
 import shutil
-import time
-from pathlib import Path
+import sys
 
 import torch
 from tqdm.auto import tqdm
-from transformers import TrainerCallback
-
-from ..runtime.distributed import is_main_process
-from ..runtime.files import read_json
+from transformers.trainer_callback import ProgressCallback
 
 # The label of a bar over a set of examples, by the prefix of its metrics' names.
 _BARS = {"eval": "evaluating", "train": "measuring on the training set", "predict": "predicting"}
@@ -18,40 +14,14 @@ _NAMES = {"grad_norm": "gradient norm", "learning_rate": "learning rate"}
 _TIMINGS = ("_runtime", "_per_second")
 
 
-class TrainingTime:
-    """Seconds of training in all starts of a run together. Each checkpoint keeps the seconds that led to it.
-
-    Attributes:
-        before: the seconds of earlier starts.
-    """
-
-    def __init__(self):
-        self.before = 0.0
-        self._began = time.time()
-
-    def begin(self) -> None:
-        self._began = time.time()
-
-    def total(self) -> float:
-        return round(self.before + time.time() - self._began, 3)
-
-    def resume(self, path: Path) -> None:
-        """Go on counting from the seconds in a checkpoint's file."""
-        self.before = read_json(path, float)
-
-
-class LiveOutput(TrainerCallback):
-    """Replaces the Trainer's own progress bar and printer.
+class LiveOutput(ProgressCallback):
+    """The Trainer's progress bars with our labels, and its logs as plain lines.
 
     Attributes:
         doing: the prefix of the metrics that are being measured; set by the Trainer.
     """
 
     doing = "eval"
-
-    def __init__(self):
-        self._training: tqdm | None = None
-        self._evaluation: tqdm | None = None
 
     def on_train_begin(self, args, state, control, model=None, train_dataloader=None, **kwargs) -> None:
         if args.logging_steps < 1:  # a fraction of all steps; rounded down, so that 1/20 gives at least 20 losses
@@ -65,31 +35,15 @@ class LiveOutput(TrainerCallback):
             f"training {model.name_or_path or model.config.model_type} on {args.device}{threads}: "
             f"{len(train_dataloader.dataset):,} examples, {state.max_steps:,} steps of {batch}{begin}"
         )
-        if not args.disable_tqdm and is_main_process():
-            self._training = _bar("training", state.max_steps, leave=True)
-            self._training.update(state.global_step)
-
-    def on_step_end(self, args, state, control, **kwargs) -> None:
-        if self._training is not None:
-            self._training.update(state.global_step - self._training.n)
-
-    def on_train_end(self, args, state, control, **kwargs) -> None:
-        if self._training is not None:
-            self._training.close()
-            self._training = None
+        if state.is_world_process_zero:
+            self.training_bar = _bar("training", state.max_steps, args.disable_tqdm, leave=True)
+            self.training_bar.update(state.global_step)
+        self.current_step = state.global_step
 
     def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs) -> None:
-        if self._evaluation is None and not args.disable_tqdm and is_main_process():
-            self._evaluation = _bar(_BARS[self.doing], len(eval_dataloader), leave=False)
-        if self._evaluation is not None:
-            self._evaluation.update()
-
-    def on_evaluate(self, args, state, control, **kwargs) -> None:
-        if self._evaluation is not None:
-            self._evaluation.close()
-            self._evaluation = None
-
-    on_predict = on_evaluate
+        if self.prediction_bar is None and state.is_world_process_zero:
+            self.prediction_bar = _bar(_BARS[self.doing], len(eval_dataloader), args.disable_tqdm, leave=False)
+        super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
         if "loss" in logs:
@@ -99,21 +53,20 @@ class LiveOutput(TrainerCallback):
         else:
             when = f"evaluation, epoch {logs.get('epoch') or 0:.2f}"
             shown = {name.removeprefix("eval_"): value for name, value in logs.items() if not name.endswith(_TIMINGS)}
-        values = (f"{_NAMES.get(name, name)} {value:.4g}" for name, value in shown.items() if _is_shown(name, value))
+        values = (
+            f"{_NAMES.get(name, name)} {value:.4g}"
+            for name, value in shown.items()
+            if isinstance(value, (int, float)) and name not in ("epoch", "total_flos")
+        )
         self.say(f"{when}: {', '.join(values)}")
 
     def say(self, line: str) -> None:
         """Print a line, above the progress bar if there is one. In a log it appears at once."""
-        if self._training is not None:
-            self._training.write(line)
-        else:
-            print(line, flush=True)
+        tqdm.write(line)
+        sys.stdout.flush()
 
 
-def _bar(label: str, total: int, leave: bool) -> tqdm:
+def _bar(label: str, total: int, disable: bool, leave: bool) -> tqdm:
     width = None if shutil.get_terminal_size((0, 0)).columns else 80  # without a known width tqdm draws no bar
-    return tqdm(desc=label, total=total, leave=leave, dynamic_ncols=width is None, ncols=width, bar_format=_FORMAT)
-
-
-def _is_shown(name: str, value: object) -> bool:
-    return isinstance(value, (int, float)) and name not in ("epoch", "total_flos")
+    options = {"dynamic_ncols": width is None, "ncols": width, "bar_format": _FORMAT}
+    return tqdm(desc=label, total=total, disable=disable, leave=leave, **options)

@@ -30,13 +30,10 @@ class EpochSampler(Sampler[int]):
         return self.count
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._order()[: self.count])
-
-    def _order(self) -> list[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.size, generator=generator).tolist()
         if self.lengths is None:
-            return order
+            return iter(order[: self.count])
         window = 50 * self.batch_size
         runs = [sorted(order[i : i + window], key=lambda n: -self.lengths[n]) for i in range(0, self.size, window)]
         batches = [run[i : i + self.batch_size] for run in runs for i in range(0, len(run), self.batch_size)]
@@ -46,4 +43,4 @@ class EpochSampler(Sampler[int]):
         if shuffled:
             longest = max(range(len(shuffled)), key=lambda i: self.lengths[shuffled[i][0]])
             shuffled[0], shuffled[longest] = shuffled[longest], shuffled[0]
-        return [index for batch in shuffled + rest for index in batch]
+        return iter([index for batch in shuffled + rest for index in batch][: self.count])

@@ -2,6 +2,7 @@
 examples of a step. adapter_checkpoints.py has its checkpoints, finite_outputs.py its evaluation."""
 
 import copy
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
@@ -13,17 +14,15 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import TrainOutput
 
 from ..adaptation.parameters import groups_at
-from ..backbone.masks import with_ready_mask
+from ..backbone.parts import with_ready_mask
 from .adapter_checkpoints import AdapterCheckpoints
-from .batch_shares import Sharing, cut
-from .callbacks import CompleteCheckpoints, SaveAfterEvaluation
+from .batch_shares import cut, shares_of_step
+from .callbacks import CompleteCheckpoints, EarlyStopping, SaveAfterEvaluation
 from .collapse import CollapseGuard
-from .early_stopping import EarlyStopping
 from .finite_outputs import FiniteOutputs
-from .losses import StepLosses
-from .progress import LiveOutput, TrainingTime
+from .losses import StepLosses, WeightedLoss
+from .progress import LiveOutput
 from .sampler import EpochSampler
-from .weighted_loss import WeightedLoss
 
 
 class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
@@ -52,7 +51,7 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         kwargs["args"] = _arguments(kwargs["args"])
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
-        self.time = TrainingTime()
+        self.seconds_before, self.began = 0.0, time.time()
         self._weights, self._weight = iter(()), None  # of the step's batches, and of the present one
         smoothing = self.args.label_smoothing_factor
         self._weighted = WeightedLoss(class_weights, smoothing, self.accelerator) if class_weights else None
@@ -107,15 +106,13 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         return self.optimizer
 
     def check_optimizer_and_schedule(self) -> None:
-        """Build both as training does, so that their errors come before anything is written."""
-        self._new_schedule(self.create_optimizer())
-
-    def _new_schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        """Return a schedule of the right kind and number of groups, without changing the optimizer."""
-        groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in optimizer.param_groups]
+        """Build both as training does, so that their errors come before anything is written. The schedule is built for
+        another optimizer with as many groups, since it would change the rates of this one."""
+        groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in self.create_optimizer().param_groups]
         options = self.args.lr_scheduler_kwargs
-        throwaway = torch.optim.SGD(groups, lr=1.0)
-        return get_scheduler(self.args.lr_scheduler_type, throwaway, 1, 10, scheduler_specific_kwargs=options)
+        get_scheduler(
+            self.args.lr_scheduler_type, torch.optim.SGD(groups, lr=1.0), 1, 10, scheduler_specific_kwargs=options
+        )
 
     def _get_dataloader(self, *args, **kwargs) -> DataLoader:
         """Give each loader its own generator. Each pass over a loader draws a seed, so evaluations would otherwise
@@ -151,7 +148,7 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         """Train with another random state in each process, because all would draw the same dropout masks otherwise."""
         if self.args.process_index:
             torch.manual_seed(self.args.seed + self.args.process_index)
-        self.time.begin()
+        self.began = time.time()
         with warnings.catch_warnings():  # about small gradients that lie transposed in memory
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # the Trainer uses it
@@ -161,8 +158,15 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         """Return the batches of a step, without the examples that fill them up."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         args = self.args
-        sharing = Sharing(len(self._order), args.train_batch_size, args.world_size, args.gradient_accumulation_steps)
-        counts, weights = zip(*sharing.of_step(self.state.global_step, args.process_index))
+        shares = shares_of_step(
+            self.state.global_step,
+            args.process_index,
+            size=len(self._order),
+            batch_size=args.train_batch_size,
+            processes=args.world_size,
+            accumulated=args.gradient_accumulation_steps,
+        )
+        counts, weights = zip(*shares)
         batches = [cut(batch, count) for batch, count in zip(batches, counts, strict=True)]
         if self._weighted:
             weights = self._weighted.shares(batches, counts)
@@ -200,7 +204,7 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         if "train_loss" in logs and self.losses.values:
             logs["train_loss"] = self.losses.mean()
         if "train_runtime" in logs:
-            logs["train_runtime"] = round(self.time.before + logs["train_runtime"], 4)
+            logs["train_runtime"] = round(self.seconds_before + logs["train_runtime"], 4)
         super().log(logs, *args, **kwargs)
 
 

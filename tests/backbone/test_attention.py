@@ -9,8 +9,8 @@ from run_glue_tensorized import main
 from tensorized_adapters import UsageError
 from tensorized_adapters.arguments.parsing import parse_arguments
 from tensorized_adapters.backbone import loading
-from tensorized_adapters.backbone.attention import use_attention
-from tensorized_adapters.backbone.masks import with_ready_mask
+from tensorized_adapters.backbone.loading import use_attention
+from tensorized_adapters.backbone.parts import with_ready_mask
 from tensorized_adapters.runs.same_run import differences
 
 
@@ -58,7 +58,7 @@ def test_a_missing_package_and_an_architecture_without_it_are_named(monkeypatch)
         use_attention(kind(**(TINY | changes)), "sdpa")
     use_attention(kind(**(TINY | changes)), "eager")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("tensorized_adapters.backbone.attention.is_flash_attn_2_available", lambda: False)
+    monkeypatch.setattr("tensorized_adapters.backbone.loading.is_flash_attn_2_available", lambda: False)
     with pytest.raises(UsageError, match="needs the package flash-attn"):
         use_attention(kind(**(TINY | changes)), "flash_attention_2")
 

@@ -7,9 +7,8 @@ import zipfile
 
 import pytest
 
-from tensorized_adapters import UsageError
-from tensorized_adapters.backbone import embedded
-from tensorized_adapters.backbone.embedded import embedded_model
+from tensorized_adapters import UsageError, embedded
+from tensorized_adapters.embedded import embedded_model
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from helpers import MODELS, TINY, tokens
 from transformers import AutoModelForSequenceClassification
 
 from tensorized_adapters.backbone.architectures import ARCHITECTURES
-from tensorized_adapters.backbone.masks import with_ready_mask
+from tensorized_adapters.backbone.parts import with_ready_mask
 
 ENCODERS = [name for name in MODELS if ARCHITECTURES[name].masks_padding_alone]
 

@@ -13,8 +13,8 @@ import numpy as np
 from transformers import AutoTokenizer, BertConfig, BertModel, TrainerCallback, trainer
 
 from run_glue_tensorized import main as run_main
-from tensorized_adapters.backbone.embedded import embedded_model
 from tensorized_adapters.cli.parser import ScriptParser
+from tensorized_adapters.embedded import embedded_model
 from tensorized_adapters.errors import UsageError
 from tensorized_adapters.runtime.exits import run_program
 

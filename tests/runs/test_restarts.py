@@ -18,6 +18,7 @@ from helpers import (
     spoil_step,
     tensors_of,
 )
+from transformers.trainer_pt_utils import safe_globals
 
 from run_glue_tensorized import main
 from tensorized_adapters.runtime import signals
@@ -187,7 +188,8 @@ def test_the_best_model_of_a_run_that_goes_on_in_a_new_folder(flags, tmp_path, c
 def test_everything_in_a_checkpoint_loads_without_unpickling(flags):
     assert main(argv(flags)) == 0
     for path in (flags["output_dir"] / "checkpoint-12").glob("*.pt*"):
-        torch.load(path, weights_only=True)
+        with safe_globals():  # NumPy's arrays, as the Trainer loads them
+            torch.load(path, weights_only=True)
 
 
 def test_sigterm_ends_with_143_and_a_record(flags, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ import run_glue_tensorized
 from run_glue_tensorized import main
 from tensorized_adapters.runs.same_run import differences
 from tensorized_adapters.runtime import distributed, exits, signals
-from tensorized_adapters.training.batch_shares import Sharing
+from tensorized_adapters.training.batch_shares import shares_of_step
 from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
 from tensorized_adapters.training.trainer import AdapterTrainer
 
@@ -248,16 +248,16 @@ def test_each_example_of_a_step_counts_once(size):
     """The weights give the mean over a step's examples, for every division into processes and batches."""
     for batch_size, processes, accumulated in ((8, 1, 1), (4, 2, 1), (2, 2, 2), (2, 4, 1), (4, 1, 2), (1, 3, 3)):
         step_batch, start = batch_size * processes * accumulated, 0
-        sharing = Sharing(size, batch_size, processes, accumulated)
+        division = dict(size=size, batch_size=batch_size, processes=processes, accumulated=accumulated)
         for step in range(-(-size // step_batch)):
-            shares = [sharing.of_step(step, rank) for rank in range(processes)]
+            shares = [shares_of_step(step, rank, **division) for rank in range(processes)]
             count = min(step_batch, size - start)
             assert sum(own for of_rank in shares for own, _ in of_rank) == count
             for of_rank in shares:
                 for own, weight in of_rank:  # as the Trainer divides by batches and averages over processes
                     assert weight / (len(of_rank) * processes) == pytest.approx(own / count)
             start += count
-        assert sharing.of_step(step + 1, 0) == sharing.of_step(0, 0)  # the next epoch
+        assert shares_of_step(step + 1, 0, **division) == shares_of_step(0, 0, **division)  # the next epoch
 
 
 def test_the_number_of_processes_is_part_of_what_a_run_is():

@@ -237,7 +237,7 @@ def test_refusals(tmp_path, base):
 
 def test_minilm_cp_4_stays_under_its_size(tmp_path):
     """The complete folder stays small on the real model."""
-    from tensorized_adapters.backbone.embedded import embedded_model
+    from tensorized_adapters.embedded import embedded_model
 
     model = AutoModelForSequenceClassification.from_pretrained(embedded_model())
     add_adapters(model, AdapterConfig(adapter_projection_type="cp"))

@@ -86,7 +86,7 @@ DAMAGES = [
     ("tensorized", "scheduler.pt", bomb),
     ("tensorized", "scheduler.pt", field(last_epoch="3")),
     ("tensorized", "rng_state.pth", bomb),
-    ("tensorized", "rng_state.pth", edited(lambda _: {})),
+    ("tensorized", "rng_state.pth", lambda path: torch.save({}, path)),
     ("diff_pruning", "difference_search.safetensors", edited(without_a_value)),
     ("diff_pruning", "difference_search.safetensors", lambda path: path.unlink()),
 ]

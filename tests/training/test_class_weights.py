@@ -16,8 +16,8 @@ from tensorized_adapters import AdapterConfig, UsageError, add_adapters
 from tensorized_adapters.backbone.loading import set_label_prior_
 from tensorized_adapters.data.class_weights import class_weights, imbalance
 from tensorized_adapters.training.collapse import loss_of_best_constant
+from tensorized_adapters.training.losses import WeightedLoss
 from tensorized_adapters.training.trainer import AdapterTrainer
-from tensorized_adapters.training.weighted_loss import WeightedLoss
 
 NAMES = ("a", "b", "c")
 WEIGHTS = (0.5, 4.0, 1.5)

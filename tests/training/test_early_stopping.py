@@ -6,7 +6,7 @@ import pytest
 from helpers import argv, assert_equal_runs, kill_9_after_checkpoint, record_of, refused
 
 from run_glue_tensorized import main
-from tensorized_adapters.training.early_stopping import EarlyStopping
+from tensorized_adapters.training.callbacks import EarlyStopping
 
 # No accuracy is better by more than 1, so the second and the third evaluation count as no better than the first.
 NEVER_BETTER = {"early_stopping_patience": 2, "early_stopping_threshold": 1, "metric_for_best_model": "accuracy"}

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import tensorized_adapters
 from run_glue_tensorized import main
 from tensorized_adapters.backbone.architectures import ARCHITECTURES
-from tensorized_adapters.backbone.masks import with_ready_mask
+from tensorized_adapters.backbone.parts import with_ready_mask
 from tensorized_adapters.training.losses import StepLosses
 from tensorized_adapters.training.trainer import AdapterTrainer
 

@@ -1,6 +1,5 @@
 """Wraps a module of the model, with the tensorized adapters behind or beside it under peft's names."""
 
-import threading
 from typing import Any, Optional
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ...adapters.base import Adapter
-from ...adapters.insertion import changed
+from ...adapters.insertion import changed, kept_inputs
 from ...errors import UsageError
 
 
@@ -51,7 +50,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.disable_adapters and self.merged:
             self.unmerge()
-        output, kept = self.base_layer(*args, **kwargs), _inputs.by_layer.pop(id(self), None)
+        output, kept = self.base_layer(*args, **kwargs), kept_inputs.by_id.pop(id(self), None)
         if self.disable_adapters or self.merged:
             return output
         for name in self.active_adapters:
@@ -74,7 +73,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
 
     def _keep_input(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         if not self.disable_adapters and any(self.placements.get(n) == "parallel" for n in self.active_adapters):
-            _inputs.by_layer[id(self)] = args[0]
+            kept_inputs.by_id[id(self)] = args[0]
 
     def require_mergeable(self, names: Optional[list[str]]) -> None:
         """Refuse to merge adapters that are no updates of a weight; raise UsageError. ``names`` is None for the active
@@ -123,13 +122,3 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
             if name == "base_layer":
                 raise
             return getattr(self.base_layer, name)
-
-
-class _Inputs(threading.local):
-    """The inputs that each thread's forward passes keep for parallel adapters, by the layer's id."""
-
-    def __init__(self):
-        self.by_layer: dict[int, Tensor] = {}
-
-
-_inputs = _Inputs()

@@ -41,7 +41,8 @@ class TensorizedModel(BaseTuner):
             raise UsageError(f"tensorized adapters go into a model of Transformers, not into a {type(model).__name__}")
         if getattr(model, "adaptation", None) is not None:
             raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
-        plain = _plain(model)
+        with torch.device("meta"):  # without peft's wrappers and without weights, for its names and shapes
+            plain = type(model)(model.config)
         method = Tensorized(peft_config.adapter)
         method.check(plain)
         sites, sources = method.sites_and_sources(plain, set())
@@ -171,9 +172,3 @@ class TensorizedModel(BaseTuner):
                 f"{quoted(odd[0], 200)} first"
             )
         return tensors
-
-
-def _plain(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the model without peft's wrappers and without weights, for its names and shapes."""
-    with torch.device("meta"):
-        return type(model)(model.config)
