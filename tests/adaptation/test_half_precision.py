@@ -47,7 +47,10 @@ def trained(model, steps=4):
     return model.eval()
 
 
-@pytest.mark.parametrize(("name", "key", "dtype"), COMBINATIONS)
+FEW = [case for case in COMBINATIONS if case[0] in ("bert", "deberta-v2", "gpt2")]
+
+
+@pytest.mark.parametrize(("name", "key", "dtype"), exhaustive_but(FEW, COMBINATIONS))
 def test_what_is_trained_is_in_float32_and_everything_is_undone(name, key, dtype):
     model = build(name)[0].to(dtype)
     classes = [type(module) for module in model.modules()]
@@ -168,7 +171,7 @@ def test_under_the_callers_own_autocast_and_with_gradient_checkpointing(key):
         trained(model, 2)
 
 
-@pytest.mark.parametrize("key", exhaustive_but(["tensorized"], ["tensorized", "bitfit"]))
+@pytest.mark.parametrize("key", exhaustive_but([], ["tensorized", "bitfit"]))
 def test_a_compiled_model_computes_the_same(key):
     model = trained(adapted("bert", key, torch.bfloat16))
     before = logits(model)

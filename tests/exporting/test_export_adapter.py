@@ -12,7 +12,6 @@ from tensorized_adapters import UsageError, add_adapters, load_pipeline, save_ad
 from tensorized_adapters.cli import export as export_adapter
 from tensorized_adapters.exporting import program
 
-PRECISIONS = {"float32": [], "int8": ["--quantize", "int8"]}
 TEXTS = ["the cat saw a dog", "red", "the old woman found a new house and not the river"]
 
 
@@ -62,10 +61,15 @@ def test_a_program_of_torch_export_takes_any_batch_and_length(folders, tmp_path,
     assert not any("tltorch" in line or "tensorized" in line for line in str(exported.graph).splitlines())
 
 
-def test_onnx_gives_the_same_logits_for_any_batch_and_length(folders, tmp_path):
+@pytest.fixture(scope="module")
+def onnx(folders, tmp_path_factory):
+    return export(folders, "joint", tmp_path_factory.mktemp("onnx") / "onnx", "onnx")
+
+
+def test_onnx_gives_the_same_logits_for_any_batch_and_length(folders, onnx):
     import onnxruntime
 
-    folder = export(folders, "joint", tmp_path / "onnx", "onnx")
+    folder = onnx
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     inputs, logits = expected(folders, "joint")
     assert {each.name for each in session.get_inputs()} == set(inputs)
@@ -75,12 +79,12 @@ def test_onnx_gives_the_same_logits_for_any_batch_and_length(folders, tmp_path):
         torch.testing.assert_close(found, logits[:number], rtol=0, atol=1e-4)
 
 
-def test_int8_is_smaller_and_close(folders, tmp_path):
+def test_int8_is_smaller_and_close(folders, onnx, tmp_path):
     import onnxruntime
 
-    plain, folder = (export(folders, "joint", tmp_path / name, "onnx", *words) for name, words in PRECISIONS.items())
+    folder = export(folders, "joint", tmp_path / "int8", "onnx", "--quantize", "int8")
     assert sorted(path.name for path in folder.iterdir() if "onnx" in path.name) == ["model.onnx"]
-    assert size_of(folder) < 0.8 * size_of(plain)  # of a tiny model; of BERT-base it is a quarter
+    assert size_of(folder) < 0.8 * size_of(onnx)  # of a tiny model; of BERT-base it is a quarter
     inputs, logits = expected(folders, "joint")
     given = {name: values.numpy() for name, values in inputs.items()}
     found = torch.from_numpy(onnxruntime.InferenceSession(folder / "model.onnx").run(["logits"], given)[0])

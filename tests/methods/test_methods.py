@@ -6,6 +6,7 @@ import hashlib
 import pytest
 import safetensors.torch
 import torch
+from exhaustive import exhaustive_but
 from helpers import (
     COMBINATIONS,
     CONFIGS,
@@ -40,11 +41,14 @@ def test_what_an_architecture_lacks_is_refused(name, key):
         add_adapters(build(name)[0], CONFIGS[key])
 
 
+FEW = [(name, key) for name, key in COMBINATIONS if name in ("bert", "deberta-v2", "modernbert", "gpt2")]
+
+
 def test_every_method_is_tested():
     assert {config.method for config in CONFIGS.values()} == set(METHODS)
 
 
-@pytest.mark.parametrize("name, key", COMBINATIONS)
+@pytest.mark.parametrize("name, key", exhaustive_but(FEW, COMBINATIONS))
 def test_each_starts_as_the_backbone_bit_for_bit_on_every_architecture(name, key):
     model, _ = build(name)
     before = logits(model)

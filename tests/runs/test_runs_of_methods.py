@@ -23,7 +23,7 @@ from tensorized_adapters.config import METHOD_FIELDS, METHODS, TABLE, AdapterCon
 
 DEFAULT = AdapterConfig(method="head")
 BASELINES = [name for name in CONFIGS if name != "tensorized"]
-FEW = ["joint", "weights", "compacter", "lora", "peft", "diff_pruning", "full"]
+FEW = ["joint", "weights", "lora", "peft", "diff_pruning"]
 OTHERS = [name for name in CONFIGS if name not in FEW]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from hypothesis import strategies as st
+from transformers.trainer_pt_utils import safe_globals
 
 from fuzzing.cases import Case, Materials, _Exploit
 from fuzzing.values import JSON_VALUES, mutated
@@ -104,7 +105,8 @@ def _tensors(draw: Callable, tensors: dict[str, torch.Tensor]) -> dict[str, torc
 
 def _pickled(path: Path) -> st.SearchStrategy[dict[str, bytes]]:
     """A file of torch.save with other content or with code in it, or bytes that torch.save did not write."""
-    content = torch.load(path, weights_only=True)
+    with safe_globals():  # NumPy's arrays, as the Trainer loads them
+        content = torch.load(path, weights_only=True)
     others = st.one_of(JSON_VALUES, st.just(torch.zeros(3)), st.builds(_Exploit))
     contents = st.one_of(mutated(content, others), mutated(content, JSON_VALUES), others).map(_saved)
     return st.one_of(contents, contents, st.binary(max_size=50)).map(lambda value: {path.name: value})
