@@ -16,6 +16,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.initialization import no_init_weights
 from transformers.pytorch_utils import Conv1D
 
 from ..config import AdapterConfig
@@ -37,7 +38,7 @@ def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
             "classify sequences; choose another"
         )
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), no_init_weights():
             return AutoModelForSequenceClassification.from_config(model_config)
     except Exception as error:  # any of a dozen types means that numbers do not match
         raise UsageError(f"--model_name_or_path: its configuration makes no model: {error}") from None

@@ -39,7 +39,7 @@ def test_a_switch_between_adapters_is_timed(model_folder, tmp_path, capsys):
     assert benchmark.main([*words, "--output", str(tmp_path / "record.json"), "--device", "cpu"]) == 0
     rows = json.loads((tmp_path / "record.json").read_text())["shapes"]["2x8"]
     assert set(rows) == {"cp-1", "lora"} and "switch / forward" in capsys.readouterr().out
-    assert all(0 < row["switch_ms"] < 1 and row["ratio"] > 0 for row in rows.values())
+    assert all(row["switch_ms"] > 0 and row["ratio"] > 0 for row in rows.values())
 
 
 def test_a_step_takes_no_more_operations_than_a_dense_adapters(tmp_path, capsys):

@@ -6,6 +6,7 @@ import json
 import pytest
 import safetensors.torch
 import torch
+from exhaustive import exhaustive_but
 from helpers import (
     OWN,
     argv,
@@ -250,7 +251,7 @@ def test_what_was_kept_trains_at_its_own_rate(diff_flags, monkeypatch):
     assert difference == [0.01] * 6 + [0.03] * 6 and set(head) == {0.025}
 
 
-@pytest.mark.parametrize("steps", [2, 3, 10])
+@pytest.mark.parametrize("steps", exhaustive_but([2, 3], [2, 3, 10]))
 @pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])
 def test_each_phase_has_a_step(diff_flags, steps, fraction, monkeypatch):
     from tensorized_adapters.training.diff_trainer import DiffPruningTrainer

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from exhaustive import exhaustive_but
 from helpers import argv, assert_equal_runs, pairs, record_of, refused, save_base_of, tensors_of
 
 import run_glue_tensorized
@@ -180,7 +181,8 @@ def kill_after_first_checkpoint(rank: int) -> None:
     AdapterTrainer._save_checkpoint = killing
 
 
-def test_a_killed_process_ends_the_run_which_goes_on(flags, tmp_path, capsys):
+@pytest.mark.parametrize("launcher", exhaustive_but(["fork"], ["fork", "torchrun"]))
+def test_a_killed_process_ends_the_run_which_goes_on(flags, tmp_path, capsys, launcher):
     """Killed in the second epoch: one line and one complete checkpoint, then the same bits, with dropout."""
     flags |= {"per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 8, "test_file": None}
     out, complete, moved = flags["output_dir"], tmp_path / "complete", tmp_path / "moved"
@@ -193,10 +195,14 @@ def test_a_killed_process_ends_the_run_which_goes_on(flags, tmp_path, capsys):
     assert {path.name for path in (out / "checkpoint-8").glob("rng*")} == {"rng_state_0.pth", "rng_state_1.pth"}
     shutil.copytree(out, moved)
 
-    resumed = torchrun(argv(flags))
-    assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout.count(f"going on from {out / 'checkpoint-8'}") == 1
-    assert resumed.stdout.count(f"record: {out / 'run.json'}") == 1 and not lines_of(resumed.stderr)
+    if launcher == "torchrun":
+        resumed = torchrun(argv(flags))
+        codes, printed, error = [resumed.returncode], resumed.stdout, resumed.stderr
+    else:
+        codes, printed, error = in_two_processes(tmp_path, argv(flags))
+    assert not any(codes) and not lines_of(error), error
+    assert printed.count(f"going on from {out / 'checkpoint-8'}") == 1
+    assert printed.count(f"record: {out / 'run.json'}") == 1
     codes, _, error = in_two_processes(tmp_path, argv(flags, output_dir=complete))
     assert codes == [0, 0], error
     assert_equal_runs(complete, out)

@@ -176,8 +176,8 @@ esac
     ("script", "words", "count"),
     [
         ("sweep_ranks.sh", "--ranks 2,3", 4 * 2),
-        ("sweep_decompositions.sh", "--ranks 2", 4 + 9),
-        ("reproduce_tables.sh", "--quick", 3 * (4 * 2 + 8)),
+        pytest.param("sweep_decompositions.sh", "--ranks 2", 4 + 9, marks=pytest.mark.exhaustive),
+        pytest.param("reproduce_tables.sh", "--quick", 3 * (4 * 2 + 8), marks=pytest.mark.exhaustive),
         ("reproduce_tables.sh", "--seeds 1,2 --num_train_epochs 3", 2 * 3 * (4 * 2 + 8)),
     ],
 )
