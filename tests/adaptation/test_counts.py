@@ -39,8 +39,8 @@ def assert_counts(config, model):
     return counts
 
 
-@pytest.mark.parametrize("hidden", HIDDEN)
-@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("hidden", exhaustive_but((48, 160), HIDDEN))
+@pytest.mark.parametrize("rank", exhaustive_but((1, 3), RANKS))
 @pytest.mark.parametrize("if_adapter_like", [True, False])
 @pytest.mark.parametrize("kind", ["cp", "tucker", "tt", "tr", "matrix"])
 def test_tensorized(hidden, rank, if_adapter_like, kind):
