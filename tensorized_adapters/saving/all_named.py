@@ -97,7 +97,8 @@ def _read_index(path: Path) -> dict[str, Any]:
     except UsageError as error:
         raise UsageError(f"{error}; save_adapters(model, folder) writes it, load_adapter loads a single one") from None
     names = index.get("adapters")
-    if not isinstance(names, list) or not names or not all(map(_is_folder_name, names)) or "active" not in index:
+    listed = isinstance(names, list) and names and all(map(_is_folder_name, names))
+    if not listed or index.get("active", "") not in (None, *names):
         raise UsageError(f"{path} does not list the names of adapters; it may be damaged")
     return index
 
