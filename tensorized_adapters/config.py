@@ -21,7 +21,8 @@ from .method_table import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, METHODS, PUB
 
 
 def setting(default: Any, text: str) -> Any:
-    """Return a field of a dataclass of flags, with its default and its help."""
+    """Return a field of a dataclass of flags, with its default and its help. Transformers' HfArg does the same, but
+    takes seconds to import, and the help of a command must not wait for it."""
     return field(default=default, metadata={"help": text})
 
 

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+# Encoders whose queries, keys and values are separate or one layer, and a decoder.
+FEW_ARCHITECTURES = ["bert", "deberta-v2", "modernbert", "gpt2"]
+
 
 def exhaustive_but(few: Sequence[Any], values: Sequence[Any]) -> list[Any]:
     """Return values for parametrize, of which all but a few are marked exhaustive. pyproject.toml has the marker."""

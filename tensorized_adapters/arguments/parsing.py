@@ -170,7 +170,7 @@ def _use_one_device(training: GlueTrainingArguments) -> Iterator[str]:
     if half and training.device.type == "cpu" and not computes_bfloat16():
         yield f"this processor has no instructions for bfloat16, and float32 is faster on it: leave --{half} out"
     if training.n_gpu > 1:
-        # The Trainer would split each batch over all GPUs with nn.DataParallel, and multiply the batch size.
+        # Otherwise the Trainer would split batches over all GPUs (nn.DataParallel), which multiplies the batch size.
         how = "CUDA_VISIBLE_DEVICES chooses it; several runs side by side, or one under torchrun, use them all"
         yield f"{training.n_gpu} GPUs are visible and a run uses one, {training.device}; {how}"
         training._n_gpu = 1

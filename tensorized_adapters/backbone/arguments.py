@@ -1,7 +1,9 @@
 """The flags that name the pre-trained model."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Optional
+
+from ..config import setting
 
 
 @dataclass
@@ -10,26 +12,23 @@ class ModelArguments:
 
     _argument_group_name = "model arguments"
 
-    model_name_or_path: Optional[str] = field(
-        default=None, metadata={"help": "Folder of a pre-trained model, or its id on the Hugging Face hub."}
+    model_name_or_path: Optional[str] = setting(
+        None, "Folder of a pre-trained model, or its id on the Hugging Face hub."
     )
-    config_name: Optional[str] = field(default=None, metadata={"help": "Config, if it is not the model's own."})
-    tokenizer_name: Optional[str] = field(default=None, metadata={"help": "Tokenizer, if it is not the model's own."})
-    cache_dir: Optional[str] = field(default=None, metadata={"help": "Where downloads are kept."})
-    use_fast_tokenizer: bool = field(default=True, metadata={"help": "Use a Rust tokenizer where there is one."})
-    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit id of the model."})
-    token: Optional[str] = field(default=None, metadata={"help": "Bearer token for private models on the hub."})
-    trust_remote_code: bool = field(
-        default=False,
-        metadata={"help": "Run the model repository's own code. Unsupported architectures stay refused."},
+    config_name: Optional[str] = setting(None, "Config, if it is not the model's own.")
+    tokenizer_name: Optional[str] = setting(None, "Tokenizer, if it is not the model's own.")
+    cache_dir: Optional[str] = setting(None, "Where downloads are kept.")
+    use_fast_tokenizer: bool = setting(True, "Use a Rust tokenizer where there is one.")
+    model_revision: str = setting("main", "Branch, tag or commit id of the model.")
+    token: Optional[str] = setting(None, "Bearer token for private models on the hub.")
+    trust_remote_code: bool = setting(
+        False, "Run the model repository's own code. Unsupported architectures stay refused."
     )
-    attn_implementation: Optional[Literal["eager", "sdpa", "flash_attention_2"]] = field(
-        default=None,
-        metadata={
-            "help": "How attention is computed (default: sdpa where the architecture has it, else eager). "
-            "flash_attention_2 needs a GPU, the package flash-attn, and --bf16 or --fp16."
-        },
+    attn_implementation: Optional[Literal["eager", "sdpa", "flash_attention_2"]] = setting(
+        None,
+        "How attention is computed (default: sdpa where the architecture has it, else eager). "
+        "flash_attention_2 needs a GPU, the package flash-attn, and --bf16 or --fp16.",
     )
-    ignore_mismatched_sizes: bool = field(
-        default=False, metadata={"help": "Draw a new head where the checkpoint's has another number of labels."}
+    ignore_mismatched_sizes: bool = setting(
+        False, "Draw a new head where the checkpoint's has another number of labels."
     )

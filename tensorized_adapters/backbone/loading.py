@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.initialization import no_init_weights
 from transformers.utils import is_flash_attn_2_available
 
 from ..errors import UsageError, one_line, quoted
@@ -153,7 +154,7 @@ def use_attention(config: PretrainedConfig, implementation: str) -> None:
         raise UsageError(f"{flag} needs the package flash-attn; install it, take sdpa, or leave the flag out")
     skeleton(config)  # errors here do not depend on the implementation
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), no_init_weights():
             AutoModelForSequenceClassification.from_config(config, attn_implementation=implementation)
     except (ValueError, ImportError) as error:
         reason = one_line(error).split(". ")[0].split(" Please ")[0].rstrip(".")[:200]

@@ -126,7 +126,7 @@ def check_variety(train: Dataset, task: Task, source: str) -> None:
 
 
 def _present(examples: Dataset, task: Task) -> set[int]:
-    """Return the ids of the labels that some example has."""
+    """Return the ids of the labels that at least one example has."""
     if task.multi_label:
         return {i for labels in examples["label"] for i, has in enumerate(labels) if has}
     return set(examples["label"])

@@ -171,8 +171,8 @@ class Peft(ThroughPeft):
             )
 
     def _trial(self, model: PreTrainedModel) -> tuple[list[str], int]:
-        """Return the layers that PEFT wraps, and how many numbers it adds. It inserts into a copy without weights, or
-        with random ones where the start needs weights."""
+        """Return the layers that PEFT wraps, and how many numbers it adds, by a trial on a copy of the model. The copy
+        has no weights, or random ones if PEFT needs weights to start from."""
         if self._tried is None:
             need("peft", "lora", "--method peft")
             config = self._config(model, [], trial=True)

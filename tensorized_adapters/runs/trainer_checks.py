@@ -57,7 +57,7 @@ def _contradictions(
         # It masks 16-bit scores with the lowest 32-bit number, which overflows.
         yield "--bf16 and --fp16 do not work with a deberta model; leave them out"
     if arguments.run.cache_frozen_prefix and tokenizer.padding_side != "right":
-        # Otherwise positions, and so the hidden states, would depend on the batch.
+        # With padding on the left, positions and hidden states depend on the lengths of the batch's other texts.
         yield "--cache_frozen_prefix needs a tokenizer that pads on the right"
 
 

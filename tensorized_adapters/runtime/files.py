@@ -21,7 +21,13 @@ from ..errors import UsageError, quoted
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` to a temporary file beside ``path`` and rename it, so that a kill leaves the old file or the
     new one."""
-    with written_then_renamed(path) as temporary, open(temporary, "wb") as file:
+    with written_then_renamed(path) as temporary:
+        write_to_disk(temporary, content)
+
+
+def write_to_disk(path: Path, content: bytes) -> None:
+    """Write a file, and return when it is on the disk, so that a power cut after that leaves it complete."""
+    with open(path, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

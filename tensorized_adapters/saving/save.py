@@ -19,7 +19,7 @@ from ..adaptation.named import adapter_set
 from ..adaptation.parameters import adaptation_of, trained_parameters, unwrapped
 from ..backbone.parts import base_prefix
 from ..errors import RunFailed, UsageError, quoted
-from ..runtime.files import read_json, written_then_renamed
+from ..runtime.files import read_json, write_to_disk, written_then_renamed
 from . import ADAPTER_FILES, BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .fingerprint import base_identity, token_count
 from .manifest import FORMAT_VERSION, config_checksum
@@ -152,10 +152,7 @@ def write_adapters(folders: dict[Path, dict[str, bytes]]) -> None:
             for folder, files in reversed(folders.items()):
                 folder.mkdir(parents=True, exist_ok=True)
                 for name, content in reversed(files.items()):
-                    with open(renames.enter_context(written_then_renamed(folder / name)), "wb") as file:
-                        file.write(content)
-                        file.flush()
-                        os.fsync(file.fileno())
+                    write_to_disk(renames.enter_context(written_then_renamed(folder / name)), content)
         for folder, files in folders.items():
             if CONFIG_FILE in files and BESIDE_PEFT_FILE not in files:
                 (folder / BESIDE_PEFT_FILE).unlink(missing_ok=True)

@@ -88,7 +88,7 @@ class WeightedLoss:
         self._smoothing, self._accelerator = smoothing, accelerator
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of a batch, divided by the sum of its own weights."""
+        """Return the weighted mean of the losses of a batch: their weighted sum over the sum of their weights."""
         return cross_entropy(logits.float(), labels, weight=self._weights, label_smoothing=self._smoothing)
 
     def shares(self, batches: Sequence[Mapping[str, Tensor]], counts: Sequence[int]) -> list[Tensor]:

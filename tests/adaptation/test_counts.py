@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from exhaustive import exhaustive_but
+from exhaustive import FEW_ARCHITECTURES, exhaustive_but
 from helpers import COMBINATIONS, CONFIGS, argv, build, record_of, tiny_model
 from transformers import AutoModelForSequenceClassification, BertConfig
 
@@ -92,7 +92,7 @@ def test_every_method(hidden, config):
     assert_counts(config, tiny_model(**sizes(hidden), num_labels=3))
 
 
-FEW = [(name, key) for name, key in COMBINATIONS if name in ("bert", "deberta-v2", "modernbert", "gpt2")]
+FEW = [(name, key) for name, key in COMBINATIONS if name in FEW_ARCHITECTURES]
 
 
 @pytest.mark.parametrize("name, key", exhaustive_but(FEW, COMBINATIONS))
