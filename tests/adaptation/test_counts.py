@@ -178,6 +178,7 @@ def count_script(capsys):
     return run
 
 
+@pytest.mark.exhaustive
 def test_the_script_starts_from_anywhere(tmp_path):
     words = [sys.executable, "-m", "tensorized_adapters", "count", "--methods", "head"]
     environment = os.environ | {"PYTHONPATH": str(Path(script.__file__).parents[2])}

@@ -123,7 +123,7 @@ def test_a_run_ends_at_exactly_its_budget(diff_flags):
     assert counts["frozen"] == counts["model"] - counts["backbone"] - counts["head"]
 
 
-@pytest.mark.parametrize("killed_at", [1, 2])  # of three checkpoints: in the search, and after it
+@pytest.mark.parametrize("killed_at", exhaustive_but([1], [1, 2]))  # of three checkpoints: in the search, and after it
 def test_kill_9_in_either_phase_then_the_same_command(diff_flags, tmp_path, killed_at):
     flags = diff_flags | {"num_train_epochs": 3, "save_total_limit": 1}
     complete, killed = tmp_path / "complete", tmp_path / "killed"

@@ -49,7 +49,23 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 os.kill(os.getppid(), 9)
 time.sleep(60)
 """
+WITHOUT_IMPORTS = """
+from tensorized_adapters.sweeping import fork_server
+fork_server.preload = lambda: None
+main()
+"""
 FULL = "failed: checkpoint-4 cannot be written: " + os.strerror(errno.ENOSPC)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server_without_imports():
+    """These jobs need none of the imports that a server makes before it forks, which take most of a test's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job_process, "_server", None)
+        patch.setattr(job_process, "_FORK_SERVER", job_process._FORK_SERVER.replace("main()", WITHOUT_IMPORTS))
+        yield
+        if job_process._server:
+            job_process._server.end()
 
 
 @pytest.fixture(params=[False, True], ids=["fresh", "forked"])
