@@ -46,7 +46,7 @@ def test_a_fresh_model_with_the_saved_adapter_computes_the_same(name, tmp_path):
 
 
 @pytest.mark.cells("training", "resume")
-@pytest.mark.parametrize("name", exhaustive_but(["bert", "deberta-v2", "mpnet", "modernbert", "gpt2"], list(MODELS)))
+@pytest.mark.parametrize("name", exhaustive_but(["bert", "deberta-v2", "gpt2"], list(MODELS)))
 def test_a_run_resumed_from_its_first_checkpoint_ends_in_the_same_bits(of_architecture, tmp_path):
     complete, resumed = of_architecture["output_dir"], tmp_path / "resumed"
     assert main(argv(of_architecture)) == 0

@@ -4,49 +4,30 @@ If the new adapter has the settings of the active one, its tensors are copied in
 adapter is removed and the new one is added. So hooks, precision, devices and copies behave as PyTorch's users expect.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
 import torch
-from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..backbone.parts import base_prefix
-from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from .forward import unwrap_forward, wrap_forward
 from .insertion import check_removable, insert_method, take_out_method
 from .mixed import in_groups
-from .parameters import adaptation_of, labels_of, unwrapped
+from .named_adapter import NamedAdapter, trained_parameters
+from .parameters import adaptation_of, unwrapped
 
 _KEPT = "named_adapters"  # the model's attribute with its NamedAdapters
-
-
-@dataclass
-class Named:
-    """One adapter. While it is active its tensors are in the model, and ``tensors`` is empty."""
-
-    config: AdapterConfig
-    newly_initialized: frozenset[str]  # parameters of the base that are trained like the head
-    saver: Any  # model.save_pretrained while it is active
-    labels: dict[str, Any] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    requires_grad: dict[str, bool] = field(default_factory=dict)
-    placed: Optional[tuple[torch.device, torch.dtype]] = None  # the backbone's, when stored
-
-    @property
-    def settings(self) -> tuple[AdapterConfig, frozenset[str]]:
-        return self.config, self.newly_initialized
 
 
 @dataclass
 class NamedAdapters:
     """All named adapters of a model, as ``model.named_adapters``."""
 
-    by_name: dict[str, Named] = field(default_factory=dict)
+    by_name: dict[str, NamedAdapter] = field(default_factory=dict)
     active: Optional[str] = None
 
     def mixed(
@@ -102,80 +83,22 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     old, new = kept.by_name.get(kept.active), kept.by_name.get(name)
     with torch.no_grad():
         if old is not None and new is not None and new.settings == old.settings:
-            trained = _trained_now(model)
-            _take(model, old, trained)
-            _put(model, new, trained)
+            trained = trained_parameters(model)
+            old.take_from(model, trained)
+            new.put_into(model, trained)
         else:
             if old is not None:
                 check_removable(model)
-                _take(model, old, _trained_now(model))
+                old.take_from(model, trained_parameters(model))
                 take_out_method(model, keep_forward=True)
                 kept.active = None
             if new is not None:
                 device = next(model.parameters()).device
                 with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                     insert_method(model, new.config, new.newly_initialized)  # its random start is overwritten
-                _put(model, new, _trained_now(model))
+                new.put_into(model, trained_parameters(model))
         kept.active = name
     wrap_forward(model)
-
-
-def _take(model: PreTrainedModel, named: Named, trained: dict[str, nn.Parameter]) -> None:
-    """Store the active adapter's tensors, labels and flags."""
-    named.tensors = adaptation_of(model).method.state(trained)
-    named.requires_grad = {name: parameter.requires_grad for name, parameter in trained.items()}
-    named.labels, named.placed = labels_of(model), _placed(model)
-
-
-def _put(model: PreTrainedModel, named: Named, trained: dict[str, nn.Parameter]) -> None:
-    """Copy the tensors, labels and flags of this adapter into a model that has an adapter of equal settings."""
-    adaptation, placed = adaptation_of(model), _placed(model)
-    state = named.tensors
-    if placed != named.placed:  # the model was moved while this adapter was inactive
-        dtype = placed[1] if placed[1] != named.placed[1] else None
-        state = {n: t.to(placed[0], dtype if t.is_floating_point() else None) for n, t in state.items()}
-    for name, parameter in trained.items():
-        # Added parameters keep their own precision. Pre-trained ones that it trains have the model's.
-        if name in state and name not in adaptation.plain and parameter.dtype != state[name].dtype:
-            parameter.data = parameter.data.to(state[name].dtype)
-    adaptation.method.put_state(trained, state)
-    if adaptation.method.replaces_parameters:
-        trained = _trained_now(model)
-    for name, parameter in trained.items():
-        parameter.requires_grad = named.requires_grad[name]
-    for label, value in named.labels.items():
-        setattr(model.config, label, value)
-    if named.saver is not None:
-        model.save_pretrained = named.saver
-    named.tensors = {}
-
-
-def _trained_now(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """Return every trained parameter by its name in the adapted model. The names are kept while the adapter is in the
-    model, because a pass over the model would be most of a switch."""
-    adaptation = adaptation_of(model)
-    if adaptation.trained_names is not None:
-        with contextlib.suppress(KeyError):  # a module was replaced, so the names may have changed
-            return {name: _parameter_at(model, name) for name in adaptation.trained_names}
-    plain, originals = adaptation.plain, adaptation.originals
-    trained = {n: p for n, p in model.named_parameters() if n not in plain or plain[n] in originals}
-    if not adaptation.method.replaces_parameters:
-        adaptation.trained_names = list(trained)
-    return trained
-
-
-def _parameter_at(model: PreTrainedModel, name: str) -> nn.Parameter:
-    """Return the parameter of a name; raise KeyError. It is faster than ``model.get_parameter``."""
-    *modules, last = name.split(".")
-    module: nn.Module = model
-    for each in modules:
-        module = module._modules[each]
-    return module._parameters[last]
-
-
-def _placed(model: PreTrainedModel) -> tuple[torch.device, torch.dtype]:
-    first = next(model.parameters())
-    return first.device, first.dtype
 
 
 def delete_adapter(model: PreTrainedModel, name: str) -> None:
@@ -245,7 +168,7 @@ def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedMode
         head, prefix = adaptation_of(model).in_place["head"], base_prefix(model)
         newly_initialized = frozenset(each for each in head if each.startswith(prefix))
         saver = model.__dict__.get("save_pretrained")
-        kept.by_name[name] = Named(adaptation_of(model).config, newly_initialized, saver)
+        kept.by_name[name] = NamedAdapter(adaptation_of(model).config, newly_initialized, saver)
         kept.active = name
     finally:
         if kept.by_name:

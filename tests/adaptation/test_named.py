@@ -5,6 +5,7 @@ import functools
 
 import pytest
 import torch
+from exhaustive import exhaustive_but
 from helpers import CONFIGS, build, logits, tokens, trained_a_little
 
 from tensorized_adapters import (
@@ -55,7 +56,10 @@ def folders(folders_of):
     return folders_of("bert", KEYS)
 
 
-@pytest.mark.parametrize("name, keys", [("bert", KEYS), ("albert", KEYS), ("modernbert", MODERNBERT)])
+SWITCHED = [("bert", KEYS), ("albert", KEYS), ("modernbert", MODERNBERT)]
+
+
+@pytest.mark.parametrize("name, keys", exhaustive_but(SWITCHED[:1], SWITCHED))
 def test_each_computes_as_if_it_were_alone_after_any_switches(tmp_path, folders_of, name, keys):
     folders = folders_of(name, keys)
     plain = build(name)[0]

@@ -172,7 +172,7 @@ def test_an_interrupted_pass_leaves_nothing_behind(interrupt):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
-@pytest.mark.parametrize("p", [0.0, 0.1])
+@pytest.mark.parametrize("p", exhaustive_but([0.1], [0.0, 0.1]))
 def test_gradient_checkpointing_gives_the_same_numbers(config, p):
     model = model_of(config)
     for module in model.modules():
@@ -189,7 +189,7 @@ def test_gradient_checkpointing_gives_the_same_numbers(config, p):
 COMPILED = [CONFIGS[0], CONFIGS[3], CONFIGS[4], CONFIGS[7], CONFIGS[8], *CONFIGS[10:12], *CONFIGS[-3:]]
 
 
-@pytest.mark.parametrize("config", exhaustive_but([CONFIGS[4]], COMPILED), ids=name)
+@pytest.mark.parametrize("config", exhaustive_but([], COMPILED), ids=name)
 def test_the_whole_model_compiles_and_gives_the_same_numbers(config):
     """Tracing a second layer takes seconds and is the same code, so only one format and shared matrices have one."""
     model = model_of(config, num_hidden_layers=2 if config in (CONFIGS[0], COMPACTER) else 1)

@@ -55,7 +55,7 @@ def test_every_run_evaluates_to_the_same_digits_in_a_new_process(flags, tmp_path
             assert again[metric] == before[metric]
 
 
-@pytest.mark.parametrize("name", exhaustive_but(FEW, BASELINES))
+@pytest.mark.parametrize("name", exhaustive_but(FEW[1:4], BASELINES))
 def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_path, name):
     """Killed within an epoch, right after a checkpoint was sealed."""
     saving = {"save_strategy": "steps", "save_steps": 4, "save_total_limit": 1}
@@ -68,7 +68,7 @@ def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_pat
     assert_equal_runs(complete, killed)
 
 
-@pytest.mark.parametrize("name", exhaustive_but(FEW, BASELINES))
+@pytest.mark.parametrize("name", exhaustive_but(FEW[2:], BASELINES))
 def test_a_saved_one_trains_further(flags, tmp_path, name):
     assert main(words_of(flags, name, num_train_epochs=1)) == 0
     changes = dict.fromkeys(OWN) | {"adapter_path": flags["output_dir"], "output_dir": tmp_path / "further"}

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import safetensors.torch
 import torch
+from exhaustive import exhaustive_but
 from helpers import argv, assert_equal_runs, record_of, refused
 
 from run_glue_tensorized import main
@@ -90,10 +91,13 @@ DAMAGES = [
     ("diff_pruning", "difference_search.safetensors", edited(without_a_value)),
     ("diff_pruning", "difference_search.safetensors", lambda path: path.unlink()),
 ]
+FEW_DAMAGES = [DAMAGES[number] for number in (0, 3, 5, 6, 9, 11, 14)]  # each file once, and each that is unpickled
 
 
 @pytest.mark.parametrize(
-    "method, name, damage", DAMAGES, ids=[f"{i}-{name}" for i, (_, name, _) in enumerate(DAMAGES)]
+    "method, name, damage",
+    exhaustive_but(FEW_DAMAGES, DAMAGES),
+    ids=[f"{i}-{name}" for i, (_, name, _) in enumerate(DAMAGES)],
 )
 def test_a_state_that_was_sealed_again_ends_in_one_line(run, capsys, method, name, damage):
     """Loading refuses it. Nothing is executed, and the checkpoint stays."""

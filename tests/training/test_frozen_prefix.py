@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from exhaustive import exhaustive_but
 from helpers import (
     MODELS,
     argv,
@@ -85,8 +86,11 @@ def examples(count=7):
     return Dataset.from_dict({"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows]})
 
 
+PRECISIONS = [(torch.float64, 1e-10), (torch.float32, 1e-6)]
+
+
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "albert"])
-@pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-6), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("dtype, bound", exhaustive_but(PRECISIONS[:1], PRECISIONS))
 def test_logits_are_those_without_a_cache(tmp_path, name, dtype, bound):
     model, _ = build(name)
     config = AdapterConfig(adapter_projection_type="tt", tensorized_layer_rank=2, adapter_size=8, adapter_layers="1")
@@ -188,7 +192,10 @@ def test_kill_9_with_a_cached_prefix_then_the_same_command(prefix_flags, tmp_pat
     assert_equal_runs(complete, killed)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "a bit flipped", "its checksum is missing"])
+DAMAGES = ["a bit flipped", "truncated", "its checksum is missing"]
+
+
+@pytest.mark.parametrize("damage", exhaustive_but(DAMAGES[:1], DAMAGES))
 def test_a_damaged_file_is_computed_again(prefix_flags, tmp_path, capsys, damage):
     flags = prefix_flags | {"cache_frozen_prefix": True}
     assert main(argv(flags)) == 0

@@ -1,0 +1,87 @@
+"""One named adapter: its config, and while another one is active its tensors, labels and flags."""
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..config import AdapterConfig
+from .parameters import adaptation_of, labels_of
+
+
+@dataclass
+class NamedAdapter:
+    """One adapter. While it is active its tensors are in the model, and ``tensors`` is empty."""
+
+    config: AdapterConfig
+    newly_initialized: frozenset[str]  # parameters of the base that are trained like the head
+    saver: Any  # model.save_pretrained while it is active
+    labels: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    requires_grad: dict[str, bool] = field(default_factory=dict)
+    backbone_was: Optional[tuple[torch.device, torch.dtype]] = None  # device and precision when it was stored
+
+    @property
+    def settings(self) -> tuple[AdapterConfig, frozenset[str]]:
+        """What two adapters share if the tensors of one fit into the modules of the other."""
+        return self.config, self.newly_initialized
+
+    def take_from(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:
+        """Store tensors, labels and flags of this adapter, which is active; ``trained`` are its parameters by name."""
+        self.tensors = adaptation_of(model).method.state(trained)
+        self.requires_grad = {name: parameter.requires_grad for name, parameter in trained.items()}
+        self.labels, self.backbone_was = labels_of(model), _device_and_dtype(model)
+
+    def put_into(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:
+        """Copy tensors, labels and flags into a model that has an adapter of equal settings, whose parameters are
+        ``trained``."""
+        adaptation, backbone = adaptation_of(model), _device_and_dtype(model)
+        state = self.tensors
+        if backbone != self.backbone_was:  # the model was moved while this adapter was inactive
+            device, dtype = backbone[0], backbone[1] if backbone[1] != self.backbone_was[1] else None
+            state = {n: t.to(device, dtype if t.is_floating_point() else None) for n, t in state.items()}
+        for name, parameter in trained.items():
+            # Added parameters keep their own precision. Pre-trained ones that it trains have the model's.
+            if name in state and name not in adaptation.plain and parameter.dtype != state[name].dtype:
+                parameter.data = parameter.data.to(state[name].dtype)
+        adaptation.method.put_state(trained, state)
+        if adaptation.method.replaces_parameters:
+            trained = trained_parameters(model)
+        for name, parameter in trained.items():
+            parameter.requires_grad = self.requires_grad[name]
+        for label, value in self.labels.items():
+            setattr(model.config, label, value)
+        if self.saver is not None:
+            model.save_pretrained = self.saver
+        self.tensors = {}
+
+
+def trained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """Return every trained parameter by its name in the adapted model. The names are kept while the adapter is in the
+    model, because a pass over the model would be most of a switch."""
+    adaptation = adaptation_of(model)
+    if adaptation.trained_names is not None:
+        with contextlib.suppress(KeyError):  # a module was replaced, so the names may have changed
+            return {name: _parameter_at(model, name) for name in adaptation.trained_names}
+    plain, originals = adaptation.plain, adaptation.originals
+    trained = {n: p for n, p in model.named_parameters() if n not in plain or plain[n] in originals}
+    if not adaptation.method.replaces_parameters:
+        adaptation.trained_names = list(trained)
+    return trained
+
+
+def _parameter_at(model: PreTrainedModel, name: str) -> nn.Parameter:
+    """Return the parameter of a name; raise KeyError. It is faster than ``model.get_parameter``."""
+    *modules, last = name.split(".")
+    module: nn.Module = model
+    for each in modules:
+        module = module._modules[each]
+    return module._parameters[last]
+
+
+def _device_and_dtype(model: PreTrainedModel) -> tuple[torch.device, torch.dtype]:
+    first = next(model.parameters())
+    return first.device, first.dtype
