@@ -9,7 +9,6 @@ an accelerator, without an accelerator. --switch times set_adapter between two a
 import argparse
 import json
 import os
-import platform
 import re
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from models import FLOOR, backbone_of, config_of, model_config_of, names_of
 from operations import COUNTED, count_operations, operations_table
+from records import write_record
 from switching import switching_table, time_switches
 from timing import peak_bytes, time_steps, timing_table
 from transformers import PreTrainedModel
@@ -29,7 +29,6 @@ from tensorized_adapters.errors import UsageError, one_line, quoted
 from tensorized_adapters.methods.registry import method_of
 from tensorized_adapters.runtime.console import console
 from tensorized_adapters.runtime.exits import run_program
-from tensorized_adapters.runtime.files import write_json
 
 DEFAULT = [
     *names_of((4,), (True,)),
@@ -59,19 +58,13 @@ def main(argv: list[str]) -> int:
         measure, table = count_operations, operations_table
     elif arguments.switch:
         measure, table = time_switches, switching_table
-    record = {
-        "command": ["python", "benchmarks/benchmark.py", *argv],
-        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": torch.get_num_threads()}
-        | {"gpu": torch.cuda.get_device_name() if arguments.device == "cuda" else None},
-        "torch": torch.__version__,
-        "settings": {key: getattr(arguments, key) for key in ("model", "device", "dtype", "compile", "rounds")},
-        "shapes": {shape: measure(arguments, backbone_of(arguments), shape) for shape in arguments.shapes},
-    }
-    for shape, rows in record["shapes"].items():
+    shapes = {shape: measure(arguments, backbone_of(arguments), shape) for shape in arguments.shapes}
+    for shape, rows in shapes.items():
         console().print(table(arguments, shape, rows))
-    if arguments.output:
-        write_json(arguments.output, record)
-        print(f"record: {one_line(arguments.output)}")
+    gpu = torch.cuda.get_device_name() if arguments.device == "cuda" else None
+    settings = {key: getattr(arguments, key) for key in ("model", "device", "dtype", "compile", "rounds")}
+    machine = {"threads": torch.get_num_threads(), "gpu": gpu}
+    write_record(arguments.output, __file__, argv, machine, {"settings": settings, "shapes": shapes})
     return 0
 
 

@@ -9,7 +9,6 @@ the factor against run_glue with LoRA. A JSON record goes to --output.
 
 import argparse
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -21,17 +20,16 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import torch
+from records import write_record
 from rich.table import Table
 from timing import quartiles
 from transformers import AutoConfig
 
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count, names_of
 from tensorized_adapters.data.tasks import TASKS
-from tensorized_adapters.errors import RunFailed, UsageError, one_line, quoted
+from tensorized_adapters.errors import RunFailed, UsageError, quoted
 from tensorized_adapters.runtime.console import console
 from tensorized_adapters.runtime.exits import run_program
-from tensorized_adapters.runtime.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = "run_glue, lora"
@@ -69,13 +67,9 @@ def main(argv: list[str]) -> int:
     tasks = {task: _measure(arguments, task) for task in arguments.tasks}
     for task, rows in tasks.items():
         console().print(_table(task, rows))
-    if arguments.output:
-        machine = {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": arguments.threads}
-        settings = {key: str(getattr(arguments, key)) for key in ("model", "max_train_samples", "rounds")}
-        command = ["python", "benchmarks/end_to_end.py", *argv]
-        record = {"command": command, "machine": machine, "torch": torch.__version__, "settings": settings}
-        write_json(arguments.output, record | {"tasks": tasks})
-        print(f"record: {one_line(arguments.output)}")
+    settings = {key: str(getattr(arguments, key)) for key in ("model", "max_train_samples", "rounds")}
+    results = {"settings": settings, "tasks": tasks}
+    write_record(arguments.output, __file__, argv, {"threads": arguments.threads}, results)
     return 0
 
 

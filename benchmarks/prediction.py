@@ -11,7 +11,6 @@ score to the adapter's, and the correlations on STS-B's development set. A JSON 
 import argparse
 import copy
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -25,6 +24,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import pandas
 import torch
+from records import write_record
 from rich.table import Table
 from timing import quartiles
 from torch import Tensor
@@ -36,12 +36,11 @@ from tensorized_adapters.cli import export
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count
 from tensorized_adapters.data.metrics import GlueMetric
 from tensorized_adapters.data.tasks import TASKS
-from tensorized_adapters.errors import UsageError, one_line
+from tensorized_adapters.errors import UsageError
 from tensorized_adapters.exporting.program import ONNX_FILE, check_onnx
 from tensorized_adapters.predicting.batches import predicted
 from tensorized_adapters.runtime.console import console
 from tensorized_adapters.runtime.exits import run_program
-from tensorized_adapters.runtime.files import write_json
 
 Rows = list[tuple[str, str]]
 BATCH_SIZE = 64
@@ -59,12 +58,8 @@ def main(argv: list[str]) -> int:
         accuracy = _accuracy(arguments, ways, files)
     console().print(_speed_table(speeds))
     console().print(_accuracy_table(accuracy))
-    if arguments.output:
-        machine = {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": arguments.threads}
-        command = ["python", "benchmarks/prediction.py", *argv]
-        results = {"rows_per_second": speeds, "accuracy": accuracy}
-        write_json(arguments.output, {"command": command, "machine": machine, "torch": torch.__version__} | results)
-        print(f"record: {one_line(arguments.output)}")
+    results = {"rows_per_second": speeds, "accuracy": accuracy}
+    write_record(arguments.output, __file__, argv, {"threads": arguments.threads}, results)
     return 0
 
 

@@ -7,8 +7,6 @@ training: imports, data, model, evaluation and writing. A JSON record goes to --
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -16,13 +14,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from records import write_record
 from rich.table import Table
 
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count
-from tensorized_adapters.errors import RunFailed, one_line
+from tensorized_adapters.errors import RunFailed
 from tensorized_adapters.runtime.console import console
 from tensorized_adapters.runtime.exits import run_program
-from tensorized_adapters.runtime.files import read_json, write_json
+from tensorized_adapters.runtime.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = {"forked": [], "fresh interpreters": ["--fresh_processes"]}
@@ -44,11 +43,7 @@ def main(argv: list[str]) -> int:
             rows[name].append(_measure(arguments, VARIANTS[name]))
             print(f"round {round_ + 1} of {arguments.rounds}, {name}: {json.dumps(rows[name][-1])}", file=sys.stderr)
     console().print(_table(arguments, rows))
-    if arguments.output:
-        machine = {"platform": platform.platform(), "cpus": os.cpu_count()}
-        command = ["python", "benchmarks/sweep_overhead.py", *argv]
-        write_json(arguments.output, {"command": command, "machine": machine, "rows": rows})
-        print(f"record: {one_line(arguments.output)}")
+    write_record(arguments.output, __file__, argv, {}, {"rows": rows})
     return 0
 
 
