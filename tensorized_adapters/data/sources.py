@@ -40,11 +40,10 @@ def _splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[
 
 def _files_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> Optional[dict[str, tuple[str, str]]]:
     """Return flag and path of the files that are read for each role, or None if the data does not come from files."""
-    files = {role: (flag, getattr(arguments, flag)) for role, flag in zip(ROLES, FILE_FLAGS)}
-    if not any(path for _, path in files.values()):
+    files, read = arguments.files, _roles_to_read(arguments, wanted)
+    if not files:
         return None
-    read = _roles_to_read(arguments, wanted)
-    return {role: file for role, file in files.items() if role in read and file[1]}
+    return {role: (flag, files[flag]) for role, flag in zip(ROLES, FILE_FLAGS) if role in read and flag in files}
 
 
 def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, list[Path]]:
