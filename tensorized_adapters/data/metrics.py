@@ -19,8 +19,8 @@ from sklearn.metrics import (
 )
 
 from . import multi_label
-from .labels import listed
 from .metric_names import OF_PROBABILITIES
+from .names import listed
 from .tasks import Task
 
 
