@@ -95,9 +95,9 @@ def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dic
         return {split: read_file(path, sources[split], task) for split, (_, path) in files.items()}, sources
     location = location_of(arguments)
     names = {split: name for names in by_role.values() for split, name in names.items()}
-    found = read_splits(location, list(names.values()), arguments.overwrite_cache)
+    examples = read_splits(location, list(names.values()), arguments.overwrite_cache)
     sources = {split: f"{location}, split {name}" for split, name in names.items()}
-    splits = {split: found[name] for split, name in names.items()}
+    splits = {split: examples[name] for split, name in names.items()}
     for file, further in _diagnostics(arguments, wanted, location):
         try:
             splits[f"test_{further.config}"] = read_splits(further, ["test"], arguments.overwrite_cache)["test"]

@@ -28,7 +28,7 @@ class FiniteOutputs(Trainer):
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """Run the Trainer's loop; raise RunFailed if an output of the model, its loss or a metric is not finite."""
-        self._measuring = self._live.doing = metric_key_prefix
+        self._live.doing = metric_key_prefix
         output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
         # Outputs again, since metrics are not computed for a set without labels
         for name, value in {"an output of the model": output.predictions, **output.metrics}.items():
@@ -52,4 +52,4 @@ class FiniteOutputs(Trainer):
     def _check_finite(self, values: np.ndarray | float, name: str) -> None:
         if not np.isfinite(values).all():
             advice = ADVICE if self.args.do_train else "the model or its adapter cannot be used as it is"
-            raise raised_by_all(RunFailed(f"{name} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}"))
+            raise raised_by_all(RunFailed(f"{name} is NaN or infinite in {_MEASURED[self._live.doing]}; {advice}"))
