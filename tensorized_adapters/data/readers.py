@@ -100,16 +100,14 @@ def csv_rows(
         delimiter, lines = _delimiter_of(lines, source)
         dialect = {"delimiter": delimiter}
     reader = csv.reader(lines, strict=True, **dialect)
-    header: list[str] = []
-    blank: list[int] = []
+    parsed = _parsed_rows(reader, source)
+    header = [name.strip() for name in next(filter(None, parsed), [])]
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise UsageError(f"{source} has the column {quoted(twice[0])} twice")
+    blank: list[int] = []  # line numbers that are rows if another row follows
     skipped = cut = 0
-    for fields in _parsed_rows(reader, source):
-        if not header:
-            header = [name.strip() for name in fields]
-            twice = sorted({name for name in header if header.count(name) > 1})
-            if twice:
-                raise UsageError(f"{source} has the column {quoted(twice[0])} twice")
-        elif not fields:
+    for fields in parsed:
+        if not fields:
             blank.append(reader.line_num)
         elif task == "qqp" and "is_duplicate" in header and len(fields) < len(header):
             cut += 1  # one of the few damaged rows of GLUE's own files
