@@ -216,7 +216,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         run.now("computing the frozen prefix")
         model.to(training_args.device)  # the Trainer would move it as late as its evaluation in half precision
         with PartialState().local_main_process_first():
-            sets = sets.mapped(lambda examples: prefix.of(examples, collator, training_args.eval_batch_size))
+            sets = sets.mapped(lambda examples: prefix.with_states(examples, collator, training_args.eval_batch_size))
         trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
     metrics: dict[str, Any] = {}
 

@@ -13,19 +13,8 @@ from ..errors import UsageError, need
 from ..runtime.distributed import local_world_size, world_size
 from .flags import Arguments
 from .selection import NEEDS_EVALUATIONS
-from .trainer_fields import check_ranges, check_trainer_flags
+from .trainer_fields import check_trainer_flags
 
-# Flags outside TrainingArguments: names, a description of valid values, and their test.
-RANGES = (
-    (
-        "max_seq_length max_train_samples max_eval_samples max_predict_samples target_params max_train_metric_samples "
-        "preprocessing_num_workers early_stopping_patience",
-        "above 0",
-        lambda value: value > 0,
-    ),
-    ("cpu_threads", "above 0 and at most 1024", lambda value: 0 < value <= 1024),
-    ("layer_norm_learning_rate head_learning_rate early_stopping_threshold", "at least 0", lambda value: 0 <= value),
-)
 _MAY_BE_EMPTY = ("debug", "fsdp")
 
 
@@ -37,7 +26,6 @@ def check_values(given: dict[str, Any]) -> None:
         if (value == "" or value == [""]) and name not in _MAY_BE_EMPTY:
             raise UsageError(f"--{name} is empty; give it a value or leave it out")
     check_trainer_flags(given)
-    check_ranges(given, RANGES)
 
 
 def check_together(arguments: Arguments) -> None:
@@ -54,7 +42,7 @@ def _contradictions(arguments: Arguments) -> Iterator[str]:
     """Yield a message for each combination of flags that is refused. The first one is reported."""
     model, data, run, training = arguments.model, arguments.data, arguments.run, arguments.training
     half = training.bf16 or training.fp16
-    files = _data_files(arguments)
+    files = data.files
     method = arguments.adapter.method
     if not model.model_name_or_path:
         yield "--model_name_or_path is missing: a model folder or hub id, for example bert-base-cased"
@@ -99,11 +87,6 @@ def _contradictions(arguments: Arguments) -> Iterator[str]:
         yield f"{local} processes were started on a machine with {gpus} GPU(s); each needs one of its own"
 
 
-def _data_files(arguments: Arguments) -> dict[str, str]:
-    files = {name: getattr(arguments.data, name) for name in FILE_FLAGS}
-    return {name: path for name, path in files.items() if path}
-
-
 def _check_packages(arguments: Arguments) -> None:
     if arguments.training.report_to:
         from transformers.integrations import get_available_reporting_integrations  # it looks at a dozen packages
@@ -116,7 +99,7 @@ def _check_packages(arguments: Arguments) -> None:
 
 
 def _check_data_files(arguments: Arguments) -> None:
-    files = _data_files(arguments)
+    files = arguments.data.files
     for action, name in zip(("do_train", "do_eval", "do_predict"), FILE_FLAGS):
         needed = "train_file" if name == "validation_file" and arguments.data.validation_fraction else name
         if files and getattr(arguments.training, action) and needed not in files:

@@ -152,7 +152,10 @@ def _resolved(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments
         rank, note = rank_within(adapter, skeleton(model_config), arguments.run.target_params)
         adapter = replace(adapter, tensorized_layer_rank=rank)
         notes.append(note)
-    notes += _use_one_device(training)
+    notes += _device_notes(training)
+    if training.n_gpu > 1:
+        # Otherwise the Trainer would split batches over all GPUs (nn.DataParallel), which multiplies the batch size.
+        training._n_gpu = 1
     return replace(
         arguments,
         adapter=adapter,
@@ -162,18 +165,16 @@ def _resolved(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments
     )
 
 
-def _use_one_device(training: GlueTrainingArguments) -> Iterator[str]:
-    """Make the Trainer use one GPU, and yield messages about the precision and the GPUs."""
+def _device_notes(training: GlueTrainingArguments) -> Iterator[str]:
+    """Yield messages about the precision and the GPUs, of which a run uses one."""
     if training.device.type == "cuda" and not (training.bf16 or training.fp16 or training.tf32):
         yield "in float32, since no other precision is given; --bf16 or --tf32 True is faster on this GPU"
     half = next((flag for flag in ("bf16", "bf16_full_eval") if getattr(training, flag)), None)
     if half and training.device.type == "cpu" and not computes_bfloat16():
         yield f"this processor has no instructions for bfloat16, and float32 is faster on it: leave --{half} out"
     if training.n_gpu > 1:
-        # Otherwise the Trainer would split batches over all GPUs (nn.DataParallel), which multiplies the batch size.
         how = "CUDA_VISIBLE_DEVICES chooses it; several runs side by side, or one under torchrun, use them all"
         yield f"{training.n_gpu} GPUs are visible and a run uses one, {training.device}; {how}"
-        training._n_gpu = 1
 
 
 def _print_help(parser: argparse.ArgumentParser) -> None:

@@ -14,22 +14,25 @@ from ..config_checks import require_choice
 from ..errors import UsageError, quoted
 from ..runtime.sockets import check_sockets_of_workers
 
-# Names of flags, a description of valid values, and their test.
+# Names of flags, also of other groups, a description of valid values, and their test.
 RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     (
         "per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps save_total_limit "
         "save_steps eval_steps logging_steps eval_accumulation_steps dataloader_prefetch_factor "
-        "torch_empty_cache_steps ddp_bucket_cap_mb ddp_timeout",
+        "torch_empty_cache_steps ddp_bucket_cap_mb ddp_timeout max_seq_length max_train_samples max_eval_samples "
+        "max_predict_samples target_params max_train_metric_samples preprocessing_num_workers early_stopping_patience",
         "above 0",
         lambda value: value > 0,
     ),
     ("max_steps", "above 0, or -1 to train for --num_train_epochs", lambda value: value > 0 or value == -1),
     ("num_train_epochs", "above 0 and below 1e9", lambda value: 0 < value < 1e9),
     (
-        "learning_rate weight_decay warmup_steps max_grad_norm adam_epsilon neftune_noise_alpha eval_delay",
+        "learning_rate layer_norm_learning_rate head_learning_rate weight_decay warmup_steps max_grad_norm "
+        "adam_epsilon neftune_noise_alpha eval_delay early_stopping_threshold",
         "at least 0",
         lambda value: 0 <= value,
     ),
+    ("cpu_threads", "above 0 and at most 1024", lambda value: 0 < value <= 1024),
     ("dataloader_num_workers", "at least 0 and at most 256", lambda value: 0 <= value <= 256),
     ("seed data_seed", "at least 0 and below 2**32", lambda value: 0 <= value < 2**32),
     ("label_smoothing_factor adam_beta1 adam_beta2", "at least 0 and below 1", lambda value: 0 <= value < 1),
@@ -77,14 +80,14 @@ ALWAYS_ON = {
 }
 
 
-def check_ranges(given: dict[str, Any], ranges: tuple[tuple[str, str, Callable[[Any], bool]], ...]) -> None:
-    """Refuse numbers outside ``ranges``, and those that are not finite or too large for the libraries."""
+def _check_ranges(given: dict[str, Any]) -> None:
+    """Refuse numbers outside their ranges, and those that are not finite or too large for the libraries."""
     for name, value in given.items():
         if isinstance(value, float) and not abs(value) < float("inf"):
             raise UsageError(f"--{name} must be a finite number, got {value}")
         if isinstance(value, int) and not abs(value) < _MOST and name not in _LARGER:
             raise UsageError(f"--{name} must be below 2**31, got {quoted(value)}")
-    for names, range_, holds in ranges:
+    for names, range_, holds in RANGES:
         for name in names.split():
             if name in given and not holds(given[name]):
                 raise UsageError(f"--{name} must be {range_}, got {quoted(given[name])}")
@@ -95,7 +98,7 @@ def check_trainer_flags(given: dict[str, Any]) -> None:
     UsageError, naming the flag."""
     for message in _refusals(given):
         raise UsageError(message)
-    check_ranges(given, RANGES)
+    _check_ranges(given)
     for name, choices in CHOICES.items():
         values = given.get(name, [])
         for value in values if isinstance(values, list) else [values]:

@@ -110,6 +110,11 @@ class DataTrainingArguments:
         return tuple(name.strip() for name in names)
 
     @property
+    def files(self) -> dict[str, str]:
+        """Return the paths of the data files that are given, by flag."""
+        return {flag: path for flag in FILE_FLAGS if (path := getattr(self, flag))}
+
+    @property
     def shuffles(self) -> bool:
         """Return whether the training set is shuffled before it is cut, since a file may be sorted by label."""
         return self.max_train_samples is not None if self.shuffle_train_dataset is None else self.shuffle_train_dataset

@@ -52,8 +52,8 @@ def class_scores(logits: np.ndarray, references: np.ndarray, examples: Dataset, 
 
 def worst_classes(scores: dict[str, Any]) -> Optional[str]:
     """Return a line with the classes of the lowest F1, or None for two classes of equal F1."""
-    found = [entry for entry in zip(scores["f1"], scores["names"], scores["support"]) if entry[2]]
-    if len(scores["names"]) < 3 and len({f1 for f1, *_ in found}) < 2:
+    with_examples = [entry for entry in zip(scores["f1"], scores["names"], scores["support"]) if entry[2]]
+    if len(scores["names"]) < 3 and len({f1 for f1, *_ in with_examples}) < 2:
         return None
-    worst = sorted(found, key=lambda entry: entry[0])[:_WORST]
+    worst = sorted(with_examples, key=lambda entry: entry[0])[:_WORST]
     return "lowest F1: " + ", ".join(f"{quoted(name)} {f1:.4f} of {count:,} examples" for f1, name, count in worst)

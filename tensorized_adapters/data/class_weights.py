@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from ..errors import UsageError, quoted
-from .labels import listed
-from .names import find_name
+from .names import find_name, listed
 
 _BY_FREQUENCY = ("balanced", "sqrt")
 _RANGE = (1e-6, 1e6)  # beyond it float32 loses the small ones

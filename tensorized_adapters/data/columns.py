@@ -134,11 +134,11 @@ def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> 
     feature = _feature(name, examples, columns, source)
     if not isinstance(feature, (Value, ClassLabel)):
         raise UsageError(f"{source}: the column {quoted(name)} must hold one value a row, no lists or objects")
-    kind = "int64" if isinstance(feature, ClassLabel) else feature.dtype
-    if kind.startswith(("int", "uint", "float", "bool")):
+    dtype = "int64" if isinstance(feature, ClassLabel) else feature.dtype
+    if dtype.startswith(("int", "uint", "float", "bool")):
         print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
-    elif "string" not in kind and kind != "null":
-        raise UsageError(f"{source}: the column {quoted(name)} holds values of type {kind}, no text")
+    elif "string" not in dtype and dtype != "null":
+        raise UsageError(f"{source}: the column {quoted(name)} holds values of type {dtype}, no text")
     elif columns.guessed and not _holds_words(examples, name):
         print(f"note: {source}: the column {quoted(name)} holds no words and is read as text, for want of another")
 
@@ -150,11 +150,11 @@ def note_columns(columns: Columns, task: Task, source: str) -> None:
     if not columns.guessed:
         return
     texts = " and ".join(map(quoted, columns.texts))
-    kind = "scores"
+    labels = "scores"
     if task.labels is not None:
-        kind = f"{len(task.labels)} {'labels' if task.multi_label else 'classes'} ({listed(task.labels)})"
+        labels = f"{len(task.labels)} {'labels' if task.multi_label else 'classes'} ({listed(task.labels)})"
     print(
-        f"note: {source}: text from {texts}, {kind} from {quoted(columns.label)}; "
+        f"note: {source}: text from {texts}, {labels} from {quoted(columns.label)}; "
         "--text_columns and --label_column name others"
     )
 

@@ -22,36 +22,16 @@ def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
     """Return the sorted names of the classes, or None if the labels are scores, which are written as decimals.
 
     Raises:
-        UsageError: naming the first row whose label is missing or looks like a gap.
+        UsageError: naming the first row whose label is missing or does not go with the others.
     """
-
-    def label(row: int) -> str:
-        return f"{source}: row {row + 1} has the label {quoted(values[row])}"
-
     numbers = [number_of(value) for value in values]
     words = [row for row, number in enumerate(numbers) if number is None]
-    others = [row for row, number in enumerate(numbers) if number is not None]
-    few = max(1, len(values) * _FEW)
-    if missing := [row for row in words if _is_missing(values[row])]:
-        raise UsageError(f"{source}: row {missing[0] + 1} has no label; write it or remove the row")
-    gaps = [row for row in words if _is_no_number(values[row])]
-    if gaps and (others or isinstance(values[0], float) or len(gaps) <= few):  # many of them among words are names
-        raise UsageError(f"{label(gaps[0])}, which is neither a score nor a class; correct it or remove the row")
-    styled = [row for row in words if styled_number(values[row])]
-    if styled and len(words) - len(styled) <= len(values) * _FEW:  # beside more words they are names
-        number = f"a number with {styled_number(values[styled[0]])}"
-        mend = f"{_AS_NUMBERS}, or, if these are classes, give each a name that is no number"
-        raise UsageError(f"{label(styled[0])}, {number}; {mend}")
-    decimal = any(_written_as_float(values[row]) for row in others)
-    if words and others:
-        first = f"{label(min(words, others, key=len)[0])}, where {len(others)} of {len(values)} labels are numbers"
-        if decimal or len(words) <= few:
-            mend = "correct it or remove the row, or give every class a name that is no number"
-            raise UsageError(f"{first}; {mend}")
-        print(f"note: {first}; all are taken for names of classes")
-    elif decimal:
+    numeric = [row for row, number in enumerate(numbers) if number is not None]
+    decimal = any(_written_as_float(values[row]) for row in numeric)
+    _check_mixture(values, words, numeric, decimal, source)
+    if decimal:
         return None
-    integers, texts = {int(numbers[row]) for row in others}, {name_of(values[row]) for row in words}
+    integers, texts = {int(numbers[row]) for row in numeric}, {name_of(values[row]) for row in words}
     names = (*map(str, sorted(integers)), *sorted(texts))
     if len(names) > _MANY or 2 < len(names) > len(values) / 10:
         scores = "" if words else "; scores are written as decimals, for example 3.0"
@@ -59,6 +39,36 @@ def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
     if alike := twins(names):
         print(f"note: {source}: the classes {alike[0]} and {alike[1]} look alike and are two")
     return names
+
+
+def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: bool, source: str) -> None:
+    """Refuse missing labels, and gaps, misspelled numbers or a few words among numbers. Print a note if words and
+    integers are all taken for names.
+
+    ``words`` and ``numeric`` are the rows of labels that are no numbers, and of those that are; ``decimal`` tells
+    whether a number is written as a decimal.
+    """
+
+    def label(row: int) -> str:
+        return f"{source}: row {row + 1} has the label {quoted(values[row])}"
+
+    few = max(1, len(values) * _FEW)
+    if missing := [row for row in words if _is_missing(values[row])]:
+        raise UsageError(f"{source}: row {missing[0] + 1} has no label; write it or remove the row")
+    gaps = [row for row in words if _is_no_number(values[row])]
+    if gaps and (numeric or isinstance(values[0], float) or len(gaps) <= few):  # many of them among words are names
+        raise UsageError(f"{label(gaps[0])}, which is neither a score nor a class; correct it or remove the row")
+    styled = [row for row in words if styled_number(values[row])]
+    if styled and len(words) - len(styled) <= len(values) * _FEW:  # beside more words they are names
+        number = f"a number with {styled_number(values[styled[0]])}"
+        mend = f"{_AS_NUMBERS}, or, if these are classes, give each a name that is no number"
+        raise UsageError(f"{label(styled[0])}, {number}; {mend}")
+    if words and numeric:
+        first = f"{label(min(words, numeric, key=len)[0])}, where {len(numeric)} of {len(values)} labels are numbers"
+        if decimal or len(words) <= few:
+            mend = "correct it or remove the row, or give every class a name that is no number"
+            raise UsageError(f"{first}; {mend}")
+        print(f"note: {first}; all are taken for names of classes")
 
 
 def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
@@ -89,14 +99,14 @@ def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = F
         code = _encode(value, feature, names, ids)
         if code is None:
             shown = quoted(value) if names is None else shown_beside(value, names)
-            what = "has no label" if _is_missing(value) or value == -1 else f"has the label {shown}"
-            known = "a number" if names is None else f"one of {listed(names)}"
+            flaw = "has no label" if _is_missing(value) or value == -1 else f"has the label {shown}"
+            expected = "a number" if names is None else f"one of {listed(names)}"
             if names is None and (style := styled_number(value)):
-                what, known = f"{what}, a number with {style}", f"{known}; {_AS_NUMBERS}"
-            raise UsageError(f"{source}: row {row} {what}; expected {known}")
+                flaw, expected = f"{flaw}, a number with {style}", f"{expected}; {_AS_NUMBERS}"
+            raise UsageError(f"{source}: row {row} {flaw}; expected {expected}")
         encoded.append(code)
-    kind = Value("float64") if names is None else Value("int64")
-    return examples.remove_columns("label").add_column("label", encoded, feature=kind)
+    dtype = Value("float64") if names is None else Value("int64")
+    return examples.remove_columns("label").add_column("label", encoded, feature=dtype)
 
 
 def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
@@ -160,11 +170,11 @@ def number_of(value: Any) -> Optional[float]:
     """Return the number in a value, an int if it is written as one; None for NaN and words."""
     if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
         return None  # true, and a name such as 1_0, which Python reads as 10
-    for kind in (int, float):
+    for number_type in (int, float):
         try:
-            if isinstance(value, float) and kind is int:
+            if isinstance(value, float) and number_type is int:
                 continue
-            return kind(value) if math.isfinite(float(value)) else None
+            return number_type(value) if math.isfinite(float(value)) else None
         except (TypeError, ValueError, OverflowError):
             continue
     return None

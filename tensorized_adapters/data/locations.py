@@ -92,9 +92,9 @@ def read_splits(location: DatasetLocation, splits: list[str], anew: bool) -> dic
                 f"{location} is a file format, no data set; name a folder or hub id, or give --train_file"
             )
         mode = DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None
-        found = load_dataset(location.name, location.config, download_mode=mode)
-        check_splits(splits, found, location)
-        return {split: _validated(found[split]) for split in splits}
+        available = load_dataset(location.name, location.config, download_mode=mode)
+        check_splits(splits, available, location)
+        return {split: _validated(available[split]) for split in splits}
 
 
 def _read_split(location: DatasetLocation, split: str) -> Dataset:

@@ -19,8 +19,8 @@ from sklearn.metrics import (
 )
 
 from . import multi_label
-from .labels import listed
 from .metric_names import OF_PROBABILITIES
+from .names import listed
 from .tasks import Task
 
 
@@ -68,10 +68,10 @@ class GlueMetric(evaluate.Metric):
         super().__init__(keep_in_memory=True)
 
     def _info(self) -> evaluate.MetricInfo:
-        kind = datasets.Value("float64" if self.task.labels is None else "int64")
+        feature = datasets.Value("float64" if self.task.labels is None else "int64")
         if self.task.multi_label:
-            kind = datasets.Sequence(datasets.Value("float32"))
-        features = {"predictions": kind, "references": kind}
+            feature = datasets.Sequence(datasets.Value("float32"))
+        features = {"predictions": feature, "references": feature}
         if self.takes_probabilities:
             features["prediction_scores"] = datasets.Sequence(datasets.Value("float64"))
         description = "GLUE's metrics (https://arxiv.org/abs/1804.07461), and further ones of scikit-learn."
@@ -95,20 +95,20 @@ class GlueMetric(evaluate.Metric):
 
         Classes without an example are left out, with a note. The result is None if all examples are of one class.
         """
-        labels, found = self.task.labels, set(references.tolist())
-        lacking = tuple(label for i, label in enumerate(labels) if i not in found)
-        if len(found) < 2:
-            only = listed(tuple(labels[i] for i in found))
+        labels, present = self.task.labels, set(references.tolist())
+        lacking = tuple(label for i, label in enumerate(labels) if i not in present)
+        if len(present) < 2:
+            only = listed(tuple(labels[i] for i in present))
             self._note(f"{name} is left out: all {len(references):,} examples are of the class {only}")
             return None
         if lacking:
             self._note(f"{name} is the mean over the other classes: no example is of the class {listed(lacking)}")
-        classes = [1] if len(labels) == 2 else sorted(found)
+        classes = [1] if len(labels) == 2 else sorted(present)
         function = _METRICS_OF_PROBABILITIES[name]
         return float(np.mean([function(references == i, probabilities[:, i]) for i in classes]))
 
     def _note(self, line: str) -> None:
-        """Say it once, however often the set is evaluated."""
+        """Print a note once, however often the set is evaluated."""
         if line not in self._noted:
             print(f"note: {line}")
         self._noted.add(line)

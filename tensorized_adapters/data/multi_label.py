@@ -97,7 +97,7 @@ def joined_names(decisions: np.ndarray, task: Task) -> str:
 def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str]]:
     feature = examples.features["label"]
     inner = getattr(feature, "feature", None)
-    found = []
+    label_sets = []
     for row, value in enumerate(examples["label"], 1):
         if value is None:
             raise UsageError(f"{source}: row {row} has no labels; write an empty list, or remove the row")
@@ -109,5 +109,5 @@ def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str
         names = list(dict.fromkeys(map(name_of, values)))
         if isinstance(value, list) and "" in names:
             raise UsageError(f"{source}: row {row} has an empty label in its list; correct it or remove the row")
-        found.append([name for name in names if name])
-    return found
+        label_sets.append([name for name in names if name])
+    return label_sets

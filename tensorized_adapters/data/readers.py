@@ -100,16 +100,14 @@ def csv_rows(
         delimiter, lines = _delimiter_of(lines, source)
         dialect = {"delimiter": delimiter}
     reader = csv.reader(lines, strict=True, **dialect)
-    header: list[str] = []
-    blank: list[int] = []
+    parsed = _parsed_rows(reader, source)
+    header = [name.strip() for name in next(filter(None, parsed), [])]
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise UsageError(f"{source} has the column {quoted(twice[0])} twice")
+    blank: list[int] = []  # line numbers that are rows if another row follows
     skipped = cut = 0
-    for fields in _parsed_rows(reader, source):
-        if not header:
-            header = [name.strip() for name in fields]
-            twice = sorted({name for name in header if header.count(name) > 1})
-            if twice:
-                raise UsageError(f"{source} has the column {quoted(twice[0])} twice")
-        elif not fields:
+    for fields in parsed:
+        if not fields:
             blank.append(reader.line_num)
         elif task == "qqp" and "is_duplicate" in header and len(fields) < len(header):
             cut += 1  # one of the few damaged rows of GLUE's own files
@@ -180,8 +178,8 @@ def _parsed(text: str, source: str, line: int = 1) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        line, what = line + getattr(error, "lineno", 1) - 1, getattr(error, "msg", error)
-        raise UsageError(f"{source}: line {line} cannot be parsed: {what}") from None
+        line, flaw = line + getattr(error, "lineno", 1) - 1, getattr(error, "msg", error)
+        raise UsageError(f"{source}: line {line} cannot be parsed: {flaw}") from None
 
 
 def _objects(rows: list, source: str) -> list[dict[str, Any]]:
@@ -197,15 +195,18 @@ def _note_skipped(lines: int, source: str) -> None:
 
 def _column(name: str, values: list, source: str) -> list:
     """Return the values for Arrow, all of one kind; raise UsageError naming the row that differs."""
+
+    def refusal(row: int, flaw: str) -> UsageError:
+        return UsageError(f"{source} cannot be parsed: row {row} has {flaw}")
+
     kinds = [_kind(value) for value in values]
     first = next((kind for kind in kinds if kind), None)
     for row, (value, kind) in enumerate(zip(values, kinds), 1):
         if kind not in ("", first):
-            what = f"row {row} has {quoted(value)} in the column {quoted(name)}, {kind}"
-            raise UsageError(f"{source} cannot be parsed: {what}, where rows before have {first}")
+            raise refusal(row, f"{quoted(value)} in the column {quoted(name)}, {kind}, where rows before have {first}")
         items = value if isinstance(value, list) else [value]
         if not all(is_unicode(item) for item in items if isinstance(item, str)):
-            raise UsageError(f"{source} cannot be parsed: row {row} has half a character in {quoted(name)}")
+            raise refusal(row, f"half a character in {quoted(name)}")
     if first == "a list or an object":
         if all(value is None or _is_plain_list(value) for value in values):
             return [value and list(map(text_of, value)) for value in values]
@@ -216,8 +217,8 @@ def _column(name: str, values: list, source: str) -> list:
         limit = 2**53 if any(isinstance(value, float) for value in values) else 2**63
         for row, value in enumerate(values, 1):
             if isinstance(value, int) and abs(value) > limit - 1:
-                what = f"row {row} has the number {quoted(value)} in the column {quoted(name)}"
-                raise UsageError(f"{source} cannot be parsed: {what}, which is too large; write it as text")
+                number = f"the number {quoted(value)} in the column {quoted(name)}"
+                raise refusal(row, f"{number}, which is too large; write it as text")
     return values
 
 

@@ -40,11 +40,10 @@ def _splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[
 
 def _files_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> Optional[dict[str, tuple[str, str]]]:
     """Return flag and path of the files that are read for each role, or None if the data does not come from files."""
-    files = {role: (flag, getattr(arguments, flag)) for role, flag in zip(ROLES, FILE_FLAGS)}
-    if not any(path for _, path in files.values()):
+    files, read = arguments.files, _roles_to_read(arguments, wanted)
+    if not files:
         return None
-    read = _roles_to_read(arguments, wanted)
-    return {role: file for role, file in files.items() if role in read and file[1]}
+    return {role: (flag, files[flag]) for role, flag in zip(ROLES, FILE_FLAGS) if role in read and flag in files}
 
 
 def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, list[Path]]:
@@ -96,9 +95,9 @@ def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dic
         return {split: read_file(path, sources[split], task) for split, (_, path) in files.items()}, sources
     location = location_of(arguments)
     names = {split: name for names in by_role.values() for split, name in names.items()}
-    found = read_splits(location, list(names.values()), arguments.overwrite_cache)
+    examples = read_splits(location, list(names.values()), arguments.overwrite_cache)
     sources = {split: f"{location}, split {name}" for split, name in names.items()}
-    splits = {split: found[name] for split, name in names.items()}
+    splits = {split: examples[name] for split, name in names.items()}
     for file, further in _diagnostics(arguments, wanted, location):
         try:
             splits[f"test_{further.config}"] = read_splits(further, ["test"], arguments.overwrite_cache)["test"]

@@ -33,11 +33,9 @@ def text_of(value: Any) -> str:
 
 
 def texts_of(values: list, dtype: str) -> list[str]:
-    """Return the texts of a column of Arrow's type ``dtype``, whose values `datasets` has widened to Python's."""
-    if dtype in ("float32", "float16", "halffloat", "float"):
-        narrow = np.float32 if dtype in ("float32", "float") else np.float16
-        return [text_of(None if value is None else narrow(value)) for value in values]
-    return [text_of(value) for value in values]
+    """Return the texts of a column of type ``dtype``, whose values `datasets` has widened to Python's."""
+    narrow = {"float32": np.float32, "float16": np.float16}.get(dtype, lambda value: value)
+    return [text_of(None if value is None else narrow(value)) for value in values]
 
 
 def delimiter_for(texts: Sequence[str], given: Optional[str]) -> Optional[str]:

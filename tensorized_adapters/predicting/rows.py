@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Optional
 
 from ..data.arguments import DataTrainingArguments, ending_of
 from ..data.columns import Columns, columns_of_adapter, kept_columns
-from ..data.labels import listed
+from ..data.names import listed
 from ..data.readers import csv_rows, delimiter_in, is_unicode, json_rows, lines_of, open_input, tsv_rows
 from ..data.texts import delimiter_for, joined, text_of
 from ..errors import UsageError, quoted

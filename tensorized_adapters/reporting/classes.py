@@ -31,7 +31,7 @@ def class_scores(results: Results) -> list[ClassScores]:
     chosen = with_classes
     if len(with_classes) > _MOST_RUNS:
         chosen = with_classes.loc[with_classes.groupby(["method", "task"], sort=False)["last"].idxmax()]
-    found = []
+    scores = []
     for run in chosen.itertuples():
         of_cell = runs[(runs["method"] == run.method) & (runs["task"] == run.task)]
         count = int(of_cell["classes"].map(bool).sum())
@@ -41,8 +41,8 @@ def class_scores(results: Results) -> list[ClassScores]:
         for name, values in run.classes.items():
             suffix = name.removeprefix("eval").lstrip("_")
             title = f"{run.method} on {run.task}{f' ({suffix})' if suffix else ''}, seed {run.seed}"
-            found.append(ClassScores(title, run.task, values, note))
-    return found
+            scores.append(ClassScores(title, run.task, values, note))
+    return scores
 
 
 def class_table(scores: ClassScores) -> Table:

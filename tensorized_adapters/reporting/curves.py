@@ -5,7 +5,6 @@ import math
 import textwrap
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -129,10 +128,9 @@ def _loss_label(window: int) -> str:
 
 def _losses(runs: list[dict[str, Any]], window: int) -> pd.DataFrame:
     """Return a table of runs by the steps that all of them have: the mean loss of the last ``window`` steps."""
-    losses = [run["step_losses"] for run in runs if run.get("step_losses")]
-    shortest = min(map(len, losses), default=0)
-    smooth = [np.convolve(values[:shortest], np.ones(window) / window, "valid") for values in losses]
-    return pd.DataFrame(smooth, columns=range(window, shortest + 1) if losses else None)
+    losses = pd.DataFrame([run["step_losses"] for run in runs if run.get("step_losses")]).dropna(axis=1)
+    losses.columns += 1  # steps count from 1
+    return losses.T.rolling(window).mean().dropna().T
 
 
 def _scores(runs: list[dict[str, Any]], metric: str) -> pd.DataFrame:

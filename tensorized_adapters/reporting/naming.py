@@ -49,7 +49,7 @@ def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     return arguments, data | {"metric": record["primary_metric"]}
 
 
-def plain_column(record: dict[str, Any]) -> str:
+def plain_task(record: dict[str, Any]) -> str:
     """Return the task. If the run was trained on a file with columns of its own, put the file's name before it."""
     file = record["arguments"].get("train_file")
     return shortened(f"{Path(file).parent.name}/{Path(file).name} as {record['task']}") if file else record["task"]

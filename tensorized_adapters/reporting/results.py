@@ -21,7 +21,7 @@ from ..runs.read_record import printable_copy, read_record
 from ..runtime.files import content_of
 from ..sweeping import LEDGER_FILE, TRIALS
 from .lacking import means_of_fewer_runs, runs_that_others_have
-from .naming import OF_METHODS, OF_TASKS, distinct_names, plain_column, settings_of, several, shortened
+from .naming import OF_METHODS, OF_TASKS, distinct_names, plain_task, settings_of, several, shortened
 
 _FAMILIES = [*PROJECTION_TYPES, *METHODS]
 _VALUES = ["last", "best", "gap", "share"]
@@ -85,7 +85,7 @@ def read_results(paths: Iterable[Path]) -> Results:
         try:
             record = printable_copy(read_record(path)) | {"path": path}
             record |= {name: shortened(record[name]) for name in ("method", "task")}
-            what = f"{record['task']} {record['method']} seed {record['seed']}"
+            name = f"{record['task']} {record['method']} seed {record['seed']}"
             run = _run(record) if record["status"] == "finished" else {}
         except Exception as error:  # one damaged or foreign record must not prevent the report
             reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {quoted(str(error))}"
@@ -93,11 +93,11 @@ def read_results(paths: Iterable[Path]) -> Results:
             continue
         if not run:
             reason = f": {record['reason']}" if record.get("reason") else ""
-            missing.append(f"{what}: {record['status']}{reason} ({path.parent})")
+            missing.append(f"{name}: {record['status']}{reason} ({path.parent})")
         elif not record["arguments"].get("do_train"):
             notes.append(f"left out because nothing was trained: {path.parent}")
         elif math.isnan(run["last"]):
-            missing.append(f"{what}: no score (evaluate it with --do_eval) ({path.parent})")
+            missing.append(f"{name}: no score (evaluate it with --do_eval) ({path.parent})")
         else:
             runs.append(run)
     if not runs:
@@ -165,7 +165,7 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
     tensorized = arguments["method"] == "tensorized"
     return {
         "method": record["method"],
-        "task": plain_column(record),
+        "task": plain_task(record),
         "settings": settings_of(record),
         "metric": metric,
         "seed": record["seed"],

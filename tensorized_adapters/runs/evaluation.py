@@ -25,10 +25,9 @@ def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
     metric = GlueMetric(task)
 
     def compute(output: EvalPrediction) -> dict[str, float]:
-        logits = _logits(output)
-        values = {"predictions": predictions_of(logits, task), "references": output.label_ids}
+        values = {"predictions": predictions_of(output.predictions, task), "references": output.label_ids}
         if metric.takes_probabilities:
-            values["prediction_scores"] = probabilities_of(logits)
+            values["prediction_scores"] = probabilities_of(output.predictions)
         return metric.compute(**values)
 
     return compute
@@ -69,7 +68,7 @@ def evaluate(
     were tokenised, in the file's order. ``suffix`` ends the names of metrics and file: "" or MNLI's "_mm".
     """
     output = trainer.predict(examples, metric_key_prefix="eval")
-    logits, labels = _in_file_order(examples, _logits(output), output.label_ids)
+    logits, labels = _in_file_order(examples, output.predictions, output.label_ids)
     if is_main_process():
         write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
     metrics = {f"{name}{suffix}": value for name, value in output.metrics.items()}
@@ -87,7 +86,7 @@ def evaluate(
 def predict(trainer: Trainer, examples: Dataset, task: Task, path: Path) -> None:
     """Write a prediction set's submission file, in GLUE's format."""
     output = trainer.predict(examples, metric_key_prefix="predict")
-    (predictions,) = _in_file_order(examples, predictions_of(_logits(output), task))
+    (predictions,) = _in_file_order(examples, predictions_of(output.predictions, task))
     if is_main_process():
         write_predictions(path, predictions, task)
 
@@ -111,8 +110,3 @@ def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
 def _in_file_order(examples: Dataset, *values: np.ndarray) -> list[np.ndarray]:
     order = np.argsort(examples["row"])
     return [value[order] for value in values]
-
-
-def _logits(output: Any) -> np.ndarray:
-    logits = output.predictions
-    return logits[0] if isinstance(logits, tuple) else logits

@@ -68,11 +68,7 @@ def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, exp
         return Start("new", record)
     if explicit_resume:
         return Start("resume", record)
-    try:
-        odd = differences(record["arguments"], arguments)
-    except UsageError as error:
-        raise UsageError(f"{folder / RECORD_FILE}: {error}; name another --output_dir") from None
-    if odd:
+    if odd := differences(record["arguments"], arguments):
         raise UsageError(
             f"--output_dir {folder} holds a run with other arguments ({', '.join(odd[:4])}); name another folder, or "
             "add --overwrite_output_dir"

@@ -17,10 +17,21 @@ class _Part(BaseModel):
 
 
 class _Arguments(_Part):
+    """The arguments by which a second start is compared with a run."""
+
+    input_sha256: Optional[dict[str, str]] = None
+    train_file: Optional[str] = None
+    validation_file: Optional[str] = None
+    test_file: Optional[str] = None
+    processes: Optional[int] = None
+    per_device_train_batch_size: int = 1
+    gradient_accumulation_steps: int = 1
+
+
+class _FinishedArguments(_Arguments):
     method: Literal[METHODS]
     adapter_projection_type: Optional[Literal[PROJECTION_TYPES]] = None
     tensorized_layer_rank: Optional[PositiveInt] = None
-    input_sha256: Optional[dict[str, str]] = None
 
 
 class _Counts(_Part):
@@ -65,13 +76,14 @@ class Record(_Part):
 
     program: Literal[PROGRAM]
     status: str
-    arguments: dict[str, Any]
+    arguments: _Arguments
+    seconds: float = 0.0
 
 
 class FinishedRecord(Record):
     """The fields of a finished run. Earlier versions did not write those that have a default."""
 
-    arguments: _Arguments
+    arguments: _FinishedArguments
     method: str
     task: str
     primary_metric: str

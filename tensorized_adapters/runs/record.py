@@ -57,19 +57,18 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
     ]
     primary = f"eval_{task.primary}"
     best = min if lower_is_better(task.primary) else max  # the earliest of equals
-    fields = {
+    events = {
+        "collapsed_at_step": trainer.collapsed_at_step,
+        "stopped_early_at_step": trainer.stopped_early_at_step,
+    }
+    return {
         "train_seconds": trainer.train_seconds(),
         "step_losses": trainer.losses.values,
         "history": history,
         "best_epoch": best(
             (entry for entry in history if primary in entry), key=lambda entry: entry[primary], default=None
         ),
-    }
-    if trainer.collapsed_at_step is not None:
-        fields["collapsed_at_step"] = trainer.collapsed_at_step
-    if trainer.stopped_early_at_step is not None:
-        fields["stopped_early_at_step"] = trainer.stopped_early_at_step
-    return fields
+    } | {name: step for name, step in events.items() if step is not None}
 
 
 def sample_of_train_metrics(metrics: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 from ..arguments.flags import Arguments
-from ..data.arguments import FILE_FLAGS
 from ..errors import Terminated, UsageError, one_line
 from ..runtime.console import console, peak_memory
 from ..runtime.distributed import fail_together, is_main_process
@@ -180,7 +179,7 @@ def _check_inputs_survive(folder: Path, arguments: Arguments) -> None:
         "resume_from_checkpoint": arguments.training.resume_from_checkpoint,
         "adapter_path": arguments.run.adapter_path,
         "model_name_or_path": arguments.model.model_name_or_path,
-        **{name: getattr(arguments.data, name) for name in FILE_FLAGS},
+        **arguments.data.files,
     }
     root = folder.resolve()
     for name, value in inputs.items():

@@ -33,8 +33,6 @@ _PREFIXES_WITHOUT_EFFECT = ("log_", "logging_", "trackio_", "hub_", "ddp_")
 # Values of arguments that earlier records lack.
 _EARLIER = {"max_train_metric_samples": TRAIN_METRIC_SAMPLES, "new_head": False, "do_regression": False}
 
-_FOREIGN = "its arguments are not those of a run of this program"
-
 # Arguments in the state of the optimizer and its schedule, which a checkpoint restores.
 _OF_THE_STATE = (
     "learning_rate layer_norm_learning_rate head_learning_rate weight_decay adam_beta1 adam_beta2 "
@@ -72,19 +70,16 @@ def input_hashes(arguments: Arguments) -> dict[str, str]:
 
 
 def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a record or a start that can change the result. Those of earlier records are translated.
-    Raises UsageError if they are not arguments of a run of this program."""
-    try:
-        plain = _EARLIER | json.loads(json.dumps(arguments, default=str))
-        if plain.get("bf16") or plain.get("bf16_full_eval"):
-            plain["use_cpu"] = False  # it depends on the machine, not on the command
-        for name, default in (("shuffle_train_dataset", False), ("attn_implementation", None), ("processes", 1)):
-            if plain.get(name) in (default, None):
-                plain.pop(name, None)  # earlier records lack it, and their runs took the default
-        if plain.get("input_sha256"):
-            plain["input_sha256"] = _hashes_by_role(plain)
-    except (TypeError, AttributeError, ValueError, RecursionError):
-        raise UsageError(_FOREIGN) from None
+    """Return the arguments of a record or a start that can change the result. Those of earlier records are
+    translated."""
+    plain = _EARLIER | json.loads(json.dumps(arguments, default=str))
+    if plain.get("bf16") or plain.get("bf16_full_eval"):
+        plain["use_cpu"] = False  # it depends on the machine, not on the command
+    for name, default in (("shuffle_train_dataset", False), ("attn_implementation", None), ("processes", 1)):
+        if plain.get(name) in (default, None):
+            plain.pop(name, None)  # earlier records lack it, and their runs took the default
+    if plain.get("input_sha256"):
+        plain["input_sha256"] = _hashes_by_role(plain)
     return {
         name: value
         for name, value in plain.items()
@@ -129,10 +124,7 @@ def contradictions(checkpoint: dict[str, Any], now: dict[str, Any]) -> list[str]
 
 def _batch(arguments: dict[str, Any]) -> int:
     """Return the number of examples of a step, in all processes together."""
-    try:
-        return math.prod(int(arguments.get(name, 1)) for name in _BATCH)
-    except (TypeError, ValueError):
-        raise UsageError(_FOREIGN) from None
+    return math.prod(arguments.get(name, 1) for name in _BATCH)
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], names: list[str]) -> list[str]:

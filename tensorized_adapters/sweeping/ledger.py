@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from .. import PROGRAM
 from ..errors import RunFailed, UsageError, one_line
-from ..runs.folder import RECORD_FILE, inspect_folder
+from ..runs.folder import inspect_folder
 from ..runtime.files import locked_folder, open_regular, write_json
 from . import LEDGER_FILE, LOGS, REPORT, TRIALS
 from .plan import Trial
@@ -38,9 +38,11 @@ class Ledger:
     def read(self) -> None:
         """Read every trial's state from its files; raise UsageError as the constructor does."""
         summary = _summary_in(self.folder)
+        flaw = f"{self.folder / LEDGER_FILE} is damaged; it is written anew from the trials' own files"
+        self.notes = [flaw] if summary is None else []  # a line for each damaged file
+        summary = summary or {}
         self.entries: dict[str, dict[str, Any]] = summary.get("trials", {})  # those of earlier grids too
         self.timing: dict[str, float] = summary.get("timing", {})
-        self.notes = [summary["damage"]] if "damage" in summary else []  # a line for each damaged file
         self._unusable: set[str] = set()  # trials whose folders hold other files
         for name in self.trials:
             self.look(name)
@@ -52,9 +54,9 @@ class Ledger:
         kept = _FAILURE | {key: known[key] for key in _FAILURE if key in known}
         try:
             current = {"state": "refused", "reason": trial.refused} if trial.refused else self._in_folder(trial)
-        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
-            why = one_line(error) if isinstance(error, UsageError) else f"its {RECORD_FILE} is damaged"
-            reason = f"{trial.folder(self.folder)} is no longer what this sweep left there; move it away ({why})"
+        except UsageError as error:
+            where = trial.folder(self.folder)
+            reason = f"{where} is no longer what this sweep left there; move it away ({one_line(error)})"
             current = {"state": "failed", "reason": reason, "last_lines": []}
             self._unusable.add(name)
         if current["state"] in ("waiting", "interrupted") and known.get("state") == "failed":
@@ -141,12 +143,9 @@ def score_text(score: Optional[dict[str, float]]) -> str:
     return " ".join(f"{metric} {value:.4f}" for metric, value in (score or {}).items())
 
 
-def _summary_in(folder: Path) -> dict[str, Any]:
-    """Return the content of sweep.json, which is empty if the file is missing.
-
-    If the file cannot be read, the only entry is ``damage``: a line that says so. Raises UsageError if the folder
-    holds something that is not a sweep.
-    """
+def _summary_in(folder: Path) -> Optional[dict[str, Any]]:
+    """Return the content of sweep.json, empty if the file is missing, or None if it is damaged. Raises UsageError if
+    the folder holds something that is not a sweep."""
     if not folder.exists():
         return {}
     if not folder.is_dir():
@@ -168,6 +167,4 @@ def _summary_in(folder: Path) -> dict[str, Any]:
     foreign = [name for name in names if name not in known and not name.startswith(f".{LEDGER_FILE}.")]
     if names and (foreign or TRIALS not in names):
         raise UsageError(f"{no_sweep} ({(foreign or names)[0]}); name another folder")
-    if LEDGER_FILE not in names:
-        return {}
-    return {"damage": f"{folder / LEDGER_FILE} is damaged; it is written anew from the trials' own files"}
+    return None if LEDGER_FILE in names else {}

@@ -72,30 +72,15 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     passed to their trials alone. Raises UsageError for a grid without trials, or a flag that no method owns.
     """
     passed = passed_flags(flags)
-    axes = {"adapter_projection_type": grid.projection_types, "tensorized_layer_rank": grid.ranks}
-    axes |= {"if_adapter_like": [MODES[mode] for mode in grid.modes], "adapter_size": grid.adapter_sizes}
-    if grid.projection_types and _PLACEMENT in passed:
-        axes[_PLACEMENT] = [take_value(passed, _PLACEMENT)]
-    if "peft" in grid.methods:
-        if "peft_type" in passed:
-            axes["peft_type"] = [name.strip() for name in take_value(passed, "peft_type").split(",")]
-        axes |= {"peft_config": [take_value(passed, "peft_config")]} if "peft_config" in passed else {}
-    configs = grid_of([*(["tensorized"] if grid.projection_types else []), *grid.methods], axes)
-    for axis, name in (("modes", "if_adapter_like"), ("adapter_sizes", "adapter_size")):
-        if getattr(grid, axis) and not any(name in settings for settings in configs.values()):
-            raise UsageError(f"--{axis} belongs to none of this sweep's methods; leave it out")
-    if not configs:
-        raise UsageError("nothing to train: give --projection_types and --ranks, or --methods")
-    for name in passed:
-        if not any(owns(config, name) for config in configs):
-            raise UsageError(f"--{name} belongs to none of this sweep's methods; leave it out")
+    configs = _configs_of(grid, passed)
     passed = with_defaults(passed, grid)
     skeletons: dict[int, PreTrainedModel] = {}  # one for each number of labels
-    model_configs: list[PretrainedConfig] = []  # at most one, as all trials have the same model
+    loaded: Optional[PretrainedConfig] = None  # all trials have the same model
 
     def config_of(model: ModelArguments) -> PretrainedConfig:
-        model_configs[:] = model_configs or [model_config(model, num_labels=2)]
-        return model_configs[0]
+        nonlocal loaded
+        loaded = loaded or model_config(model, num_labels=2)
+        return loaded
 
     trials: dict[str, Trial] = {}
     flaws: dict[AdapterConfig, UsageError] = {}  # configs without any valid trial
@@ -121,6 +106,32 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
             raise flaw  # no format accepts the flag, so the flag is wrong
         print(f"skipped: {one_line(f'{config.describe()}: {flaw}')}", file=sys.stderr)
     return sorted(trials.values(), key=lambda trial: -trial.cost)
+
+
+def _configs_of(grid: argparse.Namespace, passed: dict[str, list[str]]) -> dict[AdapterConfig, dict[str, Any]]:
+    """Return the methods of the grid with the settings of each, as grid_of does.
+
+    The passed flags that are axes of the grid are removed from ``passed``. Raises UsageError for a grid without
+    methods, and for an axis or a passed flag that no method of it owns.
+    """
+    axes = {"adapter_projection_type": grid.projection_types, "tensorized_layer_rank": grid.ranks}
+    axes |= {"if_adapter_like": [MODES[mode] for mode in grid.modes], "adapter_size": grid.adapter_sizes}
+    if grid.projection_types and _PLACEMENT in passed:
+        axes[_PLACEMENT] = [take_value(passed, _PLACEMENT)]
+    if "peft" in grid.methods:
+        if "peft_type" in passed:
+            axes["peft_type"] = [name.strip() for name in take_value(passed, "peft_type").split(",")]
+        axes |= {"peft_config": [take_value(passed, "peft_config")]} if "peft_config" in passed else {}
+    configs = grid_of([*(["tensorized"] if grid.projection_types else []), *grid.methods], axes)
+    for axis, name in (("modes", "if_adapter_like"), ("adapter_sizes", "adapter_size")):
+        if getattr(grid, axis) and not any(name in settings for settings in configs.values()):
+            raise UsageError(f"--{axis} belongs to none of this sweep's methods; leave it out")
+    if not configs:
+        raise UsageError("nothing to train: give --projection_types and --ranks, or --methods")
+    for name in passed:
+        if not any(owns(config, name) for config in configs):
+            raise UsageError(f"--{name} belongs to none of this sweep's methods; leave it out")
+    return configs
 
 
 def check_reachable(trials: Iterable[Trial]) -> None:

@@ -7,7 +7,7 @@ number of examples. The gradient of a step is then that of the mean over all its
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Optional
 
 import torch
 from torch import Tensor
@@ -41,11 +41,8 @@ def cut(batch: Mapping[str, Tensor], count: int) -> Mapping[str, Tensor]:
     return {name: values[:count] for name, values in batch.items()}
 
 
-def filled_up(outputs: Any, size: int) -> Any:
-    """Return the outputs of a batch that was cut, tensors or tuples of them. Their last row is repeated up to ``size``
-    rows."""
-    if isinstance(outputs, (tuple, list)):
-        return type(outputs)(filled_up(output, size) for output in outputs)
+def filled_up(outputs: Optional[Tensor], size: int) -> Optional[Tensor]:
+    """Return the outputs of a batch that was cut. Their last row is repeated up to ``size`` rows."""
     if outputs is None or len(outputs) == size:
         return outputs
     return torch.cat([outputs, outputs[-1:].expand(size - len(outputs), *outputs.shape[1:])])

@@ -43,8 +43,8 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")
 
 def checkpoints_in(folder: Path) -> list[Path]:
     """Return the checkpoint folders, latest step first. Links are not followed."""
-    found = [(int(m[1]), p) for p in folder.iterdir() if (m := CHECKPOINT_NAME.fullmatch(p.name))]
-    return [path for _, path in sorted(found, reverse=True) if path.is_dir() and not path.is_symlink()]
+    by_step = [(int(m[1]), p) for p in folder.iterdir() if (m := CHECKPOINT_NAME.fullmatch(p.name))]
+    return [path for _, path in sorted(by_step, reverse=True) if path.is_dir() and not path.is_symlink()]
 
 
 def checkpoint_at(folder: Path, step: int) -> Path:
@@ -72,8 +72,8 @@ def begin_checkpoint(path: Path) -> None:
 def seal_checkpoint(path: Path) -> None:
     """Write the manifest with the sha256 of each file. It is written last, and makes the checkpoint complete."""
     (path / MANIFEST_FILE).unlink(missing_ok=True)
-    found = (p for p in path.rglob("*") if p.is_file() and p.name != INCOMPLETE_FILE)
-    files = sorted(p for p in found if not is_temporary(p, _OURS))
+    present = (p for p in path.rglob("*") if p.is_file() and p.name != INCOMPLETE_FILE)
+    files = sorted(p for p in present if not is_temporary(p, _OURS))
     for file in files:
         with open(file, "rb") as opened:
             os.fsync(opened.fileno())

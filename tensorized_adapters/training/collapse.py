@@ -2,12 +2,11 @@
 
 import math
 import statistics
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Optional
 
 import numpy as np
-from scipy.special import entr
+from scipy.special import entr, xlogy
 from transformers import TrainerCallback
 
 from .losses import StepLosses
@@ -40,12 +39,10 @@ def loss_of_best_constant(
     if np.ndim(labels) == 2:
         shares = np.mean(labels, axis=0)
         return float(np.mean(entr(shares) + entr(1 - shares)))
-    counts, weights = Counter(labels), weights or [1.0] * classes
-    weight = sum(weights[i] * counts[i] for i in range(classes)) / len(labels)  # of an example, on average
-    shares = [(1 - smoothing) * counts[i] / len(labels) + smoothing / classes for i in range(classes)]
-    shares = [weights[i] * share / weight for i, share in enumerate(shares)]
-    total = sum(shares)  # smoothing adds up to one only where all classes weigh the same
-    return -sum(share * math.log(share / total) for share in shares if share)
+    frequencies, weights = np.bincount(labels, minlength=classes) / len(labels), np.asarray(weights or [1.0] * classes)
+    shares = weights * ((1 - smoothing) * frequencies + smoothing / classes) / (weights @ frequencies)
+    # The shares add up to one only if all classes weigh the same, or without smoothing.
+    return float(-xlogy(shares, shares / shares.sum()).sum())
 
 
 class CollapseGuard(TrainerCallback):

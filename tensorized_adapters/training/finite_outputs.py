@@ -4,7 +4,6 @@ Otherwise a score that was computed from NaN would look like any other score.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from transformers import EvalPrediction, Trainer
@@ -29,30 +28,28 @@ class FiniteOutputs(Trainer):
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """Run the Trainer's loop; raise RunFailed if an output of the model, its loss or a metric is not finite."""
-        self._measuring = self._live.doing = metric_key_prefix
+        self._live.doing = metric_key_prefix
         output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
-        self._check_logits(output.predictions)  # again, since metrics are not computed for a set without labels
-        for name, value in output.metrics.items():
+        # Outputs again, since metrics are not computed for a set without labels
+        for name, value in {"an output of the model": output.predictions, **output.metrics}.items():
             self._check_finite(value, name)
         return output
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None) -> tuple:
-        """Run the Trainer's step. In several processes the last batch is filled up, so its loss is taken over its own
-        examples."""
+        """Run the Trainer's step, and keep the logits alone of a model's outputs. In several processes the last batch
+        is filled up, so its loss is taken over its own examples."""
         state, size = self.accelerator.gradient_state, len(next(iter(inputs.values())))
         if self.args.world_size > 1 and state.end_of_dataloader and state.remainder > 0:
             inputs = cut(inputs, min(state.remainder - self.args.process_index * size, size))
-        loss, *outputs = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-        return loss, *(filled_up(output, size) for output in outputs)
+        loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        logits = logits[0] if isinstance(logits, tuple) else logits
+        return loss, filled_up(logits, size), filled_up(labels, size)
 
     def _metrics_of_numbers(self, output: EvalPrediction) -> dict[str, float]:
-        self._check_logits(output.predictions)
+        self._check_finite(output.predictions, "an output of the model")
         return self._metrics_of(output)
-
-    def _check_logits(self, outputs: Any) -> None:
-        self._check_finite(outputs[0] if isinstance(outputs, tuple) else outputs, "an output of the model")
 
     def _check_finite(self, values: np.ndarray | float, name: str) -> None:
         if not np.isfinite(values).all():
             advice = ADVICE if self.args.do_train else "the model or its adapter cannot be used as it is"
-            raise raised_by_all(RunFailed(f"{name} is NaN or infinite in {_MEASURED[self._measuring]}; {advice}"))
+            raise raised_by_all(RunFailed(f"{name} is NaN or infinite in {_MEASURED[self._live.doing]}; {advice}"))

@@ -24,6 +24,7 @@ from ..errors import RunFailed, UsageError
 from ..runtime.files import sha256_of, write_atomically, written_then_renamed
 from ..saving.fingerprint import base_fingerprint
 
+Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 PREFIX_KEY = "prefix_hidden_states"  # key of a batch: (examples, tokens, hidden)
 _INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
@@ -68,7 +69,7 @@ class FrozenPrefix:
         self._layers[self.lowest].register_forward_pre_hook(self._enter)
         model.forward = self._taking_states(model.forward)
 
-    def of(self, examples: Dataset, collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]], batch_size: int):
+    def with_states(self, examples: Dataset, collate: Collate, batch_size: int) -> "PrefixedExamples":
         """Return tokenised ``examples`` with their hidden states, which are computed now, ``batch_size`` at a time,
         unless the folder has them. Raise RunFailed if it cannot be written, or has no room."""
         lengths = np.array([sum(mask) for mask in examples["attention_mask"]])
@@ -96,7 +97,7 @@ class FrozenPrefix:
         return PrefixedExamples(examples, np.load(path, mmap_mode="r"), ends - lengths, lengths)
 
     @torch.no_grad()
-    def _fill(self, states: np.ndarray, examples: Dataset, collate, batch_size: int, starts, lengths) -> None:
+    def _fill(self, states: np.ndarray, examples: Dataset, collate: Collate, batch_size: int, starts, lengths) -> None:
         """Run the layers below once in evaluation mode, texts of similar lengths together."""
         training, device = self.model.training, next(self.model.parameters()).device
         inputs = examples.select_columns([name for name in _INPUTS if name in examples.column_names])
@@ -199,7 +200,7 @@ class PrefixedExamples(torch.utils.data.Dataset):
         return PrefixedExamples(self.examples.select(rows), self.states, self.starts[rows], self.lengths[rows])
 
 
-def with_prefix(collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]]) -> Callable:
+def with_prefix(collate: Collate) -> Collate:
     """Return a collator that also pads hidden states, if examples have them. It pads with zeros, which attention masks
     out."""
 

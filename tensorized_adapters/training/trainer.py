@@ -101,8 +101,8 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """Build the optimizer with the method's parameter groups, at the rates of this run."""
         if self.optimizer is None:
-            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = kind(groups_at(self.model, self.rates, self.args.weight_decay), **options)
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = optimizer_class(groups_at(self.model, self.rates, self.args.weight_decay), **options)
         return self.optimizer
 
     def check_optimizer_and_schedule(self) -> None:

@@ -102,7 +102,7 @@ def test_logits_are_those_without_a_cache(tmp_path, name, dtype, bound):
     plain = collate([data[i] for i in range(len(data))])
     expected = model(**plain).logits
     prefix = FrozenPrefix(model, tmp_path, autocast=None)
-    prefixed = prefix.of(data, collate, batch_size=3)
+    prefixed = prefix.with_states(data, collate, batch_size=3)
     batch = collate([prefixed[i] for i in range(len(data))])
     assert PREFIX_KEY in batch
     got = model(**batch).logits
@@ -120,7 +120,7 @@ def test_the_file_is_keyed_by_all_that_it_depends_on(tmp_path):
     data, collate = examples(), with_prefix(_Collate())
 
     def files_after(model, data=data, autocast=None):
-        FrozenPrefix(model, tmp_path, autocast).of(data, collate, 3)
+        FrozenPrefix(model, tmp_path, autocast).with_states(data, collate, 3)
         return {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
 
     first = files_after(adapted("2-3"))
@@ -227,7 +227,8 @@ def test_rows_of_other_shapes_do_not_change_the_states(tmp_path):
     """Each example's states are the same in every batch."""
     model, data, collate = adapted("2-3").eval(), examples(), with_prefix(_Collate())
     prefix = FrozenPrefix(model, tmp_path / "a", None)
-    one, three = prefix.of(data, collate, 1), FrozenPrefix(adapted("2-3"), tmp_path / "b", None).of(data, collate, 3)
+    one = prefix.with_states(data, collate, 1)
+    three = FrozenPrefix(adapted("2-3"), tmp_path / "b", None).with_states(data, collate, 3)
     for i in range(len(data)):
         np.testing.assert_allclose(one[i][PREFIX_KEY], three[i][PREFIX_KEY], rtol=1e-5, atol=1e-6)
 
@@ -238,7 +239,7 @@ def test_gradient_checkpointing_with_a_cached_prefix(tmp_path, reentrant):
     layers = AdapterConfig(adapter_projection_type="cp", adapter_size=8, tensorized_layer_rank=2, adapter_layers="2-3")
     model = add_adapters(tiny_model(**FOUR, **config), layers).train()
     collate, data = with_prefix(_Collate()), examples(4)
-    prefixed = FrozenPrefix(model, tmp_path, None).of(data, collate, 4)
+    prefixed = FrozenPrefix(model, tmp_path, None).with_states(data, collate, 4)
     batch = collate([prefixed[i] for i in range(4)]) | {"labels": torch.tensor([0, 1, 1, 0])}
 
     def gradients():
