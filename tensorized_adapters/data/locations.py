@@ -36,7 +36,7 @@ class DatasetLocation:
         if self.folder is None or self.flag != "--glue_path" or (self.folder / "README.md").exists():
             return None  # a card gives the layout of the hub
         own = self.folder / FOLDERS.get(self.config, self.config.upper())
-        path = own / f"{split.replace('validation', 'dev')}.tsv"
+        path = own / f"{'diagnostic' if self.config == 'ax' else split.replace('validation', 'dev')}.tsv"
         if own.is_dir() and not path.is_file():
             raise UsageError(f"{self} has no file {path.relative_to(self.folder)}")
         return path if own.is_dir() else None
