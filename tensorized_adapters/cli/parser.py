@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tensorized_adapters.errors import RaisesUsageErrors, UsageError, quoted
 
@@ -18,11 +18,18 @@ _MOST = 2**32 - 1  # the largest seed
 
 
 class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
-    """Shows the script's docstring unchanged, refuses abbreviated flags, and raises UsageError for a wrong one."""
+    """Shows the script's docstring unchanged, refuses abbreviated flags and empty values, and raises UsageError."""
 
     def __init__(self, description: str):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Refuse an empty value, which pathlib would read as the current folder."""
+        if not arg_string:
+            name = action.option_strings[0] if action.option_strings else action.metavar
+            raise UsageError(f"{name} is empty; give it a value or leave it out")
+        return super()._get_value(action, arg_string)
 
 
 def count(text: str, least: int = 1) -> int:

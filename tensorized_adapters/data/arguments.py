@@ -18,8 +18,8 @@ _OTHER_DATA_FLAGS = ("text_columns", "text_column_delimiter", "label_column", "d
 
 
 def ending_of(path: str) -> str:
-    """Return the ending that gives the format of a file. A last ``.gz`` only means that the file is compressed."""
-    return Path(path.removesuffix(".gz")).suffix
+    """Return the ending that gives the format of a file, in any case. A last ``.gz`` means that it is compressed."""
+    return Path(path.lower().removesuffix(".gz")).suffix
 
 
 @dataclass

@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do no
     from datasets import Dataset, DatasetBuilder
 
 
+# The endings of files that are read as --train_file is, and what `datasets` sets for them.
+_PLAIN = (({".csv"}, {"sep": ","}), ({".tsv"}, {"sep": "\t"}), ({".json", ".jsonl"}, {}))
+
+
 @dataclass(frozen=True)
 class DatasetLocation:
     """A local ``folder``, or else the hub id ``name``; messages name it by ``str``."""
@@ -32,7 +36,7 @@ class DatasetLocation:
         if self.folder is None or self.flag != "--glue_path" or (self.folder / "README.md").exists():
             return None  # a card gives the layout of the hub
         own = self.folder / FOLDERS.get(self.config, self.config.upper())
-        path = own / f"{split.replace('validation', 'dev')}.tsv"
+        path = own / f"{'diagnostic' if self.config == 'ax' else split.replace('validation', 'dev')}.tsv"
         if own.is_dir() and not path.is_file():
             raise UsageError(f"{self} has no file {path.relative_to(self.folder)}")
         return path if own.is_dir() else None
@@ -107,7 +111,8 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
         return read_file(str(path), f"{location}, {path.name}", location.config)
     with builder_of(location, split) as builder:
         paths = [Path(file) for file in builder.config.data_files[split]]
-        if _is_plain_table(builder):  # pandas would drop rows, and take the words "None" and "NA" for missing values
+        # pandas would drop rows, and take the words "None" and "NA" for missing values; pyarrow makes dates of texts.
+        if _has_plain_files(builder):
             return concatenate_datasets([read_file(str(path), f"{location}, {path.name}") for path in paths])
         for path in paths:
             if path.is_file() and not path.stat().st_size:
@@ -122,15 +127,16 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
         return _validated(builder.as_dataset(split=split, in_memory=True))
 
 
-def _is_plain_table(builder: DatasetBuilder) -> bool:
-    """Return whether these are CSV or TSV files of the folder itself, and its card only gives their names."""
+def _has_plain_files(builder: DatasetBuilder) -> bool:
+    """Return whether these are CSV, TSV or JSON files of the folder itself, and its card only gives their names."""
     from datasets import BuilderConfig
 
     files = [Path(file) for names in builder.config.data_files.values() for file in names]
     kinds = {ending_of(path.name) for path in files}
-    if kinds not in ({".csv"}, {".tsv"}) or builder.info.features or not all(path.is_file() for path in files):
+    options = next((options for plain, options in _PLAIN if kinds and kinds <= plain), None)
+    if options is None or builder.info.features or not all(path.is_file() for path in files):
         return False
-    plain = type(builder.config)(sep="," if kinds == {".csv"} else "\t")
+    plain = type(builder.config)(**options)
     own = {field.name for field in fields(BuilderConfig)}  # name, version, files
     return all(getattr(builder.config, f.name) == getattr(plain, f.name) for f in fields(plain) if f.name not in own)
 

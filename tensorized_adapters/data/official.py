@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # `datasets` takes a second to import
     from datasets import Dataset
 
-FOLDERS = {"cola": "CoLA", "sst2": "SST-2", "stsb": "STS-B"}  # the others are the task in capitals
+# The others are the task in capitals. The diagnostic set, which MNLI predicts too, has a single file.
+FOLDERS = {"cola": "CoLA", "sst2": "SST-2", "stsb": "STS-B", "ax": "diagnostic"}
 _COLUMNS = {
+    "ax": {"sentence1": "premise", "sentence2": "hypothesis"},
     "mnli": {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
     "mrpc": {"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"},
     "qqp": {"is_duplicate": "label"},

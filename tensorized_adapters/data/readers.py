@@ -52,7 +52,7 @@ def read_file(path: str, source: str, task: str = "") -> Dataset:
 
 def open_input(path: Path) -> BinaryIO:
     """Open a file for reading its bytes, which are decompressed if its name ends in ``.gz``."""
-    return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
+    return gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb")
 
 
 def lines_of(file: BinaryIO, source: str, longest: int = -1) -> Iterator[str]:

@@ -58,16 +58,19 @@ def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, 
     splits = {role: list(names.values()) for role, names in _splits_by_role(arguments, wanted).items()}
     if location.folder is None:
         return {role: [] for role in splits}
-    official = {role: [location.official_file(name) for name in names] for role, names in splits.items()}
-    if all(path is not None for found in official.values() for path in found):
-        return official
-    with refusing(location), builder_of(location) as builder:
-        files = builder.config.data_files or {}
-        check_splits([split for names in splits.values() for split in names], files, location)
-        paths = {role: [Path(file) for name in names for file in files[name]] for role, names in splits.items()}
+    paths = {role: [location.official_file(name) for name in names] for role, names in splits.items()}
+    if None in [path for found in paths.values() for path in found]:
+        with refusing(location), builder_of(location) as builder:
+            files = builder.config.data_files or {}
+            check_splits([split for names in splits.values() for split in names], files, location)
+            paths = {role: [Path(file) for name in names for file in files[name]] for role, names in splits.items()}
     for _, further in _diagnostics(arguments, wanted, location):
-        with suppress(UsageError), refusing(further), builder_of(further, "test") as builder:
-            paths["prediction"] += map(Path, builder.config.data_files["test"])
+        with suppress(UsageError), refusing(further):
+            if (path := further.official_file("test")) is not None:
+                paths["prediction"].append(path)
+                continue
+            with builder_of(further, "test") as builder:
+                paths["prediction"] += map(Path, builder.config.data_files["test"])
     return {role: [path for path in found if path.exists()] for role, found in paths.items()}  # a card may name links
 
 

@@ -119,7 +119,7 @@ def _as_text(inputs: Any) -> Any:
         return {name: _as_text(value) for name, value in inputs.items()}
     if isinstance(inputs, (list, tuple)):
         return type(inputs)(_as_text(value) for value in inputs)
-    return text_of(inputs) if isinstance(inputs, (int, float, np.generic)) else inputs
+    return text_of(inputs) if inputs is None or isinstance(inputs, (int, float, np.generic)) else inputs
 
 
 def _kept(record: dict[str, Any], name: str, expected: type) -> Any:

@@ -89,7 +89,7 @@ def _opened(path: Optional[Path], source: str) -> BinaryIO:
 
 
 def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
-    if path is not None and (ending := ending_of(str(path)).lower()) in _BY_ENDING:
+    if path is not None and (ending := ending_of(str(path))) in _BY_ENDING:
         return _BY_ENDING[ending]
     if path is not None and stat.S_ISREG(os.stat(path).st_mode):
         known = ", ".join(_BY_ENDING)

@@ -100,6 +100,18 @@ def test_a_folder_of_glues_own_files(tmp_path, task):
         load_data(arguments, {"train"})
 
 
+def test_the_diagnostic_set_of_glues_own_files(tmp_path):
+    for folder, name in (("MNLI", "test_matched"), ("MNLI", "test_mismatched"), ("diagnostic", "diagnostic")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        header = LAYOUTS["mnli"][1] if folder == "MNLI" else "index\tsentence1\tsentence2"
+        texts, _ = written(tmp_path / folder / f"{name}.tsv", "mnli", header)
+    arguments = DataTrainingArguments(task_name="mnli", glue_path=str(tmp_path))
+    data = load_data(arguments, {"prediction"})
+    assert list(data.prediction) == ["MNLI-m", "MNLI-mm", "AX"]
+    assert list(zip(data.prediction["AX"]["premise"], data.prediction["AX"]["hypothesis"])) == texts
+    assert used_files(arguments, {"prediction"})["prediction"][-1] == tmp_path / "diagnostic" / "diagnostic.tsv"
+
+
 def test_damaged_rows_of_qqp_are_left_out_and_counted(capsys, tmp_path):
     path = tmp_path / "train.tsv"
     path.write_text(f"{LAYOUTS['qqp'][0]}\n0\t1\t2\ta\tb\t1\n1\t3\t4\tcut\n2\t5\t6\tc\td\t0\n")

@@ -1,5 +1,6 @@
 """Data files give equal rows in every format, and irregular ones are refused in one line."""
 
+import gzip
 import json
 import os
 
@@ -8,8 +9,23 @@ from helpers import argv, record_of, refused, write_rows
 
 from run_glue_tensorized import main
 from tensorized_adapters import UsageError
+from tensorized_adapters.arguments.parsing import parse_arguments
 from tensorized_adapters.data.arguments import DataTrainingArguments
 from tensorized_adapters.data.loading import load_data
+from tensorized_adapters.predicting.rows import text_rows
+
+
+def test_an_ending_may_be_in_capitals(flags, tmp_path):
+    """Spreadsheets write such names. Predictions take them too."""
+    texts = []
+    for name in ("TRAIN.CSV", "TRAIN.CSV.GZ"):
+        content = flags["train_file"].read_bytes()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("GZ") else content)
+        arguments = parse_arguments(argv(flags, train_file=tmp_path / name)).data
+        data = load_data(arguments, {"train"})
+        texts.append(list(zip(data.train["sentence1"], data.train["sentence2"])))
+        texts.append(list(text_rows(tmp_path / name, None, ("sentence1", "sentence2"))))
+    assert texts == texts[:1] * 4 and len(texts[0]) == 48
 
 
 def test_csv_tsv_and_json_lines_hold_the_same(tmp_path):

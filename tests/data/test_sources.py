@@ -1,5 +1,6 @@
 """Folders are read as they are on disk now, and their files can be named without reading them."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from helpers import argv, glue_folder, pairs, refused
 from tensorized_adapters import UsageError
 from tensorized_adapters.data.arguments import DataTrainingArguments
 from tensorized_adapters.data.loading import load_data
-from tensorized_adapters.data.sources import used_files
+from tensorized_adapters.data.sources import load_splits, used_files
 
 EVERYTHING = {"train", "evaluation", "prediction"}
 FORMATS = ("csv", "json", "parquet")
@@ -79,6 +80,25 @@ def test_a_folder_of_tables_is_read_as_files_are(tmp_path, kind, sep):
     path.write_text("text;label\nto, fro\tand;1\nagain;0\n")
     data = load_data(DataTrainingArguments(dataset_name=str(path.parent)), {"train"})
     assert data.train["text"][:] == ["to, fro\tand", "again"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json"])
+def test_a_folder_of_json_is_read_as_files_are(tmp_path, kind):
+    """Arrow's reader would make dates of these texts."""
+    texts = ["2020-01-01", "2020-01-02 10:00:00", "10:30"]
+    rows = [json.dumps({"text": text, "label": "ab"[i % 2]}) for i, text in enumerate(texts)]
+    path = tmp_path / "mine" / f"train.{kind}"
+    path.parent.mkdir()
+    path.write_text("\n".join(rows) if kind == "jsonl" else f"[{','.join(rows)}]")
+    for arguments in ({"dataset_name": str(path.parent)}, {"train_file": str(path)}):
+        data = load_data(DataTrainingArguments(**arguments), {"train"})
+        assert data.train["text"][:] == texts and data.train["label"][:] == [0, 1, 0]
+    # What a card says about the files holds.
+    card = f"---\nconfigs:\n- config_name: default\n  data_files: train.{kind}\n  field: rows\n---\n"
+    (path.parent / "README.md").write_text(card)
+    path.write_text('{"rows": [' + ",".join(rows[:1] * 2).replace("2020-01-01", "a b") + "]}")
+    examples = load_splits(DataTrainingArguments(dataset_name=str(path.parent)), {"train"})[0]["train"]
+    assert examples["text"][:] == ["a b"] * 2
 
 
 @pytest.mark.parametrize("task", ["rte", "mnli"])

@@ -1,5 +1,6 @@
 """What cannot be predicted is refused in one line, before anything is written."""
 
+from importlib import import_module
 from unittest.mock import Mock
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from predict_script import predicted, refused_by_script, table
 
 from tensorized_adapters import UsageError, load_pipeline
+from tensorized_adapters.cli.report import main as report
 from tensorized_adapters.predicting import batches
 
 
@@ -81,4 +83,27 @@ def test_a_failure_is_one_line_and_leaves_no_file(capfd, monkeypatch, folders, t
     spoiled = Mock(side_effect=lambda *given: np.where(np.arange(40)[:, None] == 6, np.nan, logits(*given)))
     monkeypatch.setattr(batches, "_logits", spoiled)
     assert predicted(capfd, words, 1).err.startswith("failed: an output of the model is NaN or infinite in row 7; ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words, name",
+    [
+        ("predict --adapter_path=", "--adapter_path"),
+        ("predict --adapter_path a --text_columns=", "--text_columns"),
+        ("report runs --output_dir=", "--output_dir"),
+        ("export --adapter_path a --to onnx --output_dir a --model_name_or_path=", "--model_name_or_path"),
+        ("compress --adapter_path a --rank=", "--rank"),
+        ("count --model=", "--model"),
+        ("glue_submission --output=", "--output"),
+        ("sweep --output_dir=", "--output_dir"),
+    ],
+)
+def test_an_empty_value_is_not_the_current_folder(tmp_path, monkeypatch, words, name):
+    monkeypatch.chdir(tmp_path)
+    subcommand, *rest = words.split()
+    with pytest.raises(UsageError, match=f"^{name} is empty; give it a value or leave it out$"):
+        import_module(f"tensorized_adapters.cli.{subcommand}").main(rest)
+    with pytest.raises(UsageError, match="^RESULTS is empty; give it a value or leave it out$"):
+        report(["", "--output_dir", "new"])
     assert not list(tmp_path.iterdir())

@@ -124,3 +124,5 @@ def test_the_pipeline_takes_values_as_training_does(folders):
     ids = [pipeline.preprocess(value)["input_ids"].tolist() for value in (1.0, 1, "1", {"text": 1.0})]
     assert ids[0] == ids[1] == ids[2] == ids[3]
     assert pipeline([1.0, True]) == pipeline(["1", "true"])
+    pipeline = load_pipeline(folders / "pairs" / "adapter", device="cpu")
+    assert pipeline({"text": "the cat", "text_pair": None}) == pipeline({"text": "the cat", "text_pair": ""})
