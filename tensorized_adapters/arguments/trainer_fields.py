@@ -110,8 +110,9 @@ def check_trainer_flags(given: dict[str, Any]) -> None:
         require_choice("torch_compile_backend", given["torch_compile_backend"].lower(), backends)
     if "accelerator_config" in given:
         _check_accelerator_config(str(given["accelerator_config"]))
-    if given.get("dataloader_num_workers"):
-        check_sockets_of_workers()
+    for flag, alone in (("dataloader_num_workers", 0), ("preprocessing_num_workers", 1)):
+        if given.get(flag, alone) > alone:
+            check_sockets_of_workers(flag)
 
 
 def _refusals(given: dict[str, Any]) -> Iterator[str]:

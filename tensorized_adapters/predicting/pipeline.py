@@ -73,7 +73,7 @@ def load_pipeline(
         tokenizer = load_tokenizer(arguments, config)
         agree_on_padding(tokenizer, config)
         _check_words(tokenizer, arguments)
-        length = max_seq_length or _kept(record, "max_seq_length", int)
+        length = _kept(record, "max_seq_length", int) if max_seq_length is None else max_seq_length
         if length is None:
             length = DataTrainingArguments.max_seq_length
             used = f"{folder} does not give the length of its training; {length} tokens are used"

@@ -1,5 +1,5 @@
 """Checks that the path of the temporary folder is short enough for the Unix sockets that processes open in it: about a
-hundred bytes. Beyond that a data loader's workers wait for ever, and Ray does not start."""
+hundred bytes. Beyond that a data loader's workers wait for ever, those of `datasets` fail, and Ray does not start."""
 
 import os
 import sys
@@ -12,9 +12,9 @@ _WORKERS_SOCKET = "/pymp-12345678/listener-12345678"  # Python's multiprocessing
 _RAYS_SOCKET = "/ray/session_2000-01-01_00-00-00_000000_{pid}/sockets/plasma_store"
 
 
-def check_sockets_of_workers() -> None:
-    """Refuse a temporary folder whose path is too long for a data loader's workers; raise UsageError."""
-    _check_room(_WORKERS_SOCKET, tempfile.gettempdir(), "TMPDIR", "--dataloader_num_workers")
+def check_sockets_of_workers(flag: str) -> None:
+    """Refuse a temporary folder whose path is too long for the workers of ``flag``; raise UsageError."""
+    _check_room(_WORKERS_SOCKET, tempfile.gettempdir(), "TMPDIR", f"--{flag}")
 
 
 def check_sockets_of_ray() -> None:

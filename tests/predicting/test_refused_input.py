@@ -71,6 +71,12 @@ def test_another_base_is_refused_from_python_too(folders, other_base):
         load_pipeline(folders / "pairs", model_name_or_path=str(other_base))
 
 
+@pytest.mark.parametrize("length", [0, -1, 4])
+def test_a_length_without_room_is_refused_from_python_too(folders, length):
+    with pytest.raises(UsageError, match=f"--max_seq_length {length} leaves no room for text; at least 5"):
+        load_pipeline(folders / "pairs", max_seq_length=length)
+
+
 def test_a_failure_is_one_line_and_leaves_no_file(capfd, monkeypatch, folders, tmp_path):
     words = ["--adapter_path", folders / "pairs", "--input", folders / "pairs.csv", "--output", tmp_path / "a.tsv"]
     logits = batches._logits

@@ -24,9 +24,10 @@ def deep(monkeypatch, tmp_path):
     return folder
 
 
-def test_a_run_with_workers_is_refused(deep, flags, capsys):
-    line = refused(capsys, argv(flags, dataloader_num_workers=1), flags["output_dir"])
-    assert f"TMPDIR '{str(deep)[:40]}" in line and "is too long" in line and "--dataloader_num_workers" in line
+@pytest.mark.parametrize("flag, count", [("dataloader_num_workers", 1), ("preprocessing_num_workers", 2)])
+def test_a_run_with_workers_is_refused(deep, flags, capsys, flag, count):
+    line = refused(capsys, argv(flags, **{flag: count}), flags["output_dir"])
+    assert f"TMPDIR '{str(deep)[:40]}" in line and "is too long" in line and f"--{flag}" in line
     assert line.endswith("such as TMPDIR=/tmp\n")
 
 
@@ -47,10 +48,10 @@ def test_the_limit_of_workers_is_that_of_the_system(monkeypatch):
         folder = os.path.join(parent, "x" * (limit - len(parent) - 1))
         os.makedirs(os.path.join(folder, "pymp-12345678"))
         use(monkeypatch, folder)
-        check_sockets_of_workers()
+        check_sockets_of_workers("dataloader_num_workers")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(folder + "/pymp-12345678/listener-12345678")
         os.rename(folder, folder + "x")
         use(monkeypatch, folder + "x")
         with pytest.raises(UsageError, match="TMPDIR"):
-            check_sockets_of_workers()
+            check_sockets_of_workers("dataloader_num_workers")
