@@ -16,9 +16,9 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+from benchmark_record import write_record
 from models import FLOOR, backbone_of, config_of, model_config_of, names_of
 from operations import COUNTED, count_operations, operations_table
-from records import write_record
 from switching import switching_table, time_switches
 from timing import peak_bytes, time_steps, timing_table
 from transformers import PreTrainedModel

@@ -20,7 +20,7 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from records import write_record
+from benchmark_record import write_record
 from rich.table import Table
 from timing import quartiles
 from transformers import AutoConfig

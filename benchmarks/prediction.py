@@ -24,7 +24,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import pandas
 import torch
-from records import write_record
+from benchmark_record import write_record
 from rich.table import Table
 from timing import quartiles
 from torch import Tensor

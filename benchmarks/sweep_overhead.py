@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from records import write_record
+from benchmark_record import write_record
 from rich.table import Table
 
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count

@@ -48,6 +48,16 @@ def test_every_method_is_tested():
     assert {config.method for config in CONFIGS.values()} == set(METHODS)
 
 
+# One of each kind: beside, in place of and added to weights, of several parts, of peft, and with gates.
+few_configs = pytest.mark.parametrize(
+    "config",
+    exhaustive_but(
+        [CONFIGS[key] for key in ("joint", "weights", "bitfit", "peft", "diff_pruning")], list(CONFIGS.values())
+    ),
+    ids=CONFIGS,
+)
+
+
 @pytest.mark.parametrize("name, key", exhaustive_but(FEW, COMBINATIONS))
 def test_each_starts_as_the_backbone_bit_for_bit_on_every_architecture(name, key):
     model, _ = build(name)
@@ -127,7 +137,7 @@ def test_round_trip_holds_what_was_trained_and_leaves_the_rest_alone(tmp_path, b
     assert list(again.state_dict()) == list(AutoModelForSequenceClassification.from_pretrained(base).state_dict())
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@few_configs
 def test_another_base_is_refused(tmp_path, base, other_base, config):
     model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), config)
     save_adapter(trained_a_little(model), tmp_path)
@@ -136,7 +146,7 @@ def test_another_base_is_refused(tmp_path, base, other_base, config):
     load_adapter(model, tmp_path)  # the same model, trained since
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@few_configs
 def test_a_failed_load_leaves_the_model_as_it_was(tmp_path, base, config):
     save_adapter(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), config), tmp_path)
     path = next(p for n in ("tensorized_adapters.json", "adapter_config.json") if (p := tmp_path / n).is_file())
@@ -226,7 +236,7 @@ def test_a_model_is_adapted_once(config):
         add_adapters(model, CONFIGS["head"])
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@few_configs
 def test_a_new_pooler_is_head_for_every_method_and_comes_back(tmp_path, base, config):
     new = ["bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"]
     model = add_adapters(AutoModelForSequenceClassification.from_pretrained(base), config, newly_initialized=new)
