@@ -71,7 +71,7 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     if model is not unwrapped(model):
         raise UsageError("a compiled model keeps its adapter; set_adapter on the model itself, and compile it anew")
     kept = _kept(model)
-    if name is not None and (kept is None or name not in kept.by_name):
+    if name is not None and name not in adapter_names(model):  # a list, so any value may be asked for
         raise UsageError(f"no adapter {quoted(name)} on the model; there are {quoted(adapter_names(model))}")
     if kept is None:
         if getattr(model, "adaptation", None) is not None:

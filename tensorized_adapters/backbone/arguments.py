@@ -30,5 +30,5 @@ class ModelArguments:
         "flash_attention_2 needs a GPU, the package flash-attn, and --bf16 or --fp16.",
     )
     ignore_mismatched_sizes: bool = setting(
-        False, "Draw a new head where the checkpoint's has another number of labels."
+        False, "As in run_glue. A head for another number of labels is replaced without it too, and a note says so."
     )

@@ -75,9 +75,10 @@ def load_model(
     labels: Optional[Sequence[str]],
     problem_type: str,
     new_head: bool = False,
-) -> tuple[PreTrainedModel, set[str]]:
-    """Return the pre-trained model with a head for the labels, and the names of parameters that its checkpoint did not
-    hold. Raise UsageError if weights are missing or do not fit.
+) -> tuple[PreTrainedModel, set[str], bool]:
+    """Return the pre-trained model with a head for the labels, the names of parameters that its checkpoint did not
+    hold, and whether it held a head for another number of labels. Raise UsageError if weights of the encoder are
+    missing or do not fit.
 
     Args:
         config: its configuration, which gets the labels.
@@ -97,11 +98,12 @@ def load_model(
         "model_name_or_path",
         arguments,
         config=config,
-        ignore_mismatched_sizes=arguments.ignore_mismatched_sizes or new_head,
+        ignore_mismatched_sizes=True,  # the parameters of those sizes are new then
         output_loading_info=True,
         dtype=torch.float32,
     )
-    new = {*info["missing_keys"], *(key for key, *_ in info.get("mismatched_keys", ()))}
+    mismatched = {key for key, *_ in info.get("mismatched_keys", ())}
+    new = {*info["missing_keys"], *mismatched}
     # An encoder that is not in the checkpoint would be frozen at random numbers.
     drawn = sorted(key for key in new if is_drawn_encoder(model, key))
     if drawn:
@@ -109,7 +111,7 @@ def load_model(
         raise UsageError(f"--model_name_or_path {name} lacks {len(drawn)} weights of the encoder, {drawn[0]} first")
     if new_head and head_names(model) - new:
         draw_head_(model, new)
-    return model, new
+    return model, new, bool(mismatched)
 
 
 @torch.no_grad()
@@ -185,8 +187,6 @@ def _loaded(cls: Any, name: str, flag: str, arguments: ModelArguments, **options
         raise
     except Exception as error:  # any of a dozen types means a wrong or damaged source
         text = " ".join(str(error).split())
-        if "ignore_mismatched_sizes" in text:
-            text = "its head has another number of labels; --ignore_mismatched_sizes draws a new one"
-        elif not Path(name).is_dir():
+        if not Path(name).is_dir():
             text = f"it is no folder here, and as a hub id: {text}"
         raise UsageError(f"--{flag} {name} cannot be loaded: {text[:300]}") from None

@@ -81,7 +81,7 @@ def load_pipeline(
         tokenizer.model_max_length = min(length, tokenizer.model_max_length, usable_positions(config))
         check_room(tokenizer, tokenizer.model_max_length, texts=columns.inputs if columns else 1)
         # load_adapter gives the model the adapter's own type of problem.
-        model, _ = load_model(arguments, config, labels, "single_label_classification")
+        model, *_ = load_model(arguments, config, labels, "single_label_classification")
     load_adapter(model, folder)
     with contextlib.suppress(UsageError):  # raised for methods that do not update weights
         merge_adapters(model)

@@ -194,6 +194,7 @@ def test_refusals_leave_the_model_as_it_was(folders, tmp_path):
         "name=3: an adapter's name": lambda: load_adapter(model, folders["lora"], name=3),
         "cannot be read": lambda: load_adapter(model, tmp_path, name="b"),
         "no adapter 'b' on the model; there are": lambda: set_adapter(model, "b"),
+        "no adapter \\['b'\\] on the model": lambda: set_adapter(model, ["b"]),
         "no adapter 'c' on": lambda: model(tokens(), adapter_names=["a", "c"]),
         "2 for 1 rows|1 for 2 rows": lambda: model(tokens(), adapter_names=["a"]),
         "list of one name or None": lambda: model(tokens(), adapter_names="aa"),

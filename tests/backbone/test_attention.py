@@ -33,7 +33,7 @@ def test_eager_and_sdpa_give_the_same_logits_with_the_masks_of_a_run(name):
 
 def test_the_flag_reaches_the_loaded_model(flags):
     arguments = parse_arguments(argv(flags, attn_implementation="eager"))
-    model, _ = loading.load_model(
+    model, *_ = loading.load_model(
         arguments.model, arguments.model_config, ("no", "yes"), "single_label_classification"
     )
     assert model.config._attn_implementation == "eager"
