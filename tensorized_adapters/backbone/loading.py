@@ -107,8 +107,10 @@ def load_model(
     # An encoder that is not in the checkpoint would be frozen at random numbers.
     drawn = sorted(key for key in new if is_drawn_encoder(model, key))
     if drawn:
-        name = arguments.model_name_or_path
-        raise UsageError(f"--model_name_or_path {name} lacks {len(drawn)} weights of the encoder, {drawn[0]} first")
+        raise UsageError(
+            f"--model_name_or_path {arguments.model_name_or_path} lacks {len(drawn)} weights of the encoder, or has them "
+            f"in other sizes than its config.json says, {drawn[0]} first"
+        )
     if new_head and head_names(model) - new:
         draw_head_(model, new)
     return model, new, bool(mismatched)
