@@ -108,8 +108,8 @@ def load_model(
     drawn = sorted(key for key in new if is_drawn_encoder(model, key))
     if drawn:
         raise UsageError(
-            f"--model_name_or_path {arguments.model_name_or_path} lacks {len(drawn)} weights of the encoder, or has them "
-            f"in other sizes than its config.json says, {drawn[0]} first"
+            f"--model_name_or_path {arguments.model_name_or_path} lacks {len(drawn)} weights of the encoder, or has "
+            f"them in other sizes than its config.json says, {drawn[0]} first"
         )
     if new_head and head_names(model) - new:
         draw_head_(model, new)

@@ -2,8 +2,9 @@
 so."""
 
 import pytest
+import safetensors.torch
 import torch
-from helpers import OWN, argv, pairs, record_of, tensors_of, tiny_config, write_rows
+from helpers import OWN, argv, pairs, record_of, refused, tensors_of, tiny_config, write_rows
 from transformers import BertForSequenceClassification
 
 from run_glue_tensorized import main
@@ -116,3 +117,16 @@ def test_a_trained_head_answers_right_before_any_step(flags, base, tmp_path, cap
         found.append(record_of(out)["metrics"]["eval_loss"])
     capsys.readouterr()
     assert found[0] == pytest.approx(found[1])
+
+
+@pytest.mark.parametrize("fitting", [lambda tensor: None, lambda tensor: tensor[:-1]], ids=["missing", "another size"])
+def test_an_encoder_that_the_checkpoint_does_not_hold_is_refused(flags, base, tmp_path, capsys, fitting):
+    folder = headed(base, tmp_path / "headed", ("neg", "pos"))
+    name, file = "bert.encoder.layer.0.output.dense.bias", folder / "model.safetensors"
+    tensors = safetensors.torch.load_file(file)
+    tensors[name] = fitting(tensors[name])
+    held = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    safetensors.torch.save_file(held, file, {"format": "pt"})
+    error = refused(capsys, argv(flags, model_name_or_path=folder))
+    assert "lacks 1 weights of the encoder, or has them in other sizes than its config.json" in error and name in error
+    assert not flags["output_dir"].exists()
