@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from ..backbone.parts import base_prefix
@@ -17,8 +18,8 @@ from ..errors import UsageError, quoted
 from .forward import unwrap_forward, wrap_forward
 from .insertion import check_removable, insert_method, take_out_method
 from .mixed import in_groups
-from .named_adapter import NamedAdapter, trained_parameters
-from .parameters import adaptation_of, unwrapped
+from .named_adapter import NamedAdapter, put_back, trained_parameters
+from .parameters import adaptation_of, added_parameters, unwrapped
 
 _KEPT = "named_adapters"  # the model's attribute with its NamedAdapters
 
@@ -29,6 +30,8 @@ class NamedAdapters:
 
     by_name: dict[str, NamedAdapter] = field(default_factory=dict)
     active: Optional[str] = None
+    # The added parameters of removed adapters by their settings. They come back, so that optimizers keep them.
+    removed: dict[Any, dict[str, nn.Parameter]] = field(default_factory=dict, repr=False)
 
     def mixed(
         self, model: PreTrainedModel, names: Sequence[Optional[str]], args: tuple, kwargs: dict[str, Any]
@@ -60,9 +63,10 @@ def active_adapter(model: PreTrainedModel) -> Optional[str]:
 def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     """Let the model compute with the adapter of that name alone, or with None as the plain backbone.
 
-    Only the active adapter is trained, counted and saved. Make a new optimizer after each switch, because adapters of
-    other settings bring new parameters. A hook on a module of the backbone stays. A hook on a module of an adapter is
-    removed with the module. No other thread may compute meanwhile, and a model is compiled again afterwards.
+    Only the active adapter is trained, counted and saved. Each adapter needs an optimizer of its own, which goes on
+    when the adapter is set again; for diff pruning a new one is made after each switch. A hook on a module of the
+    backbone stays. A hook on a module of an adapter is removed with the module. No other thread may compute meanwhile,
+    and a model is compiled again afterwards.
 
     Raises:
         UsageError: for an unknown name, a compiled model, while adapters are merged or off or another thread computes,
@@ -90,12 +94,15 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
             if old is not None:
                 check_removable(model)
                 old.take_from(model, trained_parameters(model))
+                if not adaptation_of(model).method.replaces_parameters:
+                    kept.removed[old.settings] = added_parameters(model)
                 take_out_method(model, keep_forward=True)
                 kept.active = None
             if new is not None:
                 device = next(model.parameters()).device
                 with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                     insert_method(model, new.config, new.newly_initialized)  # its random start is overwritten
+                put_back(model, kept.removed.pop(new.settings, {}))
                 new.put_into(model, trained_parameters(model))
         kept.active = name
     wrap_forward(model)
@@ -168,8 +175,9 @@ def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedMode
         head, prefix = adaptation_of(model).in_place["head"], base_prefix(model)
         newly_initialized = frozenset(each for each in head if each.startswith(prefix))
         saver = model.__dict__.get("save_pretrained")
-        kept.by_name[name] = NamedAdapter(adaptation_of(model).config, newly_initialized, saver)
-        kept.active = name
+        loaded = NamedAdapter(adaptation_of(model).config, newly_initialized, saver)
+        put_back(model, kept.removed.pop(loaded.settings, {}))
+        kept.by_name[name], kept.active = loaded, name
     finally:
         if kept.by_name:
             setattr(model, _KEPT, kept)

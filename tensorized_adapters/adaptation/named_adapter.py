@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..config import AdapterConfig
-from .parameters import adaptation_of, labels_of
+from .parameters import adaptation_of, added_parameters, labels_of
 
 
 @dataclass
@@ -57,6 +57,19 @@ class NamedAdapter:
         if self.saver is not None:
             model.save_pretrained = self.saver
         self.tensors = {}
+
+
+def put_back(model: PreTrainedModel, removed: dict[str, nn.Parameter]) -> None:
+    """Replace the added parameters of a model by those that an adapter of equal settings had before it was removed.
+    They get the values of those that they replace."""
+    replaced = {id(parameter): removed[name] for name, parameter in added_parameters(model).items() if name in removed}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if (old := replaced.get(id(parameter))) is not None:
+                if (old.device, old.dtype) != (parameter.device, parameter.dtype):
+                    old.grad = None
+                old.data = parameter.data
+                module._parameters[name] = old
 
 
 def trained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:

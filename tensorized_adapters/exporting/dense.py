@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from ..adaptation.parameters import adaptation_of, added_parameters, pretrained_parameters, unwrapped
 from ..adapters.insertion import CHILD, adapters_of, source_names
+from ..errors import UsageError
 from ..methods.bottleneck import ResidualAdapters
 
 SETTINGS_FILE, WEIGHTS_FILE, CODE_FILE = "dense_adapter.json", "dense_adapter.safetensors", "dense_adapter.py"
@@ -30,10 +31,13 @@ def dense_weights(model: PreTrainedModel) -> tuple[dict[str, Optional[str]], dic
         other trained parameters, and weights with their updates added have their names in the plain model.
 
     Raises:
-        UsageError: if the model is not adapted, or its method adds neither adapters nor updates of weights.
+        UsageError: if the model is not adapted, its adapters are merged or off, or its method adds neither adapters
+            nor updates of weights.
     """
     model = unwrapped(model)
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
+    if adaptation.merged is not None or adaptation.off_in is not None:
+        raise UsageError("the adapters are merged or off; undo that before exporting them")
     tensors = {name: pretrained[name] for names in adaptation.in_place.values() for name in sorted(names)}
     sites: dict[str, Optional[str]] = {}
     config = adaptation.config

@@ -30,9 +30,10 @@ REFUSED |= {
     "shadow": "it runs a second network through a forward pass of its own",
     "unilora": "its trained vector is outside of the model's layers",
 }
-# Values of init_lora_weights that need data or quantisation before training.
-_DATA_FIRST = dict.fromkeys(("eva", "corda", "lora_ga"), "reads the training data first")
-_DATA_FIRST |= {"loftq": "quantises the backbone"}
+# Values of init_lora_weights that cannot be used.
+_STARTS = dict.fromkeys(("eva", "corda", "lora_ga"), "reads the training data first")
+_STARTS |= {"loftq": "quantises the backbone", "mica": "freezes one of its two matrices"}
+_STARTS |= {"pissa_niter_": "changes the backbone at random, which a saved adapter cannot repeat; 'pissa' does not"}
 _SET_HERE = ("peft_type", "task_type", "modules_to_save", "inference_mode", "base_model_name_or_path", "auto_mapping")
 _SET_HERE += ("peft_version", "revision")
 _DECAY_SHARES = {"lora": 1 / 2, "ia3": 0.0, "ln_tuning": 0.0}  # vectors that start at 1 must not decay to 0
@@ -143,10 +144,9 @@ class Peft(ThroughPeft):
                 raise UsageError(f"--peft_config: --peft_type {self.kind} has no setting {quoted(key)}; {hint}")
             if key == "bias" and value != "none":
                 raise UsageError("--peft_config: bias trains the backbone's own biases; --method bitfit does that")
-            if key == "init_lora_weights" and str(value).lower() in _DATA_FIRST:
-                raise UsageError(
-                    f"--peft_config: init_lora_weights {value!r} {_DATA_FIRST[value.lower()]}; choose another"
-                )
+            start = str(value).lower().rstrip("0123456789") if key == "init_lora_weights" else ""
+            if start in _STARTS:
+                raise UsageError(f"--peft_config: init_lora_weights {value!r} {_STARTS[start]}; choose another")
             if key in ("layer_replication", "trainable_token_indices", "alora_invocation_tokens") and value:
                 raise UsageError(f"--peft_config: {key} changes more than linear layers; leave it out")
         if trial and "init_lora_weights" in known:

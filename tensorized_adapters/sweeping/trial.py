@@ -126,7 +126,9 @@ def _out_of_memory_kills() -> int:
 
 
 def _last_lines(log: Path) -> list[str]:
+    """Return the last lines of the newest start. Those of earlier starts do not say how this one ended."""
     with open(log, "rb") as file:
         file.seek(max(0, log.stat().st_size - 20_000))
-        lines = file.read().decode(errors="replace").splitlines()
-    return [line for line in lines if line.strip() and not line.startswith(_HEADER)][-LAST_LINES:]
+        text = file.read().decode(errors="replace")
+    _, _, of_start = f"\n{text}".rpartition(f"\n{_HEADER}")
+    return [line for line in of_start.splitlines()[1:] if line.strip()][-LAST_LINES:]

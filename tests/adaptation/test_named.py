@@ -12,6 +12,7 @@ from tensorized_adapters import (
     UsageError,
     active_adapter,
     adapter_names,
+    adapter_summary,
     adapters_off,
     add_adapters,
     count_trained,
@@ -132,6 +133,37 @@ def test_training_one_leaves_the_others_as_they_were(folders, tmp_path):
     save_adapter(model, tmp_path / "named", name="full")
     assert active_adapter(model) == "lora"
     assert torch.equal(logits(load_adapter(build("bert")[0], tmp_path / "named")), expected["full"])
+
+
+@pytest.mark.parametrize("key", ["tensorized", "joint", "compacter", "lora", "full"])
+def test_what_needs_another_adapter_for_a_while_does_not_end_a_training(key, tmp_path):
+    """A table, saving another adapter and a mixed batch leave the parameters that an optimizer trains."""
+
+    def trained(interrupt):
+        model = build("bert")[0]
+        for name in (key, "bitfit"):
+            torch.manual_seed(1)
+            add_adapters(model, CONFIGS[name], name=name)
+        set_adapter(model, key)
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.05)
+        for step in range(3):
+            torch.manual_seed(step)  # of the dropout
+            model.train()(tokens(), labels=torch.tensor([0, 1])).loss.backward()
+            interrupt(model.eval())
+            optimizer.step()
+            optimizer.zero_grad()
+        return logits(model)
+
+    expected = trained(lambda model: None)
+    assert torch.equal(trained(adapter_summary), expected)
+    assert torch.equal(trained(lambda model: save_adapter(model, tmp_path, name="bitfit")), expected)
+    assert torch.equal(trained(lambda model: model(tokens(), adapter_names=["bitfit", None])), expected)
+
+    def same_settings_once_more(model):
+        add_adapters(model, CONFIGS[key], name=f"{len(adapter_names(model))}")
+        set_adapter(model, key)
+
+    assert torch.equal(trained(same_settings_once_more), expected)
 
 
 def test_a_named_adapter_does_what_an_only_one_does(folders):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import CONFIGS, MODELS, build, logits, trained_a_little
 
-from tensorized_adapters import AdapterConfig, UsageError, add_adapters
+from tensorized_adapters import AdapterConfig, UsageError, adapters_off, add_adapters, merge_adapters
 from tensorized_adapters.exporting.dense import write_dense
 
 FORMATS = ("cp", "tucker", "tt", "tr", "matrix")
@@ -43,4 +43,15 @@ def test_what_is_no_dense_adapter_is_refused(tmp_path, key):
     model, _ = build("bert")
     with pytest.raises(UsageError, match="cannot be merged"):
         write_dense(add_adapters(model, CONFIGS[key]), tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_adapters_that_are_merged_or_off_are_refused(tmp_path):
+    """Merged updates would be added twice, and original values would be taken for trained ones."""
+    model = trained_a_little(add_adapters(build("bert")[0], CONFIGS["lora"]))
+    with adapters_off(model), pytest.raises(UsageError, match="merged or off"):
+        write_dense(model, tmp_path)
+    merge_adapters(model)
+    with pytest.raises(UsageError, match="merged or off"):
+        write_dense(model, tmp_path)
     assert not any(tmp_path.iterdir())

@@ -53,6 +53,8 @@ def test_a_type_that_needs_another_forward_or_loop_is_refused_with_the_reason(ki
         ("lora", {"target_modules": ["query", "classifier"]}, "classifier, which is trained in full"),
         ("lora", {"bias": "all"}, "--method bitfit"),
         ("lora", {"init_lora_weights": "eva"}, "reads the training data first"),
+        ("lora", {"init_lora_weights": "pissa_niter_4"}, "which a saved adapter cannot repeat"),
+        ("lora", {"init_lora_weights": "mica"}, "freezes one of its two matrices"),
         ("lora", {"task_type": "CAUSAL_LM"}, "task_type is set by the program"),
         ("c3a", {"block_size": 5}, "--peft_type c3a, --peft_config: .*block size"),
     ],

@@ -156,6 +156,13 @@ def test_a_full_disk_is_no_failure_of_the_trial(job, full):
     assert (outcome["state"], outcome["reason"], outcome["failures"]) == expected
 
 
+def test_the_last_lines_of_an_earlier_start_do_not_tell_how_this_one_ended(job):
+    """After a full disk was freed, a job that is killed without a word has failed."""
+    assert trial.run_job(job(f"raise SystemExit({FULL!r})"))["state"] == "no_room"
+    outcome = trial.run_job(job("import os; os.kill(os.getpid(), 9)"))
+    assert (outcome["state"], outcome["reason"], outcome["last_lines"]) == ("failed", "killed by SIGKILL", [])
+
+
 def test_a_log_that_finds_no_room_is_no_failure_either(job, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
