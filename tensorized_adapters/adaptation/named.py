@@ -96,7 +96,8 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     if name == kept.active:
         return
     old, new = kept.by_name.get(kept.active), kept.by_name.get(name)
-    with torch.no_grad():
+    # In inference mode, as a mixed batch may be computed, PyTorch would make parameters that cannot be trained later.
+    with torch.inference_mode(next(model.parameters()).is_inference()), torch.no_grad():
         if old is not None and new is not None and new.settings == old.settings:
             trained = trained_parameters(model)
             old.take_from(model, trained)

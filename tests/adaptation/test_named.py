@@ -160,6 +160,12 @@ def test_what_needs_another_adapter_for_a_while_does_not_end_a_training(key, tmp
     assert torch.equal(trained(lambda model: save_adapter(model, tmp_path, name="bitfit")), expected)
     assert torch.equal(trained(lambda model: model(tokens(), adapter_names=["bitfit", None])), expected)
 
+    @torch.inference_mode()
+    def in_inference_mode(model):
+        model(tokens(), adapter_names=["bitfit", key])
+
+    assert torch.equal(trained(in_inference_mode), expected)
+
     def same_settings_once_more(model):
         add_adapters(model, CONFIGS[key], name=f"{len(adapter_names(model))}")
         set_adapter(model, key)
