@@ -8,7 +8,7 @@ import functools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import MethodType
 from typing import Any
 
@@ -81,22 +81,25 @@ def _around(forward: Callable) -> Callable:
             return named.mixed(model, names, args, kwargs)
         adaptation = model.__dict__.get("adaptation")
         compute = model.__dict__.get(_BEFORE) or functools.partial(forward, model)
-        if adaptation is None or torch.compiler.is_compiling():  # the compiler fuses products itself
+        counted = adaptation if named is None else named
+        if counted is None or torch.compiler.is_compiling():  # the compiler fuses products itself
             return compute(*args, **kwargs)
-        with adaptation.passes.one():
-            _check_pass(model)
-            with adaptation.method.forward_pass(model):
+        with counted.passes.one():
+            check_pass(model)
+            with nullcontext() if adaptation is None else adaptation.method.forward_pass(model):
                 return compute(*args, **kwargs)
 
     adapted.is_of_adapters = True
     return adapted
 
 
-def _check_pass(model: PreTrainedModel) -> None:
-    """Refuse a pass while another thread has adapters off, and one whose activations are recomputed after they are on
-    again."""
-    adaptation = model.adaptation
-    if adaptation.off_in is None:
+def check_pass(model: PreTrainedModel) -> None:
+    """Refuse a pass while another thread has adapters off or computes a mixed batch, and one whose activations are
+    recomputed after adapters are on again."""
+    adaptation, named = model.__dict__.get("adaptation"), model.__dict__.get("named_adapters")
+    if named is not None and named.mixing_in not in (None, threading.get_ident()):
+        raise UsageError("another thread computes with adapter_names; wait for it, or compute on a copy of the model")
+    if adaptation is None or adaptation.off_in is None:
         return
     if adaptation.off_in != threading.get_ident():
         raise UsageError("another thread has switched the model's adapters off for a while; compute on a copy of it")

@@ -4,6 +4,7 @@ If the new adapter has the settings of the active one, its tensors are copied in
 adapter is removed and the new one is added. So hooks, precision, devices and copies behave as PyTorch's users expect.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel
 
 from ..backbone.parts import base_prefix
 from ..errors import UsageError, quoted
-from .forward import unwrap_forward, wrap_forward
+from .forward import Passes, check_pass, unwrap_forward, wrap_forward
 from .insertion import check_removable, insert_method, take_out_method
 from .mixed import in_groups
 from .named_adapter import NamedAdapter, put_back, trained_parameters
@@ -32,11 +33,14 @@ class NamedAdapters:
     active: Optional[str] = None
     # The added parameters of removed adapters by their settings. They come back, so that optimizers keep them.
     removed: dict[Any, dict[str, nn.Parameter]] = field(default_factory=dict, repr=False)
+    passes: Passes = field(default_factory=Passes, repr=False)  # those of whichever adapter is active
+    mixing_in: Optional[int] = None  # the thread that computes a mixed batch
 
     def mixed(
         self, model: PreTrainedModel, names: Sequence[Optional[str]], args: tuple, kwargs: dict[str, Any]
     ) -> Any:
-        """Return the outputs of a forward pass in which each row of the batch has its own adapter."""
+        """Return the outputs of a forward pass in which each row of the batch has its own adapter. Passes of other
+        threads are refused meanwhile, as they would compute with the adapter of some of the rows."""
         if model.training:
             raise UsageError("adapter_names is for predictions; model.eval() first")
 
@@ -44,8 +48,15 @@ class NamedAdapters:
             set_adapter(model, name)
             return model.forward(*args, **kwargs)
 
-        with adapter_set(model, self.active):
-            return in_groups(compute, names, args, kwargs)
+        with self.passes.one():
+            check_pass(model)
+            self.mixing_in = threading.get_ident()
+            try:
+                _check_alone(self.passes)
+                with adapter_set(model, self.active):
+                    return in_groups(compute, names, args, kwargs)
+            finally:
+                self.mixing_in = None
 
 
 def adapter_names(model: PreTrainedModel) -> list[str]:
@@ -85,7 +96,8 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     if name == kept.active:
         return
     old, new = kept.by_name.get(kept.active), kept.by_name.get(name)
-    with torch.no_grad():
+    # In inference mode, as a mixed batch may be computed, PyTorch would make parameters that cannot be trained later.
+    with torch.inference_mode(next(model.parameters()).is_inference()), torch.no_grad():
         if old is not None and new is not None and new.settings == old.settings:
             trained = trained_parameters(model)
             old.take_from(model, trained)
@@ -103,6 +115,7 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
                 with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                     insert_method(model, new.config, new.newly_initialized)  # its random start is overwritten
                 put_back(model, kept.removed.pop(new.settings, {}))
+                adaptation_of(model).passes = kept.passes
                 new.put_into(model, trained_parameters(model))
         kept.active = name
     wrap_forward(model)
@@ -177,6 +190,7 @@ def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedMode
         saver = model.__dict__.get("save_pretrained")
         loaded = NamedAdapter(adaptation_of(model).config, newly_initialized, saver)
         put_back(model, kept.removed.pop(loaded.settings, {}))
+        adaptation_of(model).passes = kept.passes
         kept.by_name[name], kept.active = loaded, name
     finally:
         if kept.by_name:
@@ -191,10 +205,13 @@ def _kept(model: PreTrainedModel) -> Optional[NamedAdapters]:
 
 
 def _check_free(model: PreTrainedModel) -> None:
-    adaptation = getattr(model, "adaptation", None)
-    if adaptation is None:
-        return
-    if adaptation.merged is not None or adaptation.off_in is not None:
+    adaptation, kept = getattr(model, "adaptation", None), _kept(model)
+    if adaptation is not None and (adaptation.merged is not None or adaptation.off_in is not None):
         raise UsageError("the adapters are merged or off; undo that before another one is set")
-    if adaptation.passes.of_others():
+    if kept.mixing_in != threading.get_ident():  # a mixed batch has checked it
+        _check_alone(kept.passes)
+
+
+def _check_alone(passes: Passes) -> None:
+    if passes.of_others():
         raise UsageError("another thread computes with the model; wait for it before another adapter is set")

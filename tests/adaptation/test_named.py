@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import threading
 
 import pytest
 import torch
@@ -159,6 +160,12 @@ def test_what_needs_another_adapter_for_a_while_does_not_end_a_training(key, tmp
     assert torch.equal(trained(lambda model: save_adapter(model, tmp_path, name="bitfit")), expected)
     assert torch.equal(trained(lambda model: model(tokens(), adapter_names=["bitfit", None])), expected)
 
+    @torch.inference_mode()
+    def in_inference_mode(model):
+        model(tokens(), adapter_names=["bitfit", key])
+
+    assert torch.equal(trained(in_inference_mode), expected)
+
     def same_settings_once_more(model):
         add_adapters(model, CONFIGS[key], name=f"{len(adapter_names(model))}")
         set_adapter(model, key)
@@ -250,3 +257,43 @@ def test_refusals_leave_the_model_as_it_was(folders, tmp_path):
     for call in (lambda: load_adapter(unnamed, folders["tensorized"], name="a"), lambda: set_adapter(unnamed, None)):
         with pytest.raises(UsageError, match="without a name|has no name"):
             call()
+
+
+@pytest.mark.parametrize("active", ["bitfit", None])
+def test_threads_never_compute_with_the_adapter_of_another_ones_rows(folders, active):
+    """While one computes a mixed batch, a pass of another one and a switch are refused, and the reverse."""
+    model = loaded("bert", {key: folders[key] for key in ("tensorized", "bitfit")}).eval()
+    set_adapter(model, active)
+    expected = logits(model)
+    mixed = functools.partial(model, tokens(), adapter_names=["tensorized", None])
+    found = []
+
+    def refused(action):
+        def run():
+            with torch.no_grad(), pytest.raises(UsageError, match="another thread computes"):
+                action()
+            found.append(action)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+
+    def during(compute, *actions):
+        found.clear()
+
+        def hook(*_):
+            if threading.current_thread() is threading.main_thread():
+                for action in actions:
+                    refused(action)
+
+        handle = model.classifier.register_forward_pre_hook(hook)
+        with torch.no_grad():
+            output = compute()
+        handle.remove()
+        assert len(found) >= len(actions)
+        return output.logits
+
+    before = mixed().logits
+    assert torch.equal(during(mixed, lambda: model(tokens()), mixed, lambda: set_adapter(model, "bitfit")), before)
+    plain = during(lambda: model(tokens()), mixed, lambda: set_adapter(model, "tensorized"))
+    assert torch.equal(plain, expected) and torch.equal(logits(model), expected) and active_adapter(model) == active
