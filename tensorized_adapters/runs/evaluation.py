@@ -16,6 +16,7 @@ from ..data.multi_label import joined_names
 from ..data.tasks import Task
 from ..errors import quoted
 from ..runtime.distributed import is_main_process
+from ..training.finite_outputs import FiniteOutputs
 from .folder import EVALUATION_FILE
 from .record import write_evaluation, write_predictions
 
@@ -56,7 +57,7 @@ def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
 
 
 def evaluate(
-    trainer: Trainer, examples: Dataset, texts: Dataset, task: Task, folder: Path, suffix: str
+    trainer: FiniteOutputs, examples: Dataset, texts: Dataset, task: Task, folder: Path, suffix: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the ``eval_*`` metrics of an evaluation set, and the scores of its classes for the record. The
     predictions are written to a file.
@@ -67,7 +68,7 @@ def evaluate(
     ``examples`` are in any order; their column ``row`` is the position in the file. ``texts`` are the same before they
     were tokenised, in the file's order. ``suffix`` ends the names of metrics and file: "" or MNLI's "_mm".
     """
-    output = trainer.predict(examples, metric_key_prefix="eval")
+    output = trainer.evaluated(examples)
     logits, labels = _in_file_order(examples, output.predictions, output.label_ids)
     if is_main_process():
         write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)

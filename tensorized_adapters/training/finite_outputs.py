@@ -4,8 +4,10 @@ Otherwise a score that was computed from NaN would look like any other score.
 """
 
 from collections.abc import Callable
+from typing import Optional
 
 import numpy as np
+from datasets import Dataset
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -25,6 +27,7 @@ class FiniteOutputs(Trainer):
     # AdapterTrainer sets these:
     _live: LiveOutput  # names what is being measured
     _metrics_of: Callable[[EvalPrediction], dict[str, float]]  # computes the metrics of finite outputs
+    _of_training: Optional[tuple[int, EvalLoopOutput]] = None  # the newest evaluation within training, and its step
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """Run the Trainer's loop; raise RunFailed if an output of the model, its loss or a metric is not finite."""
@@ -33,7 +36,19 @@ class FiniteOutputs(Trainer):
         # Outputs again, since metrics are not computed for a set without labels
         for name, value in {"an output of the model": output.predictions, **output.metrics}.items():
             self._check_finite(value, name)
+        if self.is_in_train and metric_key_prefix == "eval":
+            self._of_training = self.state.global_step, output
         return output
+
+    def evaluated(self, examples: Dataset) -> EvalLoopOutput:
+        """Return predictions, labels and metrics of an evaluation set. If training ended with an evaluation of it, and
+        the model has not changed since, they are taken from there, because a second pass would give the same bits."""
+        args = self.args
+        step, output = self._of_training or (None, None)
+        changed = args.load_best_model_at_end or args.bf16_full_eval or args.fp16_full_eval
+        if changed or step != self.state.global_step or examples is not self.eval_dataset:
+            return self.predict(examples, metric_key_prefix="eval")
+        return output._replace(metrics={n: value for n, value in output.metrics.items() if n.startswith("eval_")})
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None) -> tuple:
         """Run the Trainer's step, and keep the logits alone of a model's outputs. In several processes the last batch

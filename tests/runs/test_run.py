@@ -14,6 +14,7 @@ from transformers import Trainer
 
 from run_glue_tensorized import main
 from tensorized_adapters.data.tasks import TASKS
+from tensorized_adapters.training.trainer import AdapterTrainer
 
 OWN = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size")
 SCRIPT = Path(__file__).parent.parent.parent / "run_glue_tensorized.py"
@@ -220,3 +221,26 @@ def test_the_training_sets_metrics_are_of_a_sample_drawn_by_the_seed(flags, tmp_
         assert sample == {"count": count, "of": 48, "drawn_by_seed": drawn_by}
     one, two, other, every = rows
     assert one == two != other and len(one) == len(other) == 20 and len(every) == 48
+
+
+def test_the_evaluation_that_ended_training_is_not_repeated(flags, tmp_path, monkeypatch):
+    passes, loop = [], AdapterTrainer.evaluation_loop
+
+    def counted(self, *args, metric_key_prefix="eval", **kwargs):
+        passes.append(metric_key_prefix)
+        return loop(self, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+
+    monkeypatch.setattr(AdapterTrainer, "evaluation_loop", counted)
+    measured, counts = [], []
+    last_step = {"eval_strategy": "steps", "eval_steps": 5, "save_strategy": "no"}  # of 12 steps
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "accuracy"}
+    for number, changes in enumerate(({}, {"eval_strategy": "no"}, last_step, best)):
+        out = tmp_path / str(number)
+        assert main(argv(flags, output_dir=out, num_train_epochs=2, **changes)) == 0
+        metrics = record_of(out)["metrics"]
+        assert metrics["eval_samples"] and metrics["eval_runtime"] > 0 and metrics["epoch"] == 2
+        measured.append(((out / "eval_predictions.tsv").read_text(), metrics["eval_loss"], metrics["eval_accuracy"]))
+        counts.append(passes.count("eval"))
+        passes.clear()
+    assert counts == [2, 1, 3, 3]
+    assert measured[0] == measured[1] == measured[2]
