@@ -4,6 +4,7 @@ import runpy
 
 import pytest
 import torch
+from exhaustive import exhaustive_but
 from helpers import CONFIGS, MODELS, build, logits, trained_a_little
 
 from tensorized_adapters import AdapterConfig, UsageError, adapters_off, add_adapters, merge_adapters
@@ -23,8 +24,11 @@ OF_BERT |= {name: CONFIGS[name] for name in ("layer_norm", "lora", "full")}
 
 @pytest.mark.parametrize(
     ("name", "config"),
-    [("bert", config) for config in OF_BERT.values()]
-    + [(name, CONFIGS[key]) for name in MODELS if name != "bert" for key in ("parallel", "compacter")],
+    exhaustive_but(
+        [("bert", config) for config in OF_BERT.values()],
+        [("bert", config) for config in OF_BERT.values()]
+        + [(name, CONFIGS[key]) for name in MODELS if name != "bert" for key in ("parallel", "compacter")],
+    ),
     ids=lambda value: value if isinstance(value, str) else value.describe(),
 )
 def test_the_code_beside_it_computes_the_same_on_a_plain_model(tmp_path, name, config):

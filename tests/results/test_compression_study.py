@@ -36,6 +36,7 @@ def words(dense, out, **changes):
     return argv(flags)
 
 
+@pytest.mark.exhaustive
 def test_each_step_is_measured_once_and_drawn_again_from_the_record(dense, tmp_path, monkeypatch, capsys):
     out, jobs = tmp_path / "figure", []
 
