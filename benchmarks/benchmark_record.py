@@ -19,7 +19,7 @@ def write_record(
         path: the JSON file, or None
         program: the benchmark's file
         argv: its arguments
-        machine: what it knows of the machine beside platform and processors, such as its threads
+        machine: further entries about the machine, such as the number of threads
         results: the further entries of the record
     """
     if path is None:

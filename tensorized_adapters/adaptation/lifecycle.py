@@ -56,7 +56,7 @@ def merge_adapters(model: PreTrainedModel) -> None:
     """
     model = unwrapped(model)
     adaptation = adaptation_of(model)
-    if adaptation.merged is not None or adaptation.off_in is not None:
+    if adaptation.merged_or_off:
         raise UsageError("the adapters are merged already, or off; undo that first")
     deltas = [(layer, delta.to(_wide(delta))) for layer, delta in adaptation.method.deltas(model)]
     adaptation.merged = [(layer, layer.weight.detach().clone()) for layer, _ in deltas]

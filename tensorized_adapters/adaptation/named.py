@@ -33,7 +33,7 @@ class NamedAdapters:
     active: Optional[str] = None
     # The added parameters of removed adapters by their settings. They come back, so that optimizers keep them.
     removed: dict[Any, dict[str, nn.Parameter]] = field(default_factory=dict, repr=False)
-    passes: Passes = field(default_factory=Passes, repr=False)  # those of whichever adapter is active
+    passes: Passes = field(default_factory=Passes, repr=False)  # forward passes, with any adapter or none
     mixing_in: Optional[int] = None  # the thread that computes a mixed batch
 
     def mixed(
@@ -206,7 +206,7 @@ def _kept(model: PreTrainedModel) -> Optional[NamedAdapters]:
 
 def _check_free(model: PreTrainedModel) -> None:
     adaptation, kept = getattr(model, "adaptation", None), _kept(model)
-    if adaptation is not None and (adaptation.merged is not None or adaptation.off_in is not None):
+    if adaptation is not None and adaptation.merged_or_off:
         raise UsageError("the adapters are merged or off; undo that before another one is set")
     if kept.mixing_in != threading.get_ident():  # a mixed batch has checked it
         _check_alone(kept.passes)

@@ -26,7 +26,7 @@ class NamedAdapter:
 
     @property
     def settings(self) -> tuple[AdapterConfig, frozenset[str]]:
-        """What two adapters share if the tensors of one fit into the modules of the other."""
+        """Return what decides on the modules. Two adapters of equal settings fit into the same modules."""
         return self.config, self.newly_initialized
 
     def take_from(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:

@@ -46,6 +46,11 @@ class Adaptation:
     def config(self) -> AdapterConfig:
         return self.method.config
 
+    @property
+    def merged_or_off(self) -> bool:
+        """Return whether the adapters are merged into the weights, or switched off for a while."""
+        return self.merged is not None or self.off_in is not None
+
 
 def labels_of(model: PreTrainedModel) -> dict[str, Any]:
     """Return the fields of the model's config about its labels."""

@@ -14,7 +14,7 @@ from ..config_checks import require_choice
 from ..errors import UsageError, quoted
 from ..runtime.sockets import check_sockets_of_workers
 
-# Names of flags, also of other groups, a description of valid values, and their test.
+# Each entry has the names of flags, of whichever group, a description of their valid values, and a test of a value.
 RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     (
         "per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps save_total_limit "

@@ -111,7 +111,7 @@ class DataTrainingArguments:
 
     @property
     def files(self) -> dict[str, str]:
-        """Return the paths of the data files that are given, by flag."""
+        """Return the path of each data file that was given, by its flag."""
         return {flag: path for flag in FILE_FLAGS if (path := getattr(self, flag))}
 
     @property

@@ -42,8 +42,8 @@ def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
 
 
 def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: bool, source: str) -> None:
-    """Refuse missing labels, and gaps, misspelled numbers or a few words among numbers. Print a note if words and
-    integers are all taken for names.
+    """Refuse missing labels, and labels among numbers that are gaps, misspelled numbers or a few words. If many words
+    stand among integers, all labels are names of classes, and a note says so.
 
     ``words`` and ``numeric`` are the rows of labels that are no numbers, and of those that are; ``decimal`` tells
     whether a number is written as a decimal.

@@ -36,7 +36,7 @@ def dense_weights(model: PreTrainedModel) -> tuple[dict[str, Optional[str]], dic
     """
     model = unwrapped(model)
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
-    if adaptation.merged is not None or adaptation.off_in is not None:
+    if adaptation.merged_or_off:
         raise UsageError("the adapters are merged or off; undo that before exporting them")
     tensors = {name: pretrained[name] for names in adaptation.in_place.values() for name in sorted(names)}
     sites: dict[str, Optional[str]] = {}

@@ -144,8 +144,10 @@ def score_text(score: Optional[dict[str, float]]) -> str:
 
 
 def _summary_in(folder: Path) -> Optional[dict[str, Any]]:
-    """Return the content of sweep.json, empty if the file is missing, or None if it is damaged. Raises UsageError if
-    the folder holds something that is not a sweep."""
+    """Return the content of sweep.json. It is empty if the file is missing, and None if the file is damaged.
+
+    Raises UsageError if the folder holds something that is not a sweep.
+    """
     if not folder.exists():
         return {}
     if not folder.is_dir():

@@ -27,13 +27,14 @@ class FiniteOutputs(Trainer):
     # AdapterTrainer sets these:
     _live: LiveOutput  # names what is being measured
     _metrics_of: Callable[[EvalPrediction], dict[str, float]]  # computes the metrics of finite outputs
-    _of_training: Optional[tuple[int, EvalLoopOutput]] = None  # the newest evaluation within training, and its step
+
+    _of_training: Optional[tuple[int, EvalLoopOutput]] = None  # step and output of the newest evaluation in training
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """Run the Trainer's loop; raise RunFailed if an output of the model, its loss or a metric is not finite."""
         self._live.doing = metric_key_prefix
         output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
-        # Outputs again, since metrics are not computed for a set without labels
+        # Outputs are checked here too, since no metrics are computed for a set without labels.
         for name, value in {"an output of the model": output.predictions, **output.metrics}.items():
             self._check_finite(value, name)
         if self.is_in_train and metric_key_prefix == "eval":

@@ -64,7 +64,7 @@ def test_rows_follow_the_names(flags, base, tmp_path, capsys, there, here, rows)
     assert ("were put in the data's order" in message) == (rows != sorted(rows))
 
 
-@pytest.mark.parametrize("there", [("anger", "joy"), ("pos", "neg", "other"), ("x",)])
+@pytest.mark.parametrize("there", [("anger", "joy"), ("pos", "other"), ("x", "y"), ("pos", "neg", "other"), ("x",)])
 def test_a_head_of_other_names_is_drawn_and_a_line_says_so(flags, base, tmp_path, capsys, there):
     found, message = rows_after(flags, headed(base, tmp_path / "headed", there), tmp_path, capsys, ("neg", "pos"))
     assert found is None and ", ".join(there) in message and "neg, pos; a new head is drawn" in message

@@ -48,7 +48,7 @@ def test_every_method_is_tested():
     assert {config.method for config in CONFIGS.values()} == set(METHODS)
 
 
-# One of each kind: beside, in place of and added to weights, of several parts, of peft, and with gates.
+# One method of each kind: adapters, updates of weights, trained biases, a method of peft, and sparse differences.
 few_configs = pytest.mark.parametrize(
     "config",
     exhaustive_but(

@@ -30,11 +30,16 @@ OURS = [
     for placement in ("sequential", "parallel", "weights")
 ]
 """
-# These tests ask other configurations by init_weights=False to start away from the pre-trained model.
-AS_OURS_START = """    if config_cls.__name__ == "TensorizedAdapterConfig":
+# PEFT's tests give a configuration init_weights=False to start away from the pre-trained model. Ours has no such
+# setting, and starts there by the patch above. The first text becomes the second.
+START = (
+    "    if issubclass(config_cls, PromptLearningConfig):\n",
+    """\
+    if config_cls.__name__ == "TensorizedAdapterConfig":
         return kwargs
     if issubclass(config_cls, PromptLearningConfig):
-"""
+""",
+)
 OUR_FORMATS = """
 from tensorized_adapters.tensors.formats import FORMATS
 OURS = {f"tensorized_adapters_{name}": kind for name, kind in FORMATS.items()}
@@ -65,9 +70,9 @@ def peft_tests(source: Path) -> list[str]:
         text = path.read_text().replace('"config_cls,config_kwargs", ALL_CONFIGS', '"config_cls,config_kwargs", OURS')
         path.write_text(text.replace("\nALL_CONFIGS = [", OURS.replace("TASK", task) + "\nALL_CONFIGS = [", 1))
     path = source / "tests" / "testing_utils.py"
-    path.write_text(path.read_text().replace(AS_OURS_START.partition("kwargs\n")[2], AS_OURS_START))
+    path.write_text(path.read_text().replace(*START))
     (source / "tests" / "__init__.py").touch()  # the archive lacks it, and the tests import each other relatively
-    # Their common part asks whether a model is diffusers' pipeline, which none of these tests has.
+    # testing_common.py imports diffusers to recognise its pipelines. These tests use none, so an empty class does.
     (source / "diffusers.py").write_text("class StableDiffusionPipeline:\n    pass\n")
     for name, architecture in MODELS.items():  # a folder in the working directory comes before the Hub
         model = build(architecture)[0]

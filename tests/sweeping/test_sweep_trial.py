@@ -59,7 +59,7 @@ FULL = "failed: checkpoint-4 cannot be written: " + os.strerror(errno.ENOSPC)
 
 @pytest.fixture(scope="module", autouse=True)
 def server_without_imports():
-    """These jobs need none of the imports that a server makes before it forks, which take most of a test's time."""
+    """Let the fork server import nothing. Its imports would take most of a test's time, and these jobs need none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job_process, "_server", None)
         patch.setattr(job_process, "_FORK_SERVER", job_process._FORK_SERVER.replace("main()", WITHOUT_IMPORTS))
