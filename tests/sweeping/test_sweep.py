@@ -47,6 +47,7 @@ def failing_or_killing(script, **options):
             time.sleep(600)  # until it is interrupted
         if "checkpoint-18" in str(target) and first("killed", rank):
             os.kill(os.getpid() if rank == "1" else worker(), signal.SIGKILL)
+            time.sleep(600)  # until it is killed with its worker, before it completes the checkpoint
     os.replace = killing
     return run_path(script, **options)
 runpy.run_path = failing_or_killing
