@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -121,6 +122,28 @@ def parse_layers(text: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def strict_json(content: str | bytes) -> Any:
+    """Return the value of JSON that a user wrote.
+
+    Raises:
+        ValueError: if it is not JSON, if an object has a key twice, of which Python's reader takes the last without a
+            message, or if it holds NaN, Infinity or half of a surrogate pair.
+    """
+
+    def refuse_constant(constant: str) -> None:
+        raise ValueError(f"{constant} is not a number in JSON")
+
+    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for name, count in Counter(name for name, _ in pairs).items():
+            if count > 1:
+                raise ValueError(f"{quoted(name)} is there {count} times")
+        return dict(pairs)
+
+    values = json.loads(content, parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates)
+    json.dumps(values, ensure_ascii=False).encode()  # fails for half of a surrogate pair
+    return values
+
+
 def canonical_json(value: Any) -> str:
     """Return the settings as JSON with sorted keys, so that equal settings are equal texts.
 
@@ -140,7 +163,7 @@ def canonical_json(value: Any) -> str:
             if path.stat().st_size > 2**20:
                 raise UsageError(f"{where} is larger than 1 MiB; name a JSON file of PEFT's settings")
             value = path.read_text(encoding="utf-8")
-        values = json.loads(value) if isinstance(value, str) else value
+        values = strict_json(value) if isinstance(value, str) else value
         if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
             raise UsageError(f"{where} must be a JSON object of PEFT's settings, such as '{{\"r\": 8}}'")
         text = json.dumps(values, sort_keys=True, allow_nan=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from ..config_checks import strict_json
 from ..errors import UsageError, quoted
 from ..runtime.files import content_of
 
@@ -20,7 +21,7 @@ _SWITCHES = ("dry_run", "no_report")  # flags of a sweep without a value
 def flags_of_json(path: str) -> list[str]:
     """Return the words of a command line for a file such as ``{"task_name": "mrpc", "do_train": true}``. Raises
     UsageError if the file cannot be read, names a flag twice, or holds a value that no flag can have."""
-    return words_of(_mapping_in(path, "JSON", _loaded_json))
+    return words_of(_mapping_in(path, "JSON", strict_json))
 
 
 def words_of(values: dict[str, Any]) -> list[str]:
@@ -65,21 +66,6 @@ def _mapping_in(path: str, language: str, load: Callable[[bytes], Any]) -> dict[
         raise UsageError(f"{path} is not valid {language}: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold flag names and values")
-    return values
-
-
-def _loaded_json(content: bytes) -> Any:
-    def refuse_constant(constant: str) -> None:
-        raise ValueError(f"{constant} is not a number in JSON")
-
-    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for name, count in Counter(name for name, _ in pairs).items():
-            if count > 1:
-                raise ValueError(f"{quoted(name)} is there {count} times")
-        return dict(pairs)
-
-    values = json.loads(content, parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates)
-    json.dumps(values, ensure_ascii=False).encode()  # fails for half of a surrogate pair
     return values
 
 

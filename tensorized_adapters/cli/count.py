@@ -52,6 +52,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--format", choices=("text", "markdown", "csv"), default="text", help="format of the table")
     parser.add_argument("--output", type=Path, help="write to this file instead of the terminal")
     arguments = parser.parse_args(argv)
+    arguments.given = [name for name, value in vars(arguments).items() if value != parser.get_default(name)]
     if arguments.output:
         check_output(arguments.output)
     from tensorized_adapters.reporting.parameter_counts import counts_text  # imports Transformers, unlike --help

@@ -184,9 +184,9 @@ def _decomposed(
 def _replace(
     model: PreTrainedModel, adaptation: Adaptation, config: AdapterConfig, adapters: list[BottleneckAdapter]
 ) -> None:
-    """Replace the old adapters by the new ones. Other trained parameters keep their values and stay trained."""
+    """Replace the old adapters by the new ones. Other trained parameters keep their values and their requires_grad."""
     pretrained, head = pretrained_parameters(model), adaptation.in_place["head"]
-    trained = {name: pretrained[name].clone() for name in adaptation.originals}
+    trained = {name: (pretrained[name].clone(), pretrained[name].requires_grad) for name in adaptation.originals}
     labels = {name: getattr(model.config, name) for name in adaptation.labels}
     remove_adapters(model)
     add_adapters(model, config, newly_initialized=[name for name in head if name.startswith(base_prefix(model))])
@@ -194,6 +194,7 @@ def _replace(
         replaced.load_state_dict(adapter.state_dict())
     for name, parameter in pretrained_parameters(model).items():
         if name in trained:
-            parameter.copy_(trained[name])
+            value, parameter.requires_grad = trained[name]
+            parameter.copy_(value)
     for name, value in labels.items():
         setattr(model.config, name, value)

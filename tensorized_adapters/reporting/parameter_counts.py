@@ -22,6 +22,11 @@ from .published import NOTES, PUBLISHED
 
 COLUMNS = ("method", "mode", "adapters", "backbone", "layer_norm", "head", "trained", "percent")
 BYTES = ("bytes_float32", "bytes_float16")
+# Flag with several values -> the setting that it varies; then the settings that have one value.
+_AXES = {name: name for name in ("phm_dim", "lora_r", "bitfit_terms", "peft_type")}
+_AXES |= {"projection_types": "adapter_projection_type", "modes": "if_adapter_like", "adapter_sizes": "adapter_size"}
+_AXES |= {"ranks": "tensorized_layer_rank"}
+_SINGLE = "peft_config lora_targets diff_sparsity adapter_sites tensor_split tensor_scope adapter_placement".split()
 
 
 def counts_text(arguments: argparse.Namespace) -> str:
@@ -53,17 +58,15 @@ def counts_text(arguments: argparse.Namespace) -> str:
 
 def _rows(arguments: argparse.Namespace, model: PreTrainedModel) -> list[dict[str, Any]]:
     """Return a row for each method that fits the model. A line on stderr names each method that does not."""
-    axes = {
-        "adapter_projection_type": arguments.projection_types,
-        "if_adapter_like": [MODES[mode] for mode in arguments.modes],
-        "adapter_size": arguments.adapter_sizes,
-        "tensorized_layer_rank": arguments.ranks,
-    }
-    axes |= {name: getattr(arguments, name) for name in ("phm_dim", "lora_r", "bitfit_terms", "peft_type")}
-    single = "peft_config lora_targets diff_sparsity adapter_sites tensor_split tensor_scope adapter_placement".split()
-    axes |= {name: [getattr(arguments, name)] for name in single}
+    values = vars(arguments) | {"modes": [MODES[mode] for mode in arguments.modes]}
+    axes = {name: values[flag] for flag, name in _AXES.items()} | {name: [values[name]] for name in _SINGLE}
+    configs = grid_of(arguments.methods, axes)
+    for flag in arguments.given:
+        name = _AXES.get(flag, flag)
+        if name in axes and not any(name in settings for settings in configs.values()):
+            raise UsageError(f"--{flag} belongs to none of --methods {','.join(arguments.methods)}; leave it out")
     rows, flaws = [], []
-    for config in grid_of(arguments.methods, axes):
+    for config in configs:
         try:
             counts = count_parameters(config, model)
         except UsageError as error:

@@ -272,6 +272,8 @@ def test_a_models_name_is_shown_as_it_is(base, tmp_path, count_script, format_):
         (f"--ranks {'4' * 5000}", "must be an integer of at least 1"),
         ("--adapter_sizes -1", "--adapter_sizes"),
         ("--diff_sparsity nan --methods diff_pruning", "--diff_sparsity must be a number above 0 and below 1"),
+        ("--peft_type vera", "--peft_type belongs to none of --methods tensorized,dense"),
+        ("--methods head,lora --ranks 2", "--ranks belongs to none of --methods head,lora; leave it out"),
         ("--diff_sparsity 2 --methods diff_pruning", "--diff_sparsity must be a number above 0 and below 1"),
     ],
 )

@@ -56,6 +56,7 @@ def test_a_type_that_needs_another_forward_or_loop_is_refused_with_the_reason(ki
         ("lora", {"init_lora_weights": "pissa_niter_4"}, "which a saved adapter cannot repeat"),
         ("lora", {"init_lora_weights": "mica"}, "freezes one of its two matrices"),
         ("lora", {"task_type": "CAUSAL_LM"}, "task_type is set by the program"),
+        ("trainable_tokens", {}, "--peft_type trainable_tokens needs token_indices"),
         ("c3a", {"block_size": 5}, "--peft_type c3a, --peft_config: .*block size"),
     ],
 )
@@ -92,7 +93,7 @@ def test_settings_are_json_a_dictionary_or_a_file(tmp_path):
     configs = [AdapterConfig(method="peft", peft_type="VeRA", peft_config=each) for each in given]
     assert len(set(configs)) == 1 and configs[0].describe() == "vera (d_initial: 0.2, r: 8)"
     assert json.loads(configs[0].to_dict()["peft_config"]) == given[0]
-    for wrong in ("nothing.json", "{", "[]", str(tmp_path), 3):
+    for wrong in ("nothing.json", "{", "[]", '{"r": 8, "r": 4}', '{"r": NaN}', str(tmp_path), 3):
         with pytest.raises(UsageError, match="^--peft_config"):
             AdapterConfig(method="peft", peft_type="vera", peft_config=wrong)
     with pytest.raises(UsageError, match="--method peft needs --peft_type"):

@@ -64,6 +64,7 @@ def child(rank: int, port: int, commands: list[list[str]], streams: Path, prepar
             os.dup2(os.open(streams / f"{name}{rank}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signals.begin()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # what has come meanwhile is handled now
         prepare(rank)
         code = next(filter(None, map(main, commands)), 0)
         exits.exit_with(code)
@@ -91,12 +92,15 @@ def in_two_processes(
         Exit codes, and what both printed to standard output and error.
     """
     port, pids, codes = free_port(), [], [None, None]
+    # Held back in each process until its handlers stand: one that fails at once may end the other before that.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     for rank in range(2):
         if not (pid := os.fork()):
             own = [[*words, *of_other] if rank else words for words in commands]
             child(rank, port, own, tmp_path, prepare)
         pids.append(pid)
         os.setpgid(pid, pids[0])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     while None in codes:
         pid, status = os.waitpid(-pids[0], 0)
         codes[pids.index(pid)] = os.waitstatus_to_exitcode(status)
