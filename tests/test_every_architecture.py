@@ -3,18 +3,8 @@
 import pytest
 import torch
 from exhaustive import exhaustive_but
-from helpers import (
-    CONFIGS,
-    MODELS,
-    argv,
-    assert_equal_runs,
-    build,
-    logits,
-    refused,
-    save_base_of,
-    tokens,
-    trained_a_little,
-)
+from helpers import argv, assert_equal_runs, logits, refused, save_base_of, tokens, trained_a_little
+from tiny_models import CONFIGS, MODELS, build
 
 from run_glue_tensorized import main
 from tensorized_adapters import add_adapters, load_adapter, save_adapter

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import setuptools
-from helpers import CONFIGS, argv, refused, tiny_model
+from helpers import argv, refused, tiny_model
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from tiny_models import CONFIGS
 
 from tensorized_adapters import UsageError, add_adapters
 from tensorized_adapters.cli import main as commands

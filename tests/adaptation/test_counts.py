@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from exhaustive import FEW_ARCHITECTURES, exhaustive_but
-from helpers import COMBINATIONS, CONFIGS, argv, build, record_of, tiny_model
+from helpers import argv, record_of, tiny_model
+from tiny_models import COMBINATIONS, CONFIGS, build
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from run_glue_tensorized import main

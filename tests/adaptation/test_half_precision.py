@@ -6,7 +6,8 @@ import io
 import pytest
 import torch
 from exhaustive import exhaustive_but
-from helpers import CONFIGS, REFUSED, build, logits, tokens
+from helpers import logits, tokens
+from tiny_models import CONFIGS, REFUSED, build
 
 from tensorized_adapters import (
     AdapterConfig,

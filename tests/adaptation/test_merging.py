@@ -3,7 +3,8 @@
 import pytest
 import torch
 from exhaustive import FEW_ARCHITECTURES, exhaustive_but
-from helpers import CONFIGS, MODELS, build, logits, tiny_model, tokens, trained_a_little
+from helpers import logits, tiny_model, tokens, trained_a_little
+from tiny_models import CONFIGS, MODELS, build
 
 from tensorized_adapters import (
     AdapterConfig,

@@ -7,7 +7,8 @@ import threading
 import pytest
 import torch
 from exhaustive import exhaustive_but
-from helpers import CONFIGS, build, logits, tokens, trained_a_little
+from helpers import logits, tokens, trained_a_little
+from tiny_models import CONFIGS, build
 
 from tensorized_adapters import (
     UsageError,

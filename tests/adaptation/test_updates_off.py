@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from helpers import CONFIGS, logits, tiny_model, trained_a_little
+from helpers import logits, tiny_model, trained_a_little
+from tiny_models import CONFIGS
 
 from tensorized_adapters import AdapterConfig, UsageError, adapters_off, add_adapters, updates_off
 from tensorized_adapters.adaptation.parameters import pretrained_parameters

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers
-from helpers import MODELS, build, tiny_model
+from helpers import tiny_model
+from tiny_models import MODELS, build
 
 from tensorized_adapters import AdapterConfig, UsageError, adapters_off, add_adapters, count_trained, remove_adapters
 from tensorized_adapters.adapters.insertion import adapters_of

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from helpers import MODELS, TINY, argv, record_of, refused, tokens
+from helpers import argv, record_of, refused, tokens
+from tiny_models import MODELS, TINY
 from transformers import AutoModelForSequenceClassification
 
 from run_glue_tensorized import main

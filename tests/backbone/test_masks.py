@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from helpers import MODELS, TINY, tokens
+from helpers import tokens
+from tiny_models import MODELS, TINY
 from transformers import AutoModelForSequenceClassification
 
 from tensorized_adapters.backbone.architectures import ARCHITECTURES

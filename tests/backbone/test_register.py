@@ -3,19 +3,8 @@
 import pytest
 import torch
 import transformers
-from helpers import (
-    CONFIGS,
-    MODELS,
-    argv,
-    build,
-    logits,
-    record_of,
-    refused,
-    save_base_of,
-    tokens,
-    trained_a_little,
-    write_rows,
-)
+from helpers import argv, logits, record_of, refused, save_base_of, tokens, trained_a_little, write_rows
+from tiny_models import CONFIGS, MODELS, build
 
 from run_glue_tensorized import main
 from tensorized_adapters import (

@@ -5,7 +5,8 @@ import runpy
 import pytest
 import torch
 from exhaustive import exhaustive_but
-from helpers import CONFIGS, MODELS, build, logits, trained_a_little
+from helpers import logits, trained_a_little
+from tiny_models import CONFIGS, MODELS, build
 
 from tensorized_adapters import AdapterConfig, UsageError, adapters_off, add_adapters, merge_adapters
 from tensorized_adapters.exporting.dense import write_dense

@@ -5,7 +5,8 @@ import runpy
 import pytest
 import torch
 from exhaustive import exhaustive_but
-from helpers import CONFIGS, save_base, tiny_config, trained_a_little
+from helpers import save_base, tiny_config, trained_a_little
+from tiny_models import CONFIGS
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tensorized_adapters import UsageError, add_adapters, load_pipeline, save_adapter

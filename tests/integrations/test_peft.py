@@ -8,10 +8,11 @@ import sys
 
 import pytest
 import torch
-from helpers import build, logits, trained_a_little
+from helpers import logits, trained_a_little
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTuner
 from safetensors.torch import load_file, save_file
+from tiny_models import build
 from transformers import Trainer, TrainingArguments
 
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained

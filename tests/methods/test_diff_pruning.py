@@ -205,7 +205,7 @@ def test_no_gate_has_left_a_trace_in_the_record_of_a_finished_run(diff_flags):
 
 def test_a_parameter_that_is_used_twice_has_one_noise_a_pass():
     """DeBERTa-v2 with shared projections reads its query weight twice in a forward pass."""
-    from helpers import build
+    from tiny_models import build
 
     model, _ = build("deberta-v2")
     add_adapters(model, CONFIG).train()

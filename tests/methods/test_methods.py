@@ -7,17 +7,8 @@ import pytest
 import safetensors.torch
 import torch
 from exhaustive import FEW_ARCHITECTURES, exhaustive_but
-from helpers import (
-    COMBINATIONS,
-    CONFIGS,
-    REFUSED,
-    build,
-    logits,
-    rewrite,
-    tiny_model,
-    tokens,
-    trained_a_little,
-)
+from helpers import logits, rewrite, tiny_model, tokens, trained_a_little
+from tiny_models import COMBINATIONS, CONFIGS, REFUSED, build
 from transformers import AutoModelForSequenceClassification
 
 from tensorized_adapters import (

@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 from helpers import (
-    CONFIGS,
     OWN,
     argv,
     assert_equal_runs,
@@ -18,6 +17,7 @@ from helpers import (
     write_rows,
 )
 from safetensors.torch import load_file
+from tiny_models import CONFIGS
 from transformers import AutoModelForSequenceClassification
 
 from run_glue_tensorized import main

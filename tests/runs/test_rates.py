@@ -1,7 +1,8 @@
 """Default learning rates by the size of the pre-trained model."""
 
 import pytest
-from helpers import CONFIGS, argv, record_of, save_base, tiny_config, tiny_model
+from helpers import argv, record_of, save_base, tiny_config, tiny_model
+from tiny_models import CONFIGS
 from transformers import BertConfig
 
 from run_glue_tensorized import main

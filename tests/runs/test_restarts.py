@@ -8,16 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import (
-    OWN,
-    argv,
-    assert_equal_runs,
-    kill_9_after_checkpoint,
-    record_of,
-    refused,
-    spoil_step,
-    tensors_of,
-)
+from helpers import OWN, argv, assert_equal_runs, kill_9_after_checkpoint, record_of, refused, spoil_step, tensors_of
 from transformers.trainer_pt_utils import safe_globals
 
 from run_glue_tensorized import main

@@ -7,16 +7,8 @@ import sys
 
 import pytest
 from exhaustive import exhaustive_but
-from helpers import (
-    CONFIGS,
-    OWN,
-    SCRIPT,
-    argv,
-    assert_equal_runs,
-    kill_9_after_checkpoint,
-    record_of,
-    refused,
-)
+from helpers import OWN, SCRIPT, argv, assert_equal_runs, kill_9_after_checkpoint, record_of, refused
+from tiny_models import CONFIGS
 
 from run_glue_tensorized import main
 from tensorized_adapters.config import METHOD_FIELDS, METHODS, TABLE, AdapterConfig

@@ -4,17 +4,7 @@ import json
 import shutil
 
 import pytest
-from helpers import (
-    argv,
-    assert_equal_runs,
-    glue_folder,
-    pairs,
-    record_of,
-    refused,
-    save_base,
-    spoil_step,
-    write_rows,
-)
+from helpers import argv, assert_equal_runs, glue_folder, pairs, record_of, refused, save_base, spoil_step, write_rows
 
 from run_glue_tensorized import main
 from tensorized_adapters.training.checkpoints import checkpoints_in

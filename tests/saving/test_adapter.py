@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from helpers import CONFIGS, rewrite, save_base, tiny_model
 from helpers import logits as seen
+from helpers import rewrite, save_base, tiny_model
 from peft import PeftConfig, PeftModel
+from tiny_models import CONFIGS
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from tensorized_adapters import AdapterConfig, RunFailed, UsageError, add_adapters, load_adapter, save_adapter

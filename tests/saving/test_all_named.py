@@ -6,7 +6,8 @@ import os
 
 import pytest
 import torch
-from helpers import CONFIGS, logits, tiny_model, trained_a_little
+from helpers import logits, tiny_model, trained_a_little
+from tiny_models import CONFIGS
 
 from tensorized_adapters import (
     RunFailed,

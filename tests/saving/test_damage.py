@@ -12,7 +12,8 @@ import pickle
 import pytest
 import safetensors.torch
 import torch
-from helpers import CONFIGS, logits, rewrite, trained_a_little
+from helpers import logits, rewrite, trained_a_little
+from tiny_models import CONFIGS
 from transformers import AutoModelForSequenceClassification
 
 from tensorized_adapters import UsageError, add_adapters, load_adapter, save_adapter

@@ -5,7 +5,8 @@ import os
 
 import pytest
 import torch
-from helpers import CONFIGS, tiny_model, trained_a_little
+from helpers import tiny_model, trained_a_little
+from tiny_models import CONFIGS
 
 from tensorized_adapters import UsageError, add_adapters, load_adapter, save_adapter
 from tensorized_adapters.runtime import files as files_module

@@ -6,9 +6,10 @@ import shutil
 import huggingface_hub.constants
 import pytest
 import torch
-from helpers import CONFIGS, argv, logits, record_of, refused, tiny_model, trained_a_little
+from helpers import argv, logits, record_of, refused, tiny_model, trained_a_little
 from hub_stand_in import READER, WRITER, HubStandIn
 from huggingface_hub import ModelCard
+from tiny_models import CONFIGS
 
 from run_glue_tensorized import main
 from tensorized_adapters import UsageError, add_adapters, load_adapter, load_pipeline, push_adapter, save_adapter

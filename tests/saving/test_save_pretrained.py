@@ -9,7 +9,8 @@ import safetensors.torch
 import torch
 import transformers
 from exhaustive import exhaustive_but
-from helpers import CONFIGS, build, logits, save_base, tiny_model, tokens, trained_a_little
+from helpers import logits, save_base, tiny_model, tokens, trained_a_little
+from tiny_models import CONFIGS, build
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
 from tensorized_adapters import UsageError, add_adapters, load_adapter, merge_adapters, remove_adapters, save_adapter

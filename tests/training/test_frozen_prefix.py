@@ -6,10 +6,8 @@ import torch
 from datasets import Dataset
 from exhaustive import exhaustive_but
 from helpers import (
-    MODELS,
     argv,
     assert_equal_runs,
-    build,
     kill_9_after_checkpoint,
     pairs,
     record_of,
@@ -19,6 +17,7 @@ from helpers import (
     tiny_config,
     tiny_model,
 )
+from tiny_models import MODELS, build
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
 from run_glue_tensorized import main

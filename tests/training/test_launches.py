@@ -7,7 +7,8 @@ import accelerate.data_loader
 import pytest
 import torch
 from exhaustive import exhaustive_but
-from helpers import MODELS, argv, build, pairs, write_rows
+from helpers import argv, pairs, write_rows
+from tiny_models import MODELS, build
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from exhaustive import exhaustive_but
-from helpers import CONFIGS, optimizer_of, tiny_model, trained_a_little
+from helpers import optimizer_of, tiny_model, trained_a_little
+from tiny_models import CONFIGS
 
 from tensorized_adapters import AdapterConfig, add_adapters, optimizer_groups
 from tensorized_adapters.adapters.fast import factorized_weights

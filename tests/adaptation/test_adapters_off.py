@@ -1,0 +1,77 @@
+"""adapters_off and updates_off: gradients across them, other threads, and what they refuse."""
+
+import threading
+
+import pytest
+import torch
+from helpers import logits, tiny_model, tokens, trained_a_little
+from tiny_models import CONFIGS
+
+from tensorized_adapters import UsageError, adapters_off, add_adapters, updates_off
+
+
+@pytest.mark.parametrize("key", ["tensorized", "full", "lora", "bitfit", "diff_pruning"])
+def test_gradients_are_right_however_forward_and_backward_lie_about_adapters_off(key):
+    model = trained_a_little(add_adapters(tiny_model(), CONFIGS[key]))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    inputs = {"input_ids": tokens(), "labels": torch.tensor([0, 1])}
+    expected = torch.autograd.grad(model(**inputs).loss, trained, allow_unused=True)
+    embedded = model.get_input_embeddings()(tokens()).detach().requires_grad_()
+    plain = tiny_model()
+    apart = embedded.detach().requires_grad_()
+    plain_loss = plain(inputs_embeds=apart, labels=inputs["labels"]).loss
+    (plain_gradient,) = torch.autograd.grad(plain_loss, apart)
+    loss = model(**inputs).loss
+    with adapters_off(model):
+        within = torch.autograd.grad(loss, trained, allow_unused=True)
+        off_loss = model(inputs_embeds=embedded, labels=inputs["labels"]).loss
+        assert torch.equal(off_loss, plain_loss)
+    (gradient,) = torch.autograd.grad(off_loss, embedded)
+    torch.testing.assert_close(gradient, plain_gradient)
+    for one, other in zip(within, expected):
+        assert (one is None and other is None) or torch.equal(one, other)
+    assert [id(p) for p in model.parameters() if p.requires_grad] == list(map(id, trained))
+
+
+@pytest.mark.parametrize("context", [adapters_off, updates_off])
+def test_another_thread_is_refused_while_adapters_are_off(context):
+    model = add_adapters(tiny_model(), CONFIGS["tensorized"])
+    errors = []
+
+    def in_a_thread(action):
+        def run():
+            try:
+                action()
+                errors.append(None)
+            except UsageError as error:
+                errors.append(str(error))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        return errors.pop()
+
+    def switch_off():
+        with context(model):
+            pass
+
+    with context(model):
+        assert "another thread has switched" in in_a_thread(lambda: logits(model))
+        assert "another thread has switched" in in_a_thread(switch_off)
+        logits(model)
+    found = []
+    handle = model.classifier.register_forward_pre_hook(lambda *_: found.append(in_a_thread(switch_off)))
+    expected = logits(model)
+    handle.remove()
+    assert "another thread computes" in found[0]
+    assert in_a_thread(lambda: logits(model)) is None and in_a_thread(switch_off) is None
+    assert torch.equal(logits(model), expected)
+
+
+def test_what_would_be_computed_again_with_adapters_on_is_refused():
+    model = add_adapters(tiny_model(), CONFIGS["tensorized"]).train()
+    model.activation_checkpointing_enable()
+    with adapters_off(model), pytest.raises(UsageError, match="gradient checkpointing computes again"):
+        model(tokens())
+    with adapters_off(model), torch.no_grad():
+        model(tokens())
