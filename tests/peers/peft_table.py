@@ -25,7 +25,7 @@ def row(name: str, kind: str, **settings) -> str:
         try:
             found = life(config_of(kind, **settings), folder)
         except UsageError as error:
-            return f"| {name} | refused | | | {str(error).partition(': ')[2]} |"
+            return f"| {name} | refused | | | {str(error).partition(': ')[2].removesuffix('; choose another')} |"
         except Exception as error:
             if "-v" in sys.argv:
                 traceback.print_exc()
