@@ -22,7 +22,7 @@ from ..data.arguments import DataTrainingArguments
 from ..errors import RaisesUsageErrors, UsageError
 from ..methods.tensorized import rank_within
 from ..runtime.distributed import fail_together, world_size
-from ..runtime.processor import computes_bfloat16
+from ..runtime.processor import computes_bfloat16, multiplies_bfloat16
 from ..saving.manifest import read_adapter
 from .checks import check_together, check_values
 from .config_files import flags_of_json
@@ -169,6 +169,8 @@ def _device_notes(training: GlueTrainingArguments) -> Iterator[str]:
     """Yield messages about the precision and the GPUs, of which a run uses one."""
     if training.device.type == "cuda" and not (training.bf16 or training.fp16 or training.tf32):
         yield "in float32, since no other precision is given; --bf16 or --tf32 True is faster on this GPU"
+    if training.device.type == "cpu" and training.do_train and not training.bf16 and multiplies_bfloat16():
+        yield "in float32, since no other precision is given; --bf16 is faster on this processor (AMX)"
     half = next((flag for flag in ("bf16", "bf16_full_eval") if getattr(training, flag)), None)
     if half and training.device.type == "cpu" and not computes_bfloat16():
         yield f"this processor has no instructions for bfloat16, and float32 is faster on it: leave --{half} out"
