@@ -94,7 +94,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.runtime.distributed import fail_together, is_main_process
     from tensorized_adapters.saving.load import kept_and_new, load_adapter
     from tensorized_adapters.saving.pretrained import add_adapters
-    from tensorized_adapters.saving.save import save_adapter, write_card
+    from tensorized_adapters.saving.save import adapter_files, write_adapters, write_card
     from tensorized_adapters.training.callbacks import EarlyStopping
     from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
     from tensorized_adapters.training.collapse import loss_of_best_constant
@@ -220,13 +220,14 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
     metrics: dict[str, Any] = {}
 
-    # Training. The saved weights are the ones that are measured afterwards
+    # Training. The saved weights are the ones that are measured afterwards, rounded with --bf16_full_eval
     if training_args.do_train:
         run.doing = "training"
         # A killed start leaves its seconds in its checkpoint alone
         run.seconds_before = max(run.seconds_before, trainer.seconds_before)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         run.record |= trained_fields(trainer, task)
+        files = adapter_files(model, run.path / ADAPTER_FOLDER, notes)  # before --bf16_full_eval converts the model
         if (step := trainer.stopped_early_at_step) is not None:
             print(f"stopped early at step {step:,} of {trainer.state.max_steps:,}: the metric no longer improves")
         run.now("measuring on the training set")
@@ -242,7 +243,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         if run_args.measure_contribution:
             run.record["contribution"] = contribution.measured()
         if is_main_process():
-            save_adapter(model, run.path / ADAPTER_FOLDER, notes)  # after the evaluation, which refuses NaN
+            write_adapters({run.path / ADAPTER_FOLDER: files})  # after the evaluation, which refuses NaN
 
     # Evaluation, on both sets if the task is MNLI
     if training_args.do_eval:

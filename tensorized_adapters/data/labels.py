@@ -31,8 +31,9 @@ def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
     _check_mixture(values, words, numeric, decimal, source)
     if decimal:
         return None
-    integers, texts = {int(numbers[row]) for row in numeric}, {name_of(values[row]) for row in words}
-    names = (*map(str, sorted(integers)), *sorted(texts))
+    integers = {_name_of_integer(values[row], numbers[row]) for row in numeric}
+    texts = {name_of(values[row]) for row in words}
+    names = (*sorted(integers, key=lambda name: (int(name), name)), *sorted(texts))
     if len(names) > _MANY or 2 < len(names) > len(values) / 10:
         scores = "" if words else "; scores are written as decimals, for example 3.0"
         print(f"note: {source}: the {len(values)} labels are taken for {len(names)} classes{scores}")
@@ -178,6 +179,12 @@ def number_of(value: Any) -> Optional[float]:
         except (TypeError, ValueError, OverflowError):
             continue
     return None
+
+
+def _name_of_integer(value: Any, number: float) -> str:
+    """Return the name of a class that is written as an integer. Zeros in front are part of a code such as 0111."""
+    digits = text_of(value).strip().lstrip("+-")
+    return name_of(value) if len(digits) > 1 and digits.startswith("0") else str(int(number))
 
 
 def _is_missing(value: Any) -> bool:

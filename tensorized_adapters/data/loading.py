@@ -138,7 +138,8 @@ def _hold_out(
 ) -> tuple[dict[str, Dataset], dict[str, str]]:
     """Return the sets and their sources, with a part of the training set as the evaluation set.
 
-    Both parts keep the order of the rows. Classes keep their shares in both parts, if each has enough examples.
+    Both parts keep the order of the rows. Classes keep their shares in both parts, if each has enough examples. Rows
+    with a label that the other part would lack are trained on.
     """
     examples, source = raw["train"], f"{sources['train']}, --validation_fraction {fraction}"
     count = round(len(examples) * fraction)
@@ -155,13 +156,21 @@ def _hold_out(
     except ValueError:  # a class of one example, or fewer examples in a part than there are classes
         parts = train_test_split(rows, test_size=count, random_state=seed)
         how = "not stratified, since some labels have too few examples"
+    kept, held = map(set, parts)
+    if task.labels is not None:
+        label_sets = [set(np.flatnonzero(has)) if task.multi_label else {has} for has in examples["label"]]
+        trained = set().union(*(label_sets[row] for row in kept))
+        if back := {row for row in held if label_sets[row] - trained}:
+            kept, held = kept | back, held - back
+            how += f", without {len(back):,} whose labels the others lack"
+    if not held:
+        raise UsageError(f"{source}: every drawn example has a label that the others lack; merge rare labels")
     print(
-        f"note: {count:,} of {len(examples):,} training examples are the evaluation set and are not trained on "
+        f"note: {len(held):,} of {len(examples):,} training examples are the evaluation set and are not trained on "
         f"(--validation_fraction {fraction}); they are drawn by --seed {seed}, {how}"
     )
-    split = task.evaluation[0][1]
-    kept, held = (examples.select(np.sort(part)) for part in parts)
-    return raw | {"train": kept, split: held}, sources | {split: source}
+    kept, held = (examples.select(sorted(part)) for part in (kept, held))
+    return raw | {"train": kept, task.evaluation[0][1]: held}, sources | {task.evaluation[0][1]: source}
 
 
 def _cut(raw: dict[str, Dataset], wanted: set[str], arguments: DataTrainingArguments, seed: int) -> dict[str, Dataset]:

@@ -72,9 +72,11 @@ def listed(names: tuple[str, ...]) -> str:
 
 
 def _looks(name: str) -> str:
-    """Return the visible form of a name: without blanks and invisible characters, one form of each letter."""
+    """Return the visible form of a name: without blanks and invisible characters, one form of each letter. A number is
+    without zeros in front."""
     text = unicodedata.normalize("NFKC", name).translate(_LOOKALIKES)
-    return "".join(c for c in text if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc"))
+    visible = "".join(c for c in text if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc"))
+    return re.sub(r"^0+(?=\d+$)", "", visible)
 
 
 def _escaped(text: str) -> str:

@@ -28,6 +28,15 @@ def check_named_checkpoint(arguments: Arguments) -> None:
         raise UsageError(f"--resume_from_checkpoint {named} is not a complete checkpoint: {flaw}")
 
 
+def resumes_in(folder: Path, arguments: Arguments) -> bool:
+    """Return whether ``--resume_from_checkpoint`` is given and means a checkpoint of this folder. Then the run in it
+    goes on, under other arguments too. A checkpoint of another folder is no reason to replace the run in this one."""
+    named = _named_checkpoint(arguments)
+    if named is None:
+        return arguments.training.resume_from_checkpoint is not None
+    return named.resolve().parent == folder.resolve()
+
+
 def choose_checkpoint(
     arguments: Arguments, resolved: dict[str, Any], start: Start
 ) -> tuple[Optional[Path], list[str]]:

@@ -18,7 +18,7 @@ from ..runtime.signals import raise_on_signals, signals_ignored
 from .failures import as_failure
 from .folder import RECORD_FILE, RESULTS_FILE, Start, clear_remains, clear_run, inspect_folder, is_ours
 from .record import new_record, parameter_table, results_table
-from .resuming import check_named_checkpoint, choose_checkpoint
+from .resuming import check_named_checkpoint, choose_checkpoint, resumes_in
 from .same_run import differences, resolved_arguments
 
 
@@ -167,8 +167,7 @@ def _opened(arguments: Arguments, held: contextlib.ExitStack) -> Run:
 
 
 def _inspect(path: Path, resolved: dict[str, Any], arguments: Arguments) -> Start:
-    resume = arguments.training.resume_from_checkpoint is not None
-    start = inspect_folder(path, resolved, arguments.run.overwrite_output_dir, resume)
+    start = inspect_folder(path, resolved, arguments.run.overwrite_output_dir, resumes_in(path, arguments))
     check_named_checkpoint(arguments)
     return start
 

@@ -72,7 +72,7 @@ class Ledger:
                 "task": trial.task,
                 "seed": trial.seed,
                 "words": list(trial.words),
-                "trained": trial.counts and trial.counts["trained"],
+                **{part: trial.counts and trial.counts[part] for part in ("trained", "model")},
                 "score": None,
             }
             | kept
@@ -118,7 +118,7 @@ class Ledger:
         write_json(self.folder / LEDGER_FILE, record | {"timing": self.timing, "trials": self.entries})
 
     def _in_folder(self, trial: Trial) -> dict[str, Any]:
-        """Return a trial's state by its run.json, with the reason of a failure, or the primary metric."""
+        """Return a trial's state by its run.json, with the reason of a failure, or the score and the parameters."""
         start = inspect_folder(trial.folder(self.folder), trial.resolved, False, False)
         if start.kind == "new":
             return {"state": "waiting"}
@@ -130,7 +130,8 @@ class Ledger:
         metric = start.record["primary_metric"]
         value = start.record["metrics"].get(f"eval_{metric}")
         score = {metric: value} if isinstance(value, int | float) and math.isfinite(value) else None
-        return {"state": "finished", "score": score, "seconds": seconds}
+        counted = {part: start.record["parameters"][part] for part in ("trained", "model")}  # with the data's labels
+        return {"state": "finished", "score": score, "seconds": seconds} | counted
 
 
 def no_room(folder: Path, flaw: object) -> RunFailed:

@@ -165,8 +165,9 @@ def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrain
     settings = json.dumps(effective_arguments(resolved), sort_keys=True)
     described = f"{task}_{config.describe()}_seed{training.seed}"
     name = f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', described)}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
-    labels = TASKS[data.task_name].labels if data.task_name in TASKS else ("0", "1")
-    heads = len(labels) if labels else 1
+    heads = 1 if data.do_regression else 2  # other data is not read here; a finished trial says how many labels it has
+    if data.task_name in TASKS:
+        heads = len(TASKS[data.task_name].labels or "1")
     if heads not in skeletons:
         skeletons[heads] = skeleton(model_config(arguments.model, heads))
     counts, refused = None, None

@@ -103,15 +103,15 @@ def trials_table(ledger: Ledger, title: str) -> Table:
     """Return every trial of the command: parameters, state, score, seconds."""
     table = _table(title, "task", "method", "seed", "learning rate", "trained", "%", "state", "score", "seconds")
     for name, trial in ledger.trials.items():
-        entry, counts = ledger.entries[name], trial.counts
+        entry = ledger.entries[name]
         state = entry["state"]
         row = (
             trial.task,
             trial.config.describe(),
             trial.seed,
             f"{trial.resolved['learning_rate']:g}",
-            f"{counts['trained']:,}" if counts else "",
-            f"{100 * counts['trained'] / counts['model']:.4f}" if counts else "",
+            f"{entry['trained']:,}" if entry["trained"] else "",
+            f"{100 * entry['trained'] / entry['model']:.4f}" if entry["trained"] else "",
             f"{state}: {entry['reason']}" if state in ("failed", "refused") else state,
             score_text(entry["score"]),
             f"{entry['seconds']:.0f}" if entry["seconds"] else "",

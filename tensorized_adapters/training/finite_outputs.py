@@ -37,7 +37,7 @@ class FiniteOutputs(Trainer):
         # Outputs are checked here too, since no metrics are computed for a set without labels.
         for name, value in {"an output of the model": output.predictions, **output.metrics}.items():
             self._check_finite(value, name)
-        if self.is_in_train and metric_key_prefix == "eval":
+        if self.is_in_train and description == "Evaluation":  # a callback's predictions may be of other parameters
             self._of_training = self.state.global_step, output
         return output
 

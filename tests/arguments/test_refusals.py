@@ -51,6 +51,7 @@ from run_glue_tensorized import main
         ({"cache_frozen_prefix": True, "adapter_layers": "1", "prefix_cache_dir": "/proc/no"}, "--prefix_cache_dir"),
         ({"cache_frozen_prefix": True, "adapter_layers": "1", "prefix_cache_dir": __file__}, "--prefix_cache_dir"),
         ({"cache_frozen_prefix": True, "method": "full"} | dict.fromkeys(OWN), "--method full cannot choose layers"),
+        ({"cache_frozen_prefix": True, "adapter_layers": "1", "neftune_noise_alpha": 5}, "computes embeddings once"),
         ({"deepspeed": "config.json"}, "--deepspeed is not supported"),
         ({"adapter_path": "nowhere", "adapter_projection_type": None}, "nowhere"),
         ({"fp16_opt_level": "O1"}, "unknown argument --fp16_opt_level"),

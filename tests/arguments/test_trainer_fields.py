@@ -4,7 +4,8 @@ written."""
 from dataclasses import fields
 
 import pytest
-from helpers import argv, record_of, refused
+import torch
+from helpers import argv, record_of, refused, tensors_of
 from transformers import TrainingArguments
 
 from run_glue_tensorized import main
@@ -90,6 +91,9 @@ def test_a_flag_in_an_old_spelling_is_reported_in_both(capsys, flags):
     assert "--eval_strategy must be one of no" in error and "--evaluation_strategy is now --eval_strategy" in error
 
 
-def test_evaluation_in_bfloat16_on_cpu(flags):
+def test_evaluation_in_bfloat16_on_cpu_leaves_the_saved_adapter_as_it_was_trained(flags):
     assert main(argv(flags, bf16_full_eval=True, num_train_epochs=1)) == 0
-    assert record_of(flags["output_dir"])["arguments"]["bf16_full_eval"] is True
+    out = flags["output_dir"]
+    assert record_of(out)["arguments"]["bf16_full_eval"] is True
+    saved, trained = tensors_of(out), tensors_of(out / "checkpoint-6")
+    assert all(torch.equal(saved[name], trained[name]) for name in trained)

@@ -51,6 +51,30 @@ def test_what_cannot_be_stratified_is_drawn_and_reported(capsys, tmp_path):
     assert "not stratified, since some labels have too few examples" in capsys.readouterr().out
 
 
+def test_labels_that_only_the_held_out_part_would_have_are_trained_on(capsys, tmp_path):
+    rare = DataTrainingArguments(
+        train_file=written(tmp_path / "a.csv", ["once", *"yz" * 10, "twice", "twice"]), validation_fraction=0.5
+    )
+    several = DataTrainingArguments(
+        train_file=written(tmp_path / "b.csv", [f"a;r{i}" if i % 4 else "a;b" for i in range(24)]),
+        validation_fraction=0.5,
+        label_separator=";",
+    )
+    for seed in range(8):
+        for arguments, count in ((rare, 23), (several, 24)):
+            data = load_data(arguments, BOTH, seed=seed)
+            assert len(data.train) + len(data.evaluation[""]) == count and len(data.evaluation[""]) > 0
+            train, held = (np.array(examples["label"][:]) for examples in (data.train, data.evaluation[""]))
+            if arguments is several:
+                assert set(np.flatnonzero(held.any(axis=0))) <= set(np.flatnonzero(train.any(axis=0)))
+            else:
+                assert set(held) <= set(train)
+    assert "without 1 whose labels the others lack" in capsys.readouterr().out
+    every = written(tmp_path / "c.csv", [f"name {i}" for i in range(8)])
+    with pytest.raises(UsageError, match="every drawn example has a label that the others lack"):
+        load_data(DataTrainingArguments(train_file=every, validation_fraction=0.2), BOTH)
+
+
 def test_a_part_of_a_glue_task(tmp_path):
     folder = glue_folder(tmp_path / "glue", "mnli")
     arguments = DataTrainingArguments(task_name="mnli", glue_path=str(folder), validation_fraction=0.25)

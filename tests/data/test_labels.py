@@ -22,6 +22,8 @@ from tensorized_adapters.data.loading import load_data
         (["1", "2", "3", "4", "5", "n/a"], ("1", "2", "3", "4", "5", "n/a")),
         (["1_0", "2_0"], ("1_0", "2_0")),
         ([9007199254740992, 9007199254740993], ("9007199254740992", "9007199254740993")),
+        (["0112", "0111", "2110"], ("0111", "0112", "2110")),
+        (["0", "00", "A1", "1"], ("0", "00", "1", "A1")),
     ],
 )
 def test_labels_of_other_data(tmp_path, labels, names):
@@ -204,3 +206,13 @@ def test_what_differs_invisibly_is_shown_escaped(capsys, tmp_path):
     capsys.readouterr()
     assert len(labelled(tmp_path, ["pos", "neg", "pos\u200b", "neg"])[0]) == 3
     assert r"the classes 'pos' and 'pos\u200b' look alike and are two" in capsys.readouterr().out
+
+
+def test_codes_keep_their_zeros_and_those_that_a_spreadsheet_took_are_noticed(capsys, tmp_path):
+    assert labelled(tmp_path, ["01", "02"] * 2, ["02", "01"]) == (("01", "02"), [0, 1, 0, 1], [1, 0])
+    with pytest.raises(UsageError, match="row 1 has the label '1', which only looks like '01'; expected"):
+        labelled(tmp_path, ["01", "02"] * 2, ["1", "2"])
+    assert labelled(tmp_path, ["01", "1", "2"] * 2)[0] == ("01", "1", "2")
+    assert "the classes '01' and '1' look alike and are two" in capsys.readouterr().out
+    # An adapter whose classes have no such zeros still takes them.
+    assert labelled(tmp_path, None, ["01", "2"], saved_with("1", "2"))[1] == [0, 1]

@@ -72,9 +72,12 @@ def test_losses_and_scores_are_those_of_start_and_end_with_and_without_updates(f
     assert "needs --do_train and no --adapter_path" in refused(capsys, words, tmp_path / "further")
 
 
-def test_killed_and_resumed_it_measures_the_same_start(flags, tmp_path):
-    """Killed after the last step. Without a development set; the sample is the one of the training metrics."""
-    flags |= {"measure_contribution": True, "max_train_metric_samples": 20, "do_eval": None, "validation_file": None}
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_killed_and_resumed_it_measures_the_same_start(flags, tmp_path, evaluated):
+    """Killed after the last step; the sample is the one of the training metrics. The metrics of the development set
+    are not those of the start, which is the last that is measured in a training without a step."""
+    flags |= {"measure_contribution": True, "max_train_metric_samples": 20}
+    flags |= {} if evaluated else {"do_eval": None, "validation_file": None}
     complete, killed = tmp_path / "complete", tmp_path / "killed"
     assert main(argv(flags, output_dir=complete)) == 0
     kill_9_after_checkpoint(argv(flags, output_dir=killed), 2)
@@ -82,7 +85,7 @@ def test_killed_and_resumed_it_measures_the_same_start(flags, tmp_path):
     assert record_of(killed)["resumed_from"]
     assert_equal_runs(complete, killed)
     assert contribution_of(killed) == contribution_of(complete)
-    assert contribution_of(complete).keys() == {"share", "train"}
+    assert contribution_of(complete).keys() == {"share", "train"} | ({"eval"} if evaluated else set())
 
 
 def test_a_finished_run_without_it_stays_as_it_is(flags, capsys):

@@ -79,6 +79,18 @@ def test_a_resume_under_what_its_optimizer_would_not_obey_is_refused(flags, tmp_
     assert checkpoints_in(out)[0].name == "checkpoint-18"
 
 
+def test_a_checkpoint_of_another_folder_replaces_no_run(flags, tmp_path, capsys):
+    out, other = flags["output_dir"], tmp_path / "other"
+    assert main(argv(flags, num_train_epochs=1)) == 0
+    assert main(argv(flags, seed=7, output_dir=other)) == 0
+    record = (out / "run.json").read_bytes()
+    words = {"seed": 7, "resume_from_checkpoint": other / "checkpoint-6"}
+    assert "holds a run with other arguments" in refused(capsys, argv(flags, **words), out)
+    assert (out / "run.json").read_bytes() == record
+    assert main(argv(flags, **words, overwrite_output_dir=True)) == 0
+    assert_equal_runs(other, out)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"method": []}, {"train_file": 3}, {"input_sha256": {"train": []}}, {"input_sha256": [1]}, "[" * 10**5],

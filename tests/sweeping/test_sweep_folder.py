@@ -10,7 +10,7 @@ from grids import sweep, trials
 
 from tensorized_adapters.runtime import exits
 from tensorized_adapters.sweeping.ledger import Ledger
-from tensorized_adapters.sweeping.progress import Progress
+from tensorized_adapters.sweeping.progress import Progress, trials_table
 
 LOST = {"state": "failed", "reason": "its worker was lost too often", "last_lines": ["The node died"]}
 LOST |= {"failures": 3, "seconds": 2.5}
@@ -176,3 +176,7 @@ def test_a_record_that_another_machine_wrote_is_waited_for(job, tmp_path, monkey
     monkeypatch.setattr("tensorized_adapters.sweeping.ledger.time.sleep", nap)
     ledger.ended(trial.name, LOST | {"state": "finished", "reason": "", "last_lines": [], "failures": 0})
     assert len(naps) == 1 and ledger.states() == {"finished": 1} and ledger.entries[trial.name]["score"] == {"f1": 0.5}
+    # The plan does not know how many labels the data has, and so how large the head is.
+    columns = {column.header: [*column.cells] for column in trials_table(ledger, "").columns}
+    assert [str(columns[name][0]) for name in ("trained", "%")] == ["1", "50.0000"]
+    assert ledger.entries[trial.name]["trained"] == 1
