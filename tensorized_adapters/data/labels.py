@@ -1,6 +1,7 @@
 """Decides whether labels are names of classes or scores, encodes them as class ids or scores, and refuses others."""
 
 import math
+import re
 from typing import Any, Optional
 
 from datasets import ClassLabel, Dataset, Value
@@ -31,8 +32,10 @@ def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
     _check_mixture(values, words, numeric, decimal, source)
     if decimal:
         return None
-    integers, texts = {int(numbers[row]) for row in numeric}, {name_of(values[row]) for row in words}
-    names = (*map(str, sorted(integers)), *sorted(texts))
+    integers = map(str, sorted({int(numbers[row]) for row in numeric}))
+    if any(re.match(r"\s*0\d", text_of(values[row])) for row in numeric):  # codes, among which 01 and 1 are two
+        integers = sorted({name_of(values[row]) for row in numeric})
+    names = (*integers, *sorted({name_of(values[row]) for row in words}))
     if len(names) > _MANY or 2 < len(names) > len(values) / 10:
         scores = "" if words else "; scores are written as decimals, for example 3.0"
         print(f"note: {source}: the {len(values)} labels are taken for {len(names)} classes{scores}")
