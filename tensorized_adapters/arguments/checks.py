@@ -62,6 +62,11 @@ def _contradictions(arguments: Arguments) -> Iterator[str]:
         yield "--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither"
     if run.cache_frozen_prefix and not {"adapter_layers", "lora_targets"} & set(METHOD_FIELDS[method]):
         yield f"--cache_frozen_prefix needs --adapter_layers, and --method {method} cannot choose layers; leave it out"
+    if run.cache_frozen_prefix and training.neftune_noise_alpha:
+        yield (
+            "--neftune_noise_alpha adds noise to the embeddings, which --cache_frozen_prefix does not compute in "
+            "training; leave one of them out"
+        )
     if run.measure_contribution and (run.adapter_path or not training.do_train):
         yield (
             "--measure_contribution compares a training's end with its start from an untrained adapter: it needs "
