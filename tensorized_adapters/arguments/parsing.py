@@ -23,7 +23,7 @@ from ..errors import RaisesUsageErrors, UsageError
 from ..methods.tensorized import rank_within
 from ..runtime.distributed import fail_together, world_size
 from ..runtime.processor import computes_bfloat16, multiplies_bfloat16
-from ..saving.manifest import read_adapter
+from ..saving.manifest import kept_note, read_adapter
 from .checks import check_together, check_values
 from .config_files import flags_of_json
 from .flags import Arguments, GlueTrainingArguments, RunArguments
@@ -73,7 +73,8 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
     except UsageError as error:  # it uses a flag's new name, and the notes name the old one
         raise UsageError("; ".join([str(error), *notes])) from None
     config, saved = method_settings(given)
-    values = _training_defaults(given, config) | given | config.to_dict()
+    trained = _as_trained(saved, given) if saved else {}
+    values = _training_defaults(given, config) | trained | given | config.to_dict()
     try:
         adapter, model, data, run, training, _ = parser.parse_dict(values, allow_extra_keys=True)
     except UsageError:
@@ -81,6 +82,7 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
     except Exception as error:  # TrainingArguments may raise anything while it sets up
         raise UsageError(f"refused by TrainingArguments: {str(error) or type(error).__name__}") from None
     notes += filter(None, [low_rate(given, config), watched_metric(given)])
+    notes += [f"--{name} {value}, as --adapter_path was trained" for name, value in trained.items()]
     arguments = Arguments(model, data, adapter, saved, run, training, given, tuple(notes))
     check_together(arguments)
     with fail_together():  # a model's configuration may be missing in one process only
@@ -135,6 +137,16 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
     if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}
     return {name: value for name, value in defaults.items() if name not in given}
+
+
+def _as_trained(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the flags with which a saved adapter was trained, where they are not given and not the default. Another
+    task, for which ``--new_head`` is, has a length of its own."""
+    values = {"tokenizer_name": kept_note(saved, "tokenizer", str)}
+    if not given.get("new_head"):
+        length = kept_note(saved, "max_seq_length", int)
+        values["max_seq_length"] = None if length == DataTrainingArguments.max_seq_length else length
+    return {name: value for name, value in values.items() if value is not None and name not in given}
 
 
 def _resolved(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments:

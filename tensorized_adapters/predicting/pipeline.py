@@ -23,7 +23,7 @@ from ..data.texts import joined, text_of
 from ..errors import UsageError
 from ..saving.hub import resolved_revision
 from ..saving.load import load_adapter
-from ..saving.manifest import read_adapter
+from ..saving.manifest import kept_note, read_adapter
 
 
 def load_pipeline(
@@ -59,7 +59,7 @@ def load_pipeline(
     record, _ = read_adapter(folder)
     arguments = ModelArguments(
         model_name_or_path=model_name_or_path or record["base_model"]["name"],
-        tokenizer_name=tokenizer_name or _kept(record, "tokenizer", str),
+        tokenizer_name=tokenizer_name or kept_note(record, "tokenizer", str),
         model_revision="main" if model_name_or_path else record["base_model"].get("revision") or "main",
         token=token,
         ignore_mismatched_sizes=True,  # the adapter replaces the head
@@ -73,7 +73,7 @@ def load_pipeline(
         tokenizer = load_tokenizer(arguments, config)
         agree_on_padding(tokenizer, config)
         _check_words(tokenizer, arguments)
-        length = _kept(record, "max_seq_length", int) if max_seq_length is None else max_seq_length
+        length = kept_note(record, "max_seq_length", int) if max_seq_length is None else max_seq_length
         if length is None:
             length = DataTrainingArguments.max_seq_length
             used = f"{folder} does not give the length of its training; {length} tokens are used"
@@ -120,12 +120,6 @@ def _as_text(inputs: Any) -> Any:
     if isinstance(inputs, (list, tuple)):
         return type(inputs)(_as_text(value) for value in inputs)
     return text_of(inputs) if inputs is None or isinstance(inputs, (int, float, np.generic)) else inputs
-
-
-def _kept(record: dict[str, Any], name: str, expected: type) -> Any:
-    """Return a note of the run if it has this type. An adapter saved from Python may hold any notes."""
-    value = record["notes"].get(name)
-    return value if type(value) is expected and value else None
 
 
 def _check_words(tokenizer: PreTrainedTokenizerBase, arguments: ModelArguments) -> None:

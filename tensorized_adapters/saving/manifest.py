@@ -73,6 +73,13 @@ def adapter_folder(folder: str | Path) -> Path:
     return folder / "adapter" if os.path.isfile(folder / "adapter" / CONFIG_FILE) else folder
 
 
+def kept_note(record: dict[str, Any], name: str, expected: type) -> Any:
+    """Return a note of the run that saved the adapter if it has this type, else None. An adapter saved from Python may
+    hold any notes."""
+    value = record["notes"].get(name)
+    return value if type(value) is expected and value else None
+
+
 def config_checksum(record: dict[str, Any]) -> str:
     """Return the sha256 of a config record without its own checksum."""
     content = {key: value for key, value in record.items() if key != "config_sha256"}

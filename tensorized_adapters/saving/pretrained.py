@@ -9,7 +9,7 @@ from typing import Any, Optional
 import safetensors.torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..adaptation.insertion import insert_method
 from ..adaptation.named import check_no_names, load_named
@@ -57,8 +57,7 @@ def add_adapters(
     if (half := model.adaptation.half) is not None:
         name = str(half).removeprefix("torch.")
         print(f"note: the model is in {name}; what is trained is kept in float32", file=sys.stderr)
-    if added_parameters(model):  # without added parameters Transformers' own save_pretrained works
-        model.save_pretrained = SavePretrained(model)
+    model.save_pretrained = SavePretrained(model)
     return model
 
 
@@ -79,7 +78,8 @@ class SavePretrained:
         push_to_hub: bool = False,
         **options: Any,
     ) -> None:
-        """Write the adapter's folder, as ``save_adapter`` does. If adapters are merged, write the complete model.
+        """Write the adapter's folder, as ``save_adapter`` does. If adapters are merged, or nothing was added to the
+        model, write the complete model.
 
         Args:
             save_directory: made if missing.
@@ -92,11 +92,13 @@ class SavePretrained:
                 not the model's, and as ``save_adapter``.
         """
         model, folder = self.model, Path(save_directory)
-        if adaptation_of(model).merged is not None:
+        merged = adaptation_of(model).merged is not None
+        if merged or not added_parameters(model):
             if (folder / CONFIG_FILE).exists():  # Transformers would take the folder for an adapter's
-                raise UsageError(f"{folder} holds an adapter; name another folder for the merged model")
-            state = plain_state(model, model.state_dict() if state_dict is None else state_dict)
-            type(model).save_pretrained(model, folder, is_main_process, state, push_to_hub, **options)
+                raise UsageError(f"{folder} holds an adapter; name another folder for the complete model")
+            if merged:
+                state_dict = plain_state(model, model.state_dict() if state_dict is None else state_dict)
+            type(model).save_pretrained(model, folder, is_main_process, state_dict, push_to_hub, **options)
             return
         own = {value.data_ptr() for value in model.state_dict().values()}  # also those of a wrapper around the model
         if state_dict is not None and not all(value.data_ptr() in own for value in state_dict.values()):
@@ -105,8 +107,6 @@ class SavePretrained:
             )
         if not is_main_process:
             return
-        if (folder / CONFIG_NAME).exists():
-            raise UsageError(f"{folder} holds a complete model; name another folder for the adapter")
         save_adapter(model, folder)
         _write_for_trainer(model, folder)
         if push_to_hub:

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.utils import CONFIG_NAME
 
 from ..adaptation.named import adapter_set
 from ..adaptation.parameters import adaptation_of, trained_parameters, unwrapped
@@ -128,6 +129,8 @@ def _check_free(folder: Path) -> None:
             return
         if not folder.is_dir():
             raise UsageError(f"{folder} is a file; name a folder for the adapter")
+        if (folder / CONFIG_NAME).exists():  # Transformers would load the adapter in its place
+            raise UsageError(f"{folder} holds a complete model; name another folder for the adapter")
         for name in sorted(ADAPTER_FILES):
             if os.path.isdir(folder / name):
                 raise UsageError(f"{folder / name} is a folder, where the adapter has a file; name another folder")

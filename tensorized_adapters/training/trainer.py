@@ -133,6 +133,13 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
             self._order = EpochSampler(size, seed, batch_size, lengths, self._drop_last)
         return self._order
 
+    def _evaluate(self, *args, skip_scheduler: bool = False, **kwargs) -> dict[str, float]:
+        """Evaluate, but not once more at the start of a training that goes on (``--eval_on_start``, which alone skips
+        the scheduler): early stopping would count that evaluation."""
+        if skip_scheduler and self.state.global_step:
+            return {}
+        return super()._evaluate(*args, skip_scheduler=skip_scheduler, **kwargs)
+
     def _run_epoch(self, *args, epoch: int, **kwargs) -> None:
         """Set the sampler's epoch, which accelerate does not do in a resumed epoch of several processes. Nothing is
         trained if early stopping had ended the training before a resume."""

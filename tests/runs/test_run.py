@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import argv, pairs, record_of, tensors_of, write_rows
+from helpers import WORDS, argv, pairs, record_of, tensors_of, write_rows
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score
-from transformers import Trainer
+from transformers import BertTokenizerFast, Trainer
 
 from run_glue_tensorized import main
 from tensorized_adapters.data.tasks import TASKS
@@ -89,6 +89,21 @@ def test_an_adapter_trains_further(flags, tmp_path):
     before, after = record_of(flags["output_dir"]), record_of(tmp_path / "further")
     assert after["learning_rates"] == before["learning_rates"]
     assert after["step_losses"][0] != before["step_losses"][0]
+
+
+def test_an_adapter_is_evaluated_with_the_length_and_the_tokenizer_of_its_training(flags, tmp_path, capsys):
+    tokenizer, out = tmp_path / "tokenizer", flags["output_dir"]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS[::-1]]
+    BertTokenizerFast(vocab={word: i for i, word in enumerate(vocabulary)}).save_pretrained(tokenizer)
+    trained = {"tokenizer_name": tokenizer, "max_seq_length": 9}
+    assert main(argv(flags, num_train_epochs=1, **trained)) == 0
+    changes = dict.fromkeys((*OWN, "do_train", "train_file")) | {"adapter_path": out, "output_dir": tmp_path / "again"}
+    assert main(argv(flags, **changes)) == 0
+    files = [folder / "eval_predictions.tsv" for folder in (out, tmp_path / "again")]
+    assert files[0].read_text() == files[1].read_text()
+    assert "note: --max_seq_length 9, as --adapter_path was trained" in capsys.readouterr().out
+    assert main(argv(flags, **changes | {"output_dir": tmp_path / "longer", "max_seq_length": 20})) == 0
+    assert (tmp_path / "longer" / "eval_predictions.tsv").read_text() != files[0].read_text()
 
 
 def test_adapters_that_do_not_fit_are_refused(flags, other_base, tmp_path, capsys):

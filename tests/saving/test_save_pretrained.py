@@ -58,11 +58,14 @@ def test_a_merged_model_or_one_trained_in_place_is_written_as_a_model(tmp_path, 
     model.save_pretrained(tmp_path / "complete", max_shard_size="20KB")
     assert len(list((tmp_path / "complete").glob("model-*.safetensors"))) > 1
     assert torch.equal(logits(from_pretrained(tmp_path / "complete")), logits(model))
-    if key in MERGING:
-        (tmp_path / "adapter").mkdir()
-        (tmp_path / "adapter" / "adapter_config.json").touch()
-        with pytest.raises(UsageError, match="holds an adapter; name another folder"):
-            model.save_pretrained(tmp_path / "adapter")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").touch()
+    with pytest.raises(UsageError, match="holds an adapter; name another folder"):  # from_pretrained would load that
+        model.save_pretrained(tmp_path / "adapter")
+    remove_adapters(model)
+    add_adapters(model, CONFIGS["head"])
+    with pytest.raises(UsageError, match="holds a complete model; name another folder"):  # it would load no longer
+        save_adapter(model, tmp_path / "complete")
 
 
 @contextlib.contextmanager

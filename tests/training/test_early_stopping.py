@@ -38,6 +38,15 @@ def test_a_resumed_run_stops_where_it_would_have_with_the_same_bits(flags, tmp_p
     assert "holds this run, finished; nothing to do" in capsys.readouterr().out
 
 
+def test_a_resumed_run_is_not_evaluated_on_start_again(flags, tmp_path):
+    flags |= NEVER_BETTER | {"eval_on_start": True}
+    assert main(argv(flags)) == 0
+    kill_9_after_checkpoint(argv(flags, output_dir=tmp_path / "killed"), 2)
+    assert main(argv(flags, output_dir=tmp_path / "killed")) == 0
+    assert record_of(tmp_path / "killed")["stopped_early_at_step"] == 9
+    assert_equal_runs(flags["output_dir"], tmp_path / "killed")
+
+
 def test_without_the_best_model_and_by_steps(flags, capsys):
     """The last model stays. A checkpoint saved without early stopping can be resumed with it."""
     flags |= NEVER_BETTER | {"eval_strategy": "steps", "eval_steps": 2, "metric_for_best_model": None}
