@@ -75,9 +75,8 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     """Let the model compute with the adapter of that name alone, or with None as the plain backbone.
 
     Only the active adapter is trained, counted and saved. Each adapter needs an optimizer of its own, which goes on
-    when the adapter is set again; for diff pruning a new one is made after each switch. A hook on a module of the
-    backbone stays. A hook on a module of an adapter is removed with the module. No other thread may compute meanwhile,
-    and a model is compiled again afterwards.
+    when the adapter is set again. A hook on a module of the backbone stays. A hook on a module of an adapter is
+    removed with the module. No other thread may compute meanwhile, and a model is compiled again afterwards.
 
     Raises:
         UsageError: for an unknown name, a compiled model, while adapters are merged or off or another thread computes,

@@ -23,6 +23,8 @@ class NamedAdapter:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     requires_grad: dict[str, bool] = field(default_factory=dict)
     backbone_was: Optional[tuple[torch.device, torch.dtype]] = None  # device and precision when it was stored
+    # The added parameters of a method that makes new ones when its state is put into the model.
+    parameters: dict[str, nn.Parameter] = field(default_factory=dict, repr=False)
 
     @property
     def settings(self) -> tuple[AdapterConfig, frozenset[str]]:
@@ -34,6 +36,8 @@ class NamedAdapter:
         self.tensors = adaptation_of(model).method.state(trained)
         self.requires_grad = {name: parameter.requires_grad for name, parameter in trained.items()}
         self.labels, self.backbone_was = labels_of(model), _device_and_dtype(model)
+        if adaptation_of(model).method.replaces_parameters:
+            self.parameters = added_parameters(model)
 
     def put_into(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:
         """Copy tensors, labels and flags into a model that has an adapter of equal settings, whose parameters are
@@ -49,6 +53,8 @@ class NamedAdapter:
                 parameter.data = parameter.data.to(state[name].dtype)
         adaptation.method.put_state(trained, state)
         if adaptation.method.replaces_parameters:
+            put_back(model, self.parameters)
+            self.parameters = {}
             trained = trained_parameters(model)
         for name, parameter in trained.items():
             parameter.requires_grad = self.requires_grad[name]

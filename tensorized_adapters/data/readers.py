@@ -69,6 +69,8 @@ def lines_of(file: BinaryIO, source: str, longest: int = -1) -> Iterator[str]:
             raise UsageError(f"{source} cannot be decompressed: {error}; write it anew with gzip") from None
         if not line:
             return
+        if number == 1 and line.startswith("\x1f\udc8b"):  # how a gzip file begins, read as text
+            raise UsageError(f"{source} is compressed; decompress it with gunzip, or let the file's name end in .gz")
         if len(line) == longest:
             raise UsageError(f"{source}: line {number} has more than {longest:,} characters; this is no list of texts")
         if "\0" in line:

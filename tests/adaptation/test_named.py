@@ -137,7 +137,7 @@ def test_training_one_leaves_the_others_as_they_were(folders, tmp_path):
     assert torch.equal(logits(load_adapter(build("bert")[0], tmp_path / "named")), expected["full"])
 
 
-@pytest.mark.parametrize("key", ["tensorized", "joint", "compacter", "lora", "full"])
+@pytest.mark.parametrize("key", ["tensorized", "joint", "compacter", "lora", "diff_pruning", "full"])
 def test_what_needs_another_adapter_for_a_while_does_not_end_a_training(key, tmp_path):
     """A table, saving another adapter and a mixed batch leave the parameters that an optimizer trains."""
 

@@ -25,6 +25,7 @@ from tensorized_adapters.predicting import batches
         ("a.csv", "sentence1,sentence2\n", "has no rows"),
         ("a.csv", "", "is empty"),
         ("a.tsv", b"sentence1\tsentence2\na\t\xff\n", "line 2 is not UTF-8 text; save it as UTF-8"),
+        ("a.csv", b"\x1f\x8b\x08\0\0\0\0\0", "is compressed; decompress it with gunzip"),
         ("a.tsv", "sentence1\tsentence2\na\tb\0\n", "line 2 holds a NUL character"),
         ("a.jsonl", '{"sentence1": "a", "sentence2": "b"}\n\n{"sentence1": \n', "line 3 cannot be parsed: Expecting"),
         ("a.jsonl", '{"sentence1": "a", "sentence2": null}\n', "line 1 has an empty 'sentence2'"),

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +107,14 @@ def test_an_adapter_is_evaluated_with_the_length_and_the_tokenizer_of_its_traini
     assert "note: --max_seq_length 9, as --adapter_path was trained" in capsys.readouterr().out
     assert main(argv(flags, **changes | {"output_dir": tmp_path / "longer", "max_seq_length": 20})) == 0
     assert (tmp_path / "longer" / "eval_predictions.tsv").read_text() != files[0].read_text()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
+def test_paths_that_are_not_utf_8_are_trained_on_and_written(flags, files, tmp_path):
+    train, out = (tmp_path / os.fsdecode(name) for name in (b"tr\xe9.csv", b"out\xe9"))
+    shutil.copy(files["train"], train)
+    assert main(argv(flags, train_file=train, output_dir=out, num_train_epochs=1)) == 0
+    assert "tr\\udce9.csv" in (out / "adapter" / "README.md").read_text()
 
 
 def test_adapters_that_do_not_fit_are_refused(flags, other_base, tmp_path, capsys):
