@@ -133,17 +133,11 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
             self._order = EpochSampler(size, seed, batch_size, lengths, self._drop_last)
         return self._order
 
-    def _evaluate(self, *args, skip_scheduler: bool = False, **kwargs) -> dict[str, float]:
-        """Evaluate, but not once more at the start of a training that goes on (``--eval_on_start``, which alone skips
-        the scheduler): early stopping would count that evaluation."""
-        if skip_scheduler and self.state.global_step:
-            return {}
-        return super()._evaluate(*args, skip_scheduler=skip_scheduler, **kwargs)
-
     def _run_epoch(self, *args, epoch: int, **kwargs) -> None:
         """Set the sampler's epoch, which accelerate does not do in a resumed epoch of several processes. Nothing is
-        trained if early stopping had ended the training before a resume."""
-        if self.control.should_training_stop:
+        trained if early stopping or the last step, which may lie within an epoch, had ended the training before a
+        resume."""
+        if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
             return
         if isinstance(self._order, EpochSampler):
             self._order.set_epoch(epoch)
@@ -151,15 +145,18 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
 
     # Losses: means over the examples of a step in all processes
 
-    def train(self, *args, **kwargs) -> TrainOutput:
-        """Train with another random state in each process, because all would draw the same dropout masks otherwise."""
+    def train(self, resume_from_checkpoint: Optional[str] = None, *args, **kwargs) -> TrainOutput:
+        """Train with another random state in each process, because all would draw the same dropout masks otherwise. A
+        resumed training does not begin with the evaluation of ``--eval_on_start``, which early stopping would count.
+        """
+        self.args.eval_on_start = self.args.eval_on_start and not resume_from_checkpoint
         if self.args.process_index:
             torch.manual_seed(self.args.seed + self.args.process_index)
         self.began = time.time()
         with warnings.catch_warnings():  # about small gradients that lie transposed in memory
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # the Trainer uses it
-            return super().train(*args, **kwargs)
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list, Any]:
         """Return the batches of a step, without the examples that fill them up."""

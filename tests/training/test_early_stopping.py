@@ -38,13 +38,20 @@ def test_a_resumed_run_stops_where_it_would_have_with_the_same_bits(flags, tmp_p
     assert "holds this run, finished; nothing to do" in capsys.readouterr().out
 
 
-def test_a_resumed_run_is_not_evaluated_on_start_again(flags, tmp_path):
-    flags |= NEVER_BETTER | {"eval_on_start": True}
-    assert main(argv(flags)) == 0
-    kill_9_after_checkpoint(argv(flags, output_dir=tmp_path / "killed"), 2)
-    assert main(argv(flags, output_dir=tmp_path / "killed")) == 0
-    assert record_of(tmp_path / "killed")["stopped_early_at_step"] == 9
-    assert_equal_runs(flags["output_dir"], tmp_path / "killed")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_train_epochs": 4, "eval_on_start": True, "early_stopping_patience": 2, "learning_rate": 0.02},
+        {"max_steps": 4, "lr_scheduler_type": "constant"},  # the last step lies within an epoch
+    ],
+)
+def test_a_resumed_run_does_nothing_twice(flags, tmp_path, changes):
+    complete, killed = tmp_path / "complete", tmp_path / "killed"
+    assert main(argv(flags, output_dir=complete, **changes)) == 0
+    kill_9_after_checkpoint(argv(flags, output_dir=killed, **changes), 1)
+    assert main(argv(flags, output_dir=killed, **changes)) == 0
+    assert record_of(killed)["resumed_from"]
+    assert_equal_runs(complete, killed)
 
 
 def test_without_the_best_model_and_by_steps(flags, capsys):
