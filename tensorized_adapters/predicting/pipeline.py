@@ -108,7 +108,7 @@ def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
     """Return the text or pair of an input that is a dict of the training columns. Other inputs stay as they are."""
     if columns is None or not isinstance(inputs, dict) or not set(columns.texts) <= set(inputs):
         return inputs
-    if set(inputs) <= {"text", "text_pair"}:  # Transformers' own names
+    if set(inputs) <= {"text", "text_pair"} and set(inputs) != set(columns.texts):  # Transformers' own names
         return inputs
     texts = joined([text_of(inputs[name]) for name in columns.texts], columns.delimiter)
     return texts[0] if len(texts) == 1 else dict(zip(("text", "text_pair"), texts))

@@ -8,7 +8,13 @@ from ..arguments.flags import Arguments
 from ..errors import UsageError
 from ..saving.load import check_adapter_fits
 from ..saving.manifest import read_adapter
-from ..training.checkpoints import ADAPTER_FOLDER, arguments_of, flaw_of_checkpoint, newest_complete_checkpoint
+from ..training.checkpoints import (
+    ADAPTER_FOLDER,
+    arguments_of,
+    flaw_of_checkpoint,
+    newest_complete_checkpoint,
+    step_of,
+)
 from ..training.trainer import AdapterTrainer
 from .folder import Start
 from .same_run import contradictions, differences
@@ -43,18 +49,22 @@ def choose_checkpoint(
     """Return the checkpoint to resume from, or None, and notes on how its training differs from this run.
 
     Without ``--resume_from_checkpoint`` it must have been trained under this run's arguments. Messages say which newer
-    ones are skipped. Raises UsageError if the checkpoint cannot be read, or cannot go on under this run's arguments.
+    ones are skipped. If the flag names a checkpoint of another folder, a later one of this folder is taken instead:
+    then the same command was interrupted before. Raises UsageError if the checkpoint cannot be read, or cannot go on
+    under this run's arguments.
     """
-    checkpoint = _named_checkpoint(arguments)
-    if checkpoint is None and start.kind == "resume" and arguments.training.do_train:
-        any_will_do = arguments.training.resume_from_checkpoint is not None
-        checkpoint, skipped = newest_complete_checkpoint(
-            Path(arguments.training.output_dir),
-            lambda trained_under: any_will_do or not differences(trained_under, resolved),
+    named, folder = _named_checkpoint(arguments), Path(arguments.training.output_dir)
+    checkpoint = named
+    if start.kind == "resume" and arguments.training.do_train and not (named and resumes_in(folder, arguments)):
+        any_will_do = named is None and arguments.training.resume_from_checkpoint is not None
+        own, skipped = newest_complete_checkpoint(
+            folder, lambda trained_under: any_will_do or not differences(trained_under, resolved)
         )
         for note in skipped:
             print(f"note: {note}", file=sys.stderr)
-        print(f"going on from {checkpoint}" if checkpoint else "no complete checkpoint yet: starting from zero")
+        if named is None or (own and step_of(own) > step_of(named)):
+            checkpoint = own
+            print(f"going on from {own}" if own else "no complete checkpoint yet: starting from zero")
     return checkpoint, _differences(checkpoint, resolved) if checkpoint else []
 
 

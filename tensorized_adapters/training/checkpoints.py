@@ -43,8 +43,14 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")
 
 def checkpoints_in(folder: Path) -> list[Path]:
     """Return the checkpoint folders, latest step first. Links are not followed."""
-    by_step = [(int(m[1]), p) for p in folder.iterdir() if (m := CHECKPOINT_NAME.fullmatch(p.name))]
-    return [path for _, path in sorted(by_step, reverse=True) if path.is_dir() and not path.is_symlink()]
+    found = sorted(filter(step_of, folder.iterdir()), key=step_of, reverse=True)
+    return [path for path in found if path.is_dir() and not path.is_symlink()]
+
+
+def step_of(path: Path) -> int:
+    """Return the step in the name of a checkpoint's folder, or 0 if it has another name."""
+    match = CHECKPOINT_NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
 
 
 def checkpoint_at(folder: Path, step: int) -> Path:

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from tensorized_adapters import load_pipeline
 from tensorized_adapters.data.arguments import DataTrainingArguments
-from tensorized_adapters.data.columns import kept_columns
+from tensorized_adapters.data.columns import Columns, kept_columns
 from tensorized_adapters.data.encoding import tokenize
 from tensorized_adapters.data.loading import load_data
 from tensorized_adapters.data.texts import text_of
@@ -109,6 +109,13 @@ def test_joined_columns_are_the_same_text_everywhere(tmp_path):
     assert columns == kept_columns({"notes": data.notes}) and columns.inputs == 1
     assert list(text_rows(path, None, columns.texts, columns.delimiter)) == [(text,) for text in expected]
     assert [_of_columns(row, columns) for row in rows] == expected
+
+
+def test_columns_with_the_names_of_transformers_are_read_as_they_were_trained():
+    row = {"text": "a", "text_pair": "b"}
+    assert _of_columns(row, Columns(("text", "text_pair"), delimiter=" ")) == "a b"
+    assert _of_columns(row, Columns(("text_pair", "text"))) == {"text": "b", "text_pair": "a"}
+    assert _of_columns(row, Columns(("text",))) == row  # Transformers' pair
 
 
 def test_a_row_as_a_dict_of_columns_is_the_pair_or_the_text(folders):

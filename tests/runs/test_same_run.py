@@ -4,7 +4,18 @@ import json
 import shutil
 
 import pytest
-from helpers import argv, assert_equal_runs, glue_folder, pairs, record_of, refused, save_base, spoil_step, write_rows
+from helpers import (
+    argv,
+    assert_equal_runs,
+    glue_folder,
+    kill_9_after_checkpoint,
+    pairs,
+    record_of,
+    refused,
+    save_base,
+    spoil_step,
+    write_rows,
+)
 
 from run_glue_tensorized import main
 from tensorized_adapters.training.checkpoints import checkpoints_in
@@ -87,7 +98,10 @@ def test_a_checkpoint_of_another_folder_replaces_no_run(flags, tmp_path, capsys)
     words = {"seed": 7, "resume_from_checkpoint": other / "checkpoint-6"}
     assert "holds a run with other arguments" in refused(capsys, argv(flags, **words), out)
     assert (out / "run.json").read_bytes() == record
-    assert main(argv(flags, **words, overwrite_output_dir=True)) == 0
+    kill_9_after_checkpoint(argv(flags, **words, overwrite_output_dir=True), 1)
+    capsys.readouterr()
+    assert main(argv(flags, **words)) == 0
+    assert f"going on from {out / 'checkpoint-12'}\n" in capsys.readouterr().out  # its own, which is the later one
     assert_equal_runs(other, out)
 
 
