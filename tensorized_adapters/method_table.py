@@ -1,7 +1,6 @@
 """The table of methods: what each one trains, its default learning rate, its short name and the settings it owns."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -12,8 +11,9 @@ class MethodEntry:
     learning_rate: float  # the default --learning_rate, of adapters and backbone
     label: str  # a short name, filled with the config's fields
     fields: tuple[str, ...] = ()  # the settings it owns; others are refused
-    # The default rates that shrink for larger models (backbone/default_rates.py).
-    shrinks: Literal["all", "layer_norm_and_head", "none"] = "all"
+    # Default rates shrink for larger models: those of the adapters, and of LayerNorms and head, are multiplied by
+    # these powers of rate_factor (backbone/default_rates.py).
+    shrinks: tuple[int, int] = (1, 2)
     changes_backbone: bool = False  # it trains pre-trained numbers other than LayerNorms
 
 
@@ -28,13 +28,14 @@ TABLE: dict[str, MethodEntry] = {
         "{adapter_projection_type}-{tensorized_layer_rank}",
         ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "if_adapter_like", "tensor_split")
         + ("tensor_scope", "adapter_placement", "adapter_scale", "lora_targets", "adapter_init", *_SITES),
+        shrinks=(0, 2),
     ),
     "dense": MethodEntry(
         "Houlsby adapters and LayerNorms",
         1e-3,
         "dense-{adapter_size}",
         ("adapter_size", *_SITES),
-        shrinks="layer_norm_and_head",
+        shrinks=(0, 1),
     ),
     "compacter": MethodEntry(
         "PHM adapters and LayerNorms", 2e-3, "compacter{plus}-{adapter_size}", ("adapter_size", "phm_dim", *_SITES)
@@ -55,10 +56,10 @@ TABLE: dict[str, MethodEntry] = {
         2e-4,
         "diff_pruning-{diff_sparsity:g}",
         tuple(f"diff_{name}" for name in _DIFF),
-        shrinks="none",
+        shrinks=(0, 0),
         changes_backbone=True,
     ),
-    "full": MethodEntry("everything", 5e-5, "full", shrinks="none", changes_backbone=True),
+    "full": MethodEntry("everything", 5e-5, "full", shrinks=(0, 0), changes_backbone=True),
 }
 
 METHODS = tuple(TABLE)

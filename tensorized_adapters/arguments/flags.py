@@ -17,7 +17,8 @@ LOGGED_FRACTION = 0.05  # of all steps, from one printed training loss to the ne
 
 TRAIN_METRIC_SAMPLES = 2000
 
-_RATIO = "Default: 2.5 x --learning_rate (1.25 x for BERT-base); with --adapter_init published 1 x."
+_RATIO = "Default: 2.5 x --learning_rate, less for larger models (BERT-base: 1.25e-3 by default); with --adapter_init "
+_RATIO += "published 1 x."
 
 
 @dataclass
@@ -109,7 +110,7 @@ class GlueTrainingArguments(TrainingArguments):
         default=TABLE["tensorized"].learning_rate,
         help="Rate of the adapters in the units of a dense layer: one value suits every format and rank. "
         f"With --adapter_init published it is the rate of everything, by default {PUBLISHED_LEARNING_RATE:g}. "
-        "Defaults by method, which shrink for models larger than MiniLM (BERT-base: half; not dense, "
+        "Defaults by method, which shrink for models larger than MiniLM (BERT-base: half; not tensorized, dense, "
         "diff_pruning and full): "
         + ", ".join(f"{name} {entry.learning_rate:g}" for name, entry in TABLE.items())
         + ".",

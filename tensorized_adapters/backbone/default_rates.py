@@ -1,9 +1,10 @@
 """How default learning rates shrink with the size of the pre-trained model.
 
-The rates in config.TABLE were chosen on MiniLM (6 layers of width 384), and CP adapters on BERT-base (12 of 768)
-collapse at them. Each step of Adam moves every parameter by about the rate, and the moves of all layers and hidden
-units add up in the output. So the adapters' rate shrinks with the square root of layers x width, and the rate of
-LayerNorms and head with layers x width itself. The exponents fit these two models; docs/results.md has the runs.
+The rates in config.TABLE were chosen on MiniLM (6 layers of width 384), and on BERT-base (12 of 768) a model with CP
+adapters collapses at them. Each step of Adam moves every parameter by about the rate, and the moves of all layers and
+hidden units add up in the output. So the rate of LayerNorms and head shrinks with layers x width, and the rate of most
+methods with its square root. Tensorized adapters keep theirs: they have so few parameters that a step follows only a
+small part of the gradient. The exponents fit these two models; docs/results.md has the runs.
 """
 
 import math
@@ -17,7 +18,8 @@ REFERENCE_SIZE = 6 * 384  # layers x width of the model on which the rates in co
 
 
 def rate_factor(config: PretrainedConfig) -> float:
-    """Return the factor, at most 1, of the adapters' default rate for this model."""
+    """Return the factor, at most 1, whose powers multiply the default rates for this model: the root of the relative
+    size."""
     size = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
     if not all(isinstance(number, int) and number > 0 for number in size):
         return 1.0
@@ -29,8 +31,8 @@ def default_rates(
 ) -> tuple[float, float]:
     """Return the adapters' rate, and its multiple for LayerNorms and head.
 
-    Rates that were chosen at BERT-base's size do not shrink: those of the published start, and those of the methods
-    that the table excepts.
+    Rates that were chosen at BERT-base's size do not shrink: those of the published start, and those with a power of
+    0 in the table.
 
     Args:
         config: the configuration of the pre-trained model.
@@ -39,7 +41,7 @@ def default_rates(
     entry = TABLE[adapter.method]
     if not adapter.calibrated:
         return PUBLISHED_LEARNING_RATE if learning_rate is None else learning_rate, 1.0
-    factor = 1.0 if entry.shrinks == "none" else rate_factor(config)
+    factor, (of_adapters, of_layer_norm_and_head) = rate_factor(config), entry.shrinks
     if learning_rate is None:
-        learning_rate = (factor if entry.shrinks == "all" else 1.0) * entry.learning_rate
-    return learning_rate, LAYER_NORM_AND_HEAD_RATIO * factor
+        learning_rate = factor**of_adapters * entry.learning_rate
+    return learning_rate, factor ** (of_layer_norm_and_head - of_adapters) * LAYER_NORM_AND_HEAD_RATIO
