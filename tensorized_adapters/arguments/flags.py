@@ -17,8 +17,10 @@ LOGGED_FRACTION = 0.05  # of all steps, from one printed training loss to the ne
 
 TRAIN_METRIC_SAMPLES = 2000
 
-_RATIO = "Default: 2.5 x --learning_rate, less for larger models (BERT-base: 1.25e-3 by default); with --adapter_init "
-_RATIO += "published 1 x."
+_RATIO = (
+    "Default: 2.5 x --learning_rate, less for larger models (BERT-base: 1.25e-3 by default); with --adapter_init "
+    "published 1 x."
+)
 
 
 @dataclass

@@ -149,7 +149,7 @@ class Peft(ThroughPeft):
                 raise UsageError(f"--peft_config: init_lora_weights {value!r} {_STARTS[start]}; choose another")
             if key in ("layer_replication", "trainable_token_indices", "alora_invocation_tokens") and value:
                 raise UsageError(f"--peft_config: {key} changes more than linear layers; leave it out")
-        if "token_indices" in known and not values.get("token_indices"):  # without any its forward pass fails
+        if "token_indices" in known and not values.get("token_indices"):  # PEFT's forward pass fails without them
             raise UsageError(f"--peft_config: --peft_type {self.kind} needs token_indices, the ids of tokens to train")
         if trial and "init_lora_weights" in known:
             values["init_lora_weights"] = True  # some starts compute an SVD of each weight

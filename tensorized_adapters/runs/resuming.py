@@ -54,11 +54,10 @@ def choose_checkpoint(
     under this run's arguments.
     """
     named, folder = _named_checkpoint(arguments), Path(arguments.training.output_dir)
-    checkpoint = named
-    if start.kind == "resume" and arguments.training.do_train and not (named and resumes_in(folder, arguments)):
-        any_will_do = named is None and arguments.training.resume_from_checkpoint is not None
+    checkpoint, of_this_folder = named, resumes_in(folder, arguments)
+    if start.kind == "resume" and arguments.training.do_train and not (named and of_this_folder):
         own, skipped = newest_complete_checkpoint(
-            folder, lambda trained_under: any_will_do or not differences(trained_under, resolved)
+            folder, lambda trained_under: of_this_folder or not differences(trained_under, resolved)
         )
         for note in skipped:
             print(f"note: {note}", file=sys.stderr)

@@ -25,8 +25,8 @@ def _features() -> set[str]:
     if platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"):
         return set()
     try:
-        lines = _CPUINFO.read_text(errors="replace").splitlines()
+        with _CPUINFO.open(errors="replace") as lines:  # the first core's entry is enough
+            listed = (line for line in lines if line.lower().startswith(("flags", "features")))
+            return set(next(listed, "").partition(":")[2].split())
     except OSError:
         return set()
-    listed = (line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features")))
-    return set(next(listed, ()))

@@ -36,8 +36,9 @@ class Training:
     command: Optional[str] = None
 
 
-def model_card(model: PreTrainedModel, notes: dict[str, Any], trained: Optional[Training] = None) -> str:
-    """Return Markdown with the counts of trained parameters, the notes, and the code that loads the adapter."""
+def model_card(model: PreTrainedModel, notes: dict[str, Any], trained: Optional[Training] = None) -> bytes:
+    """Return Markdown with the counts of trained parameters, the notes, and the code that loads the adapter. Bytes of
+    a path that are not UTF-8 are shown as escapes."""
     method, counts = adaptation_of(model).method, count_trained(model)
     base = model.config._name_or_path or model.config.model_type
     names = {"backbone": method.backbone_called, "layer_norm": "LayerNorms"}
@@ -61,7 +62,8 @@ load_adapter(model, "{PLACE_IN_CARD}")
 """
     if trained and trained.command:
         text += f"\nTrained by\n\n```bash\n{trained.command}\n```\n"
-    return str(ModelCard(f"---\n{_header(model, title, trained).to_yaml()}\n---\n{text}"))
+    card = ModelCard(f"---\n{_header(model, title, trained).to_yaml()}\n---\n{text}")
+    return str(card).encode(errors="backslashreplace")
 
 
 def _header(model: PreTrainedModel, title: str, trained: Optional[Training]) -> ModelCardData:

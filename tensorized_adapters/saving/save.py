@@ -76,7 +76,7 @@ def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str
     peft_config = method.peft_config(model, head)
     pointer = {} if peft_config else {"base_model_name_or_path": str(model.config._name_or_path), "peft_type": POINTER}
     content = json.dumps(_record_of(model, tensors, weights, notes or {}, pointer), indent=1).encode()
-    files = {WEIGHTS_FILE: weights, CARD_FILE: model_card(model, notes or {}).encode(errors="backslashreplace")}
+    files = {WEIGHTS_FILE: weights, CARD_FILE: model_card(model, notes or {})}
     if peft_config is not None:
         files |= {BESIDE_PEFT_FILE: content}
         content = json.dumps(peft_config, indent=1, sort_keys=True).encode()
@@ -119,8 +119,7 @@ def _record_of(
 
 def write_card(model: PreTrainedModel, folder: Path, notes: dict[str, Any], trained: Training) -> None:
     """Replace the model card of a saved adapter once its metrics are known. Raises as :func:`save_adapter`."""
-    card = model_card(unwrapped(model), notes, trained)
-    write_adapters({folder: {CARD_FILE: card.encode(errors="backslashreplace")}})  # a path may be no UTF-8
+    write_adapters({folder: {CARD_FILE: model_card(unwrapped(model), notes, trained)}})
 
 
 def _check_free(folder: Path) -> None:

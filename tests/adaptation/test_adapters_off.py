@@ -1,4 +1,4 @@
-"""adapters_off and updates_off: gradients across them, other threads, and what they refuse."""
+"""Tests of adapters_off and updates_off: gradients across them, other threads, and refusals."""
 
 import threading
 

@@ -30,8 +30,8 @@ OURS = [
     for placement in ("sequential", "parallel", "weights")
 ]
 """
-# PEFT's tests give a configuration init_weights=False to start away from the pre-trained model. Ours has no such
-# setting, and starts there by the patch above. The first text becomes the second.
+# PEFT's tests pass init_weights=False, so that a new adapter changes the model's outputs. Our configuration has no
+# such setting, and the patch above has the same effect. In PEFT's file the first text is replaced by the second.
 START = (
     "    if issubclass(config_cls, PromptLearningConfig):\n",
     """\

@@ -74,8 +74,8 @@ def test_losses_and_scores_are_those_of_start_and_end_with_and_without_updates(f
 
 @pytest.mark.parametrize("evaluated", [True, False])
 def test_killed_and_resumed_it_measures_the_same_start(flags, tmp_path, evaluated):
-    """Killed after the last step; the sample is the one of the training metrics. The metrics of the development set
-    are not those of the start, which is the last that is measured in a training without a step."""
+    """The run is killed after its last step. The resumed run trains nothing and measures the start once more, on the
+    sample of the training metrics. The metrics that it reports must be those of the trained model."""
     flags |= {"measure_contribution": True, "max_train_metric_samples": 20}
     flags |= {} if evaluated else {"do_eval": None, "validation_file": None}
     complete, killed = tmp_path / "complete", tmp_path / "killed"

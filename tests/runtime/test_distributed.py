@@ -64,7 +64,7 @@ def child(rank: int, port: int, commands: list[list[str]], streams: Path, prepar
             os.dup2(os.open(streams / f"{name}{rank}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signals.begin()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # what has come meanwhile is handled now
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # a SIGTERM that came meanwhile is handled now
         prepare(rank)
         code = next(filter(None, map(main, commands)), 0)
         exits.exit_with(code)
@@ -92,7 +92,7 @@ def in_two_processes(
         Exit codes, and what both printed to standard output and error.
     """
     port, pids, codes = free_port(), [], [None, None]
-    # Held back in each process until its handlers stand: one that fails at once may end the other before that.
+    # SIGTERM is held back until a process has its handlers. The other one may fail, and end it, before that.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     for rank in range(2):
         if not (pid := os.fork()):
