@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tensorized_adapters.errors import Terminated
+from tensorized_adapters.errors import Terminated, refuse_first
 from tensorized_adapters.runtime import exits
 
 # Set before the libraries that read it. Tokenisation is short; its threads would only make forks warn.
@@ -90,7 +90,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.runs.record import sample_of_train_metrics, size_of_adapter, trained_fields
     from tensorized_adapters.runs.resuming import check_checkpoint
     from tensorized_adapters.runs.same_run import used_roles
-    from tensorized_adapters.runs.trainer_checks import check_training, refused_by_the_trainer, usable_cache_folder
+    from tensorized_adapters.runs.trainer_checks import flaws_of_training, refused_by_the_trainer, usable_cache_folder
     from tensorized_adapters.runtime.distributed import fail_together, is_main_process
     from tensorized_adapters.saving.load import kept_and_new, load_adapter
     from tensorized_adapters.saving.pretrained import add_adapters
@@ -120,7 +120,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         data = load_data(data_args, used_roles(training_args), saved, training_args.seed)
         task = with_metrics(data.task, run_args.metric_name, training_args.metric_for_best_model)
         encoding.check_tokenizer(tokenizer, data, data_args)
-        check_training(arguments, data, task, tokenizer, without_weights)
+        refuse_first(flaws_of_training(arguments, data, task, tokenizer, without_weights))
         weights = None
         if run_args.class_weights is not None:
             weights = class_weights(run_args.class_weights, task.labels, data.train["label"][:])

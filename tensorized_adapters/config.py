@@ -12,11 +12,11 @@ from .config_checks import (  # noqa: F401 - other rooms import these names from
     SITES,
     SPLITS,
     canonical_json,
-    check_settings,
+    flaws_of_settings,
     parse_layers,
     unused_fields,
 )
-from .errors import UsageError, quoted
+from .errors import UsageError, quoted, refuse_first
 from .method_table import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, METHODS, PUBLISHED_LEARNING_RATE, TABLE  # noqa: F401
 
 
@@ -114,7 +114,7 @@ class AdapterConfig:
         if self.method is None and self.adapter_projection_type is not None:
             object.__setattr__(self, "method", "tensorized")
         object.__setattr__(self, "peft_config", canonical_json(self.peft_config))
-        check_settings(self)
+        refuse_first(flaws_of_settings(self))
 
     @property
     def trains_layer_norm(self) -> bool:

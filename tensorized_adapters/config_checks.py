@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -29,85 +29,63 @@ _RANGES = {
     "diff_gate_learning_rate": (0, float("inf"), True),
     "diff_final_learning_rate": (0, float("inf"), True),
 }
-# Settings of an AdapterConfig that exclude each other, and the message. config.py imports this file, so its class is
-# not named in the types here.
-_CONTRADICTIONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
-    (
-        lambda c: c.method == "peft" and not (isinstance(c.peft_type, str) and c.peft_type),
-        "--method peft needs --peft_type, such as vera, fourierft, loha, lokr, boft or oft",
-    ),
-    (
-        lambda c: c.tensor_split == "interleaved" and c.adapter_projection_type == "matrix",
-        "--tensor_split interleaved needs modes to interleave, and matrix has none; leave it out",
-    ),
-    (
-        lambda c: c.method == "tensorized" and c.lora_targets is not None and c.adapter_placement != "weights",
-        "--lora_targets belongs to --adapter_placement weights; leave one of them out",
-    ),
-)
 
 
-def check_settings(config: Any) -> None:
-    """Refuse settings of an AdapterConfig that are out of range or exclude each other; raise UsageError."""
-    _check_method(config.method, config.adapter_projection_type)
+def flaws_of_settings(config: Any) -> Iterator[str]:
+    """Yield a message for each setting of an AdapterConfig that is out of range, or that excludes another. config.py
+    imports this file, so its class is not named in the types here."""
+    method, projection_type = config.method, config.adapter_projection_type
+    formats = f"--adapter_projection_type {{{','.join(PROJECTION_TYPES)}}}"
+    if method is None:
+        yield (
+            f"no method chosen: give {formats} for tensorized adapters, or --method {{{','.join(METHODS[1:])}}} for a "
+            "baseline"
+        )
+    yield from flaws_of_choice("method", method, METHODS)
+    if method != "tensorized" and projection_type is not None:
+        yield f"--adapter_projection_type does not belong to --method {method}; leave one of them out"
+    if method == "tensorized" and projection_type is None:
+        yield f"--method tensorized needs {formats}"
+    if method == "tensorized":
+        yield from flaws_of_choice("adapter_projection_type", projection_type, PROJECTION_TYPES)
     for each in fields(config):
         name, value = each.name, getattr(config, each.name)
         if isinstance(each.default, bool):
             if not isinstance(value, bool):
-                raise UsageError(f"--{name} must be True or False, got {quoted(value)}")
+                yield f"--{name} must be True or False, got {quoted(value)}"
         elif isinstance(each.default, int):
-            _check_integer(name, value)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6:
+                yield f"--{name} must be an integer of at least 1 and at most 10**6, got {quoted(value)}"
         elif isinstance(each.default, str) and get_origin(each.type) is Literal:
-            require_choice(name, value, get_args(each.type))
+            yield from flaws_of_choice(name, value, get_args(each.type))
         elif name in _RANGES and not (name == "adapter_scale" and value is None):
-            _check_range(name, value, *_RANGES[name])
-    for holds, message in _CONTRADICTIONS:
-        if holds(config):
-            raise UsageError(message)
+            low, high, includes_low = _RANGES[name]
+            integer = isinstance(value, int) and not isinstance(value, bool) and value < 2**53
+            above = (integer or isinstance(value, float)) and (low <= value if includes_low else low < value)
+            if not (above and value < high):
+                range_ = f"{'at least' if includes_low else 'above'} {low} and below {high:g}"
+                yield f"--{name} must be a number {range_}, got {quoted(value)}"
+    if method == "peft" and not (isinstance(config.peft_type, str) and config.peft_type):
+        yield "--method peft needs --peft_type, such as vera, fourierft, loha, lokr, boft or oft"
+    if config.tensor_split == "interleaved" and projection_type == "matrix":
+        yield "--tensor_split interleaved needs modes to interleave, and matrix has none; leave it out"
+    targets = config.lora_targets
+    if method == "tensorized" and targets is not None and config.adapter_placement != "weights":
+        yield "--lora_targets belongs to --adapter_placement weights; leave one of them out"
+    if targets is not None and not (isinstance(targets, str) and all(name.strip() for name in targets.split(","))):
+        yield f"--lora_targets {quoted(targets)} must be names of linear layers, such as query,value"
     if config.adapter_layers is not None:
         parse_layers(config.adapter_layers)
-    targets = config.lora_targets
-    if targets is not None and not (isinstance(targets, str) and all(name.strip() for name in targets.split(","))):
-        raise UsageError(f"--lora_targets {quoted(targets)} must be names of linear layers, such as query,value")
 
 
-def _check_method(method: Any, projection_type: Any) -> None:
-    formats = f"--adapter_projection_type {{{','.join(PROJECTION_TYPES)}}}"
-    if method is None:
-        raise UsageError(
-            f"no method chosen: give {formats} for tensorized adapters, or --method {{{','.join(METHODS[1:])}}} for a "
-            "baseline"
-        )
-    require_choice("method", method, METHODS)
-    if method != "tensorized" and projection_type is not None:
-        raise UsageError(f"--adapter_projection_type does not belong to --method {method}; leave one of them out")
-    if method == "tensorized" and projection_type is None:
-        raise UsageError(f"--method tensorized needs {formats}")
-    if method == "tensorized":
-        require_choice("adapter_projection_type", projection_type, PROJECTION_TYPES)
-
-
-def _check_integer(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6:
-        raise UsageError(f"--{name} must be an integer of at least 1 and at most 10**6, got {quoted(value)}")
-
-
-def _check_range(name: str, value: Any, low: float, high: float, includes_low: bool) -> None:
-    integer = isinstance(value, int) and not isinstance(value, bool) and value < 2**53
-    above = (integer or isinstance(value, float)) and (low <= value if includes_low else low < value)
-    if not (above and value < high):
-        range_ = f"{'at least' if includes_low else 'above'} {low} and below {high:g}"
-        raise UsageError(f"--{name} must be a number {range_}, got {quoted(value)}")
+def flaws_of_choice(name: str, value: str, choices: tuple[str, ...]) -> Iterator[str]:
+    if value not in choices:
+        yield f"--{name} must be one of {', '.join(choices)}, got {quoted(value)}"
 
 
 def unused_fields(placement: str) -> set[str]:
     """Return fields of tensorized adapters that have no effect with this ``--adapter_placement``."""
     return {"adapter_size", "if_adapter_like", "adapter_sites"} if placement == "weights" else {"lora_targets"}
-
-
-def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"--{name} must be one of {', '.join(choices)}, got {quoted(value)}")
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

@@ -27,6 +27,12 @@ def need(package: str, extra: str, feature: str) -> None:
         raise UsageError(f"{feature} needs {package}, which is missing: pip install 'tensorized-adapters[{extra}]'")
 
 
+def refuse_first(flaws: Iterable[str]) -> None:
+    """Raise UsageError with the first of the messages, if there is one. A check yields a message for each flaw."""
+    for flaw in flaws:
+        raise UsageError(flaw)
+
+
 class RaisesUsageErrors:
     """A mixin for an argparse parser, which raises its errors instead of printing them below the usage."""
 

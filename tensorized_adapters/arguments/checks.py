@@ -2,44 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..config import METHOD_FIELDS
 from ..data.arguments import FILE_ENDINGS, FILE_FLAGS, ending_of
 from ..data.class_weights import check_class_weights
-from ..errors import UsageError, need
+from ..errors import need
 from ..runtime.distributed import local_world_size, world_size
 from .flags import Arguments
 from .selection import NEEDS_EVALUATIONS
-from .trainer_fields import check_trainer_flags
-
-_MAY_BE_EMPTY = ("debug", "fsdp")
 
 
-def check_values(given: dict[str, Any]) -> None:
-    """Check each flag that was given by itself; raise UsageError."""
-    for name, value in given.items():
-        if isinstance(value, str) and "\0" in value:
-            raise UsageError(f"--{name} holds a NUL character")
-        if (value == "" or value == [""]) and name not in _MAY_BE_EMPTY:
-            raise UsageError(f"--{name} is empty; give it a value or leave it out")
-    check_trainer_flags(given)
-
-
-def check_together(arguments: Arguments) -> None:
-    """Check flags against each other, the processes and the packages here, and the data files; raise UsageError."""
-    for message in _contradictions(arguments):
-        raise UsageError(message)
-    if arguments.run.class_weights is not None:
-        check_class_weights(arguments.run.class_weights)
-    _check_packages(arguments)
-    _check_data_files(arguments)
-
-
-def _contradictions(arguments: Arguments) -> Iterator[str]:
-    """Yield a message for each combination of flags that is refused. The first one is reported."""
+def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
+    """Yield a message for each combination of flags that is refused, also with the processes and the packages that are
+    here, and for each data file that cannot be read. Missing packages and --class_weights raise UsageError."""
     model, data, run, training = arguments.model, arguments.data, arguments.run, arguments.training
     half = training.bf16 or training.fp16
     files = data.files
@@ -81,45 +58,37 @@ def _contradictions(arguments: Arguments) -> Iterator[str]:
         yield f"--metric_for_best_model {NEEDS_EVALUATIONS}"
     if run.early_stopping_threshold is not None and run.early_stopping_patience is None:
         yield "--early_stopping_threshold needs --early_stopping_patience; give both or neither"
-    if run.class_weights is not None and not training.do_train:
-        yield "--class_weights is about training: give --do_train, or leave it out"
+    if run.class_weights is not None:
+        if not training.do_train:
+            yield "--class_weights is about training: give --do_train, or leave it out"
+        check_class_weights(run.class_weights)
     if world_size() > 1 and training.world_size != world_size():
         yield f"{world_size()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
     if training.device.type == "cuda" and (local := local_world_size()) > (gpus := torch.cuda.device_count()):
         yield f"{local} processes were started on a machine with {gpus} GPU(s); each needs one of its own"
-
-
-def _check_packages(arguments: Arguments) -> None:
-    if arguments.training.report_to:
+    if training.report_to:
         from transformers.integrations import get_available_reporting_integrations  # it looks at a dozen packages
 
-        absent = sorted(set(arguments.training.report_to) - set(get_available_reporting_integrations()))
-        if absent:
-            raise UsageError(f"--report_to {absent[0]} is not installed here; install it or leave the flag out")
-    if arguments.adapter.method in ("lora", "ia3", "peft"):
-        need("peft", "lora", f"--method {arguments.adapter.method}")
-
-
-def _check_data_files(arguments: Arguments) -> None:
-    files = arguments.data.files
+        for absent in sorted(set(training.report_to) - set(get_available_reporting_integrations())):
+            yield f"--report_to {absent} is not installed here; install it or leave the flag out"
+    if method in ("lora", "ia3", "peft"):
+        need("peft", "lora", f"--method {method}")
     for action, name in zip(("do_train", "do_eval", "do_predict"), FILE_FLAGS):
-        needed = "train_file" if name == "validation_file" and arguments.data.validation_fraction else name
-        if files and getattr(arguments.training, action) and needed not in files:
-            raise UsageError(f"--{action} needs --{needed} when data comes from files")
+        needed = "train_file" if name == "validation_file" and data.validation_fraction else name
+        if files and getattr(training, action) and needed not in files:
+            yield f"--{action} needs --{needed} when data comes from files"
         if name in files:
-            _check_file(name, files[name])
+            yield from _flaws_of_file(f"--{name} {files[name]}", Path(files[name]))
 
 
-def _check_file(name: str, value: str) -> None:
-    path = Path(value)
-    if ending_of(value) not in FILE_ENDINGS:
-        raise UsageError(f"--{name} {value} must end in .csv, .tsv, .json or .jsonl, or in one of these and .gz")
+def _flaws_of_file(flag: str, path: Path) -> Iterator[str]:
+    if ending_of(path.name) not in FILE_ENDINGS:
+        yield f"{flag} must end in .csv, .tsv, .json or .jsonl, or in one of these and .gz"
     try:
         if path.exists() and not path.is_file():  # to open a pipe would wait, and a device may never end
-            raise UsageError(f"--{name} {value} is no regular file; write the data to one")
+            yield f"{flag} is no regular file; write the data to one"
         with open(path, "rb") as file:
-            empty = not file.read(4096).strip()
+            if not file.read(4096).strip():
+                yield f"{flag} is empty"
     except OSError as error:
-        raise UsageError(f"--{name} {value} cannot be read: {error.strerror}") from None
-    if empty:
-        raise UsageError(f"--{name} {value} is empty")
+        yield f"{flag} cannot be read: {error.strerror}"

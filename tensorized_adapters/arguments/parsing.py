@@ -19,19 +19,19 @@ from ..backbone.loading import load_config, use_attention
 from ..backbone.parts import skeleton
 from ..config import PROJECTION_TYPES, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 from ..data.arguments import DataTrainingArguments
-from ..errors import RaisesUsageErrors, UsageError
+from ..errors import RaisesUsageErrors, UsageError, refuse_first
 from ..methods.tensorized import rank_within
 from ..runtime.distributed import fail_together, world_size
 from ..runtime.processor import computes_bfloat16, multiplies_bfloat16
 from ..saving.manifest import kept_note, read_adapter
-from .checks import check_together, check_values
+from .checks import flaws_of_arguments
 from .config_files import flags_of_json
 from .flags import Arguments, GlueTrainingArguments, RunArguments
 from .method_settings import method_settings
 from .old_flags import OldArguments, merge_warmup
 from .rates import low_rate, rates_for_model
 from .selection import resolve_metrics, selection_defaults, watched_metric
-from .trainer_fields import ALWAYS_ON, UNSUPPORTED
+from .trainer_fields import ALWAYS_ON, UNSUPPORTED, flaws_of_values
 
 GROUPS = (AdapterConfig, ModelArguments, DataTrainingArguments, RunArguments, GlueTrainingArguments, OldArguments)
 ModelConfigOf = Callable[[ModelArguments], PretrainedConfig]
@@ -68,7 +68,7 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
         raise SystemExit(0)
     given, notes = _given(parser, argv)
     try:
-        check_values(given)
+        refuse_first(flaws_of_values(given))
         resolve_metrics(given)
     except UsageError as error:  # it uses a flag's new name, and the notes name the old one
         raise UsageError("; ".join([str(error), *notes])) from None
@@ -84,7 +84,7 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
     notes += filter(None, [low_rate(given, config), watched_metric(given)])
     notes += [f"--{name} {value}, as --adapter_path was trained" for name, value in trained.items()]
     arguments = Arguments(model, data, adapter, saved, run, training, given, tuple(notes))
-    check_together(arguments)
+    refuse_first(flaws_of_arguments(arguments))
     with fail_together():  # a model's configuration may be missing in one process only
         return _resolved(arguments, model_config_of)
 

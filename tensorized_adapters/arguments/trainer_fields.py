@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from ..config_checks import require_choice
-from ..errors import UsageError, quoted
+from ..config_checks import flaws_of_choice
+from ..errors import quoted
 from ..runtime.sockets import check_sockets_of_workers
 
 # Each entry has the names of flags, of whichever group, a description of their valid values, and a test of a value.
@@ -40,6 +40,7 @@ RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
 )
 _MOST = 2**31  # larger counts overflow in the libraries
 _LARGER = ("seed", "data_seed")  # they have a range of their own
+_MAY_BE_EMPTY = ("debug", "fsdp")
 
 # The choices that argparse does not know.
 CHOICES = {
@@ -80,43 +81,14 @@ ALWAYS_ON = {
 }
 
 
-def _check_ranges(given: dict[str, Any]) -> None:
-    """Refuse numbers outside their ranges, and those that are not finite or too large for the libraries."""
+def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
+    """Yield a message, which names the flag, for each value that TrainingArguments or the Trainer would refuse without
+    a flag's name, late, or not at all."""
     for name, value in given.items():
-        if isinstance(value, float) and not abs(value) < float("inf"):
-            raise UsageError(f"--{name} must be a finite number, got {value}")
-        if isinstance(value, int) and not abs(value) < _MOST and name not in _LARGER:
-            raise UsageError(f"--{name} must be below 2**31, got {quoted(value)}")
-    for names, range_, holds in RANGES:
-        for name in names.split():
-            if name in given and not holds(given[name]):
-                raise UsageError(f"--{name} must be {range_}, got {quoted(given[name])}")
-
-
-def check_trainer_flags(given: dict[str, Any]) -> None:
-    """Refuse what TrainingArguments or the Trainer would refuse without a flag's name, late, or not at all. Raises
-    UsageError, naming the flag."""
-    for message in _refusals(given):
-        raise UsageError(message)
-    _check_ranges(given)
-    for name, choices in CHOICES.items():
-        values = given.get(name, [])
-        for value in values if isinstance(values, list) else [values]:
-            require_choice(name, value, choices)
-    if "torch_compile_backend" in given:
-        from accelerate.utils import DynamoBackend  # it imports slowly
-
-        backends = tuple(backend.value.lower() for backend in DynamoBackend if backend.value != "NO")
-        require_choice("torch_compile_backend", given["torch_compile_backend"].lower(), backends)
-    if "accelerator_config" in given:
-        _check_accelerator_config(str(given["accelerator_config"]))
-    for flag, alone in (("dataloader_num_workers", 0), ("preprocessing_num_workers", 1)):
-        if given.get(flag, alone) > alone:
-            check_sockets_of_workers(flag)
-
-
-def _refusals(given: dict[str, Any]) -> Iterator[str]:
-    """Yield a message for each flag that is refused. The first one is reported."""
+        if isinstance(value, str) and "\0" in value:
+            yield f"--{name} holds a NUL character"
+        if (value == "" or value == [""]) and name not in _MAY_BE_EMPTY:
+            yield f"--{name} is empty; give it a value or leave it out"
     for name, reason in UNSUPPORTED.items():
         if given.get(name):
             yield f"--{name} is not supported: {reason}; leave it out"
@@ -137,6 +109,29 @@ def _refusals(given: dict[str, Any]) -> Iterator[str]:
             yield f"--{half} and --{bfloat} exclude each other; leave one of them out"
     if "optim_args" in given and not all(part.count("=") == 1 for part in given["optim_args"].split(",")):
         yield f"--optim_args must be like name=1,other=2, got {quoted(given['optim_args'])}"
+    for name, value in given.items():
+        if isinstance(value, float) and not abs(value) < float("inf"):
+            yield f"--{name} must be a finite number, got {value}"
+        if isinstance(value, int) and not abs(value) < _MOST and name not in _LARGER:
+            yield f"--{name} must be below 2**31, got {quoted(value)}"
+    for names, range_, holds in RANGES:
+        for name in names.split():
+            if name in given and not holds(given[name]):
+                yield f"--{name} must be {range_}, got {quoted(given[name])}"
+    for name, choices in CHOICES.items():
+        values = given.get(name, [])
+        for value in values if isinstance(values, list) else [values]:
+            yield from flaws_of_choice(name, value, choices)
+    if "torch_compile_backend" in given:
+        from accelerate.utils import DynamoBackend  # it imports slowly
+
+        backends = tuple(backend.value.lower() for backend in DynamoBackend if backend.value != "NO")
+        yield from flaws_of_choice("torch_compile_backend", given["torch_compile_backend"].lower(), backends)
+    if "accelerator_config" in given:
+        yield from _flaws_of_accelerator_config(str(given["accelerator_config"]))
+    for flag, alone in (("dataloader_num_workers", 0), ("preprocessing_num_workers", 1)):
+        if given.get(flag, alone) > alone:
+            check_sockets_of_workers(flag)
 
 
 def _is_json_object(value: Any) -> bool:
@@ -146,7 +141,7 @@ def _is_json_object(value: Any) -> bool:
         return False
 
 
-def _check_accelerator_config(value: str) -> None:
+def _flaws_of_accelerator_config(value: str) -> Iterator[str]:
     from transformers.trainer_pt_utils import AcceleratorConfig
 
     try:
@@ -157,6 +152,5 @@ def _check_accelerator_config(value: str) -> None:
         else:
             raise ValueError("there is no such file")
     except Exception as error:
-        raise UsageError(
-            f"--accelerator_config {quoted(value)} is neither a JSON object of its settings nor a file of one: {error}"
-        ) from None
+        flag = f"--accelerator_config {quoted(value)}"
+        yield f"{flag} is neither a JSON object of its settings nor a file of one: {error}"

@@ -21,19 +21,11 @@ _ABOUT = (
 )
 
 
-def check_training(
-    arguments: Arguments, data: Data, task: Task, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
-) -> None:
-    """Refuse training arguments that do not suit the data, the task, its metrics, the tokenizer or the model (which
-    may be without weights); raise UsageError, naming the flag."""
-    for message in _contradictions(arguments, data, task, tokenizer, model):
-        raise UsageError(message)
-
-
-def _contradictions(
+def flaws_of_training(
     arguments: Arguments, data: Data, task: Task, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
 ) -> Iterator[str]:
-    """Yield a message for each argument that is refused. The first one is reported."""
+    """Yield a message, which names the flag, for each training argument that does not suit the data, the task, its
+    metrics, the tokenizer or the model (which may be without weights)."""
     training, model_type = arguments.training, model.config.model_type
     if name := (training.metric_for_best_model or "").removeprefix("eval_"):
         known = {"loss", *task.measured, *(() if task.multi_label else suiting(task.labels))}
