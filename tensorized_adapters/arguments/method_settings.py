@@ -1,10 +1,12 @@
 """The settings of the method, from the flags or from the saved adapter of --adapter_path."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, Optional
 
 from ..config import METHOD_FIELDS, AdapterConfig, unused_fields
-from ..errors import UsageError, quoted
+from ..errors import UsageError, quoted, refuse_first
 from ..saving.hub import resolved_revision
 from ..saving.manifest import read_config
 
@@ -15,43 +17,14 @@ def method_settings(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict
     The path in ``given`` is replaced by one with a fixed commit if the adapter comes from the hub. Raises UsageError
     if a flag contradicts the method or the saved adapter.
     """
-    return _from_flags(given) if "adapter_path" not in given else _from_saved_adapter(given)
-
-
-def check_owned(given: dict[str, Any], config: AdapterConfig) -> None:
-    """Refuse given flags that belong to another method than ``config``'s; raise UsageError."""
-    every = {name for names in METHOD_FIELDS.values() for name in names}
-    owned = set(METHOD_FIELDS[config.method])
-    foreign = every - owned
-    if config.method != "tensorized":
-        foreign.add("target_params")
-    if "adapter_sites" not in owned:
-        foreign.add("measure_contribution")  # it measures adapters behind or beside the sublayers
-    if not config.trains_layer_norm and "train_layer_norm" not in owned:
-        foreign.add("layer_norm_learning_rate")
-    if foreign := sorted(foreign & set(given)):
-        raise UsageError(f"--{foreign[0]} does not belong to --method {config.method}; leave one of them out")
-    if not config.trains_layer_norm and "layer_norm_learning_rate" in given:
-        raise UsageError(
-            "--layer_norm_learning_rate contradicts --train_layer_norm False, which freezes the LayerNorms; leave one "
-            "of them out"
-        )
-    if config.method == "tensorized" and (unused := unused_fields(config.adapter_placement) & set(given)):
-        placement = f"--adapter_placement {config.adapter_placement}"
-        raise UsageError(f"--{min(unused)} has no effect with {placement}; leave one of them out")
-
-
-def _from_flags(given: dict[str, Any]) -> tuple[AdapterConfig, None]:
-    if given.get("new_head"):
-        raise UsageError("--new_head draws a new head for a saved adapter: give --adapter_path, or leave it out")
-    config = AdapterConfig(**{f.name: given[f.name] for f in fields(AdapterConfig) if f.name in given})
-    check_owned(given, config)
-    if "target_params" in given and "tensorized_layer_rank" in given:
-        raise UsageError("--target_params and --tensorized_layer_rank exclude each other; leave one of them out")
-    return config, None
-
-
-def _from_saved_adapter(given: dict[str, Any]) -> tuple[AdapterConfig, dict[str, Any]]:
+    if "adapter_path" not in given:
+        if given.get("new_head"):
+            raise UsageError("--new_head draws a new head for a saved adapter: give --adapter_path, or leave it out")
+        config = AdapterConfig(**{f.name: given[f.name] for f in fields(AdapterConfig) if f.name in given})
+        refuse_first(flaws_of_ownership(given, config))
+        if "target_params" in given and "tensorized_layer_rank" in given:
+            raise UsageError("--target_params and --tensorized_layer_rank exclude each other; leave one of them out")
+        return config, None
     if "head_start" in given and not given.get("new_head"):
         raise UsageError(
             "--head_start contradicts --adapter_path, which holds a trained head; leave one of them out, or add "
@@ -60,7 +33,7 @@ def _from_saved_adapter(given: dict[str, Any]) -> tuple[AdapterConfig, dict[str,
     given["adapter_path"] = resolved_revision(given["adapter_path"], token=given.get("token"))
     saved = read_config(given["adapter_path"])
     config = AdapterConfig.from_dict(saved["adapter"])
-    check_owned(given, config)
+    refuse_first(flaws_of_ownership(given, config))
     if "target_params" in given:
         raise UsageError("--target_params contradicts --adapter_path, whose rank is fixed; leave one of them out")
     for name, value in config.to_dict().items():
@@ -68,3 +41,25 @@ def _from_saved_adapter(given: dict[str, Any]) -> tuple[AdapterConfig, dict[str,
             saved_with = "was saved without it; leave it out" if value is None else f"has {value}"
             raise UsageError(f"--{name} {quoted(given[name])} contradicts --adapter_path, which {saved_with}")
     return config, saved
+
+
+def flaws_of_ownership(given: dict[str, Any], config: AdapterConfig) -> Iterator[str]:
+    """Yield a message for given flags that belong to another method than ``config``'s."""
+    owned = set(METHOD_FIELDS[config.method])
+    foreign = set(itertools.chain(*METHOD_FIELDS.values())) - owned
+    if config.method != "tensorized":
+        foreign.add("target_params")
+    if "adapter_sites" not in owned:
+        foreign.add("measure_contribution")  # it measures adapters behind or beside the sublayers
+    if not config.trains_layer_norm and "train_layer_norm" not in owned:
+        foreign.add("layer_norm_learning_rate")
+    for name in sorted(foreign & set(given)):
+        yield f"--{name} does not belong to --method {config.method}; leave one of them out"
+    if not config.trains_layer_norm and "layer_norm_learning_rate" in given:
+        yield (
+            "--layer_norm_learning_rate contradicts --train_layer_norm False, which freezes the LayerNorms; leave one "
+            "of them out"
+        )
+    if config.method == "tensorized":
+        for name in sorted(unused_fields(config.adapter_placement) & set(given)):
+            yield f"--{name} has no effect with --adapter_placement {config.adapter_placement}; leave one of them out"

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from ..arguments.method_settings import check_owned
+from ..arguments.method_settings import flaws_of_ownership
 from ..config import AdapterConfig
 from ..embedded import embedded_model
 from ..errors import UsageError
@@ -45,11 +45,7 @@ def passed_flags(flags: list[str]) -> dict[str, list[str]]:
 
 def owns(config: AdapterConfig, name: str) -> bool:
     """Return whether a flag has a meaning for the method of a config."""
-    try:
-        check_owned({name: None}, config)
-    except UsageError:
-        return False
-    return True
+    return not any(flaws_of_ownership({name: None}, config))
 
 
 def take_value(passed: dict[str, list[str]], name: str) -> str:
