@@ -6,7 +6,7 @@ tensorized-adapters predict uses it. LayerNorms and head stay as trained. The de
 
 from pathlib import Path
 
-from tensorized_adapters.cli.parser import ScriptParser, check_new_folder, count, new_folder, rate
+from tensorized_adapters.cli.parser import ScriptParser, count, new_folder, rate
 from tensorized_adapters.config import PROJECTION_TYPES
 
 
@@ -25,16 +25,15 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
     arguments = parser.parse_args(argv)
-    check_new_folder(arguments.output_dir)
     from tensorized_adapters.saving.manifest import read_config
 
-    read_config(arguments.adapter_path)  # before Transformers' models are imported, which takes seconds
-    from tensorized_adapters.compressing.decompose import compressed
-    from tensorized_adapters.saving.save import save_adapter
-
-    settings = (arguments.adapter_projection_type, arguments.rank, arguments.target_error)
-    model, sites, notes = compressed(arguments.adapter_path, arguments.model_name_or_path, *settings)
     with new_folder(arguments.output_dir) as folder:
+        read_config(arguments.adapter_path)  # before Transformers' models are imported, which takes seconds
+        from tensorized_adapters.compressing.decompose import compressed
+        from tensorized_adapters.saving.save import save_adapter
+
+        settings = (arguments.adapter_projection_type, arguments.rank, arguments.target_error)
+        model, sites, notes = compressed(arguments.adapter_path, arguments.model_name_or_path, *settings)
         save_adapter(model, folder, notes)
     width = max(len(site.site) for site in sites)
     print(f"{'site':<{width}}  error: down     up  parameters:  before    after")

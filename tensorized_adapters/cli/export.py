@@ -11,7 +11,7 @@ The last two take any batch and length, give logits, and lie beside their tokeni
 
 from pathlib import Path
 
-from tensorized_adapters.cli.parser import ScriptParser, check_new_folder, new_folder
+from tensorized_adapters.cli.parser import ScriptParser, new_folder
 from tensorized_adapters.errors import UsageError
 
 
@@ -26,19 +26,18 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.quantize and arguments.to != "onnx":
         raise UsageError(f"--quantize {arguments.quantize} needs --to onnx, got --to {arguments.to}")
-    check_new_folder(arguments.output_dir)
     from tensorized_adapters.saving.manifest import read_config
 
-    read_config(arguments.adapter_path)  # before Transformers' models are imported, which takes seconds
-    from tensorized_adapters.adaptation.lifecycle import unmerge_adapters
-    from tensorized_adapters.exporting.dense import write_dense
-    from tensorized_adapters.exporting.program import check_onnx, write_onnx, write_program
-    from tensorized_adapters.predicting.pipeline import load_pipeline
-
-    if arguments.to == "onnx":
-        check_onnx()
-    pipeline = load_pipeline(arguments.adapter_path, arguments.model_name_or_path, device="cpu")
     with new_folder(arguments.output_dir) as folder:
+        read_config(arguments.adapter_path)  # before Transformers' models are imported, which takes seconds
+        from tensorized_adapters.adaptation.lifecycle import unmerge_adapters
+        from tensorized_adapters.exporting.dense import write_dense
+        from tensorized_adapters.exporting.program import check_onnx, write_onnx, write_program
+        from tensorized_adapters.predicting.pipeline import load_pipeline
+
+        if arguments.to == "onnx":
+            check_onnx()
+        pipeline = load_pipeline(arguments.adapter_path, arguments.model_name_or_path, device="cpu")
         if arguments.to == "dense":
             unmerge_adapters(pipeline.model)
             write_dense(pipeline.model, folder)

@@ -72,12 +72,15 @@ def check_output(path: Path) -> None:
         raise UsageError(f"--output {path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
-def check_new_folder(path: Path) -> None:
-    """Refuse an ``--output_dir`` that holds something or that :func:`new_folder` could not make."""
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder beside ``path``. It is renamed to ``path`` at the end, or removed if anything fails. Raises
+    UsageError at once if ``path`` holds something or cannot be made."""
     try:
         there = os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
+        temporary = path.with_name(f".{path.name[:20]}.{secrets.token_hex(8)}")
         if not there:
-            _temporary_folder(path).rmdir()
+            temporary.mkdir(parents=True)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
@@ -85,24 +88,12 @@ def check_new_folder(path: Path) -> None:
         ) from None
     if there:
         raise UsageError(f"--output_dir {path} is there already; name another folder")
-
-
-@contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder beside ``path``. It is renamed to ``path`` at the end, or removed if writing fails."""
-    temporary = _temporary_folder(path)
     try:
         yield temporary
         os.replace(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-def _temporary_folder(path: Path) -> Path:
-    temporary = path.with_name(f".{path.name[:20]}.{secrets.token_hex(8)}")
-    temporary.mkdir(parents=True)
-    return temporary
 
 
 def list_of(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
