@@ -7,12 +7,12 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
-from .errors import UsageError, one_line, quoted
+from .errors import UsageError, quoted
+from .runtime import exits
 from .runtime.files import sha256_of
 
 MODELS = ("minilm", "mpnet-base")
@@ -113,15 +113,11 @@ def _has_weights(folder: Path, sha256: str) -> bool:
 
 
 def main(names: list[str]) -> int:
-    try:
-        if len(names) > 1:
-            raise UsageError(f"one model at a time: {' or '.join(MODELS)}")
-        print(embedded_model(*names))
-    except UsageError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    if len(names) > 1:
+        raise UsageError(f"one model at a time: {' or '.join(MODELS)}")
+    print(embedded_model(*names))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exits.run_program(main)

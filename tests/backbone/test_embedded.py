@@ -9,6 +9,7 @@ import pytest
 
 from tensorized_adapters import UsageError, embedded
 from tensorized_adapters.embedded import embedded_model
+from tensorized_adapters.runtime import exits
 
 
 @pytest.fixture
@@ -70,10 +71,10 @@ def test_missing_or_damaged_packages_leave_nothing_in_the_cache(pieces, tmp_path
 
 def test_the_command_prints_a_folder_or_one_line(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert embedded.main([]) == embedded.main(["minilm"]) == 0
+    assert exits.run(embedded.main, []) == exits.run(embedded.main, ["minilm"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first == second == str(embedded_model())
     for words in (["bert"], ["mpnet-base"], ["minilm", "mpnet-base"]):
-        assert embedded.main(words) == 2
+        assert exits.run(embedded.main, words) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1
