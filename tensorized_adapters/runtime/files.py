@@ -41,7 +41,9 @@ def written_then_renamed(path: Path) -> Iterator[Path]:
     ends with its process on any host. An unlocked file was left by a killed process, and is removed.
     """
     for temporary in path.parent.glob(f".{path.name}.*.aside"):
-        _remove_if_abandoned(temporary)
+        with contextlib.suppress(OSError), open(temporary, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.unlink(missing_ok=True)
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.aside")
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
@@ -56,20 +58,6 @@ def written_then_renamed(path: Path) -> Iterator[Path]:
     finally:
         os.close(handle)
         temporary.unlink(missing_ok=True)
-
-
-def _remove_if_abandoned(temporary: Path) -> None:
-    try:
-        handle = os.open(temporary, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        temporary.unlink(missing_ok=True)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager
