@@ -87,11 +87,12 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.runs.contribution import Contribution
     from tensorized_adapters.runs.evaluation import evaluate, metric_function, predict, prediction_files, train_metrics
     from tensorized_adapters.runs.push_to_hub import check_sharing, notes_for_card, training_of
-    from tensorized_adapters.runs.record import sample_of_train_metrics, size_of_adapter, trained_fields
+    from tensorized_adapters.runs.record import trained_fields
     from tensorized_adapters.runs.resuming import check_checkpoint
     from tensorized_adapters.runs.same_run import used_roles
     from tensorized_adapters.runs.trainer_checks import flaws_of_training, refused_by_the_trainer, usable_cache_folder
     from tensorized_adapters.runtime.distributed import fail_together, is_main_process
+    from tensorized_adapters.saving import ADAPTER_FILES
     from tensorized_adapters.saving.load import kept_and_new, load_adapter
     from tensorized_adapters.saving.pretrained import add_adapters
     from tensorized_adapters.saving.save import adapter_files, write_adapters, write_card
@@ -239,7 +240,9 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             "train_samples_per_second": result.metrics["train_samples_per_second"],
         }
         metrics |= train_metrics(trainer, sets.train, task, run_args.max_train_metric_samples)
-        run.record["train_metric_examples"] = sample_of_train_metrics(metrics, training_args.seed)
+        taken, total = metrics["train_metric_samples"], len(sets.train)
+        drawn_by = training_args.seed if taken < total else None
+        run.record["train_metric_examples"] = {"count": taken, "of": total, "drawn_by_seed": drawn_by}
         if run_args.measure_contribution:
             run.record["contribution"] = contribution.measured()
         if is_main_process():
@@ -256,7 +259,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     if training_args.do_train and is_main_process():
         trained = training_of(data_args, task, metrics, run.record["command"])
         write_card(model, run.path / ADAPTER_FOLDER, notes, trained)
-        run.record["adapter_bytes"] = size_of_adapter(run.path / ADAPTER_FOLDER)
+        written = (run.path / ADAPTER_FOLDER / name for name in ADAPTER_FILES)
+        run.record["adapter_bytes"] = sum(file.stat().st_size for file in written if file.is_file())
 
     # Prediction
     if training_args.do_predict:

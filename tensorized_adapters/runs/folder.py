@@ -53,7 +53,7 @@ class Start:
 def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, explicit_resume: bool) -> Start:
     """Decide what starting with ``arguments`` in ``folder`` means (table above). Nothing is written. Raises UsageError
     if the folder holds something else, or a run with other arguments."""
-    entries = _entries(folder)
+    entries = {entry.name for entry in entries_of(folder) if not is_temporary(entry, _FILES)}
     record = _read_record(folder) if entries else None
     if record is None and overwrite:
         _check_nothing_foreign(folder, entries)
@@ -76,14 +76,15 @@ def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, exp
     return Start("finished" if record["status"] == "finished" else "resume", record)
 
 
-def _entries(folder: Path) -> set[str]:
-    """Return the names in the folder, without our temporary files; empty if there is no folder yet."""
+def entries_of(folder: Path) -> list[Path]:
+    """Return what is in the folder of ``--output_dir``, sorted; nothing if there is no folder yet. Raises UsageError
+    if it is a file or cannot be read."""
     try:
         if not folder.exists():
-            return set()
+            return []
         if not folder.is_dir():
             raise UsageError(f"--output_dir {folder} is a file; name a folder")
-        return {entry.name for entry in folder.iterdir() if not is_temporary(entry, _FILES)}
+        return sorted(folder.iterdir())
     except OSError as error:
         raise UsageError(f"--output_dir {folder} cannot be read: {error.strerror}") from None
 

@@ -21,7 +21,6 @@ from ..data.metrics import predictions_of, probabilities_of
 from ..data.multi_label import joined_names
 from ..data.tasks import Task
 from ..runtime.files import tsv_of, write_atomically
-from ..saving import ADAPTER_FILES
 from ..training.trainer import AdapterTrainer
 
 _PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
@@ -69,17 +68,6 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
             (entry for entry in history if primary in entry), key=lambda entry: entry[primary], default=None
         ),
     } | {name: step for name, step in events.items() if step is not None}
-
-
-def sample_of_train_metrics(metrics: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Return which training examples the training set's own metrics were computed on."""
-    taken, total = metrics["train_metric_samples"], metrics["train_samples"]
-    return {"count": taken, "of": total, "drawn_by_seed": seed if taken < total else None}
-
-
-def size_of_adapter(folder: Path) -> int:
-    """Return the size of our files in an adapter's folder, in bytes."""
-    return sum((folder / name).stat().st_size for name in ADAPTER_FILES if (folder / name).is_file())
 
 
 def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from .. import PROGRAM
 from ..errors import RunFailed, UsageError, one_line
-from ..runs.folder import inspect_folder
+from ..runs.folder import entries_of, inspect_folder
 from ..runtime.files import locked_folder, open_regular, write_json
 from . import LEDGER_FILE, LOGS, REPORT, TRIALS
 from .plan import Trial
@@ -149,14 +149,7 @@ def _summary_in(folder: Path) -> Optional[dict[str, Any]]:
 
     Raises UsageError if the folder holds something that is not a sweep.
     """
-    if not folder.exists():
-        return {}
-    if not folder.is_dir():
-        raise UsageError(f"--output_dir {folder} is a file; name a folder")
-    try:
-        names = sorted(entry.name for entry in folder.iterdir())
-    except OSError as error:
-        raise UsageError(f"--output_dir {folder} cannot be read: {error.strerror}") from None
+    names = [entry.name for entry in entries_of(folder)]
     no_sweep = f"--output_dir {folder} holds something that is not a sweep"
     if TRIALS in names and not (folder / TRIALS).is_dir():
         raise UsageError(f"{no_sweep} ({TRIALS} is a file)")
