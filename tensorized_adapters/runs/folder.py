@@ -8,7 +8,6 @@
 | anything that is not a run | refused                                     | refused                        |
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Optional
@@ -53,17 +52,20 @@ class Start:
 def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, explicit_resume: bool) -> Start:
     """Decide what starting with ``arguments`` in ``folder`` means (table above). Nothing is written. Raises UsageError
     if the folder holds something else, or a run with other arguments."""
-    entries = {entry.name for entry in entries_of(folder) if not is_temporary(entry, _FILES)}
-    record = _read_record(folder) if entries else None
-    if record is None and overwrite:
-        _check_nothing_foreign(folder, entries)
-    elif record is None and entries:
-        raise UsageError(
-            f"--output_dir {folder} holds something that is not a run of this program ({min(entries)}); "
-            "name another folder"
-        )
-    if record is None:
+    names = {entry.name for entry in entries_of(folder) if not is_temporary(entry, _FILES)}
+    if RECORD_FILE not in names:
+        if overwrite:
+            _check_nothing_foreign(folder, names)
+        elif names:
+            raise UsageError(
+                f"--output_dir {folder} holds something that is not a run of this program ({min(names)}); "
+                "name another folder"
+            )
         return Start("new")
+    try:
+        record = read_record(folder / RECORD_FILE)
+    except UsageError as error:
+        raise UsageError(f"{folder / RECORD_FILE} cannot be read: {error}; name another --output_dir") from None
     if overwrite:
         return Start("new", record)
     if explicit_resume:
@@ -89,11 +91,11 @@ def entries_of(folder: Path) -> list[Path]:
         raise UsageError(f"--output_dir {folder} cannot be read: {error.strerror}") from None
 
 
-def _check_nothing_foreign(folder: Path, entries: set[str]) -> None:
+def _check_nothing_foreign(folder: Path, names: set[str]) -> None:
     """Refuse to overwrite a folder that has files but no record, since a user may have made them."""
-    if taken := sorted(name for name in entries if is_ours(name)):
+    if taken := sorted(name for name in names if is_ours(name)):
         raise UsageError(f"--output_dir {folder} holds {taken[0]}, which no run of this program wrote; move it away")
-    foreign = sorted(name for name in entries if not name.startswith("."))
+    foreign = sorted(name for name in names if not name.startswith("."))
     if foreign and folder.resolve() != _SHARED:
         raise UsageError(
             f"--output_dir {folder} holds files that are not of this program ({foreign[0]}), also with "
@@ -129,13 +131,3 @@ def clear_remains(folder: Path) -> None:
 def is_ours(name: str) -> bool:
     """Return whether a run writes a file or folder of this name."""
     return name in _RESULTS | _PREDICTIONS | {ADAPTER_FOLDER} or bool(CHECKPOINT_NAME.fullmatch(name))
-
-
-def _read_record(folder: Path) -> Optional[dict[str, Any]]:
-    path = folder / RECORD_FILE
-    if not os.path.lexists(path):
-        return None
-    try:
-        return read_record(path)
-    except UsageError as error:
-        raise UsageError(f"{path} cannot be read: {error}; name another --output_dir") from None
