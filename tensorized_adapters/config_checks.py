@@ -144,9 +144,7 @@ def canonical_json(value: Any) -> str:
         values = strict_json(value) if isinstance(value, str) else value
         if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
             raise UsageError(f"{where} must be a JSON object of PEFT's settings, such as '{{\"r\": 8}}'")
-        text = json.dumps(values, sort_keys=True, allow_nan=False)
-        text.encode()
-        return text
+        return json.dumps(values, sort_keys=True, allow_nan=False)
     except UsageError:
         raise
     except OSError as error:

@@ -10,23 +10,18 @@ from typing import Any, Optional
 from ..errors import UsageError
 
 
-class _OldFlag(argparse.Action):
-    """Stores the value under the flag of today, so that the later one of both on the command line wins."""
-
-    def __init__(self, *args, meaning: Callable[[Any], dict[str, Any]], now: str, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.meaning, self.now = meaning, now
-
-    def __call__(self, parser, namespace, value, option_string=None):
-        for name, today in self.meaning(value).items():
-            setattr(namespace, name, today)
-        namespace.notes.append(f"--{option_string[2:].replace('-', '_')} is now {self.now}")
-
-
 def _old(now: str, meaning: Callable[[Any], dict[str, Any]], **options: Any) -> Any:
     """Return a field that is replaced by the arguments ``meaning(value)``. Its message names the new flag ``now``."""
-    how = {"action": _OldFlag, "now": now, "meaning": meaning, "help": argparse.SUPPRESS}
-    return field(default=None, metadata=how | options)
+
+    class OldFlag(argparse.Action):
+        """Stores the value under the flag of today, so that the later one of both on the command line wins."""
+
+        def __call__(self, parser, namespace, value, option_string=None):
+            for name, today in meaning(value).items():
+                setattr(namespace, name, today)
+            namespace.notes.append(f"--{option_string[2:].replace('-', '_')} is now {now}")
+
+    return field(default=None, metadata={"action": OldFlag, "help": argparse.SUPPRESS} | options)
 
 
 def _renamed(today: str) -> Any:
