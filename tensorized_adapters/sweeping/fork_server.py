@@ -1,7 +1,7 @@
-"""A process that imports everything once and then forks one job for each request, which saves the job the imports.
+"""A process that forks one job for each request. If it imports everything first, its jobs need not.
 
-A fork is safe here because no imported library has started a thread or opened a GPU. Jobs on a GPU are started in a
-new interpreter instead.
+A fork is safe here because no imported library has started a thread or opened a GPU. A job on a GPU is forked from a
+process of its own, which has imported nothing.
 """
 
 import contextlib
@@ -38,16 +38,18 @@ def preload() -> None:
 def main() -> None:
     """Fork a job for each request. Reply with its process id at once, and with its exit code when it has ended.
 
-    The arguments of this process are the parent's process id, the script and the pipe for replies. Requests are lines
-    of JSON on standard input with ``command`` (a Python script and its arguments), ``directory`` and ``log`` (a file).
-    A reply is a line of JSON, ``{"pid": 7}`` and then ``{"code": 0}``. If a signal killed the job, the code is its
-    negative number. Processes that the job left behind are killed before.
+    The arguments of this process are the parent's process id, the script, the pipe for replies, and "preload" if
+    everything is imported first. Requests are lines of JSON on standard input with ``command`` (a Python script and
+    its arguments), ``directory`` and ``log`` (a file). A reply is a line of JSON, ``{"pid": 7}`` and then
+    ``{"code": 0}``. If a signal killed the job, the code is its negative number. Processes that the job left behind
+    are killed before.
     """
     server = os.getpid()
     die_with_parent(int(sys.argv[1]))
     os.set_inheritable(int(sys.argv[3]), False)
     replies = os.fdopen(int(sys.argv[3]), "w")
-    preload()
+    if sys.argv[4:]:
+        preload()
     assert threading.active_count() == 1, "a library has started a thread, which a fork would lose"
     gc.collect()
     gc.freeze()  # a garbage collection in a job would copy all of this memory
@@ -67,7 +69,8 @@ def main() -> None:
 
 def die_with_parent(parent: int) -> None:
     """Ask the system to kill this process when its parent dies. ``parent`` was its process id at the start."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit("the sweep has ended")
 

@@ -1,4 +1,4 @@
-"""Starts a job's process: a new interpreter, or a fork of a process that has imported everything.
+"""Starts a job's process as a fork of another one: a new interpreter, or one that has imported everything.
 
 This module imports the standard library only, because Ray sends it to other machines by value.
 """
@@ -14,23 +14,12 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Optional
+from typing import Optional
 
 _SECONDS_TO_DIE = 10.0
 _SECONDS_OF_A_LOOK = 0.1  # Ray's cancellation does not end a system call that waits
-# The process asks the system to kill it together with its parent, checks that the parent still lives, and becomes the
-# job. Ray's worker dies with the sweep, so a killed sweep leaves no job behind.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the sweep has ended")
-signal.pthread_sigmask(signal.SIG_SETMASK, ())
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-"""
-# The arguments are this process's id, the job's script, and the number of the pipe for replies. The script's folder
-# holds the package. Python looks there for modules, and not in the current folder, as in a new interpreter.
+# The arguments are this process's id, the job's script, the number of the pipe for replies, and whether everything is
+# imported. The script's folder holds the package. Python looks there for modules, and not in the current folder.
 _FORK_SERVER = """
 import sys
 sys.path[0] = sys.argv[2].rpartition("/")[0]
@@ -45,7 +34,7 @@ main()
 class Job:
     """The settings of a trial for its Ray task, with which each of its processes is started."""
 
-    command: list[str]  # arguments of the interpreter; the first is the script
+    command: list[str]  # the script and its arguments
     directory: Path  # where the job runs
     log: Path  # the file for the job's output
     environment: dict[str, str]  # variables added to those of this process, the same for all jobs of a sweep
@@ -55,39 +44,21 @@ class Job:
     forks: bool  # whether starts are forked from a process that has imported everything
 
 
-class FreshProcess(subprocess.Popen):
-    """A job in a new interpreter. It has its own session, so that Ctrl-C reaches only the sweep, which stops its
-    jobs."""
-
-    def __init__(self, job: Job, log: BinaryIO):
-        super().__init__(
-            [sys.executable, "-I", "-c", _LAUNCHER, str(os.getpid()), *job.command],
-            cwd=job.directory,
-            env=os.environ | job.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def kill(self) -> None:
-        """Kill the job and all processes that it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self.wait()
-
-
 class ForkServer:
-    """The process that has imported everything (fork_server.py), and the job that it forked last. It lives as long as
-    its Ray worker."""
+    """The process from which jobs are forked (fork_server.py), and the job that it forked last.
 
-    def __init__(self, job: Job):
+    It has its own session, so that Ctrl-C reaches only the sweep, which stops its jobs. If it has imported everything,
+    it lives as long as its Ray worker, and otherwise as long as its job.
+    """
+
+    def __init__(self, job: Job, preloads: bool):
         replies, pipe = os.pipe()  # not standard output, because imported libraries may print
         self._replies = open(replies, "rb", buffering=0)  # select would not see a reply that was read ahead
         self._job: Optional[int] = None  # the process id of the job, until it has ended
+        words = [str(os.getpid()), job.command[0], str(pipe), *(["preload"] if preloads else [])]
         try:
             self._server = subprocess.Popen(
-                [sys.executable, "-c", _FORK_SERVER, str(os.getpid()), job.command[0], str(pipe)],
+                [sys.executable, "-c", _FORK_SERVER, *words],
                 env=os.environ | job.environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -132,12 +103,13 @@ class ForkServer:
 
     def kill(self) -> None:
         """Kill the job and all processes that it has started. If it has ended, the server has killed these already."""
-        if self._job is None:
-            return
-        self._kill_group()
-        try:
-            self.wait(_SECONDS_TO_DIE)
-        except subprocess.TimeoutExpired:
+        if self._job is not None:
+            self._kill_group()
+            try:
+                self.wait(_SECONDS_TO_DIE)
+            except subprocess.TimeoutExpired:
+                self.end()
+        if self is not _server:
             self.end()
 
     def end(self) -> None:
@@ -163,20 +135,22 @@ class ForkServer:
         raise OSError("the server has ended")
 
 
-_server: Optional[ForkServer] = None  # of this Ray worker
+_server: Optional[ForkServer] = None  # of this Ray worker, with everything imported
 _server_starts = True  # False once it did not: each further try would cost a job the seconds of the imports
 
 
-def start(job: Job, log: BinaryIO) -> FreshProcess | ForkServer:
-    """Start the job; ``log`` is its open log file. If the server does not start, this job and all later ones get a
-    new interpreter."""
+def start(job: Job) -> ForkServer:
+    """Start the job. If a process with everything imported does not start, this job and all later ones get a new
+    interpreter."""
     global _server, _server_starts
     if job.forks and _server_starts:
         try:
             if _server is None or not _server.lives():
-                _server = ForkServer(job)
+                _server = ForkServer(job, preloads=True)
             _server.fork(job)
             return _server
         except OSError:
             _server_starts = False
-    return FreshProcess(job, log)
+    server = ForkServer(job, preloads=False)
+    server.fork(job)
+    return server

@@ -60,7 +60,7 @@ class Trial:
         return output_dir / TRIALS / self.name
 
     def command(self, output_dir: Path) -> list[str]:
-        """Return the arguments of the interpreter."""
+        """Return the script and its arguments."""
         script = str(REPOSITORY / "run_glue_tensorized.py")
         return [script, *self.words, "--output_dir", str(self.folder(output_dir))]
 

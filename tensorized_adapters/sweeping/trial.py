@@ -72,8 +72,7 @@ def _run_once(job: Job, number: int) -> Optional[int]:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with open(job.log, "ab") as log:
         log.write(f"{_HEADER}{time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {number}\n".encode())
-        log.flush()
-        process = start(job, log)
+    process = start(job)
     try:
         # With a timeout Python looks for signals while it waits, so that the task can be cancelled.
         return process.wait(timeout=job.time_limit or _FOREVER)

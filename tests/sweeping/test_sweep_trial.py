@@ -82,7 +82,7 @@ def job(tmp_path, forks, monkeypatch):
     def make(lines, *words, **changes):
         (tmp_path / "job.py").write_text(lines)
         point = {
-            "command": [*([] if forks else ["-S"]), str(tmp_path / "job.py"), str(tmp_path), *words],
+            "command": [str(tmp_path / "job.py"), str(tmp_path), *words],
             "folder": tmp_path,
             "log": tmp_path / "logs" / "x.log",
             "directory": tmp_path,
@@ -223,7 +223,7 @@ def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
     script = tmp_path / "job.py"
     script.write_text("raise SystemExit(3)")
     job = trial.Job([str(script)], tmp_path, tmp_path / "x.log", {}, tmp_path, 0, None, forks=True)
-    process = job_process.start(job, None)  # which ends at once
+    process = job_process.start(job)  # which ends at once
     while not struct.unpack("i", fcntl.ioctl(process._replies, termios.FIONREAD, bytes(4)))[0]:
         pass
     process.terminate()
@@ -240,7 +240,7 @@ def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job_process.ForkServer, "_reply", slowly)
-        process = job_process.start(job, None)
+        process = job_process.start(job)
     assert process.wait(10) == 3
 
 
