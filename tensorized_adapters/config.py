@@ -155,18 +155,17 @@ class AdapterConfig:
         plus = "++" if self.adapter_sites == "ffn" else ""  # the name that Compacter's authors gave it
         label = TABLE[self.method].label.format(**asdict(self), plus=plus)
         notes = {
-            "if_adapter_like": {False: "one matrix"},
-            "tensor_split": {"interleaved": "interleaved"},
-            "tensor_scope": {"model": "joint"},
-            "adapter_placement": {"parallel": "parallel", "weights": "weights"},
-            "adapter_scale": {s: f"scale {s:g}" for s in (self.adapter_scale,) if s is not None},
-            "lora_targets": {names: names for names in (self.lora_targets,) if self.method == "tensorized" and names},
-            "bitfit_terms": {"query_and_intermediate": "query and intermediate"},
-            "peft_config": {text: text[1:-1].replace('"', "") for text in (self.peft_config,) if text != "{}"},
-            "phm_dim": {n: f"n={n}" for n in (self.phm_dim,) if n != 4},
+            "if_adapter_like": not self.if_adapter_like and "one matrix",
+            "tensor_split": self.tensor_split == "interleaved" and "interleaved",
+            "tensor_scope": self.tensor_scope == "model" and "joint",
+            "adapter_placement": self.adapter_placement != "sequential" and self.adapter_placement,
+            "adapter_scale": self.adapter_scale is not None and f"scale {self.adapter_scale:g}",
+            "lora_targets": self.method == "tensorized" and self.lora_targets,
+            "bitfit_terms": self.bitfit_terms == "query_and_intermediate" and "query and intermediate",
+            "peft_config": self.peft_config != "{}" and self.peft_config[1:-1].replace('"', ""),
+            "phm_dim": self.phm_dim != 4 and f"n={self.phm_dim}",
         }
-        owned = {name: values for name, values in notes.items() if name in TABLE[self.method].fields}
-        chosen = [values[getattr(self, name)] for name, values in owned.items() if getattr(self, name) in values]
+        chosen = [note for name, note in notes.items() if note and name in TABLE[self.method].fields]
         return label + (f" ({', '.join(chosen)})" if chosen else "")
 
     def to_dict(self) -> dict:

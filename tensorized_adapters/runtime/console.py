@@ -17,8 +17,8 @@ def peak_memory() -> dict[str, int]:
     return peak
 
 
-def console(stderr: bool = False) -> Console:
+def console() -> Console:
     """Return Rich's console, wide enough for a complete table in a pipe. It is without markup, because the names of
     files and settings may contain brackets and colons."""
     width = None if sys.stdout is not None and sys.stdout.isatty() else 160
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    return Console(width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)

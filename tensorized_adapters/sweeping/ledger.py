@@ -5,7 +5,6 @@ before it had a record, and the trials of earlier grids. If it is lost, no trial
 """
 
 import contextlib
-import json
 import math
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import Any, Optional
 from .. import PROGRAM
 from ..errors import RunFailed, UsageError, one_line
 from ..runs.folder import entries_of, inspect_folder
-from ..runtime.files import locked_folder, open_regular, write_json
+from ..runtime.files import locked_folder, read_json, write_json
 from . import LEDGER_FILE, LOGS, REPORT, TRIALS
 from .plan import Trial
 
@@ -153,9 +152,8 @@ def _summary_in(folder: Path) -> Optional[dict[str, Any]]:
     no_sweep = f"--output_dir {folder} holds something that is not a sweep"
     if TRIALS in names and not (folder / TRIALS).is_dir():
         raise UsageError(f"{no_sweep} ({TRIALS} is a file)")
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        with open_regular(folder / LEDGER_FILE) as file:
-            summary = json.load(file)
+    with contextlib.suppress(UsageError, LookupError, TypeError, AttributeError):
+        summary = read_json(folder / LEDGER_FILE)
         if summary["program"] == KIND and all(entry.keys() >= _ENTRY for entry in summary["trials"].values()):
             return summary
     # It is lost or damaged, or the sweep was killed before it wrote any.

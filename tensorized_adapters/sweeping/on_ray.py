@@ -67,7 +67,8 @@ class Machines:
         if gpus_per_trial is None:
             gpus_per_trial = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
         self.per_trial = {"CPU": cpus_per_trial} | ({"GPU": gpus_per_trial} if gpus_per_trial else {})
-        self.at_a_time, self.nodes = sum(map(self._slots_of, nodes)), len(nodes)
+        fits = [min(node.get(unit, 0) / amount for unit, amount in self.per_trial.items()) for node in nodes]
+        self.at_a_time, self.nodes = sum(int(trials + 1e-6) for trials in fits), len(nodes)
         if not self.at_a_time:
             most = ", ".join(f"{max(node.get(unit, 0) for node in nodes):g} {unit}s" for unit in ("CPU", "GPU"))
             ray.shutdown()
@@ -82,9 +83,6 @@ class Machines:
 
     def __exit__(self, *_) -> None:
         ray.shutdown()
-
-    def _slots_of(self, node: dict[str, float]) -> int:
-        return int(min(node.get(unit, 0) / amount for unit, amount in self.per_trial.items()) + 1e-6)
 
 
 def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any, progress: Progress) -> None:
