@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ..config_checks import strict_json
+from ..config import strict_json
 from ..errors import UsageError, quoted
 from ..runtime.files import content_of
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..config_checks import flaws_of_choice
+from ..config import flaws_of_choice
 from ..errors import quoted
 from ..runtime.sockets import check_sockets_of_workers
 
