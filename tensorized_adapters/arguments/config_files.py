@@ -15,7 +15,7 @@ from ..runtime.files import content_of
 
 _MOST_BYTES = 2**20  # all flags with long values take a few thousand
 _MOST_PARTS = 10_000  # of one flag's JSON text, since YAML's aliases of aliases can make billions
-_SWITCHES = ("dry_run", "no_report")  # flags of a sweep without a value
+_SWITCHES = ("dry_run", "no_report", "fresh_processes")  # flags of a sweep without a value
 
 
 def flags_of_json(path: str) -> list[str]:

@@ -13,7 +13,10 @@ from tensorized_adapters.errors import UsageError
 def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
     path = tmp_path / "grid.yaml"
     lines = [f"{name[2:]}: {word}" for name, word in zip(job[::2], job[1::2])]
-    path.write_text("projection_types: [cp, tt]\nranks: [1, 2]\nseeds: 7\ndry_run: true\n" + "\n".join(lines))
+    path.write_text(
+        "projection_types: [cp, tt]\nranks: [1, 2]\nseeds: 7\ndry_run: true\nfresh_processes: true\n"
+        + "\n".join(lines)
+    )
     assert sweep.main([str(path), "--seeds", "8", "--output_dir", str(tmp_path / "s")]) == 0
     message = capsys.readouterr().out
     assert "4 trials, 4 to run" in message and "tt-2" in message and not (tmp_path / "s").exists()
