@@ -50,33 +50,25 @@ class Ledger:
     def look(self, name: str) -> None:
         """Read one trial's state from its run.json. A trial whose folder holds other files has failed."""
         trial, known = self.trials[name], self.entries.get(name, {})
-        kept = _FAILURE | {key: known[key] for key in _FAILURE if key in known}
+        entry = {"method": trial.config.describe(), "task": trial.task, "seed": trial.seed, "words": list(trial.words)}
+        entry |= {part: trial.counts and trial.counts[part] for part in ("trained", "model")} | {"score": None}
+        entry |= _FAILURE | {key: known[key] for key in _FAILURE if key in known}
         try:
-            current = {"state": "refused", "reason": trial.refused} if trial.refused else self._in_folder(trial)
+            found = {"state": "refused", "reason": trial.refused} if trial.refused else self._in_folder(trial)
         except UsageError as error:
             where = trial.folder(self.folder)
             reason = f"{where} is no longer what this sweep left there; move it away ({one_line(error)})"
-            current = {"state": "failed", "reason": reason, "last_lines": []}
+            found = {"state": "failed", "reason": reason, "last_lines": []}
             self._unusable.add(name)
-        if current["state"] in ("waiting", "interrupted") and known.get("state") == "failed":
-            current["state"] = "failed"  # before it had a record, or it was killed
-        elif current["state"] != "failed":
-            kept |= {"reason": "", "last_lines": []}
-        elif known.get("state") == "failed" and name not in self._unusable:
-            current.pop("reason")  # the sweep's reason says more than the record's
-        current["seconds"] = kept["seconds"] or current.get("seconds", 0.0)
-        self.entries[name] = (
-            {
-                "method": trial.config.describe(),
-                "task": trial.task,
-                "seed": trial.seed,
-                "words": list(trial.words),
-                **{part: trial.counts and trial.counts[part] for part in ("trained", "model")},
-                "score": None,
-            }
-            | kept
-            | current
-        )
+        had_failed = known.get("state") == "failed"
+        if had_failed and found["state"] in ("waiting", "interrupted"):
+            found["state"] = "failed"  # before it had a record, or it was killed
+        elif found["state"] != "failed":
+            entry |= {"reason": "", "last_lines": []}
+        elif had_failed and name not in self._unusable:
+            del found["reason"]  # the sweep's reason says more than the record's
+        found["seconds"] = entry["seconds"] or found.get("seconds", 0.0)
+        self.entries[name] = entry | found
 
     def started(self, name: str) -> None:
         """Remove the reason of an earlier failure when a trial starts again."""
