@@ -153,23 +153,20 @@ def _opened(arguments: Arguments, held: contextlib.ExitStack) -> Run:
     with fail_together():
         resolved = resolved_arguments(arguments)
         if is_main_process():
-            start = _inspect(path, resolved, arguments)
+            check_named_checkpoint(arguments)
+            overwrite = arguments.run.overwrite_output_dir
+            question = (path, resolved, overwrite, resumes_in(path, arguments))
+            start = inspect_folder(*question)
             if start.kind != "finished":
                 held.enter_context(locked_folder(path, "run"))
-                start = _inspect(path, resolved, arguments)  # again: it may have changed before it was locked
-            if start.kind != "finished" and arguments.run.overwrite_output_dir:
+                start = inspect_folder(*question)  # again: it may have changed before it was locked
+            if overwrite:
                 _check_inputs_survive(path, arguments)
     start, of_first = broadcast_object_list([start, resolved])
     with fail_together():
         if odd := differences(of_first, resolved):
             raise UsageError(f"given something else than the first process ({', '.join(odd[:4])})")
     return Run(arguments, resolved, start)
-
-
-def _inspect(path: Path, resolved: dict[str, Any], arguments: Arguments) -> Start:
-    start = inspect_folder(path, resolved, arguments.run.overwrite_output_dir, resumes_in(path, arguments))
-    check_named_checkpoint(arguments)
-    return start
 
 
 def _check_inputs_survive(folder: Path, arguments: Arguments) -> None:
