@@ -74,11 +74,8 @@ def _mpnet_parts() -> list[Path]:
     folders of such names."""
     parts = []
     for package in MPNET_PACKAGES:
-        try:
-            files = importlib.metadata.files(package) or []
-        except importlib.metadata.PackageNotFoundError:
-            files = []
-        pieces = [Path(file.locate()) for file in files if ".zip." in file.name]
+        found = importlib.metadata.distributions(name=package)  # none if it is not installed
+        pieces = [Path(file.locate()) for each in found for file in each.files or () if ".zip." in file.name]
         if not pieces or not pieces[0].is_file():
             raise UsageError(
                 f"mpnet-base is not in the cache, nor is the package {package} installed: {_INSTALL_MPNET}"

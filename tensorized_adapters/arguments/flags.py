@@ -10,12 +10,6 @@ from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig, setting
 from ..data.arguments import DataTrainingArguments
 from ..data.metric_names import OF_CLASSES, OF_SCORES
 
-WARMUP_FRACTION = 0.1
-
-LOGGED_FRACTION = 0.05  # of all steps, from one printed training loss to the next
-
-TRAIN_METRIC_SAMPLES = 2000
-
 _RATIO = (
     "Default: 2.5 x --learning_rate, less for larger models (BERT-base: 1.25e-3 by default); with --adapter_init "
     "published 1 x."
@@ -58,7 +52,7 @@ class RunArguments:
         "~/.cache/tensorized_adapters", "The folder for the files of --cache_frozen_prefix."
     )
     max_train_metric_samples: int = setting(
-        TRAIN_METRIC_SAMPLES,
+        2000,
         "Compute metrics of the training set, such as train_accuracy, on at most this many of its "
         "examples, which the seed draws.",
     )
@@ -112,7 +106,7 @@ class GlueTrainingArguments(TrainingArguments):
         + ".",
     )
     warmup_steps: float = setting(
-        WARMUP_FRACTION, "Steps of linear warm-up, or a fraction below 1 of all. With --adapter_init published: 0."
+        0.1, "Steps of linear warm-up, or a fraction below 1 of all. With --adapter_init published: 0."
     )
     per_device_eval_batch_size: int = setting(64, "Batch size of evaluation and prediction.")
     train_sampling_strategy: str = setting(
@@ -124,7 +118,7 @@ class GlueTrainingArguments(TrainingArguments):
         "no", "When to evaluate: no, steps or epoch (default with --do_train --do_eval: epoch)."
     )
     logging_steps: float = setting(
-        LOGGED_FRACTION,
+        0.05,
         "Steps from one printed training loss to the next, or a fraction of all steps below 1 (default: "
         "twenty losses a run).",
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from ..arguments.flags import TRAIN_METRIC_SAMPLES, Arguments
+from ..arguments.flags import Arguments
 from ..arguments.rates import resolve_rates
 from ..data.arguments import FILE_FLAGS
 from ..data.sources import ROLES, used_files
@@ -31,7 +31,7 @@ _WITHOUT_EFFECT = (
 _PREFIXES_WITHOUT_EFFECT = ("log_", "logging_", "trackio_", "hub_", "ddp_")
 
 # Values of arguments that earlier records lack.
-_EARLIER = {"max_train_metric_samples": TRAIN_METRIC_SAMPLES, "new_head": False, "do_regression": False}
+_EARLIER = {"max_train_metric_samples": 2000, "new_head": False, "do_regression": False}
 
 # Arguments in the state of the optimizer and its schedule, which a checkpoint restores.
 _OF_THE_STATE = (
