@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
-from ..errors import UsageError, quoted
+from ..errors import UsageError, printable
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -132,12 +132,9 @@ def content_of(path: Path, largest: Optional[int] = None) -> bytes:
             size = os.fstat(file.fileno()).st_size
             if largest is None or size <= largest:
                 return file.read()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except MemoryError:
-        raise UsageError(f"{path} cannot be read: it does not fit into memory") from None
-    except ValueError as error:  # no file can have such a path, for example one with a null byte
-        raise UsageError(f"{quoted(str(path))} cannot be read: {error}") from None
+    except (OSError, MemoryError, ValueError) as error:  # ValueError for a path with a null byte
+        reason = getattr(error, "strerror", None) or str(error) or "it does not fit into memory"
+        raise UsageError(f"{printable(str(path))} cannot be read: {reason}") from None
     raise UsageError(f"{path} has {size:,} bytes, and at most {largest:,} are read")
 
 
