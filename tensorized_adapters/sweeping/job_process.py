@@ -1,20 +1,28 @@
-"""Starts a job's process as a fork of another one: a new interpreter, or one that has imported everything.
+"""Starts a job's process as a fork of a server: a process that has imported everything, or only this module.
+
+A fork is safe because no imported library has started a thread or opened a GPU. A job on a GPU is forked from a server
+of its own, which has imported nothing.
 
 This module imports the standard library only, because Ray sends it to other machines by value.
 """
 
 import contextlib
+import ctypes
+import gc
+import importlib
 import json
 import math
 import os
+import runpy
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, NoReturn, Optional
 
 _SECONDS_TO_DIE = 10.0
 _SECONDS_OF_A_LOOK = 0.1  # Ray's cancellation does not end a system call that waits
@@ -25,9 +33,19 @@ import sys
 sys.path[0] = sys.argv[2].rpartition("/")[0]
 import signal
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
-from tensorized_adapters.sweeping.fork_server import main
-main()
+from tensorized_adapters.sweeping.job_process import serve
+serve()
 """
+# The imports of a job on the embedded model, with all that they import. Jobs import other architectures themselves.
+MODULES = (
+    "tensorized_adapters.arguments.parsing",
+    "tensorized_adapters.runs.evaluation",
+    "tensorized_adapters.runs.run",
+    "tensorized_adapters.runs.trainer_checks",
+    "tensorized_adapters.training.diff_trainer",
+    "tensorized_adapters.training.frozen_prefix",
+)
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -45,7 +63,7 @@ class Job:
 
 
 class ForkServer:
-    """The process from which jobs are forked (fork_server.py), and the job that it forked last.
+    """The process from which jobs are forked (:func:`serve`), and the job that it forked last.
 
     It has its own session, so that Ctrl-C reaches only the sweep, which stops its jobs. If it has imported everything,
     it lives as long as its Ray worker, and otherwise as long as its job.
@@ -154,3 +172,71 @@ def start(job: Job) -> ForkServer:
     server = ForkServer(job, preloads=False)
     server.fork(job)
     return server
+
+
+def preload() -> None:
+    """Import what a job needs, before anything is forked."""
+    for name in MODULES:
+        importlib.import_module(name)
+    from transformers import BertForSequenceClassification, BertTokenizerFast, Trainer  # noqa: F401 - loaded lazily
+
+
+def serve() -> None:
+    """Fork a job for each request. Reply with its process id at once, and with its exit code when it has ended.
+
+    The arguments of this process are the parent's process id, the script, the pipe for replies, and "preload" if
+    everything is imported first. Requests are lines of JSON on standard input with ``command`` (a Python script and
+    its arguments), ``directory`` and ``log`` (a file). A reply is a line of JSON, ``{"pid": 7}`` and then
+    ``{"code": 0}``. If a signal killed the job, the code is its negative number. Processes that the job left behind
+    are killed before.
+    """
+    server = os.getpid()
+    _die_with_parent(int(sys.argv[1]))
+    os.set_inheritable(int(sys.argv[3]), False)
+    replies = os.fdopen(int(sys.argv[3]), "w")
+    if sys.argv[4:]:
+        preload()
+    assert threading.active_count() == 1, "a library has started a thread, which a fork would lose"
+    gc.collect()
+    gc.freeze()  # a garbage collection in a job would copy all of this memory
+    for line in sys.stdin:
+        sys.stdout.flush()
+        pid = os.fork()
+        if not pid:
+            replies.close()
+            _become(json.loads(line), server)
+        print(json.dumps({"pid": pid}), file=replies, flush=True)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # the process id stays reserved until its group is killed
+        with contextlib.suppress(ProcessLookupError):  # the job ended before it had its own group
+            os.killpg(pid, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print(json.dumps({"code": code}), file=replies, flush=True)
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ask the system to kill this process when its parent dies. ``parent`` was its process id at the start."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the sweep has ended")
+
+
+def _become(request: dict[str, Any], server: int) -> NoReturn:
+    """Turn the forked process into the job, as if the interpreter had been started on its command."""
+    os.setsid()
+    _die_with_parent(server)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, number in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, number)
+    sys.stdin = os.fdopen(0, closefd=False)  # the server's own has read requests ahead
+    os.chdir(request["directory"])
+    sys.argv = request["command"]
+    sys.path[0] = os.path.dirname(sys.argv[0])
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    finally:
+        sys.stdout.flush()
+    sys.exit(0)

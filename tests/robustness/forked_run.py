@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Optional
 
 from run_glue_tensorized import main
 from tensorized_adapters.runtime import signals
-from tensorized_adapters.sweeping import fork_server
+from tensorized_adapters.sweeping import job_process
 
 # The first word of the line for an exit code.
 WORDS_OF_CODES = {1: "failed:", 2: "error:", 130: "interrupted:", 143: "terminated:"}
@@ -127,7 +127,7 @@ class Child:
 
 def preload() -> None:
     """Import what the jobs of these tools import, before anything is forked: a sweep's jobs need less."""
-    fork_server.preload()
+    job_process.preload()
     for name in ("peft", "torch._dynamo", "transformers.models.bert.tokenization_bert"):
         importlib.import_module(name)
 

@@ -94,7 +94,7 @@ def jobs_of(folder):
             command, environment = ((process / name).read_text(errors="replace") for name in ("cmdline", "environ"))
         except OSError:  # it has ended
             continue
-        jobs += [process.name] if "fork_server" in command and str(folder) in environment else []
+        jobs += [process.name] if "job_process" in command and str(folder) in environment else []
     return jobs
 
 

@@ -50,9 +50,9 @@ os.kill(os.getppid(), 9)
 time.sleep(60)
 """
 WITHOUT_IMPORTS = """
-from tensorized_adapters.sweeping import fork_server
-fork_server.preload = lambda: None
-main()
+from tensorized_adapters.sweeping import job_process
+job_process.preload = lambda: None
+serve()
 """
 FULL = "failed: checkpoint-4 cannot be written: " + os.strerror(errno.ENOSPC)
 
@@ -62,7 +62,7 @@ def server_without_imports():
     """Let the fork server import nothing. Its imports would take most of a test's time, and these jobs need none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job_process, "_server", None)
-        patch.setattr(job_process, "_FORK_SERVER", job_process._FORK_SERVER.replace("main()", WITHOUT_IMPORTS))
+        patch.setattr(job_process, "_FORK_SERVER", job_process._FORK_SERVER.replace("serve()", WITHOUT_IMPORTS))
         yield
         if job_process._server:
             job_process._server.end()
