@@ -31,11 +31,7 @@ TABLE: dict[str, MethodEntry] = {
         shrinks=(0, 2),
     ),
     "dense": MethodEntry(
-        "Houlsby adapters and LayerNorms",
-        1e-3,
-        "dense-{adapter_size}",
-        ("adapter_size", *_SITES),
-        shrinks=(0, 1),
+        "Houlsby adapters and LayerNorms", 1e-3, "dense-{adapter_size}", ("adapter_size", *_SITES), shrinks=(0, 1)
     ),
     "compacter": MethodEntry(
         "PHM adapters and LayerNorms", 2e-3, "compacter{plus}-{adapter_size}", ("adapter_size", "phm_dim", *_SITES)
