@@ -76,7 +76,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from accelerate import PartialState
     from transformers import DataCollatorWithPadding, default_data_collator, set_seed
 
-    from tensorized_adapters.adaptation.parameters import count_trained
+    from tensorized_adapters.adaptation.parameters import count_trained, trained_parameters
     from tensorized_adapters.backbone import loading, trained_heads
     from tensorized_adapters.backbone.parts import skeleton
     from tensorized_adapters.data import encoding
@@ -84,7 +84,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.data.loading import load_data
     from tensorized_adapters.data.metric_names import with_metrics
     from tensorized_adapters.methods.registry import method_of
-    from tensorized_adapters.runs.contribution import Contribution
+    from tensorized_adapters.runs.contribution import contribution
     from tensorized_adapters.runs.evaluation import evaluate, metric_function, predict, prediction_files, train_metrics
     from tensorized_adapters.runs.push_to_hub import check_sharing, notes_for_card, training_of
     from tensorized_adapters.runs.record import trained_fields
@@ -193,7 +193,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             if training_args.do_train:
                 trainer.check_optimizer_and_schedule()
         if run_args.measure_contribution:
-            contribution = Contribution(trainer, task, run_args.max_train_metric_samples)  # the model is untrained yet
+            untrained = {name: values.detach().clone() for name, values in trained_parameters(model).items()}
     checkpoint = run.checkpoint()
     with fail_together():
         if checkpoint:
@@ -244,7 +244,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         drawn_by = training_args.seed if taken < total else None
         run.record["train_metric_examples"] = {"count": taken, "of": total, "drawn_by_seed": drawn_by}
         if run_args.measure_contribution:
-            run.record["contribution"] = contribution.measured()
+            limit = run_args.max_train_metric_samples
+            run.record["contribution"] = contribution(trainer, task, limit, untrained)
         if is_main_process():
             write_adapters({run.path / ADAPTER_FOLDER: files})  # after the evaluation, which refuses NaN
 
