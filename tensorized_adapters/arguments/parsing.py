@@ -30,7 +30,7 @@ from .flags import Arguments, GlueTrainingArguments, RunArguments
 from .method_settings import method_settings
 from .old_flags import OldArguments, merge_warmup
 from .rates import low_rate, rates_for_model
-from .selection import resolve_metrics, selection_defaults, watched_metric
+from .selection import resolve_metrics, selection_defaults
 from .trainer_fields import ALWAYS_ON, UNSUPPORTED, flaws_of_values
 
 GROUPS = (AdapterConfig, ModelArguments, DataTrainingArguments, RunArguments, GlueTrainingArguments, OldArguments)
@@ -81,7 +81,9 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
         raise
     except Exception as error:  # TrainingArguments may raise anything while it sets up
         raise UsageError(f"refused by TrainingArguments: {str(error) or type(error).__name__}") from None
-    notes += filter(None, [low_rate(given, config), watched_metric(given)])
+    notes += filter(None, [low_rate(given, config)])
+    if "early_stopping_patience" in given and "metric_for_best_model" not in given:
+        notes.append("early stopping watches the evaluation's loss; --metric_for_best_model names another")
     notes += [f"--{name} {value}, as --adapter_path was trained" for name, value in trained.items()]
     arguments = Arguments(model, data, adapter, saved, run, training, given, tuple(notes))
     refuse_first(flaws_of_arguments(arguments))

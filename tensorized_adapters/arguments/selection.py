@@ -1,6 +1,6 @@
 """The flags of metrics, of the best model and of early stopping, and the defaults that follow from each other."""
 
-from typing import Any, Optional
+from typing import Any
 
 from ..data.metric_names import OF_CLASSES, OF_SCORES, canonical, check_metrics, lower_is_better, metric_names
 from ..data.tasks import TASKS
@@ -60,10 +60,3 @@ def _matching_saves(given: dict[str, Any]) -> dict[str, Any]:
         )
     steps = given.get("eval_steps", given.get("logging_steps", 500))  # as evaluations have it
     return {"save_strategy": save} | ({"save_steps": steps} if save == "steps" else {})
-
-
-def watched_metric(given: dict[str, Any]) -> Optional[str]:
-    """Return a note for early stopping if no flag names its metric."""
-    if "early_stopping_patience" not in given or "metric_for_best_model" in given:
-        return None
-    return "early stopping watches the evaluation's loss; --metric_for_best_model names another"

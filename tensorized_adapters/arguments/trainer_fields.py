@@ -89,6 +89,10 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
             yield f"--{name} holds a NUL character"
         if (value == "" or value == [""]) and name not in _MAY_BE_EMPTY:
             yield f"--{name} is empty; give it a value or leave it out"
+        if isinstance(value, float) and not abs(value) < float("inf"):
+            yield f"--{name} must be a finite number, got {value}"
+        if isinstance(value, int) and not abs(value) < _MOST and name not in _LARGER:
+            yield f"--{name} must be below 2**31, got {quoted(value)}"
     for name, reason in UNSUPPORTED.items():
         if given.get(name):
             yield f"--{name} is not supported: {reason}; leave it out"
@@ -109,11 +113,6 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
             yield f"--{half} and --{bfloat} exclude each other; leave one of them out"
     if "optim_args" in given and not all(part.count("=") == 1 for part in given["optim_args"].split(",")):
         yield f"--optim_args must be like name=1,other=2, got {quoted(given['optim_args'])}"
-    for name, value in given.items():
-        if isinstance(value, float) and not abs(value) < float("inf"):
-            yield f"--{name} must be a finite number, got {value}"
-        if isinstance(value, int) and not abs(value) < _MOST and name not in _LARGER:
-            yield f"--{name} must be below 2**31, got {quoted(value)}"
     for names, range_, holds in RANGES:
         for name in names.split():
             if name in given and not holds(given[name]):

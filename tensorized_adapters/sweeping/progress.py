@@ -52,7 +52,7 @@ class Progress:
             ending += f"; last line: {entry['last_lines'][-1]}"
         described = one_line(f"{entry['task']} {entry['method']} seed {entry['seed']}: {ending}")
         line = f"{time.strftime('%H:%M:%S')}  {described}  ({entry['seconds']:.0f} s)  {self._summary()}"
-        self.console.print(line, markup=False)
+        self.console.print(line)
 
     def _summary(self) -> str:
         states = self.ledger.states()
