@@ -84,14 +84,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.data.loading import load_data
     from tensorized_adapters.data.metric_names import with_metrics
     from tensorized_adapters.methods.registry import method_of
+    from tensorized_adapters.runs import evaluation, push_to_hub, record, resuming, same_run, trainer_checks
     from tensorized_adapters.runs.contribution import contribution
-    from tensorized_adapters.runs.evaluation import evaluate, metric_function, predict, prediction_files, train_metrics
-    from tensorized_adapters.runs.push_to_hub import check_sharing, notes_for_card, training_of
-    from tensorized_adapters.runs.record import trained_fields
-    from tensorized_adapters.runs.resuming import check_checkpoint
-    from tensorized_adapters.runs.same_run import used_roles
-    from tensorized_adapters.runs.trainer_checks import flaws_of_training, refused_by_the_trainer, usable_cache_folder
-    from tensorized_adapters.runtime.distributed import fail_together, is_main_process
     from tensorized_adapters.saving import ADAPTER_FILES
     from tensorized_adapters.saving.load import kept_and_new, load_adapter
     from tensorized_adapters.saving.pretrained import add_adapters
@@ -108,7 +102,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     training_args, adapter_config = arguments.training, arguments.adapter
     set_seed(training_args.seed)
 
-    with fail_together():  # a refusal of one process ends all
+    with distributed.fail_together():  # a refusal of one process ends all
         # Configuration, tokenizer and data, which can be refused before weights are downloaded
         config = arguments.model_config
         without_weights = skeleton(config)
@@ -118,10 +112,10 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             run.note(message)
         run.now("reading the data")
         saved = None if run_args.new_head else arguments.saved
-        data = load_data(data_args, used_roles(training_args), saved, training_args.seed)
+        data = load_data(data_args, same_run.used_roles(training_args), saved, training_args.seed)
         task = with_metrics(data.task, run_args.metric_name, training_args.metric_for_best_model)
         encoding.check_tokenizer(tokenizer, data, data_args)
-        refuse_first(flaws_of_training(arguments, data, task, tokenizer, without_weights))
+        refuse_first(trainer_checks.flaws_of_training(arguments, data, task, tokenizer, without_weights))
         weights = None
         if run_args.class_weights is not None:
             weights = class_weights(run_args.class_weights, task.labels, data.train["label"][:])
@@ -159,12 +153,12 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=multiple)
         if run_args.cache_frozen_prefix:
             autocast = torch.bfloat16 if training_args.bf16 else torch.float16 if training_args.fp16 else None
-            prefix = FrozenPrefix(model, usable_cache_folder(run_args.prefix_cache_dir), autocast)
+            prefix = FrozenPrefix(model, trainer_checks.usable_cache_folder(run_args.prefix_cache_dir), autocast)
             collator = with_prefix(collator)
 
         # Trainer
         run.doing = "preparing the Trainer"
-        notes = notes_for_card(arguments, data)
+        notes = push_to_hub.notes_for_card(arguments, data)
         constant_loss = None
         if training_args.do_train:
             classes, smoothing = task.labels and len(task.labels), training_args.label_smoothing_factor
@@ -174,13 +168,13 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             threshold = run_args.early_stopping_threshold or 0.0
             callbacks.append(EarlyStopping(run_args.early_stopping_patience, threshold))
         trainer_class = DiffPruningTrainer if adapter_config.method == "diff_pruning" else AdapterTrainer
-        with refused_by_the_trainer():
+        with trainer_checks.refused_by_the_trainer():
             trainer = trainer_class(
                 model=model,
                 args=training_args,
                 train_dataset=sets.train,
                 eval_dataset=next(iter(sets.evaluation.values()), None),
-                compute_metrics=metric_function(task),
+                compute_metrics=evaluation.metric_function(task),
                 data_collator=collator,
                 processing_class=tokenizer,
                 rates=run.resolved["learning_rates"],
@@ -195,12 +189,12 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         if run_args.measure_contribution:
             untrained = {name: values.detach().clone() for name, values in trained_parameters(model).items()}
     checkpoint = run.checkpoint()
-    with fail_together():
+    with distributed.fail_together():
         if checkpoint:
-            check_checkpoint(trainer, checkpoint)
+            resuming.check_checkpoint(trainer, checkpoint)
         if training_args.push_to_hub:
             run.doing = "asking the hub"
-            check_sharing(training_args)
+            push_to_hub.check_sharing(training_args)
 
     run.begin(
         argv,
@@ -210,7 +204,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         resumed_from=str(checkpoint) if checkpoint else None,
         parameters=count_trained(model),
         learning_rates=run.resolved["learning_rates"],
-        files=prediction_files(data),
+        files=evaluation.prediction_files(data),
         **({"class_weights": dict(zip(task.labels, weights))} if weights else {}),
     )
     if run_args.cache_frozen_prefix:
@@ -227,7 +221,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         # A killed start leaves its seconds in its checkpoint alone
         run.seconds_before = max(run.seconds_before, trainer.seconds_before)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        run.record |= trained_fields(trainer, task)
+        run.record |= record.trained_fields(trainer, task)
         files = adapter_files(model, run.path / ADAPTER_FOLDER, notes)  # before --bf16_full_eval converts the model
         if (step := trainer.stopped_early_at_step) is not None:
             print(f"stopped early at step {step:,} of {trainer.state.max_steps:,}: the metric no longer improves")
@@ -239,26 +233,26 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             "train_runtime": result.metrics["train_runtime"],
             "train_samples_per_second": result.metrics["train_samples_per_second"],
         }
-        metrics |= train_metrics(trainer, sets.train, task, run_args.max_train_metric_samples)
+        metrics |= evaluation.train_metrics(trainer, sets.train, task, run_args.max_train_metric_samples)
         taken, total = metrics["train_metric_samples"], len(sets.train)
         drawn_by = training_args.seed if taken < total else None
         run.record["train_metric_examples"] = {"count": taken, "of": total, "drawn_by_seed": drawn_by}
         if run_args.measure_contribution:
             limit = run_args.max_train_metric_samples
             run.record["contribution"] = contribution(trainer, task, limit, untrained)
-        if is_main_process():
+        if distributed.is_main_process():
             write_adapters({run.path / ADAPTER_FOLDER: files})  # after the evaluation, which refuses NaN
 
     # Evaluation, on both sets if the task is MNLI
     if training_args.do_eval:
         run.now("evaluating")
         for suffix, examples in sets.evaluation.items():
-            measured, scores = evaluate(trainer, examples, data.evaluation[suffix], task, run.path, suffix)
+            measured, scores = evaluation.evaluate(trainer, examples, data.evaluation[suffix], task, run.path, suffix)
             metrics |= measured
             for name, value in scores.items():
                 run.record[name] = run.record.get(name, {}) | {f"eval{suffix}": value}
-    if training_args.do_train and is_main_process():
-        trained = training_of(data_args, task, metrics, run.record["command"])
+    if training_args.do_train and distributed.is_main_process():
+        trained = push_to_hub.training_of(data_args, task, metrics, run.record["command"])
         write_card(model, run.path / ADAPTER_FOLDER, notes, trained)
         written = (run.path / ADAPTER_FOLDER / name for name in ADAPTER_FILES)
         run.record["adapter_bytes"] = sum(file.stat().st_size for file in written if file.is_file())
@@ -267,7 +261,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     if training_args.do_predict:
         run.now("predicting")
         for name, examples in sets.prediction.items():
-            predict(trainer, examples, task, run.path / f"{name}.tsv")
+            evaluation.predict(trainer, examples, task, run.path / f"{name}.tsv")
         metrics["predict_samples"] = sum(map(len, sets.prediction.values()))
 
     run.record["metrics"] = metrics
