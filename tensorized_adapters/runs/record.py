@@ -114,8 +114,7 @@ def results_table(record: dict[str, Any]) -> Table:
     for name, value in record["metrics"].items():
         if name.startswith("eval_") and not name.endswith(("_runtime", "_per_second", "_samples")):
             table.add_row(name, f"{value:.4f}")
-    best = record.get("best_epoch")
-    if best:
+    if best := record.get("best_epoch"):
         primary = f"eval_{record['primary_metric']}"
         table.add_row(f"best epoch ({best['epoch']:g}), {primary}", f"{best[primary]:.4f}")
     if "train_loss" in record["metrics"]:

@@ -66,10 +66,7 @@ def unexpected(error: BaseException, folder: Optional[Path] = None) -> str:
     where = "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in frames)
     content = "".join(traceback.format_exception(error)).encode(errors="backslashreplace")
     try:
-        if folder is None:
-            path = Path(tempfile.mkdtemp(prefix="tensorized_adapters_")) / TRACEBACK_FILE
-        else:
-            path = folder / TRACEBACK_FILE
+        path = (folder or Path(tempfile.mkdtemp(prefix="tensorized_adapters_"))) / TRACEBACK_FILE
         write_atomically(path, content)
         kept = f"the traceback is in {path}"
     except OSError as full:
