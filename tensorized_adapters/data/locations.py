@@ -64,8 +64,8 @@ def location_of(arguments: DataTrainingArguments) -> DatasetLocation:
 
 
 @contextmanager
-def builder_of(location: DatasetLocation, split: Optional[str] = None) -> Iterator[DatasetBuilder]:
-    """Yield the builder with which `datasets` would read a folder, or one ``split`` of it.
+def _builder_of(location: DatasetLocation, splits: list[str]) -> Iterator[DatasetBuilder]:
+    """Yield the builder with which `datasets` would read the splits of a folder.
 
     Its cache is removed after the block. The usual cache identifies a folder by the last part of its name and by its
     card: it would return old data for another folder of that name, for changed files, and for a damaged file.
@@ -76,11 +76,19 @@ def builder_of(location: DatasetLocation, split: Optional[str] = None) -> Iterat
     with tempfile.TemporaryDirectory(prefix="tensorized_adapters_") as cache:
         # The full path, since some names ("csv", "text") are the library's own readers.
         builder = load_dataset_builder(str(location.folder), location.config, cache_dir=cache)
-        if split is not None:
-            files = builder.config.data_files or {}
-            check_splits([split], files, location)
-            builder.config.data_files = {split: files[split]}
+        files = builder.config.data_files or {}
+        _check_splits(splits, files, location)
+        builder.config.data_files = {split: files[split] for split in splits}
         yield builder
+
+
+def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Path]]:
+    """Return the files of each of the splits of a folder. Nothing is read."""
+    official = {split: location.official_file(split) for split in splits}
+    if None not in official.values():
+        return {split: [path] for split, path in official.items()}
+    with refusing(location), _builder_of(location, splits) as builder:
+        return {split: [Path(file) for file in files] for split, files in builder.config.data_files.items()}
 
 
 def read_splits(location: DatasetLocation, splits: list[str], anew: bool) -> dict[str, Dataset]:
@@ -97,7 +105,7 @@ def read_splits(location: DatasetLocation, splits: list[str], anew: bool) -> dic
             )
         mode = DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None
         available = load_dataset(location.name, location.config, download_mode=mode)
-        check_splits(splits, available, location)
+        _check_splits(splits, available, location)
         return {split: _validated(available[split]) for split in splits}
 
 
@@ -109,7 +117,7 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
 
     if path := location.official_file(split):
         return read_file(str(path), f"{location}, {path.name}", location.config)
-    with builder_of(location, split) as builder:
+    with _builder_of(location, [split]) as builder:
         paths = [Path(file) for file in builder.config.data_files[split]]
         # pandas would drop rows, and take the words "None" and "NA" for missing values; pyarrow makes dates of texts.
         if _has_plain_files(builder):
@@ -147,9 +155,8 @@ def _validated(examples: Dataset) -> Dataset:
     return examples
 
 
-def check_splits(needed: list[str], available: dict, location: DatasetLocation) -> None:
-    missing = [split for split in needed if split not in available]
-    if missing:
+def _check_splits(needed: list[str], available: dict, location: DatasetLocation) -> None:
+    if missing := [split for split in needed if split not in available]:
         flags = "; --train_split_name and the like name others" if location.flag == "--dataset_name" else ""
         raise UsageError(f"{location} has no split {missing[0]!r}; it has {', '.join(map(str, available))}{flags}")
 
