@@ -3,6 +3,7 @@ examples of a step. Evaluation and prediction fail if an output or a metric is n
 look like any other. Checkpoints hold the trained parameters alone; checkpoints.py names their files."""
 
 import copy
+import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -75,22 +76,17 @@ class AdapterTrainer(Trainer):
         self._weights, self._weight = iter(()), None  # of the step's batches, and of the present one
         smoothing = self.args.label_smoothing_factor
         self._weighted = WeightedLoss(class_weights, smoothing, self.accelerator) if class_weights else None
-        for printing in (PrinterCallback, ProgressCallback):
-            self.remove_callback(printing)
-        self._live = LiveOutput()
-        self.add_callback(self._live)
-        self.add_callback(self.losses)
-        self._guard = None if constant_loss is None else CollapseGuard(self.losses, constant_loss, self._live.say)
-        if self._guard:
-            self.add_callback(self._guard)
-        self.add_callback(SaveAfterEvaluation())
         # We replace three parts of the Trainer: its grouping by length also shuffles evaluation and does not resume to
         # the same bits, its drop_last leaves out evaluated examples, and its rotation removes foreign files.
         self._sampling, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
         self._drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
-        self._checkpoints = CompleteCheckpoints(self.args.save_total_limit)
-        self.add_callback(self._checkpoints)
-        self.args.save_total_limit = None
+        self._checkpoints, self.args.save_total_limit = CompleteCheckpoints(self.args.save_total_limit), None
+        self._live = LiveOutput()
+        self._guard = CollapseGuard(self.losses, math.inf if constant_loss is None else constant_loss, self._live.say)
+        for printing in (PrinterCallback, ProgressCallback):
+            self.remove_callback(printing)
+        for callback in (self._live, self.losses, self._guard, SaveAfterEvaluation(), self._checkpoints):
+            self.add_callback(callback)
         self._metrics_of, self.compute_metrics = self.compute_metrics, self._metrics_of_numbers
         self._of_training: tuple[Optional[int], Optional[EvalLoopOutput]] = (
             None,
@@ -112,7 +108,7 @@ class AdapterTrainer(Trainer):
     @property
     def collapsed_at_step(self) -> Optional[int]:
         """Return the step at which a collapse to a constant prediction was detected, or None."""
-        return self._guard.step if self._guard else None
+        return self._guard.step
 
     @property
     def stopped_early_at_step(self) -> Optional[int]:
