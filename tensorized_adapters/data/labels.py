@@ -19,11 +19,8 @@ _AS_NUMBERS = "write numbers with a decimal point and nothing else, for example 
 
 
 def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
-    """Return the sorted names of the classes, or None if the labels are scores, which are written as decimals.
-
-    Raises:
-        UsageError: naming the first row whose label is missing or does not go with the others.
-    """
+    """Return the sorted names of the classes, or None if the labels are scores, which are written as decimals. Raise
+    UsageError, naming the first row whose label is missing or does not go with the others."""
     numbers = [number_of(value) for value in values]
     words = [row for row, number in enumerate(numbers) if number is None]
     numeric = [row for row, number in enumerate(numbers) if number is not None]
@@ -82,10 +79,8 @@ def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
 def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = False) -> Dataset:
     """Return ``label`` as class id (int64) or score (float64), or as a list of 0 and 1 for several labels a text.
 
-    If ``numbered``, a file may hold GLUE's numbers of the classes instead of their names.
-
-    Raises:
-        UsageError: for a missing or unknown label, naming its row.
+    If ``numbered``, a file may hold GLUE's numbers of the classes instead of their names. Raise UsageError for a
+    missing or unknown label, naming its row.
     """
     if task.multi_label:
         return encode_label_sets(examples, task, source)
@@ -171,14 +166,13 @@ def number_of(value: Any) -> Optional[float]:
     """Return the number in a value, an int if it is written as one; None for NaN and words."""
     if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
         return None  # true, and a name such as 1_0, which Python reads as 10
-    for number_type in (int, float):
-        try:
-            if isinstance(value, float) and number_type is int:
-                continue
-            return number_type(value) if math.isfinite(float(value)) else None
-        except (TypeError, ValueError, OverflowError):
-            continue
-    return None
+    try:
+        number = float(value)
+        if not math.isfinite(number):
+            return None
+        return number if _written_as_float(value) else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _name_of_integer(value: Any, number: float) -> str:

@@ -23,6 +23,10 @@ from .official import with_header, with_usual_names
 from .texts import text_of
 
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
+_HALF = re.compile("[\ud800-\udfff]")
+# The kind of a value of JSON in words. A column has one kind; every other value is _NESTED.
+_KINDS = {type(None): "", bool: "true or false", int: "a number", float: "a number", str: "text"}
+_NESTED = "a list or an object"
 
 
 def read_file(path: str, source: str, task: str = "") -> Dataset:
@@ -56,11 +60,8 @@ def open_input(path: Path) -> BinaryIO:
 
 
 def lines_of(file: BinaryIO, source: str, longest: int = -1) -> Iterator[str]:
-    """Yield the lines with their ends; a lone carriage return, which old editors write, ends a line too.
-
-    Raises:
-        UsageError: for a damaged ``.gz`` file, what is not UTF-8, and a line of ``longest`` characters.
-    """
+    """Yield the lines with their ends; a lone carriage return, which old editors write, ends a line too. Raise
+    UsageError for a damaged ``.gz`` file, what is not UTF-8, and a line of ``longest`` characters."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     for number in itertools.count(1):
         try:
@@ -82,13 +83,7 @@ def lines_of(file: BinaryIO, source: str, longest: int = -1) -> Iterator[str]:
 
 def is_unicode(text: str) -> bool:
     """Return whether the text has no half of a surrogate pair. Bytes that are not UTF-8 become such halves too."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return text.isascii() or not _HALF.search(text)
 
 
 def csv_rows(
@@ -201,7 +196,7 @@ def _column(name: str, values: list, source: str) -> list:
     def refusal(row: int, flaw: str) -> UsageError:
         return UsageError(f"{source} cannot be parsed: row {row} has {flaw}")
 
-    kinds = [_kind(value) for value in values]
+    kinds = [_KINDS.get(type(value), _NESTED) for value in values]
     first = next((kind for kind in kinds if kind), None)
     for row, (value, kind) in enumerate(zip(values, kinds), 1):
         if kind not in ("", first):
@@ -209,7 +204,7 @@ def _column(name: str, values: list, source: str) -> list:
         items = value if isinstance(value, list) else [value]
         if not all(is_unicode(item) for item in items if isinstance(item, str)):
             raise refusal(row, f"half a character in {quoted(name)}")
-    if first == "a list or an object":
+    if first == _NESTED:
         if all(value is None or _is_plain_list(value) for value in values):
             return [value and list(map(text_of, value)) for value in values]
         # Only the column's type is kept, since it cannot be used and may be nested deeper than Arrow allows.
@@ -222,17 +217,6 @@ def _column(name: str, values: list, source: str) -> list:
                 number = f"the number {quoted(value)} in the column {quoted(name)}"
                 raise refusal(row, f"{number}, which is too large; write it as text")
     return values
-
-
-def _kind(value: Any) -> str:
-    """Return the kind of a value in words, since a column must have one kind; empty for a missing value."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float)):
-        return "a number"
-    return "text" if isinstance(value, str) else "a list or an object"
 
 
 def _is_plain_list(value: Any) -> bool:
