@@ -29,11 +29,6 @@ class Columns:
     guessed: bool = False  # no flag named the texts
     of_task: bool = False  # they belong to a GLUE task
 
-    @property
-    def inputs(self) -> int:
-        """Return the number of texts that the tokenizer gets for an example: 1, or 2 for a pair."""
-        return len(self.texts) if self.delimiter is None else 1
-
 
 def choose_columns(
     arguments: DataTrainingArguments,
@@ -42,11 +37,8 @@ def choose_columns(
     examples: Dataset,
     source: str,
 ) -> Columns:
-    """Return the columns of the GLUE task, else of the flags and the saved adapter, else a guess.
-
-    Raises:
-        UsageError: if there is no column that could be text, or not as many as a saved adapter takes.
-    """
+    """Return the columns of the GLUE task, else of the flags and the saved adapter, else a guess. Raise UsageError if
+    there is no column that could be text, or not as many as a saved adapter takes."""
     if named:
         return Columns(named.texts, of_task=True)
     if trained := kept_columns(saved or {}):
