@@ -24,9 +24,7 @@ def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[
     """Return the weight of each class from ``--class_weights``: balanced, sqrt, or NAME=W for each class.
 
     ``balanced`` is scikit-learn's: examples / (classes x examples of the class). ``sqrt`` is the square root of that.
-
-    Raises:
-        UsageError: for scores, for a class that is unknown, not named, or without an example that could be counted.
+    Raise UsageError for scores, and for a class that is unknown, not named, or without an example to be counted.
     """
     if names is None:
         raise UsageError("--class_weights is for classes, and these labels are scores; leave it out")

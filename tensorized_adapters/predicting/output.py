@@ -31,11 +31,8 @@ class Output:
             self._put(tsv_of([["index", "prediction", *probabilities]]))
 
     def write(self, values: np.ndarray) -> None:
-        """Write the values that :func:`predicted` yielded for a window, without buffering.
-
-        Raises:
-            RunFailed: if the disk is full or fails. A reader that has closed standard output is a BrokenPipeError.
-        """
+        """Write the values that :func:`predicted` yielded for a window, without buffering. Raise RunFailed if the disk
+        is full or fails, and BrokenPipeError if the reader has closed standard output."""
         objects, rows = [], []  # for JSON and for TSV
         for index, row in enumerate(values.tolist(), start=self.count):
             shown = [f"{value:.6g}" for value in row]  # the precision of float32

@@ -38,10 +38,8 @@ _TEX = {character: "\\" + character for character in "&%$#_{}"} | {
 def write_report(paths: Iterable[Path], output_dir: Path, published: bool = False) -> Results:
     """Write a report on the run.json files at any depth below the paths into a folder, instead of an earlier one.
 
-    If ``published``, the published figures stand beside ours.
-
-    Raises:
-        UsageError: if there is nothing to report on, or the folder cannot be written.
+    If ``published``, the published figures stand beside ours. Raise UsageError if there is nothing to report on, or
+    the folder cannot be written.
     """
     results = read_results(paths)
     parameters, contribution = parameter_table(results, published), contribution_frame(results)

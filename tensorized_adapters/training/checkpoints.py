@@ -88,11 +88,8 @@ def seal_checkpoint(path: Path) -> None:
 
 
 def flaw_of_checkpoint(path: Path) -> Optional[str]:
-    """Return why a checkpoint must not be resumed from, or None if it is complete and unaltered.
-
-    Raises:
-        UsageError: if a file exists and cannot be read. It may be readable later, so the checkpoint is not skipped.
-    """
+    """Return why a checkpoint must not be resumed from, or None if it is complete and unaltered. Raise UsageError if a
+    file exists and cannot be read: it may be readable later, so the checkpoint is not skipped."""
     try:
         with open_regular(path / MANIFEST_FILE) as file:
             manifest = json.load(file)

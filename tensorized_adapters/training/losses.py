@@ -48,11 +48,8 @@ class StepLosses(TrainerCallback):
         return sum(self.values) / len(self.values)
 
     def read(self) -> None:
-        """Fetch what was added since the last time.
-
-        Raises:
-            RunFailed: if a loss or a norm is not finite, naming the first step of one.
-        """
+        """Fetch what was added since the last time. Raise RunFailed, naming the step, if a loss or a norm is not
+        finite."""
         losses, norms = _fetched(self._losses, over_processes=True), _fetched(self._norms)
         self._losses, self._norms = [], []
         for i, loss in enumerate(losses):
