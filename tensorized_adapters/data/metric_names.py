@@ -64,7 +64,7 @@ def check_metrics(names: tuple[str, ...], flag: str, labels: Optional[tuple[str,
     for name in names:
         if name in suiting(labels):
             continue
-        if name == "f1":
+        if name == "f1" and labels is not None:
             raise UsageError(
                 f"--{flag} f1 is for two classes, and these are {len(labels)}; take f1_macro or f1_weighted"
             )
