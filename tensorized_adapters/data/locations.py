@@ -1,22 +1,31 @@
 """Finds a data set by its folder or hub id, reads it without stale caches, and refuses a bad one in one line."""
 
-from __future__ import annotations
-
 import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
+
+import pyarrow
+from datasets import (
+    BuilderConfig,
+    Dataset,
+    DatasetBuilder,
+    DownloadMode,
+    concatenate_datasets,
+    load_dataset,
+    load_dataset_builder,
+)
+from datasets.exceptions import DatasetGenerationError
+from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
 from .official import FOLDERS
-
-if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do not need
-    from datasets import Dataset, DatasetBuilder
-
+from .readers import read_file
 
 # The endings of files that are read as --train_file is, and what `datasets` sets for them.
 _PLAIN = (({".csv"}, {"sep": ","}), ({".tsv"}, {"sep": "\t"}), ({".json", ".jsonl"}, {}))
@@ -70,8 +79,6 @@ def _builder_of(location: DatasetLocation, splits: list[str]) -> Iterator[Datase
     Its cache is removed after the block. The usual cache identifies a folder by the last part of its name and by its
     card: it would return old data for another folder of that name, for changed files, and for a damaged file.
     """
-    from datasets import load_dataset_builder
-
     logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # it warns of a card without a header
     with tempfile.TemporaryDirectory(prefix="tensorized_adapters_") as cache:
         # The full path, since some names ("csv", "text") are the library's own readers.
@@ -93,9 +100,6 @@ def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Pat
 
 def read_splits(location: DatasetLocation, splits: list[str], anew: bool) -> dict[str, Dataset]:
     """Read splits of a folder into memory, or those of the hub, ``anew`` or from the cache of `datasets`."""
-    from datasets import DownloadMode, load_dataset
-    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
-
     with refusing(location):
         if location.folder:
             return {split: _read_split(location, split) for split in splits}
@@ -111,10 +115,6 @@ def read_splits(location: DatasetLocation, splits: list[str], anew: bool) -> dic
 
 def _read_split(location: DatasetLocation, split: str) -> Dataset:
     """Read one split of a folder by itself, since a test set may lack the column of labels."""
-    from datasets import concatenate_datasets
-
-    from .readers import read_file
-
     if path := location.official_file(split):
         return read_file(str(path), f"{location}, {path.name}", location.config)
     with _builder_of(location, [split]) as builder:
@@ -137,8 +137,6 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
 
 def _has_plain_files(builder: DatasetBuilder) -> bool:
     """Return whether these are CSV, TSV or JSON files of the folder itself, and its card only gives their names."""
-    from datasets import BuilderConfig
-
     files = [Path(file) for names in builder.config.data_files.values() for file in names]
     kinds = {ending_of(path.name) for path in files}
     options = next((options for plain, options in _PLAIN if kinds and kinds <= plain), None)
@@ -163,8 +161,6 @@ def _check_splits(needed: list[str], available: dict, location: DatasetLocation)
 
 def quieten_datasets() -> None:
     """Disable progress bars and log of `datasets`, whose messages reach the user through our errors."""
-    from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
-
     disable_progress_bar()
     set_verbosity(CRITICAL)
 
@@ -172,9 +168,6 @@ def quieten_datasets() -> None:
 @contextmanager
 def refusing(location: DatasetLocation) -> Iterator[None]:
     """Turn every error of `datasets` into one line."""
-    import pyarrow
-    from datasets.exceptions import DatasetGenerationError
-
     quieten_datasets()
     try:
         yield

@@ -1,20 +1,18 @@
 """Chooses the splits that a run reads, and names the local files behind them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
+
+from datasets import Dataset, load_dataset_builder
 
 from ..errors import UsageError
 from .arguments import FILE_FLAGS, SPLIT_FLAGS, DataTrainingArguments
 from .locations import DatasetLocation, files_of, location_of, read_splits, refusing
+from .readers import read_file
 from .tasks import TASKS
-
-if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do not need
-    from datasets import Dataset
 
 ROLES = ("train", "evaluation", "prediction")
 
@@ -63,8 +61,6 @@ def check_source(arguments: DataTrainingArguments, wanted: set[str]) -> None:
     used_files(arguments, wanted)
     if arguments.files or (location := location_of(arguments)).folder:
         return
-    from datasets import load_dataset_builder
-
     with refusing(location):
         load_dataset_builder(location.name, location.config)
 
@@ -73,8 +69,6 @@ def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dic
     """Read the data: the splits by their usual names, and for messages where each came from."""
     by_role = _splits_by_role(arguments, wanted)
     if (files := _files_by_role(arguments, by_role)) is not None:
-        from .readers import read_file
-
         splits, sources = {}, {}
         for role, (flag, path) in files.items():
             split = next(iter(by_role[role]))  # MNLI's second sets come from a data set only
