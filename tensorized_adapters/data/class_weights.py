@@ -10,7 +10,7 @@ from ..errors import UsageError, quoted
 from .names import find_name, listed
 
 _BY_FREQUENCY = ("balanced", "sqrt")
-_RANGE = (1e-6, 1e6)  # beyond it float32 loses the small ones
+_LEAST, _MOST = 1e-6, 1e6  # beyond them float32 loses the small ones
 _RARE = 0.1  # of the largest class
 
 
@@ -70,18 +70,16 @@ def _named(text: str) -> list[tuple[str, float]]:
     except csv.Error:
         words = [text]
     for word in words:
-        name, equals, number = word.rpartition("=")
+        name, _, number = word.rpartition("=")
         try:
             weight = float(number)
         except ValueError:
-            equals = ""
-        if not equals or not name.strip():
+            name = ""
+        if not name.strip():
             raise UsageError(
                 f"--class_weights must be balanced, sqrt, or NAME=W for each class between commas, got {quoted(word)}"
             )
-        if not _RANGE[0] <= weight <= _RANGE[1]:
-            raise UsageError(
-                f"--class_weights {quoted(word)}: a weight must be above 0, from {_RANGE[0]:g} to {_RANGE[1]:g}"
-            )
+        if not _LEAST <= weight <= _MOST:
+            raise UsageError(f"--class_weights {quoted(word)}: a weight must be above 0, from {_LEAST:g} to {_MOST:g}")
         pairs.append((name.strip(), weight))
     return pairs

@@ -1,5 +1,6 @@
 """Chooses the columns of the text and the label: those of the flags, of a saved adapter, or a guess."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -15,8 +16,7 @@ from .texts import delimiter_for
 
 LABEL = "label"
 # Columns that number the examples, such as the index that pandas writes; they are never taken for text.
-_INDEX_COLUMNS = ("", "idx", "id", "index")
-_INDEX_PREFIXES = ("unnamed:", "__index_level_")
+_INDEX = re.compile(r"\s*(idx|id|index)?\s*|(unnamed:|__index_level_).*", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Co
 
 def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...]:
     """Return ``sentence1`` and ``sentence2``, else the first one or two columns that hold words."""
-    names = [name for name in examples.column_names if name not in (label, LABEL) and not _is_index(name)]
+    names = [name for name in examples.column_names if name not in (label, LABEL) and not _INDEX.fullmatch(name)]
     if {"sentence1", "sentence2"} <= set(names):
         return "sentence1", "sentence2"
     # A column such as "label_text" would give the answer away.
@@ -149,10 +149,6 @@ def note_columns(columns: Columns, task: Task, source: str) -> None:
         f"note: {source}: text from {texts}, {labels} from {quoted(columns.label)}; "
         "--text_columns and --label_column name others"
     )
-
-
-def _is_index(name: str) -> bool:
-    return name.strip().lower() in _INDEX_COLUMNS or name.lower().startswith(_INDEX_PREFIXES)
 
 
 def _holds_words(examples: Dataset, name: str) -> bool:

@@ -104,9 +104,7 @@ def read_splits(location: DatasetLocation, splits: list[str], anew: bool) -> dic
         if location.folder:
             return {split: _read_split(location, split) for split in splits}
         if location.name in _PACKAGED_DATASETS_MODULES:  # it would read files of the current folder
-            raise UsageError(
-                f"{location} is a file format, no data set; name a folder or hub id, or give --train_file"
-            )
+            raise UsageError(f"{location} is a file format, no data set; give a folder, a hub id or --train_file")
         mode = DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None
         available = load_dataset(location.name, location.config, download_mode=mode)
         _check_splits(splits, available, location)

@@ -69,9 +69,7 @@ def open_output(path: Optional[Path], config: PretrainedConfig, separator: str =
     In TSV the ``separator`` joins the names of several labels; JSON has a list of them.
     """
     if config.problem_type == "regression" and config.num_labels > 1:
-        raise UsageError(
-            f"the adapter gives {config.num_labels} scores a text; load_pipeline in Python gives them all"
-        )
+        raise UsageError(f"the adapter gives {config.num_labels} scores a text; load_pipeline in Python gives them")
     if path is None:
         # sys.stdout would hide a closed pipe, which has to end the predictions.
         with open(os.dup(1), "wb", buffering=0) as file:

@@ -90,7 +90,7 @@ class FrozenPrefix:
                     self._fill(states, examples, collate, batch_size, ends - lengths, lengths)
                     states.flush()
                     digest = sha256_of(temporary)
-                write_atomically(_digest_file(path), digest.encode())
+                write_atomically(path.with_suffix(".sha256"), digest.encode())
             except OSError as error:
                 raise RunFailed(f"--prefix_cache_dir {self.folder} cannot be written: {error.strerror}") from None
         return PrefixedExamples(examples, np.load(path, mmap_mode="r"), ends - lengths, lengths)
@@ -210,14 +210,10 @@ def with_prefix(collate: Collate) -> Collate:
     return collate_both
 
 
-def _digest_file(path: Path) -> Path:
-    return path.with_suffix(".sha256")
-
-
 def _is_intact(path: Path) -> bool:
     """Return whether the file is there and as it was written."""
     try:
-        return sha256_of(path) == _digest_file(path).read_text()
+        return sha256_of(path) == path.with_suffix(".sha256").read_text()
     except (OSError, ValueError):
         return False
 
