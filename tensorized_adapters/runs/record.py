@@ -58,7 +58,7 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
     primary = f"eval_{task.primary}"
     best = min if lower_is_better(task.primary) else max  # the earliest of equals
     events = {
-        "collapsed_at_step": trainer.collapsed_at_step,
+        "collapsed_at_step": trainer.guard.step,
         "stopped_early_at_step": trainer.stopped_early_at_step,
     }
     return {

@@ -42,6 +42,7 @@ from .losses import ADVICE, StepLosses, WeightedLoss
 from .progress import LiveOutput
 from .sampler import EpochSampler
 
+_WEIGHT = "loss_weight"  # key of a training batch: the factor of its mean loss
 # The use of the examples, by the prefix of its metrics' names, for messages.
 _MEASURED = {"eval": "evaluation", "train": "evaluation on the training set", "predict": "prediction"}
 
@@ -73,7 +74,6 @@ class AdapterTrainer(Trainer):
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
         self.seconds_before, self.began = 0.0, time.time()  # training in earlier starts of the run; start of this one
-        self._weights, self._weight = iter(()), None  # of the step's batches, and of the present one
         smoothing = self.args.label_smoothing_factor
         self._weighted = WeightedLoss(class_weights, smoothing, self.accelerator) if class_weights else None
         # We replace three parts of the Trainer: its grouping by length also shuffles evaluation and does not resume to
@@ -82,10 +82,10 @@ class AdapterTrainer(Trainer):
         self._drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
         self._checkpoints, self.args.save_total_limit = CompleteCheckpoints(self.args.save_total_limit), None
         self._live = LiveOutput()
-        self._guard = CollapseGuard(self.losses, math.inf if constant_loss is None else constant_loss, self._live.say)
+        self.guard = CollapseGuard(self.losses, math.inf if constant_loss is None else constant_loss, self._live.say)
         for printing in (PrinterCallback, ProgressCallback):
             self.remove_callback(printing)
-        for callback in (self._live, self.losses, self._guard, SaveAfterEvaluation(), self._checkpoints):
+        for callback in (self._live, self.losses, self.guard, SaveAfterEvaluation(), self._checkpoints):
             self.add_callback(callback)
         self._metrics_of, self.compute_metrics = self.compute_metrics, self._metrics_of_numbers
         self._of_training: tuple[Optional[int], Optional[EvalLoopOutput]] = (
@@ -104,11 +104,6 @@ class AdapterTrainer(Trainer):
         """Return the Trainer's estimate. The Trainer would count the parameters in each step; here they are counted
         once."""
         return 6 * inputs[self.model.main_input_name].numel() * self._size
-
-    @property
-    def collapsed_at_step(self) -> Optional[int]:
-        """Return the step at which a collapse to a constant prediction was detected, or None."""
-        return self._guard.step
 
     @property
     def stopped_early_at_step(self) -> Optional[int]:
@@ -194,24 +189,20 @@ class AdapterTrainer(Trainer):
         batches = [cut(batch, count) for batch, count in zip(batches, counts, strict=True)]
         if self._weighted:
             weights = self._weighted.shares(batches, counts)
-        else:
-            weights = [None if weight == 1 else weight for weight in weights]
-        self._weights = iter(weights)
-        return batches, items
+        return [{**batch, _WEIGHT: weight} for batch, weight in zip(batches, weights)], items
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         """Return the loss of a batch. In training it is weighted by its share of the step's examples, or of their
         class weights. In evaluation all examples weigh the same, so that the losses of two runs can be compared."""
-        labels = inputs.get("labels")  # label smoothing removes them
+        weight, labels = inputs.pop(_WEIGHT, None), inputs.get("labels")  # label smoothing removes labels
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         if model.training and self._weighted:
             loss = self._weighted(outputs["logits"], labels)
-        if model.training and self._weight is not None:
-            loss = loss * self._weight
+        if weight is not None:
+            loss = loss * weight
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
-        self._weight = next(self._weights, None)
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.losses.add(loss, ends_step=self.accelerator.sync_gradients)
         return loss
