@@ -88,10 +88,7 @@ class AdapterTrainer(Trainer):
         for callback in (self._live, self.losses, self.guard, SaveAfterEvaluation(), self._checkpoints):
             self.add_callback(callback)
         self._metrics_of, self.compute_metrics = self.compute_metrics, self._metrics_of_numbers
-        self._of_training: tuple[Optional[int], Optional[EvalLoopOutput]] = (
-            None,
-            None,
-        )  # its newest evaluation, by step
+        self._of_training = -1, None  # step and output of the newest evaluation in training
         compiling = self.accelerator.state.dynamo_plugin
         if compiling.dynamic is None:
             compiling.dynamic = True  # compile once for all lengths and numbers of examples
