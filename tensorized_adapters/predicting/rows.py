@@ -2,8 +2,6 @@
 
 import csv
 import itertools
-import os
-import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -91,7 +89,7 @@ def _opened(path: Optional[Path], source: str) -> BinaryIO:
 def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
     if path is not None and (ending := ending_of(str(path))) in _BY_ENDING:
         return _BY_ENDING[ending]
-    if path is not None and stat.S_ISREG(os.stat(path).st_mode):
+    if path is not None and path.is_file():
         known = ", ".join(_BY_ENDING)
         raise UsageError(f"{source} has none of the endings {known}; --format says what it is: {', '.join(FORMATS)}")
     file_format = "jsonl" if first.lstrip().startswith(("{", "[{")) else _table_of(first, columns) or "text"

@@ -4,7 +4,6 @@ import base64
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
@@ -117,11 +116,9 @@ def latex(table: Table) -> str:
 
 def _as_csv(cells: pd.DataFrame) -> str:
     """Return CSV in which a quotation mark precedes names that a spreadsheet would take for a formula."""
-
-    def quoted(cell: Any) -> Any:
-        return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
-
-    return cells.map(quoted).to_csv(index=False)
+    begins = ("=", "+", "-", "@")
+    quoted = cells.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(begins) else cell)
+    return quoted.to_csv(index=False)
 
 
 def _page(results: Results, tables: list[Table], figures: list[tuple[str, str]]) -> str:

@@ -40,11 +40,9 @@ class StepLosses(TrainerCallback):
             self._of_step = None
 
     def add_norm(self, norm: Tensor) -> None:
-        """Add the norm of a step's gradient."""
         self._norms.append(norm)
 
     def mean(self) -> float:
-        """Return the mean over all steps."""
         return sum(self.values) / len(self.values)
 
     def read(self) -> None:
