@@ -1,6 +1,7 @@
 """Finds a data set by its folder or hub id, reads it without stale caches, and refuses a bad one in one line."""
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ def location_of(arguments: DataTrainingArguments) -> DatasetLocation:
         name, config, flag = arguments.glue_path, arguments.task_name, "--glue_path"
     if not name:
         raise UsageError(f"{flag} is empty; name a data set's folder or hub id, or leave it out")
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # Path.expanduser raises RuntimeError for an unknown user
     location = DatasetLocation(flag, name, config, path.resolve() if path.is_dir() else None)
     if path.exists() and not (location.folder and any(path.iterdir())):
         raise UsageError(f"{location} is a file or an empty folder; name a data set's folder or hub id")
