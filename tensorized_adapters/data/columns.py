@@ -126,11 +126,10 @@ def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> 
     feature = _feature(name, examples, columns, source)
     if not isinstance(feature, (Value, ClassLabel)):
         raise UsageError(f"{source}: the column {quoted(name)} must hold one value a row, no lists or objects")
-    dtype = "int64" if isinstance(feature, ClassLabel) else feature.dtype
-    if dtype.startswith(("int", "uint", "float", "bool")):
+    if feature.dtype.startswith(("int", "uint", "float", "bool")):
         print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
-    elif "string" not in dtype and dtype != "null":
-        raise UsageError(f"{source}: the column {quoted(name)} holds values of type {dtype}, no text")
+    elif "string" not in feature.dtype and feature.dtype != "null":
+        raise UsageError(f"{source}: the column {quoted(name)} holds values of type {feature.dtype}, no text")
     elif columns.guessed and not _holds_words(examples, name):
         print(f"note: {source}: the column {quoted(name)} holds no words and is read as text, for want of another")
 

@@ -192,33 +192,24 @@ def _note_skipped(lines: int, source: str) -> None:
 
 def _column(name: str, values: list, source: str) -> list:
     """Return the values for Arrow, all of one kind; raise UsageError naming the row that differs."""
-
-    def refusal(row: int, flaw: str) -> UsageError:
-        return UsageError(f"{source} cannot be parsed: row {row} has {flaw}")
-
     kinds = [_KINDS.get(type(value), _NESTED) for value in values]
     first = next((kind for kind in kinds if kind), None)
+    # Arrow's integers have 64 bits; among decimals they become decimals, which hold 53 of them.
+    limit = 2**53 if float in map(type, values) else 2**63
     for row, (value, kind) in enumerate(zip(values, kinds), 1):
+        items, flaw = value if isinstance(value, list) else [value], ""
         if kind not in ("", first):
-            raise refusal(row, f"{quoted(value)} in the column {quoted(name)}, {kind}, where rows before have {first}")
-        items = value if isinstance(value, list) else [value]
-        if not all(is_unicode(item) for item in items if isinstance(item, str)):
-            raise refusal(row, f"half a character in {quoted(name)}")
-    if first == _NESTED:
-        if all(value is None or _is_plain_list(value) for value in values):
-            return [value and list(map(text_of, value)) for value in values]
-        # Only the column's type is kept, since it cannot be used and may be nested deeper than Arrow allows.
-        return [[[]] for _ in values]
-    if first == "a number":
-        # Arrow's integers have 64 bits; among decimals they become decimals, which hold 53 of them.
-        limit = 2**53 if any(isinstance(value, float) for value in values) else 2**63
-        for row, value in enumerate(values, 1):
-            if isinstance(value, int) and abs(value) > limit - 1:
-                number = f"the number {quoted(value)} in the column {quoted(name)}"
-                raise refusal(row, f"{number}, which is too large; write it as text")
-    return values
-
-
-def _is_plain_list(value: Any) -> bool:
-    """Return whether it is a list of names or numbers, which may be the labels of a text."""
-    return isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value)
+            flaw = f"{quoted(value)} in the column {quoted(name)}, {kind}, where rows before have {first}"
+        elif not all(is_unicode(item) for item in items if isinstance(item, str)):
+            flaw = f"half a character in {quoted(name)}"
+        elif type(value) is int and abs(value) >= limit:
+            flaw = f"the number {quoted(value)} in the column {quoted(name)}, which is too large; write it as text"
+        if flaw:
+            raise UsageError(f"{source} cannot be parsed: row {row} has {flaw}")
+    if first != _NESTED:
+        return values
+    labels = [item for value in values if value is not None for item in (value if type(value) is list else [value])]
+    if all(isinstance(label, (str, int, float)) for label in labels):
+        return [value and list(map(text_of, value)) for value in values]
+    # Only the column's type is kept, since it cannot be used and may be nested deeper than Arrow allows.
+    return [[[]] for _ in values]
