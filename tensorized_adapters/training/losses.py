@@ -22,7 +22,7 @@ class StepLosses(TrainerCallback):
 
     Attributes:
         values: the loss of every step that was read, including those before a resume.
-        norms: the gradient's norm of these steps. Empty with ``--fp16``. Checkpoints of earlier versions have none.
+        norms: the gradient's norm of these steps. Empty with ``--fp16``.
     """
 
     def __init__(self):
@@ -48,7 +48,8 @@ class StepLosses(TrainerCallback):
     def read(self) -> None:
         """Fetch what was added since the last time. Raise RunFailed, naming the step, if a loss or a norm is not
         finite."""
-        losses, norms = _fetched(self._losses, over_processes=True), _fetched(self._norms)
+        losses = reduce(torch.stack(self._losses), reduction="mean").tolist() if self._losses else []
+        norms = torch.stack(self._norms).tolist() if self._norms else []  # the same in every process
         self._losses, self._norms = [], []
         for i, loss in enumerate(losses):
             for name, number in (("loss", loss), ("gradient", norms[i] if norms else 0.0)):
@@ -64,14 +65,6 @@ class StepLosses(TrainerCallback):
 
     def on_epoch_end(self, args, state, control, **kwargs) -> None:
         self.read()
-
-
-def _fetched(numbers: list[Tensor], over_processes: bool = False) -> list[float]:
-    """Return the losses as means over all processes, and the norms, which are the same in each process."""
-    if not numbers:
-        return []
-    values = torch.stack(numbers)
-    return (reduce(values, reduction="mean") if over_processes else values).tolist()
 
 
 class WeightedLoss:
