@@ -60,8 +60,6 @@ def location_of(arguments: DataTrainingArguments) -> DatasetLocation:
     name, config, flag = arguments.dataset_name, arguments.dataset_config_name, "--dataset_name"
     if arguments.task_name:
         name, config, flag = arguments.glue_path, arguments.task_name, "--glue_path"
-    if not name:
-        raise UsageError(f"{flag} is empty; name a data set's folder or hub id, or leave it out")
     path = Path(os.path.expanduser(name))  # Path.expanduser raises RuntimeError for an unknown user
     location = DatasetLocation(flag, name, config, path.resolve() if path.is_dir() else None)
     if path.exists() and not (location.folder and any(path.iterdir())):
