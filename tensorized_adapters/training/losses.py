@@ -18,16 +18,11 @@ ADVICE = "try a lower --learning_rate; checkpoints that were saved before are ke
 
 class StepLosses(TrainerCallback):
     """Keeps losses and gradient norms on the device, and reads them when the Trainer logs, evaluates or saves. Reading
-    a number makes the host wait for the device.
-
-    Attributes:
-        values: the loss of every step that was read, including those before a resume.
-        norms: the gradient's norm of these steps. Empty with ``--fp16``.
-    """
+    a number makes the host wait for the device."""
 
     def __init__(self):
-        self.values: list[float] = []
-        self.norms: list[float] = []
+        self.values: list[float] = []  # of every step that was read, including those before a resume
+        self.norms: list[float] = []  # of the gradients of these steps; empty with --fp16
         self._losses: list[Tensor] = []
         self._norms: list[Tensor] = []
         self._of_step: Tensor | None = None
