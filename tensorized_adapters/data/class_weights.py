@@ -10,7 +10,7 @@ from ..errors import UsageError, quoted
 from .names import find_name, listed
 
 _BY_FREQUENCY = ("balanced", "sqrt")
-_RANGE = (1e-6, 1e6)  # beyond it float32 loses the small ones
+_LEAST, _MOST = 1e-6, 1e6  # beyond them float32 loses the small ones
 _RARE = 0.1  # of the largest class
 
 
@@ -24,9 +24,7 @@ def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[
     """Return the weight of each class from ``--class_weights``: balanced, sqrt, or NAME=W for each class.
 
     ``balanced`` is scikit-learn's: examples / (classes x examples of the class). ``sqrt`` is the square root of that.
-
-    Raises:
-        UsageError: for scores, for a class that is unknown, not named, or without an example that could be counted.
+    Raise UsageError for scores, and for a class that is unknown, not named, or without an example to be counted.
     """
     if names is None:
         raise UsageError("--class_weights is for classes, and these labels are scores; leave it out")
@@ -72,18 +70,16 @@ def _named(text: str) -> list[tuple[str, float]]:
     except csv.Error:
         words = [text]
     for word in words:
-        name, equals, number = word.rpartition("=")
+        name, _, number = word.rpartition("=")
         try:
             weight = float(number)
         except ValueError:
-            equals = ""
-        if not equals or not name.strip():
+            name = ""
+        if not name.strip():
             raise UsageError(
                 f"--class_weights must be balanced, sqrt, or NAME=W for each class between commas, got {quoted(word)}"
             )
-        if not _RANGE[0] <= weight <= _RANGE[1]:
-            raise UsageError(
-                f"--class_weights {quoted(word)}: a weight must be above 0, from {_RANGE[0]:g} to {_RANGE[1]:g}"
-            )
+        if not _LEAST <= weight <= _MOST:
+            raise UsageError(f"--class_weights {quoted(word)}: a weight must be above 0, from {_LEAST:g} to {_MOST:g}")
         pairs.append((name.strip(), weight))
     return pairs

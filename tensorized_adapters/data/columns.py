@@ -1,5 +1,6 @@
 """Chooses the columns of the text and the label: those of the flags, of a saved adapter, or a guess."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -15,8 +16,7 @@ from .texts import delimiter_for
 
 LABEL = "label"
 # Columns that number the examples, such as the index that pandas writes; they are never taken for text.
-_INDEX_COLUMNS = ("", "idx", "id", "index")
-_INDEX_PREFIXES = ("unnamed:", "__index_level_")
+_INDEX = re.compile(r"\s*(idx|id|index)?\s*|(unnamed:|__index_level_).*", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,6 @@ class Columns:
     guessed: bool = False  # no flag named the texts
     of_task: bool = False  # they belong to a GLUE task
 
-    @property
-    def inputs(self) -> int:
-        """Return the number of texts that the tokenizer gets for an example: 1, or 2 for a pair."""
-        return len(self.texts) if self.delimiter is None else 1
-
 
 def choose_columns(
     arguments: DataTrainingArguments,
@@ -42,11 +37,8 @@ def choose_columns(
     examples: Dataset,
     source: str,
 ) -> Columns:
-    """Return the columns of the GLUE task, else of the flags and the saved adapter, else a guess.
-
-    Raises:
-        UsageError: if there is no column that could be text, or not as many as a saved adapter takes.
-    """
+    """Return the columns of the GLUE task, else of the flags and the saved adapter, else a guess. Raise UsageError if
+    there is no column that could be text, or not as many as a saved adapter takes."""
     if named:
         return Columns(named.texts, of_task=True)
     if trained := kept_columns(saved or {}):
@@ -76,7 +68,7 @@ def columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Co
 
 def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...]:
     """Return ``sentence1`` and ``sentence2``, else the first one or two columns that hold words."""
-    names = [name for name in examples.column_names if name not in (label, LABEL) and not _is_index(name)]
+    names = [name for name in examples.column_names if name not in (label, LABEL) and not _INDEX.fullmatch(name)]
     if {"sentence1", "sentence2"} <= set(names):
         return "sentence1", "sentence2"
     # A column such as "label_text" would give the answer away.
@@ -134,11 +126,10 @@ def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> 
     feature = _feature(name, examples, columns, source)
     if not isinstance(feature, (Value, ClassLabel)):
         raise UsageError(f"{source}: the column {quoted(name)} must hold one value a row, no lists or objects")
-    dtype = "int64" if isinstance(feature, ClassLabel) else feature.dtype
-    if dtype.startswith(("int", "uint", "float", "bool")):
+    if feature.dtype.startswith(("int", "uint", "float", "bool")):
         print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
-    elif "string" not in dtype and dtype != "null":
-        raise UsageError(f"{source}: the column {quoted(name)} holds values of type {dtype}, no text")
+    elif "string" not in feature.dtype and feature.dtype != "null":
+        raise UsageError(f"{source}: the column {quoted(name)} holds values of type {feature.dtype}, no text")
     elif columns.guessed and not _holds_words(examples, name):
         print(f"note: {source}: the column {quoted(name)} holds no words and is read as text, for want of another")
 
@@ -157,10 +148,6 @@ def note_columns(columns: Columns, task: Task, source: str) -> None:
         f"note: {source}: text from {texts}, {labels} from {quoted(columns.label)}; "
         "--text_columns and --label_column name others"
     )
-
-
-def _is_index(name: str) -> bool:
-    return name.strip().lower() in _INDEX_COLUMNS or name.lower().startswith(_INDEX_PREFIXES)
 
 
 def _holds_words(examples: Dataset, name: str) -> bool:

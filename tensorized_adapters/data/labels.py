@@ -19,15 +19,12 @@ _AS_NUMBERS = "write numbers with a decimal point and nothing else, for example 
 
 
 def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
-    """Return the sorted names of the classes, or None if the labels are scores, which are written as decimals.
-
-    Raises:
-        UsageError: naming the first row whose label is missing or does not go with the others.
-    """
+    """Return the sorted names of the classes, or None if the labels are scores, which are written as decimals. Raise
+    UsageError, naming the first row whose label is missing or does not go with the others."""
     numbers = [number_of(value) for value in values]
     words = [row for row, number in enumerate(numbers) if number is None]
     numeric = [row for row, number in enumerate(numbers) if number is not None]
-    decimal = any(_written_as_float(values[row]) for row in numeric)
+    decimal = any(isinstance(number, float) for number in numbers)
     _check_mixture(values, words, numeric, decimal, source)
     if decimal:
         return None
@@ -82,22 +79,18 @@ def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
 def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = False) -> Dataset:
     """Return ``label`` as class id (int64) or score (float64), or as a list of 0 and 1 for several labels a text.
 
-    If ``numbered``, a file may hold GLUE's numbers of the classes instead of their names.
-
-    Raises:
-        UsageError: for a missing or unknown label, naming its row.
+    If ``numbered``, a file may hold GLUE's numbers of the classes instead of their names. Raise UsageError for a
+    missing or unknown label, naming its row.
     """
     if task.multi_label:
         return encode_label_sets(examples, task, source)
-    feature = examples.features["label"]
-    names = task.labels
-    ids: dict[str, int] = {}
-    if names is not None and not isinstance(feature, ClassLabel):
-        ids = {str(i): i for i in range(len(names))} if numbered else {}
-        ids |= {name: i for i, name in enumerate(names)}
+    feature, names = examples.features["label"], task.labels
+    ids = {name: i for i, name in enumerate(names or ())}
+    if numbered and not isinstance(feature, ClassLabel):
+        ids = {str(i): i for i in range(len(ids))} | ids
     encoded = []
     for row, value in enumerate(examples["label"], 1):
-        code = _encode(value, feature, names, ids)
+        code = _encode(value, feature, ids)
         if code is None:
             shown = quoted(value) if names is None else shown_beside(value, names)
             flaw = "has no label" if _is_missing(value) or value == -1 else f"has the label {shown}"
@@ -143,25 +136,24 @@ def _present(examples: Dataset, task: Task) -> set[int]:
     return set(examples["label"])
 
 
-def _encode(value: Any, feature: Any, names: Optional[tuple[str, ...]], ids: dict[str, int]) -> Optional[float]:
+def _encode(value: Any, feature: Any, ids: dict[str, int]) -> Optional[float]:
+    """Return the id of a class, or a score if there are no ``ids``; None for what is neither."""
     if value is None:
         return None
     if isinstance(feature, ClassLabel):
         if not 0 <= value < feature.num_classes:
             return None
         value = feature.int2str(value)
-        if names is not None:
-            return find_name(value, dict(zip(names, range(len(names)))))
-    if names is None:
-        number = number_of(value)
+        if ids:
+            return find_name(value, ids)
+    text, number = text_of(value).strip(), number_of(value)
+    if not ids:
         return None if number is None else float(number)
-    code = ids.get(text_of(value).strip())
-    if code is not None:
-        return code
-    number = number_of(value)
+    if text in ids:
+        return ids[text]
     if number is not None and float(number).is_integer():
         return ids.get(str(int(number)))  # 1.0 and "01" are the class 1
-    code = find_name(text_of(value).strip(), ids)
+    code = find_name(text, ids)
     if code is None and isinstance(value, bool):
         code = ids.get(str(int(value)))  # older adapters, and GLUE's numbers, have 0 and 1 for false and true
     return code
@@ -171,14 +163,14 @@ def number_of(value: Any) -> Optional[float]:
     """Return the number in a value, an int if it is written as one; None for NaN and words."""
     if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
         return None  # true, and a name such as 1_0, which Python reads as 10
-    for number_type in (int, float):
-        try:
-            if isinstance(value, float) and number_type is int:
-                continue
-            return number_type(value) if math.isfinite(float(value)) else None
-        except (TypeError, ValueError, OverflowError):
-            continue
-    return None
+    try:
+        number = float(value)
+        if not math.isfinite(number):
+            return None
+        is_integer = isinstance(value, int) or (isinstance(value, str) and value.strip().lstrip("+-").isdigit())
+        return int(value) if is_integer else number
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _name_of_integer(value: Any, number: float) -> str:
@@ -197,7 +189,3 @@ def _is_no_number(value: Any) -> bool:
         return not math.isfinite(float(value))
     except (TypeError, ValueError, OverflowError):  # words, and integers that no float can hold
         return False
-
-
-def _written_as_float(value: Any) -> bool:
-    return isinstance(value, float) or (isinstance(value, str) and not value.strip().lstrip("+-").isdigit())

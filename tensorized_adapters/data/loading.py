@@ -39,12 +39,9 @@ class Data:
     @property
     def notes(self) -> dict[str, Any]:
         """Return notes for a saved adapter, so that predictions read the same columns in the same way."""
-        notes: dict[str, Any] = {"texts": list(self.task.texts), "label": self.label}
-        if self.task.delimiter is not None:
-            notes["text_column_delimiter"] = self.task.delimiter
-        if self.task.multi_label:
-            notes["label_separator"] = self.task.label_separator
-        return notes
+        notes = {"texts": list(self.task.texts), "label": self.label}
+        notes |= {"text_column_delimiter": self.task.delimiter, "label_separator": self.task.label_separator}
+        return {name: value for name, value in notes.items() if value is not None}
 
     def mapped(self, of_train: _Change, of_others: Optional[_Change] = None) -> "Data":
         """Apply a function to the training set, and the same or another one to the other sets."""

@@ -1,22 +1,32 @@
 """Finds a data set by its folder or hub id, reads it without stale caches, and refuses a bad one in one line."""
 
-from __future__ import annotations
-
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
+
+import pyarrow
+from datasets import (
+    BuilderConfig,
+    Dataset,
+    DatasetBuilder,
+    DownloadMode,
+    concatenate_datasets,
+    load_dataset,
+    load_dataset_builder,
+)
+from datasets.exceptions import DatasetGenerationError
+from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
 from .official import FOLDERS
-
-if TYPE_CHECKING:  # importing `datasets` takes a second, which data files do not need
-    from datasets import Dataset, DatasetBuilder
-
+from .readers import read_file
 
 # The endings of files that are read as --train_file is, and what `datasets` sets for them.
 _PLAIN = (({".csv"}, {"sep": ","}), ({".tsv"}, {"sep": "\t"}), ({".json", ".jsonl"}, {}))
@@ -50,9 +60,7 @@ def location_of(arguments: DataTrainingArguments) -> DatasetLocation:
     name, config, flag = arguments.dataset_name, arguments.dataset_config_name, "--dataset_name"
     if arguments.task_name:
         name, config, flag = arguments.glue_path, arguments.task_name, "--glue_path"
-    if not name:
-        raise UsageError(f"{flag} is empty; name a data set's folder or hub id, or leave it out")
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # Path.expanduser raises RuntimeError for an unknown user
     location = DatasetLocation(flag, name, config, path.resolve() if path.is_dir() else None)
     if path.exists() and not (location.folder and any(path.iterdir())):
         raise UsageError(f"{location} is a file or an empty folder; name a data set's folder or hub id")
@@ -64,52 +72,49 @@ def location_of(arguments: DataTrainingArguments) -> DatasetLocation:
 
 
 @contextmanager
-def builder_of(location: DatasetLocation, split: Optional[str] = None) -> Iterator[DatasetBuilder]:
-    """Yield the builder with which `datasets` would read a folder, or one ``split`` of it.
+def _builder_of(location: DatasetLocation, splits: list[str]) -> Iterator[DatasetBuilder]:
+    """Yield the builder with which `datasets` would read the splits of a folder.
 
     Its cache is removed after the block. The usual cache identifies a folder by the last part of its name and by its
     card: it would return old data for another folder of that name, for changed files, and for a damaged file.
     """
-    from datasets import load_dataset_builder
-
     logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # it warns of a card without a header
     with tempfile.TemporaryDirectory(prefix="tensorized_adapters_") as cache:
         # The full path, since some names ("csv", "text") are the library's own readers.
         builder = load_dataset_builder(str(location.folder), location.config, cache_dir=cache)
-        if split is not None:
-            files = builder.config.data_files or {}
-            check_splits([split], files, location)
-            builder.config.data_files = {split: files[split]}
+        files = builder.config.data_files or {}
+        _check_splits(splits, files, location)
+        builder.config.data_files = {split: files[split] for split in splits}
         yield builder
+
+
+def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Path]]:
+    """Return the files of each of the splits of a folder. Nothing is read."""
+    official = {split: location.official_file(split) for split in splits}
+    if None not in official.values():
+        return {split: [path] for split, path in official.items()}
+    with refusing(location), _builder_of(location, splits) as builder:
+        return {split: [Path(file) for file in files] for split, files in builder.config.data_files.items()}
 
 
 def read_splits(location: DatasetLocation, splits: list[str], anew: bool) -> dict[str, Dataset]:
     """Read splits of a folder into memory, or those of the hub, ``anew`` or from the cache of `datasets`."""
-    from datasets import DownloadMode, load_dataset
-    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
-
     with refusing(location):
         if location.folder:
             return {split: _read_split(location, split) for split in splits}
         if location.name in _PACKAGED_DATASETS_MODULES:  # it would read files of the current folder
-            raise UsageError(
-                f"{location} is a file format, no data set; name a folder or hub id, or give --train_file"
-            )
+            raise UsageError(f"{location} is a file format, no data set; give a folder, a hub id or --train_file")
         mode = DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None
         available = load_dataset(location.name, location.config, download_mode=mode)
-        check_splits(splits, available, location)
+        _check_splits(splits, available, location)
         return {split: _validated(available[split]) for split in splits}
 
 
 def _read_split(location: DatasetLocation, split: str) -> Dataset:
     """Read one split of a folder by itself, since a test set may lack the column of labels."""
-    from datasets import concatenate_datasets
-
-    from .readers import read_file
-
     if path := location.official_file(split):
         return read_file(str(path), f"{location}, {path.name}", location.config)
-    with builder_of(location, split) as builder:
+    with _builder_of(location, [split]) as builder:
         paths = [Path(file) for file in builder.config.data_files[split]]
         # pandas would drop rows, and take the words "None" and "NA" for missing values; pyarrow makes dates of texts.
         if _has_plain_files(builder):
@@ -129,8 +134,6 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
 
 def _has_plain_files(builder: DatasetBuilder) -> bool:
     """Return whether these are CSV, TSV or JSON files of the folder itself, and its card only gives their names."""
-    from datasets import BuilderConfig
-
     files = [Path(file) for names in builder.config.data_files.values() for file in names]
     kinds = {ending_of(path.name) for path in files}
     options = next((options for plain, options in _PLAIN if kinds and kinds <= plain), None)
@@ -147,17 +150,14 @@ def _validated(examples: Dataset) -> Dataset:
     return examples
 
 
-def check_splits(needed: list[str], available: dict, location: DatasetLocation) -> None:
-    missing = [split for split in needed if split not in available]
-    if missing:
+def _check_splits(needed: list[str], available: dict, location: DatasetLocation) -> None:
+    if missing := [split for split in needed if split not in available]:
         flags = "; --train_split_name and the like name others" if location.flag == "--dataset_name" else ""
         raise UsageError(f"{location} has no split {missing[0]!r}; it has {', '.join(map(str, available))}{flags}")
 
 
 def quieten_datasets() -> None:
     """Disable progress bars and log of `datasets`, whose messages reach the user through our errors."""
-    from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
-
     disable_progress_bar()
     set_verbosity(CRITICAL)
 
@@ -165,9 +165,6 @@ def quieten_datasets() -> None:
 @contextmanager
 def refusing(location: DatasetLocation) -> Iterator[None]:
     """Turn every error of `datasets` into one line."""
-    import pyarrow
-    from datasets.exceptions import DatasetGenerationError
-
     quieten_datasets()
     try:
         yield

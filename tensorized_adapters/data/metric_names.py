@@ -64,7 +64,7 @@ def check_metrics(names: tuple[str, ...], flag: str, labels: Optional[tuple[str,
     for name in names:
         if name in suiting(labels):
             continue
-        if name == "f1":
+        if name == "f1" and labels is not None:
             raise UsageError(
                 f"--{flag} f1 is for two classes, and these are {len(labels)}; take f1_macro or f1_weighted"
             )
@@ -75,11 +75,8 @@ def check_metrics(names: tuple[str, ...], flag: str, labels: Optional[tuple[str,
 
 
 def with_metrics(task: Task, listed: Optional[str], best: Optional[str]) -> Task:
-    """Return the task with the ``listed`` metrics instead of its own, and with that of the ``best`` model.
-
-    Raises:
-        UsageError: for a metric that does not suit the task.
-    """
+    """Return the task with the ``listed`` metrics instead of its own, and with that of the ``best`` model. Raise
+    UsageError for a metric that does not suit the task."""
     if task.multi_label:
         if listed is not None:
             own = " and ".join(task.metrics)

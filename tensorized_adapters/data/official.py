@@ -1,13 +1,9 @@
 """Reads the TSV files of GLUE's own server, and gives their columns the names that they have on the hub."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # `datasets` takes a second to import
-    from datasets import Dataset
+from datasets import Dataset
 
 # The others are the task in capitals. The diagnostic set, which MNLI predicts too, has a single file.
 FOLDERS = {"cola": "CoLA", "sst2": "SST-2", "stsb": "STS-B", "ax": "diagnostic"}

@@ -23,6 +23,10 @@ from .official import with_header, with_usual_names
 from .texts import text_of
 
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
+_HALF = re.compile("[\ud800-\udfff]")
+# The kind of a value of JSON in words. A column has one kind; every other value is _NESTED.
+_KINDS = {type(None): "", bool: "true or false", int: "a number", float: "a number", str: "text"}
+_NESTED = "a list or an object"
 
 
 def read_file(path: str, source: str, task: str = "") -> Dataset:
@@ -56,11 +60,8 @@ def open_input(path: Path) -> BinaryIO:
 
 
 def lines_of(file: BinaryIO, source: str, longest: int = -1) -> Iterator[str]:
-    """Yield the lines with their ends; a lone carriage return, which old editors write, ends a line too.
-
-    Raises:
-        UsageError: for a damaged ``.gz`` file, what is not UTF-8, and a line of ``longest`` characters.
-    """
+    """Yield the lines with their ends; a lone carriage return, which old editors write, ends a line too. Raise
+    UsageError for a damaged ``.gz`` file, what is not UTF-8, and a line of ``longest`` characters."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     for number in itertools.count(1):
         try:
@@ -82,13 +83,7 @@ def lines_of(file: BinaryIO, source: str, longest: int = -1) -> Iterator[str]:
 
 def is_unicode(text: str) -> bool:
     """Return whether the text has no half of a surrogate pair. Bytes that are not UTF-8 become such halves too."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return text.isascii() or not _HALF.search(text)
 
 
 def csv_rows(
@@ -197,44 +192,24 @@ def _note_skipped(lines: int, source: str) -> None:
 
 def _column(name: str, values: list, source: str) -> list:
     """Return the values for Arrow, all of one kind; raise UsageError naming the row that differs."""
-
-    def refusal(row: int, flaw: str) -> UsageError:
-        return UsageError(f"{source} cannot be parsed: row {row} has {flaw}")
-
-    kinds = [_kind(value) for value in values]
+    kinds = [_KINDS.get(type(value), _NESTED) for value in values]
     first = next((kind for kind in kinds if kind), None)
+    # Arrow's integers have 64 bits; among decimals they become decimals, which hold 53 of them.
+    limit = 2**53 if float in map(type, values) else 2**63
     for row, (value, kind) in enumerate(zip(values, kinds), 1):
+        items, flaw = value if isinstance(value, list) else [value], ""
         if kind not in ("", first):
-            raise refusal(row, f"{quoted(value)} in the column {quoted(name)}, {kind}, where rows before have {first}")
-        items = value if isinstance(value, list) else [value]
-        if not all(is_unicode(item) for item in items if isinstance(item, str)):
-            raise refusal(row, f"half a character in {quoted(name)}")
-    if first == "a list or an object":
-        if all(value is None or _is_plain_list(value) for value in values):
-            return [value and list(map(text_of, value)) for value in values]
-        # Only the column's type is kept, since it cannot be used and may be nested deeper than Arrow allows.
-        return [[[]] for _ in values]
-    if first == "a number":
-        # Arrow's integers have 64 bits; among decimals they become decimals, which hold 53 of them.
-        limit = 2**53 if any(isinstance(value, float) for value in values) else 2**63
-        for row, value in enumerate(values, 1):
-            if isinstance(value, int) and abs(value) > limit - 1:
-                number = f"the number {quoted(value)} in the column {quoted(name)}"
-                raise refusal(row, f"{number}, which is too large; write it as text")
-    return values
-
-
-def _kind(value: Any) -> str:
-    """Return the kind of a value in words, since a column must have one kind; empty for a missing value."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float)):
-        return "a number"
-    return "text" if isinstance(value, str) else "a list or an object"
-
-
-def _is_plain_list(value: Any) -> bool:
-    """Return whether it is a list of names or numbers, which may be the labels of a text."""
-    return isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value)
+            flaw = f"{quoted(value)} in the column {quoted(name)}, {kind}, where rows before have {first}"
+        elif not all(is_unicode(item) for item in items if isinstance(item, str)):
+            flaw = f"half a character in {quoted(name)}"
+        elif type(value) is int and abs(value) >= limit:
+            flaw = f"the number {quoted(value)} in the column {quoted(name)}, which is too large; write it as text"
+        if flaw:
+            raise UsageError(f"{source} cannot be parsed: row {row} has {flaw}")
+    if first != _NESTED:
+        return values
+    labels = [item for value in values if value is not None for item in (value if type(value) is list else [value])]
+    if all(isinstance(label, (str, int, float)) for label in labels):
+        return [value and list(map(text_of, value)) for value in values]
+    # Only the column's type is kept, since it cannot be used and may be nested deeper than Arrow allows.
+    return [[[]] for _ in values]

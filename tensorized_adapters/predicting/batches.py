@@ -26,10 +26,7 @@ def predicted(
     """Yield for each window of rows the labels' probabilities or the score, in order (rows x labels, float64).
 
     A window of WINDOW batches is computed and yielded before the next one is read, so that memory stays flat. After
-    each batch ``progress`` is called with its number of rows.
-
-    Raises:
-        RunFailed: if an output of the model is not finite.
+    each batch ``progress`` is called with its number of rows. Raise RunFailed if an output of the model is not finite.
     """
     done, rows = 0, iter(rows)
     while window := list(itertools.islice(rows, WINDOW * batch_size)):

@@ -22,10 +22,8 @@ _TASKS = {name: task for task in TASKS.values() for name, _ in task.prediction_s
 def write_submission(runs: Iterable[Path], output: Path) -> list[str]:
     """Write the zip file, and return a line for each file in it: the run that it is from, or the constant.
 
-    A file that no run has is filled with a constant, since the server takes all of them only.
-
-    Raises:
-        UsageError: for a folder without predictions, two runs for one task, or a file that the server would refuse.
+    A file that no run has is filled with a constant, since the server takes all of them only. Raise UsageError for a
+    folder without predictions, two runs for one task, and a file that the server would refuse.
     """
     found: dict[str, Path] = {}
     for run in runs:

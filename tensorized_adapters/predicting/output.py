@@ -31,34 +31,25 @@ class Output:
             self._put(tsv_of([["index", "prediction", *probabilities]]))
 
     def write(self, values: np.ndarray) -> None:
-        """Write the values that :func:`predicted` yielded for a window, without buffering.
-
-        Raises:
-            RunFailed: if the disk is full or fails. A reader that has closed standard output is a BrokenPipeError.
-        """
-        rows = zip(range(self.count, self.count + len(values)), self._predictions(values), values.tolist())
-        if self._as_json:
-            self._put("".join(json.dumps(self._object(*row), ensure_ascii=False) + "\n" for row in rows).encode())
-        elif self._is_score:
-            self._put(tsv_of([[index, f"{score:.6g}"] for index, score, _ in rows]))
-        else:
-            self._put(tsv_of([[index, name, *(f"{p:.6g}" for p in ps)] for index, name, ps in rows]))
+        """Write the values that :func:`predicted` yielded for a window, without buffering. Raise RunFailed if the disk
+        is full or fails, and BrokenPipeError if the reader has closed standard output."""
+        objects, rows = [], []  # for JSON and for TSV
+        for index, row in enumerate(values.tolist(), start=self.count):
+            shown = [f"{value:.6g}" for value in row]  # the precision of float32
+            if self._is_score:
+                objects.append({"index": index, "prediction": float(shown[0])})
+                rows.append([index, shown[0]])
+                continue
+            prediction: Any = self._names[int(np.argmax(row))]
+            if self._multi_label:
+                names = [name for name, probability in zip(self._names, row) if probability > 0.5]
+                prediction = names if self._as_json else self._separator.join(names)
+            probabilities = dict(zip(self._names, map(float, shown)))
+            objects.append({"index": index, "prediction": prediction, "probabilities": probabilities})
+            rows.append([index, prediction, *shown])
+        lines = (f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in objects)
+        self._put("".join(lines).encode() if self._as_json else tsv_of(rows))
         self.count += len(values)
-
-    def _predictions(self, values: np.ndarray) -> list[Any]:
-        """Return the score, the name of the class, or the names of the labels whose probability is above 0.5."""
-        if self._is_score:
-            return values[:, 0].tolist()
-        if not self._multi_label:
-            return [self._names[i] for i in values.argmax(axis=1)]
-        chosen = [[name for name, value in zip(self._names, row) if value > 0.5] for row in values]
-        return chosen if self._as_json else [self._separator.join(names) for names in chosen]
-
-    def _object(self, index: int, prediction: Any, values: list[float]) -> dict[str, Any]:
-        if self._is_score:
-            return {"index": index, "prediction": _short(prediction)}
-        probabilities = {name: _short(value) for name, value in zip(self._names, values)}
-        return {"index": index, "prediction": prediction, "probabilities": probabilities}
 
     def _put(self, content: bytes) -> None:
         rest = memoryview(content)
@@ -78,9 +69,7 @@ def open_output(path: Optional[Path], config: PretrainedConfig, separator: str =
     In TSV the ``separator`` joins the names of several labels; JSON has a list of them.
     """
     if config.problem_type == "regression" and config.num_labels > 1:
-        raise UsageError(
-            f"the adapter gives {config.num_labels} scores a text; load_pipeline in Python gives them all"
-        )
+        raise UsageError(f"the adapter gives {config.num_labels} scores a text; load_pipeline in Python gives them")
     if path is None:
         # sys.stdout would hide a closed pipe, which has to end the predictions.
         with open(os.dup(1), "wb", buffering=0) as file:
@@ -103,8 +92,3 @@ def check_destination(path: Path, overwrite: bool, read: Optional[Path]) -> None
         raise UsageError(f"--output {path} is the --input; name another file")
     if not overwrite:
         raise UsageError(f"--output {path} exists; --overwrite replaces it")
-
-
-def _short(value: float) -> float:
-    """Return the value with six digits, the precision of float32."""
-    return float(f"{value:.6g}")

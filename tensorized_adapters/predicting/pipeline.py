@@ -79,7 +79,8 @@ def load_pipeline(
             used = f"{folder} does not give the length of its training; {length} tokens are used"
             print(f"note: {used}, and --max_seq_length sets another length", file=sys.stderr)
         tokenizer.model_max_length = min(length, tokenizer.model_max_length, usable_positions(config))
-        check_room(tokenizer, tokenizer.model_max_length, texts=columns.inputs if columns else 1)
+        inputs = joined(columns.texts, columns.delimiter) if columns else ("text",)
+        check_room(tokenizer, tokenizer.model_max_length, len(inputs))
         # load_adapter gives the model the adapter's own type of problem.
         model, *_ = load_model(arguments, config, labels, "single_label_classification")
     load_adapter(model, folder)

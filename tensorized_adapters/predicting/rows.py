@@ -2,10 +2,9 @@
 
 import csv
 import itertools
-import os
-import stat
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
@@ -52,15 +51,11 @@ def text_rows(
         raise UsageError(f"{source} is empty")
     file_format = file_format or _format_of(path, first, columns, source)
     lines = itertools.chain([first], lines)
-    if file_format == "text":
-        rows = _plain(lines, columns, source)
-    else:
-        if file_format == "jsonl" and first.lstrip().startswith("["):
-            raise UsageError(f"{source} is a JSON list; write one JSON object a line")
-        csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
-        read = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows}[file_format]
-        rows = _chosen(read(lines, source), columns, source)
-    rows = (_checked(values, columns, delimiter, number, source) for number, values in rows)
+    if file_format == "jsonl" and first.lstrip().startswith("["):
+        raise UsageError(f"{source} is a JSON list; write one JSON object a line")
+    csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
+    readers = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows, "text": partial(_plain_rows, columns=columns)}
+    rows = _texts(readers[file_format](lines, source), columns, delimiter, source)
     first_row = next(rows, None)
     if first_row is None:
         raise UsageError(f"{source} has no rows")
@@ -91,7 +86,7 @@ def _opened(path: Optional[Path], source: str) -> BinaryIO:
 def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
     if path is not None and (ending := ending_of(str(path))) in _BY_ENDING:
         return _BY_ENDING[ending]
-    if path is not None and stat.S_ISREG(os.stat(path).st_mode):
+    if path is not None and path.is_file():
         known = ", ".join(_BY_ENDING)
         raise UsageError(f"{source} has none of the endings {known}; --format says what it is: {', '.join(FORMATS)}")
     file_format = "jsonl" if first.lstrip().startswith(("{", "[{")) else _table_of(first, columns) or "text"
@@ -110,8 +105,8 @@ def _table_of(first: str, columns: tuple[str, ...]) -> str:
     return "csv" if set(columns) <= {name.strip() for name in header} else ""
 
 
-def _plain(lines: Iterable[str], columns: tuple[str, ...], source: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and texts of plain text, which has its columns between tabs."""
+def _plain_rows(lines: Iterable[str], source: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield line number and row of plain text, which has its columns between tabs."""
     for number, line in enumerate(lines, 1):
         texts = line.rstrip("\r\n").split("\t")
         if len(texts) != len(columns):
@@ -119,35 +114,30 @@ def _plain(lines: Iterable[str], columns: tuple[str, ...], source: str) -> Itera
                 f"{source}: line {number} has {len(texts)} columns between tabs, the adapter takes "
                 f"{len(columns)} ({listed(columns)}); --format csv reads a table with a header"
             )
-        yield number, texts
+        yield number, dict(zip(columns, texts))
 
 
-def _chosen(
-    rows: Iterable[tuple[int, dict[str, Any]]], columns: tuple[str, ...], source: str
-) -> Iterator[tuple[int, list[Any]]]:
-    """Yield line number and the values of the columns. A note names the first line with a number."""
+def _texts(
+    rows: Iterable[tuple[int, dict[str, Any]]], columns: tuple[str, ...], delimiter: Optional[str], source: str
+) -> Iterator[Texts]:
+    """Yield the checked texts of each row for the tokenizer. A note names the first line with a number. A part of a
+    joined text may be empty, as in training."""
     noted = False
     for number, row in rows:
+        line = f"{source}: line {number}"
         if absent := [name for name in columns if name not in row]:
-            raise UsageError(
-                f"{source}: line {number} has no column {quoted(absent[0])}; it has {listed(tuple(map(str, row)))}; "
-                "--text_columns names others"
-            )
+            has = listed(tuple(map(str, row)))
+            raise UsageError(f"{line} has no column {quoted(absent[0])}; it has {has}; --text_columns names others")
         values = [row[name] for name in columns]
         if not noted and any(isinstance(value, (int, float)) for value in values):
-            print(f"note: {source}: line {number} holds a number, which is read as text", file=sys.stderr)
+            print(f"note: {line} holds a number, which is read as text", file=sys.stderr)
             noted = True
-        yield number, values
-
-
-def _checked(values: list[Any], columns: tuple[str, ...], delimiter: Optional[str], number: int, source: str) -> Texts:
-    """Return the texts of a row for the tokenizer. A part of a joined text may be empty, as in training."""
-    texts = tuple(map(text_of, values))
-    for name, value, text in zip(columns, values, texts):
-        if isinstance(value, (list, dict)):
-            raise UsageError(f"{source}: line {number} has a list or an object as {quoted(name)}; write a text")
-        if not text.strip() and (delimiter is None or not "".join(texts).strip()):
-            raise UsageError(f"{source}: line {number} has an empty {quoted(name)}; write it or remove the line")
-        if not is_unicode(text):  # JSON can write one as an escape
-            raise UsageError(f"{source}: line {number} has half a character in {quoted(name)}")
-    return joined(texts, delimiter)
+        texts = tuple(map(text_of, values))
+        for name, value, text in zip(columns, values, texts):
+            if isinstance(value, (list, dict)):
+                raise UsageError(f"{line} has a list or an object as {quoted(name)}; write a text")
+            if not text.strip() and (delimiter is None or not "".join(texts).strip()):
+                raise UsageError(f"{line} has an empty {quoted(name)}; write it or remove the line")
+            if not is_unicode(text):  # JSON can write one as an escape
+                raise UsageError(f"{line} has half a character in {quoted(name)}")
+        yield joined(texts, delimiter)

@@ -34,10 +34,10 @@ def by_step(cells: pd.DataFrame, metric: str) -> Figure:
         for number_of_line, cell in enumerate(line.itertuples()):
             look = look_of(cell) | {"markersize": 5, "markeredgewidth": 1.0, "linewidth": 1.3}
             look["linestyle"] = DASHES[number_of_line % len(DASHES)]
-            losses, scores = _losses(cell.records, window), _scores(cell.records, metric)
-            label = cell.method + _fewer(len(cell.records), loss=losses, score=scores)
+            losses, scores, fewer = _curves(cell.records, metric, window)
             left.plot(losses.columns, losses.mean(), **look | {"marker": ""})
-            right.plot(scores.columns, scores.mean(), markevery=max(1, len(scores.columns) // 8), label=label, **look)
+            every = max(1, len(scores.columns) // 8)
+            right.plot(scores.columns, scores.mean(), markevery=every, label=cell.method + fewer, **look)
             (of_head if cell.family == "head" else of_others).append(scores.mean())
     without_head(right, pd.concat(of_others), pd.concat(of_head).nlargest(1))
     left.set(title=f"{task}: training loss", xlabel="step", ylabel=_loss_label(window))
@@ -88,9 +88,8 @@ def _draw_pair(pair: tuple[pd.Series, pd.Series], metric: str, window: int, left
     """Draw the losses and the scores of both starts; returns lines on curves that are means over fewer runs."""
     lines = ""
     for (start, style), cell in zip(_STARTS.items(), pair):
-        losses, scores = _losses(cell["records"], window), _scores(cell["records"], metric)
-        if fewer := _fewer(len(cell["records"]), loss=losses, score=scores):
-            lines += f"\n{start}{fewer}"
+        losses, scores, fewer = _curves(cell["records"], metric, window)
+        lines += f"\n{start}{fewer}" if fewer else ""
         _with_band(left, losses, **style | {"marker": ""})
         _with_band(right, scores, markersize=4, markevery=max(1, len(scores.columns) // 6), **style)
     return lines
@@ -101,12 +100,6 @@ def _differ_in_the_start_alone(calibrated: dict[str, Any], published: dict[str, 
     given = {*(calibrated.get("given") or ()), *(published.get("given") or ())}
     free = {"adapter_init", "learning_rates", *(name for name in _OF_STARTS if name not in given)}
     return all(one.get(name) == other.get(name) for name in (one.keys() | other.keys()) - free)
-
-
-def _fewer(runs: int, **curves: pd.DataFrame) -> str:
-    """Return a note in brackets on curves that are means over fewer runs than there are, or an empty text."""
-    texts = [f"{name}: {len(values)} of {runs} runs" for name, values in curves.items() if len(values) < runs]
-    return f" ({', '.join(texts)})" if texts else ""
 
 
 def _with_band(axes: Axes, values: pd.DataFrame, **style: Any) -> None:
@@ -126,18 +119,17 @@ def _loss_label(window: int) -> str:
     return "training loss" if window == 1 else f"training loss, mean of {window} steps"
 
 
-def _losses(runs: list[dict[str, Any]], window: int) -> pd.DataFrame:
-    """Return a table of runs by the steps that all of them have: the mean loss of the last ``window`` steps."""
+def _curves(runs: list[dict[str, Any]], metric: str, window: int) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Return two tables of runs by the steps that all of them have: the mean loss of the last ``window`` steps, and
+    the metric on the development set. Runs without values are left out; a note in brackets counts the others."""
     losses = pd.DataFrame([run["step_losses"] for run in runs if run.get("step_losses")]).dropna(axis=1)
     losses.columns += 1  # steps count from 1
-    return losses.T.rolling(window).mean().dropna().T
-
-
-def _scores(runs: list[dict[str, Any]], metric: str) -> pd.DataFrame:
-    """Return a table of runs by the evaluated steps that all of them have: the metric on the development set."""
-    histories = [
+    losses = losses.T.rolling(window).mean().dropna().T
+    scores = pd.DataFrame(
         {entry["step"]: number(entry, f"eval_{metric}") for entry in run.get("history") or () if "step" in entry}
         for run in runs
-    ]
-    frame = pd.DataFrame(histories).dropna(how="all")  # a run without scores would remove every step
-    return frame.dropna(axis=1).sort_index(axis=1)
+    )
+    scores = scores.dropna(how="all").dropna(axis=1).sort_index(axis=1)
+    lengths = {"loss": len(losses), "score": len(scores)}
+    fewer = [f"{name}: {length} of {len(runs)} runs" for name, length in lengths.items() if length < len(runs)]
+    return losses, scores, f" ({', '.join(fewer)})" if fewer else ""

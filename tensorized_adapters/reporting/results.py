@@ -116,23 +116,20 @@ def _record_files(paths: Iterable[Path]) -> tuple[list[Path], list[str], list[st
     """Return the run.json files, lines on trials without one, and lines on folders that cannot be read."""
     found: dict[str, None] = {}
     missing: list[str] = []
-    notes: list[str] = []
-
-    def unreadable(error: OSError) -> None:
-        notes.append(f"left out because it cannot be read: {error.filename}: {error.strerror}")
-
+    unreadable: list[OSError] = []
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path} is not there; name run.json files or folders above them")
         if not path.is_dir():
             found[os.path.realpath(path)] = None
             continue
-        for folder, folders, names in os.walk(path, onerror=unreadable):
+        for folder, folders, names in os.walk(path, onerror=unreadable.append):
             folders.sort()
             if RECORD_FILE in names + folders:
                 found[os.path.realpath(Path(folder, RECORD_FILE))] = None
             if LEDGER_FILE in names:
                 missing += _trials_without_record(Path(folder))
+    notes = [f"left out because it cannot be read: {error.filename}: {error.strerror}" for error in unreadable]
     return [*map(Path, found)], missing, notes
 
 

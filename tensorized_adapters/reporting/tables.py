@@ -75,7 +75,6 @@ def score_table(results: Results, which: str, published: bool) -> Table:
 
 
 def heading(task: str, metric: str) -> str:
-    """Return the heading of a task's column."""
     return f"{task} ({METRICS.get(metric, metric)})"
 
 

@@ -4,7 +4,6 @@ import base64
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
@@ -38,10 +37,8 @@ _TEX = {character: "\\" + character for character in "&%$#_{}"} | {
 def write_report(paths: Iterable[Path], output_dir: Path, published: bool = False) -> Results:
     """Write a report on the run.json files at any depth below the paths into a folder, instead of an earlier one.
 
-    If ``published``, the published figures stand beside ours.
-
-    Raises:
-        UsageError: if there is nothing to report on, or the folder cannot be written.
+    If ``published``, the published figures stand beside ours. Raise UsageError if there is nothing to report on, or
+    the folder cannot be written.
     """
     results = read_results(paths)
     parameters, contribution = parameter_table(results, published), contribution_frame(results)
@@ -119,11 +116,9 @@ def latex(table: Table) -> str:
 
 def _as_csv(cells: pd.DataFrame) -> str:
     """Return CSV in which a quotation mark precedes names that a spreadsheet would take for a formula."""
-
-    def quoted(cell: Any) -> Any:
-        return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
-
-    return cells.map(quoted).to_csv(index=False)
+    begins = ("=", "+", "-", "@")
+    quoted = cells.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(begins) else cell)
+    return quoted.to_csv(index=False)
 
 
 def _page(results: Results, tables: list[Table], figures: list[tuple[str, str]]) -> str:

@@ -16,7 +16,7 @@ from ..data.multi_label import joined_names
 from ..data.tasks import Task
 from ..errors import quoted
 from ..runtime.distributed import is_main_process
-from ..training.finite_outputs import FiniteOutputs
+from ..training.trainer import AdapterTrainer
 from .folder import EVALUATION_FILE
 from .record import write_evaluation, write_predictions
 
@@ -57,7 +57,7 @@ def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
 
 
 def evaluate(
-    trainer: FiniteOutputs, examples: Dataset, texts: Dataset, task: Task, folder: Path, suffix: str
+    trainer: AdapterTrainer, examples: Dataset, texts: Dataset, task: Task, folder: Path, suffix: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the ``eval_*`` metrics of an evaluation set, and the scores of its classes for the record. The
     predictions are written to a file.

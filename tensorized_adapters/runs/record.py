@@ -56,7 +56,7 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
     ]
     primary = f"eval_{task.primary}"
     best = min if lower_is_better(task.primary) else max  # the earliest of equals
-    events = {name: getattr(trainer, name) for name in ("collapsed_at_step", "stopped_early_at_step")}
+    events = {"collapsed_at_step": trainer.guard.step, "stopped_early_at_step": trainer.stopped_early_at_step}
     return {
         "train_seconds": trainer.train_seconds(),
         "step_losses": trainer.losses.values,

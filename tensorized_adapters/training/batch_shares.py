@@ -35,10 +35,7 @@ def shares_of_step(
 def cut(batch: Mapping[str, Tensor], count: int) -> Mapping[str, Tensor]:
     """Return the first ``count`` examples of a batch, but at least one: a process without own examples takes part
     too."""
-    count = max(count, 1)
-    if all(len(values) == count for values in batch.values()):
-        return batch
-    return {name: values[:count] for name, values in batch.items()}
+    return {name: values[: max(count, 1)] for name, values in batch.items()}
 
 
 def filled_up(outputs: Optional[Tensor], size: int) -> Optional[Tensor]:

@@ -65,7 +65,7 @@ def begin_checkpoint(path: Path) -> None:
     """
     if not path.is_symlink():
         clear_checkpoint(path)
-    if path.is_symlink() or path.is_file() or _unsealed(path):
+    if path.is_symlink() or path.is_file() or _holds_our_names(path):
         number = itertools.count()
         while os.path.lexists(moved := path.with_name(f"{path.name}.moved-{next(number)}")):
             pass
@@ -88,11 +88,8 @@ def seal_checkpoint(path: Path) -> None:
 
 
 def flaw_of_checkpoint(path: Path) -> Optional[str]:
-    """Return why a checkpoint must not be resumed from, or None if it is complete and unaltered.
-
-    Raises:
-        UsageError: if a file exists and cannot be read. It may be readable later, so the checkpoint is not skipped.
-    """
+    """Return why a checkpoint must not be resumed from, or None if it is complete and unaltered. Raise UsageError if a
+    file exists and cannot be read: it may be readable later, so the checkpoint is not skipped."""
     try:
         with open_regular(path / MANIFEST_FILE) as file:
             manifest = json.load(file)
@@ -124,7 +121,7 @@ def newest_complete_checkpoint(
     one. Raise UsageError if a checkpoint cannot be read."""
     notes = []
     for path in checkpoints_in(folder):
-        if not _is_ours(path) and not _unsealed(path):
+        if not _is_ours(path) and not _holds_our_names(path):
             continue
         flaw = flaw_of_checkpoint(path)
         if flaw is None and suits(arguments_of(path)):
@@ -201,11 +198,9 @@ def _is_ours(folder: Path) -> bool:
     return (folder / MANIFEST_FILE).is_file() or (folder / INCOMPLETE_FILE).is_file()
 
 
-def _unsealed(folder: Path) -> bool:
-    """Return whether files of our names exist without a manifest or marker. Somebody else may have made them."""
-    return not _is_ours(folder) and any(
-        os.path.lexists(folder / name) for name in _ours_in(folder) | _IN_ADAPTER_FOLDER
-    )
+def _holds_our_names(folder: Path) -> bool:
+    """Return whether files of our names exist. Without a manifest or marker somebody else may have made them."""
+    return any(os.path.lexists(folder / name) for name in _ours_in(folder) | _IN_ADAPTER_FOLDER)
 
 
 def clear_folder(folder: Path, own_names: set[str]) -> None:

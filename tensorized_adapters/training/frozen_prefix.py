@@ -8,7 +8,6 @@ import hashlib
 import inspect
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Optional
 
@@ -62,7 +61,8 @@ class FrozenPrefix:
         self.dtype = np.dtype(np.float64 if next(model.parameters()).dtype is torch.float64 else np.float32)
         self._names = layer_names(model)
         self._layers = [model.base_model.get_submodule(name) for name in self._names]
-        self._hidden: Optional[Tensor] = None
+        self._hidden: Optional[Tensor] = None  # of the present batch
+        self._filling = False
         self._pairs = architecture_of(model.config.model_type).returns_tuple
         for layer in self._layers[: self.lowest]:
             layer.forward = self._skippable(layer.forward)
@@ -75,25 +75,24 @@ class FrozenPrefix:
         lengths = np.array([sum(mask) for mask in examples["attention_mask"]])
         ends = np.cumsum(lengths)
         path = self.folder / f"{self._key(examples)}.npy"
-        shape = (int(ends[-1]), self.model.config.hidden_size)
-        if (states := _opened(path, shape, self.dtype)) is not None:
-            return PrefixedExamples(examples, states, ends - lengths, lengths)
-        if path.exists():
-            print(f"note: {path} is not as it was written; computing it anew")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            needed, free = self.dtype.itemsize * shape[0] * shape[1], shutil.disk_usage(self.folder).free
-            if needed > free:
-                raise RunFailed(f"--prefix_cache_dir {self.folder} needs {needed:,} bytes, and {free:,} are free")
-            print(f"computing layers 0-{self.lowest - 1} once for {len(examples):,} examples: {path}")
-            with written_then_renamed(path) as temporary:
-                states = np.lib.format.open_memmap(temporary, mode="w+", dtype=self.dtype, shape=shape)
-                self._fill(states, examples, collate, batch_size, ends - lengths, lengths)
-                states.flush()
-                digest = sha256_of(temporary)
-            write_atomically(_digest_file(path), digest.encode())
-        except OSError as error:
-            raise RunFailed(f"--prefix_cache_dir {self.folder} cannot be written: {error.strerror}") from None
+        if not _is_intact(path):
+            if path.exists():
+                print(f"note: {path} is not as it was written; computing it anew")
+            shape = (int(ends[-1]), self.model.config.hidden_size)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                needed, free = self.dtype.itemsize * shape[0] * shape[1], shutil.disk_usage(self.folder).free
+                if needed > free:
+                    raise RunFailed(f"--prefix_cache_dir {self.folder} needs {needed:,} bytes, and {free:,} are free")
+                print(f"computing layers 0-{self.lowest - 1} once for {len(examples):,} examples: {path}")
+                with written_then_renamed(path) as temporary:
+                    states = np.lib.format.open_memmap(temporary, mode="w+", dtype=self.dtype, shape=shape)
+                    self._fill(states, examples, collate, batch_size, ends - lengths, lengths)
+                    states.flush()
+                    digest = sha256_of(temporary)
+                write_atomically(path.with_suffix(".sha256"), digest.encode())
+            except OSError as error:
+                raise RunFailed(f"--prefix_cache_dir {self.folder} cannot be written: {error.strerror}") from None
         return PrefixedExamples(examples, np.load(path, mmap_mode="r"), ends - lengths, lengths)
 
     @torch.no_grad()
@@ -101,30 +100,22 @@ class FrozenPrefix:
         """Run the layers below once in evaluation mode, texts of similar lengths together."""
         training, device = self.model.training, next(self.model.parameters()).device
         inputs = examples.select_columns([name for name in _INPUTS if name in examples.column_names])
-        self.model.eval()
-        reached: list[Tensor] = []
-
-        def stop(_, args) -> None:
-            reached.append(args[0])
-            raise _Reached
-
-        handle = self._layers[self.lowest].register_forward_pre_hook(stop, prepend=True)
-        context = torch.autocast(device.type, self.autocast) if self.autocast else nullcontext()
         order = np.argsort(lengths, kind="stable")
+        self.model.eval()
+        self._filling = True
         try:
             for i in range(0, len(order), batch_size):
                 rows = order[i : i + batch_size].tolist()
                 batch = {key: value.to(device) for key, value in collate([inputs[row] for row in rows]).items()}
-                with context:
+                with torch.autocast(device.type, self.autocast, enabled=self.autocast is not None):
                     try:
                         self.model(**batch)
-                    except _Reached:
-                        pass
-                hidden = reached.pop().cpu().to(getattr(torch, self.dtype.name)).numpy()
+                    except _Reached as reached:
+                        hidden = reached.args[0].cpu().double().numpy()  # numpy has no bfloat16
                 for row, of_row, mask in zip(rows, hidden, batch["attention_mask"].bool().cpu().numpy()):
                     states[starts[row] : starts[row] + lengths[row]] = of_row[mask]
         finally:
-            handle.remove()
+            self._filling = False
             self.model.train(training)
 
     def _key(self, examples: Dataset) -> str:
@@ -153,6 +144,8 @@ class FrozenPrefix:
         return skip_or_run
 
     def _enter(self, layer, args):
+        if self._filling:
+            raise _Reached(args[0])
         if self._hidden is None:
             return None
         hidden = self._hidden.to(next(layer.parameters()).dtype)  # --bf16_full_eval changes this type
@@ -217,20 +210,13 @@ def with_prefix(collate: Collate) -> Collate:
     return collate_both
 
 
-def _digest_file(path: Path) -> Path:
-    return path.with_suffix(".sha256")
-
-
-def _opened(path: Path, shape: tuple[int, int], dtype: np.dtype) -> Optional[np.ndarray]:
-    """Return the file's hidden states, memory-mapped, or None if the file is missing or altered."""
+def _is_intact(path: Path) -> bool:
+    """Return whether the file is there and as it was written."""
     try:
-        if sha256_of(path) != _digest_file(path).read_text():
-            return None
-        states = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None
-    return states if (states.shape, states.dtype) == (shape, dtype) else None
+        return sha256_of(path) == path.with_suffix(".sha256").read_text()
+    except (OSError, ValueError):
+        return False
 
 
 class _Reached(Exception):
-    """Raised where the layers below end."""
+    """Raised with the hidden states where the layers below end."""

@@ -18,16 +18,11 @@ ADVICE = "try a lower --learning_rate; checkpoints that were saved before are ke
 
 class StepLosses(TrainerCallback):
     """Keeps losses and gradient norms on the device, and reads them when the Trainer logs, evaluates or saves. Reading
-    a number makes the host wait for the device.
-
-    Attributes:
-        values: the loss of every step that was read, including those before a resume.
-        norms: the gradient's norm of these steps. Empty with ``--fp16``. Checkpoints of earlier versions have none.
-    """
+    a number makes the host wait for the device."""
 
     def __init__(self):
-        self.values: list[float] = []
-        self.norms: list[float] = []
+        self.values: list[float] = []  # of every step that was read, including those before a resume
+        self.norms: list[float] = []  # of the gradients of these steps; empty with --fp16
         self._losses: list[Tensor] = []
         self._norms: list[Tensor] = []
         self._of_step: Tensor | None = None
@@ -40,20 +35,16 @@ class StepLosses(TrainerCallback):
             self._of_step = None
 
     def add_norm(self, norm: Tensor) -> None:
-        """Add the norm of a step's gradient."""
         self._norms.append(norm)
 
     def mean(self) -> float:
-        """Return the mean over all steps."""
         return sum(self.values) / len(self.values)
 
     def read(self) -> None:
-        """Fetch what was added since the last time.
-
-        Raises:
-            RunFailed: if a loss or a norm is not finite, naming the first step of one.
-        """
-        losses, norms = _fetched(self._losses, over_processes=True), _fetched(self._norms)
+        """Fetch what was added since the last time. Raise RunFailed, naming the step, if a loss or a norm is not
+        finite."""
+        losses = reduce(torch.stack(self._losses), reduction="mean").tolist() if self._losses else []
+        norms = torch.stack(self._norms).tolist() if self._norms else []  # the same in every process
         self._losses, self._norms = [], []
         for i, loss in enumerate(losses):
             for name, number in (("loss", loss), ("gradient", norms[i] if norms else 0.0)):
@@ -69,14 +60,6 @@ class StepLosses(TrainerCallback):
 
     def on_epoch_end(self, args, state, control, **kwargs) -> None:
         self.read()
-
-
-def _fetched(numbers: list[Tensor], over_processes: bool = False) -> list[float]:
-    """Return the losses as means over all processes, and the norms, which are the same in each process."""
-    if not numbers:
-        return []
-    values = torch.stack(numbers)
-    return (reduce(values, reduction="mean") if over_processes else values).tolist()
 
 
 class WeightedLoss:

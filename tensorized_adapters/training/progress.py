@@ -15,13 +15,9 @@ _TIMINGS = ("_runtime", "_per_second")
 
 
 class LiveOutput(ProgressCallback):
-    """The Trainer's progress bars with our labels, and its logs as plain lines.
+    """The Trainer's progress bars with our labels, and its logs as plain lines."""
 
-    Attributes:
-        doing: the prefix of the metrics that are being measured; set by the Trainer.
-    """
-
-    doing = "eval"
+    doing = "eval"  # the prefix of the metrics that are being measured; set by the Trainer
 
     def on_train_begin(self, args, state, control, model=None, train_dataloader=None, **kwargs) -> None:
         if args.logging_steps < 1:  # a fraction of all steps; rounded down, so that 1/20 gives at least 20 losses

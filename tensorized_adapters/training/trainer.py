@@ -1,31 +1,53 @@
 """Hugging Face's Trainer with a learning rate for each group, a fixed data order, and a loss that is the mean over the
-examples of a step. adapter_checkpoints.py has its checkpoints, finite_outputs.py its evaluation."""
+examples of a step. Evaluation and prediction fail if an output or a metric is not finite, since a score of NaN would
+look like any other. Checkpoints hold the trained parameters alone; checkpoints.py names their files."""
 
 import copy
+import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 import torch
+from datasets import Dataset
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import TrainingArguments, get_scheduler
+from transformers import EvalPrediction, Trainer, TrainerState, TrainingArguments, get_scheduler
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..adaptation.parameters import groups_at
 from ..backbone.parts import with_ready_mask
-from .adapter_checkpoints import AdapterCheckpoints
-from .batch_shares import cut, shares_of_step
+from ..errors import RunFailed, UsageError
+from ..runtime.distributed import raised_by_all
+from ..runtime.files import read_json, write_json
+from ..saving.load import load_adapter
+from ..saving.save import save_adapter
+from .batch_shares import cut, filled_up, shares_of_step
 from .callbacks import CompleteCheckpoints, EarlyStopping, SaveAfterEvaluation
+from .checkpoints import (
+    ADAPTER_FOLDER,
+    ARGUMENTS_FILE,
+    GRADIENT_NORMS_FILE,
+    SECONDS_FILE,
+    STEP_LOSSES_FILE,
+    begin_checkpoint,
+    best_checkpoint,
+)
 from .collapse import CollapseGuard
-from .finite_outputs import FiniteOutputs
-from .losses import StepLosses, WeightedLoss
+from .losses import ADVICE, StepLosses, WeightedLoss
 from .progress import LiveOutput
 from .sampler import EpochSampler
 
+_WEIGHT = "loss_weight"  # key of a training batch: the factor of its mean loss
+# The use of the examples, by the prefix of its metrics' names, for messages.
+_MEASURED = {"eval": "evaluation", "train": "evaluation on the training set", "predict": "prediction"}
 
-class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
+
+class AdapterTrainer(Trainer):
     """Trains an adapted model.
 
     Args:
@@ -51,27 +73,22 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         kwargs["args"] = _arguments(kwargs["args"])
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
-        self.seconds_before, self.began = 0.0, time.time()
-        self._weights, self._weight = iter(()), None  # of the step's batches, and of the present one
+        self.seconds_before, self.began = 0.0, time.time()  # training in earlier starts of the run; start of this one
         smoothing = self.args.label_smoothing_factor
         self._weighted = WeightedLoss(class_weights, smoothing, self.accelerator) if class_weights else None
-        for printing in (PrinterCallback, ProgressCallback):
-            self.remove_callback(printing)
-        self._live = LiveOutput()
-        self.add_callback(self._live)
-        self.add_callback(self.losses)
-        self._guard = None if constant_loss is None else CollapseGuard(self.losses, constant_loss, self._live.say)
-        if self._guard:
-            self.add_callback(self._guard)
-        self.add_callback(SaveAfterEvaluation())
         # We replace three parts of the Trainer: its grouping by length also shuffles evaluation and does not resume to
         # the same bits, its drop_last leaves out evaluated examples, and its rotation removes foreign files.
         self._sampling, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
         self._drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
-        self._checkpoints = CompleteCheckpoints(self.args.save_total_limit)
-        self.add_callback(self._checkpoints)
-        self.args.save_total_limit = None
+        self._checkpoints, self.args.save_total_limit = CompleteCheckpoints(self.args.save_total_limit), None
+        self._live = LiveOutput()
+        self.guard = CollapseGuard(self.losses, math.inf if constant_loss is None else constant_loss, self._live.say)
+        for printing in (PrinterCallback, ProgressCallback):
+            self.remove_callback(printing)
+        for callback in (self._live, self.losses, self.guard, SaveAfterEvaluation(), self._checkpoints):
+            self.add_callback(callback)
         self._metrics_of, self.compute_metrics = self.compute_metrics, self._metrics_of_numbers
+        self._of_training = -1, None  # step and output of the newest evaluation in training
         compiling = self.accelerator.state.dynamo_plugin
         if compiling.dynamic is None:
             compiling.dynamic = True  # compile once for all lengths and numbers of examples
@@ -84,11 +101,6 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         """Return the Trainer's estimate. The Trainer would count the parameters in each step; here they are counted
         once."""
         return 6 * inputs[self.model.main_input_name].numel() * self._size
-
-    @property
-    def collapsed_at_step(self) -> Optional[int]:
-        """Return the step at which a collapse to a constant prediction was detected, or None."""
-        return self._guard.step if self._guard else None
 
     @property
     def stopped_early_at_step(self) -> Optional[int]:
@@ -174,24 +186,20 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         batches = [cut(batch, count) for batch, count in zip(batches, counts, strict=True)]
         if self._weighted:
             weights = self._weighted.shares(batches, counts)
-        else:
-            weights = [None if weight == 1 else weight for weight in weights]
-        self._weights = iter(weights)
-        return batches, items
+        return [{**batch, _WEIGHT: weight} for batch, weight in zip(batches, weights)], items
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         """Return the loss of a batch. In training it is weighted by its share of the step's examples, or of their
         class weights. In evaluation all examples weigh the same, so that the losses of two runs can be compared."""
-        labels = inputs.get("labels")  # label smoothing removes them
+        weight, labels = inputs.pop(_WEIGHT, None), inputs.get("labels")  # label smoothing removes labels
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         if model.training and self._weighted:
             loss = self._weighted(outputs["logits"], labels)
-        if model.training and self._weight is not None:
-            loss = loss * self._weight
+        if weight is not None:
+            loss = loss * weight
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
-        self._weight = next(self._weights, None)
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.losses.add(loss, ends_step=self.accelerator.sync_gradients)
         return loss
@@ -210,6 +218,106 @@ class AdapterTrainer(AdapterCheckpoints, FiniteOutputs):
         if "train_runtime" in logs:
             logs["train_runtime"] = round(self.seconds_before + logs["train_runtime"], 4)
         super().log(logs, *args, **kwargs)
+
+    # Evaluation and prediction
+
+    def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
+        """Run the Trainer's loop; raise RunFailed if an output of the model, its loss or a metric is not finite."""
+        self._live.doing = metric_key_prefix
+        output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        # Outputs are checked here too, since no metrics are computed for a set without labels.
+        for name, value in {"an output of the model": output.predictions, **output.metrics}.items():
+            self._check_finite(value, name)
+        if self.is_in_train and description == "Evaluation":  # a callback's predictions may be of other parameters
+            self._of_training = self.state.global_step, output
+        return output
+
+    def evaluated(self, examples: Dataset) -> EvalLoopOutput:
+        """Return predictions, labels and metrics of an evaluation set. If training ended with an evaluation of it, and
+        the model has not changed since, they are taken from there, because a second pass would give the same bits."""
+        args = self.args
+        step, output = self._of_training
+        changed = args.load_best_model_at_end or args.bf16_full_eval or args.fp16_full_eval
+        if changed or step != self.state.global_step or examples is not self.eval_dataset:
+            return self.predict(examples, metric_key_prefix="eval")
+        return output._replace(metrics={n: value for n, value in output.metrics.items() if n.startswith("eval_")})
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None) -> tuple:
+        """Run the Trainer's step, and keep the logits alone of a model's outputs. In several processes the last batch
+        is filled up, so its loss is taken over its own examples."""
+        state, size = self.accelerator.gradient_state, len(next(iter(inputs.values())))
+        if self.args.world_size > 1 and state.end_of_dataloader and state.remainder > 0:
+            inputs = cut(inputs, min(state.remainder - self.args.process_index * size, size))
+        loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        logits = logits[0] if isinstance(logits, tuple) else logits
+        return loss, filled_up(logits, size), filled_up(labels, size)
+
+    def _metrics_of_numbers(self, output: EvalPrediction) -> dict[str, float]:
+        self._check_finite(output.predictions, "an output of the model")
+        return self._metrics_of(output)
+
+    def _check_finite(self, values: np.ndarray | float, name: str) -> None:
+        if not np.isfinite(values).all():
+            advice = ADVICE if self.args.do_train else "the model or its adapter cannot be used as it is"
+            raise raised_by_all(RunFailed(f"{name} is NaN or infinite in {_MEASURED[self._live.doing]}; {advice}"))
+
+    # Checkpoints
+
+    def train_seconds(self) -> float:
+        """Return the seconds of training in all starts of the run together."""
+        return round(self.seconds_before + time.time() - self.began, 3)
+
+    def save_model(self, *args, **kwargs) -> None:
+        """Save, then wait, since no process may write into a checkpoint's folder before rank 0 has made it."""
+        super().save_model(*args, **kwargs)
+        self.accelerator.wait_for_everyone()
+
+    def _save_checkpoint(self, *args, **kwargs) -> None:
+        """Save, then wait until all processes have written their random states, since the checkpoint is sealed
+        next."""
+        super()._save_checkpoint(*args, **kwargs)
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir: Optional[str] = None, state_dict=None) -> None:
+        """Write the adapter and the losses. The Trainer calls this in every process, and rank 0 writes."""
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir)
+        begin_checkpoint(folder)
+        save_adapter(self.model, folder / ADAPTER_FOLDER, self.notes)
+        write_json(folder / STEP_LOSSES_FILE, self.losses.values)
+        write_json(folder / GRADIENT_NORMS_FILE, self.losses.norms)
+        write_json(folder / ARGUMENTS_FILE, self.arguments)
+        write_json(folder / SECONDS_FILE, self.train_seconds())
+
+    def check_checkpoint(self, checkpoint: Path) -> None:
+        """Refuse a checkpoint from which training could not go on. The model has its trained values afterwards.
+
+        The manifest reveals damage, so the contents are not checked again. Nothing is unpickled, since the Trainer
+        reads them with ``torch.load(weights_only=True)``. Raise UsageError if it does not fit this training, or its
+        best checkpoint is missing.
+        """
+        *_, max_steps = self.set_initial_training_values(self.args, self.get_train_dataloader())
+        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        if not 0 < state.global_step <= max_steps:
+            raise UsageError(
+                f"{checkpoint} is of step {state.global_step}, and this training ends at step {max_steps}; raise "
+                "--num_train_epochs or --max_steps, or evaluate it with --adapter_path"
+            )
+        if state.best_global_step and self.args.load_best_model_at_end:
+            best_checkpoint(checkpoint, state)
+        self._load_from_checkpoint(str(checkpoint))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        checkpoint = Path(resume_from_checkpoint)
+        load_adapter(self.model, checkpoint / ADAPTER_FOLDER)
+        self.losses.values = read_json(checkpoint / STEP_LOSSES_FILE, list)
+        self.losses.norms = read_json(checkpoint / GRADIENT_NORMS_FILE, list)
+        self.seconds_before = read_json(checkpoint / SECONDS_FILE, float)
+        self._checkpoints.resumed_from = checkpoint
+
+    def _load_best_model(self) -> None:
+        load_adapter(self.model, Path(self.state.best_model_checkpoint) / ADAPTER_FOLDER)
 
 
 def _arguments(given: TrainingArguments) -> TrainingArguments:

@@ -1,6 +1,7 @@
 """Metrics by name: each equals scikit-learn's or SciPy's, in any spelling, and is refused if it does not suit the
 labels."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -195,6 +196,6 @@ def test_what_cannot_be_measured_is_refused(capsys, flags, changes, message):
 def test_a_metric_that_does_not_suit_scores_of_a_file_is_refused(capsys, flags, tmp_path):
     file = write_rows(tmp_path / "rows.csv", [(one, other, i / 7, i) for one, other, _, i in pairs(24, 1)])
     changes = {"task_name": None, "train_file": file, "validation_file": file}
-    for flag in ("metric_name", "metric_for_best_model"):
-        line = refused(capsys, argv(flags, **changes, **{flag: "roc_auc"}), flags["output_dir"])
-        assert f"--{flag} roc_auc is for classes, and these labels are scores; for those: pearson, spearmanr" in line
+    for flag, name in itertools.product(("metric_name", "metric_for_best_model"), ("roc_auc", "f1")):
+        line = refused(capsys, argv(flags, **changes, **{flag: name}), flags["output_dir"])
+        assert f"--{flag} {name} is for classes, and these labels are scores; for those: pearson, spearmanr" in line

@@ -141,6 +141,7 @@ def test_the_used_files_of_other_places(tmp_path, files):
         ({"dataset_name": ""}, "--dataset_name is empty"),
         ({"dataset_name": "./absent"}, "--dataset_name ./absent does not exist; name a data set's folder or hub id"),
         ({"dataset_name": "/absent/folder"}, "--dataset_name /absent/folder does not exist"),
+        ({"dataset_name": "~absent_user/a"}, "--dataset_name ~absent_user/a does not exist"),
         ({"task_name": "mrpc", "glue_path": "no/such/folder"}, "--glue_path no/such/folder (mrpc) does not exist"),
         ({"dataset_name": "owner/absent"}, "--dataset_name owner/absent cannot be loaded: it is no folder here, and"),
         ({"dataset_name": "csv"}, "--dataset_name csv is a file format, no data set"),

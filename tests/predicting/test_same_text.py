@@ -106,7 +106,7 @@ def test_joined_columns_are_the_same_text_everywhere(tmp_path):
     expected = [f"x {i} / {text_of(i / 2)} / {'' if i else 'y'}" for i in range(4)]
     assert tokenizer.call_args.args == (expected,)
     columns = text_columns({"notes": data.notes}, None, "folder")
-    assert columns == kept_columns({"notes": data.notes}) and columns.inputs == 1
+    assert columns == kept_columns({"notes": data.notes}) and data.task.inputs == 1
     assert list(text_rows(path, None, columns.texts, columns.delimiter)) == [(text,) for text in expected]
     assert [_of_columns(row, columns) for row in rows] == expected
 
