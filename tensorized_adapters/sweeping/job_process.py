@@ -66,7 +66,7 @@ class ForkServer:
     """The process from which jobs are forked (:func:`serve`), and the job that it forked last.
 
     It has its own session, so that Ctrl-C reaches only the sweep, which stops its jobs. If it has imported everything,
-    it lives as long as its Ray worker, and otherwise as long as its job.
+    it lives as long as its Ray worker, and otherwise as long as its job. Raise OSError if it does not start.
     """
 
     def __init__(self, job: Job, preloads: bool):
@@ -86,6 +86,11 @@ class ForkServer:
             )
         finally:
             os.close(pipe)
+        try:
+            self._reply(math.inf)  # all is imported
+        except BaseException:
+            self.end()
+            raise
 
     def lives(self) -> bool:
         """Return whether the server still runs."""
@@ -98,7 +103,7 @@ class ForkServer:
             self._server.stdin.write(json.dumps(request).encode() + b"\n")
             self._server.stdin.flush()
             self._job = self._reply(math.inf)["pid"]
-        except BaseException:
+        except OSError:
             self.end()
             raise
 
@@ -157,21 +162,18 @@ _server: Optional[ForkServer] = None  # of this Ray worker, with everything impo
 _server_starts = True  # False once it did not: each further try would cost a job the seconds of the imports
 
 
-def start(job: Job) -> ForkServer:
-    """Start the job. If a process with everything imported does not start, this job and all later ones get a new
-    interpreter."""
+def server_for(job: Job) -> ForkServer:
+    """Return a process from which the job can be forked. If one with everything imported does not start, this job and
+    all later ones get a new interpreter."""
     global _server, _server_starts
     if job.forks and _server_starts:
         try:
             if _server is None or not _server.lives():
                 _server = ForkServer(job, preloads=True)
-            _server.fork(job)
             return _server
         except OSError:
             _server_starts = False
-    server = ForkServer(job, preloads=False)
-    server.fork(job)
-    return server
+    return ForkServer(job, preloads=False)
 
 
 def preload() -> None:
@@ -186,8 +188,8 @@ def serve() -> None:
 
     The arguments of this process are the parent's process id, the script, the pipe for replies, and "preload" if
     everything is imported first. Requests are lines of JSON on standard input with ``command`` (a Python script and
-    its arguments), ``directory`` and ``log`` (a file). A reply is a line of JSON, ``{"pid": 7}`` and then
-    ``{"code": 0}``. If a signal killed the job, the code is its negative number. Processes that the job left behind
+    its arguments), ``directory`` and ``log`` (a file). A reply is a line of JSON: ``{}`` when all is imported, and for
+    each job ``{"pid": 7}`` and then ``{"code": 0}``. If a signal killed the job, the code is its negative number. Processes that the job left behind
     are killed before.
     """
     server = os.getpid()
@@ -199,6 +201,7 @@ def serve() -> None:
     assert threading.active_count() == 1, "a library has started a thread, which a fork would lose"
     gc.collect()
     gc.freeze()  # a garbage collection in a job would copy all of this memory
+    print("{}", file=replies, flush=True)
     for line in sys.stdin:
         sys.stdout.flush()
         pid = os.fork()

@@ -12,10 +12,11 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
-from .job_process import Job, start
+from .job_process import Job, server_for
 
 LAST_LINES = 15
 _HEADER = "== "  # starts the line that the log holds for each start of the job
@@ -72,8 +73,10 @@ def _run_once(job: Job, number: int) -> Optional[int]:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with open(job.log, "ab") as log:
         log.write(f"{_HEADER}{time.strftime('%Y-%m-%dT%H:%M:%S%z')} start {number}\n".encode())
-    process = start(job)
+    process = server_for(job)
     try:
+        with _cancelled_afterwards():
+            process.fork(job)
         # With a timeout Python looks for signals while it waits, so that the task can be cancelled.
         return process.wait(timeout=job.time_limit or _FOREVER)
     except subprocess.TimeoutExpired:
@@ -85,6 +88,20 @@ def _run_once(job: Job, number: int) -> Optional[int]:
         raise
     finally:
         process.kill()
+
+
+@contextlib.contextmanager
+def _cancelled_afterwards() -> Iterator[None]:
+    """Raise KeyboardInterrupt for a cancellation only at the end of the block. Otherwise a job could have started whose
+    process is not known yet, so that nobody could stop it."""
+    cancelled = []
+    signal.signal(signal.SIGINT, lambda *_: cancelled.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if cancelled:
+        raise KeyboardInterrupt
 
 
 def _has_finished(folder: Path) -> bool:

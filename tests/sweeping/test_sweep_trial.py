@@ -36,7 +36,6 @@ def stop(*_):
     (folder / "stopped").touch()
     os._exit(143)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if "deaf" in sys.argv else stop)
-time.sleep(0.5)  # until the task knows its process
 os.kill(int(sys.argv[2]), signal.SIGINT)
 time.sleep(60)
 """
@@ -223,7 +222,8 @@ def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
     script = tmp_path / "job.py"
     script.write_text("raise SystemExit(3)")
     job = trial.Job([str(script)], tmp_path, tmp_path / "x.log", {}, tmp_path, 0, None, forks=True)
-    process = job_process.start(job)  # which ends at once
+    process = job_process.server_for(job)
+    process.fork(job)  # which ends at once
     while not struct.unpack("i", fcntl.ioctl(process._replies, termios.FIONREAD, bytes(4)))[0]:
         pass
     process.terminate()
@@ -240,7 +240,7 @@ def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job_process.ForkServer, "_reply", slowly)
-        process = job_process.start(job)
+        process.fork(job)
     assert process.wait(10) == 3
 
 
