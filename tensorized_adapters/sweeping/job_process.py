@@ -189,8 +189,8 @@ def serve() -> None:
     The arguments of this process are the parent's process id, the script, the pipe for replies, and "preload" if
     everything is imported first. Requests are lines of JSON on standard input with ``command`` (a Python script and
     its arguments), ``directory`` and ``log`` (a file). A reply is a line of JSON: ``{}`` when all is imported, and for
-    each job ``{"pid": 7}`` and then ``{"code": 0}``. If a signal killed the job, the code is its negative number. Processes that the job left behind
-    are killed before.
+    each job ``{"pid": 7}`` and then ``{"code": 0}``. If a signal killed the job, the code is its negative number.
+    Processes that the job left behind are killed before.
     """
     server = os.getpid()
     _die_with_parent(int(sys.argv[1]))
