@@ -45,8 +45,8 @@ class PHMWeight(nn.Module, FactorizedWeight):
         b = torch.einsum("...ibc,...iq->...ibcq", rule, right).flatten(-4, -3).flatten(-2)
         return a, b
 
-    def _reconstructed(self) -> Tensor:
-        return sum(torch.kron(a, torch.outer(s, t)) for a, s, t in zip(self.rule, self.left, self.right))
+    def to_tensor(self) -> Tensor:
+        return self.gain * sum(torch.kron(a, torch.outer(s, t)) for a, s, t in zip(self.rule, self.left, self.right))
 
 
 class CompacterAdapter(Adapter):

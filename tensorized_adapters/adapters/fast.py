@@ -101,7 +101,7 @@ class MergedWeights:
                 continue
             parts = [torch.stack(part) for part in zip(*(weight.parts() for weight in weights))]
             first, *rest = weights[0].matrices(parts)
-            first = first.mT.contiguous().mT  # columns behind each other, as formats.times wants them
+            first = first.mT.contiguous().mT  # columns behind each other, as factorized_weight.times wants them
             stacked = [first, *(matrix.contiguous() for matrix in rest)]
             yield from zip(map(id, weights), zip(*(matrix.unbind() for matrix in stacked)))
 
@@ -124,7 +124,7 @@ def _in_few_launches(weights: list[Weight], assembled: bool) -> list[Matrices]:
     if torch.is_autocast_enabled(kind) and parts[0].dtype is not torch.float64:  # which it leaves alone
         matrices = [matrix.to(torch.get_autocast_dtype(kind)) for matrix in matrices]
     first, *rest = matrices
-    first = first.mT.contiguous().mT  # see formats.times
+    first = first.mT.contiguous().mT  # see factorized_weight.times
     count = max(sites) + 1
     of_site = list(zip(*(matrix.expand(count, -1, -1).unbind() for matrix in (first, *rest))))
     return [of_site[site] for site in sites]
@@ -169,7 +169,7 @@ class FusedBottleneck(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
         x = hidden.flatten(0, -2)
-        a_rows, c_rows = a.mT.contiguous(), c.mT.contiguous()  # see formats.times
+        a_rows, c_rows = a.mT.contiguous(), c.mT.contiguous()  # see factorized_weight.times
         inner = torch.nn.functional.linear(x, a_rows)
         active = (inner @ b).relu_()
         outer = torch.nn.functional.linear(active, c_rows)

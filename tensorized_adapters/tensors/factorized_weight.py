@@ -90,33 +90,24 @@ class FactorizedWeight:
         return project(x, self.matrices())
 
     def to_tensor(self) -> Tensor:
-        """Return the tensor of shape ``shape`` as tensorly assembles it, independent of :meth:`low_rank_pair`."""
+        """Return the tensor of shape ``shape`` as tltorch assembles it, independent of :meth:`low_rank_pair`."""
         with tensorly.backend_context("pytorch", local_threadsafe=True):
-            return self.gain * self._reconstructed()
-
-    def _reconstructed(self) -> Tensor:
-        raise NotImplementedError
+            return self.gain * super().to_tensor()
 
     def __getitem__(self, indices: Any) -> Union[Tensor, "FactorizedWeight"]:
         """Return the entries of :meth:`to_tensor` at these indices: a number, or a factorised tensor with the same
         gain."""
         with tensorly.backend_context("pytorch", local_threadsafe=True):
-            part = self._indexed(indices)
+            part = super().__getitem__(indices)
         if isinstance(part, Tensor):
             return self.gain * part
         part.gain = self.gain
         return part
 
-    def _indexed(self, indices: Any) -> Union[Tensor, "FactorizedWeight"]:
-        return super().__getitem__(indices)
-
     def init_from_tensor(self, tensor: Tensor, **kwargs: Any) -> "FactorizedWeight":
         """Make this the decomposition of a tensor; ``kwargs`` are those of tltorch's class."""
         with tensorly.backend_context("pytorch", local_threadsafe=True):
-            return self._decomposed(tensor / self.gain, **kwargs)
-
-    def _decomposed(self, tensor: Tensor, **kwargs: Any) -> "FactorizedWeight":
-        return super().init_from_tensor(tensor, **kwargs)
+            return super().init_from_tensor(tensor / self.gain, **kwargs)
 
 
 def project(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
