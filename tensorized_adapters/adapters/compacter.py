@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from ..config import AdapterConfig
-from ..errors import UsageError
 from ..tensors.factorized_weight import FactorizedWeight, project
 from ..tensors.initialization import gain_of
 from ..tensors.shapes import Matricization
@@ -69,11 +68,6 @@ class CompacterAdapter(Adapter):
         self.up_bias = nn.Parameter(torch.zeros(hidden_size))
         self.reset_parameters()
 
-    @staticmethod
-    def parameter_count(hidden_size: int, adapter_size: int) -> int:
-        """Return the size of one adapter, without the n^3 numbers that all adapters share."""
-        return 3 * (hidden_size + adapter_size)
-
     def reset_parameters(self) -> None:
         """Start as the identity, bit for bit: D as wide as a dense layer's weight, U's t_i zero. The rule is kept."""
         rule = rule_std(self.down.view.in_features, self.up.view.in_features)
@@ -96,13 +90,6 @@ def rule_std(hidden_size: int, adapter_size: int) -> float:
     """Return the standard deviation of the A_i. Both weights train them, so the smaller of their two rates is
     taken."""
     return FACTORS / math.sqrt(min(hidden_size, adapter_size))
-
-
-def check_phm_dim(phm_dim: int, hidden_size: int, adapter_size: int) -> None:
-    """Refuse a number of Kronecker products that does not divide both sizes; raise UsageError."""
-    for name, size in (("hidden size", hidden_size), ("--adapter_size", adapter_size)):
-        if size % phm_dim:
-            raise UsageError(f"--phm_dim {phm_dim} does not divide {name} {size}; choose one that does")
 
 
 @torch.no_grad()

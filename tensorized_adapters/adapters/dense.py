@@ -21,10 +21,6 @@ class DenseAdapter(Adapter):
         self.up = nn.Linear(config.adapter_size, hidden_size)
         self.reset_parameters()
 
-    @staticmethod
-    def parameter_count(hidden_size: int, adapter_size: int) -> int:
-        return 2 * hidden_size * adapter_size + adapter_size + hidden_size
-
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Start as the identity, bit for bit: D has the standard deviation 1/sqrt(hidden), the rest is zero."""

@@ -1,6 +1,7 @@
 """The fast paths change no result: merged weights, the fused step, checkpointing."""
 
 import threading
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ def test_merged_weights_give_the_numbers_of_single_ones(config):
     assert not fast._passes.stack
     with fast.few_launches(True):  # the rule of accelerators
         assert_same(gradients(model), merged)
-    model.adaptation.method.unmerge(model)
+    model.adaptation.method.forward_pass = lambda model: nullcontext()  # each weight computes its own matrices
     assert_same(gradients(model), merged)
 
 
@@ -130,7 +131,7 @@ def test_evaluation_follows_every_change_of_a_parameter(change, fused):
         parameters[0].data.mul_(2)
     changed = logits()
     assert not torch.equal(before, changed)
-    model.adaptation.method.unmerge(model)
+    model.adaptation.method.forward_pass = lambda model: nullcontext()  # each weight computes its own matrices
     torch.testing.assert_close(logits(), changed, rtol=1e-10, atol=1e-12)
 
 
