@@ -133,8 +133,8 @@ def count_trained(model: PreTrainedModel) -> dict[str, int]:
     model = unwrapped(model)
     method = adaptation_of(model).method
     counts = {group: sum(p.numel() for p in ps.values()) for group, ps in trained_groups(model).items()}
-    added = added_parameters(model)
-    counts[method.added_group] += method.trained_count(added) - sum(p.numel() for p in added.values())
+    if method.budget is not None:
+        counts[method.added_group] = method.budget
     return with_totals(counts, sum(p.numel() for p in pretrained_parameters(model).values()))
 
 

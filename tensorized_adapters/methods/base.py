@@ -6,7 +6,7 @@ name in registry.py.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Optional
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ class Method:
     stores_positions: ClassVar[bool] = False  # it stores the position of each changed number
     replaces_parameters: ClassVar[bool] = False  # put_state makes new parameters instead of filling the present ones
     decay_share: ClassVar[float] = 1.0  # the share of the weight decay of each added parameter
+    budget: Optional[int] = None  # how many numbers count as trained, if not all of the added parameters do
 
     def __init__(self, config: AdapterConfig):
         self.config = config
@@ -56,10 +57,6 @@ class Method:
         """Return how many pre-trained numbers it changes, without LayerNorms and head, in closed form."""
         sizes = dict(model.named_parameters())
         return sum(sizes[name].numel() for name in self.backbone_names(model))
-
-    def trained_count(self, added: dict[str, nn.Parameter]) -> int:
-        """Return how many numbers of the ``added`` parameters an adapted model counts as trained."""
-        return sum(parameter.numel() for parameter in added.values())
 
     # Insertion and removal
 
@@ -120,12 +117,12 @@ class Method:
 
     # The saved adapter
 
-    def tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    def tensors(self, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
         """Return the tensors of an adapted model that go into its file, by name. By default they are all
         ``trained``."""
         return dict(trained)
 
-    def check_tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]):
+    def check_tensors(self, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
         """Refuse tensors of a file that are not exactly those of the adapted model; raise UsageError."""
         odd = sorted(set(trained) ^ set(tensors))
         if odd:
@@ -134,11 +131,9 @@ class Method:
             if tensor.shape != trained[name].shape:
                 raise UsageError(f"does not fit: {name} is {tuple(tensor.shape)}, not {tuple(trained[name].shape)}")
 
-    @torch.no_grad()
-    def put_tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]):
+    def put_tensors(self, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
         """Make checked tensors the trained state of the adapted model."""
-        for name, parameter in trained.items():
-            parameter.copy_(tensors[name])
+        self.put_state(trained, tensors)
 
     def file_name(self, name: str) -> str:
         """Return a tensor's name in the file."""

@@ -43,9 +43,6 @@ class DiffPruning(Method):
         prefix = base_prefix(model)
         return budget_of(self.config, sum(p.numel() for n, p in model.named_parameters() if n.startswith(prefix)))
 
-    def trained_count(self, added: dict[str, nn.Parameter]) -> int:
-        return self.difference.budget
-
     def insert(self, model: PreTrainedModel, head: set[str]) -> None:
         """Add a difference to each frozen parameter. All differences start at zero, so the outputs do not change."""
         prefix, parts, size = base_prefix(model), {}, 0
@@ -56,7 +53,8 @@ class DiffPruning(Method):
                 parts[name] = Difference(parameter, self.config.diff_structured).train(owner.training)
                 size += parameter.numel()
                 parametrize.register_parametrization(owner, parameter_name, parts[name])
-        self.difference = SparseDifference(parts, budget_of(self.config, size))
+        self.budget = budget_of(self.config, size)
+        self.difference = SparseDifference(parts, self.budget)
         self._hook = model.register_forward_pre_hook(self.difference.draw_for_pass)
 
     def remove(self, model: PreTrainedModel) -> None:
@@ -104,16 +102,16 @@ class DiffPruning(Method):
             merged["head" if name in undecayed else "decayed head"][0].append(parameter)
         return [{"params": ps, "lr": rate, "weight_decay": decay} for ps, rate, decay in merged.values()]
 
-    def tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    def tensors(self, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
         stored = self._head(trained)
         for name, (indices, values) in self.difference.prune().items():
             if len(indices):
                 stored |= {name + INDICES: indices.to(torch.int32), name + VALUES: values}
         return stored
 
-    def check_tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]):
+    def check_tensors(self, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
         head, parts, count = self._head(trained), self.difference.parts, 0
-        super().check_tensors(model, head, {n: t for n, t in tensors.items() if not n.endswith((INDICES, VALUES))})
+        super().check_tensors(head, {n: t for n, t in tensors.items() if not n.endswith((INDICES, VALUES))})
         for name in {name.removesuffix(INDICES).removesuffix(VALUES) for name in tensors} - set(head):
             indices, values = tensors.get(name + INDICES), tensors.get(name + VALUES)
             if name not in parts or indices is None or values is None:
@@ -123,20 +121,19 @@ class DiffPruning(Method):
             if not ascending or indices[0] < 0 or indices[-1] >= parts[name].size:
                 raise UsageError(f"does not fit: the positions that it changes in {name} are not positions")
             count += len(indices)
-        if count != self.difference.budget:
-            raise UsageError(f"does not fit: it changes {count:,} numbers, not {self.difference.budget:,}")
+        if count != self.budget:
+            raise UsageError(f"does not fit: it changes {count:,} numbers, not {self.budget:,}")
 
     @torch.no_grad()
-    def put_tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]):
-        head = self._head(trained)
-        kept = {}
+    def put_tensors(self, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
+        head, kept = self._head(trained), {}
         for name, part in self.difference.parts.items():
             like = next(part.parameters())
             indices = tensors.get(name + INDICES, torch.empty(0, dtype=torch.int32))
             values = tensors.get(name + VALUES, torch.empty(0))
             kept[name] = indices.to(like.device, torch.int64), values.to(like.device, like.dtype, copy=True)
         self.difference.fix(kept)
-        super().put_tensors(model, head, tensors)
+        super().put_state(head, tensors)
 
     def _head(self, trained: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
         """Return the trained parameters that do not belong to the difference."""

@@ -25,16 +25,15 @@ class ThroughPeft(Method):
         """Return the names of the linear layers that peft wraps; raise UsageError if there are none."""
         raise NotImplementedError
 
-    def config_of_peft(self, model: PreTrainedModel, targets: list[str]) -> Any:
-        """Return peft's own configuration of the method. Only this function imports peft, since that takes a
-        second."""
+    def settings_of_peft(self, model: PreTrainedModel, targets: list[str]) -> dict[str, Any]:
+        """Return peft's settings of the method, beside the layers."""
         raise NotImplementedError
 
     def insert(self, model: PreTrainedModel, head: set[str]) -> dict[str, Tensor] | None:
         """Let peft wrap the layers. A layer that belongs to ``head``, because it was newly initialised, is trained in
         full."""
         need("peft", "lora", f"--method {self.name}")
-        from peft import inject_adapter_in_model
+        from peft import get_peft_config, inject_adapter_in_model  # not above: that takes a second
         from peft.tuners.tuners_utils import cast_adapter_dtype
 
         targets = [layer for layer in self.targets(model) if f"{layer}.weight" not in head]
@@ -42,7 +41,9 @@ class ThroughPeft(Method):
             raise UsageError(
                 f"--method {self.name}: each of its layers is newly initialised and so trained in full; name others"
             )
-        inject_adapter_in_model(self.config_of_peft(model, targets), model)
+        settings = {"peft_type": self.name.upper(), "task_type": "SEQ_CLS", "target_modules": sorted(targets)}
+        settings["base_model_name_or_path"] = model.config._name_or_path
+        inject_adapter_in_model(get_peft_config(settings | self.settings_of_peft(model, targets)), model)
         cast_adapter_dtype(model, ADAPTER)
 
     def remove(self, model: PreTrainedModel) -> None:
@@ -96,18 +97,13 @@ class LoRA(ThroughPeft):
     def added_count(self, model: PreTrainedModel) -> int:
         return sum(self.config.lora_r * sum(sizes_of(model.get_submodule(name))) for name in self.targets(model))
 
-    def config_of_peft(self, model: PreTrainedModel, targets: list[str]) -> Any:
-        from peft import LoraConfig
-
-        return LoraConfig(
-            task_type="SEQ_CLS",
-            r=self.config.lora_r,
-            lora_alpha=self.config.lora_alpha,
-            lora_dropout=self.config.lora_dropout,
-            target_modules=sorted(targets),
-            fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in targets),
-            base_model_name_or_path=model.config._name_or_path,
-        )
+    def settings_of_peft(self, model: PreTrainedModel, targets: list[str]) -> dict[str, Any]:
+        return {
+            "r": self.config.lora_r,
+            "lora_alpha": self.config.lora_alpha,
+            "lora_dropout": self.config.lora_dropout,
+            "fan_in_fan_out": all(isinstance(model.get_submodule(name), Conv1D) for name in targets),
+        }
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
         for _, module in self._wrapped(model):
@@ -136,13 +132,5 @@ class IA3(ThroughPeft):
         outer = sum(model.get_submodule(name).out_features for name in linear_names(model, "key", "value"))
         return outer + sum(model.get_submodule(name).in_features for name in linear_names(model, "output"))
 
-    def config_of_peft(self, model: PreTrainedModel, targets: list[str]) -> Any:
-        from peft import IA3Config
-
-        feedforward = set(linear_names(model, "output")) & set(targets)
-        return IA3Config(
-            task_type="SEQ_CLS",
-            target_modules=sorted(targets),
-            feedforward_modules=sorted(feedforward),
-            base_model_name_or_path=model.config._name_or_path,
-        )
+    def settings_of_peft(self, model: PreTrainedModel, targets: list[str]) -> dict[str, Any]:
+        return {"feedforward_modules": sorted(set(linear_names(model, "output")) & set(targets))}

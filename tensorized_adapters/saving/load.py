@@ -89,9 +89,9 @@ def load_adapter(
     try:
         if new_head:
             tensors = _with_head_of(model, tensors)
-        method.check_tensors(model, trained, tensors)
+        method.check_tensors(trained, tensors)
         _check_finite(model, trained, tensors)
-        method.put_tensors(model, trained, tensors)
+        method.put_tensors(trained, tensors)
     except BaseException as error:
         if fresh:
             remove_adapters(model)

@@ -65,7 +65,7 @@ def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str
     if adaptation.off:
         raise UsageError("within adapters_off(model) the adapter is not on the model; save it outside of it")
     method, head = adaptation.method, adaptation.in_place["head"]
-    tensors = method.tensors(model, trained_parameters(model))
+    tensors = method.tensors(trained_parameters(model))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
