@@ -95,7 +95,7 @@ class DiffPruning(Method):
             "head": ([], rates["head"], 0.0),
             "gates": ([], self.config.diff_gate_learning_rate, 0.0),
         }
-        for _, kind, parameter in self.difference.trained():
+        for kind, parameter in self.difference.trained():
             if parameter.numel():
                 merged["gates" if kind.endswith("gate") else "difference"][0].append(parameter)
         for name, parameter in groups["head"].items():
@@ -137,7 +137,7 @@ class DiffPruning(Method):
 
     def _head(self, trained: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
         """Return the trained parameters that do not belong to the difference."""
-        ours = {id(parameter) for *_, parameter in self.difference.trained()}
+        ours = {id(parameter) for _, parameter in self.difference.trained()}
         return {name: parameter for name, parameter in trained.items() if id(parameter) not in ours}
 
 
