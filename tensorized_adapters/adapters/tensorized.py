@@ -77,7 +77,7 @@ def new_adapters(config: AdapterConfig, hidden_size: int, sites: int = 1) -> Ite
     """Return the tensorized adapters that ``config`` describes, one after the other, for a model of the given hidden
     size."""
     cls = BottleneckAdapter if config.if_adapter_like else OneMatrixAdapter
-    return _adapters_of(cls, config, views_of(config, hidden_size, sites), sites)
+    return adapters_of_views(cls, config, views_of(config, hidden_size, sites), sites)
 
 
 def update_view(config: AdapterConfig, n_in: int, n_out: int, layers: int) -> Matricization:
@@ -90,13 +90,9 @@ def update_view(config: AdapterConfig, n_in: int, n_out: int, layers: int) -> Ma
     )
 
 
-def weight_updates(config: AdapterConfig, view: Matricization, layers: int) -> Iterator[Adapter]:
-    """Return the updates of ``layers`` linear layers of one size, seen as ``view``; if it has sites, they share one
-    tensor."""
-    return _adapters_of(WeightUpdate, config, [view], layers)
-
-
-def _adapters_of(cls: type, config: AdapterConfig, views: list[Matricization], sites: int) -> Iterator[Adapter]:
+def adapters_of_views(cls: type, config: AdapterConfig, views: list[Matricization], sites: int) -> Iterator[Adapter]:
+    """Return adapters of a class, one for each of the sites, whose weights are seen as ``views``; with
+    ``--tensor_scope model`` they share one tensor for each view."""
     joint = _new_weights(cls, config, views) if config.tensor_scope == "model" else None
     for site in range(sites):
         yield cls(*([SiteWeight(weight, site) for weight in joint] if joint else _new_weights(cls, config, views)))

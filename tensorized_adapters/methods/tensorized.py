@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ..adapters.base import Adapter
 from ..adapters.insertion import CHILD
-from ..adapters.tensorized import WeightUpdate, new_adapters, update_view, views_of, weight_updates
+from ..adapters.tensorized import WeightUpdate, adapters_of_views, new_adapters, update_view, views_of
 from ..backbone.parts import base_prefix, layer_names, layer_of, site_inputs, site_names, sizes_of, target_names
 from ..config import AdapterConfig
 from ..errors import UsageError
@@ -73,7 +73,7 @@ class Tensorized(ResidualAdapters):
             return new_adapters(config, model.config.hidden_size, len(sites))
         sizes = [sizes_of(model.base_model.get_submodule(name)) for name in sites]
         of_size = {
-            size: weight_updates(config, update_view(config, *size, count), count)
+            size: adapters_of_views(WeightUpdate, config, [update_view(config, *size, count)], count)
             for size, count in Counter(sizes).items()
         }
         return (next(of_size[size]) for size in sizes)

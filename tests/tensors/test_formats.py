@@ -10,7 +10,7 @@ from helpers import reconstruction
 from tensorized_adapters import UsageError
 from tensorized_adapters.tensors.factorized_weight import pair_is_cheaper
 from tensorized_adapters.tensors.formats import FORMATS, new_weight
-from tensorized_adapters.tensors.ranks import check_rank, max_rank
+from tensorized_adapters.tensors.ranks import check_rank, largest_rank
 from tensorized_adapters.tensors.shapes import balanced_split, matricizations
 from tensorized_adapters.tensors.sites import SiteWeight
 
@@ -155,4 +155,4 @@ def test_the_largest_usable_rank_is_named(kind, bottleneck, largest):
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_largest_rank_stores_no_more_than_the_matrix(kind):
     for view in matricizations(kind, 768, 64):
-        assert FORMATS[kind].parameter_count(view.shape, max_rank(kind, view)) <= 768 * 64
+        assert FORMATS[kind].parameter_count(view.shape, largest_rank(kind, [view])) <= 768 * 64
