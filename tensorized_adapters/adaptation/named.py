@@ -156,12 +156,6 @@ def forget_names(model: PreTrainedModel) -> None:
     unwrap_forward(model)
 
 
-def check_no_names(model: PreTrainedModel) -> None:
-    """Refuse to add an adapter without a name to a model with named ones; raise UsageError."""
-    if adapter_names(model) and active_adapter(model) is None:
-        raise UsageError("the model's adapters have names; load_adapter(model, folder, name=...) adds one more")
-
-
 def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedModel], Any]) -> None:
     """Let ``load`` adapt the plain backbone, and give the adapter a name. It is active afterwards.
 

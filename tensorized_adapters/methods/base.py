@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..backbone.parts import check_layers, layer_norm_names
+from ..backbone.parts import layer_names, layer_norm_names
 from ..config import AdapterConfig
 from ..errors import UsageError
 
@@ -39,7 +39,9 @@ class Method:
 
     def check(self, model: PreTrainedModel) -> None:
         """Check that the method can be built; raise UsageError naming the flag if not."""
-        check_layers(self.config, model)
+        layers = self.config.layers
+        if layers is not None and layers[-1] > (last := len(layer_names(model)) - 1):
+            raise UsageError(f"--adapter_layers {self.config.adapter_layers} is beyond the model's last layer, {last}")
 
     def layer_norm_names(self, model: PreTrainedModel) -> set[str]:
         """Return the LayerNorm parameters that are trained as a group of their own."""

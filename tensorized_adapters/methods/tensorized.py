@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from ..adapters.base import Adapter
 from ..adapters.insertion import CHILD
 from ..adapters.tensorized import WeightUpdate, adapters_of_views, new_adapters, update_view, views_of
-from ..backbone.parts import base_prefix, layer_names, layer_of, site_inputs, site_names, sizes_of, target_names
+from ..backbone.parts import base_prefix, layer_names, layer_of, site_names, sizes_of, target_names
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..tensors.formats import FORMATS
@@ -60,7 +60,7 @@ class Tensorized(ResidualAdapters):
         if self.config.adapter_placement == "sequential":
             return super().sites_and_sources(model, head)
         if self.config.adapter_placement == "parallel":
-            return site_names(model, self.config), site_inputs(model, self.config)
+            return site_names(model, self.config), site_names(model, self.config, inputs=True)
         layers = [name for name in self.targets(model) if f"{name}.weight" not in head]
         if not layers:
             raise UsageError("--lora_targets: each layer is newly initialised and so trained in full; name others")

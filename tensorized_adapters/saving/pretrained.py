@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..adaptation.insertion import insert_method
-from ..adaptation.named import check_no_names, load_named
+from ..adaptation.named import active_adapter, adapter_names, load_named
 from ..adaptation.parameters import adaptation_of, added_parameters, trained_parameters, unwrapped
 from ..config import AdapterConfig
 from ..errors import UsageError
@@ -50,7 +50,8 @@ def add_adapters(
         load_named(model, name, lambda plain: add_adapters(plain, config, newly_initialized))
         return model
     model = unwrapped(model)
-    check_no_names(model)
+    if adapter_names(model) and active_adapter(model) is None:
+        raise UsageError("the model's adapters have names; load_adapter(model, folder, name=...) adds one more")
     if getattr(model, "adaptation", None) is not None or hasattr(model, "peft_config"):
         raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
     insert_method(model, config, newly_initialized)
