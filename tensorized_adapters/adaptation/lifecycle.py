@@ -165,14 +165,11 @@ def _originals_in_place(model: PreTrainedModel) -> Iterator[None]:
 
     Overwriting the values instead would give wrong gradients, because autograd reads them in the backward pass.
     """
-    pretrained = pretrained_parameters(model)
-    constants: dict[int, nn.Parameter] = {}
-    precisions = precisions_before(model)
-    made: dict[int, torch.dtype] = {}
+    pretrained, precisions = pretrained_parameters(model), precisions_before(model)
+    constants: dict[int, tuple[nn.Parameter, torch.dtype]] = {}  # with the precision in which they were made
     for name, original in adaptation_of(model).originals.items():
-        trained = pretrained[name]
-        made[id(trained)] = precisions[name]
-        constants[id(trained)] = nn.Parameter(original.to(trained.device, precisions[name]), requires_grad=False)
+        trained, dtype = pretrained[name], precisions[name]
+        constants[id(trained)] = nn.Parameter(original.to(trained.device, dtype), requires_grad=False), dtype
     # All modules that hold a parameter, since layers may share it.
     slots = [
         (module, name, parameter)
@@ -182,12 +179,12 @@ def _originals_in_place(model: PreTrainedModel) -> Iterator[None]:
     ]
     try:
         for module, name, trained in slots:
-            module._parameters[name] = constants[id(trained)]
+            module._parameters[name], _ = constants[id(trained)]
         yield
     finally:
         for module, name, trained in slots:
             constant = module._parameters[name]
-            converted = constant.dtype != made[id(trained)]
+            converted = constant.dtype != constants[id(trained)][1]
             if constant.device != trained.device or converted:  # the model was moved meanwhile
                 trained.data = trained.data.to(constant.device, constant.dtype if converted else trained.dtype)
             module._parameters[name] = trained

@@ -58,8 +58,7 @@ class NamedAdapter:
             trained = trained_parameters(model)
         for name, parameter in trained.items():
             parameter.requires_grad = self.requires_grad[name]
-        for label, value in self.labels.items():
-            setattr(model.config, label, value)
+        model.config.update(self.labels)
         if self.saver is not None:
             model.save_pretrained = self.saver
         self.tensors = {}
