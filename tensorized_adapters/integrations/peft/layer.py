@@ -5,6 +5,7 @@ from typing import Any, Optional
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
 from ...adapters.base import Adapter
@@ -30,22 +31,19 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
         self.merged_adapters: list[str] = []
         self._active_adapter: list[str] = []
         self._weight_before: Optional[Tensor] = None  # merging
-        self._source: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not registered as a child
+        self._hook: Optional[RemovableHandle] = None  # on the module whose input parallel adapters take
 
     def add(self, name: str, adapter: Adapter, placement: str, source: Optional[nn.Module] = None) -> None:
         """Add an adapter under peft's name. ``source`` is the module whose input a parallel adapter takes."""
         self.tensorized_adapter[name] = adapter
         self.placements[name] = placement
-        if placement == "parallel" and not self._source:
-            self._source = (source,)
-            source.register_forward_pre_hook(self._keep_input)
+        if placement == "parallel" and self._hook is None:
+            self._hook = source.register_forward_pre_hook(self._keep_input)
 
     def release(self) -> None:
         """Remove the hook from the module whose input was taken."""
-        for module in self._source:
-            hooks = module._forward_pre_hooks
-            for key in [key for key, hook in hooks.items() if getattr(hook, "__self__", None) is self]:
-                del hooks[key]
+        if self._hook is not None:
+            self._hook.remove()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.disable_adapters and self.merged:
