@@ -85,10 +85,6 @@ class FactorizedWeight:
         """Return the assembled weight (in x out)."""
         return reduce(torch.matmul, self.matrices())
 
-    def project(self, x: Tensor) -> Tensor:
-        """Return ``x @ W`` for x (..., in)."""
-        return project(x, self.matrices())
-
     def to_tensor(self) -> Tensor:
         """Return the tensor of shape ``shape`` as tltorch assembles it, independent of :meth:`low_rank_pair`."""
         with tensorly.backend_context("pytorch", local_threadsafe=True):
@@ -111,7 +107,7 @@ class FactorizedWeight:
 
 
 def project(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """Return ``x @ W`` for the one or two matrices whose product is W."""
+    """Return ``x @ W`` for x (..., in) and the one or two matrices whose product is W (in x out)."""
     for matrix in matrices[:-1]:
         x = times(x, matrix)
     return x @ matrices[-1] if len(matrices) > 1 else times(x, matrices[0])
