@@ -16,6 +16,7 @@ from .parameters import (
     Adaptation,
     adaptation_of,
     added_parameters,
+    not_merged,
     precisions_before,
     pretrained_parameters,
     unwrapped,
@@ -101,7 +102,7 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
             pass in another thread is refused within the block.
     """
     model = unwrapped(model)
-    adaptation = _not_merged(model)
+    adaptation = not_merged(model, "they are switched off")
     if adaptation.off and adaptation.off_in == threading.get_ident():  # nested
         yield
         return
@@ -125,18 +126,11 @@ def updates_off(model: PreTrainedModel) -> Iterator[None]:
         UsageError: if the model is not adapted, its adapters are merged, or its method inserts no such adapters.
     """
     model = unwrapped(model)
-    adaptation = _not_merged(model)
+    adaptation = not_merged(model, "they are switched off")
     if not isinstance(adaptation.method, ResidualAdapters):
         raise UsageError(f"--method {adaptation.config.method} inserts no adapters h + update(h); use adapters_off")
     with _switched_off(model, adaptation):
         yield
-
-
-def _not_merged(model: PreTrainedModel) -> Adaptation:
-    adaptation = adaptation_of(model)
-    if adaptation.merged is not None:
-        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) first")
-    return adaptation
 
 
 @contextmanager

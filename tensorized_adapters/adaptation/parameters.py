@@ -71,6 +71,15 @@ def adaptation_of(model: PreTrainedModel) -> Adaptation:
     return adaptation
 
 
+def not_merged(model: PreTrainedModel, before: str) -> Adaptation:
+    """Return the record of an adapted model; raise UsageError if it is not adapted, or its adapters are merged.
+    ``before`` says in the message what they are unmerged for."""
+    adaptation = adaptation_of(model)
+    if adaptation.merged is not None:
+        raise UsageError(f"the adapters are merged into the weights; unmerge_adapters(model) before {before}")
+    return adaptation
+
+
 def pretrained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """Return all parameters that the method did not add, head included."""
     adaptation = getattr(model, "adaptation", None)
@@ -177,13 +186,12 @@ def optimizer_groups(
 def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
     """Return :func:`optimizer_groups` for a learning rate of each of GROUPS."""
     model = unwrapped(model)
-    if adaptation_of(model).merged is not None:
-        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before training them")
+    method = not_merged(model, "training them").method
     norms = tuple(f"{name}." for name, module in model.named_modules() if is_layer_norm(model, module))
     groups = trained_groups(model)
     names = [name for parameters in groups.values() for name in parameters]
     undecayed = {name for name in names if name.endswith("bias") or (norms and name.startswith(norms))}
-    groups = adaptation_of(model).method.optimizer_groups(groups, rates, weight_decay, undecayed)
+    groups = method.optimizer_groups(groups, rates, weight_decay, undecayed)
     shares, result = _shares_of_decay(model), []
     for group in groups:  # most have one share, and stay one group
         by_share: dict[float, list[nn.Parameter]] = {}

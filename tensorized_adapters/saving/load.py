@@ -13,6 +13,7 @@ from ..adaptation.named import load_named
 from ..adaptation.parameters import (
     adaptation_of,
     added_parameters,
+    not_merged,
     pretrained_parameters,
     trained_groups,
     trained_parameters,
@@ -68,9 +69,7 @@ def load_adapter(
         return model
     model = unwrapped(model)
     adaptation = getattr(model, "adaptation", None)
-    if adaptation is not None and adaptation.merged is not None:
-        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before loading others")
-    if adaptation is not None and adaptation.off:
+    if adaptation is not None and not_merged(model, "loading others").off:
         raise UsageError("within adapters_off(model) the adapter is not on the model; load one outside of it")
     record, tensors = read_adapter(folder)
     config = check_adapter_fits(model, record, tensors, folder, any_labels=new_head)
