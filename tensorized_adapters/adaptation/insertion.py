@@ -57,8 +57,7 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
 
 
 def check_removable(model: PreTrainedModel) -> None:
-    """Refuse to remove a method if a parameter that it trained was replaced, since its original could not be
-    restored."""
+    """Refuse to remove a method if a trained parameter was replaced, since its original could not be restored."""
     adaptation, pretrained = model.adaptation, pretrained_parameters(model)
     if adaptation.off:
         raise UsageError("within adapters_off(model) adapters are not removed; leave it first")

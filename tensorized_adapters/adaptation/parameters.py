@@ -58,8 +58,7 @@ def labels_of(model: PreTrainedModel) -> dict[str, Any]:
 
 
 def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the model inside a wrapper of ``torch.compile``, which would put a prefix before its parameters'
-    names."""
+    """Return the model inside a wrapper of ``torch.compile``, which puts a prefix before parameters' names."""
     return getattr(model, "_orig_mod", model)
 
 

@@ -87,8 +87,7 @@ class CompacterAdapter(Adapter):
 
 
 def rule_std(hidden_size: int, adapter_size: int) -> float:
-    """Return the standard deviation of the A_i. Both weights train them, so the smaller of their two rates is
-    taken."""
+    """Return the standard deviation of the A_i. Both weights train them, so the smaller of the two rates is taken."""
     return FACTORS / math.sqrt(min(hidden_size, adapter_size))
 
 

@@ -56,8 +56,7 @@ def few_launches(on: bool) -> Iterator[None]:
 
 
 def factorized_weights(module: nn.Module) -> list[Weight]:
-    """Return every factorised weight of a module, in order. A tensor for several sites counts as one weight for each
-    site."""
+    """Return a module's factorised weights in order. A tensor for several sites counts as one weight for each."""
     parts = [part for part in module.modules() if isinstance(part, Weight)]
     return [part for part in parts if isinstance(part, SiteWeight) or part.view.sites is None]
 
@@ -84,8 +83,7 @@ class MergedWeights:
 
     @contextmanager
     def forward_pass(self, model: nn.Module) -> Iterator[None]:
-        """Keep the weights' matrices for one forward pass within the block. They are dropped when it ends, also by an
-        error."""
+        """Keep the weights' matrices for one forward pass within the block, until it ends, also by an error."""
         # Gradient checkpointing recomputes activations in the backward pass, when these matrices are already dropped.
         again = torch.is_grad_enabled() and model.training and getattr(model, "is_activation_checkpointing", False)
         _passes.stack.append({} if again else dict(self._merged()))

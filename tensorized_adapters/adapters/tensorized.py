@@ -74,8 +74,7 @@ def views_of(config: AdapterConfig, hidden_size: int, sites: int) -> list[Matric
 
 
 def new_adapters(config: AdapterConfig, hidden_size: int, sites: int = 1) -> Iterator[Adapter]:
-    """Return the tensorized adapters that ``config`` describes, one after the other, for a model of the given hidden
-    size."""
+    """Return the tensorized adapters that ``config`` describes, one after the other, for a model's hidden size."""
     cls = BottleneckAdapter if config.if_adapter_like else OneMatrixAdapter
     return adapters_of_views(cls, config, views_of(config, hidden_size, sites), sites)
 

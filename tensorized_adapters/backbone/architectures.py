@@ -142,8 +142,7 @@ def register_architecture(model_type: str, architecture: Architecture) -> None:
 
 
 def architecture_of(model_type: str) -> Architecture:
-    """Return the entry of a ``config.model_type``; raise UsageError, with the list of what is supported, if it has
-    none."""
+    """Return the entry of a ``config.model_type``; raise UsageError, which lists what is supported, if it has none."""
     if model_type not in ARCHITECTURES:
         raise UsageError(
             f"--model_name_or_path is a {quoted(model_type)} model, which is not supported by this method; supported "

@@ -67,8 +67,7 @@ def layer_names(model: PreTrainedModel) -> list[str]:
 
 
 def layer_of(name: str, layers: list[str]) -> Optional[int]:
-    """Return the number of the layer (in :func:`layer_names`) of a module or parameter, or None outside of all
-    layers."""
+    """Return the number (in :func:`layer_names`) of the layer of a module or parameter, or None outside of layers."""
     return next((i for i, layer in enumerate(layers) if f".{layer}." in f".{name}."), None)
 
 

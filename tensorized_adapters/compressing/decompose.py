@@ -160,8 +160,7 @@ def _within(
 
 
 def _attempt(config: AdapterConfig, model: PreTrainedModel, dense: _Dense, rank: int, target: float) -> _Found | float:
-    """Decompose the adapters of all sites at a rank and return them. If a site's error is above the target, return
-    that error at once, without trying further sites."""
+    """Return the adapters of all sites, decomposed at a rank, or the first error of a site above the target."""
     found: _Found = []
     for adapter, site in _decomposed(replace(config, tensorized_layer_rank=rank), model, dense):
         if (error := max(site.down_error, site.up_error)) > target:

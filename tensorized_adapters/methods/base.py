@@ -83,8 +83,7 @@ class Method:
 
     @torch.no_grad()
     def put_state(self, trained: dict[str, nn.Parameter], state: dict[str, Tensor]) -> None:
-        """Copy a :meth:`state` into the adapted model; raise UsageError, before it changes anything, if a parameter
-        has another shape now."""
+        """Copy a :meth:`state` into the adapted model; raise UsageError first if a parameter has another shape now."""
         for name, parameter in trained.items():
             if parameter.shape != state[name].shape:
                 raise UsageError(f"{name} was replaced by one of another shape; put it back, or load a fresh model")
@@ -120,8 +119,7 @@ class Method:
     # The saved adapter
 
     def tensors(self, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-        """Return the tensors of an adapted model that go into its file, by name. By default they are all
-        ``trained``."""
+        """Return the tensors of an adapted model that go into its file, by name; by default all ``trained`` ones."""
         return dict(trained)
 
     def check_tensors(self, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:

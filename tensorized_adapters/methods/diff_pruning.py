@@ -150,8 +150,7 @@ def _own_class(module: nn.Module) -> None:
 
 
 def budget_of(config: AdapterConfig, size: int) -> int:
-    """Return how many of ``size`` pre-trained numbers may change: ``--diff_sparsity`` times ``size``, rounded down.
-    Raise UsageError if that is none."""
+    """Return ``--diff_sparsity`` of ``size`` pre-trained numbers, rounded down; raise UsageError if that is none."""
     budget = int(Fraction(str(config.diff_sparsity)) * size)  # exact, so that 0.29 of 100 is 29
     if budget < 1:
         raise UsageError(f"--diff_sparsity {config.diff_sparsity:g} of {size:,} numbers is less than one of them")

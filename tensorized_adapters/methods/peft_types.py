@@ -81,8 +81,7 @@ class Peft(Method):
 
     @torch.no_grad()
     def insert(self, model: PreTrainedModel, head: set[str]) -> dict[str, Tensor]:
-        """Let PEFT wrap the layers. A layer that belongs to ``head``, because it was newly initialised, is trained in
-        full."""
+        """Let PEFT wrap the layers. A newly initialised one, which belongs to ``head``, is trained in full instead."""
         need("peft", "lora", f"--method {self.name}")
         from peft.tuners.tuners_utils import cast_adapter_dtype
 
@@ -169,8 +168,7 @@ class Peft(Method):
         return self.kind.upper()
 
     def _config(self, model: PreTrainedModel, excluded: list[str], trial: bool = False) -> Any:
-        """Return PEFT's configuration; raise UsageError for a setting that is unknown, reserved for us, or refused by
-        PEFT."""
+        """Return PEFT's configuration; raise UsageError for settings unknown, set by us, or refused by PEFT."""
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
         kind = self._type()
@@ -237,8 +235,7 @@ class Peft(Method):
         return self._tried
 
     def _inject(self, model: PreTrainedModel, config: Any) -> None:
-        """Insert the adapters like ``peft.inject_adapter_in_model``, which leaves out tuners whose layers share frozen
-        projections."""
+        """Insert the adapters. PEFT's inject_adapter_in_model refuses tuners whose layers share projections."""
         from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 
         with self._refusing(), warnings.catch_warnings(action="ignore"):

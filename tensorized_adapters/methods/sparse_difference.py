@@ -114,12 +114,7 @@ class Difference(nn.Module):
 
 
 class SparseDifference:
-    """The differences of all parameters of a model, and their common budget.
-
-    Args:
-        parts: each parametrized parameter's plain name with its :class:`Difference`.
-        budget: how many entries are kept in all.
-    """
+    """The differences of a model's parameters by their plain names; all together keep ``budget`` entries."""
 
     def __init__(self, parts: dict[str, Difference], budget: int):
         self.parts, self.budget = parts, budget
@@ -169,8 +164,7 @@ class SparseDifference:
             part.fix(kept[name])
 
     def state(self) -> dict[str, Tensor]:
-        """Return a copy of the present phase: the dense values and gates of the search, or after it the kept entries
-        and their positions."""
+        """Return a copy of the present phase: values and gates of the search, or kept entries and their positions."""
         return {
             f"{name}/{kind}": value.detach().clone()
             for name, part in self.parts.items()

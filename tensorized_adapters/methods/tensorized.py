@@ -55,8 +55,7 @@ class Tensorized(ResidualAdapters):
         return targets
 
     def sites_and_sources(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
-        """Return the sites and sources. Newly initialised linear layers get no update, since they are trained in
-        full."""
+        """Return the sites and sources. A newly initialised linear layer gets no update, as it is trained in full."""
         if self.config.adapter_placement == "sequential":
             return super().sites_and_sources(model, head)
         if self.config.adapter_placement == "parallel":

@@ -179,8 +179,7 @@ def check_adapter_fits(
 
 
 def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
-    """Return a line about ``--new_head``: how many parameters are kept from the adapter of the record ``saved``, and
-    how many are new."""
+    """Return a line about ``--new_head``: how many parameters come from the adapter of ``saved``, how many are new."""
     kept, new = Counter(), 0
     for group, parameters in trained_groups(model).items():
         for name, parameter in parameters.items():

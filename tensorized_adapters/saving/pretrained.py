@@ -116,8 +116,7 @@ class SavePretrained:
 
 
 def plain_state(model: PreTrainedModel, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state of a merged model under the names that it had before it was adapted, without added
-    parameters."""
+    """Return the state of a merged model by the names before it was adapted, without added parameters."""
     plain, ours = adaptation_of(model).plain, {id(parameter) for parameter in added_parameters(model).values()}
     # All names of a parameter that several sites share, as in a state dict.
     added = {name for name, p in model.named_parameters(remove_duplicate=False) if id(p) in ours}

@@ -91,8 +91,7 @@ class FactorizedWeight:
             return self.gain * super().to_tensor()
 
     def __getitem__(self, indices: Any) -> Union[Tensor, "FactorizedWeight"]:
-        """Return the entries of :meth:`to_tensor` at these indices: a number, or a factorised tensor with the same
-        gain."""
+        """Return entries of :meth:`to_tensor`: a number, or a factorised tensor with the same gain."""
         with tensorly.backend_context("pytorch", local_threadsafe=True):
             part = super().__getitem__(indices)
         if isinstance(part, Tensor):

@@ -27,14 +27,12 @@ FactorList = _tltorch.utils.FactorList
 
 
 def _khatri_rao(factors: list[Tensor]) -> Tensor:
-    """Return the column-wise Kronecker product of (n_i x r) factors: (prod n_i x r), the first factor's index
-    slowest."""
+    """Return the column-wise Kronecker product of (n_i x r) factors: (prod n_i x r), the first index slowest."""
     return reduce(lambda left, right: (left.unsqueeze(-2) * right.unsqueeze(-3)).flatten(-3, -2), factors)
 
 
 def _kronecker(factors: list[Tensor]) -> Tensor:
-    """Return the Kronecker product of (n_i x r_i) factors: (prod n_i x prod r_i), the first factor's indices
-    slowest."""
+    """Return the Kronecker product of (n_i x r_i) factors: (prod n_i x prod r_i), the first indices slowest."""
 
     def product(left: Tensor, right: Tensor) -> Tensor:
         both = left.unsqueeze(-2).unsqueeze(-1) * right.unsqueeze(-3).unsqueeze(-2)  # i, j, a, b

@@ -14,11 +14,7 @@ from ...errors import UsageError
 
 
 class TensorizedLayer(nn.Module, BaseTunerLayer):
-    """Wraps the module at a site. Its adapters may have different placements.
-
-    Args:
-        base_layer: the module at the site.
-    """
+    """Wraps the module at a site, ``base_layer``. Its adapters may have different placements."""
 
     adapter_layer_names = ("tensorized_adapter",)
     other_param_names = ("placements",)
@@ -62,8 +58,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
         return output
 
     def _through(self, name: str, x: Optional[Tensor], hidden: Tensor) -> Tensor:
-        """Return the hidden state plus an adapter's update, in its own dtype. The update is of ``x``, or of the hidden
-        state if ``x`` is None."""
+        """Return ``hidden`` plus an adapter's update of ``x``, or of ``hidden`` if ``x`` is None, in its own dtype."""
         adapter = self.tensorized_adapter[name]
         dtype = next(adapter.parameters()).dtype
         wide = hidden.to(dtype)
@@ -74,8 +69,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
             kept_inputs.by_id[id(self)] = args[0]
 
     def require_mergeable(self, names: Optional[list[str]]) -> None:
-        """Refuse to merge adapters that are no updates of a weight; raise UsageError. ``names`` is None for the active
-        ones."""
+        """Refuse to merge adapters (None: the active ones) that are no updates of a weight; raise UsageError."""
         for name in self.active_adapters if names is None else names:
             placement = self.placements.get(name, "weights")
             if placement != "weights":

@@ -35,8 +35,7 @@ class TensorizedModel(BaseTuner):
         return peft_config
 
     def _prepare_model(self, peft_config: TensorizedAdapterConfig, model: nn.Module) -> None:
-        """Choose the sites, make the adapters, and mark LayerNorms and head as trained; raise UsageError if that is
-        impossible."""
+        """Choose sites, make the adapters, and mark LayerNorms and head as trained; raise UsageError if impossible."""
         if not isinstance(model, PreTrainedModel):
             raise UsageError(f"tensorized adapters go into a model of Transformers, not into a {type(model).__name__}")
         if getattr(model, "adaptation", None) is not None:
