@@ -66,15 +66,10 @@ class CompacterAdapter(Adapter):
         self.up = PHMWeight(m, hidden_size, self.rule)
         self.down_bias = nn.Parameter(torch.zeros(m))
         self.up_bias = nn.Parameter(torch.zeros(hidden_size))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Start as the identity, bit for bit: D as wide as a dense layer's weight, U's t_i zero. The rule is kept."""
-        rule = rule_std(self.down.view.in_features, self.up.view.in_features)
+        # The identity, bit for bit: D is as wide as a dense layer's weight, U's t_i are zero.
         for weight in (self.down, self.up):
-            _calibrated_start_(weight, 1 / math.sqrt(weight.view.in_features), rule)
-        with torch.no_grad():
-            self.up.right.zero_()
+            _calibrated_start_(weight, 1 / math.sqrt(weight.view.in_features), rule_std(hidden_size, m))
+        nn.init.zeros_(self.up.right)
         self.up.gain *= FACTORS
 
     def beside(self, x: Tensor, output: Tensor) -> Tensor:
