@@ -193,12 +193,10 @@ def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: flo
     groups = method.optimizer_groups(groups, rates, weight_decay, undecayed)
     shares, result = _shares_of_decay(model), []
     for group in groups:  # most have one share, and stay one group
-        by_share: dict[float, list[nn.Parameter]] = {}
+        by_decay: dict[float, list[nn.Parameter]] = {} if group["params"] else {group["weight_decay"]: []}
         for parameter in group["params"]:
-            share = shares.get(id(parameter), 1.0) if group["weight_decay"] else 1.0
-            by_share.setdefault(share, []).append(parameter)
-        for share, parameters in (by_share or {1.0: []}).items():
-            result.append(group | {"params": parameters, "weight_decay": share * group["weight_decay"]})
+            by_decay.setdefault(shares.get(id(parameter), 1.0) * group["weight_decay"], []).append(parameter)
+        result += [group | {"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
     return result
 
 

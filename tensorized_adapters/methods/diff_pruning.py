@@ -87,20 +87,16 @@ class DiffPruning(Method):
         """Return four groups: difference, decayed head, other head, gates. They are the same in both phases, so that
         schedule and checkpoints fit both. Differences and gates are not decayed, because penalty and budget limit
         their size."""
-        searching = self.difference.searching
-        difference = rates["backbone"] if searching else self.config.diff_final_learning_rate
-        merged: dict[str, tuple[list[nn.Parameter], float, float]] = {
-            "difference": ([], difference, 0.0),
-            "decayed head": ([], rates["head"], weight_decay),
-            "head": ([], rates["head"], 0.0),
-            "gates": ([], self.config.diff_gate_learning_rate, 0.0),
-        }
-        for kind, parameter in self.difference.trained():
-            if parameter.numel():
-                merged["gates" if kind.endswith("gate") else "difference"][0].append(parameter)
-        for name, parameter in groups["head"].items():
-            merged["head" if name in undecayed else "decayed head"][0].append(parameter)
-        return [{"params": ps, "lr": rate, "weight_decay": decay} for ps, rate, decay in merged.values()]
+        rate = rates["backbone"] if self.difference.searching else self.config.diff_final_learning_rate
+        trained = [(kind.endswith("gate"), p) for kind, p in self.difference.trained() if p.numel()]
+        head = groups["head"].items()
+        rows = (
+            ([p for is_gate, p in trained if not is_gate], rate, 0.0),
+            ([p for name, p in head if name not in undecayed], rates["head"], weight_decay),
+            ([p for name, p in head if name in undecayed], rates["head"], 0.0),
+            ([p for is_gate, p in trained if is_gate], self.config.diff_gate_learning_rate, 0.0),
+        )
+        return [{"params": parameters, "lr": lr, "weight_decay": decay} for parameters, lr, decay in rows]
 
     def tensors(self, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
         stored = self._head(trained)
