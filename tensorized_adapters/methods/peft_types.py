@@ -139,14 +139,13 @@ class Peft(Method):
         for name, module in self._wrapped(model):
             layer = module.get_base_layer()
             before = {n: p.detach().clone() for n, p in layer.named_parameters()}
+            reason = "it changes more than weights of linear layers"
             try:
                 module.merge()
                 after = {n: p.detach().clone() for n, p in module.get_base_layer().named_parameters()}
                 module.unmerge()
             except Exception as error:  # the type depends on the tuner
                 after, reason = {}, f"PEFT does not merge it: {quoted(str(error), 200)}"
-            else:
-                reason = "it changes more than weights of linear layers"
             for n, parameter in layer.named_parameters():
                 parameter.copy_(before[n])
             module.merged_adapters.clear()

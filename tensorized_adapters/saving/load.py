@@ -167,8 +167,7 @@ def check_adapter_fits(
     if same_labels and (record["id2label"], record["problem_type"]) != (labels, model.config.problem_type):
         raise UsageError(f"{folder} is of another task: its labels are {list(record['id2label'].values())}")
     adaptation = getattr(model, "adaptation", None)
-    if adaptation is not None and adaptation.config.to_dict() != config.to_dict():
-        stored, present = config.to_dict(), adaptation.config.to_dict()
+    if adaptation is not None and (present := adaptation.config.to_dict()) != (stored := config.to_dict()):
         odd = sorted(name for name in stored.keys() & present.keys() if stored[name] != present[name])
         changes = ", ".join(f"{name} {stored[name]} there, {present[name]} here" for name in odd)
         raise UsageError(
