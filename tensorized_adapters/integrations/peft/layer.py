@@ -10,7 +10,6 @@ from transformers.pytorch_utils import Conv1D
 
 from ...adapters.base import Adapter
 from ...adapters.insertion import changed, kept_inputs
-from ...errors import UsageError
 
 
 class TensorizedLayer(nn.Module, BaseTunerLayer):
@@ -68,21 +67,10 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
         if not self.disable_adapters and any(self.placements.get(n) == "parallel" for n in self.active_adapters):
             kept_inputs.by_id[id(self)] = args[0]
 
-    def require_mergeable(self, names: Optional[list[str]]) -> None:
-        """Refuse to merge adapters (None: the active ones) that are no updates of a weight; raise UsageError."""
-        for name in self.active_adapters if names is None else names:
-            placement = self.placements.get(name, "weights")
-            if placement != "weights":
-                raise UsageError(
-                    f"adapter {name!r} has adapter_placement {placement!r}, which is no update of weights and cannot "
-                    "be merged; 'weights' can"
-                )
-
     @torch.no_grad()
     def merge(self, safe_merge: bool = False, adapter_names: Optional[list[str]] = None) -> None:
-        """Add updates to the weight, as peft's tuners do. Raise UsageError if an adapter is no update, or with
-        ``safe_merge`` ValueError for numbers that are not finite."""
-        self.require_mergeable(adapter_names)
+        """Add updates to the weight, as peft's tuners do; the tuner has checked that all adapters are such updates.
+        With ``safe_merge``, raise ValueError for numbers that are not finite."""
         for name in check_adapters_to_merge(self, adapter_names):
             if name not in self.tensorized_adapter:
                 continue

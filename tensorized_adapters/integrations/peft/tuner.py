@@ -129,10 +129,15 @@ class TensorizedModel(BaseTuner):
         return super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
 
     def _require_mergeable(self, adapter_names: Optional[list[str]]) -> None:
-        """Check before the first weight changes that all layers can be merged; raise UsageError if not."""
-        for module in self.model.modules():
-            if isinstance(module, TensorizedLayer):
-                module.require_mergeable(adapter_names)
+        """Refuse adapters (None: the active ones) that are no updates of weights, before one changes; raise
+        UsageError."""
+        for name in self.active_adapters if adapter_names is None else adapter_names:
+            placement = getattr(self.peft_config.get(name), "adapter_placement", "weights")
+            if placement != "weights":
+                raise UsageError(
+                    f"adapter {name!r} has adapter_placement {placement!r}, which is no update of weights and cannot "
+                    "be merged; 'weights' can"
+                )
 
     # Saving and loading. The file's names are those of the model without the adapter's name.
 
