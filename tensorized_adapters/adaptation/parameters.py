@@ -18,7 +18,6 @@ from ..config import AdapterConfig
 from ..errors import UsageError
 from ..methods.base import Method
 from ..tensors.factorized_weight import FactorizedWeight
-from .forward import Passes
 
 # adapters: parameters that the method adds. backbone: pre-trained ones that it trains, or their difference.
 GROUPS = ("adapters", "backbone", "layer_norm", "head")
@@ -40,7 +39,6 @@ class Adaptation:
     frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # trainable again afterwards
     off_in: Optional[int] = None  # the thread that is within adapters_off or updates_off(model)
     trained_names: Optional[list[str]] = field(default=None, repr=False)  # in the adapted model; see named.py
-    passes: Passes = field(default_factory=Passes, repr=False)  # the forward passes that are computed now
 
     @property
     def config(self) -> AdapterConfig:
