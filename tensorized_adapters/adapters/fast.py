@@ -35,24 +35,11 @@ class _Passes(threading.local):
 
 
 _passes = _Passes()
-_forced: bool | None = None
 
 
 def saves_launches(device: torch.device) -> bool:
-    """Return whether adapters use as few operations as they can, at the price of more arithmetic. They do on every
-    device but the CPU, unless :func:`few_launches` sets it."""
-    return device.type != "cpu" if _forced is None else _forced
-
-
-@contextmanager
-def few_launches(on: bool) -> Iterator[None]:
-    """Apply one of the two rules on every device and in every thread within the block, for tests and counts."""
-    global _forced
-    before, _forced = _forced, on
-    try:
-        yield
-    finally:
-        _forced = before
+    """Return whether adapters use as few operations as they can, at the price of more arithmetic."""
+    return device.type != "cpu"
 
 
 def factorized_weights(module: nn.Module) -> list[Weight]:
