@@ -8,10 +8,10 @@ bottleneck's weights stay pairs of thin matrices. On an accelerator the launches
 time, so the weights of all sites are assembled at once, and each site computes two products and a ReLU.
 """
 
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -25,16 +25,8 @@ from .base import Adapter
 HALF_PRECISION = (torch.bfloat16, torch.float16)
 Matrices = tuple[Tensor, ...]
 Weight = FactorizedWeight | SiteWeight
-
-
-class _Passes(threading.local):
-    """A stack of this thread's forward passes, each with the matrices computed for it."""
-
-    def __init__(self):
-        self.stack: list[dict[int, Matrices]] = []
-
-
-_passes = _Passes()
+# The matrices that were computed for this thread's forward pass, by the ids of their weights.
+_of_pass: ContextVar[dict[int, Matrices]] = ContextVar("_of_pass")
 
 
 def saves_launches(device: torch.device) -> bool:
@@ -50,9 +42,8 @@ def factorized_weights(module: nn.Module) -> list[Weight]:
 
 def matrices_of(weight: Weight) -> Matrices:
     """Return the one or two matrices whose product is the weight: those of this forward pass, or else computed now."""
-    if torch.compiler.is_compiling() or not _passes.stack:
-        return weight.matrices()
-    return _passes.stack[-1].get(id(weight)) or weight.matrices()
+    computed = {} if torch.compiler.is_compiling() else _of_pass.get({})
+    return computed.get(id(weight)) or weight.matrices()
 
 
 class MergedWeights:
@@ -73,11 +64,11 @@ class MergedWeights:
         """Keep the weights' matrices for one forward pass within the block, until it ends, also by an error."""
         # Gradient checkpointing recomputes activations in the backward pass, when these matrices are already dropped.
         again = torch.is_grad_enabled() and model.training and getattr(model, "is_activation_checkpointing", False)
-        _passes.stack.append({} if again else dict(self._merged()))
+        token = _of_pass.set({} if again else dict(self._merged()))
         try:
             yield
         finally:
-            _passes.stack.pop()
+            _of_pass.reset(token)
 
     def _merged(self) -> Iterator[tuple[int, Matrices]]:
         for weights, of_bottlenecks in self._groups:
