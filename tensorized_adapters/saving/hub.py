@@ -89,8 +89,6 @@ def _reason(error: BaseException) -> str:
             return f"the hub has no such repository, or it is private; check the name, or {_SIGN_IN}"
         case errors.HFValidationError():
             return one_line(error)
-        case errors.LocalTokenNotFoundError():
-            return f"there is no token; {_SIGN_IN}"
         case errors.HfHubHTTPError() if code in (401, 403):
             return f"the hub does not allow it ({code}); {_SIGN_IN}, with the right to do so"
         case errors.HfHubHTTPError():
