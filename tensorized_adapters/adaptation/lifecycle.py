@@ -117,10 +117,9 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
 
 @contextmanager
 def updates_off(model: PreTrainedModel) -> Iterator[None]:
-    """Make every adapter h -> h + update(h) return h, bit for bit, within the block. LayerNorms and head stay as
-    trained.
+    """Make every adapter h -> h + update(h) return h, bit for bit, within the block.
 
-    The difference in the outputs is due to the adapters. :func:`adapters_off` also restores what else was trained.
+    LayerNorms and head stay as trained, so the difference in the outputs is due to the adapters.
 
     Raises:
         UsageError: if the model is not adapted, its adapters are merged, or its method inserts no such adapters.

@@ -1,7 +1,6 @@
 """The parameters of an adapted model: which are pre-trained, which were added, which are trained, and their groups.
 
-Pre-trained parameters have their names before a method wrapped modules. Added ones have their names in the adapted
-model.
+Pre-trained parameters have their names before modules were wrapped, added ones their names in the adapted model.
 """
 
 from dataclasses import dataclass, field
@@ -127,8 +126,7 @@ def trained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
 
 
 def count_trained(model: PreTrainedModel) -> dict[str, int]:
-    """Return the counts adapters, backbone, layer_norm, head, trained, frozen, and ``model`` (the backbone with its
-    head).
+    """Return the counts adapters, backbone, layer_norm, head, trained, frozen, and ``model`` (backbone and head).
 
     ``trained / model`` is the percentage that the paper's tables give (108.31 M for bert-base-cased). Diff pruning
     counts its budget, the size of its final difference.
@@ -159,8 +157,7 @@ def optimizer_groups(
 ) -> list[dict[str, Any]]:
     """Return parameter groups for any torch optimizer: ``AdamW(optimizer_groups(model))``.
 
-    By default the rates are those of the command line. They belong to the method, and shrink for models larger than
-    MiniLM.
+    The default rates are those of the command line. They depend on the method, and shrink for larger models.
 
     Args:
         model: an adapted model.

@@ -30,8 +30,7 @@ def default_rates(
 ) -> tuple[float, float]:
     """Return the adapters' rate, and its multiple for LayerNorms and head.
 
-    Rates that were chosen at BERT-base's size do not shrink: those of the published start, and those with a power of
-    0 in the table.
+    Rates that were chosen at BERT-base's size do not shrink: the published one, and those with a power of 0.
 
     Args:
         config: the configuration of the pre-trained model.

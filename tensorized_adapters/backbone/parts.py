@@ -110,7 +110,6 @@ def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
 def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = None) -> list[str]:
     """Return the names of the parameters of all LayerNorms of the base model, or of those in some of its layers. Raise
     UsageError if there are none, since the method would train less than it says."""
-    architecture_of(model.config.model_type)
     prefix, every_layer = base_prefix(model), layer_names(model)
     names = [
         f"{prefix}{module_name}.{name}"

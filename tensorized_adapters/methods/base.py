@@ -1,7 +1,6 @@
 """The interface of a method. Each method is one class in a file of this folder.
 
-A new one is an entry in config.py's TABLE, its settings (if it has any) as fields in config.py, its file, and its
-name in registry.py.
+A new one is an entry in config.py's TABLE, fields in config.py (if any), its file, and its name in registry.py.
 """
 
 from collections.abc import Iterator

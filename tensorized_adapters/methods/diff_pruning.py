@@ -85,8 +85,7 @@ class DiffPruning(Method):
         undecayed: set[str],
     ) -> list[dict[str, Any]]:
         """Return four groups: difference, decayed head, other head, gates. They are the same in both phases, so that
-        schedule and checkpoints fit both. Differences and gates are not decayed, because penalty and budget limit
-        their size."""
+        schedule and checkpoints fit both. Penalty and budget limit differences and gates, so they are not decayed."""
         rate = rates["backbone"] if self.difference.searching else self.config.diff_final_learning_rate
         trained = [(kind.endswith("gate"), p) for kind, p in self.difference.trained() if p.numel()]
         head = groups["head"].items()

@@ -44,8 +44,7 @@ _MAGNITUDE = "lora_magnitude_vector"  # DoRA's vector, whose ".weight" PEFT's fi
 
 
 class Peft(Method):
-    """A method whose modules PEFT inserts, initialises and computes, with PEFT's own settings. A saved adapter is also
-    one for ``PeftModel.from_pretrained``."""
+    """A method whose modules and settings are PEFT's. ``PeftModel.from_pretrained`` reads its saved adapters too."""
 
     name = "peft"
 
@@ -229,8 +228,8 @@ class Peft(Method):
             if outside:
                 raise UsageError(f"--peft_config: target_modules has {outside[0]}, which is trained in full")
             before = {name for name, _ in model.named_parameters()}
-            new = {n: p for n, p in copy.named_parameters() if n.replace(".base_layer.", ".") not in before}
-            self._tried = layers, sum(p.numel() for p in new.values())
+            new = [p for n, p in copy.named_parameters() if n.replace(".base_layer.", ".") not in before]
+            self._tried = layers, sum(p.numel() for p in new)
         return self._tried
 
     def _inject(self, model: PreTrainedModel, config: Any) -> None:

@@ -128,8 +128,7 @@ class SparseDifference:
 
     def draw_for_pass(self, model: nn.Module, _) -> None:
         """Draw the noise of one forward pass during the search. A hook of the model draws it before the pass, so that
-        recomputed activations use the same noise. All processes use the noise of rank 0, because they share the
-        gates."""
+        recomputed activations use the same noise. All processes share the gates, and so use the noise of rank 0."""
         shared = torch.distributed.is_available() and torch.distributed.is_initialized()
         for part in self.parts.values() if model.training else ():
             if part.searching:

@@ -19,11 +19,9 @@ _SHARE, _STEP = 2.0**-8, 2.0**-24
 
 
 def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = ()) -> dict[str, str]:
-    """Return the fields of an adapter's record that identify its base model, with the arguments of
-    :func:`base_fingerprint`.
+    """Return the fields that identify an adapter's base model; the arguments are those of :func:`base_fingerprint`.
 
-    ``sample`` has a few of the numbers, to compare with a base that is loaded in a precision from which the
-    fingerprint cannot be computed.
+    ``sample`` has a few numbers, for a base that is loaded in a precision that does not give the fingerprint.
     """
     values = _values_that_stay(model, trained, head)
     precision = _precision_of(values)
@@ -57,8 +55,7 @@ def token_count(model: PreTrainedModel) -> int:
 def base_fingerprint(
     model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = (), precision: Optional[str] = None
 ) -> str:
-    """Return the sha256 over names, shapes and contents (as float32) of the base model's parameters that are not
-    trained.
+    """Return the sha256 over names, shapes and contents (as float32) of the base model's untrained parameters.
 
     A moved or renamed base has the same fingerprint, another one of the same shape has not. It is computed each time
     (about a second for BERT-base), because a cache would miss changes through ``parameter.data``.

@@ -103,8 +103,7 @@ def _of_hub(adapter: str | Path) -> Optional[tuple[str, Optional[str]]]:
 
 
 def _downloaded(repository: str, revision: str, token: Optional[str] = None) -> Path:
-    """Return the folder in the cache, named by its commit, with the adapter's files. A commit that was downloaded
-    completely is not requested again."""
+    """Return the folder in the cache, named by its commit. A complete commit is not requested again."""
     adapter = repository if revision == "main" else f"{repository}@{revision}"
     with hub_errors(f"{adapter} is no folder here, and on the hub it", "read"):
         folder = snapshot_download(repository, revision=revision, token=token, allow_patterns=sorted(ADAPTER_FILES))

@@ -27,8 +27,7 @@ def add_adapters(
     newly_initialized: Iterable[str] = (),
     name: Optional[str] = None,
 ) -> PreTrainedModel:
-    """Freeze ``model``, insert the method of ``config``, and mark as trainable what it trains. The model itself is
-    changed.
+    """Freeze ``model`` itself, insert the method of ``config``, and mark as trainable what it trains.
 
     Everything outside the base model (the head) is trained too. So are ``newly_initialized`` parameters of the base,
     which ``from_pretrained`` did not find in the checkpoint (for some models the pooler). ``model.save_pretrained``
@@ -79,8 +78,7 @@ class SavePretrained:
         push_to_hub: bool = False,
         **options: Any,
     ) -> None:
-        """Write the adapter's folder, as ``save_adapter`` does. If adapters are merged, or nothing was added to the
-        model, write the complete model.
+        """Write the adapter's folder, as ``save_adapter`` does; the complete model if merged, or if nothing was added.
 
         Args:
             save_directory: made if missing.
@@ -125,8 +123,7 @@ def plain_state(model: PreTrainedModel, state: dict[str, Tensor]) -> dict[str, T
 
 def _write_for_trainer(model: PreTrainedModel, folder: Path) -> None:
     """Write every trained parameter by its name in the adapted model, beside the adapter. A Trainer resumes from this
-    file and loads its best model from it. For diff pruning it holds the dense search, which the adapter's file
-    lacks."""
+    file and loads its best model from it. Only this file holds diff pruning's dense search."""
     now = {id(parameter): name for name, parameter in model.named_parameters()}
     state = {now[id(p)]: p.detach().cpu().contiguous() for p in trained_parameters(model).values()}
     with written_then_renamed(folder / SAFE_WEIGHTS_NAME) as temporary:

@@ -1,5 +1,4 @@
-"""Saves the trained parameters of a model as an adapter folder (manifest.py describes its files). The folder may hold
-other files, or an earlier adapter."""
+"""Saves the trained parameters of a model as an adapter folder, perhaps among other files (see manifest.py)."""
 
 import contextlib
 import errno

@@ -51,8 +51,7 @@ class FactorizedWeight:
 
     @staticmethod
     def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
-        """Return A (prod(shape[:cut]) x k) and B (k x prod(shape[cut:])), whose product is the tensor without the
-        gain.
+        """Return A (prod(shape[:cut]) x k) and B (k x prod(shape[cut:])); A B is the tensor without the gain.
 
         Args:
             parts: the factors in the order of ``parameters()``; batch dimensions may lead.

@@ -32,8 +32,7 @@ class TensorizedType(str, Enum):  # noqa: UP042
 
 @dataclass
 class TensorizedAdapterConfig(_Settings):
-    """The fields of :class:`AdapterConfig` that belong to tensorized adapters, under the same names and with the same
-    defaults, and peft's own.
+    """The fields of tensorized adapters, with the names and defaults of :class:`AdapterConfig`, and peft's own.
 
     Sites follow from ``adapter_placement``, ``adapter_sites``, ``adapter_layers`` and ``lora_targets``, so that there
     are no ``target_modules`` to give. With ``train_layer_norm`` LayerNorms are among peft's ``modules_to_save``, with

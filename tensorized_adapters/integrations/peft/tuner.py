@@ -60,8 +60,7 @@ class TensorizedModel(BaseTuner):
         peft_config.modules_to_save = sorted(saved) or None
 
     def _check_name(self, plain: nn.Module) -> None:
-        """Refuse a name that torch does not accept for a module. Also refuse one that is part of other names, since
-        peft searches for it between dots."""
+        """Refuse a name that torch does not accept, or that is part of other names, where peft would find it too."""
         parts = {"base_model", "model", "base_layer", "modules_to_save", "original_module", "tensorized_adapter"}
         for module in (plain, *self._adapters.values()):
             names = [name for name, _ in (*module.named_modules(), *module.named_parameters())]
@@ -129,8 +128,7 @@ class TensorizedModel(BaseTuner):
         return super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
 
     def _require_mergeable(self, adapter_names: Optional[list[str]]) -> None:
-        """Refuse adapters (None: the active ones) that are no updates of weights, before one changes; raise
-        UsageError."""
+        """Raise UsageError for adapters (None: the active ones) that are no updates of weights, before one changes."""
         for name in self.active_adapters if adapter_names is None else adapter_names:
             placement = getattr(self.peft_config.get(name), "adapter_placement", "weights")
             if placement != "weights":
