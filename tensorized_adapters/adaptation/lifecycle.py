@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from ..errors import UsageError
 from ..methods.bottleneck import ResidualAdapters
 from .insertion import check_removable, take_out_method
-from .named import adapter_names, forget_names
+from .named import active_adapter, forget_names
 from .parameters import (
     Adaptation,
     adaptation_of,
@@ -33,16 +33,12 @@ def remove_adapters(model: PreTrainedModel) -> None:
             restored. Nothing was changed then.
     """
     model = unwrapped(model)
-    adaptation = getattr(model, "adaptation", None)
-    if adaptation is None:
-        forget_names(model)
-        return
-    check_removable(model)
-    unmerge_adapters(model)
-    if adapter_names(model):
-        forget_names(model)
-    else:
-        take_out_method(model)
+    if getattr(model, "adaptation", None) is not None:
+        check_removable(model)
+        unmerge_adapters(model)
+        if active_adapter(model) is None:
+            take_out_method(model)
+    forget_names(model)
 
 
 @torch.no_grad()

@@ -53,17 +53,18 @@ def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfi
     Raise UsageError if the tokenizer has no token to pad with.
     """
     lines, architecture = [], ARCHITECTURES.get(config.model_type)
+    decoder = architecture is not None and architecture.pools_last_token
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise UsageError("--model_name_or_path: its tokenizer has no token to pad with, and none for the end")
         tokenizer.pad_token = tokenizer.eos_token
         lines.append(f"the tokenizer has no token to pad with; taking its end of text, {quoted(tokenizer.eos_token)}")
-    if architecture is not None and architecture.pools_last_token:
+    if decoder:
         if tokenizer.padding_side != "right":
             tokenizer.padding_side = "right"
             lines.append("the tokenizer pads on the left; padding on the right, as everywhere here")
         config.use_cache = False  # the cache of keys and values is for generating text
-    if config.pad_token_id is None or (architecture is not None and architecture.pools_last_token):
+    if config.pad_token_id is None or decoder:
         config.pad_token_id = tokenizer.pad_token_id
     return lines
 

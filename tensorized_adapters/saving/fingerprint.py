@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ def token_count(model: PreTrainedModel) -> int:
 
 
 def base_fingerprint(
-    model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = (), precision: Optional[str] = None
+    model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = (), precision: str = "float32"
 ) -> str:
     """Return the sha256 over names, shapes and contents (as float32) of the base model's untrained parameters.
 
@@ -64,13 +64,11 @@ def base_fingerprint(
         model: adapted or not.
         trained: names of the trained parameters. If nothing else is left, their values before training are used.
         head: names of parameters of the base that were newly initialised rather than pre-trained.
-        precision: one of PRECISIONS, to which the contents are rounded first; not rounded by default.
+        precision: one of PRECISIONS, to which the contents are rounded first.
     """
     prefix, digest = base_prefix(model), hashlib.sha256()
     for name, value in _values_that_stay(model, trained, head).items():
-        value = value.detach().cpu()
-        rounded = value if precision is None else value.to(PRECISIONS[precision])
-        content = rounded.to(torch.float32).contiguous()
+        content = value.detach().cpu().to(PRECISIONS[precision]).to(torch.float32).contiguous()
         digest.update(f"{name.removeprefix(prefix)} {tuple(content.shape)}\n".encode())
         digest.update(content.view(torch.uint8).numpy())
     return digest.hexdigest()
