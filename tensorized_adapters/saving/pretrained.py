@@ -3,6 +3,7 @@ parameters into a model's file, and ``from_pretrained`` would ignore them there.
 
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -57,60 +58,50 @@ def add_adapters(
     if (half := model.adaptation.half) is not None:
         name = str(half).removeprefix("torch.")
         print(f"note: the model is in {name}; what is trained is kept in float32", file=sys.stderr)
-    model.save_pretrained = SavePretrained(model)
+    model.save_pretrained = partial(_save_pretrained, model)  # pickles and copies of the model have their own
     return model
 
 
-class SavePretrained:
-    """Replaces ``model.save_pretrained``, which ``push_to_hub`` and every Trainer's ``save_model`` call.
+def _save_pretrained(
+    model: PreTrainedModel,
+    save_directory: str | Path,
+    is_main_process: bool = True,
+    state_dict: Optional[dict[str, Tensor]] = None,
+    push_to_hub: bool = False,
+    **options: Any,
+) -> None:
+    """Write the adapter's folder, as ``save_adapter`` does; the complete model if merged, or if nothing was added.
+    ``push_to_hub`` and every Trainer's ``save_model`` call this as ``model.save_pretrained``.
 
-    It is an object rather than a function, so that pickles and copies of the model have their own.
+    Args:
+        save_directory: made if missing.
+        is_main_process: other processes write nothing.
+        state_dict: the model's own values, as a Trainer gathers them.
+        push_to_hub, options: as Transformers has them; sharding is for merged models, adapters are one file.
+
+    Raises:
+        UsageError: if the folder holds a complete model instead of an adapter or the reverse, if the values are
+            not the model's, and as ``save_adapter``.
     """
-
-    def __init__(self, model: PreTrainedModel):
-        self.model = model
-
-    def __call__(
-        self,
-        save_directory: str | Path,
-        is_main_process: bool = True,
-        state_dict: Optional[dict[str, Tensor]] = None,
-        push_to_hub: bool = False,
-        **options: Any,
-    ) -> None:
-        """Write the adapter's folder, as ``save_adapter`` does; the complete model if merged, or if nothing was added.
-
-        Args:
-            save_directory: made if missing.
-            is_main_process: other processes write nothing.
-            state_dict: the model's own values, as a Trainer gathers them.
-            push_to_hub, options: as Transformers has them; sharding is for merged models, adapters are one file.
-
-        Raises:
-            UsageError: if the folder holds a complete model instead of an adapter or the reverse, if the values are
-                not the model's, and as ``save_adapter``.
-        """
-        model, folder = self.model, Path(save_directory)
-        merged = adaptation_of(model).merged is not None
-        if merged or not added_parameters(model):
-            if (folder / CONFIG_FILE).exists():  # Transformers would take the folder for an adapter's
-                raise UsageError(f"{folder} holds an adapter; name another folder for the complete model")
-            if merged:
-                state_dict = plain_state(model, model.state_dict() if state_dict is None else state_dict)
-            type(model).save_pretrained(model, folder, is_main_process, state_dict, push_to_hub, **options)
-            return
-        own = {value.data_ptr() for value in model.state_dict().values()}  # also those of a wrapper around the model
-        if state_dict is not None and not all(value.data_ptr() in own for value in state_dict.values()):
-            raise UsageError(
-                "save_pretrained(state_dict=...): other values than the model's; save_adapter saves those"
-            )
-        if not is_main_process:
-            return
-        save_adapter(model, folder)
-        _write_for_trainer(model, folder)
-        if push_to_hub:
-            taken = ("commit_message", "create_pr", "private", "revision", "token")
-            model.push_to_hub(options.get("repo_id", folder.name), **{k: options[k] for k in taken if k in options})
+    folder = Path(save_directory)
+    merged = adaptation_of(model).merged is not None
+    if merged or not added_parameters(model):
+        if (folder / CONFIG_FILE).exists():  # Transformers would take the folder for an adapter's
+            raise UsageError(f"{folder} holds an adapter; name another folder for the complete model")
+        if merged:
+            state_dict = plain_state(model, model.state_dict() if state_dict is None else state_dict)
+        type(model).save_pretrained(model, folder, is_main_process, state_dict, push_to_hub, **options)
+        return
+    own = {value.data_ptr() for value in model.state_dict().values()}  # also those of a wrapper around the model
+    if state_dict is not None and not all(value.data_ptr() in own for value in state_dict.values()):
+        raise UsageError("save_pretrained(state_dict=...): other values than the model's; save_adapter saves those")
+    if not is_main_process:
+        return
+    save_adapter(model, folder)
+    _write_for_trainer(model, folder)
+    if push_to_hub:
+        taken = ("commit_message", "create_pr", "private", "revision", "token")
+        model.push_to_hub(options.get("repo_id", folder.name), **{k: options[k] for k in taken if k in options})
 
 
 def plain_state(model: PreTrainedModel, state: dict[str, Tensor]) -> dict[str, Tensor]:
