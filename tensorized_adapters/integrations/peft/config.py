@@ -9,14 +9,10 @@ from peft import PeftConfig
 from ...config import METHOD_FIELDS, AdapterConfig
 from ...errors import UsageError, quoted
 
-_OWNED = METHOD_FIELDS["tensorized"]
+_OWNED = [each for each in fields(AdapterConfig) if each.name in METHOD_FIELDS["tensorized"]]
 _Settings = make_dataclass(
     "_Settings",
-    [
-        (f.name, f.type, field(default=f.default, metadata=dict(f.metadata)))
-        for f in fields(AdapterConfig)
-        if f.name in _OWNED
-    ],
+    [(each.name, each.type, field(default=each.default, metadata=each.metadata)) for each in _OWNED],
     bases=(PeftConfig,),
 )
 
@@ -60,7 +56,7 @@ class TensorizedAdapterConfig(_Settings):
     @property
     def adapter(self) -> AdapterConfig:
         """Return the same settings as an AdapterConfig; raise UsageError for settings that it refuses."""
-        return AdapterConfig(method="tensorized", **{name: getattr(self, name) for name in _OWNED})
+        return AdapterConfig(method="tensorized", **{each.name: getattr(self, each.name) for each in _OWNED})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of ``adapter_config.json``, without the sites, which follow from the model."""

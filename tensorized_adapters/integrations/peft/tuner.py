@@ -1,7 +1,7 @@
 """The tuner that peft calls to insert tensorized adapters into a model, and to load them from a saved folder."""
 
 import re
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any, Optional
 
 import torch
@@ -100,7 +100,6 @@ class TensorizedModel(BaseTuner):
             child.release()
         setattr(parent, child_name, new_module)
 
-    @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, adapter_names: Optional[list[str]] = None, **kwargs: Any):
         """Refuse a mixed batch's adapter names, which peft would ignore silently."""
         if adapter_names is not None:
@@ -108,7 +107,7 @@ class TensorizedModel(BaseTuner):
                 "adapter_names: a batch of several adapters does not go through peft; a model with "
                 "tensorized_adapters.load_adapter(model, folder, name=...) takes it"
             )
-        yield
+        return nullcontext()
 
     # Merging
 
