@@ -172,10 +172,7 @@ def _refusing(folder: Path) -> Iterator[None]:
 
 
 def _is_our_card(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        header = file.read(2**12)
+    header = path.read_bytes()[: 2**12] if path.is_file() else b""
     return header.startswith(b"---\n") and MARK_OF_OURS.encode() in header
 
 

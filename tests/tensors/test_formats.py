@@ -5,13 +5,13 @@ import math
 
 import pytest
 import torch
-from helpers import reconstruction
+from helpers import matricizations, reconstruction
 
 from tensorized_adapters import UsageError
 from tensorized_adapters.tensors.factorized_weight import pair_is_cheaper, project
 from tensorized_adapters.tensors.formats import FORMATS, new_weight
 from tensorized_adapters.tensors.ranks import check_rank, largest_rank
-from tensorized_adapters.tensors.shapes import balanced_split, matricizations
+from tensorized_adapters.tensors.shapes import balanced_split
 from tensorized_adapters.tensors.sites import SiteWeight
 
 PAPER_FORMATS = ("cp", "tucker", "tt", "tr")
