@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from ..errors import UsageError
@@ -55,10 +55,12 @@ def merge_adapters(model: PreTrainedModel) -> None:
     adaptation = adaptation_of(model)
     if adaptation.merged_or_off:
         raise UsageError("the adapters are merged already, or off; undo that first")
-    deltas = [(layer, delta.to(_wide(delta))) for layer, delta in adaptation.method.deltas(model)]
+    # The sum is in this precision too, so that it is rounded only once, when it is stored in the weight.
+    updates = adaptation.method.deltas(model)
+    deltas = [(layer, delta.to(torch.promote_types(delta.dtype, torch.float32))) for layer, delta in updates]
     adaptation.merged = [(layer, layer.weight.detach().clone()) for layer, _ in deltas]
     for layer, delta in deltas:
-        layer.weight.copy_(layer.weight.to(_wide(layer.weight)) + delta)
+        layer.weight.copy_(layer.weight + delta)
     adaptation.method.switch(model, on=False)
     adaptation.frozen_by_merging = [p for p in added_parameters(model).values() if p.requires_grad]
     for parameter in adaptation.frozen_by_merging:
@@ -79,11 +81,6 @@ def unmerge_adapters(model: PreTrainedModel) -> None:
     for parameter in adaptation.frozen_by_merging:
         parameter.requires_grad = True
     adaptation.frozen_by_merging = []
-
-
-def _wide(values: Tensor) -> torch.dtype:
-    """Return the precision for the sum, so that it is rounded only once, when it is stored in the weight."""
-    return torch.promote_types(values.dtype, torch.float32)
 
 
 @contextmanager

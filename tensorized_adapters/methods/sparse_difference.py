@@ -47,7 +47,7 @@ class Difference(nn.Module):
     def searching(self) -> bool:
         return hasattr(self, "value")
 
-    def search(self, value: Tensor, gate: Tensor, module_gate: Optional[Tensor]) -> None:
+    def search(self, value: Tensor, gate: Tensor, module_gate: Optional[Tensor] = None) -> None:
         """Begin or continue the search for the entries to keep, from these values."""
         self._parameters.clear()
         self._buffers.clear()
@@ -172,12 +172,13 @@ class SparseDifference:
 
     def put_state(self, state: dict[str, Tensor]) -> None:
         """Restore the phase and the values of a :meth:`state`."""
-        copies = {name: value.clone() for name, value in state.items()}
+        kinds = ("value", "gate", "module_gate", "kept_indices", "kept_values")
         for name, part in self.parts.items():
-            if f"{name}/kept_values" in state:
-                part.fix((copies[f"{name}/kept_indices"], copies[f"{name}/kept_values"]))
+            copies = {kind: state[f"{name}/{kind}"].clone() for kind in kinds if f"{name}/{kind}" in state}
+            if "kept_values" in copies:
+                part.fix((copies["kept_indices"], copies["kept_values"]))
             else:
-                part.search(*(copies.get(f"{name}/{kind}") for kind in ("value", "gate", "module_gate")))
+                part.search(**copies)
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Return (kind, parameter) of everything that is trained now."""
