@@ -65,11 +65,10 @@ class Compacter(ResidualAdapters):
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
+        n = self.config.phm_dim
         for name, size in (("hidden size", model.config.hidden_size), ("--adapter_size", self.config.adapter_size)):
-            if size % self.config.phm_dim:
-                raise UsageError(
-                    f"--phm_dim {self.config.phm_dim} does not divide {name} {size}; choose one that does"
-                )
+            if size % n:
+                raise UsageError(f"--phm_dim {n} does not divide {name} {size}; choose one that does")
 
     def new_adapters(self, model: PreTrainedModel, sites: list[str]) -> Iterator[Adapter]:
         rule = None  # drawn by the first adapter

@@ -67,7 +67,7 @@ class Peft(Method):
         return self._trial(model)[1]
 
     def settings(self, model: PreTrainedModel) -> dict[str, Any]:
-        """Return PEFT's settings, beside those of its defaults that depend on the model."""
+        """Return the settings that PEFT's configuration gets; :meth:`_config` completes the layers."""
         return json.loads(self.config.peft_config)
 
     @property
@@ -113,9 +113,8 @@ class Peft(Method):
         return PREFIX + name.replace(f".{ADAPTER}", "")
 
     def name_of_file(self, name: str) -> str:
-        name = re.sub(
-            rf"\.({re.escape(self.prefix)}\w+)(?=\.|$)", rf".\1.{ADAPTER}", name.removeprefix(PREFIX), count=1
-        )
+        parameter = rf"\.({re.escape(self.prefix)}\w+)(?=\.|$)"
+        name = re.sub(parameter, rf".\1.{ADAPTER}", name.removeprefix(PREFIX), count=1)
         return f"{name}.weight" if name.endswith(f"{_MAGNITUDE}.{ADAPTER}") else name
 
     def peft_config(self, model: PreTrainedModel, head: set[str]) -> dict[str, Any]:
