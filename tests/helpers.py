@@ -15,6 +15,8 @@ from tiny_models import MODELS, build
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
 from run_glue_tensorized import main
+from tensorized_adapters.adapters.tensorized import views_of
+from tensorized_adapters.config import AdapterConfig
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.saving.manifest import config_checksum
 
@@ -89,6 +91,18 @@ def optimizer_of(model, rates, folder, **options):
     kind = DiffPruningTrainer if model.adaptation.config.method == "diff_pruning" else AdapterTrainer
     arguments = TrainingArguments(output_dir=str(folder), use_cpu=True, **options)
     return kind(model=model, args=arguments, rates=rates, notes={}, arguments={}).create_optimizer()
+
+
+def matricizations(kind, hidden, bottleneck, interleaved=False, sites=None):
+    """The tensor shapes of an adapter's weights: [down, up], or one square matrix without a bottleneck."""
+    config = AdapterConfig(
+        adapter_projection_type=kind,
+        adapter_size=bottleneck or 64,
+        if_adapter_like=bottleneck is not None,
+        tensor_split="interleaved" if interleaved else "separate",
+        tensor_scope="model" if sites else "site",
+    )
+    return views_of(config, hidden, sites)
 
 
 def reconstruction(weight):

@@ -5,7 +5,7 @@ A formula of the settings and the model's sizes gives the added parameters. The 
 
 from transformers import PreTrainedModel
 
-from ..backbone.parts import base_prefix
+from ..backbone.parts import head_names
 from ..config import AdapterConfig
 from ..methods.registry import method_of
 from .parameters import with_totals
@@ -29,12 +29,11 @@ def count_parameters(config: AdapterConfig, model: PreTrainedModel) -> dict[str,
     method = method_of(config)
     method.check(model)
     sizes = {name: p.numel() for name, p in model.named_parameters()}
-    base = sum(size for name, size in sizes.items() if name.startswith(base_prefix(model)))
     counts = {
         "adapters": method.added_count(model),
         "backbone": method.backbone_count(model),
         "layer_norm": sum(sizes[name] for name in method.layer_norm_names(model)),
-        "head": sum(sizes.values()) - base,
+        "head": sum(sizes[name] for name in head_names(model)),
     }
     return with_totals(counts, sum(sizes.values()))
 

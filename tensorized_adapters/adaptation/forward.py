@@ -23,7 +23,7 @@ _REPLICATE = "_replicate_for_data_parallel"  # nn.DataParallel calls this on eac
 
 
 class Passes:
-    """The threads that compute a forward pass of one model now. A copy of the model has its own."""
+    """The threads that compute a forward pass of one model now, as ``model.adapter_passes``. A copy has its own."""
 
     def __init__(self) -> None:
         self.depth: Counter[int] = Counter()
@@ -46,6 +46,7 @@ class Passes:
 
 def wrap_forward(model: PreTrainedModel) -> None:
     """Wrap the model's ``forward`` in ours, unless it is wrapped already, perhaps under other wrappers."""
+    model.__dict__.setdefault("adapter_passes", Passes())
     own = model.__dict__.get("forward")
     of_class = own is None or getattr(own, "__func__", None) is type(model).forward  # so ours is not wrapped by it
     if _BEFORE in model.__dict__ and not of_class:
@@ -58,6 +59,7 @@ def wrap_forward(model: PreTrainedModel) -> None:
 def unwrap_forward(model: PreTrainedModel) -> None:
     """Remove our ``forward``. Under a wrapper that was added later it stays, and only passes calls on."""
     model.__dict__.pop(_REPLICATE, None)
+    model.__dict__.pop("adapter_passes", None)
     own = model.__dict__.get("forward")
     if own is not None and not hasattr(getattr(own, "__func__", None), "is_of_adapters"):
         return
@@ -81,10 +83,10 @@ def _around(forward: Callable) -> Callable:
             return named.mixed(model, names, args, kwargs)
         adaptation = model.__dict__.get("adaptation")
         compute = model.__dict__.get(_BEFORE) or functools.partial(forward, model)
-        counted = adaptation if named is None else named
-        if counted is None or torch.compiler.is_compiling():  # the compiler fuses products itself
+        passes = model.__dict__.get("adapter_passes")
+        if passes is None or torch.compiler.is_compiling():  # the compiler fuses products itself
             return compute(*args, **kwargs)
-        with counted.passes.one():
+        with passes.one():
             check_pass(model)
             with nullcontext() if adaptation is None else adaptation.method.forward_pass(model):
                 return compute(*args, **kwargs)

@@ -28,10 +28,9 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
     method = method_of(config)
     method.check(model)
     half = half_precision_of(model)
-    before, prefix = dict(model.named_parameters()), base_prefix(model)
+    before, prefix, new = dict(model.named_parameters()), base_prefix(model), set(newly_initialized)
     modules = set(map(id, model.modules()))
-    backbone = {name for name in before if name.startswith(prefix)}
-    head = (set(before) - backbone) | (set(newly_initialized) & backbone)
+    head = {name for name in before if name in new or not name.startswith(prefix)}
     in_place = {
         "backbone": method.backbone_names(model) - head,
         "layer_norm": method.layer_norm_names(model) - head,
@@ -58,8 +57,7 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
 
 
 def check_removable(model: PreTrainedModel) -> None:
-    """Refuse to remove a method if a parameter that it trained was replaced, since its original could not be
-    restored."""
+    """Refuse to remove a method if a trained parameter was replaced, since its original could not be restored."""
     adaptation, pretrained = model.adaptation, pretrained_parameters(model)
     if adaptation.off:
         raise UsageError("within adapters_off(model) adapters are not removed; leave it first")
@@ -89,8 +87,7 @@ def take_out_method(model: PreTrainedModel, keep_forward: bool = False) -> None:
             if parameter.dtype != precisions[name]:
                 parameter.data, parameter.grad = parameter.data.to(precisions[name]), None
             parameter.copy_(adaptation.originals[name])
-    for name, value in adaptation.labels.items():
-        setattr(model.config, name, value)
+    model.config.update(adaptation.labels)
 
 
 def _forget_frozen(model: PreTrainedModel, incompatible: Any) -> None:

@@ -5,17 +5,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from ..errors import UsageError
 from ..methods.bottleneck import ResidualAdapters
 from .insertion import check_removable, take_out_method
-from .named import adapter_names, forget_names
+from .named import active_adapter, forget_names
 from .parameters import (
     Adaptation,
     adaptation_of,
     added_parameters,
+    not_merged,
     precisions_before,
     pretrained_parameters,
     unwrapped,
@@ -32,16 +33,12 @@ def remove_adapters(model: PreTrainedModel) -> None:
             restored. Nothing was changed then.
     """
     model = unwrapped(model)
-    adaptation = getattr(model, "adaptation", None)
-    if adaptation is None:
-        forget_names(model)
-        return
-    check_removable(model)
-    unmerge_adapters(model)
-    if adapter_names(model):
-        forget_names(model)
-    else:
-        take_out_method(model)
+    if getattr(model, "adaptation", None) is not None:
+        check_removable(model)
+        unmerge_adapters(model)
+        if active_adapter(model) is None:
+            take_out_method(model)
+    forget_names(model)
 
 
 @torch.no_grad()
@@ -58,10 +55,12 @@ def merge_adapters(model: PreTrainedModel) -> None:
     adaptation = adaptation_of(model)
     if adaptation.merged_or_off:
         raise UsageError("the adapters are merged already, or off; undo that first")
-    deltas = [(layer, delta.to(_wide(delta))) for layer, delta in adaptation.method.deltas(model)]
+    # The sum is in this precision too, so that it is rounded only once, when it is stored in the weight.
+    updates = adaptation.method.deltas(model)
+    deltas = [(layer, delta.to(torch.promote_types(delta.dtype, torch.float32))) for layer, delta in updates]
     adaptation.merged = [(layer, layer.weight.detach().clone()) for layer, _ in deltas]
     for layer, delta in deltas:
-        layer.weight.copy_(layer.weight.to(_wide(layer.weight)) + delta)
+        layer.weight.copy_(layer.weight + delta)
     adaptation.method.switch(model, on=False)
     adaptation.frozen_by_merging = [p for p in added_parameters(model).values() if p.requires_grad]
     for parameter in adaptation.frozen_by_merging:
@@ -84,11 +83,6 @@ def unmerge_adapters(model: PreTrainedModel) -> None:
     adaptation.frozen_by_merging = []
 
 
-def _wide(values: Tensor) -> torch.dtype:
-    """Return the precision for the sum, so that it is rounded only once, when it is stored in the weight."""
-    return torch.promote_types(values.dtype, torch.float32)
-
-
 @contextmanager
 def adapters_off(model: PreTrainedModel) -> Iterator[None]:
     """Let the model compute as before ``add_adapters``, head included, within the block.
@@ -101,7 +95,7 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
             pass in another thread is refused within the block.
     """
     model = unwrapped(model)
-    adaptation = _not_merged(model)
+    adaptation = not_merged(model, "they are switched off")
     if adaptation.off and adaptation.off_in == threading.get_ident():  # nested
         yield
         return
@@ -116,27 +110,19 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
 
 @contextmanager
 def updates_off(model: PreTrainedModel) -> Iterator[None]:
-    """Make every adapter h -> h + update(h) return h, bit for bit, within the block. LayerNorms and head stay as
-    trained.
+    """Make every adapter h -> h + update(h) return h, bit for bit, within the block.
 
-    The difference in the outputs is due to the adapters. :func:`adapters_off` also restores what else was trained.
+    LayerNorms and head stay as trained, so the difference in the outputs is due to the adapters.
 
     Raises:
         UsageError: if the model is not adapted, its adapters are merged, or its method inserts no such adapters.
     """
     model = unwrapped(model)
-    adaptation = _not_merged(model)
+    adaptation = not_merged(model, "they are switched off")
     if not isinstance(adaptation.method, ResidualAdapters):
         raise UsageError(f"--method {adaptation.config.method} inserts no adapters h + update(h); use adapters_off")
     with _switched_off(model, adaptation):
         yield
-
-
-def _not_merged(model: PreTrainedModel) -> Adaptation:
-    adaptation = adaptation_of(model)
-    if adaptation.merged is not None:
-        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) first")
-    return adaptation
 
 
 @contextmanager
@@ -150,7 +136,7 @@ def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[No
         raise UsageError("another thread has switched the model's adapters off for a while; wait, or use a copy")
     adaptation.off_in = thread  # first, so that another thread's pass is refused from now on
     try:
-        if adaptation.passes.of_others():
+        if model.adapter_passes.of_others():
             raise UsageError("another thread computes with the model; wait for it before adapters are switched off")
         adaptation.method.switch(model, on=False)
         yield
@@ -165,14 +151,11 @@ def _originals_in_place(model: PreTrainedModel) -> Iterator[None]:
 
     Overwriting the values instead would give wrong gradients, because autograd reads them in the backward pass.
     """
-    pretrained = pretrained_parameters(model)
-    constants: dict[int, nn.Parameter] = {}
-    precisions = precisions_before(model)
-    made: dict[int, torch.dtype] = {}
+    pretrained, precisions = pretrained_parameters(model), precisions_before(model)
+    constants: dict[int, tuple[nn.Parameter, torch.dtype]] = {}  # with the precision in which they were made
     for name, original in adaptation_of(model).originals.items():
-        trained = pretrained[name]
-        made[id(trained)] = precisions[name]
-        constants[id(trained)] = nn.Parameter(original.to(trained.device, precisions[name]), requires_grad=False)
+        trained, dtype = pretrained[name], precisions[name]
+        constants[id(trained)] = nn.Parameter(original.to(trained.device, dtype), requires_grad=False), dtype
     # All modules that hold a parameter, since layers may share it.
     slots = [
         (module, name, parameter)
@@ -182,12 +165,12 @@ def _originals_in_place(model: PreTrainedModel) -> Iterator[None]:
     ]
     try:
         for module, name, trained in slots:
-            module._parameters[name] = constants[id(trained)]
+            module._parameters[name], _ = constants[id(trained)]
         yield
     finally:
         for module, name, trained in slots:
             constant = module._parameters[name]
-            converted = constant.dtype != made[id(trained)]
+            converted = constant.dtype != constants[id(trained)][1]
             if constant.device != trained.device or converted:  # the model was moved meanwhile
                 trained.data = trained.data.to(constant.device, constant.dtype if converted else trained.dtype)
             module._parameters[name] = trained

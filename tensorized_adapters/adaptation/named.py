@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from ..backbone.parts import base_prefix
 from ..errors import UsageError, quoted
-from .forward import Passes, check_pass, unwrap_forward, wrap_forward
+from .forward import check_pass, unwrap_forward, wrap_forward
 from .insertion import check_removable, insert_method, take_out_method
 from .mixed import in_groups
 from .named_adapter import NamedAdapter, put_back, trained_parameters
@@ -33,7 +33,6 @@ class NamedAdapters:
     active: Optional[str] = None
     # The added parameters of removed adapters by their settings. They come back, so that optimizers keep them.
     removed: dict[Any, dict[str, nn.Parameter]] = field(default_factory=dict, repr=False)
-    passes: Passes = field(default_factory=Passes, repr=False)  # forward passes, with any adapter or none
     mixing_in: Optional[int] = None  # the thread that computes a mixed batch
 
     def mixed(
@@ -48,11 +47,11 @@ class NamedAdapters:
             set_adapter(model, name)
             return model.forward(*args, **kwargs)
 
-        with self.passes.one():
+        with model.adapter_passes.one():
             check_pass(model)
             self.mixing_in = threading.get_ident()
             try:
-                _check_alone(self.passes)
+                _check_alone(model)
                 with adapter_set(model, self.active):
                     return in_groups(compute, names, args, kwargs)
             finally:
@@ -114,7 +113,6 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
                 with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                     insert_method(model, new.config, new.newly_initialized)  # its random start is overwritten
                 put_back(model, kept.removed.pop(new.settings, {}))
-                adaptation_of(model).passes = kept.passes
                 new.put_into(model, trained_parameters(model))
         kept.active = name
     wrap_forward(model)
@@ -156,12 +154,6 @@ def forget_names(model: PreTrainedModel) -> None:
     unwrap_forward(model)
 
 
-def check_no_names(model: PreTrainedModel) -> None:
-    """Refuse to add an adapter without a name to a model with named ones; raise UsageError."""
-    if adapter_names(model) and active_adapter(model) is None:
-        raise UsageError("the model's adapters have names; load_adapter(model, folder, name=...) adds one more")
-
-
 def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedModel], Any]) -> None:
     """Let ``load`` adapt the plain backbone, and give the adapter a name. It is active afterwards.
 
@@ -189,14 +181,13 @@ def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedMode
         saver = model.__dict__.get("save_pretrained")
         loaded = NamedAdapter(adaptation_of(model).config, newly_initialized, saver)
         put_back(model, kept.removed.pop(loaded.settings, {}))
-        adaptation_of(model).passes = kept.passes
         kept.by_name[name], kept.active = loaded, name
     finally:
         if kept.by_name:
             setattr(model, _KEPT, kept)
+            wrap_forward(model)
             if kept.active is None:
                 set_adapter(model, before)
-            wrap_forward(model)
 
 
 def _kept(model: PreTrainedModel) -> Optional[NamedAdapters]:
@@ -208,9 +199,9 @@ def _check_free(model: PreTrainedModel) -> None:
     if adaptation is not None and adaptation.merged_or_off:
         raise UsageError("the adapters are merged or off; undo that before another one is set")
     if kept.mixing_in != threading.get_ident():  # a mixed batch has checked it
-        _check_alone(kept.passes)
+        _check_alone(model)
 
 
-def _check_alone(passes: Passes) -> None:
-    if passes.of_others():
+def _check_alone(model: PreTrainedModel) -> None:
+    if model.adapter_passes.of_others():
         raise UsageError("another thread computes with the model; wait for it before another adapter is set")

@@ -40,8 +40,7 @@ class NamedAdapter:
             self.parameters = added_parameters(model)
 
     def put_into(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:
-        """Copy tensors, labels and flags into a model that has an adapter of equal settings, whose parameters are
-        ``trained``."""
+        """Copy everything into a model that has an adapter of equal settings, whose parameters are ``trained``."""
         adaptation, backbone = adaptation_of(model), _device_and_dtype(model)
         state = self.tensors
         if backbone != self.backbone_was:  # the model was moved while this adapter was inactive
@@ -58,8 +57,7 @@ class NamedAdapter:
             trained = trained_parameters(model)
         for name, parameter in trained.items():
             parameter.requires_grad = self.requires_grad[name]
-        for label, value in self.labels.items():
-            setattr(model.config, label, value)
+        model.config.update(self.labels)
         if self.saver is not None:
             model.save_pretrained = self.saver
         self.tensors = {}

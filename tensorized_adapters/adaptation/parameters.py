@@ -1,7 +1,6 @@
 """The parameters of an adapted model: which are pre-trained, which were added, which are trained, and their groups.
 
-Pre-trained parameters have their names before a method wrapped modules. Added ones have their names in the adapted
-model.
+Pre-trained parameters have their names before modules were wrapped, added ones their names in the adapted model.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from ..config import AdapterConfig
 from ..errors import UsageError
 from ..methods.base import Method
 from ..tensors.factorized_weight import FactorizedWeight
-from .forward import Passes
 
 # adapters: parameters that the method adds. backbone: pre-trained ones that it trains, or their difference.
 GROUPS = ("adapters", "backbone", "layer_norm", "head")
@@ -40,7 +38,6 @@ class Adaptation:
     frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # trainable again afterwards
     off_in: Optional[int] = None  # the thread that is within adapters_off or updates_off(model)
     trained_names: Optional[list[str]] = field(default=None, repr=False)  # in the adapted model; see named.py
-    passes: Passes = field(default_factory=Passes, repr=False)  # the forward passes that are computed now
 
     @property
     def config(self) -> AdapterConfig:
@@ -58,8 +55,7 @@ def labels_of(model: PreTrainedModel) -> dict[str, Any]:
 
 
 def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the model inside a wrapper of ``torch.compile``, which would put a prefix before its parameters'
-    names."""
+    """Return the model inside a wrapper of ``torch.compile``, which puts a prefix before parameters' names."""
     return getattr(model, "_orig_mod", model)
 
 
@@ -68,6 +64,15 @@ def adaptation_of(model: PreTrainedModel) -> Adaptation:
     adaptation = getattr(model, "adaptation", None)
     if adaptation is None:
         raise UsageError("the model is not adapted; add_adapters(model, config) first")
+    return adaptation
+
+
+def not_merged(model: PreTrainedModel, before: str) -> Adaptation:
+    """Return the record of an adapted model; raise UsageError if it is not adapted, or its adapters are merged.
+    ``before`` says in the message what they are unmerged for."""
+    adaptation = adaptation_of(model)
+    if adaptation.merged is not None:
+        raise UsageError(f"the adapters are merged into the weights; unmerge_adapters(model) before {before}")
     return adaptation
 
 
@@ -121,8 +126,7 @@ def trained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
 
 
 def count_trained(model: PreTrainedModel) -> dict[str, int]:
-    """Return the counts adapters, backbone, layer_norm, head, trained, frozen, and ``model`` (the backbone with its
-    head).
+    """Return the counts adapters, backbone, layer_norm, head, trained, frozen, and ``model`` (backbone and head).
 
     ``trained / model`` is the percentage that the paper's tables give (108.31 M for bert-base-cased). Diff pruning
     counts its budget, the size of its final difference.
@@ -133,8 +137,8 @@ def count_trained(model: PreTrainedModel) -> dict[str, int]:
     model = unwrapped(model)
     method = adaptation_of(model).method
     counts = {group: sum(p.numel() for p in ps.values()) for group, ps in trained_groups(model).items()}
-    added = added_parameters(model)
-    counts[method.added_group] += method.trained_count(added) - sum(p.numel() for p in added.values())
+    if method.budget is not None:
+        counts[method.added_group] = method.budget
     return with_totals(counts, sum(p.numel() for p in pretrained_parameters(model).values()))
 
 
@@ -153,8 +157,7 @@ def optimizer_groups(
 ) -> list[dict[str, Any]]:
     """Return parameter groups for any torch optimizer: ``AdamW(optimizer_groups(model))``.
 
-    By default the rates are those of the command line. They belong to the method, and shrink for models larger than
-    MiniLM.
+    The default rates are those of the command line. They depend on the method, and shrink for larger models.
 
     Args:
         model: an adapted model.
@@ -177,21 +180,18 @@ def optimizer_groups(
 def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
     """Return :func:`optimizer_groups` for a learning rate of each of GROUPS."""
     model = unwrapped(model)
-    if adaptation_of(model).merged is not None:
-        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before training them")
+    method = not_merged(model, "training them").method
     norms = tuple(f"{name}." for name, module in model.named_modules() if is_layer_norm(model, module))
     groups = trained_groups(model)
     names = [name for parameters in groups.values() for name in parameters]
     undecayed = {name for name in names if name.endswith("bias") or (norms and name.startswith(norms))}
-    groups = adaptation_of(model).method.optimizer_groups(groups, rates, weight_decay, undecayed)
+    groups = method.optimizer_groups(groups, rates, weight_decay, undecayed)
     shares, result = _shares_of_decay(model), []
     for group in groups:  # most have one share, and stay one group
-        by_share: dict[float, list[nn.Parameter]] = {}
+        by_decay: dict[float, list[nn.Parameter]] = {} if group["params"] else {group["weight_decay"]: []}
         for parameter in group["params"]:
-            share = shares.get(id(parameter), 1.0) if group["weight_decay"] else 1.0
-            by_share.setdefault(share, []).append(parameter)
-        for share, parameters in (by_share or {1.0: []}).items():
-            result.append(group | {"params": parameters, "weight_decay": share * group["weight_decay"]})
+            by_decay.setdefault(shares.get(id(parameter), 1.0) * group["weight_decay"], []).append(parameter)
+        result += [group | {"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
     return result
 
 

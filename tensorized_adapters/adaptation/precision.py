@@ -34,17 +34,17 @@ def raise_precision(model: PreTrainedModel, trained: set[int]) -> None:
     inside = {id(part) for module in model.modules() if isinstance(module, Adapter) for part in module.modules()}
     for module in model.modules():
         if isinstance(module, Adapter):
-            module.__class__ = _derived_class(type(module), "adapter", (), "")
+            module.__class__ = _derived_class(type(module), (), "")
         if id(module) in inside or isinstance(module, (nn.ParameterDict, nn.ParameterList)):
             continue
         own = [name for name, p in module._parameters.items() if p is not None and p.is_floating_point()]
         ours = tuple(name for name in own if id(module._parameters[name]) in trained)
         alone = all(isinstance(child, Adapter) for child in module.children())
         if ours and len(ours) == len(own) and alone:
-            module.__class__ = _derived_class(type(module), "all", (), "")
+            module.__class__ = _derived_class(type(module), (), "")
         elif ours:
             frozen = next((name for name, p in module.named_parameters() if p.dtype in HALF_PRECISION), "")
-            module.__class__ = _derived_class(type(module), "partly", ours, frozen)
+            module.__class__ = _derived_class(type(module), ours, frozen)
 
 
 def restore_classes(model: PreTrainedModel) -> None:
@@ -55,44 +55,34 @@ def restore_classes(model: PreTrainedModel) -> None:
 
 
 @functools.cache
-def _derived_class(plain: type, in_float32: str, names: tuple[str, ...], frozen: str) -> type:
+def _derived_class(plain: type, names: tuple[str, ...], frozen: str) -> type:
     """Return a class of the same name that computes with float32 parameters.
 
     Args:
-        in_float32: "adapter" for an adapter, "all" if all of a module's parameters are in float32, "partly" if
-            ``names`` are.
+        names: the parameters in float32; if empty, all are.
         frozen: the name of a half-precision parameter at or below the module.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        dtype = _own_precision(self)
+        dtype = next(self.parameters()).dtype
         return plain.forward(self, x.to(dtype), *args, **kwargs).to(x.dtype)
 
-    def beside(self, x: Tensor, output: Tensor) -> Tensor:
-        dtype = _own_precision(self)
+    def beside(self, x: Tensor, output: Tensor) -> Tensor:  # of an adapter
+        dtype = next(self.parameters()).dtype
         return plain.beside(self, x.to(dtype), output.to(dtype)).to(output.dtype)
 
     def reduce(self, protocol: int) -> tuple:
-        return _rebuilt, (plain, in_float32, names, frozen), object.__reduce_ex__(self, protocol)[2]
+        return _rebuilt, (plain, names, frozen), object.__reduce_ex__(self, protocol)[2]
 
-    content: dict[str, Any] = {"class_before": plain, "__reduce_ex__": reduce, "__module__": plain.__module__}
-    if in_float32 == "partly":
-        content |= {name: _in_precision_of(name, frozen) for name in names}
-    else:
-        content |= {"forward": forward}
-    if in_float32 == "adapter":
-        content |= {"beside": beside}
-    return type(plain.__name__, (plain,), content)
+    changed = {name: _in_precision_of(name, frozen) for name in names} or {"forward": forward, "beside": beside}
+    kept = {"class_before": plain, "__reduce_ex__": reduce, "__module__": plain.__module__}
+    return type(plain.__name__, (plain,), kept | changed)
 
 
-def _rebuilt(plain: type, in_float32: str, names: tuple[str, ...], frozen: str) -> nn.Module:
+def _rebuilt(plain: type, names: tuple[str, ...], frozen: str) -> nn.Module:
     """Return an empty module of the derived class, for copies and pickles."""
-    derived = _derived_class(plain, in_float32, names, frozen)
+    derived = _derived_class(plain, names, frozen)
     return derived.__new__(derived)
-
-
-def _own_precision(module: nn.Module) -> torch.dtype:
-    return next(module.parameters()).dtype
 
 
 def _in_precision_of(name: str, frozen: str) -> property:

@@ -16,8 +16,7 @@ class Adapter(nn.Module):
         return self.beside(hidden, hidden)
 
     def beside(self, x: Tensor, output: Tensor) -> Tensor:
-        """Return output + update(x), for the input (..., in) and the output (..., out) of the module it runs parallel
-        to."""
+        """Return output + update(x), for input (..., in) and output (..., out) of the module beside which it runs."""
         raise NotImplementedError
 
     def dense_weights(self) -> dict[str, Tensor]:

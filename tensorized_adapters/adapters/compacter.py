@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from ..config import AdapterConfig
-from ..errors import UsageError
 from ..tensors.factorized_weight import FactorizedWeight, project
 from ..tensors.initialization import gain_of
 from ..tensors.shapes import Matricization
@@ -45,8 +44,8 @@ class PHMWeight(nn.Module, FactorizedWeight):
         b = torch.einsum("...ibc,...iq->...ibcq", rule, right).flatten(-4, -3).flatten(-2)
         return a, b
 
-    def _reconstructed(self) -> Tensor:
-        return sum(torch.kron(a, torch.outer(s, t)) for a, s, t in zip(self.rule, self.left, self.right))
+    def to_tensor(self) -> Tensor:
+        return self.gain * sum(torch.kron(a, torch.outer(s, t)) for a, s, t in zip(self.rule, self.left, self.right))
 
 
 class CompacterAdapter(Adapter):
@@ -67,20 +66,10 @@ class CompacterAdapter(Adapter):
         self.up = PHMWeight(m, hidden_size, self.rule)
         self.down_bias = nn.Parameter(torch.zeros(m))
         self.up_bias = nn.Parameter(torch.zeros(hidden_size))
-        self.reset_parameters()
-
-    @staticmethod
-    def parameter_count(hidden_size: int, adapter_size: int) -> int:
-        """Return the size of one adapter, without the n^3 numbers that all adapters share."""
-        return 3 * (hidden_size + adapter_size)
-
-    def reset_parameters(self) -> None:
-        """Start as the identity, bit for bit: D as wide as a dense layer's weight, U's t_i zero. The rule is kept."""
-        rule = rule_std(self.down.view.in_features, self.up.view.in_features)
+        # The identity, bit for bit: D is as wide as a dense layer's weight, U's t_i are zero.
         for weight in (self.down, self.up):
-            _calibrated_start_(weight, 1 / math.sqrt(weight.view.in_features), rule)
-        with torch.no_grad():
-            self.up.right.zero_()
+            _calibrated_start_(weight, 1 / math.sqrt(weight.view.in_features), rule_std(hidden_size, m))
+        nn.init.zeros_(self.up.right)
         self.up.gain *= FACTORS
 
     def beside(self, x: Tensor, output: Tensor) -> Tensor:
@@ -93,16 +82,8 @@ class CompacterAdapter(Adapter):
 
 
 def rule_std(hidden_size: int, adapter_size: int) -> float:
-    """Return the standard deviation of the A_i. Both weights train them, so the smaller of their two rates is
-    taken."""
+    """Return the standard deviation of the A_i. Both weights train them, so the smaller of the two rates is taken."""
     return FACTORS / math.sqrt(min(hidden_size, adapter_size))
-
-
-def check_phm_dim(phm_dim: int, hidden_size: int, adapter_size: int) -> None:
-    """Refuse a number of Kronecker products that does not divide both sizes; raise UsageError."""
-    for name, size in (("hidden size", hidden_size), ("--adapter_size", adapter_size)):
-        if size % phm_dim:
-            raise UsageError(f"--phm_dim {phm_dim} does not divide {name} {size}; choose one that does")
 
 
 @torch.no_grad()

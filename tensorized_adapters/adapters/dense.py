@@ -19,19 +19,11 @@ class DenseAdapter(Adapter):
         super().__init__()
         self.down = nn.Linear(hidden_size, config.adapter_size)
         self.up = nn.Linear(config.adapter_size, hidden_size)
-        self.reset_parameters()
-
-    @staticmethod
-    def parameter_count(hidden_size: int, adapter_size: int) -> int:
-        return 2 * hidden_size * adapter_size + adapter_size + hidden_size
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Start as the identity, bit for bit: D has the standard deviation 1/sqrt(hidden), the rest is zero."""
-        weight = self.down.weight.normal_()
-        weight.mul_(1 / (math.sqrt(self.down.in_features) * weight.std(correction=0)))
-        for parameter in (self.down.bias, self.up.weight, self.up.bias):
-            parameter.zero_()
+        with torch.no_grad():  # the identity, bit for bit: D has the standard deviation 1/sqrt(hidden), the rest is 0
+            weight = self.down.weight.normal_()
+            weight.mul_(1 / (math.sqrt(hidden_size) * weight.std(correction=0)))
+            for parameter in (self.down.bias, self.up.weight, self.up.bias):
+                parameter.zero_()
 
     def beside(self, x: Tensor, output: Tensor) -> Tensor:
         return output + self.up(torch.relu(self.down(x)))

@@ -8,10 +8,10 @@ bottleneck's weights stay pairs of thin matrices. On an accelerator the launches
 time, so the weights of all sites are assembled at once, and each site computes two products and a ReLU.
 """
 
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -25,48 +25,25 @@ from .base import Adapter
 HALF_PRECISION = (torch.bfloat16, torch.float16)
 Matrices = tuple[Tensor, ...]
 Weight = FactorizedWeight | SiteWeight
-
-
-class _Passes(threading.local):
-    """A stack of this thread's forward passes, each with the matrices computed for it."""
-
-    def __init__(self):
-        self.stack: list[dict[int, Matrices]] = []
-
-
-_passes = _Passes()
-_forced: bool | None = None
+# The matrices that were computed for this thread's forward pass, by the ids of their weights.
+_of_pass: ContextVar[dict[int, Matrices]] = ContextVar("_of_pass")
 
 
 def saves_launches(device: torch.device) -> bool:
-    """Return whether adapters use as few operations as they can, at the price of more arithmetic. They do on every
-    device but the CPU, unless :func:`few_launches` sets it."""
-    return device.type != "cpu" if _forced is None else _forced
-
-
-@contextmanager
-def few_launches(on: bool) -> Iterator[None]:
-    """Apply one of the two rules on every device and in every thread within the block, for tests and counts."""
-    global _forced
-    before, _forced = _forced, on
-    try:
-        yield
-    finally:
-        _forced = before
+    """Return whether adapters use as few operations as they can, at the price of more arithmetic."""
+    return device.type != "cpu"
 
 
 def factorized_weights(module: nn.Module) -> list[Weight]:
-    """Return every factorised weight of a module, in order. A tensor for several sites counts as one weight for each
-    site."""
+    """Return a module's factorised weights in order. A tensor for several sites counts as one weight for each."""
     parts = [part for part in module.modules() if isinstance(part, Weight)]
     return [part for part in parts if isinstance(part, SiteWeight) or part.view.sites is None]
 
 
 def matrices_of(weight: Weight) -> Matrices:
     """Return the one or two matrices whose product is the weight: those of this forward pass, or else computed now."""
-    if torch.compiler.is_compiling() or not _passes.stack:
-        return weight.matrices()
-    return _passes.stack[-1].get(id(weight)) or weight.matrices()
+    computed = {} if torch.compiler.is_compiling() else _of_pass.get({})
+    return computed.get(id(weight)) or weight.matrices()
 
 
 class MergedWeights:
@@ -84,15 +61,14 @@ class MergedWeights:
 
     @contextmanager
     def forward_pass(self, model: nn.Module) -> Iterator[None]:
-        """Keep the weights' matrices for one forward pass within the block. They are dropped when it ends, also by an
-        error."""
+        """Keep the weights' matrices for one forward pass within the block, until it ends, also by an error."""
         # Gradient checkpointing recomputes activations in the backward pass, when these matrices are already dropped.
         again = torch.is_grad_enabled() and model.training and getattr(model, "is_activation_checkpointing", False)
-        _passes.stack.append({} if again else dict(self._merged()))
+        token = _of_pass.set({} if again else dict(self._merged()))
         try:
             yield
         finally:
-            _passes.stack.pop()
+            _of_pass.reset(token)
 
     def _merged(self) -> Iterator[tuple[int, Matrices]]:
         for weights, of_bottlenecks in self._groups:
@@ -101,7 +77,7 @@ class MergedWeights:
                 continue
             parts = [torch.stack(part) for part in zip(*(weight.parts() for weight in weights))]
             first, *rest = weights[0].matrices(parts)
-            first = first.mT.contiguous().mT  # columns behind each other, as formats.times wants them
+            first = first.mT.contiguous().mT  # columns behind each other, as factorized_weight.times wants them
             stacked = [first, *(matrix.contiguous() for matrix in rest)]
             yield from zip(map(id, weights), zip(*(matrix.unbind() for matrix in stacked)))
 
@@ -124,7 +100,7 @@ def _in_few_launches(weights: list[Weight], assembled: bool) -> list[Matrices]:
     if torch.is_autocast_enabled(kind) and parts[0].dtype is not torch.float64:  # which it leaves alone
         matrices = [matrix.to(torch.get_autocast_dtype(kind)) for matrix in matrices]
     first, *rest = matrices
-    first = first.mT.contiguous().mT  # see formats.times
+    first = first.mT.contiguous().mT  # see factorized_weight.times
     count = max(sites) + 1
     of_site = list(zip(*(matrix.expand(count, -1, -1).unbind() for matrix in (first, *rest))))
     return [of_site[site] for site in sites]
@@ -169,7 +145,7 @@ class FusedBottleneck(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
         x = hidden.flatten(0, -2)
-        a_rows, c_rows = a.mT.contiguous(), c.mT.contiguous()  # see formats.times
+        a_rows, c_rows = a.mT.contiguous(), c.mT.contiguous()  # see factorized_weight.times
         inner = torch.nn.functional.linear(x, a_rows)
         active = (inner @ b).relu_()
         outer = torch.nn.functional.linear(active, c_rows)

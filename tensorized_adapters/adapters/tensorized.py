@@ -10,7 +10,7 @@ from ..config import AdapterConfig
 from ..tensors.factorized_weight import FactorizedWeight, project
 from ..tensors.formats import new_weight
 from ..tensors.initialization import ONE_MATRIX_GAIN, calibrated_start_, published_start_
-from ..tensors.shapes import Matricization, balanced_split, matricizations
+from ..tensors.shapes import Matricization, balanced_split
 from ..tensors.sites import SiteWeight
 from .base import Adapter
 from .fast import Weight, add_projection, bottleneck, matrices_of
@@ -66,18 +66,22 @@ class WeightUpdate(Adapter):
 
 
 def views_of(config: AdapterConfig, hidden_size: int, sites: int) -> list[Matricization]:
-    """Return the tensor shapes of an adapter's weights, or with ``--tensor_scope model`` of those of all ``sites``.
-    Raise UsageError for a size without a useful split."""
-    interleaved = config.tensor_split == "interleaved"
+    """Return the tensor shapes of an adapter's weights: [down, up], or one square matrix. With ``--tensor_scope
+    model`` one tensor holds the weights of all ``sites``. Raise UsageError for a size without a useful split; only the
+    bottleneck of separate modes needs none."""
+    interleaved, size = config.tensor_split == "interleaved", config.bottleneck
     together = sites if config.tensor_scope == "model" else None
-    return matricizations(config.adapter_projection_type, hidden_size, config.bottleneck, interleaved, together)
+    hidden = (hidden_size,) if config.adapter_projection_type == "matrix" else balanced_split(hidden_size)
+    if size is None:
+        return [Matricization(hidden, hidden, interleaved, together)]
+    inner = balanced_split(size, "--adapter_size") if interleaved else (size,)
+    return [Matricization(hidden, inner, interleaved, together), Matricization(inner, hidden, interleaved, together)]
 
 
 def new_adapters(config: AdapterConfig, hidden_size: int, sites: int = 1) -> Iterator[Adapter]:
-    """Return the tensorized adapters that ``config`` describes, one after the other, for a model of the given hidden
-    size."""
+    """Return the tensorized adapters that ``config`` describes, one after the other, for a model's hidden size."""
     cls = BottleneckAdapter if config.if_adapter_like else OneMatrixAdapter
-    return _adapters_of(cls, config, views_of(config, hidden_size, sites), sites)
+    return adapters_of_views(cls, config, views_of(config, hidden_size, sites), sites)
 
 
 def update_view(config: AdapterConfig, n_in: int, n_out: int, layers: int) -> Matricization:
@@ -90,13 +94,9 @@ def update_view(config: AdapterConfig, n_in: int, n_out: int, layers: int) -> Ma
     )
 
 
-def weight_updates(config: AdapterConfig, view: Matricization, layers: int) -> Iterator[Adapter]:
-    """Return the updates of ``layers`` linear layers of one size, seen as ``view``; if it has sites, they share one
-    tensor."""
-    return _adapters_of(WeightUpdate, config, [view], layers)
-
-
-def _adapters_of(cls: type, config: AdapterConfig, views: list[Matricization], sites: int) -> Iterator[Adapter]:
+def adapters_of_views(cls: type, config: AdapterConfig, views: list[Matricization], sites: int) -> Iterator[Adapter]:
+    """Return adapters of a class, one for each of the sites, whose weights are seen as ``views``; with
+    ``--tensor_scope model`` they share one tensor for each view."""
     joint = _new_weights(cls, config, views) if config.tensor_scope == "model" else None
     for site in range(sites):
         yield cls(*([SiteWeight(weight, site) for weight in joint] if joint else _new_weights(cls, config, views)))

@@ -37,6 +37,7 @@ class Architecture:
     masks_padding_alone: bool = field(default=False, compare=False)
 
 
+_QKV = ("query", "key", "value")  # of an architecture that computes them in one layer
 BERT = Architecture(masks_padding_alone=True)
 ROBERTA = replace(BERT, positions_after_padding=True)
 LLAMA = Architecture(
@@ -60,9 +61,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "ernie": BERT,
     "deberta": Architecture(  # one layer for queries, keys and values, with separate biases
         layer_norm=("LayerNorm", "DebertaLayerNorm"),
-        query="attention.self.in_proj",
-        key="attention.self.in_proj",
-        value="attention.self.in_proj",
+        **dict.fromkeys(_QKV, "attention.self.in_proj"),
         query_bias="attention.self.q_bias",
         returns_tuple=True,
     ),
@@ -106,9 +105,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         layers="layers.*",
         attention="attn.out_drop",
         ffn="mlp.Wo",
-        query="attn.Wqkv",
-        key="attn.Wqkv",
-        value="attn.Wqkv",
+        **dict.fromkeys(_QKV, "attn.Wqkv"),
         intermediate="mlp.Wi",
         output="mlp.Wo",
     ),
@@ -116,9 +113,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         layers="h.*",
         attention="attn.resid_dropout",
         ffn="mlp.dropout",
-        query="attn.c_attn",
-        key="attn.c_attn",
-        value="attn.c_attn",
+        **dict.fromkeys(_QKV, "attn.c_attn"),
         intermediate="mlp.c_fc",
         output="mlp.c_proj",
         pools_last_token=True,
@@ -142,8 +137,7 @@ def register_architecture(model_type: str, architecture: Architecture) -> None:
 
 
 def architecture_of(model_type: str) -> Architecture:
-    """Return the entry of a ``config.model_type``; raise UsageError, with the list of what is supported, if it has
-    none."""
+    """Return the entry of a ``config.model_type``; raise UsageError, which lists what is supported, if it has none."""
     if model_type not in ARCHITECTURES:
         raise UsageError(
             f"--model_name_or_path is a {quoted(model_type)} model, which is not supported by this method; supported "

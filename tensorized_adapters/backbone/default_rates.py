@@ -18,8 +18,7 @@ REFERENCE_SIZE = 6 * 384  # layers x width of the model on which the rates in co
 
 
 def rate_factor(config: PretrainedConfig) -> float:
-    """Return the factor, at most 1, whose powers multiply the default rates for this model: the root of the relative
-    size."""
+    """Return the root of the model's relative size, at most 1. Its powers multiply the default rates."""
     size = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
     if not all(isinstance(number, int) and number > 0 for number in size):
         return 1.0
@@ -31,8 +30,7 @@ def default_rates(
 ) -> tuple[float, float]:
     """Return the adapters' rate, and its multiple for LayerNorms and head.
 
-    Rates that were chosen at BERT-base's size do not shrink: those of the published start, and those with a power of
-    0 in the table.
+    Rates that were chosen at BERT-base's size do not shrink: the published one, and those with a power of 0.
 
     Args:
         config: the configuration of the pre-trained model.

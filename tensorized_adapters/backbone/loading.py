@@ -31,17 +31,16 @@ FLASH = "flash_attention_2"
 
 def load_config(arguments: ModelArguments) -> PretrainedConfig:
     """Return the configuration; raise UsageError if the model's folder or hub id gives none."""
-    name = arguments.config_name or arguments.model_name_or_path
-    return _loaded(AutoConfig, name, "config_name" if arguments.config_name else "model_name_or_path", arguments)
+    return _loaded(AutoConfig, "config_name" if arguments.config_name else "model_name_or_path", arguments)
 
 
 def load_tokenizer(arguments: ModelArguments, config: PretrainedConfig) -> PreTrainedTokenizerBase:
     """Return the tokenizer; raise UsageError if there is none, or if it knows more tokens than the model."""
-    name = arguments.tokenizer_name or arguments.model_name_or_path
     flag = "tokenizer_name" if arguments.tokenizer_name else "model_name_or_path"
-    tokenizer = _loaded(AutoTokenizer, name, flag, arguments, use_fast=arguments.use_fast_tokenizer)
-    if len(tokenizer) > config.vocab_size:
-        raise UsageError(f"--{flag} {name}: its {len(tokenizer)} tokens are more than the model's {config.vocab_size}")
+    tokenizer = _loaded(AutoTokenizer, flag, arguments, use_fast=arguments.use_fast_tokenizer)
+    if (size := len(tokenizer)) > config.vocab_size:
+        name = getattr(arguments, flag)
+        raise UsageError(f"--{flag} {name}: its {size} tokens are more than the model's {config.vocab_size}")
     return tokenizer
 
 
@@ -54,17 +53,18 @@ def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfi
     Raise UsageError if the tokenizer has no token to pad with.
     """
     lines, architecture = [], ARCHITECTURES.get(config.model_type)
+    decoder = architecture is not None and architecture.pools_last_token
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise UsageError("--model_name_or_path: its tokenizer has no token to pad with, and none for the end")
         tokenizer.pad_token = tokenizer.eos_token
         lines.append(f"the tokenizer has no token to pad with; taking its end of text, {quoted(tokenizer.eos_token)}")
-    if architecture is not None and architecture.pools_last_token:
+    if decoder:
         if tokenizer.padding_side != "right":
             tokenizer.padding_side = "right"
             lines.append("the tokenizer pads on the left; padding on the right, as everywhere here")
         config.use_cache = False  # the cache of keys and values is for generating text
-    if config.pad_token_id is None or (architecture is not None and architecture.pools_last_token):
+    if config.pad_token_id is None or decoder:
         config.pad_token_id = tokenizer.pad_token_id
     return lines
 
@@ -94,7 +94,6 @@ def load_model(
     config.problem_type = problem_type
     model, info = _loaded(
         AutoModelForSequenceClassification,
-        arguments.model_name_or_path,
         "model_name_or_path",
         arguments,
         config=config,
@@ -166,8 +165,9 @@ def use_attention(config: PretrainedConfig, implementation: str) -> None:
     config._attn_implementation = implementation
 
 
-def _loaded(cls: Any, name: str, flag: str, arguments: ModelArguments, **options: Any) -> Any:
-    """Call ``cls.from_pretrained`` with the user's options, and turn any error into one line."""
+def _loaded(cls: Any, flag: str, arguments: ModelArguments, **options: Any) -> Any:
+    """Call ``cls.from_pretrained`` with the value of a flag and the user's options; turn any error into one line."""
+    name = getattr(arguments, flag)
     try:
         if Path(name).is_file():
             raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")

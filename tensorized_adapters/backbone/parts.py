@@ -67,36 +67,23 @@ def layer_names(model: PreTrainedModel) -> list[str]:
 
 
 def layer_of(name: str, layers: list[str]) -> Optional[int]:
-    """Return the number of the layer (in :func:`layer_names`) of a module or parameter, or None outside of all
-    layers."""
+    """Return the number (in :func:`layer_names`) of the layer of a module or parameter, or None outside of layers."""
     return next((i for i, layer in enumerate(layers) if f".{layer}." in f".{name}."), None)
 
 
-def check_layers(config: AdapterConfig, model: PreTrainedModel) -> None:
-    """Refuse ``--adapter_layers`` that the model does not have; raise UsageError."""
-    if config.layers is not None and config.layers[-1] > (last := len(layer_names(model)) - 1):
-        raise UsageError(f"--adapter_layers {config.adapter_layers} is beyond the model's last layer, {last}")
-
-
-def site_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
+def site_names(model: PreTrainedModel, config: AdapterConfig, inputs: bool = False) -> list[str]:
     """Return the names, relative to the base model, of the modules after which adapters go, from the first layer to
-    the last. Raise UsageError if the architecture is not supported, or the model lacks a module that it names."""
-    architecture = architecture_of(model.config.model_type)
-    return _in_chosen_layers(model, config, {"attention": architecture.attention, "ffn": architecture.ffn})
+    the last. With ``inputs``, return for each of them a linear layer that has the same input as its sublayer.
 
-
-def site_inputs(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
-    """Return for each of :func:`site_names` a linear layer that has the same input as its sublayer."""
-    architecture = architecture_of(model.config.model_type)
-    return _in_chosen_layers(model, config, {"attention": architecture.value, "ffn": architecture.intermediate})
-
-
-def _in_chosen_layers(model: PreTrainedModel, config: AdapterConfig, of_sublayer: dict[str, str]) -> list[str]:
+    Raise UsageError if the architecture is not supported, or the model lacks a module that it names.
+    """
+    names = architecture_of(model.config.model_type)
+    attention, ffn = (names.value, names.intermediate) if inputs else (names.attention, names.ffn)
     return [
         _existing(model, f"{layer}.{part}")
         for i, layer in enumerate(layer_names(model))
         if config.layers is None or i in config.layers
-        for sublayer, part in of_sublayer.items()
+        for sublayer, part in (("attention", attention), ("ffn", ffn))
         if config.adapter_sites in ("both", sublayer)
     ]
 
@@ -123,7 +110,6 @@ def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
 def layer_norm_names(model: PreTrainedModel, layers: Optional[Iterable[int]] = None) -> list[str]:
     """Return the names of the parameters of all LayerNorms of the base model, or of those in some of its layers. Raise
     UsageError if there are none, since the method would train less than it says."""
-    architecture_of(model.config.model_type)
     prefix, every_layer = base_prefix(model), layer_names(model)
     names = [
         f"{prefix}{module_name}.{name}"
@@ -196,9 +182,7 @@ def target_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
 
 def sizes_of(layer: nn.Linear | Conv1D) -> tuple[int, int]:
     """Return (in, out) of a linear layer. GPT-2's Conv1D counts as one; its weight is stored as in x out."""
-    if isinstance(layer, Conv1D):
-        return layer.nx, layer.nf
-    return layer.in_features, layer.out_features
+    return (layer.nx, layer.nf) if isinstance(layer, Conv1D) else (layer.in_features, layer.out_features)
 
 
 def with_ready_mask(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from ..adaptation.lifecycle import remove_adapters
 from ..adaptation.named import active_adapter
-from ..adaptation.parameters import Adaptation, adaptation_of, pretrained_parameters, unwrapped
+from ..adaptation.parameters import adaptation_of, labels_of, pretrained_parameters, unwrapped
 from ..adapters.dense import DenseAdapter
 from ..adapters.insertion import CHILD, adapters_of
 from ..adapters.tensorized import BottleneckAdapter, new_adapters
@@ -113,7 +113,7 @@ def compress_adapter(
             found = list(_decomposed(config, model, dense))
         else:
             config, found = _within(config, model, dense, target_error)
-        _replace(model, adaptation, config, [adapter for adapter, _ in found])
+        _replace(model, config, [adapter for adapter, _ in found])
     return [site for _, site in found]
 
 
@@ -160,8 +160,7 @@ def _within(
 
 
 def _attempt(config: AdapterConfig, model: PreTrainedModel, dense: _Dense, rank: int, target: float) -> _Found | float:
-    """Decompose the adapters of all sites at a rank and return them. If a site's error is above the target, return
-    that error at once, without trying further sites."""
+    """Return the adapters of all sites, decomposed at a rank, or the first error of a site above the target."""
     found: _Found = []
     for adapter, site in _decomposed(replace(config, tensorized_layer_rank=rank), model, dense):
         if (error := max(site.down_error, site.up_error)) > target:
@@ -181,20 +180,17 @@ def _decomposed(
 
 
 @torch.no_grad()
-def _replace(
-    model: PreTrainedModel, adaptation: Adaptation, config: AdapterConfig, adapters: list[BottleneckAdapter]
-) -> None:
+def _replace(model: PreTrainedModel, config: AdapterConfig, adapters: list[BottleneckAdapter]) -> None:
     """Replace the old adapters by the new ones. Other trained parameters keep their values and their requires_grad."""
-    pretrained, head = pretrained_parameters(model), adaptation.in_place["head"]
+    adaptation, pretrained, labels = adaptation_of(model), pretrained_parameters(model), labels_of(model)
     trained = {name: (pretrained[name].clone(), pretrained[name].requires_grad) for name in adaptation.originals}
-    labels = {name: getattr(model.config, name) for name in adaptation.labels}
+    new = [name for name in adaptation.in_place["head"] if name.startswith(base_prefix(model))]
     remove_adapters(model)
-    add_adapters(model, config, newly_initialized=[name for name in head if name.startswith(base_prefix(model))])
+    add_adapters(model, config, newly_initialized=new)
     for (_, replaced), adapter in zip(adapters_of(model), adapters):
         replaced.load_state_dict(adapter.state_dict())
     for name, parameter in pretrained_parameters(model).items():
         if name in trained:
             value, parameter.requires_grad = trained[name]
             parameter.copy_(value)
-    for name, value in labels.items():
-        setattr(model.config, name, value)
+    model.config.update(labels)

@@ -40,9 +40,7 @@ def dense_weights(model: PreTrainedModel) -> tuple[dict[str, Optional[str]], dic
         raise UsageError("the adapters are merged or off; undo that before exporting them")
     tensors = {name: pretrained[name] for names in adaptation.in_place.values() for name in sorted(names)}
     sites: dict[str, Optional[str]] = {}
-    config = adaptation.config
-    updates_weights = config.method == "tensorized" and config.adapter_placement == "weights"
-    if isinstance(adaptation.method, ResidualAdapters) and not updates_weights:
+    if isinstance(adaptation.method, ResidualAdapters) and adaptation.config.adapter_placement != "weights":
         sources = source_names(model)
         for name, adapter in adapters_of(model):
             sites[name.removesuffix(f".{CHILD}")] = sources.get(id(adapter))

@@ -26,8 +26,7 @@ class Square(nn.Linear):
 
 
 def attach(model: nn.Module, folder: str) -> nn.Module:
-    """Replace each site's output by output + adapter(x). x is that output, or the input of another module, the
-    source."""
+    """Replace each site's output by output + adapter(x). x is that output, or the input of the source module."""
     tensors = load_file(Path(folder) / "dense_adapter.safetensors")
     for name, source in json.loads((Path(folder) / "dense_adapter.json").read_text())["sites"].items():
         site, size = model.get_submodule(name), tensors.get(f"{name}.adapter.down.weight")

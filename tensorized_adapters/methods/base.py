@@ -1,18 +1,17 @@
 """The interface of a method. Each method is one class in a file of this folder.
 
-A new one is an entry in config.py's TABLE, its settings (if it has any) as fields in config.py, its file, and its
-name in registry.py.
+A new one is an entry in config.py's TABLE, fields in config.py (if any), its file, and its name in registry.py.
 """
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Optional
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..backbone.parts import check_layers, layer_norm_names
+from ..backbone.parts import layer_names, layer_norm_names
 from ..config import AdapterConfig
 from ..errors import UsageError
 
@@ -30,6 +29,7 @@ class Method:
     stores_positions: ClassVar[bool] = False  # it stores the position of each changed number
     replaces_parameters: ClassVar[bool] = False  # put_state makes new parameters instead of filling the present ones
     decay_share: ClassVar[float] = 1.0  # the share of the weight decay of each added parameter
+    budget: Optional[int] = None  # how many numbers count as trained, if not all of the added parameters do
 
     def __init__(self, config: AdapterConfig):
         self.config = config
@@ -38,7 +38,9 @@ class Method:
 
     def check(self, model: PreTrainedModel) -> None:
         """Check that the method can be built; raise UsageError naming the flag if not."""
-        check_layers(self.config, model)
+        layers = self.config.layers
+        if layers is not None and layers[-1] > (last := len(layer_names(model)) - 1):
+            raise UsageError(f"--adapter_layers {self.config.adapter_layers} is beyond the model's last layer, {last}")
 
     def layer_norm_names(self, model: PreTrainedModel) -> set[str]:
         """Return the LayerNorm parameters that are trained as a group of their own."""
@@ -56,10 +58,6 @@ class Method:
         """Return how many pre-trained numbers it changes, without LayerNorms and head, in closed form."""
         sizes = dict(model.named_parameters())
         return sum(sizes[name].numel() for name in self.backbone_names(model))
-
-    def trained_count(self, added: dict[str, nn.Parameter]) -> int:
-        """Return how many numbers of the ``added`` parameters an adapted model counts as trained."""
-        return sum(parameter.numel() for parameter in added.values())
 
     # Insertion and removal
 
@@ -84,8 +82,7 @@ class Method:
 
     @torch.no_grad()
     def put_state(self, trained: dict[str, nn.Parameter], state: dict[str, Tensor]) -> None:
-        """Copy a :meth:`state` into the adapted model; raise UsageError, before it changes anything, if a parameter
-        has another shape now."""
+        """Copy a :meth:`state` into the adapted model; raise UsageError first if a parameter has another shape now."""
         for name, parameter in trained.items():
             if parameter.shape != state[name].shape:
                 raise UsageError(f"{name} was replaced by one of another shape; put it back, or load a fresh model")
@@ -120,12 +117,11 @@ class Method:
 
     # The saved adapter
 
-    def tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-        """Return the tensors of an adapted model that go into its file, by name. By default they are all
-        ``trained``."""
+    def tensors(self, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+        """Return the tensors of an adapted model that go into its file, by name; by default all ``trained`` ones."""
         return dict(trained)
 
-    def check_tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]):
+    def check_tensors(self, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
         """Refuse tensors of a file that are not exactly those of the adapted model; raise UsageError."""
         odd = sorted(set(trained) ^ set(tensors))
         if odd:
@@ -134,11 +130,9 @@ class Method:
             if tensor.shape != trained[name].shape:
                 raise UsageError(f"does not fit: {name} is {tuple(tensor.shape)}, not {tuple(trained[name].shape)}")
 
-    @torch.no_grad()
-    def put_tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]):
+    def put_tensors(self, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
         """Make checked tensors the trained state of the adapted model."""
-        for name, parameter in trained.items():
-            parameter.copy_(tensors[name])
+        self.put_state(trained, tensors)
 
     def file_name(self, name: str) -> str:
         """Return a tensor's name in the file."""

@@ -2,17 +2,18 @@
 (Mahabadi et al., 2021)."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Optional
 
 from transformers import PreTrainedModel
 
 from ..adapters.base import Adapter
-from ..adapters.compacter import CompacterAdapter, check_phm_dim
+from ..adapters.compacter import CompacterAdapter
 from ..adapters.dense import DenseAdapter
 from ..adapters.fast import MergedWeights
 from ..adapters.insertion import adapters_of, insert_adapters, take_out_adapters
 from ..backbone.parts import site_names
+from ..errors import UsageError
 from .base import Method
 
 
@@ -27,26 +28,14 @@ class ResidualAdapters(Method):
         """Return new adapters one after the other, for the given sites."""
         raise NotImplementedError
 
-    def count_of_one(self, hidden_size: int) -> int:
-        """Return the parameters of one adapter, in closed form."""
-        raise NotImplementedError
-
-    def added_count(self, model: PreTrainedModel) -> int:
-        return len(site_names(model, self.config)) * self.count_of_one(model.config.hidden_size)
-
     def insert(self, model: PreTrainedModel, head: set[str]) -> None:
         sites, sources = self.sites_and_sources(model, head)
         insert_adapters(model, sites, self.new_adapters(model, sites), sources)
         self.merged = MergedWeights(model)
 
-    def unmerge(self, model: PreTrainedModel) -> None:
-        """Let every factorised weight compute its own matrices. The model's outputs stay the same, but it is
-        slower."""
-        self.merged = None
-
     def forward_pass(self, model: PreTrainedModel) -> AbstractContextManager[None]:
         """Compute the factorised weights of all sites together first (adapters/fast.py)."""
-        return nullcontext() if self.merged is None else self.merged.forward_pass(model)
+        return self.merged.forward_pass(model)
 
     def remove(self, model: PreTrainedModel) -> None:
         take_out_adapters(model)
@@ -64,8 +53,9 @@ class Dense(ResidualAdapters):
     def new_adapters(self, model: PreTrainedModel, sites: list[str]) -> Iterator[Adapter]:
         return (DenseAdapter(self.config, model.config.hidden_size) for _ in sites)
 
-    def count_of_one(self, hidden_size: int) -> int:
-        return DenseAdapter.parameter_count(hidden_size, self.config.adapter_size)
+    def added_count(self, model: PreTrainedModel) -> int:
+        hidden, inner = model.config.hidden_size, self.config.adapter_size
+        return len(site_names(model, self.config)) * (2 * hidden * inner + hidden + inner)
 
 
 class Compacter(ResidualAdapters):
@@ -75,7 +65,10 @@ class Compacter(ResidualAdapters):
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
-        check_phm_dim(self.config.phm_dim, model.config.hidden_size, self.config.adapter_size)
+        n = self.config.phm_dim
+        for name, size in (("hidden size", model.config.hidden_size), ("--adapter_size", self.config.adapter_size)):
+            if size % n:
+                raise UsageError(f"--phm_dim {n} does not divide {name} {size}; choose one that does")
 
     def new_adapters(self, model: PreTrainedModel, sites: list[str]) -> Iterator[Adapter]:
         rule = None  # drawn by the first adapter
@@ -84,8 +77,6 @@ class Compacter(ResidualAdapters):
             rule = adapter.rule
             yield adapter
 
-    def count_of_one(self, hidden_size: int) -> int:
-        return CompacterAdapter.parameter_count(hidden_size, self.config.adapter_size)
-
     def added_count(self, model: PreTrainedModel) -> int:
-        return self.config.phm_dim**3 + super().added_count(model)
+        of_one = 3 * (model.config.hidden_size + self.config.adapter_size)
+        return self.config.phm_dim**3 + len(site_names(model, self.config)) * of_one

@@ -43,9 +43,6 @@ class DiffPruning(Method):
         prefix = base_prefix(model)
         return budget_of(self.config, sum(p.numel() for n, p in model.named_parameters() if n.startswith(prefix)))
 
-    def trained_count(self, added: dict[str, nn.Parameter]) -> int:
-        return self.difference.budget
-
     def insert(self, model: PreTrainedModel, head: set[str]) -> None:
         """Add a difference to each frozen parameter. All differences start at zero, so the outputs do not change."""
         prefix, parts, size = base_prefix(model), {}, 0
@@ -56,7 +53,8 @@ class DiffPruning(Method):
                 parts[name] = Difference(parameter, self.config.diff_structured).train(owner.training)
                 size += parameter.numel()
                 parametrize.register_parametrization(owner, parameter_name, parts[name])
-        self.difference = SparseDifference(parts, budget_of(self.config, size))
+        self.budget = budget_of(self.config, size)
+        self.difference = SparseDifference(parts, self.budget)
         self._hook = model.register_forward_pre_hook(self.difference.draw_for_pass)
 
     def remove(self, model: PreTrainedModel) -> None:
@@ -87,33 +85,28 @@ class DiffPruning(Method):
         undecayed: set[str],
     ) -> list[dict[str, Any]]:
         """Return four groups: difference, decayed head, other head, gates. They are the same in both phases, so that
-        schedule and checkpoints fit both. Differences and gates are not decayed, because penalty and budget limit
-        their size."""
-        searching = self.difference.searching
-        difference = rates["backbone"] if searching else self.config.diff_final_learning_rate
-        merged: dict[str, tuple[list[nn.Parameter], float, float]] = {
-            "difference": ([], difference, 0.0),
-            "decayed head": ([], rates["head"], weight_decay),
-            "head": ([], rates["head"], 0.0),
-            "gates": ([], self.config.diff_gate_learning_rate, 0.0),
-        }
-        for _, kind, parameter in self.difference.trained():
-            if parameter.numel():
-                merged["gates" if kind.endswith("gate") else "difference"][0].append(parameter)
-        for name, parameter in groups["head"].items():
-            merged["head" if name in undecayed else "decayed head"][0].append(parameter)
-        return [{"params": ps, "lr": rate, "weight_decay": decay} for ps, rate, decay in merged.values()]
+        schedule and checkpoints fit both. Penalty and budget limit differences and gates, so they are not decayed."""
+        rate = rates["backbone"] if self.difference.searching else self.config.diff_final_learning_rate
+        trained = [(kind.endswith("gate"), p) for kind, p in self.difference.trained() if p.numel()]
+        head = groups["head"].items()
+        rows = (
+            ([p for is_gate, p in trained if not is_gate], rate, 0.0),
+            ([p for name, p in head if name not in undecayed], rates["head"], weight_decay),
+            ([p for name, p in head if name in undecayed], rates["head"], 0.0),
+            ([p for is_gate, p in trained if is_gate], self.config.diff_gate_learning_rate, 0.0),
+        )
+        return [{"params": parameters, "lr": lr, "weight_decay": decay} for parameters, lr, decay in rows]
 
-    def tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    def tensors(self, trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
         stored = self._head(trained)
         for name, (indices, values) in self.difference.prune().items():
             if len(indices):
                 stored |= {name + INDICES: indices.to(torch.int32), name + VALUES: values}
         return stored
 
-    def check_tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]):
+    def check_tensors(self, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
         head, parts, count = self._head(trained), self.difference.parts, 0
-        super().check_tensors(model, head, {n: t for n, t in tensors.items() if not n.endswith((INDICES, VALUES))})
+        super().check_tensors(head, {n: t for n, t in tensors.items() if not n.endswith((INDICES, VALUES))})
         for name in {name.removesuffix(INDICES).removesuffix(VALUES) for name in tensors} - set(head):
             indices, values = tensors.get(name + INDICES), tensors.get(name + VALUES)
             if name not in parts or indices is None or values is None:
@@ -123,24 +116,23 @@ class DiffPruning(Method):
             if not ascending or indices[0] < 0 or indices[-1] >= parts[name].size:
                 raise UsageError(f"does not fit: the positions that it changes in {name} are not positions")
             count += len(indices)
-        if count != self.difference.budget:
-            raise UsageError(f"does not fit: it changes {count:,} numbers, not {self.difference.budget:,}")
+        if count != self.budget:
+            raise UsageError(f"does not fit: it changes {count:,} numbers, not {self.budget:,}")
 
     @torch.no_grad()
-    def put_tensors(self, model: PreTrainedModel, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]):
-        head = self._head(trained)
-        kept = {}
+    def put_tensors(self, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
+        head, kept = self._head(trained), {}
         for name, part in self.difference.parts.items():
             like = next(part.parameters())
             indices = tensors.get(name + INDICES, torch.empty(0, dtype=torch.int32))
             values = tensors.get(name + VALUES, torch.empty(0))
             kept[name] = indices.to(like.device, torch.int64), values.to(like.device, like.dtype, copy=True)
         self.difference.fix(kept)
-        super().put_tensors(model, head, tensors)
+        super().put_state(head, tensors)
 
     def _head(self, trained: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
         """Return the trained parameters that do not belong to the difference."""
-        ours = {id(parameter) for *_, parameter in self.difference.trained()}
+        ours = {id(parameter) for _, parameter in self.difference.trained()}
         return {name: parameter for name, parameter in trained.items() if id(parameter) not in ours}
 
 
@@ -153,8 +145,7 @@ def _own_class(module: nn.Module) -> None:
 
 
 def budget_of(config: AdapterConfig, size: int) -> int:
-    """Return how many of ``size`` pre-trained numbers may change: ``--diff_sparsity`` times ``size``, rounded down.
-    Raise UsageError if that is none."""
+    """Return ``--diff_sparsity`` of ``size`` pre-trained numbers, rounded down; raise UsageError if that is none."""
     budget = int(Fraction(str(config.diff_sparsity)) * size)  # exact, so that 0.29 of 100 is 29
     if budget < 1:
         raise UsageError(f"--diff_sparsity {config.diff_sparsity:g} of {size:,} numbers is less than one of them")

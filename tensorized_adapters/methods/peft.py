@@ -1,7 +1,6 @@
 """LoRA and (IA)3 through the peft library."""
 
 import math
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,76 +8,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ..backbone.parts import architecture_of, base_prefix, linear_names, sizes_of, target_names
-from ..errors import UsageError, need
+from ..backbone.parts import architecture_of, linear_names, sizes_of, target_names
+from ..errors import UsageError
 from .base import Method
-
-PREFIX = "base_model.model."
-
-ADAPTER = "default"  # peft's default name of an adapter; its files leave it out
+from .peft_types import ADAPTER, Peft
 
 
-class ThroughPeft(Method):
-    """A method whose modules are peft's; a saved adapter is also one for ``PeftModel.from_pretrained``."""
-
-    def targets(self, model: PreTrainedModel) -> list[str]:
-        """Return the names of the linear layers that peft wraps; raise UsageError if there are none."""
-        raise NotImplementedError
-
-    def config_of_peft(self, model: PreTrainedModel, targets: list[str]) -> Any:
-        """Return peft's own configuration of the method. Only this function imports peft, since that takes a
-        second."""
-        raise NotImplementedError
-
-    def insert(self, model: PreTrainedModel, head: set[str]) -> dict[str, Tensor] | None:
-        """Let peft wrap the layers. A layer that belongs to ``head``, because it was newly initialised, is trained in
-        full."""
-        need("peft", "lora", f"--method {self.name}")
-        from peft import inject_adapter_in_model
-        from peft.tuners.tuners_utils import cast_adapter_dtype
-
-        targets = [layer for layer in self.targets(model) if f"{layer}.weight" not in head]
-        if not targets:
-            raise UsageError(
-                f"--method {self.name}: each of its layers is newly initialised and so trained in full; name others"
-            )
-        inject_adapter_in_model(self.config_of_peft(model, targets), model)
-        cast_adapter_dtype(model, ADAPTER)
-
-    def remove(self, model: PreTrainedModel) -> None:
-        for name, module in self._wrapped(model):
-            model.set_submodule(name, module.base_layer)
-        del model.peft_config
-
-    def switch(self, model: PreTrainedModel, on: bool) -> None:
-        for _, module in self._wrapped(model):
-            module._disable_adapters = not on  # enable_adapters(on) would also set requires_grad
-
-    def file_name(self, name: str) -> str:
-        return PREFIX + name.replace(f".{ADAPTER}", "")
-
-    def name_of_file(self, name: str) -> str:
-        return re.sub(r"\.(lora_[AB]|ia3_l)(?=\.|$)", rf".\1.{ADAPTER}", name.removeprefix(PREFIX))
-
-    def peft_config(self, model: PreTrainedModel, head: set[str]) -> dict[str, Any]:
-        prefix = base_prefix(model)
-        modules = {name.rpartition(".")[0] for name in head}
-        saved = {name if name.startswith(prefix) else name.split(".")[0] for name in modules}
-        values = model.peft_config[ADAPTER].to_dict() | {"modules_to_save": saved, "inference_mode": True}
-        return {key: sorted(value) if isinstance(value, set) else value for key, value in values.items()}
-
-    @staticmethod
-    def _wrapped(model: PreTrainedModel) -> list[tuple[str, Any]]:
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
-
-
-class LoRA(ThroughPeft):
+class LoRA(Peft):
     """W + (alpha / r) B A for some linear layers; peft's initialisation: A uniform (Kaiming), B zero."""
 
-    name = "lora"
-    decay_share = 1 / 2  # the update is a product of two matrices, A and B
+    name, prefix = "lora", "lora_"
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
@@ -96,29 +35,26 @@ class LoRA(ThroughPeft):
     def added_count(self, model: PreTrainedModel) -> int:
         return sum(self.config.lora_r * sum(sizes_of(model.get_submodule(name))) for name in self.targets(model))
 
-    def config_of_peft(self, model: PreTrainedModel, targets: list[str]) -> Any:
-        from peft import LoraConfig
-
-        return LoraConfig(
-            task_type="SEQ_CLS",
-            r=self.config.lora_r,
-            lora_alpha=self.config.lora_alpha,
-            lora_dropout=self.config.lora_dropout,
-            target_modules=sorted(targets),
-            fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in targets),
-            base_model_name_or_path=model.config._name_or_path,
-        )
+    def settings(self, model: PreTrainedModel) -> dict[str, Any]:
+        targets = self.targets(model)
+        return {
+            "r": self.config.lora_r,
+            "lora_alpha": self.config.lora_alpha,
+            "lora_dropout": self.config.lora_dropout,
+            "target_modules": targets,
+            "fan_in_fan_out": all(isinstance(model.get_submodule(name), Conv1D) for name in targets),
+        }
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
         for _, module in self._wrapped(model):
             yield module.base_layer, module.get_delta_weight(ADAPTER)
 
 
-class IA3(ThroughPeft):
+class IA3(Peft):
     """Vectors that rescale the keys, the values and the input of the feed-forward network's last layer."""
 
-    name = "ia3"
-    decay_share = 0.0  # the vectors start at 1, and decay towards 0 would switch the layers off
+    name, prefix = "ia3", "ia3_"
+    deltas = Method.deltas  # it also rescales biases
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
@@ -135,14 +71,3 @@ class IA3(ThroughPeft):
     def added_count(self, model: PreTrainedModel) -> int:
         outer = sum(model.get_submodule(name).out_features for name in linear_names(model, "key", "value"))
         return outer + sum(model.get_submodule(name).in_features for name in linear_names(model, "output"))
-
-    def config_of_peft(self, model: PreTrainedModel, targets: list[str]) -> Any:
-        from peft import IA3Config
-
-        feedforward = set(linear_names(model, "output")) & set(targets)
-        return IA3Config(
-            task_type="SEQ_CLS",
-            target_modules=sorted(targets),
-            feedforward_modules=sorted(feedforward),
-            base_model_name_or_path=model.config._name_or_path,
-        )

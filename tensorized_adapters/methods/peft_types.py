@@ -16,7 +16,10 @@ from transformers.pytorch_utils import Conv1D
 from ..backbone.parts import base_prefix, linear_names
 from ..config import AdapterConfig
 from ..errors import UsageError, did_you_mean, need, quoted
-from .peft import ADAPTER, PREFIX, ThroughPeft
+from .base import Method
+
+PREFIX = "base_model.model."  # of the names in peft's files
+ADAPTER = "default"  # peft's default name of an adapter; its files leave it out
 
 REFUSED = dict.fromkeys(
     ("prompt_tuning", "multitask_prompt_tuning", "p_tuning", "prefix_tuning", "cpt", "cartridge"),
@@ -40,35 +43,52 @@ _DECAY_SHARES = {"lora": 1 / 2, "ia3": 0.0, "ln_tuning": 0.0}  # vectors that st
 _MAGNITUDE = "lora_magnitude_vector"  # DoRA's vector, whose ".weight" PEFT's files leave out
 
 
-class Peft(ThroughPeft):
-    """A method whose modules PEFT inserts, initialises and computes, with PEFT's own settings."""
+class Peft(Method):
+    """A method whose modules and settings are PEFT's. ``PeftModel.from_pretrained`` reads its saved adapters too."""
 
     name = "peft"
 
     def __init__(self, config: AdapterConfig):
         super().__init__(config)
-        self.kind = config.peft_type
-        self.settings: dict[str, Any] = json.loads(config.peft_config)
+        self.kind = config.peft_type or self.name
+        self.flag = f"--peft_type {config.peft_type}" if config.peft_type else f"--method {self.name}"
         self.decay_share = _DECAY_SHARES.get(self.kind, 1.0)
         self._tried: tuple[list[str], int] | None = None
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
-        self._trial(model)
+        self.targets(model)
+
+    def targets(self, model: PreTrainedModel) -> list[str]:
+        """Return the names of the layers that PEFT wraps; raise UsageError if there are none."""
+        return self._trial(model)[0]
 
     def added_count(self, model: PreTrainedModel) -> int:
         return self._trial(model)[1]
 
+    def settings(self, model: PreTrainedModel) -> dict[str, Any]:
+        """Return the settings that PEFT's configuration gets; :meth:`_config` completes the layers."""
+        return json.loads(self.config.peft_config)
+
+    @property
+    def prefix(self) -> str:
+        """Return the beginning of the names of PEFT's parameters."""
+        need("peft", "lora", "--method peft")
+        from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+
+        return PEFT_TYPE_TO_PREFIX_MAPPING[self._type()]
+
     @torch.no_grad()
     def insert(self, model: PreTrainedModel, head: set[str]) -> dict[str, Tensor]:
-        layers, _ = self._trial(model)
+        """Let PEFT wrap the layers. A newly initialised one, which belongs to ``head``, is trained in full instead."""
+        need("peft", "lora", f"--method {self.name}")
         from peft.tuners.tuners_utils import cast_adapter_dtype
 
-        own = {name.rpartition(".")[0] for name in head}
-        excluded = [layer for layer in layers if layer in own]
+        layers = self.targets(model)
+        excluded = [layer for layer in layers if f"{layer}.weight" in head]
         if excluded == layers:
             raise UsageError(
-                f"--peft_type {self.kind}: each of its layers is newly initialised and so trained in full; name others"
+                f"{self.flag}: each of its layers is newly initialised and so trained in full; name others"
             )
         config = self._config(model, excluded)
         before = {}
@@ -79,35 +99,51 @@ class Peft(ThroughPeft):
         plain = {name.replace(".base_layer.", "."): parameter for name, parameter in model.named_parameters()}
         return {name: weight for name, weight in before.items() if not torch.equal(plain[name], weight)}
 
+    def remove(self, model: PreTrainedModel) -> None:
+        for name, module in self._wrapped(model):
+            model.set_submodule(name, module.base_layer)
+        del model.peft_config
+
+    def switch(self, model: PreTrainedModel, on: bool) -> None:
+        for _, module in self._wrapped(model):
+            module._disable_adapters = not on  # enable_adapters(on) would also set requires_grad
+
     def file_name(self, name: str) -> str:
-        return super().file_name(name.replace(f"{_MAGNITUDE}.{ADAPTER}.weight", f"{_MAGNITUDE}.{ADAPTER}"))
+        name = name.replace(f"{_MAGNITUDE}.{ADAPTER}.weight", f"{_MAGNITUDE}.{ADAPTER}")
+        return PREFIX + name.replace(f".{ADAPTER}", "")
 
     def name_of_file(self, name: str) -> str:
-        need("peft", "lora", "--method peft")
-        from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
-
-        prefix = re.escape(PEFT_TYPE_TO_PREFIX_MAPPING[self._type()])
-        name = re.sub(rf"\.({prefix}\w+)(?=\.|$)", rf".\1.{ADAPTER}", name.removeprefix(PREFIX), count=1)
+        parameter = rf"\.({re.escape(self.prefix)}\w+)(?=\.|$)"
+        name = re.sub(parameter, rf".\1.{ADAPTER}", name.removeprefix(PREFIX), count=1)
         return f"{name}.weight" if name.endswith(f"{_MAGNITUDE}.{ADAPTER}") else name
 
     def peft_config(self, model: PreTrainedModel, head: set[str]) -> dict[str, Any]:
-        values = super().peft_config(model, head)
-        # The frozen random projections of VeRA and its kin follow from the seed in the configuration.
-        return values | ({"save_projection": False} if "save_projection" in values else {})
+        prefix = base_prefix(model)
+        modules = {name.rpartition(".")[0] for name in head}
+        saved = {name if name.startswith(prefix) else name.split(".")[0] for name in modules}
+        values = model.peft_config[ADAPTER].to_dict() | {"modules_to_save": saved, "inference_mode": True}
+        if "save_projection" in values:  # the frozen random projections of VeRA and its kin follow from the seed
+            values["save_projection"] = False
+        return {key: sorted(value) if isinstance(value, set) else value for key, value in values.items()}
+
+    @staticmethod
+    def _wrapped(model: PreTrainedModel) -> list[tuple[str, Any]]:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
         """Return each layer's update, which is the difference of its weight after and before PEFT merges it."""
         for name, module in self._wrapped(model):
             layer = module.get_base_layer()
             before = {n: p.detach().clone() for n, p in layer.named_parameters()}
+            reason = "it changes more than weights of linear layers"
             try:
                 module.merge()
                 after = {n: p.detach().clone() for n, p in module.get_base_layer().named_parameters()}
                 module.unmerge()
             except Exception as error:  # the type depends on the tuner
                 after, reason = {}, f"PEFT does not merge it: {quoted(str(error), 200)}"
-            else:
-                reason = "it changes more than weights of linear layers"
             for n, parameter in layer.named_parameters():
                 parameter.copy_(before[n])
             module.merged_adapters.clear()
@@ -125,23 +161,22 @@ class Peft(ThroughPeft):
             hint = did_you_mean(self.kind, known, f"it has {', '.join(sorted(known))}")
             raise UsageError(f"--peft_type {quoted(self.kind)}: PEFT has no such method; {hint}")
         if self.kind in REFUSED:
-            raise UsageError(f"--peft_type {self.kind} cannot be used: {REFUSED[self.kind]}; choose another")
+            raise UsageError(f"{self.flag} cannot be used: {REFUSED[self.kind]}; choose another")
         return self.kind.upper()
 
     def _config(self, model: PreTrainedModel, excluded: list[str], trial: bool = False) -> Any:
-        """Return PEFT's configuration; raise UsageError for a setting that is unknown, reserved for us, or refused by
-        PEFT."""
+        """Return PEFT's configuration; raise UsageError for settings unknown, set by us, or refused by PEFT."""
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
         kind = self._type()
         known = {each.name for each in fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind]) if each.init}
-        values = dict(self.settings)
+        values = self.settings(model)
         for key, value in values.items():
             if key in _SET_HERE:
                 raise UsageError(f"--peft_config: {key} is set by the program; leave it out")
             if key not in known:
                 hint = did_you_mean(key, known - set(_SET_HERE), "see PEFT's documentation")
-                raise UsageError(f"--peft_config: --peft_type {self.kind} has no setting {quoted(key)}; {hint}")
+                raise UsageError(f"--peft_config: {self.flag} has no setting {quoted(key)}; {hint}")
             if key == "bias" and value != "none":
                 raise UsageError("--peft_config: bias trains the backbone's own biases; --method bitfit does that")
             start = str(value).lower().rstrip("0123456789") if key == "init_lora_weights" else ""
@@ -150,7 +185,7 @@ class Peft(ThroughPeft):
             if key in ("layer_replication", "trainable_token_indices", "alora_invocation_tokens") and value:
                 raise UsageError(f"--peft_config: {key} changes more than linear layers; leave it out")
         if "token_indices" in known and not values.get("token_indices"):  # PEFT's forward pass fails without them
-            raise UsageError(f"--peft_config: --peft_type {self.kind} needs token_indices, the ids of tokens to train")
+            raise UsageError(f"--peft_config: {self.flag} needs token_indices, the ids of tokens to train")
         if trial and "init_lora_weights" in known:
             values["init_lora_weights"] = True  # some starts compute an SVD of each weight
         tuner = PEFT_TYPE_TO_TUNER_MAPPING[kind]
@@ -163,7 +198,7 @@ class Peft(ThroughPeft):
         if excluded:
             if "exclude_modules" not in known:
                 raise UsageError(
-                    f"--peft_type {self.kind}: {excluded[0]} is newly initialised and so trained in full; give other "
+                    f"{self.flag}: {excluded[0]} is newly initialised and so trained in full; give other "
                     "target_modules"
                 )
             values["exclude_modules"] = [*(values.get("exclude_modules") or []), *excluded]
@@ -192,17 +227,15 @@ class Peft(ThroughPeft):
             if outside:
                 raise UsageError(f"--peft_config: target_modules has {outside[0]}, which is trained in full")
             before = {name for name, _ in model.named_parameters()}
-            new = {n: p for n, p in copy.named_parameters() if n.replace(".base_layer.", ".") not in before}
-            self._tried = layers, sum(p.numel() for p in new.values())
+            new = [p for n, p in copy.named_parameters() if n.replace(".base_layer.", ".") not in before]
+            self._tried = layers, sum(p.numel() for p in new)
         return self._tried
 
     def _inject(self, model: PreTrainedModel, config: Any) -> None:
-        """Insert the adapters like ``peft.inject_adapter_in_model``, which leaves out tuners whose layers share frozen
-        projections."""
+        """Insert the adapters. PEFT's inject_adapter_in_model refuses tuners whose layers share projections."""
         from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 
-        with self._refusing(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with self._refusing(), warnings.catch_warnings(action="ignore"):
             PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](model, config, adapter_name=ADAPTER)
 
     @contextmanager
@@ -216,4 +249,4 @@ class Peft(ThroughPeft):
             text = " ".join(str(error).split())[:300]
             if not isinstance(error, (ValueError, TypeError)):  # such as ZeroDivisionError: "float division by zero"
                 text = f"{type(error).__name__}{text and ': '}{text}"
-            raise UsageError(f"--peft_type {self.kind}, --peft_config: PEFT does not take it: {text}") from None
+            raise UsageError(f"{self.flag}, --peft_config: PEFT does not take it: {text}") from None

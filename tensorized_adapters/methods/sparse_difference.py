@@ -10,6 +10,8 @@ During the search, evaluation and saving use the difference pruned to its budget
 """
 
 from collections.abc import Iterator
+from functools import reduce
+from itertools import chain
 from typing import Optional
 
 import torch
@@ -45,29 +47,20 @@ class Difference(nn.Module):
     def searching(self) -> bool:
         return hasattr(self, "value")
 
-    def search(self, value: Tensor, gate: Tensor, module_gate: Optional[Tensor]) -> None:
+    def search(self, value: Tensor, gate: Tensor, module_gate: Optional[Tensor] = None) -> None:
         """Begin or continue the search for the entries to keep, from these values."""
-        for name in ("kept_values", "kept_indices"):
-            if hasattr(self, name):
-                delattr(self, name)
+        self._parameters.clear()
+        self._buffers.clear()
         self.value, self.gate = nn.Parameter(value), nn.Parameter(gate)
         self.module_gate = None if module_gate is None else nn.Parameter(module_gate)
         self.pruned = None
 
     def fix(self, kept: Kept) -> None:
         """End the search: from now on only the entries ``kept`` differ from the pre-trained parameter."""
-        for name in ("value", "gate", "module_gate"):
-            if hasattr(self, name):
-                delattr(self, name)
-        self.noise = None
+        self._parameters.clear()
         self.register_buffer("kept_indices", kept[0], persistent=False)
         self.kept_values = nn.Parameter(kept[1])
-        self.pruned = None
-
-    def values(self) -> Iterator[tuple[str, Tensor]]:
-        """Return (kind, tensor) of everything that is in the difference now."""
-        yield from self.named_parameters()
-        yield from self.named_buffers()
+        self.noise = self.pruned = None
 
     def forward(self, original: Tensor) -> Tensor:
         if self.parent is not None and not self.parent.enabled:
@@ -93,40 +86,35 @@ class Difference(nn.Module):
     def versions(self) -> list[int]:
         return [parameter._version for parameter in self.parameters()]
 
+    def gates(self) -> list[Tensor]:
+        return [gate for gate in (self.gate, self.module_gate) if gate is not None]
+
     @torch.no_grad()
     def expected(self) -> Tensor:
         """Return the difference with every gate at its mean noise. Entries are ranked and kept by it."""
-        difference = self.value * _hard_concrete(self.gate)
-        return difference if self.module_gate is None else difference * _hard_concrete(self.module_gate)
+        return reduce(torch.mul, map(_hard_concrete, self.gates()), self.value)
 
     def expected_count(self) -> Tensor:
         """Return the expected number of open gates (equation 4 of the paper), which is the L0 penalty."""
-        count = torch.sigmoid(self.gate).sum()  # log(-LOW / HIGH) = 0
-        return count if self.module_gate is None else count * torch.sigmoid(self.module_gate)
+        return reduce(torch.mul, (torch.sigmoid(gate).sum() for gate in self.gates()))  # log(-LOW / HIGH) = 0
 
     @torch.no_grad()
     def draw(self) -> None:
-        """Draw logistic noise for one forward pass, in which a parameter may be used more than once."""
+        """Draw logistic noise for one forward pass, in which a parameter may be used more than once. A module's noise
+        is drawn even if there is no gate of modules."""
         tiny = torch.finfo(self.gate.dtype).eps
-        gates = (self.gate, self.gate.new_empty(())) if self.module_gate is None else (self.gate, self.module_gate)
-        self.noise = tuple(torch.empty_like(gate).uniform_(tiny, 1 - tiny).logit_() for gate in gates)
+        sizes = (self.gate, self.gate.new_empty(()))
+        self.noise = tuple(torch.empty_like(size).uniform_(tiny, 1 - tiny).logit_() for size in sizes)
 
     def _sampled(self) -> Tensor:
         if self.noise is None:
             self.draw()
-        difference = self.value * _hard_concrete(self.gate + self.noise[0])
-        if self.module_gate is None:
-            return difference
-        return difference * _hard_concrete(self.module_gate + self.noise[1])
+        noisy = (gate + noise for gate, noise in zip(self.gates(), self.noise))
+        return reduce(torch.mul, map(_hard_concrete, noisy), self.value)
 
 
 class SparseDifference:
-    """The differences of all parameters of a model, and their common budget.
-
-    Args:
-        parts: each parametrized parameter's plain name with its :class:`Difference`.
-        budget: how many entries are kept in all.
-    """
+    """The differences of a model's parameters by their plain names; all together keep ``budget`` entries."""
 
     def __init__(self, parts: dict[str, Difference], budget: int):
         self.parts, self.budget = parts, budget
@@ -140,8 +128,7 @@ class SparseDifference:
 
     def draw_for_pass(self, model: nn.Module, _) -> None:
         """Draw the noise of one forward pass during the search. A hook of the model draws it before the pass, so that
-        recomputed activations use the same noise. All processes use the noise of rank 0, because they share the
-        gates."""
+        recomputed activations use the same noise. All processes share the gates, and so use the noise of rank 0."""
         shared = torch.distributed.is_available() and torch.distributed.is_initialized()
         for part in self.parts.values() if model.training else ():
             if part.searching:
@@ -176,26 +163,26 @@ class SparseDifference:
             part.fix(kept[name])
 
     def state(self) -> dict[str, Tensor]:
-        """Return a copy of the present phase: the dense values and gates of the search, or after it the kept entries
-        and their positions."""
-        parts = self.parts.items()
-        return {f"{name}/{kind}": value.detach().clone() for name, part in parts for kind, value in part.values()}
+        """Return a copy of the present phase: values and gates of the search, or kept entries and their positions."""
+        return {
+            f"{name}/{kind}": value.detach().clone()
+            for name, part in self.parts.items()
+            for kind, value in chain(part.named_parameters(), part.named_buffers())
+        }
 
     def put_state(self, state: dict[str, Tensor]) -> None:
         """Restore the phase and the values of a :meth:`state`."""
+        kinds = ("value", "gate", "module_gate", "kept_indices", "kept_values")
         for name, part in self.parts.items():
-            if f"{name}/kept_values" in state:
-                part.fix((state[f"{name}/kept_indices"], state[f"{name}/kept_values"].clone()))
+            copies = {kind: state[f"{name}/{kind}"].clone() for kind in kinds if f"{name}/{kind}" in state}
+            if "kept_values" in copies:
+                part.fix((copies["kept_indices"], copies["kept_values"]))
             else:
-                gate = state.get(f"{name}/module_gate")
-                gate = None if gate is None else gate.clone()
-                part.search(state[f"{name}/value"].clone(), state[f"{name}/gate"].clone(), gate)
+                part.search(**copies)
 
-    def trained(self) -> Iterator[tuple[str, str, nn.Parameter]]:
-        """Return (plain name of the original, kind, parameter) of everything that is trained now."""
-        for name, part in self.parts.items():
-            for kind, parameter in part.named_parameters():
-                yield name, kind, parameter
+    def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Return (kind, parameter) of everything that is trained now."""
+        return chain.from_iterable(part.named_parameters() for part in self.parts.values())
 
 
 def _hard_concrete(gate: Tensor) -> Tensor:

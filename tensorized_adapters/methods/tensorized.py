@@ -11,8 +11,8 @@ from transformers.pytorch_utils import Conv1D
 
 from ..adapters.base import Adapter
 from ..adapters.insertion import CHILD
-from ..adapters.tensorized import WeightUpdate, new_adapters, update_view, views_of, weight_updates
-from ..backbone.parts import base_prefix, layer_names, layer_of, site_inputs, site_names, sizes_of, target_names
+from ..adapters.tensorized import WeightUpdate, adapters_of_views, new_adapters, update_view, views_of
+from ..backbone.parts import base_prefix, layer_names, layer_of, site_names, sizes_of, target_names
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..tensors.formats import FORMATS
@@ -55,12 +55,11 @@ class Tensorized(ResidualAdapters):
         return targets
 
     def sites_and_sources(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
-        """Return the sites and sources. Newly initialised linear layers get no update, since they are trained in
-        full."""
+        """Return the sites and sources. A newly initialised linear layer gets no update, as it is trained in full."""
         if self.config.adapter_placement == "sequential":
             return super().sites_and_sources(model, head)
         if self.config.adapter_placement == "parallel":
-            return site_names(model, self.config), site_inputs(model, self.config)
+            return site_names(model, self.config), site_names(model, self.config, inputs=True)
         layers = [name for name in self.targets(model) if f"{name}.weight" not in head]
         if not layers:
             raise UsageError("--lora_targets: each layer is newly initialised and so trained in full; name others")
@@ -73,7 +72,7 @@ class Tensorized(ResidualAdapters):
             return new_adapters(config, model.config.hidden_size, len(sites))
         sizes = [sizes_of(model.base_model.get_submodule(name)) for name in sites]
         of_size = {
-            size: weight_updates(config, update_view(config, *size, count), count)
+            size: adapters_of_views(WeightUpdate, config, [update_view(config, *size, count)], count)
             for size, count in Counter(sizes).items()
         }
         return (next(of_size[size]) for size in sizes)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +19,9 @@ _SHARE, _STEP = 2.0**-8, 2.0**-24
 
 
 def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = ()) -> dict[str, str]:
-    """Return the fields of an adapter's record that identify its base model, with the arguments of
-    :func:`base_fingerprint`.
+    """Return the fields that identify an adapter's base model; the arguments are those of :func:`base_fingerprint`.
 
-    ``sample`` has a few of the numbers, to compare with a base that is loaded in a precision from which the
-    fingerprint cannot be computed.
+    ``sample`` has a few numbers, for a base that is loaded in a precision that does not give the fingerprint.
     """
     values = _values_that_stay(model, trained, head)
     precision = _precision_of(values)
@@ -55,10 +53,9 @@ def token_count(model: PreTrainedModel) -> int:
 
 
 def base_fingerprint(
-    model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = (), precision: Optional[str] = None
+    model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = (), precision: str = "float32"
 ) -> str:
-    """Return the sha256 over names, shapes and contents (as float32) of the base model's parameters that are not
-    trained.
+    """Return the sha256 over names, shapes and contents (as float32) of the base model's untrained parameters.
 
     A moved or renamed base has the same fingerprint, another one of the same shape has not. It is computed each time
     (about a second for BERT-base), because a cache would miss changes through ``parameter.data``.
@@ -67,13 +64,11 @@ def base_fingerprint(
         model: adapted or not.
         trained: names of the trained parameters. If nothing else is left, their values before training are used.
         head: names of parameters of the base that were newly initialised rather than pre-trained.
-        precision: one of PRECISIONS, to which the contents are rounded first; not rounded by default.
+        precision: one of PRECISIONS, to which the contents are rounded first.
     """
     prefix, digest = base_prefix(model), hashlib.sha256()
     for name, value in _values_that_stay(model, trained, head).items():
-        value = value.detach().cpu()
-        rounded = value if precision is None else value.to(PRECISIONS[precision])
-        content = rounded.to(torch.float32).contiguous()
+        content = value.detach().cpu().to(PRECISIONS[precision]).to(torch.float32).contiguous()
         digest.update(f"{name.removeprefix(prefix)} {tuple(content.shape)}\n".encode())
         digest.update(content.view(torch.uint8).numpy())
     return digest.hexdigest()

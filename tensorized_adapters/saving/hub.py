@@ -89,8 +89,6 @@ def _reason(error: BaseException) -> str:
             return f"the hub has no such repository, or it is private; check the name, or {_SIGN_IN}"
         case errors.HFValidationError():
             return one_line(error)
-        case errors.LocalTokenNotFoundError():
-            return f"there is no token; {_SIGN_IN}"
         case errors.HfHubHTTPError() if code in (401, 403):
             return f"the hub does not allow it ({code}); {_SIGN_IN}, with the right to do so"
         case errors.HfHubHTTPError():
@@ -105,8 +103,7 @@ def _of_hub(adapter: str | Path) -> Optional[tuple[str, Optional[str]]]:
 
 
 def _downloaded(repository: str, revision: str, token: Optional[str] = None) -> Path:
-    """Return the folder in the cache, named by its commit, with the adapter's files. A commit that was downloaded
-    completely is not requested again."""
+    """Return the folder in the cache, named by its commit. A complete commit is not requested again."""
     adapter = repository if revision == "main" else f"{repository}@{revision}"
     with hub_errors(f"{adapter} is no folder here, and on the hub it", "read"):
         folder = snapshot_download(repository, revision=revision, token=token, allow_patterns=sorted(ADAPTER_FILES))

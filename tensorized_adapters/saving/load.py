@@ -13,6 +13,7 @@ from ..adaptation.named import load_named
 from ..adaptation.parameters import (
     adaptation_of,
     added_parameters,
+    not_merged,
     pretrained_parameters,
     trained_groups,
     trained_parameters,
@@ -68,9 +69,7 @@ def load_adapter(
         return model
     model = unwrapped(model)
     adaptation = getattr(model, "adaptation", None)
-    if adaptation is not None and adaptation.merged is not None:
-        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before loading others")
-    if adaptation is not None and adaptation.off:
+    if adaptation is not None and not_merged(model, "loading others").off:
         raise UsageError("within adapters_off(model) the adapter is not on the model; load one outside of it")
     record, tensors = read_adapter(folder)
     config = check_adapter_fits(model, record, tensors, folder, any_labels=new_head)
@@ -89,9 +88,9 @@ def load_adapter(
     try:
         if new_head:
             tensors = _with_head_of(model, tensors)
-        method.check_tensors(model, trained, tensors)
+        method.check_tensors(trained, tensors)
         _check_finite(model, trained, tensors)
-        method.put_tensors(model, trained, tensors)
+        method.put_tensors(trained, tensors)
     except BaseException as error:
         if fresh:
             remove_adapters(model)
@@ -168,8 +167,7 @@ def check_adapter_fits(
     if same_labels and (record["id2label"], record["problem_type"]) != (labels, model.config.problem_type):
         raise UsageError(f"{folder} is of another task: its labels are {list(record['id2label'].values())}")
     adaptation = getattr(model, "adaptation", None)
-    if adaptation is not None and adaptation.config.to_dict() != config.to_dict():
-        stored, present = config.to_dict(), adaptation.config.to_dict()
+    if adaptation is not None and (present := adaptation.config.to_dict()) != (stored := config.to_dict()):
         odd = sorted(name for name in stored.keys() & present.keys() if stored[name] != present[name])
         changes = ", ".join(f"{name} {stored[name]} there, {present[name]} here" for name in odd)
         raise UsageError(
@@ -180,8 +178,7 @@ def check_adapter_fits(
 
 
 def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
-    """Return a line about ``--new_head``: how many parameters are kept from the adapter of the record ``saved``, and
-    how many are new."""
+    """Return a line about ``--new_head``: how many parameters come from the adapter of ``saved``, how many are new."""
     kept, new = Counter(), 0
     for group, parameters in trained_groups(model).items():
         for name, parameter in parameters.items():

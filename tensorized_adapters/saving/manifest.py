@@ -74,8 +74,7 @@ def adapter_folder(folder: str | Path) -> Path:
 
 
 def kept_note(record: dict[str, Any], name: str, expected: type) -> Any:
-    """Return a note of the run that saved the adapter if it has this type, else None. An adapter saved from Python may
-    hold any notes."""
+    """Return a note of a saved adapter if it has this type, else None. From Python any notes may be saved."""
     value = record["notes"].get(name)
     return value if type(value) is expected and value else None
 

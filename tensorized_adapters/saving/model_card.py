@@ -19,21 +19,14 @@ _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 
 @dataclass
 class Training:
-    """Facts about a run for its card, beside the notes.
+    """Facts about a run for its card, beside the notes."""
 
-    Attributes:
-        data: id of the data set, or the name of the file on which the metrics were measured.
-        config: the part of the data set, such as "mrpc".
-        of_hub: whether it is a data set of the hub, to which the card then links.
-        metrics: the metrics of the saved weights by split and name: {"validation": {"f1": 0.9}}.
-        command: the command that trained the adapter.
-    """
-
-    data: str
-    config: Optional[str] = None
-    of_hub: bool = False
+    data: str  # id of the data set, or the name of the file on which the metrics were measured
+    config: Optional[str] = None  # the part of the data set, such as "mrpc"
+    of_hub: bool = False  # whether it is a data set of the hub, to which the card then links
+    # The metrics of the saved weights by split and name: {"validation": {"f1": 0.9}}
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    command: Optional[str] = None
+    command: Optional[str] = None  # that trained the adapter
 
 
 def model_card(model: PreTrainedModel, notes: dict[str, Any], trained: Optional[Training] = None) -> bytes:

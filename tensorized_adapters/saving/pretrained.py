@@ -3,6 +3,7 @@ parameters into a model's file, and ``from_pretrained`` would ignore them there.
 
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -12,7 +13,7 @@ from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..adaptation.insertion import insert_method
-from ..adaptation.named import check_no_names, load_named
+from ..adaptation.named import active_adapter, adapter_names, load_named
 from ..adaptation.parameters import adaptation_of, added_parameters, trained_parameters, unwrapped
 from ..config import AdapterConfig
 from ..errors import UsageError
@@ -27,8 +28,7 @@ def add_adapters(
     newly_initialized: Iterable[str] = (),
     name: Optional[str] = None,
 ) -> PreTrainedModel:
-    """Freeze ``model``, insert the method of ``config``, and mark as trainable what it trains. The model itself is
-    changed.
+    """Freeze ``model`` itself, insert the method of ``config``, and mark as trainable what it trains.
 
     Everything outside the base model (the head) is trained too. So are ``newly_initialized`` parameters of the base,
     which ``from_pretrained`` did not find in the checkpoint (for some models the pooler). ``model.save_pretrained``
@@ -50,73 +50,62 @@ def add_adapters(
         load_named(model, name, lambda plain: add_adapters(plain, config, newly_initialized))
         return model
     model = unwrapped(model)
-    check_no_names(model)
+    if adapter_names(model) and active_adapter(model) is None:
+        raise UsageError("the model's adapters have names; load_adapter(model, folder, name=...) adds one more")
     if getattr(model, "adaptation", None) is not None or hasattr(model, "peft_config"):
         raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
     insert_method(model, config, newly_initialized)
     if (half := model.adaptation.half) is not None:
         name = str(half).removeprefix("torch.")
         print(f"note: the model is in {name}; what is trained is kept in float32", file=sys.stderr)
-    model.save_pretrained = SavePretrained(model)
+    model.save_pretrained = partial(_save_pretrained, model)  # pickles and copies of the model have their own
     return model
 
 
-class SavePretrained:
-    """Replaces ``model.save_pretrained``, which ``push_to_hub`` and every Trainer's ``save_model`` call.
+def _save_pretrained(
+    model: PreTrainedModel,
+    save_directory: str | Path,
+    is_main_process: bool = True,
+    state_dict: Optional[dict[str, Tensor]] = None,
+    push_to_hub: bool = False,
+    **options: Any,
+) -> None:
+    """Write the adapter's folder, as ``save_adapter`` does; the complete model if merged, or if nothing was added.
+    ``push_to_hub`` and every Trainer's ``save_model`` call this as ``model.save_pretrained``.
 
-    It is an object rather than a function, so that pickles and copies of the model have their own.
+    Args:
+        save_directory: made if missing.
+        is_main_process: other processes write nothing.
+        state_dict: the model's own values, as a Trainer gathers them.
+        push_to_hub, options: as Transformers has them; sharding is for merged models, adapters are one file.
+
+    Raises:
+        UsageError: if the folder holds a complete model instead of an adapter or the reverse, if the values are
+            not the model's, and as ``save_adapter``.
     """
-
-    def __init__(self, model: PreTrainedModel):
-        self.model = model
-
-    def __call__(
-        self,
-        save_directory: str | Path,
-        is_main_process: bool = True,
-        state_dict: Optional[dict[str, Tensor]] = None,
-        push_to_hub: bool = False,
-        **options: Any,
-    ) -> None:
-        """Write the adapter's folder, as ``save_adapter`` does. If adapters are merged, or nothing was added to the
-        model, write the complete model.
-
-        Args:
-            save_directory: made if missing.
-            is_main_process: other processes write nothing.
-            state_dict: the model's own values, as a Trainer gathers them.
-            push_to_hub, options: as Transformers has them; sharding is for merged models, adapters are one file.
-
-        Raises:
-            UsageError: if the folder holds a complete model instead of an adapter or the reverse, if the values are
-                not the model's, and as ``save_adapter``.
-        """
-        model, folder = self.model, Path(save_directory)
-        merged = adaptation_of(model).merged is not None
-        if merged or not added_parameters(model):
-            if (folder / CONFIG_FILE).exists():  # Transformers would take the folder for an adapter's
-                raise UsageError(f"{folder} holds an adapter; name another folder for the complete model")
-            if merged:
-                state_dict = plain_state(model, model.state_dict() if state_dict is None else state_dict)
-            type(model).save_pretrained(model, folder, is_main_process, state_dict, push_to_hub, **options)
-            return
-        own = {value.data_ptr() for value in model.state_dict().values()}  # also those of a wrapper around the model
-        if state_dict is not None and not all(value.data_ptr() in own for value in state_dict.values()):
-            raise UsageError(
-                "save_pretrained(state_dict=...): other values than the model's; save_adapter saves those"
-            )
-        if not is_main_process:
-            return
-        save_adapter(model, folder)
-        _write_for_trainer(model, folder)
-        if push_to_hub:
-            taken = ("commit_message", "create_pr", "private", "revision", "token")
-            model.push_to_hub(options.get("repo_id", folder.name), **{k: options[k] for k in taken if k in options})
+    folder = Path(save_directory)
+    merged = adaptation_of(model).merged is not None
+    if merged or not added_parameters(model):
+        if (folder / CONFIG_FILE).exists():  # Transformers would take the folder for an adapter's
+            raise UsageError(f"{folder} holds an adapter; name another folder for the complete model")
+        if merged:
+            state_dict = plain_state(model, model.state_dict() if state_dict is None else state_dict)
+        type(model).save_pretrained(model, folder, is_main_process, state_dict, push_to_hub, **options)
+        return
+    own = {value.data_ptr() for value in model.state_dict().values()}  # also those of a wrapper around the model
+    if state_dict is not None and not all(value.data_ptr() in own for value in state_dict.values()):
+        raise UsageError("save_pretrained(state_dict=...): other values than the model's; save_adapter saves those")
+    if not is_main_process:
+        return
+    save_adapter(model, folder)
+    _write_for_trainer(model, folder)
+    if push_to_hub:
+        taken = ("commit_message", "create_pr", "private", "revision", "token")
+        model.push_to_hub(options.get("repo_id", folder.name), **{k: options[k] for k in taken if k in options})
 
 
 def plain_state(model: PreTrainedModel, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state of a merged model under the names that it had before it was adapted, without added
-    parameters."""
+    """Return the state of a merged model by the names before it was adapted, without added parameters."""
     plain, ours = adaptation_of(model).plain, {id(parameter) for parameter in added_parameters(model).values()}
     # All names of a parameter that several sites share, as in a state dict.
     added = {name for name, p in model.named_parameters(remove_duplicate=False) if id(p) in ours}
@@ -125,8 +114,7 @@ def plain_state(model: PreTrainedModel, state: dict[str, Tensor]) -> dict[str, T
 
 def _write_for_trainer(model: PreTrainedModel, folder: Path) -> None:
     """Write every trained parameter by its name in the adapted model, beside the adapter. A Trainer resumes from this
-    file and loads its best model from it. For diff pruning it holds the dense search, which the adapter's file
-    lacks."""
+    file and loads its best model from it. Only this file holds diff pruning's dense search."""
     now = {id(parameter): name for name, parameter in model.named_parameters()}
     state = {now[id(p)]: p.detach().cpu().contiguous() for p in trained_parameters(model).values()}
     with written_then_renamed(folder / SAFE_WEIGHTS_NAME) as temporary:

@@ -1,5 +1,4 @@
-"""Saves the trained parameters of a model as an adapter folder (manifest.py describes its files). The folder may hold
-other files, or an earlier adapter."""
+"""Saves the trained parameters of a model as an adapter folder, perhaps among other files (see manifest.py)."""
 
 import contextlib
 import errno
@@ -17,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME
 
 from ..adaptation.named import adapter_set
-from ..adaptation.parameters import adaptation_of, trained_parameters, unwrapped
+from ..adaptation.parameters import adaptation_of, not_merged, trained_parameters, unwrapped
 from ..backbone.parts import base_prefix
 from ..errors import RunFailed, UsageError, quoted
 from ..runtime.files import read_json, write_to_disk, written_then_renamed
@@ -59,13 +58,11 @@ def save_adapter(
 
 def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str, Any]] = None) -> dict[str, bytes]:
     """Return the active adapter's files as bytes, by file name. The folder is checked, and nothing is written."""
-    adaptation = adaptation_of(model)
-    if adaptation.merged is not None:
-        raise UsageError("the adapters are merged into the weights; unmerge_adapters(model) before saving them")
+    adaptation = not_merged(model, "saving them")
     if adaptation.off:
         raise UsageError("within adapters_off(model) the adapter is not on the model; save it outside of it")
     method, head = adaptation.method, adaptation.in_place["head"]
-    tensors = method.tensors(model, trained_parameters(model))
+    tensors = method.tensors(trained_parameters(model))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -134,12 +131,10 @@ def _check_free(folder: Path) -> None:
         for name in sorted(ADAPTER_FILES):
             if os.path.isdir(folder / name):
                 raise UsageError(f"{folder / name} is a folder, where the adapter has a file; name another folder")
-        if _is_our_card(folder / CARD_FILE) or any(
-            _is_our_config(folder / name) for name in (BESIDE_PEFT_FILE, CONFIG_FILE)
-        ):
-            return
+        configs = (folder / BESIDE_PEFT_FILE, folder / CONFIG_FILE)
+        ours = _is_our_card(folder / CARD_FILE) or any(map(_is_our_config, configs))
         for name in (CARD_FILE, CONFIG_FILE):
-            if os.path.lexists(folder / name):
+            if os.path.lexists(folder / name) and not ours:
                 raise UsageError(f"{folder / name} is not of an adapter of this program; name another folder")
 
 
@@ -177,10 +172,7 @@ def _refusing(folder: Path) -> Iterator[None]:
 
 
 def _is_our_card(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        header = file.read(2**12)
+    header = path.read_bytes()[: 2**12] if path.is_file() else b""
     return header.startswith(b"---\n") and MARK_OF_OURS.encode() in header
 
 

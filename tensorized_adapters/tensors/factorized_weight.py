@@ -51,8 +51,7 @@ class FactorizedWeight:
 
     @staticmethod
     def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
-        """Return A (prod(shape[:cut]) x k) and B (k x prod(shape[cut:])), whose product is the tensor without the
-        gain.
+        """Return A (prod(shape[:cut]) x k) and B (k x prod(shape[cut:])); A B is the tensor without the gain.
 
         Args:
             parts: the factors in the order of ``parameters()``; batch dimensions may lead.
@@ -85,42 +84,28 @@ class FactorizedWeight:
         """Return the assembled weight (in x out)."""
         return reduce(torch.matmul, self.matrices())
 
-    def project(self, x: Tensor) -> Tensor:
-        """Return ``x @ W`` for x (..., in)."""
-        return project(x, self.matrices())
-
     def to_tensor(self) -> Tensor:
-        """Return the tensor of shape ``shape`` as tensorly assembles it, independent of :meth:`low_rank_pair`."""
+        """Return the tensor of shape ``shape`` as tltorch assembles it, independent of :meth:`low_rank_pair`."""
         with tensorly.backend_context("pytorch", local_threadsafe=True):
-            return self.gain * self._reconstructed()
-
-    def _reconstructed(self) -> Tensor:
-        raise NotImplementedError
+            return self.gain * super().to_tensor()
 
     def __getitem__(self, indices: Any) -> Union[Tensor, "FactorizedWeight"]:
-        """Return the entries of :meth:`to_tensor` at these indices: a number, or a factorised tensor with the same
-        gain."""
+        """Return entries of :meth:`to_tensor`: a number, or a factorised tensor with the same gain."""
         with tensorly.backend_context("pytorch", local_threadsafe=True):
-            part = self._indexed(indices)
+            part = super().__getitem__(indices)
         if isinstance(part, Tensor):
             return self.gain * part
         part.gain = self.gain
         return part
 
-    def _indexed(self, indices: Any) -> Union[Tensor, "FactorizedWeight"]:
-        return super().__getitem__(indices)
-
     def init_from_tensor(self, tensor: Tensor, **kwargs: Any) -> "FactorizedWeight":
         """Make this the decomposition of a tensor; ``kwargs`` are those of tltorch's class."""
         with tensorly.backend_context("pytorch", local_threadsafe=True):
-            return self._decomposed(tensor / self.gain, **kwargs)
-
-    def _decomposed(self, tensor: Tensor, **kwargs: Any) -> "FactorizedWeight":
-        return super().init_from_tensor(tensor, **kwargs)
+            return super().init_from_tensor(tensor / self.gain, **kwargs)
 
 
 def project(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """Return ``x @ W`` for the one or two matrices whose product is W."""
+    """Return ``x @ W`` for x (..., in) and the one or two matrices whose product is W (in x out)."""
     for matrix in matrices[:-1]:
         x = times(x, matrix)
     return x @ matrices[-1] if len(matrices) > 1 else times(x, matrices[0])

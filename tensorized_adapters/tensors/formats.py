@@ -27,14 +27,12 @@ FactorList = _tltorch.utils.FactorList
 
 
 def _khatri_rao(factors: list[Tensor]) -> Tensor:
-    """Return the column-wise Kronecker product of (n_i x r) factors: (prod n_i x r), the first factor's index
-    slowest."""
+    """Return the column-wise Kronecker product of (n_i x r) factors: (prod n_i x r), the first index slowest."""
     return reduce(lambda left, right: (left.unsqueeze(-2) * right.unsqueeze(-3)).flatten(-3, -2), factors)
 
 
 def _kronecker(factors: list[Tensor]) -> Tensor:
-    """Return the Kronecker product of (n_i x r_i) factors: (prod n_i x prod r_i), the first factor's indices
-    slowest."""
+    """Return the Kronecker product of (n_i x r_i) factors: (prod n_i x prod r_i), the first indices slowest."""
 
     def product(left: Tensor, right: Tensor) -> Tensor:
         both = left.unsqueeze(-2).unsqueeze(-1) * right.unsqueeze(-3).unsqueeze(-2)  # i, j, a, b
@@ -67,9 +65,6 @@ class CP(FactorizedWeight, CPTensor, name="tensorized_adapters_cp"):
         weights, *factors = parts
         return _khatri_rao(factors[:cut]) * weights.unsqueeze(-2), _khatri_rao(factors[cut:]).mT
 
-    def _reconstructed(self) -> Tensor:
-        return tensorly.cp_to_tensor((self.weights, [*self.factors]))
-
 
 class Tucker(FactorizedWeight, TuckerTensor, name="tensorized_adapters_tucker"):
     """T = G x1 U1 x2 U2 ...; k is the product of the ranks on the side where it is smaller.
@@ -101,9 +96,6 @@ class Tucker(FactorizedWeight, TuckerTensor, name="tensorized_adapters_tucker"):
         # The core joins the side with more ranks, so that the dimension in between is the smaller one.
         return (left @ core, right) if core.shape[-2] >= core.shape[-1] else (left, core @ right)
 
-    def _reconstructed(self) -> Tensor:
-        return tensorly.tucker_to_tensor((self.core, [*self.factors]))
-
 
 class TT(FactorizedWeight, TTTensor, name="tensorized_adapters_tt"):
     """T[i, j, ...] = G1[i] G2[j] ... with bonds (1, rank, ..., rank, 1); k is the bond at the cut.
@@ -132,15 +124,9 @@ class TT(FactorizedWeight, TTTensor, name="tensorized_adapters_tt"):
     def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
         return _chain(parts[:cut]).squeeze(-3), _chain(parts[cut:]).squeeze(-1)
 
-    def _reconstructed(self) -> Tensor:
-        return tensorly.tt_to_tensor([*self.factors])
 
-
-class TR(FactorizedWeight, FactorizedTensor, name="tensorized_adapters_tr"):
-    """T[i, j, ...] = trace(G1[i] G2[j] ...) with every bond ``rank``; k = rank^2. tltorch has no ring.
-
-    Factors: ``factors.factor_n`` (rank x n_i x rank).
-    """
+class RingTensor(FactorizedTensor, name="tensorized_adapters_ring"):
+    """A ring with the interface of tltorch's classes, as tltorch has none. Its cores are (r_i, n_i, r_i+1)."""
 
     def __init__(self, factors, shape=None, rank=None):
         super().__init__()
@@ -163,36 +149,14 @@ class TR(FactorizedWeight, FactorizedTensor, name="tensorized_adapters_tr"):
     def from_tensor(cls, tensor, rank="same", **kwargs):
         return cls.new(tensor.shape, rank, device=tensor.device, dtype=tensor.dtype).init_from_tensor(tensor, **kwargs)
 
-    @staticmethod
-    def parameter_count(shape: Sequence[int], rank: int) -> int:
-        return rank**2 * sum(shape)
-
-    @staticmethod
-    def terms(order: int, rank: int) -> int:
-        return rank**order
-
     @property
     def decomposition(self):
         return self.factors
 
-    @staticmethod
-    def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
-        left, right = _chain(parts[:cut]), _chain(parts[cut:])  # (r0, in, rc), (rc, out, r0)
-        return left.transpose(-3, -2).flatten(-2), right.movedim(-1, -3).flatten(-3, -2)
-
-    def _reconstructed(self) -> Tensor:
+    def to_tensor(self) -> Tensor:
         return tensorly.tr_to_tensor([*self.factors])
 
-    def normal_(self, mean: float = 0, std: float = 1) -> "TR":
-        """Draw the cores so that the tensor has this standard deviation; raise ValueError for another mean than 0."""
-        super().normal_(mean, std)
-        each = (std / self.gain / math.sqrt(math.prod(self.rank))) ** (1 / self.order)
-        with torch.no_grad():
-            for core in self.factors:
-                core.normal_(0, each)
-        return self
-
-    def _indexed(self, indices: Any) -> Union[Tensor, "TR"]:
+    def __getitem__(self, indices: Any) -> Union[Tensor, "RingTensor"]:
         indices = indices if isinstance(indices, tuple) else (indices,)
         if len(indices) > self.order:
             raise IndexError(f"{len(indices)} indices for a tensor of order {self.order}")
@@ -212,10 +176,39 @@ class TR(FactorizedWeight, FactorizedTensor, name="tensorized_adapters_tr"):
             cores[-1] = torch.tensordot(cores[-1], pending, 1)
         return self.__class__(cores)
 
-    def _decomposed(self, tensor: Tensor, **kwargs: Any) -> "TR":
+    def init_from_tensor(self, tensor: Tensor, **kwargs: Any) -> "RingTensor":
         with torch.no_grad():
             cores = tensor_ring_als(tensor, [*self.rank, self.rank[0]], **{"random_state": 0} | kwargs)
         self.factors = FactorList([nn.Parameter(core.contiguous()) for core in cores])
+        return self
+
+
+class TR(FactorizedWeight, RingTensor, name="tensorized_adapters_tr"):
+    """T[i, j, ...] = trace(G1[i] G2[j] ...) with every bond ``rank``; k = rank^2.
+
+    Factors: ``factors.factor_n`` (rank x n_i x rank).
+    """
+
+    @staticmethod
+    def parameter_count(shape: Sequence[int], rank: int) -> int:
+        return rank**2 * sum(shape)
+
+    @staticmethod
+    def terms(order: int, rank: int) -> int:
+        return rank**order
+
+    @staticmethod
+    def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
+        left, right = _chain(parts[:cut]), _chain(parts[cut:])  # (r0, in, rc), (rc, out, r0)
+        return left.transpose(-3, -2).flatten(-2), right.movedim(-1, -3).flatten(-3, -2)
+
+    def normal_(self, mean: float = 0, std: float = 1) -> "TR":
+        """Draw the cores so that the tensor has this standard deviation; raise ValueError for another mean than 0."""
+        super().normal_(mean, std)
+        each = (std / self.gain / math.sqrt(math.prod(self.rank))) ** (1 / self.order)
+        with torch.no_grad():
+            for core in self.factors:
+                core.normal_(0, each)
         return self
 
 

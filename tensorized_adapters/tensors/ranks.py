@@ -7,20 +7,14 @@ from .formats import FORMATS
 from .shapes import Matricization
 
 
-def max_rank(projection_type: str, view: Matricization) -> int:
-    """Return the largest rank that the format can use. It is bounded by the modes or bonds, and the factors may not
-    hold more numbers than the matrix."""
-    kind, shape, size = FORMATS[projection_type], view.shape, view.size
-    bound = kind.usable_rank(shape) or size
-    rank = 0
-    while rank < bound and kind.parameter_count(shape, rank + 1) <= size:
-        rank += 1
-    return rank
-
-
 def largest_rank(projection_type: str, views: Sequence[Matricization]) -> int:
-    """Return the largest rank that the format can use in every one of an adapter's weights."""
-    return min(max_rank(projection_type, view) for view in views)
+    """Return the largest rank that the format can use in every one of an adapter's weights. It is bounded by the modes
+    or bonds, and the factors may not hold more numbers than the matrix."""
+    kind, rank = FORMATS[projection_type], 1
+    bounds = [(view.shape, kind.usable_rank(view.shape) or view.size, view.size) for view in views]
+    while all(rank <= bound and kind.parameter_count(shape, rank) <= size for shape, bound, size in bounds):
+        rank += 1
+    return rank - 1
 
 
 def check_rank(projection_type: str, rank: int, views: Sequence[Matricization]) -> None:

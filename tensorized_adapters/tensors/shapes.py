@@ -79,20 +79,3 @@ def balanced_split(size: int, name: str = "hidden size") -> tuple[int, int]:
             "use --adapter_projection_type matrix, or a size that splits evenly"
         )
     return small, size // small
-
-
-def matricizations(
-    projection_type: str,
-    hidden_size: int,
-    bottleneck: Optional[int],
-    interleaved: bool = False,
-    sites: Optional[int] = None,
-) -> list[Matricization]:
-    """Return the tensor shapes of an adapter's weights: [down, up], or one square matrix if ``bottleneck`` is None.
-    With ``sites``, one tensor holds the weights of that many adapters. Raise UsageError for a size without a useful
-    split; only the bottleneck of separate modes needs none."""
-    hidden = (hidden_size,) if projection_type == "matrix" else balanced_split(hidden_size)
-    if bottleneck is None:
-        return [Matricization(hidden, hidden, interleaved, sites)]
-    inner = balanced_split(bottleneck, "--adapter_size") if interleaved else (bottleneck,)
-    return [Matricization(hidden, inner, interleaved, sites), Matricization(inner, hidden, interleaved, sites)]

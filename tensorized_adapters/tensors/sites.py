@@ -11,12 +11,7 @@ from .shapes import Matricization
 
 
 class SiteWeight(nn.Module):
-    """The matrix of one site, which is one index of the mode of sites in a tensor for all sites.
-
-    Args:
-        joint: a factorised weight whose view has sites. All sites share it.
-        site: the index of the site, from 0.
-    """
+    """The matrix of one site: index ``site`` of the mode of sites in the tensor ``joint``, which all sites share."""
 
     def __init__(self, joint: FactorizedWeight, site: int):
         super().__init__()

@@ -18,11 +18,7 @@ _NAME = "tltorch"
 
 
 class _Later(MetaPathFinder, Loader):
-    """Gives the imported modules to the next import of tensorly-torch.
-
-    Args:
-        modules: tensorly-torch and its submodules, by name.
-    """
+    """Gives ``modules``, tensorly-torch and its submodules by name, to the next import of tensorly-torch."""
 
     def __init__(self, modules: dict[str, ModuleType]):
         self.modules = modules

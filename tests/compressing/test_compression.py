@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from helpers import argv, logits, record_of, tiny_model, trained_a_little
+from helpers import argv, logits, matricizations, record_of, tiny_model, trained_a_little
 from helpers import main as run_glue
 
 from tensorized_adapters import (
@@ -25,7 +25,6 @@ from tensorized_adapters.tensors.decompositions import decompose_
 from tensorized_adapters.tensors.formats import FORMATS, new_weight
 from tensorized_adapters.tensors.initialization import calibrated_start_
 from tensorized_adapters.tensors.ranks import largest_rank
-from tensorized_adapters.tensors.shapes import matricizations
 
 VIEWS = {kind: matricizations(kind, 32, 8) for kind in FORMATS}
 

@@ -15,6 +15,7 @@ from tensorized_adapters.adapters.compacter import CompacterAdapter, PHMWeight
 from tensorized_adapters.adapters.dense import DenseAdapter
 from tensorized_adapters.adapters.fast import factorized_weights
 from tensorized_adapters.adapters.insertion import adapters_of
+from tensorized_adapters.tensors.factorized_weight import project
 
 
 @pytest.mark.parametrize("n, n_in, n_out", [(2, 12, 8), (4, 32, 8), (4, 8, 32), (8, 64, 64)])
@@ -28,14 +29,14 @@ def test_a_phm_weight_is_a_sum_of_kronecker_products(n, n_in, n_out):
     assert np.abs(weight.matrix().detach().numpy() - explicit).max() < 1e-12
 
     x = torch.randn(3, 5, n_in, dtype=torch.float64)
-    assert np.abs(weight.project(x).detach().numpy() - x.numpy() @ explicit).max() < 1e-12
+    assert np.abs(project(x, weight.matrices()).detach().numpy() - x.numpy() @ explicit).max() < 1e-12
 
     # The gradients are those of the explicit sum.
     dense = [torch.tensor(values, requires_grad=True) for values in (rule, left, right)]
     assembled = sum(torch.kron(dense[0][i], torch.outer(dense[1][i], dense[2][i])) for i in range(n))
     target = torch.randn(3, 5, n_out, dtype=torch.float64)
     ((x @ assembled) * target).sum().backward()
-    (weight.project(x) * target).sum().backward()
+    (project(x, weight.matrices()) * target).sum().backward()
     for ours, theirs in zip((weight.rule, weight.left, weight.right), dense):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-10)
 

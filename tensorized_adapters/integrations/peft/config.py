@@ -9,14 +9,10 @@ from peft import PeftConfig
 from ...config import METHOD_FIELDS, AdapterConfig
 from ...errors import UsageError, quoted
 
-_OWNED = METHOD_FIELDS["tensorized"]
+_OWNED = [each for each in fields(AdapterConfig) if each.name in METHOD_FIELDS["tensorized"]]
 _Settings = make_dataclass(
     "_Settings",
-    [
-        (f.name, f.type, field(default=f.default, metadata=dict(f.metadata)))
-        for f in fields(AdapterConfig)
-        if f.name in _OWNED
-    ],
+    [(each.name, each.type, field(default=each.default, metadata=each.metadata)) for each in _OWNED],
     bases=(PeftConfig,),
 )
 
@@ -32,8 +28,7 @@ class TensorizedType(str, Enum):  # noqa: UP042
 
 @dataclass
 class TensorizedAdapterConfig(_Settings):
-    """The fields of :class:`AdapterConfig` that belong to tensorized adapters, under the same names and with the same
-    defaults, and peft's own.
+    """The fields of tensorized adapters, with the names and defaults of :class:`AdapterConfig`, and peft's own.
 
     Sites follow from ``adapter_placement``, ``adapter_sites``, ``adapter_layers`` and ``lora_targets``, so that there
     are no ``target_modules`` to give. With ``train_layer_norm`` LayerNorms are among peft's ``modules_to_save``, with
@@ -61,7 +56,7 @@ class TensorizedAdapterConfig(_Settings):
     @property
     def adapter(self) -> AdapterConfig:
         """Return the same settings as an AdapterConfig; raise UsageError for settings that it refuses."""
-        return AdapterConfig(method="tensorized", **{name: getattr(self, name) for name in _OWNED})
+        return AdapterConfig(method="tensorized", **{each.name: getattr(self, each.name) for each in _OWNED})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of ``adapter_config.json``, without the sites, which follow from the model."""

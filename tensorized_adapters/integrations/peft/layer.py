@@ -5,19 +5,15 @@ from typing import Any, Optional
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
 from ...adapters.base import Adapter
 from ...adapters.insertion import changed, kept_inputs
-from ...errors import UsageError
 
 
 class TensorizedLayer(nn.Module, BaseTunerLayer):
-    """Wraps the module at a site. Its adapters may have different placements.
-
-    Args:
-        base_layer: the module at the site.
-    """
+    """Wraps the module at a site, ``base_layer``. Its adapters may have different placements."""
 
     adapter_layer_names = ("tensorized_adapter",)
     other_param_names = ("placements",)
@@ -30,22 +26,19 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
         self.merged_adapters: list[str] = []
         self._active_adapter: list[str] = []
         self._weight_before: Optional[Tensor] = None  # merging
-        self._source: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not registered as a child
+        self._hook: Optional[RemovableHandle] = None  # on the module whose input parallel adapters take
 
     def add(self, name: str, adapter: Adapter, placement: str, source: Optional[nn.Module] = None) -> None:
         """Add an adapter under peft's name. ``source`` is the module whose input a parallel adapter takes."""
         self.tensorized_adapter[name] = adapter
         self.placements[name] = placement
-        if placement == "parallel" and not self._source:
-            self._source = (source,)
-            source.register_forward_pre_hook(self._keep_input)
+        if placement == "parallel" and self._hook is None:
+            self._hook = source.register_forward_pre_hook(self._keep_input)
 
     def release(self) -> None:
         """Remove the hook from the module whose input was taken."""
-        for module in self._source:
-            hooks = module._forward_pre_hooks
-            for key in [key for key, hook in hooks.items() if getattr(hook, "__self__", None) is self]:
-                del hooks[key]
+        if self._hook is not None:
+            self._hook.remove()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.disable_adapters and self.merged:
@@ -64,8 +57,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
         return output
 
     def _through(self, name: str, x: Optional[Tensor], hidden: Tensor) -> Tensor:
-        """Return the hidden state plus an adapter's update, in its own dtype. The update is of ``x``, or of the hidden
-        state if ``x`` is None."""
+        """Return ``hidden`` plus an adapter's update of ``x``, or of ``hidden`` if ``x`` is None, in its own dtype."""
         adapter = self.tensorized_adapter[name]
         dtype = next(adapter.parameters()).dtype
         wide = hidden.to(dtype)
@@ -75,22 +67,10 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
         if not self.disable_adapters and any(self.placements.get(n) == "parallel" for n in self.active_adapters):
             kept_inputs.by_id[id(self)] = args[0]
 
-    def require_mergeable(self, names: Optional[list[str]]) -> None:
-        """Refuse to merge adapters that are no updates of a weight; raise UsageError. ``names`` is None for the active
-        ones."""
-        for name in self.active_adapters if names is None else names:
-            placement = self.placements.get(name, "weights")
-            if placement != "weights":
-                raise UsageError(
-                    f"adapter {name!r} has adapter_placement {placement!r}, which is no update of weights and cannot "
-                    "be merged; 'weights' can"
-                )
-
     @torch.no_grad()
     def merge(self, safe_merge: bool = False, adapter_names: Optional[list[str]] = None) -> None:
-        """Add updates to the weight, as peft's tuners do. Raise UsageError if an adapter is no update, or with
-        ``safe_merge`` ValueError for numbers that are not finite."""
-        self.require_mergeable(adapter_names)
+        """Add updates to the weight, as peft's tuners do; the tuner has checked that all adapters are such updates.
+        With ``safe_merge``, raise ValueError for numbers that are not finite."""
         for name in check_adapters_to_merge(self, adapter_names):
             if name not in self.tensorized_adapter:
                 continue

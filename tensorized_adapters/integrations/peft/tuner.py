@@ -1,7 +1,7 @@
 """The tuner that peft calls to insert tensorized adapters into a model, and to load them from a saved folder."""
 
 import re
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any, Optional
 
 import torch
@@ -35,8 +35,7 @@ class TensorizedModel(BaseTuner):
         return peft_config
 
     def _prepare_model(self, peft_config: TensorizedAdapterConfig, model: nn.Module) -> None:
-        """Choose the sites, make the adapters, and mark LayerNorms and head as trained; raise UsageError if that is
-        impossible."""
+        """Choose sites, make the adapters, and mark LayerNorms and head as trained; raise UsageError if impossible."""
         if not isinstance(model, PreTrainedModel):
             raise UsageError(f"tensorized adapters go into a model of Transformers, not into a {type(model).__name__}")
         if getattr(model, "adaptation", None) is not None:
@@ -61,8 +60,7 @@ class TensorizedModel(BaseTuner):
         peft_config.modules_to_save = sorted(saved) or None
 
     def _check_name(self, plain: nn.Module) -> None:
-        """Refuse a name that torch does not accept for a module. Also refuse one that is part of other names, since
-        peft searches for it between dots."""
+        """Refuse a name that torch does not accept, or that is part of other names, where peft would find it too."""
         parts = {"base_model", "model", "base_layer", "modules_to_save", "original_module", "tensorized_adapter"}
         for module in (plain, *self._adapters.values()):
             names = [name for name, _ in (*module.named_modules(), *module.named_parameters())]
@@ -102,7 +100,6 @@ class TensorizedModel(BaseTuner):
             child.release()
         setattr(parent, child_name, new_module)
 
-    @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, adapter_names: Optional[list[str]] = None, **kwargs: Any):
         """Refuse a mixed batch's adapter names, which peft would ignore silently."""
         if adapter_names is not None:
@@ -110,7 +107,7 @@ class TensorizedModel(BaseTuner):
                 "adapter_names: a batch of several adapters does not go through peft; a model with "
                 "tensorized_adapters.load_adapter(model, folder, name=...) takes it"
             )
-        yield
+        return nullcontext()
 
     # Merging
 
@@ -130,10 +127,14 @@ class TensorizedModel(BaseTuner):
         return super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
 
     def _require_mergeable(self, adapter_names: Optional[list[str]]) -> None:
-        """Check before the first weight changes that all layers can be merged; raise UsageError if not."""
-        for module in self.model.modules():
-            if isinstance(module, TensorizedLayer):
-                module.require_mergeable(adapter_names)
+        """Raise UsageError for adapters (None: the active ones) that are no updates of weights, before one changes."""
+        for name in self.active_adapters if adapter_names is None else adapter_names:
+            placement = getattr(self.peft_config.get(name), "adapter_placement", "weights")
+            if placement != "weights":
+                raise UsageError(
+                    f"adapter {name!r} has adapter_placement {placement!r}, which is no update of weights and cannot "
+                    "be merged; 'weights' can"
+                )
 
     # Saving and loading. The file's names are those of the model without the adapter's name.
 
