@@ -168,7 +168,7 @@ def optimizer_groups(
             share of it, so that the assembled weight decays like a dense one.
 
     Raises:
-        UsageError: if the model is not adapted, or its adapters are merged.
+        UsageError: if the model is not adapted, or its adapters are merged or off.
     """
     model = unwrapped(model)
     rate, ratio = default_rates(adaptation_of(model).config, model.config, learning_rate)
@@ -180,7 +180,12 @@ def optimizer_groups(
 def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
     """Return :func:`optimizer_groups` for a learning rate of each of GROUPS."""
     model = unwrapped(model)
-    method = not_merged(model, "training them").method
+    adaptation = not_merged(model, "training them")
+    if adaptation.off:
+        raise UsageError(
+            "within adapters_off(model) the trained parameters are put away; make the groups outside of it"
+        )
+    method = adaptation.method
     norms = tuple(f"{name}." for name, module in model.named_modules() if is_layer_norm(model, module))
     groups = trained_groups(model)
     names = [name for parameters in groups.values() for name in parameters]

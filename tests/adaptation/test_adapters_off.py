@@ -7,7 +7,7 @@ import torch
 from helpers import logits, tiny_model, tokens, trained_a_little
 from tiny_models import CONFIGS
 
-from tensorized_adapters import UsageError, adapters_off, add_adapters, updates_off
+from tensorized_adapters import UsageError, adapters_off, add_adapters, optimizer_groups, updates_off
 
 
 @pytest.mark.parametrize("key", ["tensorized", "full", "lora", "bitfit", "diff_pruning"])
@@ -75,3 +75,10 @@ def test_what_would_be_computed_again_with_adapters_on_is_refused():
         model(tokens())
     with adapters_off(model), torch.no_grad():
         model(tokens())
+
+
+def test_an_optimizer_of_parameters_that_are_put_away_is_refused():
+    model = add_adapters(tiny_model(), CONFIGS["bitfit"])
+    with adapters_off(model), pytest.raises(UsageError, match="make the groups outside"):
+        optimizer_groups(model)
+    assert all(parameter.requires_grad for group in optimizer_groups(model) for parameter in group["params"])
