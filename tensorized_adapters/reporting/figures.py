@@ -1,8 +1,9 @@
 """The figures of a report: score and gap against size, score against rank, the adapters' share, and training."""
 
 import io
+import itertools
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import matplotlib
 import pandas as pd
@@ -25,7 +26,7 @@ def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
     shades = results.cells.groupby("family")["variant"].transform(lambda variants: pd.factorize(variants)[0])
     cells = results.cells.assign(shade=shades)  # the number of the variant within its family
     labels = {task: METRICS.get(metric, metric) for task, metric in results.metrics.items()}
-    tensorized = cells[cells["rank"] > 0]
+    tensorized, names = cells[cells["rank"] > 0], file_names(results.metrics)
     with matplotlib.rc_context(style.STYLE):
         yield "score_by_parameters", "Score against trained parameters", _scores_by_parameters(cells, labels)
         if tensorized["rank"].nunique() > 1:
@@ -36,13 +37,13 @@ def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
             yield "gap_by_parameters", "Train-to-development gap", _gaps_by_parameters(with_gap, labels)
         for task, metric in results.metrics.items():
             of_task = cells[cells["task"] == task]
-            yield f"training_{file_name(task)}", f"Training on {task}", by_step(of_task, metric)
+            yield f"training_{names[task]}", f"Training on {task}", by_step(of_task, metric)
             if pairs := starts_of(of_task):
                 title = f"Calibrated and published start on {task}"
-                yield f"starts_{file_name(task)}", title, by_start(pairs, metric)
+                yield f"starts_{names[task]}", title, by_start(pairs, metric)
         for number, scores in enumerate(class_scores(results), 1):
             if len(scores.values["names"]) <= MOST_CLASSES:
-                stem = f"confusion_{file_name(scores.task)}_{number}"
+                stem = f"confusion_{names[scores.task]}_{number}"
                 yield stem, f"Confusion matrix: {scores.name}", confusion_matrix(scores)
 
 
@@ -54,8 +55,14 @@ def as_bytes(figure: Figure, file_format: str) -> bytes:
     return buffer.getvalue()
 
 
-def file_name(text: str) -> str:
-    return "".join(character if character.isalnum() or character in "-." else "_" for character in text)
+def file_names(tasks: Iterable[str]) -> dict[str, str]:
+    """Return a part of a file name for each task. Tasks that differ only in other characters get a number."""
+    names: dict[str, str] = {}
+    for task in tasks:
+        name = "".join(character if character.isalnum() or character in "-." else "_" for character in task)
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        names[task] = name if name not in names.values() else next(n for n in numbered if n not in names.values())
+    return names
 
 
 def _scores_by_parameters(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:

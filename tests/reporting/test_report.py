@@ -83,6 +83,13 @@ def test_figures_tell_methods_apart_and_a_linear_probe_does_not_press_them_toget
         assert [text.get_text() for text in axes.texts][0].startswith("head: 0.4")
 
 
+def test_tasks_whose_names_differ_in_characters_that_a_file_name_lacks_have_figures_of_their_own(real, tmp_path):
+    for number, task in enumerate(("a b", "a_b", "a_b_2")):
+        put(tmp_path / str(number), real, 0.8, task=task, metric="f1")
+    stems = [stem for stem, *_ in figures(read_results([tmp_path])) if stem.startswith("training")]
+    assert sorted(stems) == sorted({*stems}) and len(stems) == 3
+
+
 def test_variants_of_a_method_look_apart(real, tmp_path):
     for number in range(9):
         put(tmp_path / str(number), real, 0.8, adapter_size=8 + number)
