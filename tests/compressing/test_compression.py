@@ -54,6 +54,16 @@ def test_a_matrix_of_the_format_is_found_again(kind, index):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
+def test_a_matrix_of_one_entry_is_found(kind):
+    """The second component of CP becomes zero, with which alternating least squares has a singular system."""
+    weight, matrix = new_weight(kind, VIEWS[kind][0], 2), torch.zeros(32, 8)
+    matrix[3, 2] = 0.5
+    calibrated_start_(weight, 0.2)
+    assert decompose_(weight, matrix) < 1e-5
+    torch.testing.assert_close(weight.matrix().detach(), matrix, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
 def test_errors_are_reported_as_they_are_and_the_rest_stays(kind, tmp_path):
     model, plain = trained_dense(), tiny_model(initializer_range=0.3)
     model.config.id2label, model.config.label2id = {0: "no", 1: "yes"}, {"no": 0, "yes": 1}
