@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = "tensorized_adapters"
 # Modules beside the rooms, and the room to which each belongs.
-BELONGS = {"method_table": "config", "embedded": "backbone"}
+BELONGS = {"method_table": "config", "strict_json": "errors", "embedded": "backbone"}
 BELONGS |= {"__main__": "cli", "run_glue_tensorized": "run script"}
 
 

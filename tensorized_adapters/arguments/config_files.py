@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from ..config import strict_json
 from ..errors import UsageError, quoted
 from ..runtime.files import content_of
+from ..strict_json import strict_json
 
 _MOST_BYTES = 2**20  # all flags with long values take a few thousand
 _MOST_PARTS = 10_000  # of one flag's JSON text, since YAML's aliases of aliases can make billions
