@@ -69,6 +69,16 @@ class OldArguments:
     use_auth_token: str = _old("--token", _auth_token, nargs="?")
 
 
+def with_names_of_today(given: dict[str, Any]) -> list[str]:
+    """Rename, in place, flags that TrainingArguments still takes, but with a Python warning. Return a message for
+    each."""
+    renamed = [name for name in given if name.startswith("gradient_checkpointing")]
+    for name in renamed:
+        given.setdefault(name.replace("gradient", "activation"), given[name])
+        del given[name]
+    return [f"--{name} is now --{name.replace('gradient', 'activation')}" for name in renamed]
+
+
 def merge_warmup(given: dict[str, Any]) -> None:
     """Replace the ratio by steps, in place. As in transformers 4, a number of steps above 0 wins over the ratio."""
     ratio = given.pop("warmup_ratio", None)

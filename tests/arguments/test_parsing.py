@@ -51,6 +51,8 @@ def test_an_explicit_flag_always_wins(flags):
         (["--group_by_length", "False"], ["--train_sampling_strategy", "random"]),
         (["--per_gpu_train_batch_size", "4"], ["--per_device_train_batch_size", "4"]),
         (["--adafactor"], ["--optim", "adafactor"]),
+        (["--gradient_checkpointing"], ["--activation_checkpointing"]),
+        (["--gradient_checkpointing_kwargs", "{}"], ["--activation_checkpointing_kwargs", "{}"]),
         (["--include_inputs_for_metrics", "True"], ["--include_for_metrics", "inputs"]),
         (["--use_auth_token", "secret"], ["--token", "secret"]),
         (["--use_auth_token", "True"], []),
