@@ -76,7 +76,11 @@ def _run_once(job: Job, number: int) -> Optional[int]:
     process = server_for(job)
     try:
         with _cancelled_afterwards():
-            process.fork(job)
+            try:
+                process.fork(job)
+            except OSError:  # it has died just now
+                process = server_for(job)
+                process.fork(job)
         # With a timeout Python looks for signals while it waits, so that the task can be cancelled.
         return process.wait(timeout=job.time_limit or _FOREVER)
     except subprocess.TimeoutExpired:

@@ -244,6 +244,14 @@ def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
     assert process.wait(10) == 3
 
 
+def test_a_server_that_dies_before_it_forks_is_replaced(job, monkeypatch):
+    server = job_process.server_for(job("", forks=True))
+    server._server.kill()
+    lives = iter([True, False])  # it was asked just before
+    monkeypatch.setattr(job_process.ForkServer, "lives", lambda _: next(lives))
+    assert trial.run_job(job("print('first')", forks=True))["reason"] == "ended without a finished record"
+
+
 def test_a_job_whose_server_is_killed_leaves_no_child(job, tmp_path, forks):
     """Nor is the server disturbed by what an environment's own start-up code prints."""
     (tmp_path / "sitecustomize.py").write_text("print('hello')")
