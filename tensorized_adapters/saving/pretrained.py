@@ -44,8 +44,12 @@ def add_adapters(
         The same model, with the record of the change as ``model.adaptation``.
 
     Raises:
-        UsageError: if the model is adapted already, the method cannot be built on it, or the name is taken.
+        UsageError: if the model is adapted already, ``config`` is of another type, the method cannot be built on the
+            model, or the name is taken.
     """
+    if not isinstance(config, AdapterConfig):
+        kind = type(config).__name__
+        raise UsageError(f"config is of the type {kind}; give AdapterConfig(adapter_projection_type='cp') or the like")
     if name is not None:
         load_named(model, name, lambda plain: add_adapters(plain, config, newly_initialized))
         return model

@@ -56,3 +56,13 @@ def test_new_adapters_under_names(tmp_path):
         add_adapters(model, CONFIGS["dense"], name="dense")
     remove_adapters(model)
     assert torch.equal(logits(model), plain)
+
+
+@pytest.mark.parametrize("config", [None, {"method": "dense"}, tiny_model().config])
+@pytest.mark.parametrize("name", [None, "a"])
+def test_another_config_than_ours_is_refused(config, name):
+    """As one of PEFT's would be; the model stays as it was."""
+    model = tiny_model()
+    with pytest.raises(UsageError, match=f"config is of the type {type(config).__name__}"):
+        add_adapters(model, config, name=name)
+    assert add_adapters(model, CONFIGS["tensorized"]).adaptation.config == CONFIGS["tensorized"]
