@@ -9,6 +9,7 @@ from ..backbone.arguments import ModelArguments
 from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig, setting
 from ..data.arguments import DataTrainingArguments
 from ..data.metric_names import OF_CLASSES, OF_SCORES
+from .old_flags import renamed
 
 _RATIO = (
     "Default: 2.5 x --learning_rate, less for larger models (BERT-base: 1.25e-3 by default); with --adapter_init "
@@ -126,6 +127,9 @@ class GlueTrainingArguments(TrainingArguments):
         None, "No progress bars (default: bars on a terminal, plain lines in a log)."
     )
     save_strategy: str = setting("epoch", "When to save: no, steps, epoch or best.")
+    # TrainingArguments takes these two with a Python warning.
+    gradient_checkpointing: bool = renamed("activation_checkpointing")
+    gradient_checkpointing_kwargs: str = renamed("activation_checkpointing_kwargs")
     save_total_limit: Optional[int] = setting(
         2, "Checkpoints to keep. --load_best_model_at_end always keeps the best one."
     )

@@ -24,7 +24,8 @@ def _old(now: str, meaning: Callable[[Any], dict[str, Any]], **options: Any) -> 
     return field(default=None, metadata={"action": OldFlag, "help": argparse.SUPPRESS} | options)
 
 
-def _renamed(today: str) -> Any:
+def renamed(today: str) -> Any:
+    """Return a field whose value goes to the flag ``today``, with a message."""
     return _old(f"--{today}", lambda value: {today: value})
 
 
@@ -49,13 +50,13 @@ def _warmup_ratio(ratio: float) -> dict[str, Any]:
 class OldArguments:
     """The parser fills the fields of the other groups from these. --help does not show them."""
 
-    evaluation_strategy: str = _renamed("eval_strategy")
-    no_cuda: bool = _renamed("use_cpu")
-    per_gpu_train_batch_size: int = _renamed("per_device_train_batch_size")
-    per_gpu_eval_batch_size: int = _renamed("per_device_eval_batch_size")
-    push_to_hub_token: str = _renamed("hub_token")
-    push_to_hub_model_id: str = _renamed("hub_model_id")
-    include_tokens_per_second: bool = _renamed("include_num_input_tokens_seen")
+    evaluation_strategy: str = renamed("eval_strategy")
+    no_cuda: bool = renamed("use_cpu")
+    per_gpu_train_batch_size: int = renamed("per_device_train_batch_size")
+    per_gpu_eval_batch_size: int = renamed("per_device_eval_batch_size")
+    push_to_hub_token: str = renamed("hub_token")
+    push_to_hub_model_id: str = renamed("hub_model_id")
+    include_tokens_per_second: bool = renamed("include_num_input_tokens_seen")
     group_by_length: bool = _old(
         "--train_sampling_strategy group_by_length, or random",
         lambda on: {"train_sampling_strategy": "group_by_length" if on else "random"},
@@ -67,16 +68,6 @@ class OldArguments:
     warmup_ratio: float = _old("--warmup_steps, which takes a fraction below 1", _warmup_ratio)
     logging_dir: str = _old("the environment variable TENSORBOARD_LOGGING_DIR", _logging_dir)
     use_auth_token: str = _old("--token", _auth_token, nargs="?")
-
-
-def with_names_of_today(given: dict[str, Any]) -> list[str]:
-    """Rename, in place, flags that TrainingArguments still takes, but with a Python warning. Return a message for
-    each."""
-    renamed = [name for name in given if name.startswith("gradient_checkpointing")]
-    for name in renamed:
-        given.setdefault(name.replace("gradient", "activation"), given[name])
-        del given[name]
-    return [f"--{name} is now --{name.replace('gradient', 'activation')}" for name in renamed]
 
 
 def merge_warmup(given: dict[str, Any]) -> None:

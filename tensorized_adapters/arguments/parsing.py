@@ -28,7 +28,7 @@ from .checks import flaws_of_arguments
 from .config_files import flags_of_json
 from .flags import Arguments, GlueTrainingArguments, RunArguments
 from .method_settings import method_settings
-from .old_flags import OldArguments, merge_warmup, with_names_of_today
+from .old_flags import OldArguments, merge_warmup
 from .rates import low_rate, rates_for_model
 from .selection import resolve_metrics, selection_defaults
 from .trainer_fields import ALWAYS_ON, UNSUPPORTED, flaws_of_values
@@ -117,7 +117,7 @@ def _given(parser: _Parser, argv: list[str]) -> tuple[dict[str, Any], list[str]]
         near = nearest(unknown[0].split("=")[0], itertools.chain(*shown))
         raise UsageError(f"unknown argument {unknown[0]}; {f'did you mean {near}?' if near else '--help lists them'}")
     given = vars(namespace)
-    notes = given.pop("notes") + with_names_of_today(given)
+    notes = given.pop("notes")
     merge_warmup(given)
     return given, notes
 
