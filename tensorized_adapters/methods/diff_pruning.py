@@ -43,6 +43,11 @@ class DiffPruning(Method):
         prefix = base_prefix(model)
         return budget_of(self.config, sum(p.numel() for n, p in model.named_parameters() if n.startswith(prefix)))
 
+    @property
+    def budget(self) -> int:
+        """Return how many numbers of an adapted model's backbone change."""
+        return self.difference.budget
+
     def insert(self, model: PreTrainedModel, head: set[str]) -> None:
         """Add a difference to each frozen parameter. All differences start at zero, so the outputs do not change."""
         prefix, parts, size = base_prefix(model), {}, 0
@@ -53,8 +58,7 @@ class DiffPruning(Method):
                 parts[name] = Difference(parameter, self.config.diff_structured).train(owner.training)
                 size += parameter.numel()
                 parametrize.register_parametrization(owner, parameter_name, parts[name])
-        self.budget = budget_of(self.config, size)
-        self.difference = SparseDifference(parts, self.budget)
+        self.difference = SparseDifference(parts, budget_of(self.config, size))
         self._hook = model.register_forward_pre_hook(self.difference.draw_for_pass)
 
     def remove(self, model: PreTrainedModel) -> None:

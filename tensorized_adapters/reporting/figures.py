@@ -60,8 +60,8 @@ def file_names(tasks: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for task in tasks:
         name = "".join(character if character.isalnum() or character in "-." else "_" for character in task)
-        numbered = (f"{name}_{number}" for number in itertools.count(2))
-        names[task] = name if name not in names.values() else next(n for n in numbered if n not in names.values())
+        candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        names[task] = next(candidate for candidate in candidates if candidate not in names.values())
     return names
 
 

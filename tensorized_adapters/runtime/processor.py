@@ -1,4 +1,4 @@
-"""Which number formats the processor can compute in."""
+"""Tells which number formats the processor can compute in."""
 
 from torch.cpu import get_capabilities
 

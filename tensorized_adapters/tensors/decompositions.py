@@ -17,7 +17,7 @@ from torch import Tensor
 from .factorized_weight import FactorizedWeight
 from .formats import CP, TR, TT, Tucker
 
-_RIDGE = 1e-9  # beside a tensor of norm 1
+_RIDGE = 1e-9  # the L2 penalty of a singular system, for a tensor of norm 1
 _SEED = 0  # of the decompositions' random starts
 _SWEEPS, _SWEEPS_OF_RINGS = 50, 20  # a ring of rank r takes r^6 multiply-adds a sweep
 
@@ -56,7 +56,7 @@ def _cp(tensor: Tensor, rank: int) -> list[Tensor]:
     options = {"init": "svd", "n_iter_max": _SWEEPS, "random_state": _SEED}
     try:
         weights, factors = parafac(tensor, rank, **options)
-    except torch.linalg.LinAlgError:  # a component became zero, of a tensor with few entries
+    except torch.linalg.LinAlgError:  # a component became zero, as for a tensor with one entry
         weights, factors = parafac(tensor, rank, l2_reg=_RIDGE, **options)
     norms = [factor.norm(dim=0).clamp_min(1e-30) for factor in factors]
     share = (weights * math.prod(norms)) ** (1 / (len(factors) + 1))  # of each component's size, for every factor

@@ -51,7 +51,7 @@ class CollapseGuard(TrainerCallback):
     A collapsed training has, in the last tenth of the steps, a mean loss no better than a constant prediction's, and
     almost no gradient, at three checks in a row. A training that has not begun to learn still has a gradient. The
     checks are at fixed steps, from a third of the training on, so that a resumed run finds the same step. They read
-    no number from the device. With ``--fp16`` there are none, for want of gradient norms.
+    no number from the device. With ``--fp16`` there are no checks, because there are no gradient norms.
 
     ``losses`` must be added to the Trainer first; ``constant`` is the loss of the best constant prediction, and
     ``step`` the step at which the training was found to have collapsed, or None.

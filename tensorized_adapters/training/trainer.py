@@ -243,8 +243,8 @@ class AdapterTrainer(Trainer):
         return output._replace(metrics={n: value for n, value in output.metrics.items() if n.startswith("eval_")})
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None) -> tuple:
-        """Run the Trainer's step, and keep the logits alone of a model's outputs. In several processes the last batch
-        is filled up, so its loss is taken over its own examples."""
+        """Run the Trainer's step, and return only the logits of the model's outputs. In several processes the last
+        batch is filled up, so its loss is taken over its own examples."""
         state, size = self.accelerator.gradient_state, len(next(iter(inputs.values())))
         if self.args.world_size > 1 and state.end_of_dataloader and state.remainder > 0:
             inputs = cut(inputs, min(state.remainder - self.args.process_index * size, size))
