@@ -1,7 +1,7 @@
 """The errors that end a run, each shown to the user as a message of one line."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 _LONGEST_LINE = 1000
 _LONGEST_VALUE = 80
@@ -58,6 +58,12 @@ def quoted(value: object, limit: int = _LONGEST_VALUE) -> str:
     except ValueError:  # Python writes no number of more than 4300 digits
         text = hex(value)
     return _shortened(text, limit)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the names, or the first ten of them, for a message."""
+    shown = ", ".join(quoted(name)[1:-1] for name in names[:10])
+    return shown if len(names) <= 10 else f"{shown}, ..."
 
 
 def printable(text: str) -> str:

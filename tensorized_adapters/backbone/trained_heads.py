@@ -9,10 +9,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
-from ..errors import quoted
+from ..errors import listed
 from .parts import head_names
-
-_SHOWN = 10
 
 
 def labels_of_head(config: PretrainedConfig) -> tuple[tuple[str, ...], Optional[str]]:
@@ -56,21 +54,21 @@ def fit_head_(
         if not of_other_size and len(there) == 1 and problem in (None, "regression"):
             return None
         draw_head_(model, new)
-        return f"{head} is for {_listed(there)}, not for scores; a new one is drawn"
+        return f"{head} is for {listed(there)}, not for scores; a new one is drawn"
     if problem != "regression" and not of_other_size:
         if (order := _rows_by_name(there, here)) is not None:
             if order == list(range(len(here))):
                 return None
             for _, parameter in layer:
                 parameter.copy_(parameter[order])
-            moved = f"its rows were put in the data's order, {_listed(here)}"
-            return f"{head} has its labels in the order {_listed(there)}; {moved}"
+            moved = f"its rows were put in the data's order, {listed(here)}"
+            return f"{head} has its labels in the order {listed(there)}; {moved}"
         ids = [str(i) for i in range(len(here))]
         if len(there) == len(here) and ids in (_plain(there), _plain(here)):
-            pairs = _listed([f"{theirs} is {ours}" for theirs, ours in zip(there, here)])
+            pairs = listed([f"{theirs} is {ours}" for theirs, ours in zip(there, here)])
             return f"{head} is kept with its rows in their order: {pairs}; if that is wrong, correct id2label"
     draw_head_(model, new)
-    return f"{head} is for {_listed(there)}, the data has {_listed(here)}; a new head is drawn"
+    return f"{head} is for {listed(there)}, the data has {listed(here)}; a new head is drawn"
 
 
 def _rows_by_name(there: Sequence[str], here: Sequence[str]) -> Optional[list[int]]:
@@ -95,8 +93,3 @@ def _output_layer(model: PreTrainedModel) -> Optional[list[tuple[str, nn.Paramet
         if linear and module.out_features == model.config.num_labels:
             return [(f"{name}.{part}", parameter) for part, parameter in module.named_parameters(recurse=False)]
     return None
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(quoted(name)[1:-1] for name in names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown}, ..."

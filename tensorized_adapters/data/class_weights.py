@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Optional
 
-from ..errors import UsageError, quoted
-from .names import find_name, listed
+from ..errors import UsageError, listed, quoted
+from .names import find_name
 
 _BY_FREQUENCY = ("balanced", "sqrt")
 _LEAST, _MOST = 1e-6, 1e6  # beyond them float32 loses the small ones

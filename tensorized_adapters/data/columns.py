@@ -6,11 +6,10 @@ from typing import Any, Optional
 
 from datasets import ClassLabel, Dataset, Value
 
-from ..errors import UsageError, quoted
+from ..errors import UsageError, listed, quoted
 from .arguments import DataTrainingArguments
 from .labels import number_of
 from .multi_label import is_list_of_labels
-from .names import listed
 from .tasks import Task
 from .texts import delimiter_for
 

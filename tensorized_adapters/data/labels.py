@@ -5,9 +5,9 @@ from typing import Any, Optional
 
 from datasets import ClassLabel, Dataset, Value
 
-from ..errors import UsageError, quoted
+from ..errors import UsageError, listed, quoted
 from .multi_label import encode_label_sets
-from .names import find_name, listed, name_of, shown_beside, styled_number, twins
+from .names import find_name, name_of, shown_beside, styled_number, twins
 from .tasks import Task
 from .texts import text_of
 

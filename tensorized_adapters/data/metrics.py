@@ -17,9 +17,9 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from ..errors import listed
 from . import multi_label
 from .metric_names import OF_PROBABILITIES
-from .names import listed
 from .tasks import Task
 
 

@@ -65,12 +65,6 @@ def twins(names: Iterable[str]) -> Optional[tuple[str, str]]:
     return None
 
 
-def listed(names: tuple[str, ...]) -> str:
-    """Return the names, or the first ten of them, for a message."""
-    shown = ", ".join(quoted(name)[1:-1] for name in names[:10])
-    return shown if len(names) <= 10 else f"{shown}, ..."
-
-
 def _looks(name: str) -> str:
     """Return the visible form of a name: without blanks and invisible characters, one form of each letter. A number is
     without zeros in front."""

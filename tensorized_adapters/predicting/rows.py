@@ -10,10 +10,9 @@ from typing import Any, BinaryIO, Optional
 
 from ..data.arguments import DataTrainingArguments, ending_of
 from ..data.columns import Columns, columns_of_adapter, kept_columns
-from ..data.names import listed
 from ..data.readers import csv_rows, delimiter_in, is_unicode, json_rows, lines_of, open_input, tsv_rows
 from ..data.texts import delimiter_for, joined, text_of
-from ..errors import UsageError, quoted
+from ..errors import UsageError, listed, quoted
 from . import FORMATS
 
 Texts = tuple[str, ...]  # the texts of a row as the tokenizer gets them: one, or a pair
