@@ -139,8 +139,8 @@ def content_of(path: Path, largest: Optional[int] = None) -> bytes:
 
 
 def read_json(path: Path, expected: type = dict, largest: Optional[int] = None) -> Any:
-    """Return the value in a JSON file, which has the ``expected`` type (dict or list). Raises UsageError, in one line,
-    if the file cannot be read, has more than ``largest`` bytes, is not JSON, or holds a value of another type."""
+    """Return the value in a JSON file, which has the ``expected`` type (dict, list or float). Raises UsageError, in
+    one line, if the file cannot be read, has more than ``largest`` bytes, is not JSON, or holds another type."""
     content = content_of(path, largest)
     try:
         value = json.loads(content)
@@ -149,5 +149,6 @@ def read_json(path: Path, expected: type = dict, largest: Optional[int] = None) 
     except RecursionError:
         raise UsageError(f"{path} is nested too deeply to be read") from None
     if not isinstance(value, expected):
-        raise UsageError(f"{path} does not hold {'an object' if expected is dict else 'a list'}")
+        kind = {dict: "an object", list: "a list", float: "a decimal number"}[expected]
+        raise UsageError(f"{path} does not hold {kind}")
     return value

@@ -42,3 +42,5 @@ def test_what_is_no_file_is_refused(tmp_path):
     write_json(tmp_path / "a.json", {})
     with pytest.raises(UsageError, match="does not hold a list"):
         read_json(tmp_path / "a.json", list)
+    with pytest.raises(UsageError, match="does not hold a decimal number"):
+        read_json(tmp_path / "a.json", float)
