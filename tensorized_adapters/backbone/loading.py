@@ -35,9 +35,14 @@ def load_config(arguments: ModelArguments) -> PretrainedConfig:
 
 
 def load_tokenizer(arguments: ModelArguments, config: PretrainedConfig) -> PreTrainedTokenizerBase:
-    """Return the tokenizer; raise UsageError if there is none, or if it knows more tokens than the model."""
+    """Return the tokenizer; raise UsageError if there is none, or if it knows more tokens than the model.
+
+    For a folder without tokenizer files Transformers gives a tokenizer without words, and no error.
+    """
     flag = "tokenizer_name" if arguments.tokenizer_name else "model_name_or_path"
     tokenizer = _loaded(AutoTokenizer, flag, arguments, use_fast=arguments.use_fast_tokenizer)
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        raise UsageError(f"--{flag} has no usable tokenizer: every word is unknown to it")
     if (size := len(tokenizer)) > config.vocab_size:
         name = getattr(arguments, flag)
         raise UsageError(f"--{flag} {name}: its {size} tokens are more than the model's {config.vocab_size}")

@@ -14,10 +14,7 @@ from .texts import joined, text_of, texts_of
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: DataTrainingArguments) -> None:
-    """Refuse a tokenizer that does not know the language, and a length that leaves no room for text.
-
-    For a folder without tokenizer files Transformers gives a tokenizer without words, and no error.
-    """
+    """Refuse a tokenizer that does not know the language, and a length that leaves no room for text."""
     task = data.task
     check_room(tokenizer, arguments.max_seq_length, task.inputs)
     examples = data.train or next(iter([*data.evaluation.values(), *data.prediction.values()]))

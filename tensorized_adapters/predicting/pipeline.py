@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase, TextClassificationPipeline
+from transformers import TextClassificationPipeline
 from transformers.utils import logging as transformers_logging
 
 from ..adaptation.lifecycle import merge_adapters
@@ -72,7 +72,6 @@ def load_pipeline(
         config = load_config(arguments)
         tokenizer = load_tokenizer(arguments, config)
         agree_on_padding(tokenizer, config)
-        _check_words(tokenizer, arguments)
         length = kept_note(record, "max_seq_length", int) if max_seq_length is None else max_seq_length
         if length is None:
             length = DataTrainingArguments.max_seq_length
@@ -121,13 +120,6 @@ def _as_text(inputs: Any) -> Any:
     if isinstance(inputs, (list, tuple)):
         return type(inputs)(_as_text(value) for value in inputs)
     return text_of(inputs) if inputs is None or isinstance(inputs, (int, float, np.generic)) else inputs
-
-
-def _check_words(tokenizer: PreTrainedTokenizerBase, arguments: ModelArguments) -> None:
-    """Raise UsageError for a tokenizer without words, which Transformers gives for a folder without its files."""
-    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
-        flag = "tokenizer_name" if arguments.tokenizer_name else "model_name_or_path"
-        raise UsageError(f"--{flag} has no usable tokenizer: every word is unknown to it")
 
 
 @contextlib.contextmanager
