@@ -9,8 +9,7 @@ from pathlib import Path
 from tensorized_adapters.backbone.known_models import KNOWN
 from tensorized_adapters.cli.parser import ScriptParser, check_output, count, list_of, names_of
 from tensorized_adapters.config import BITFIT_TERMS, METHODS, PLACEMENTS, PROJECTION_TYPES, SCOPES, SITES, SPLITS
-from tensorized_adapters.errors import UsageError
-from tensorized_adapters.runtime.files import write_atomically
+from tensorized_adapters.runtime.files import refusing_unwritable, write_atomically
 from tensorized_adapters.sweeping.grid import MODES
 
 _DEFAULT = "(default: %(default)s)"
@@ -61,8 +60,6 @@ def main(argv: list[str]) -> int:
     if not arguments.output:
         print(text, end="")
         return 0
-    try:
+    with refusing_unwritable(f"--output {arguments.output}"):
         write_atomically(arguments.output, text.encode())
-    except OSError as error:
-        raise UsageError(f"--output {arguments.output} cannot be written: {error.strerror}") from None
     return 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tensorized_adapters.errors import RaisesUsageErrors, UsageError, quoted
+from tensorized_adapters.runtime.files import refusing_unwritable
 
 T = TypeVar("T")
 _MOST = 2**32 - 1  # the largest seed
@@ -64,28 +65,21 @@ def duration(text: str) -> float:
 
 def check_output(path: Path) -> None:
     """Refuse an ``--output`` that could not be written, before any work is done."""
-    try:
+    with refusing_unwritable(f"--output {path}"):
         if path.is_dir():
             raise ValueError("it is a folder; name a file")
         tempfile.TemporaryFile(dir=path.parent).close()
-    except (OSError, ValueError) as error:  # ValueError: also of a NUL character
-        raise UsageError(f"--output {path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a folder beside ``path``. It is renamed to ``path`` at the end, or removed if anything fails. Raises
     UsageError at once if ``path`` holds something or cannot be made."""
-    try:
+    with refusing_unwritable(f"--output_dir {quoted(str(path))}", "; name another folder"):
         there = os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
         temporary = path.with_name(f".{path.name[:20]}.{secrets.token_hex(8)}")
         if not there:
             temporary.mkdir(parents=True)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(
-            f"--output_dir {quoted(str(path))} cannot be written: {reason}; name another folder"
-        ) from None
     if there:
         raise UsageError(f"--output_dir {path} is there already; name another folder")
     try:

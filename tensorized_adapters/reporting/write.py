@@ -9,8 +9,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from .. import __version__
-from ..errors import UsageError, printable
-from ..runtime.files import write_atomically
+from ..errors import printable
+from ..runtime.files import refusing_unwritable, write_atomically
 from .classes import class_scores, class_table, mistake_table
 from .figures import as_bytes, figures
 from .results import Results, read_results
@@ -65,7 +65,7 @@ def write_report(paths: Iterable[Path], output_dir: Path, published: bool = Fals
 
 def _write(output_dir: Path, files: dict[str, bytes]) -> None:
     """Write the files, and remove those of an earlier report that this one does not have."""
-    try:
+    with refusing_unwritable(f"--output_dir {output_dir}"):
         (output_dir / "figures").mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             write_atomically(output_dir / name, content)
@@ -74,8 +74,6 @@ def _write(output_dir: Path, files: dict[str, bytes]) -> None:
         for old in (output_dir / "figures").iterdir():
             if _FIGURE.fullmatch(old.name) and f"figures/{old.name}" not in files:
                 old.unlink()
-    except OSError as error:
-        raise UsageError(f"--output_dir {output_dir} cannot be written: {error.strerror}") from None
 
 
 def markdown(table: Table) -> str:

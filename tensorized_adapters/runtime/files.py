@@ -25,6 +25,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         write_to_disk(temporary, content)
 
 
+@contextlib.contextmanager
+def refusing_unwritable(name: str, advice: str = "") -> Iterator[None]:
+    """Turn an error of the system within the block into one line: UsageError, NAME cannot be written."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError for a path with a null byte
+        raise UsageError(f"{name} cannot be written: {getattr(error, 'strerror', None) or error}{advice}") from None
+
+
 def write_to_disk(path: Path, content: bytes) -> None:
     """Write a file, and return when it is on the disk, so that a power cut after that leaves it complete."""
     with open(path, "wb") as file:
