@@ -137,7 +137,7 @@ class DataTrainingArguments:
             ("validation_fraction", "validation_file"),
             ("validation_fraction", "validation_split_name"),
         ):
-            if not {getattr(self, one), getattr(self, other)} & {None, False}:
+            if all(getattr(self, flag) not in (None, False) for flag in (one, other)):
                 raise UsageError(f"--{one} and --{other} exclude each other; leave one of them out")
         if self.validation_fraction is not None and not 0 < self.validation_fraction < 1:
             raise UsageError(f"--validation_fraction must be between 0 and 1, got {self.validation_fraction}")

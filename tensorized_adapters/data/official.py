@@ -1,11 +1,10 @@
 """Reads the TSV files of GLUE's own server, and gives their columns the names that they have on the hub."""
 
-import itertools
 from collections.abc import Iterable, Iterator
 
 from datasets import Dataset
 
-# The others are the task in capitals. The diagnostic set, which MNLI predicts too, has a single file.
+# Other folders are named by their task in capitals. The diagnostic set, which MNLI predicts too, has a single file.
 FOLDERS = {"cola": "CoLA", "sst2": "SST-2", "stsb": "STS-B", "ax": "diagnostic"}
 _COLUMNS = {
     "ax": {"sentence1": "premise", "sentence2": "hypothesis"},
@@ -18,14 +17,15 @@ _COLA = ("source", "label", "judgement", "sentence")
 
 
 def with_header(lines: Iterable[str], task: str, source: str) -> Iterator[str]:
-    """Return the lines of a TSV file. CoLA's training and development sets lack a header, which is added."""
+    """Yield the lines of a TSV file. CoLA's training and development sets lack a header, which is added."""
     lines = iter(lines)
-    head = list(itertools.islice(lines, 1))
-    fields = head[0].rstrip("\r\n").split("\t") if head else []
+    first = next(lines, "")
+    fields = first.rstrip("\r\n").split("\t")
     if task == "cola" and len(fields) == len(_COLA) and fields[1].strip() in ("0", "1"):
         print(f"note: {source} is read in GLUE's own layout, without a header: {', '.join(_COLA)}")
-        head.insert(0, "\t".join(_COLA) + "\n")
-    return itertools.chain(head, lines)
+        yield "\t".join(_COLA) + "\n"
+    yield first
+    yield from lines
 
 
 def with_usual_names(examples: Dataset, task: str, source: str) -> Dataset:

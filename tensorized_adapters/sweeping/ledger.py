@@ -81,7 +81,7 @@ class Ledger:
         entry |= {"state": outcome["state"], "reason": outcome["reason"], "last_lines": outcome["last_lines"]} | sums
         self.look(name)
         until = time.time() + _SECONDS_TO_SHOW
-        while outcome["state"] == "finished" != self.entries[name]["state"] and time.time() < until:
+        while outcome["state"] == "finished" and self.entries[name]["state"] != "finished" and time.time() < until:
             time.sleep(0.5)
             self.look(name)
         self.write()
