@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
 def predict(arguments: argparse.Namespace) -> None:
     """Check everything that needs no model, then load the model and predict the input.
 
-    Predictions before a refused line stay on standard output. BrokenPipeError means that nobody reads it any more.
+    Predictions before a refused line stay on standard output. BrokenPipeError means that its reader has ended.
     """
     path = None if str(arguments.input) == "-" else arguments.input
     if arguments.output:

@@ -94,7 +94,7 @@ def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
 def with_usual_label(examples: Dataset, columns: Columns, source: str, is_test: bool) -> Dataset:
     """Return the examples with checked columns and the labels in the column "label", which a test set loses.
 
-    GLUE's test labels are not public, and labels in a test file are left to whoever scores the predictions.
+    GLUE's test labels are not public. Labels in a test file are for scoring the predictions afterwards.
     """
     for name in columns.texts:
         _check_text(name, examples, columns, source)

@@ -43,8 +43,8 @@ def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: 
     """Refuse missing labels, and labels among numbers that are gaps, misspelled numbers or a few words. If many words
     stand among integers, all labels are names of classes, and a note says so.
 
-    ``words`` and ``numeric`` are the rows of labels that are no numbers, and of those that are; ``decimal`` tells
-    whether a number is written as a decimal.
+    ``words`` and ``numeric`` are the rows of labels that are no numbers, and of those that are; ``decimal`` is true
+    if a number is written as a decimal.
     """
 
     def label(row: int) -> str:

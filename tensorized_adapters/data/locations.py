@@ -128,7 +128,9 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
         if not rows:
             raise UsageError(f"{location}, split {split} has no rows")
         if in_card not in (None, rows):
-            raise UsageError(f"{location}, split {split} has {rows} rows, its README.md says {in_card}; mend either")
+            raise UsageError(
+                f"{location}, split {split} has {rows} rows, its README.md says {in_card}; correct either"
+            )
         return _validated(builder.as_dataset(split=split, in_memory=True))
 
 

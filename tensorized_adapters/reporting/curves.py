@@ -85,7 +85,7 @@ def by_start(pairs: list[tuple[pd.Series, pd.Series]], metric: str) -> Figure:
 
 
 def _draw_pair(pair: tuple[pd.Series, pd.Series], metric: str, window: int, left: Axes, right: Axes) -> str:
-    """Draw the losses and the scores of both starts; returns lines on curves that are means over fewer runs."""
+    """Draw losses and scores of both starts. Return a line for each start whose curves leave out some of its runs."""
     lines = ""
     for (start, style), cell in zip(_STARTS.items(), pair):
         losses, scores, fewer = _curves(cell["records"], metric, window)

@@ -1,4 +1,4 @@
-"""Tables beside the scores, None without a value: means over tasks, the adapters' contribution, and the gap."""
+"""Further tables: means over tasks, the adapters' contribution, and the gap. A table without any value is None."""
 
 from typing import Optional
 

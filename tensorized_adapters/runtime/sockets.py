@@ -1,5 +1,5 @@
 """Checks that the path of the temporary folder is short enough for the Unix sockets that processes open in it: about a
-hundred bytes. Beyond that a data loader's workers wait for ever, those of `datasets` fail, and Ray does not start."""
+hundred bytes. Beyond that a data loader's workers hang, those of `datasets` fail, and Ray does not start."""
 
 import os
 import sys

@@ -83,7 +83,7 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
         return loaded
 
     trials: dict[str, Trial] = {}
-    flaws: dict[AdapterConfig, UsageError] = {}  # configs without any valid trial
+    flaws: dict[AdapterConfig, UsageError] = {}  # why a config has no valid trial
     for config, settings in configs.items():
         own = [word for name, given in passed.items() if owns(config, name) for word in given]
         made, flaw = {}, None
@@ -97,7 +97,7 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
                 continue
             trial = _trial(arguments, words, skeletons)
             made[trial.name] = trial  # equal settings are one trial
-        if flaw and made:
+        if flaw and made:  # a task, a rate or a seed is at fault, and not the config
             raise flaw
         trials |= made
         flaws |= {config: flaw} if flaw else {}
