@@ -3,7 +3,6 @@
 Two runs enter one mean only if everything in their records that can change a result is equal except the seed.
 """
 
-import json
 import math
 import os
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from ..data.metric_names import lower_is_better
 from ..errors import UsageError, one_line, quoted
 from ..runs.folder import RECORD_FILE
 from ..runs.read_record import printable_copy, read_record
-from ..runtime.files import content_of
+from ..runtime.files import read_json
 from ..sweeping import LEDGER_FILE, TRIALS
 from .lacking import means_of_fewer_runs, runs_that_others_have
 from .naming import OF_METHODS, OF_TASKS, distinct_names, plain_task, settings_of, several, shortened
@@ -135,14 +134,14 @@ def _record_files(paths: Iterable[Path]) -> tuple[list[Path], list[str], list[st
 
 def _trials_without_record(folder: Path) -> list[str]:
     try:
-        ledger = json.loads(content_of(folder / LEDGER_FILE))["trials"]
+        trials = read_json(folder / LEDGER_FILE)["trials"]
         return [
             f"{entry['task']} {entry['method']} seed {entry['seed']}: {entry['state']}"
             + (f": {entry['reason']}" if entry["reason"] else "")
-            for name, entry in ledger.items()
+            for name, entry in trials.items()
             if not (folder / TRIALS / name / RECORD_FILE).is_file()
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (UsageError, KeyError, TypeError, AttributeError):
         return [f"{folder / LEDGER_FILE} cannot be read: trials that never ran are not known"]
 
 
