@@ -96,10 +96,10 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
     """
     model = unwrapped(model)
     adaptation = not_merged(model, "they are switched off")
-    if adaptation.off and adaptation.off_in == threading.get_ident():  # nested
-        yield
-        return
     with _switched_off(model, adaptation):
+        if adaptation.off:  # nested
+            yield
+            return
         adaptation.off = True
         try:
             with _originals_in_place(model):
