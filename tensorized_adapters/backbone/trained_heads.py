@@ -29,7 +29,7 @@ def draw_head_(model: PreTrainedModel, new: set[str]) -> None:
 
 @torch.no_grad()
 def fit_head_(
-    model: PreTrainedModel, labels: tuple[Sequence[str], Optional[str]], new: set[str], of_other_size: bool = False
+    model: PreTrainedModel, labels: tuple[Sequence[str], Optional[str]], new: set[str], of_other_size: bool
 ) -> Optional[str]:
     """Reorder the rows of a trained head, so that row i belongs to the model's label i.
 

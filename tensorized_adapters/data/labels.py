@@ -76,7 +76,7 @@ def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
     return tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
 
 
-def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool = False) -> Dataset:
+def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool) -> Dataset:
     """Return ``label`` as class id (int64) or score (float64), or as a list of 0 and 1 for several labels a text.
 
     If ``numbered``, a file may hold GLUE's numbers of the classes instead of their names. Raise UsageError for a

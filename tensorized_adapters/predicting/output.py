@@ -10,7 +10,7 @@ from typing import Any, Optional
 import numpy as np
 from transformers import PretrainedConfig
 
-from ..data.multi_label import MULTI_LABEL, SEPARATOR
+from ..data.multi_label import MULTI_LABEL
 from ..errors import RunFailed, UsageError
 from ..runtime.files import tsv_of, written_then_renamed
 
@@ -63,7 +63,7 @@ class Output:
 
 
 @contextlib.contextmanager
-def open_output(path: Optional[Path], config: PretrainedConfig, separator: str = SEPARATOR) -> Iterator[Output]:
+def open_output(path: Optional[Path], config: PretrainedConfig, separator: str) -> Iterator[Output]:
     """Open standard output as TSV, or a file, which is a temporary file until it is complete.
 
     In TSV the ``separator`` joins the names of several labels; JSON has a list of them.

@@ -18,7 +18,7 @@ SAMPLE_SIZE = 64
 _SHARE, _STEP = 2.0**-8, 2.0**-24
 
 
-def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = ()) -> dict[str, str]:
+def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable[str]) -> dict[str, str]:
     """Return the fields that identify an adapter's base model; the arguments are those of :func:`base_fingerprint`.
 
     ``sample`` has a few numbers, for a base that is loaded in a precision that does not give the fingerprint.
@@ -32,9 +32,7 @@ def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable
     }
 
 
-def is_base(
-    recorded: dict[str, Any], model: PreTrainedModel, trained: Iterable[str], head: Iterable[str] = ()
-) -> bool:
+def is_base(recorded: dict[str, Any], model: PreTrainedModel, trained: Iterable[str], head: Iterable[str]) -> bool:
     """Return whether ``model`` has the frozen weights of a :func:`base_identity`, even if their precisions differ.
 
     In the recorded precision or a finer one, the weights must be equal bit for bit after rounding. In another one, the
