@@ -19,7 +19,7 @@ from ..errors import UsageError, quoted
 from .forward import check_pass, unwrap_forward, wrap_forward
 from .insertion import check_removable, insert_method, take_out_method
 from .mixed import in_groups
-from .named_adapter import NamedAdapter, put_back, trained_parameters
+from .named_adapter import NamedAdapter, put_back, trained_by_present_name
 from .parameters import adaptation_of, added_parameters, unwrapped
 
 _KEPT = "named_adapters"  # the model's attribute with its NamedAdapters
@@ -97,13 +97,13 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     # In inference mode, as a mixed batch may be computed, PyTorch would make parameters that cannot be trained later.
     with torch.inference_mode(next(model.parameters()).is_inference()), torch.no_grad():
         if old is not None and new is not None and new.settings == old.settings:
-            trained = trained_parameters(model)
+            trained = trained_by_present_name(model)
             old.take_from(model, trained)
             new.put_into(model, trained)
         else:
             if old is not None:
                 check_removable(model)
-                old.take_from(model, trained_parameters(model))
+                old.take_from(model, trained_by_present_name(model))
                 if not adaptation_of(model).method.replaces_parameters:
                     kept.removed[old.settings] = added_parameters(model)
                 take_out_method(model, keep_forward=True)
@@ -113,7 +113,7 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
                 with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                     insert_method(model, new.config, new.newly_initialized)  # its random start is overwritten
                 put_back(model, kept.removed.pop(new.settings, {}))
-                new.put_into(model, trained_parameters(model))
+                new.put_into(model, trained_by_present_name(model))
         kept.active = name
     wrap_forward(model)
 

@@ -54,7 +54,7 @@ class NamedAdapter:
         if adaptation.method.replaces_parameters:
             put_back(model, self.parameters)
             self.parameters = {}
-            trained = trained_parameters(model)
+            trained = trained_by_present_name(model)
         for name, parameter in trained.items():
             parameter.requires_grad = self.requires_grad[name]
         model.config.update(self.labels)
@@ -76,9 +76,9 @@ def put_back(model: PreTrainedModel, removed: dict[str, nn.Parameter]) -> None:
                 module._parameters[name] = old
 
 
-def trained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """Return every trained parameter by its name in the adapted model. The names are kept while the adapter is in the
-    model, because a pass over the model would be most of a switch."""
+def trained_by_present_name(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """Return every trained parameter by its name in the adapted model; :func:`parameters.trained_parameters` has the
+    names before that. They are kept while the adapter is in the model, as a pass over it takes a third of a switch."""
     adaptation = adaptation_of(model)
     if adaptation.trained_names is not None:
         with contextlib.suppress(KeyError):  # a module was replaced, so the names may have changed
