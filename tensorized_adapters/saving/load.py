@@ -150,13 +150,15 @@ def check_adapter_fits(
         )
     if not is_base(record["base_model"], model, tensors, record["newly_initialized"]):
         present, stored = model.config._name_or_path or "this model", record["base_model"]["name"]
-        if (here := token_count(model)) != (there := record["base_model"]["tokens"]):
+        here, there = token_count(model), record["base_model"]["tokens"]
+        if here > there:
             raise UsageError(
-                f"{folder} was trained on a base model of {there:,} tokens, {quoted(stored)}, and "
-                f"{quoted(present)} has {here:,}; load the model without resize_token_embeddings, or resize it after "
-                "load_adapter"
-                if here > there
-                else f"{folder} was trained after tokens were added to {quoted(stored)}: it had {there:,}, and "
+                f"{folder} was trained on a base model of {there:,} tokens, {quoted(stored)}, and {quoted(present)} "
+                f"has {here:,}; load the model without resize_token_embeddings, or resize it after load_adapter"
+            )
+        if here < there:
+            raise UsageError(
+                f"{folder} was trained after tokens were added to {quoted(stored)}: it had {there:,}, and "
                 f"{quoted(present)} has {here:,}; load the model with the same tokens added"
             )
         raise UsageError(
