@@ -60,17 +60,16 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
         console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
         return 0
     check_reachable(ledger.to_run())
-    timing = {"planning": time.time() - began}
+    planning = time.time() - began
     with ledger.locked():
         try:
-            if ledger.to_run():
-                ledger.timing = timing | _run(ledger, grid)
+            if ran := bool(ledger.to_run()):
+                ledger.timing = {"planning": planning} | _run(ledger, grid)
             else:
-                timing = {}
                 _print_notes(ledger)
             ledger.write()
             console().print(trials_table(ledger, f"sweep in {grid.output_dir}"))
-            return _report(ledger, grid, bool(timing))
+            return _report(ledger, grid, ran)
         except OSError as error:  # most likely the disk is full
             raise no_room(grid.output_dir, error.strerror or error) from None
 

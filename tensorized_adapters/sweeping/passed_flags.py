@@ -57,11 +57,12 @@ def with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> dic
     """Return the flags with those that every trial gets, and with the embedded model and its data if none are
     named."""
     defaults: dict[str, Any] = {"do_train": True, "do_eval": True, "disable_tqdm": True}
+    names_data = grid.tasks or {"dataset_name", "train_file", "validation_file"} & passed.keys()
     if "model_name_or_path" not in passed:
         defaults |= {"model_name_or_path": embedded_model()}
-        if grid.tasks or {"dataset_name", "train_file", "validation_file"} & passed.keys():
+        if names_data:
             print("note: no --model_name_or_path is given; taking the embedded MiniLM BERT", file=sys.stderr)
-    if not grid.tasks and not {"dataset_name", "train_file", "validation_file"} & passed.keys():
+    if not names_data:
         data = REPOSITORY / "data" / "paraphrases"
         defaults |= {"train_file": data / "train.csv", "validation_file": data / "validation.csv", "task_name": "mrpc"}
     defaults |= {"per_device_train_batch_size": 32, "cpu_threads": grid.cpus_per_trial}

@@ -47,9 +47,9 @@ def run_job(job: Job) -> dict[str, Any]:
                 break
             last_lines = _last_lines(job.log)
             last = "".join(last_lines[-1:])
-            of_job = last.startswith("failed: ") and any(words in last for words in _NO_ROOM_WORDS)
-            if full := disk_is_full(job.log.parent) or (last if of_job else None):
-                return outcome | {"state": "no_room", "reason": full}
+            job_found_no_room = last.startswith("failed: ") and any(words in last for words in _NO_ROOM_WORDS)
+            if no_room := disk_is_full(job.log.parent) or (last if job_found_no_room else None):
+                return outcome | {"state": "no_room", "reason": no_room}
             outcome["failures"] += 1
             if outcome["failures"] > job.max_failures:
                 ran_out = code == -signal.SIGKILL and _out_of_memory_kills() > kills
