@@ -1,10 +1,11 @@
-"""GLUE's metrics, and further ones, by scikit-learn and SciPy."""
+"""GLUE's metrics as an `evaluate` module of our own: scikit-learn and SciPy inside, nothing downloaded."""
 
 import warnings
 from typing import Optional
 
+import datasets
+import evaluate
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import softmax
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import (
@@ -53,7 +54,7 @@ _METRICS = {
 _METRICS_OF_PROBABILITIES = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
 
 
-class GlueMetric:
+class GlueMetric(evaluate.Metric):
     """``GlueMetric(task).compute(predictions=..., references=...)`` -> {metric name: value}.
 
     Where a task has several metrics of its own, ``combined_score`` is their mean, as in Hugging Face's run_glue. If
@@ -64,13 +65,20 @@ class GlueMetric:
         self.task = task
         self.takes_probabilities = any(name in OF_PROBABILITIES for name in task.measured)
         self._noted: set[str] = set()
+        super().__init__(keep_in_memory=True)
 
-    def compute(
-        self, predictions: ArrayLike, references: ArrayLike, prediction_scores: Optional[ArrayLike] = None
-    ) -> dict[str, float]:
-        """Return the values of all metrics of the task. One that is not defined is 0, or left out with a note."""
-        dtype = np.float64 if self.task.labels is None else np.int64
-        predictions, references = np.asarray(predictions, dtype), np.asarray(references, dtype)
+    def _info(self) -> evaluate.MetricInfo:
+        feature = datasets.Value("float64" if self.task.labels is None else "int64")
+        if self.task.multi_label:
+            feature = datasets.Sequence(datasets.Value("float32"))
+        features = {"predictions": feature, "references": feature}
+        if self.takes_probabilities:
+            features["prediction_scores"] = datasets.Sequence(datasets.Value("float64"))
+        description = "GLUE's metrics (https://arxiv.org/abs/1804.07461), and further ones of scikit-learn."
+        return evaluate.MetricInfo(description=description, citation="", features=datasets.Features(features))
+
+    def _compute(self, predictions, references, prediction_scores=None) -> dict[str, float]:
+        predictions, references = np.asarray(predictions), np.asarray(references)
         if self.task.multi_label:
             return multi_label.measured(predictions, references)
         values = {name: _METRICS[name](predictions, references) for name in self.task.metrics}

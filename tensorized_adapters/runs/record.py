@@ -23,7 +23,7 @@ from ..data.tasks import Task
 from ..runtime.files import tsv_of, write_atomically
 from ..training.trainer import AdapterTrainer
 
-_PACKAGES = ("torch", "transformers", "datasets", "tensorly", "tensorly-torch", "safetensors", "numpy")
+_PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
 
 
 def new_record(argv: list[str], arguments: dict[str, Any], given: dict[str, Any], seed: int) -> dict[str, Any]:
