@@ -96,11 +96,10 @@ def _around(forward: Callable) -> Callable:
 
 
 def check_pass(model: PreTrainedModel) -> None:
-    """Refuse a pass while another thread has adapters off or computes a mixed batch, and one whose activations are
+    """Refuse a pass while another thread has adapters off or sets others for a while, and one whose activations are
     recomputed after adapters are on again."""
-    adaptation, named = model.__dict__.get("adaptation"), model.__dict__.get("named_adapters")
-    if named is not None and named.mixing_in not in (None, threading.get_ident()):
-        raise UsageError("another thread computes with adapter_names; wait for it, or compute on a copy of the model")
+    adaptation = model.__dict__.get("adaptation")
+    check_not_held(model.__dict__.get("named_adapters"))
     if adaptation is None or adaptation.off_in is None:
         return
     if adaptation.off_in != threading.get_ident():
@@ -109,6 +108,15 @@ def check_pass(model: PreTrainedModel) -> None:
         raise UsageError(
             "gradient checkpointing computes again in the backward pass, when adapters may be on again; within "
             "adapters_off and updates_off use torch.no_grad(), or switch checkpointing off"
+        )
+
+
+def check_not_held(named: Any) -> None:
+    """Raise UsageError while another thread computes a mixed batch, or saves or counts an inactive adapter."""
+    if named is not None and named.held_by not in (None, threading.get_ident()):
+        raise UsageError(
+            "another thread computes with adapter_names or saves another adapter; wait for it, or take a copy of the "
+            "model"
         )
 
 

@@ -6,7 +6,7 @@ adapter is removed and the new one is added. So hooks, precision, devices and co
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from ..backbone.parts import base_prefix
 from ..errors import UsageError, quoted
-from .forward import check_pass, unwrap_forward, wrap_forward
+from .forward import check_not_held, check_pass, unwrap_forward, wrap_forward
 from .insertion import check_removable, insert_method, take_out_method
 from .mixed import in_groups
 from .named_adapter import NamedAdapter, put_back, trained_by_present_name
@@ -33,7 +33,7 @@ class NamedAdapters:
     active: Optional[str] = None
     # The added parameters of removed adapters by their settings. They come back, so that optimizers keep them.
     removed: dict[Any, dict[str, nn.Parameter]] = field(default_factory=dict, repr=False)
-    mixing_in: Optional[int] = None  # the thread that computes a mixed batch
+    held_by: Optional[int] = None  # the thread that sets other adapters for a while
 
     def mixed(
         self, model: PreTrainedModel, names: Sequence[Optional[str]], args: tuple, kwargs: dict[str, Any]
@@ -47,15 +47,8 @@ class NamedAdapters:
             set_adapter(model, name)
             return model.forward(*args, **kwargs)
 
-        with model.adapter_passes.one():
-            check_pass(model)
-            self.mixing_in = threading.get_ident()
-            try:
-                _check_alone(model)
-                with adapter_set(model, self.active):
-                    return in_groups(compute, names, args, kwargs)
-            finally:
-                self.mixing_in = None
+        with model.adapter_passes.one(), _held(model, self), adapter_set(model, self.active):
+            return in_groups(compute, names, args, kwargs)
 
 
 def adapter_names(model: PreTrainedModel) -> list[str]:
@@ -138,11 +131,28 @@ def delete_adapter(model: PreTrainedModel, name: str) -> None:
 def adapter_set(model: PreTrainedModel, name: Optional[str]) -> Iterator[None]:
     """Set the adapter of that name within the block, and afterwards the one that was active before."""
     before = active_adapter(model)
-    set_adapter(model, name)
+    with nullcontext() if name == before else _held(model, _kept(model)):
+        set_adapter(model, name)
+        try:
+            yield
+        finally:
+            set_adapter(model, before)
+
+
+@contextmanager
+def _held(model: PreTrainedModel, kept: Optional[NamedAdapters]) -> Iterator[None]:
+    """Refuse passes and switches of other threads within the block, as they would meet another adapter than the active
+    one. Raise UsageError if another thread computes now."""
+    if kept is None or kept.held_by == threading.get_ident():
+        yield
+        return
+    check_pass(model)
+    kept.held_by = threading.get_ident()
     try:
+        _check_alone(model)
         yield
     finally:
-        set_adapter(model, before)
+        kept.held_by = None
 
 
 def forget_names(model: PreTrainedModel) -> None:
@@ -198,7 +208,8 @@ def _check_free(model: PreTrainedModel) -> None:
     adaptation, kept = getattr(model, "adaptation", None), _kept(model)
     if adaptation is not None and adaptation.merged_or_off:
         raise UsageError("the adapters are merged or off; undo that before another one is set")
-    if kept.mixing_in != threading.get_ident():  # a mixed batch has checked it
+    check_not_held(kept)
+    if kept.held_by is None:  # else this thread has checked it
         _check_alone(model)
 
 

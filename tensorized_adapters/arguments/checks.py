@@ -8,6 +8,7 @@ import torch
 from ..config import METHOD_FIELDS
 from ..data.arguments import FILE_ENDINGS, FILE_FLAGS, ending_of
 from ..data.class_weights import check_class_weights
+from ..data.tasks import TASKS
 from ..errors import need
 from ..runtime.distributed import local_world_size, world_size
 from .flags import Arguments
@@ -61,7 +62,7 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
     if run.class_weights is not None:
         if not training.do_train:
             yield "--class_weights is about training: give --do_train, or leave it out"
-        check_class_weights(run.class_weights)
+        check_class_weights(run.class_weights, TASKS.get(data.task_name or ""))
     if world_size() > 1 and training.world_size != world_size():
         yield f"{world_size()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
     if training.device.type == "cuda" and (local := local_world_size()) > (gpus := torch.cuda.device_count()):

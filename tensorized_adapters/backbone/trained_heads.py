@@ -81,7 +81,8 @@ def _rows_by_name(there: Sequence[str], here: Sequence[str]) -> Optional[list[in
 
 def _plain(names: Sequence[str]) -> list[str]:
     """Return names without case and without the difference between blank, ``_`` and ``-``; LABEL_3 is the id 3."""
-    plain = (re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold() for name in names)
+    composed = (unicodedata.normalize("NFC", name).strip().casefold() for name in names)
+    plain = (re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", " ", name) for name in composed)  # "-1" and "A-" keep their sign
     return [re.sub(r"label (\d+)", r"\1", name) if re.fullmatch(r"label \d+", name) else name for name in plain]
 
 

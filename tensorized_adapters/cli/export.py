@@ -26,6 +26,11 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.quantize and arguments.to != "onnx":
         raise UsageError(f"--quantize {arguments.quantize} needs --to onnx, got --to {arguments.to}")
+    path = str(arguments.output_dir)
+    if arguments.to != "dense" and path.encode(errors="ignore").decode() != path:  # torch and onnx would abort
+        raise UsageError(
+            f"--output_dir {path} is not UTF-8, and --to {arguments.to} writes no other names; name another"
+        )
     from tensorized_adapters.saving.manifest import read_config
 
     with new_folder(arguments.output_dir) as folder:

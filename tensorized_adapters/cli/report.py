@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tensorized_adapters.cli.parser import ScriptParser
 from tensorized_adapters.errors import need
+from tensorized_adapters.reporting import PACKAGES
 
 
 def main(argv: list[str]) -> int:
@@ -18,7 +19,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--output_dir", type=Path, required=True, help="where the report is written")
     parser.add_argument("--published", action="store_true", help="show the published figures beside ours")
     arguments = parser.parse_args(argv)
-    for package in ("matplotlib", "jinja2"):
+    for package in PACKAGES:
         need(package, "report", "a report")
     from tensorized_adapters.reporting.summaries import mean_table
     from tensorized_adapters.reporting.tables import score_table

@@ -27,6 +27,7 @@ from tensorized_adapters.cli.parser import ScriptParser, count, count_from_zero,
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import Terminated, UsageError, need, one_line
+from tensorized_adapters.reporting import PACKAGES
 from tensorized_adapters.sweeping.grid import MODES
 
 
@@ -217,7 +218,8 @@ def _check(grid: argparse.Namespace, argv: list[str]) -> None:
     if not grid.dry_run:
         need("ray", "sweeps", "a sweep")
     if grid.report and not grid.dry_run:
-        need("matplotlib", "report", "a sweep's report (--no_report leaves it out)")
+        for package in PACKAGES:
+            need(package, "report", "a sweep's report (--no_report leaves it out)")
 
 
 def _default_cpus(grid: argparse.Namespace) -> int:

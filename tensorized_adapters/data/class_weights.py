@@ -8,15 +8,19 @@ from typing import Optional
 
 from ..errors import UsageError, listed, quoted
 from .names import find_name
+from .tasks import Task
 
 _BY_FREQUENCY = ("balanced", "sqrt")
 _LEAST, _MOST = 1e-6, 1e6  # beyond them float32 loses the small ones
 _RARE = 0.1  # of the largest class
 
 
-def check_class_weights(text: str) -> None:
-    """Refuse a value of ``--class_weights`` that cannot be read, before the classes are known; raise UsageError."""
-    if text not in _BY_FREQUENCY:
+def check_class_weights(text: str, task: Optional[Task]) -> None:
+    """Refuse a value of ``--class_weights`` before the data is read; raise UsageError. The classes of a GLUE ``task``
+    are known."""
+    if task is not None and (task.labels is None or text not in _BY_FREQUENCY):
+        class_weights(text, task.labels, ())
+    elif text not in _BY_FREQUENCY:
         _named(text)
 
 

@@ -90,9 +90,7 @@ def load_data(
     if arguments.max_train_samples and "train" in raw:
         check_variety(raw["train"], task, f"{sources['train']}, cut by --max_train_samples,")
     for split, examples in raw.items():
-        for name in columns.texts:
-            if empty := sum(1 for text in examples[name] if not text_of(text).strip()):
-                print(f"note: {sources[split]}: {empty} of {len(examples)} rows have an empty {quoted(name)}")
+        _check_texts(examples, columns.texts, sources[split])
     return Data(
         task,
         columns.label,
@@ -126,7 +124,23 @@ def _other_task(
         labels = tuple(feature.names)
     else:
         labels = names_or_scores(examples["label"][:], source)
+        if labels is None and not columns.guessed:  # else note_columns says it
+            decimals = f"the labels in {quoted(columns.label)} are decimals and are taken for scores"
+            print(f"note: {source}: {decimals}; classes are written without a point")
     return other_task(columns.texts, labels, columns.delimiter, separator)
+
+
+def _check_texts(examples: Dataset, names: tuple[str, ...], source: str) -> None:
+    """Note rows without a text; raise UsageError if no row has any."""
+    empty = {name: sum(not text_of(text).strip() for text in examples[name]) for name in names}
+    if min(empty.values()) == len(examples):
+        lacking = " and ".join(map(quoted, names))
+        raise UsageError(
+            f"{source}: every row has an empty {lacking}; correct the file, or --text_columns names others"
+        )
+    for name, count in empty.items():
+        if count:
+            print(f"note: {source}: {count} of {len(examples)} rows have an empty {quoted(name)}")
 
 
 def _hold_out(

@@ -56,10 +56,10 @@ def shown_beside(value: Any, names: Iterable[str]) -> str:
 
 
 def twins(names: Iterable[str]) -> Optional[tuple[str, str]]:
-    """Return the first two names that look alike, escaped."""
+    """Return the first two names that look alike or differ in case alone, escaped."""
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(_looks(name), name)
+        other = seen.setdefault(_looks(name).casefold(), name)
         if other != name:
             return _escaped(other), _escaped(name)
     return None

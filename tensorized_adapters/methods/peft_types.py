@@ -17,28 +17,11 @@ from ..backbone.parts import base_prefix, linear_names
 from ..config import AdapterConfig
 from ..errors import UsageError, did_you_mean, need, quoted
 from .base import Method
+from .peft_settings import REFUSED, check_settings, note_once
 
 PREFIX = "base_model.model."  # of the names in peft's files
 ADAPTER = "default"  # peft's default name of an adapter; its files leave it out
 
-REFUSED = dict.fromkeys(
-    ("prompt_tuning", "multitask_prompt_tuning", "p_tuning", "prefix_tuning", "cpt", "cartridge"),
-    "it puts trained vectors before the text, which PEFT does in a forward pass of its own",
-)
-REFUSED |= {
-    "adaption_prompt": "it puts trained vectors before the text, and PEFT has it for decoders' language models alone",
-    "adalora": "it moves ranks between layers after each step, for which a loop has to call update_and_allocate",
-    "xlora": "it mixes saved LoRA adapters, and trains none",
-    "poly": "each forward pass needs the ids of tasks (task_ids)",
-    "shadow": "it runs a second network through a forward pass of its own",
-    "unilora": "its trained vector is outside of the model's layers",
-}
-# Values of init_lora_weights that cannot be used.
-_STARTS = dict.fromkeys(("eva", "corda", "lora_ga"), "reads the training data first")
-_STARTS |= {"loftq": "quantises the backbone", "mica": "freezes one of its two matrices"}
-_STARTS |= {"pissa_niter_": "changes the backbone at random, which a saved adapter cannot repeat; 'pissa' does not"}
-_SET_HERE = ("peft_type", "task_type", "modules_to_save", "inference_mode", "base_model_name_or_path", "auto_mapping")
-_SET_HERE += ("peft_version", "revision")
 _DECAY_SHARES = {"lora": 1 / 2, "ia3": 0.0, "ln_tuning": 0.0}  # vectors that start at 1 must not decay to 0
 _MAGNITUDE = "lora_magnitude_vector"  # DoRA's vector, whose ".weight" PEFT's files leave out
 
@@ -171,21 +154,7 @@ class Peft(Method):
         kind = self._type()
         known = {each.name for each in fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind]) if each.init}
         values = self.settings(model)
-        for key, value in values.items():
-            if key in _SET_HERE:
-                raise UsageError(f"--peft_config: {key} is set by the program; leave it out")
-            if key not in known:
-                hint = did_you_mean(key, known - set(_SET_HERE), "see PEFT's documentation")
-                raise UsageError(f"--peft_config: {self.flag} has no setting {quoted(key)}; {hint}")
-            if key == "bias" and value != "none":
-                raise UsageError("--peft_config: bias trains the backbone's own biases; --method bitfit does that")
-            start = str(value).lower().rstrip("0123456789") if key == "init_lora_weights" else ""
-            if start in _STARTS:
-                raise UsageError(f"--peft_config: init_lora_weights {value!r} {_STARTS[start]}; choose another")
-            if key in ("layer_replication", "trainable_token_indices", "alora_invocation_tokens") and value:
-                raise UsageError(f"--peft_config: {key} changes more than linear layers; leave it out")
-        if "token_indices" in known and not values.get("token_indices"):  # PEFT's forward pass fails without them
-            raise UsageError(f"--peft_config: {self.flag} needs token_indices, the ids of tokens to train")
+        check_settings(values, known, self.flag)
         if trial and "init_lora_weights" in known:
             values["init_lora_weights"] = True  # some starts compute an SVD of each weight
         tuner = PEFT_TYPE_TO_TUNER_MAPPING[kind]
@@ -223,6 +192,7 @@ class Peft(Method):
                     copy = type(model)(model.config)
                     self._inject(copy, self._config(model, [], trial=True))
             layers = [name for name, _ in self._wrapped(copy)]
+            self._check_start(copy)
             outside = [name for name in layers if not name.startswith(base_prefix(model))]
             if outside:
                 raise UsageError(f"--peft_config: target_modules has {outside[0]}, which is trained in full")
@@ -231,18 +201,33 @@ class Peft(Method):
             self._tried = layers, sum(p.numel() for p in new)
         return self._tried
 
+    def _check_start(self, copy: PreTrainedModel) -> None:
+        """Refuse a rank above the number of singular vectors from which PiSSA and OLoRA start. PEFT would take fewer
+        than the settings say, and a saved adapter could not be loaded."""
+        start = json.loads(self.config.peft_config or "{}").get("init_lora_weights")
+        if start not in ("pissa", "olora"):
+            return
+        for name, module in self._wrapped(copy):
+            rank, largest = module.r[ADAPTER], min(module.get_base_layer().weight.shape)
+            if rank > largest:
+                raise UsageError(
+                    f"--peft_config: init_lora_weights {start!r}: {name} has {largest} singular vectors, and r is "
+                    f"{rank}; choose at most {largest}"
+                )
+
     def _inject(self, model: PreTrainedModel, config: Any) -> None:
         """Insert the adapters. PEFT's inject_adapter_in_model refuses tuners whose layers share projections."""
         from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 
-        with self._refusing(), warnings.catch_warnings(action="ignore"):
+        with self._refusing():
             PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](model, config, adapter_name=ADAPTER)
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """Turn any error of PEFT about the settings into one line."""
+        """Turn any error of PEFT about the settings into one line, and its warnings about given ones into notes."""
         try:
-            yield
+            with warnings.catch_warnings(record=True, action="always") as heard:
+                yield
         except UsageError:
             raise
         except Exception as error:  # PEFT raises several types
@@ -250,3 +235,7 @@ class Peft(Method):
             if not isinstance(error, (ValueError, TypeError)):  # such as ZeroDivisionError: "float division by zero"
                 text = f"{type(error).__name__}{text and ': '}{text}"
             raise UsageError(f"{self.flag}, --peft_config: PEFT does not take it: {text}") from None
+        given = json.loads(self.config.peft_config) if self.config.peft_config else {}
+        for text in (" ".join(str(warning.message).split()) for warning in heard):
+            if any(re.search(rf"\b{re.escape(key)}\b", text) for key in given):
+                note_once(f"--peft_config: PEFT says: {text}")

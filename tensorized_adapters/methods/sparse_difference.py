@@ -62,6 +62,12 @@ class Difference(nn.Module):
         self.kept_values = nn.Parameter(kept[1])
         self.noise = self.pruned = None
 
+    def _apply(self, *args, **kwargs) -> "Difference":
+        """Convert or move the module. This changes no version, so the cached entries would keep their old precision
+        and device."""
+        self.pruned = None
+        return super()._apply(*args, **kwargs)
+
     def forward(self, original: Tensor) -> Tensor:
         if self.parent is not None and not self.parent.enabled:
             return original

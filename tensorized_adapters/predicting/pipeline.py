@@ -20,10 +20,12 @@ from ..data.columns import Columns, kept_columns
 from ..data.encoding import check_room
 from ..data.multi_label import MULTI_LABEL, SEPARATOR, saved_separator
 from ..data.texts import joined, text_of
-from ..errors import UsageError
+from ..errors import UsageError, quoted
 from ..saving.hub import resolved_revision
 from ..saving.load import load_adapter
 from ..saving.manifest import kept_note, read_adapter
+
+_AS_TEXT = (type(None), int, float, np.generic)  # types of values that are read as text
 
 
 def load_pipeline(
@@ -101,7 +103,9 @@ class _TextPipeline(TextClassificationPipeline):
     label_separator: str = SEPARATOR  # joins the names of several labels in predictions
 
     def preprocess(self, inputs: Any, **options: Any) -> Any:
-        return super().preprocess(_as_text(_of_columns(inputs, self.columns)), **options)
+        texts = _as_text(_of_columns(inputs, self.columns))
+        _check_texts(texts, self.columns)
+        return super().preprocess(texts, **options)
 
 
 def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
@@ -110,8 +114,25 @@ def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
         return inputs
     if set(inputs) <= {"text", "text_pair"} and set(inputs) != set(columns.texts):  # Transformers' own names
         return inputs
-    texts = joined([text_of(inputs[name]) for name in columns.texts], columns.delimiter)
+    values = [inputs[name] for name in columns.texts]
+    if not all(isinstance(value, (str, *_AS_TEXT)) for value in values):  # such as a list, which is refused later
+        return inputs
+    texts = joined(list(map(text_of, values)), columns.delimiter)
     return texts[0] if len(texts) == 1 else dict(zip(("text", "text_pair"), texts))
+
+
+def _check_texts(inputs: Any, columns: Optional[Columns]) -> None:
+    """Raise UsageError for what Transformers would read otherwise: the first of several texts, and one of a pair."""
+    texts = inputs if isinstance(inputs, dict) else {"text": inputs}
+    is_pair = columns is not None and len(columns.texts) == 2 and columns.delimiter is None
+    if isinstance(inputs, list):  # Transformers' older form of a pair, [[text, text_pair]]
+        return
+    named = f"a dict of {' and '.join(columns.texts)}" if columns else "a dict of text and text_pair"
+    if not (isinstance(texts.get("text"), str) and isinstance(texts.get("text_pair", ""), str)):
+        form = named if is_pair else f"a text, {named}"
+        raise UsageError(f"an input is {quoted(inputs)}; give {form}, or a list of these")
+    if is_pair and "text_pair" not in texts:
+        raise UsageError(f"the adapter was trained on pairs; give {named}, or of text and text_pair")
 
 
 def _as_text(inputs: Any) -> Any:
@@ -119,7 +140,7 @@ def _as_text(inputs: Any) -> Any:
         return {name: _as_text(value) for name, value in inputs.items()}
     if isinstance(inputs, (list, tuple)):
         return type(inputs)(_as_text(value) for value in inputs)
-    return text_of(inputs) if inputs is None or isinstance(inputs, (int, float, np.generic)) else inputs
+    return text_of(inputs) if isinstance(inputs, _AS_TEXT) else inputs
 
 
 @contextlib.contextmanager

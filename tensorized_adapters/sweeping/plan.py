@@ -2,7 +2,9 @@
 job."""
 
 import argparse
+import contextlib
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -23,6 +25,10 @@ from ..backbone.known_models import model_config
 from ..backbone.loading import load_tokenizer
 from ..backbone.parts import skeleton
 from ..config import AdapterConfig
+from ..data.class_weights import class_weights
+from ..data.loading import load_data
+from ..data.locations import location_of
+from ..data.metric_names import with_metrics
 from ..data.sources import check_source
 from ..data.tasks import TASKS
 from ..errors import UsageError, one_line
@@ -39,6 +45,8 @@ _COST = {"head": 0.5, "diff_pruning": 1.5, "full": 1.45}
 # Flags that name a trial's model and data.
 _SOURCES = "model_name_or_path config_name tokenizer_name model_revision task_name glue_path dataset_name".split()
 _SOURCES += "dataset_config_name train_file validation_file test_file".split()
+# Flags whose values depend on the columns and the labels of the data.
+_ABOUT_DATA = {"class_weights", "metric_name", "metric_for_best_model", "text_columns", "label_column"}
 _PLACEMENT = "adapter_placement"  # a flag of the main job that decides which others belong to a trial
 
 
@@ -135,7 +143,8 @@ def _configs_of(grid: argparse.Namespace, passed: dict[str, list[str]]) -> dict[
 
 
 def check_reachable(trials: Iterable[Trial]) -> None:
-    """Check that the model and the data of a trial can be reached, without loading weights or examples.
+    """Check that the model and the data of a trial can be reached, without loading weights. Local examples are read
+    if a flag depends on their labels or columns.
 
     One trial that can start is enough, since any other fails by itself later. If none can, the sweep does not begin.
     Raises UsageError with the error of the first trial, if no trial can start.
@@ -146,11 +155,27 @@ def check_reachable(trials: Iterable[Trial]) -> None:
             arguments = parse_arguments(list(trial.words))  # this loads the model's configuration
             load_tokenizer(arguments.model, arguments.model_config)
             check_source(arguments.data, used_roles(arguments.training))
+            _check_labels(arguments)
             return
         except UsageError as error:
             flaw = flaw or error
     if flaw:
         raise UsageError(f"no trial could start: {flaw}")
+
+
+def _check_labels(arguments: Arguments) -> None:
+    """Refuse flags that do not suit the columns and the labels of local data; raise UsageError.
+
+    Data is read if such a flag is given. That of the hub is left to the trials, which download it.
+    """
+    data, run, training = arguments.data, arguments.run, arguments.training
+    if not arguments.given.keys() & _ABOUT_DATA or not (data.files or location_of(data).folder):
+        return
+    with contextlib.redirect_stdout(io.StringIO()):  # each trial's log has the notes
+        loaded = load_data(data, used_roles(training), seed=training.seed)
+    task = with_metrics(loaded.task, run.metric_name, training.metric_for_best_model)
+    if run.class_weights is not None and loaded.train is not None:
+        class_weights(run.class_weights, task.labels, loaded.train["label"][:])
 
 
 def cores() -> int:

@@ -168,6 +168,7 @@ class AdapterTrainer(Trainer):
         with warnings.catch_warnings():  # about small gradients that lie transposed in memory
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # the Trainer uses it
+            warnings.filterwarnings("ignore", "Using a non-tuple sequence")  # an rng_state.pth that is a tensor fails
             return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list, Any]:

@@ -1,5 +1,6 @@
 """Tests of adapters_off and updates_off: gradients across them, other threads, and refusals."""
 
+import functools
 import threading
 
 import pytest
@@ -7,7 +8,20 @@ import torch
 from helpers import logits, tiny_model, tokens, trained_a_little
 from tiny_models import CONFIGS
 
-from tensorized_adapters import UsageError, adapters_off, add_adapters, optimizer_groups, updates_off
+from tensorized_adapters import (
+    UsageError,
+    active_adapter,
+    adapter_summary,
+    adapters_off,
+    add_adapters,
+    delete_adapter,
+    optimizer_groups,
+    save_adapter,
+    save_adapters,
+    set_adapter,
+    updates_off,
+)
+from tensorized_adapters.adaptation.named_adapter import NamedAdapter
 
 
 @pytest.mark.parametrize("key", ["tensorized", "full", "lora", "bitfit", "diff_pruning"])
@@ -66,6 +80,40 @@ def test_another_thread_is_refused_while_adapters_are_off(context):
     assert "another thread computes" in found[0]
     assert in_a_thread(lambda: logits(model)) is None and in_a_thread(switch_off) is None
     assert torch.equal(logits(model), expected)
+
+
+@pytest.mark.parametrize(
+    "to_do", [functools.partial(save_adapter, name="b"), save_adapters, lambda model, _: adapter_summary(model)]
+)
+def test_another_thread_is_refused_while_another_adapter_is_set_for_a_while(tmp_path, monkeypatch, to_do):
+    """It would compute with the adapter that is saved or counted."""
+    model = tiny_model()
+    for name, key in (("a", "tensorized"), ("b", "bitfit")):
+        trained_a_little(add_adapters(model, CONFIGS[key], name=name))
+    set_adapter(model, "a")
+    expected, errors = logits(model), []
+
+    def in_another_thread():
+        for action in (lambda: logits(model), lambda: set_adapter(model, "b"), lambda: delete_adapter(model, "a")):
+            try:
+                action()
+                errors.append("nothing")
+            except UsageError as error:
+                errors.append(str(error))
+
+    def put_into(self, *args):
+        put(self, *args)
+        if active_adapter(model) is None and not errors:  # b is being set
+            thread = threading.Thread(target=in_another_thread)
+            thread.start()
+            thread.join()
+
+    put = NamedAdapter.put_into
+    monkeypatch.setattr(NamedAdapter, "put_into", put_into)
+    to_do(model, tmp_path / "saved")
+    assert len(errors) == 3 and all("another thread" in error for error in errors), errors
+    assert active_adapter(model) == "a" and torch.equal(logits(model), expected)
+    set_adapter(model, "b")
 
 
 def test_what_would_be_computed_again_with_adapters_on_is_refused():

@@ -56,6 +56,7 @@ def rows_after(flags, folder, tmp_path, capsys, labels=None, scores=False, **cha
         (("LABEL_1", "LABEL_0"), ("0", "1"), [2, 1]),
         (("1", "0"), ("0", "1"), [2, 1]),
         (("LABEL_0", "LABEL_1"), ("0", "1"), [1, 2]),
+        (("-1", "0"), ("-1", "0"), [1, 2]),
     ],
 )
 def test_rows_follow_the_names(flags, base, tmp_path, capsys, there, here, rows):
@@ -70,6 +71,14 @@ def test_a_head_of_other_names_is_drawn_and_a_line_says_so(flags, base, tmp_path
     assert found is None and ", ".join(there) in message and "neg, pos; a new head is drawn" in message
     assert record_of(flags["output_dir"])["arguments"]["head_start"] == "label_prior"
     assert torch.allclose(tensors_of(flags["output_dir"])["classifier.bias"], torch.tensor([0.5, 0.5]).log())
+
+
+@pytest.mark.parametrize(
+    ("there", "here"), [(("A-", "B"), ("A", "B")), (("-", "+"), ("_", "+")), (("-2", "-1"), ("2", "1"))]
+)
+def test_a_sign_is_no_blank_between_words(flags, base, tmp_path, capsys, there, here):
+    found, message = rows_after(flags, headed(base, tmp_path / "headed", there), tmp_path, capsys, here)
+    assert found is None and "a new head is drawn" in message
 
 
 @pytest.mark.parametrize(("there", "here"), [(None, ("neg", "pos")), (("neg", "pos"), ("0", "1"))])

@@ -140,6 +140,26 @@ def test_notes_of_other_makers_are_no_columns(capsys, tmp_path, notes):
     assert "text from 'a', scores from 'label'" in capsys.readouterr().out
 
 
+def test_scores_are_reported_also_beside_named_columns(capsys, tmp_path):
+    rows = [(f"a {i}", float(i % 2)) for i in range(6)]
+    for given, lines in (({}, 1), ({"do_regression": True}, 0)):
+        columns_of(tmp_path, ("a", "label"), rows, text_columns="a", **given)
+        noted = [line for line in capsys.readouterr().out.splitlines() if "the labels in 'label' are decimals" in line]
+        assert len(noted) == lines and all(
+            "are taken for scores; classes are written without a point" in x for x in noted
+        )
+
+
+def test_a_set_without_any_text_is_refused(tmp_path):
+    with pytest.raises(
+        UsageError, match=r"train.csv: every row has an empty 'a'; correct the file, or --text_columns"
+    ):
+        columns_of(tmp_path, ("a", "label"), [("  ", i % 2) for i in range(6)], text_columns="a")
+    with pytest.raises(UsageError, match="every row has an empty 'a' and 'b'"):
+        columns_of(tmp_path, ("a", "b", "label"), [("", " ", i % 2) for i in range(6)], text_columns="a,b")
+    assert columns_of(tmp_path, ("a", "b", "label"), [("", "x", i % 2) for i in range(6)], text_columns="a,b")
+
+
 def test_three_columns_are_joined_and_a_pair_on_demand(capsys, tmp_path):
     header, rows = ("a", "b", "c", "label"), [(f"x {i}", "" if i else "y", f"z {i}", i % 2) for i in range(6)]
     path = write_rows(tmp_path / "train.csv", rows, header)

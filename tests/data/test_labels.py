@@ -208,6 +208,11 @@ def test_what_differs_invisibly_is_shown_escaped(capsys, tmp_path):
     assert r"the classes 'pos' and 'pos\u200b' look alike and are two" in capsys.readouterr().out
 
 
+def test_classes_that_differ_in_case_alone_are_noticed(capsys, tmp_path):
+    assert labelled(tmp_path, ["yes", "no", "No"] * 2)[0] == ("No", "no", "yes")
+    assert "the classes 'No' and 'no' look alike and are two" in capsys.readouterr().out
+
+
 def test_codes_keep_their_zeros_and_those_that_a_spreadsheet_took_are_noticed(capsys, tmp_path):
     assert labelled(tmp_path, ["01", "02"] * 2, ["02", "01"]) == (("01", "02"), [0, 1, 0, 1], [1, 0])
     with pytest.raises(UsageError, match="row 1 has the label '1', which only looks like '01'; expected"):

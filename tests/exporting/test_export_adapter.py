@@ -119,6 +119,9 @@ def test_what_is_refused_leaves_nothing_behind(folders, tmp_path, monkeypatch):
         export_adapter.main([*words, str(tmp_path / "taken")])
     with pytest.raises(UsageError, match="--quantize int8 needs --to onnx, got --to pt2"):
         export(folders, "dense", tmp_path / "out", "pt2", "--quantize", "int8")
+    for to in ("pt2", "onnx"):  # torch aborts the process
+        with pytest.raises(UsageError, match=f"caf.* is not UTF-8, and --to {to} writes no other names"):
+            export(folders, "dense", tmp_path / "caf\udce9", to)
     with pytest.raises(UsageError, match="cannot be written"):
         export_adapter.main([*words, str(tmp_path / "taken" / "mine" / "out")])
     with pytest.raises(UsageError, match="adapter_config.json"):

@@ -82,6 +82,20 @@ def test_pruning_follows_an_optimizer_that_leaves_no_version_behind():
     assert not torch.equal(*seen)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_that_is_converted_after_an_evaluation_in_the_search_computes(dtype):
+    model = trained_a_little(add_adapters(tiny_model(), CONFIG))
+    before = logits(model)
+    converted = logits(model.to(dtype))
+    assert converted.dtype == dtype and converted.isfinite().all()
+    if dtype == torch.float64:  # in half precision others of nearly equal entries are kept
+        torch.testing.assert_close(converted.float(), before)
+    assert logits(model.float()).isfinite().all()
+    part = next(iter(difference_of(model).parts.values()))
+    indices, values = part.kept()
+    assert torch.equal(values, part.expected().flatten()[indices])
+
+
 def test_what_evaluation_sees_while_searching_is_what_is_kept():
     model = trained_a_little(add_adapters(tiny_model(), CONFIG))
     before = logits(model)

@@ -11,7 +11,7 @@ from peft_cases import LORA, config_of, life
 
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained, remove_adapters
 from tensorized_adapters.adaptation.counts import count_parameters
-from tensorized_adapters.methods.peft_types import REFUSED
+from tensorized_adapters.methods.peft_settings import REFUSED
 
 UNMERGED = ("beft", "glora", "lily", "ln_tuning")
 TYPES = sorted({kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING} - set(REFUSED) - {"tensorized"})
@@ -58,6 +58,12 @@ def test_a_type_that_needs_another_forward_or_loop_is_refused_with_the_reason(ki
         ("lora", {"task_type": "CAUSAL_LM"}, "task_type is set by the program"),
         ("trainable_tokens", {}, "--peft_type trainable_tokens needs token_indices"),
         ("c3a", {"block_size": 5}, "--peft_type c3a, --peft_config: .*block size"),
+        ("lora", {"init_lora_weights": "pissa", "r": 64}, "pissa.* has 32 singular vectors, and r is 64"),
+        ("lora", {"init_lora_weights": "olora", "rank_pattern": {"query": 33}}, "query has 32 .* and r is 33"),
+        ("lora", {"lora_alpha": 0}, "--peft_config: lora_alpha 0 would leave the adapter without effect"),
+        ("vera", {"d_initial": 0.0}, "--peft_config: d_initial 0.0 would leave"),
+        ("delora", {"delora_lambda": 0}, "--peft_config: delora_lambda 0 would leave"),
+        ("lora", {"lora_dropout": 1}, "--peft_config: lora_dropout 1 would leave"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_one_line_and_changes_nothing(kind, settings, message):
@@ -67,6 +73,22 @@ def test_a_wrong_setting_is_refused_in_one_line_and_changes_nothing(kind, settin
         add_adapters(model, AdapterConfig(method="peft", peft_type=kind, peft_config=settings))
     assert "\n" not in str(refused.value)
     assert torch.equal(logits(model), before) and not hasattr(model, "peft_config")
+
+
+@pytest.mark.parametrize(
+    "kind, settings, message",
+    [
+        ("lora", {"exclude_modules": ["zz"]}, "exclude_modules={'zz'} but no modules were excluded"),
+        ("lora", {"rank_pattern": {"zz": 4}}, "rank_pattern keys did not match any targeted module"),
+        ("lora", {"loftq_config": {"a": 1}}, "`loftq_config` specified but will be ignored"),
+        ("boft", {}, None),  # PEFT warns of an extension that cannot be built
+    ],
+)
+def test_a_setting_without_effect_is_reported_once(capsys, recwarn, kind, settings, message):
+    add_adapters(tiny_model(), config_of(kind, **settings))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == (message is not None) and not recwarn.list
+    assert message is None or (lines[0].startswith("note: --peft_config: PEFT says: ") and message in lines[0])
 
 
 @pytest.mark.parametrize("kind, own", [("lora", {"lora_r": 4}), ("ia3", {})])

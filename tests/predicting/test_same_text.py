@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -12,7 +13,7 @@ import pytest
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from tensorized_adapters import load_pipeline
+from tensorized_adapters import UsageError, load_pipeline
 from tensorized_adapters.data.arguments import DataTrainingArguments
 from tensorized_adapters.data.columns import Columns, kept_columns
 from tensorized_adapters.data.encoding import tokenize
@@ -133,3 +134,22 @@ def test_the_pipeline_takes_values_as_training_does(folders):
     assert pipeline([1.0, True]) == pipeline(["1", "true"])
     pipeline = load_pipeline(folders / "pairs" / "adapter", device="cpu")
     assert pipeline({"text": "the cat", "text_pair": None}) == pipeline({"text": "the cat", "text_pair": ""})
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        ("pairs", "the cat", "was trained on pairs; give a dict of sentence1 and sentence2, or of text and text_pair"),
+        ("pairs", {"text": "the cat"}, "was trained on pairs"),
+        ("pairs", {"sentence1": "the cat"}, "an input is {'sentence1': 'the cat'}; give a dict of sentence1 and"),
+        ("pairs", ("the cat", "a dog"), "an input is ('the cat', 'a dog'); give a dict of sentence1 and sentence2"),
+        ("single", ("the cat", "a dog"), "an input is ('the cat', 'a dog'); give a text, a dict of text, or a list"),
+        ("single", {"text": ["the cat", "a dog"]}, "an input is {'text': ['the cat', 'a dog']}; give"),
+        ("single", {"words": "the cat"}, "an input is {'words': 'the cat'}; give"),
+    ],
+)
+def test_the_pipeline_refuses_what_it_would_read_otherwise(folders, kind, value, message):
+    """Transformers would take the first of several texts, and of a pair one text alone, without a word."""
+    pipeline = load_pipeline(folders / kind / "adapter", device="cpu")
+    with pytest.raises(UsageError, match=re.escape(message)):
+        pipeline([value])

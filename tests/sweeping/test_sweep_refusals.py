@@ -1,10 +1,12 @@
 """tensorized-adapters sweep refuses bad input in one line before Ray starts: YAML files, flags, models, folders."""
 
 import fcntl
+import importlib.util
 import os
 
 import pytest
 from grids import refused, sweep
+from helpers import write_rows
 
 from tensorized_adapters.arguments.config_files import flags_of_yaml
 from tensorized_adapters.errors import UsageError
@@ -99,6 +101,53 @@ def test_bad_input_is_one_line(capsys, job, tmp_path, words, message):
     job = [] if "yaml" in words else [w for w in job if w not in ("--num_train_epochs", "2")]
     assert message in refused(capsys, words, [*job, "--output_dir", str(out)])
     assert not out.exists()
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+def test_packages_of_the_report_are_asked_for_before_the_trials(capsys, job, tmp_path, monkeypatch, package):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find_spec(name))
+    words = f"--projection_types cp --ranks 2 --output_dir {tmp_path}/s"
+    assert f"a sweep's report (--no_report leaves it out) needs {package}" in refused(capsys, words, job)
+    assert sweep.main([*words.split(), *job, "--dry_run"]) == 0 and not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "--class_weights equivalent=1,odd=2",
+            "names the class 'odd', and the classes are not_equivalent, equivalent",
+        ),
+        ("--task_name stsb --class_weights balanced", "is for classes, and these labels are scores"),
+    ],
+)
+def test_weights_of_unknown_classes_of_a_task(capsys, job, tmp_path, words, message):
+    words = f"--projection_types cp --ranks 2 --output_dir {tmp_path}/s {words} --dry_run"
+    if "stsb" in words:
+        place = job.index("--task_name")
+        job = job[:place] + job[place + 2 :]
+    assert message in refused(capsys, words, job)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--class_weights x=1,odd=2", "--class_weights names the class 'odd', and the classes are x, y"),
+        ("--metric_name pearson", "--metric_name pearson is for scores"),
+        ("--metric_for_best_model r2", "--metric_for_best_model r2 is for scores"),
+        ("--text_columns nothing", "has no column 'nothing'"),
+    ],
+)
+def test_flags_about_the_labels_of_local_data_are_checked_before_the_first_trial(
+    capsys, base, tmp_path, monkeypatch, words, message
+):
+    monkeypatch.setattr("tensorized_adapters.sweeping.on_ray.Machines", lambda *_: pytest.fail("Ray was started"))
+    file = write_rows(tmp_path / "own.csv", [(f"the cat {i}", "xy"[i % 2]) for i in range(8)], ("text", "label"))
+    words = f"--projection_types cp --ranks 2 --adapter_sizes 8 {words} --output_dir {tmp_path}/s"
+    own = ["--model_name_or_path", str(base), "--train_file", str(file), "--validation_file", str(file)]
+    assert f"no trial could start: {message}" in refused(capsys, words, own).replace(f"--train_file {file} ", "")
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_model_that_is_not_there_is_refused(capsys, tmp_path):

@@ -1,6 +1,7 @@
 """Checkpoints whose files somebody changed and sealed again. The manifest fits, but training cannot go on."""
 
 import json
+import random
 import shutil
 
 import pytest
@@ -88,10 +89,15 @@ DAMAGES = [
     ("tensorized", "scheduler.pt", field(last_epoch="3")),
     ("tensorized", "rng_state.pth", bomb),
     ("tensorized", "rng_state.pth", lambda path: torch.save({}, path)),
+    ("tensorized", "rng_state.pth", lambda path: torch.save(torch.zeros(5000, dtype=torch.uint8), path)),
+    ("tensorized", "rng_state.pth", lambda path: torch.save({"python": torch.zeros(3)}, path)),
+    ("tensorized", "rng_state.pth", lambda path: torch.save({"python": random.getstate(), "numpy": None}, path)),
+    ("tensorized", "optimizer.pt", edited(lambda content: torch.zeros(2))),
+    ("tensorized", "scheduler.pt", edited(lambda content: torch.zeros(2))),
     ("diff_pruning", "difference_search.safetensors", edited(without_a_value)),
     ("diff_pruning", "difference_search.safetensors", lambda path: path.unlink()),
 ]
-FEW_DAMAGES = [DAMAGES[number] for number in (0, 3, 5, 6, 9, 11, 14)]  # each file once, and each that is unpickled
+FEW_DAMAGES = [DAMAGES[number] for number in (0, 3, 5, 6, 9, 11, 13, 19)]  # each file once, and each that is unpickled
 
 
 @pytest.mark.parametrize(
@@ -99,7 +105,7 @@ FEW_DAMAGES = [DAMAGES[number] for number in (0, 3, 5, 6, 9, 11, 14)]  # each fi
     exhaustive_but(FEW_DAMAGES, DAMAGES),
     ids=[f"{i}-{name}" for i, (_, name, _) in enumerate(DAMAGES)],
 )
-def test_a_state_that_was_sealed_again_ends_in_one_line(run, capsys, method, name, damage):
+def test_a_state_that_was_sealed_again_ends_in_one_line(run, capsys, recwarn, method, name, damage):
     """Loading refuses it. Nothing is executed, and the checkpoint stays."""
     changes, checkpoint = run(method)
     damage(checkpoint / name)
@@ -109,6 +115,7 @@ def test_a_state_that_was_sealed_again_ends_in_one_line(run, capsys, method, nam
     error = capsys.readouterr().err
     assert (code, error.split(":")[0]) in ((1, "failed"), (2, "error"))
     assert error.count("\n") == 1 and "Traceback" not in error
+    assert not any("trainer.py" in warning.filename for warning in recwarn)
     assert before == {path: path.read_bytes() for path in checkpoint.rglob("*") if path.is_file()}
 
 

@@ -1,0 +1,57 @@
+"""The types of PEFT and the settings of --peft_config that cannot be used here, refused in one line each."""
+
+import sys
+from collections.abc import Collection
+from functools import cache
+from typing import Any
+
+from ..errors import UsageError, did_you_mean, quoted
+
+REFUSED = dict.fromkeys(
+    ("prompt_tuning", "multitask_prompt_tuning", "p_tuning", "prefix_tuning", "cpt", "cartridge"),
+    "it puts trained vectors before the text, which PEFT does in a forward pass of its own",
+)
+REFUSED |= {
+    "adaption_prompt": "it puts trained vectors before the text, and PEFT has it for decoders' language models alone",
+    "adalora": "it moves ranks between layers after each step, for which a loop has to call update_and_allocate",
+    "xlora": "it mixes saved LoRA adapters, and trains none",
+    "poly": "each forward pass needs the ids of tasks (task_ids)",
+    "shadow": "it runs a second network through a forward pass of its own",
+    "unilora": "its trained vector is outside of the model's layers",
+}
+# Values of init_lora_weights that cannot be used.
+_STARTS = dict.fromkeys(("eva", "corda", "lora_ga"), "reads the training data first")
+_STARTS |= {"loftq": "quantises the backbone", "mica": "freezes one of its two matrices"}
+_STARTS |= {"pissa_niter_": "changes the backbone at random, which a saved adapter cannot repeat; 'pissa' does not"}
+_SET_HERE = ("peft_type", "task_type", "modules_to_save", "inference_mode", "base_model_name_or_path", "auto_mapping")
+_SET_HERE += ("peft_version", "revision")
+# Settings that scale an update, so that none is left at 0.
+_SCALES = ("lora_alpha", "randlora_alpha", "alpha", "d_initial", "delora_lambda", "scaling")
+
+
+def check_settings(values: dict[str, Any], known: Collection[str], flag: str) -> None:
+    """Refuse settings that are unknown to the type of ``flag``, set by us, or that a saved adapter cannot keep; raise
+    UsageError. ``known`` are the names of PEFT's settings of that type."""
+    for key, value in values.items():
+        if key in _SET_HERE:
+            raise UsageError(f"--peft_config: {key} is set by the program; leave it out")
+        if key not in known:
+            hint = did_you_mean(key, set(known) - set(_SET_HERE), "see PEFT's documentation")
+            raise UsageError(f"--peft_config: {flag} has no setting {quoted(key)}; {hint}")
+        if key == "bias" and value != "none":
+            raise UsageError("--peft_config: bias trains the backbone's own biases; --method bitfit does that")
+        start = str(value).lower().rstrip("0123456789") if key == "init_lora_weights" else ""
+        if start in _STARTS:
+            raise UsageError(f"--peft_config: init_lora_weights {value!r} {_STARTS[start]}; choose another")
+        if key in ("layer_replication", "trainable_token_indices", "alora_invocation_tokens") and value:
+            raise UsageError(f"--peft_config: {key} changes more than linear layers; leave it out")
+        if (key in _SCALES and value == 0) or (key.endswith("dropout") and value == 1):
+            raise UsageError(f"--peft_config: {key} {value} would leave the adapter without effect; choose another")
+    if "token_indices" in known and not values.get("token_indices"):  # PEFT's forward pass fails without them
+        raise UsageError(f"--peft_config: {flag} needs token_indices, the ids of tokens to train")
+
+
+@cache
+def note_once(text: str) -> None:
+    """Print a note for the user, once in a process."""
+    print(f"note: {text}", file=sys.stderr)
