@@ -57,7 +57,7 @@ class DiffPruning(Method):
                 owner = model.get_submodule(owner_name)
                 parts[name] = Difference(parameter, self.config.diff_structured).train(owner.training)
                 size += parameter.numel()
-                parametrize.register_parametrization(owner, parameter_name, parts[name])
+                _parametrize(owner, parameter_name, parts[name])
         self.difference = SparseDifference(parts, budget_of(self.config, size))
         self._hook = model.register_forward_pre_hook(self.difference.draw_for_pass)
 
@@ -138,6 +138,23 @@ class DiffPruning(Method):
         """Return the trained parameters that do not belong to the difference."""
         ours = {id(parameter) for _, parameter in self.difference.trained()}
         return {name: parameter for name, parameter in trained.items() if id(parameter) not in ours}
+
+
+def _parametrize(module: nn.Module, name: str, parametrization: nn.Module) -> None:
+    """Register a parametrization. PyTorch then refuses to pickle the module, as its class is made here; but a class of
+    the same parametrized names can be made anew where it is unpickled."""
+    parametrize.register_parametrization(module, name, parametrization)
+    type(module).__reduce__ = lambda self: (_parametrized, (type(self).__base__, [*self.parametrizations]), vars(self))
+
+
+def _parametrized(plain: type[nn.Module], names: list[str]) -> nn.Module:
+    """Return a module of the class ``plain`` whose parameters ``names`` are parametrized; pickle fills it."""
+    module = plain.__new__(plain)
+    nn.Module.__init__(module)
+    for name in names:
+        module.register_parameter(name, nn.Parameter(torch.empty(0)))
+        _parametrize(module, name, nn.Identity())
+    return module
 
 
 def _own_class(module: nn.Module) -> None:
