@@ -109,6 +109,18 @@ def test_each_type_of_peft_is_a_line_of_the_table(real, tmp_path, undrawn):
     assert {method for method, _ in scores(tmp_path / "out")} == {"vera", "loha"}
 
 
+def test_methods_of_one_family_look_apart_and_have_their_names_in_the_legend(real, tmp_path):
+    for family, names in (("peft", ("vera", "loha")), ("lora", ("lora-8", "lora-16"))):
+        for name in names:
+            record = put(tmp_path / name, real, 0.8, method=name)
+            record["arguments"] |= {"method": family, "adapter_projection_type": None, "peft_type": name}
+            (tmp_path / name / "run.json").write_text(json.dumps(record))
+    axes = next(iter(figures(read_results([tmp_path]))))[2].axes[0]
+    marks = [line for line in axes.lines if line.get_marker() not in ("None", "", "_")]
+    assert len({(str(line.get_marker()), str(line.get_markerfacecolor())) for line in marks}) == 4
+    assert {"vera", "loha", "LoRA-8", "LoRA-16"} <= {*axes.get_legend_handles_labels()[1]}
+
+
 def test_a_setting_tried_on_one_task_is_not_asked_for_on_the_others(results, real, tmp_path, capsys, undrawn):
     for rate in (0.1, 0.2):
         put(results / f"rate{rate}", real, 0.8, learning_rate=rate)  # of cp-2, on mrpc alone and with one seed
