@@ -223,7 +223,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         run.record |= record.trained_fields(trainer, task)
         files = adapter_files(model, run.path / ADAPTER_FOLDER, notes)  # before --bf16_full_eval converts the model
-        if (step := trainer.stopped_early_at_step) is not None:
+        if step := run.record.get("stopped_early_at_step"):
             print(f"stopped early at step {step:,} of {trainer.state.max_steps:,}: the metric no longer improves")
         run.now("measuring on the training set")
         metrics |= {

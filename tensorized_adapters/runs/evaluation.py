@@ -7,6 +7,7 @@ from typing import Any, Optional
 import numpy as np
 from datasets import Dataset
 from transformers import EvalPrediction, Trainer
+from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.class_scores import class_scores, worst_classes
 from ..data.encoding import longest_first
@@ -68,7 +69,7 @@ def evaluate(
     ``examples`` are in any order; their column ``row`` is the position in the file. ``texts`` are the same before they
     were tokenised, in the file's order. ``suffix`` ends the names of metrics and file: "" or MNLI's "_mm".
     """
-    output = trainer.evaluated(examples)
+    output = _output(trainer, examples)
     logits, labels = _in_file_order(examples, output.predictions, output.label_ids)
     if is_main_process():
         write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
@@ -96,6 +97,17 @@ def prediction_files(data: Data) -> list[str]:
     """Return the names of the files that these functions write for ``data``."""
     evaluated = [EVALUATION_FILE.format(suffix=suffix) for suffix in data.evaluation]
     return evaluated + [f"{name}.tsv" for name in data.prediction]
+
+
+def _output(trainer: AdapterTrainer, examples: Dataset) -> EvalLoopOutput:
+    """Return predictions, labels and metrics of an evaluation set. If training ended with an evaluation of it, and the
+    model has not changed since, they are taken from there, because a second pass would give the same bits."""
+    args = trainer.args
+    step, output = trainer.newest_evaluation
+    changed = args.load_best_model_at_end or args.bf16_full_eval or args.fp16_full_eval
+    if changed or step != trainer.state.global_step or examples is not trainer.eval_dataset:
+        return trainer.predict(examples, metric_key_prefix="eval")
+    return output._replace(metrics={n: value for n, value in output.metrics.items() if n.startswith("eval_")})
 
 
 def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:

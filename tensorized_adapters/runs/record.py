@@ -21,6 +21,7 @@ from ..data.metrics import predictions_of, probabilities_of
 from ..data.multi_label import joined_names
 from ..data.tasks import Task
 from ..runtime.files import tsv_of, write_atomically
+from ..training.callbacks import EarlyStopping
 from ..training.trainer import AdapterTrainer
 
 _PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
@@ -56,7 +57,10 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
     ]
     primary = f"eval_{task.primary}"
     best = min if lower_is_better(task.primary) else max  # the earliest of equals
-    events = {"collapsed_at_step": trainer.guard.step, "stopped_early_at_step": trainer.stopped_early_at_step}
+    state, callbacks = trainer.state, trainer.callback_handler.callbacks
+    stopped = any(isinstance(own, EarlyStopping) and own.stopped for own in callbacks)
+    stopped_at = state.global_step if stopped and state.global_step < state.max_steps else None
+    events = {"collapsed_at_step": trainer.guard.step, "stopped_early_at_step": stopped_at}
     return {
         "train_seconds": trainer.train_seconds(),
         "step_losses": trainer.losses.values,

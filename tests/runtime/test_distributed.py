@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -258,16 +259,17 @@ def test_each_example_of_a_step_counts_once(size):
     """The weights give the mean over a step's examples, for every division into processes and batches."""
     for batch_size, processes, accumulated in ((8, 1, 1), (4, 2, 1), (2, 2, 2), (2, 4, 1), (4, 1, 2), (1, 3, 3)):
         step_batch, start = batch_size * processes * accumulated, 0
-        division = dict(size=size, batch_size=batch_size, processes=processes, accumulated=accumulated)
+        division = dict(train_batch_size=batch_size, world_size=processes, gradient_accumulation_steps=accumulated)
+        args = [SimpleNamespace(process_index=rank, **division) for rank in range(processes)]
         for step in range(-(-size // step_batch)):
-            shares = [shares_of_step(step, rank, **division) for rank in range(processes)]
+            shares = [shares_of_step(step, size, of_rank) for of_rank in args]
             count = min(step_batch, size - start)
             assert sum(own for of_rank in shares for own, _ in of_rank) == count
             for of_rank in shares:
                 for own, weight in of_rank:  # as the Trainer divides by batches and averages over processes
                     assert weight / (len(of_rank) * processes) == pytest.approx(own / count)
             start += count
-        assert shares_of_step(step + 1, 0, **division) == shares_of_step(0, 0, **division)  # the next epoch
+        assert shares_of_step(step + 1, size, args[0]) == shares_of_step(0, size, args[0])  # the next epoch
 
 
 def test_the_number_of_processes_is_part_of_what_a_run_is():
