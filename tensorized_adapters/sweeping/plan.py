@@ -153,6 +153,14 @@ def check_reachable(trials: Iterable[Trial]) -> None:
         raise UsageError(f"no trial could start: {flaw}")
 
 
+def labels_of(resolved: dict[str, Any]) -> int:
+    """Return how many labels a trial's parameters are counted with. Other data than GLUE's is not read for that: two
+    labels or, with ``--do_regression``, one. Its finished trials have the true counts in their records."""
+    if resolved["task_name"] in TASKS:
+        return len(TASKS[resolved["task_name"]].labels or "1")
+    return 1 if resolved["do_regression"] else 2
+
+
 def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -165,9 +173,7 @@ def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrain
     settings = json.dumps(effective_arguments(resolved), sort_keys=True)
     described = f"{task}_{config.describe()}_seed{training.seed}"
     name = f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', described)}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
-    heads = 1 if data.do_regression else 2  # other data is not read here; a finished trial says how many labels it has
-    if data.task_name in TASKS:
-        heads = len(TASKS[data.task_name].labels or "1")
+    heads = labels_of(resolved)
     if heads not in skeletons:
         skeletons[heads] = skeleton(model_config(arguments.model, heads))
     counts, refused = None, None
