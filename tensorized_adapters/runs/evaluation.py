@@ -58,39 +58,45 @@ def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
 
 
 def evaluate(
-    trainer: AdapterTrainer, examples: Dataset, texts: Dataset, task: Task, folder: Path, suffix: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the ``eval_*`` metrics of an evaluation set, and the scores of its classes for the record. The
-    predictions are written to a file.
+    trainer: AdapterTrainer, sets: dict[str, Dataset], texts: dict[str, Dataset], task: Task, folder: Path
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the ``eval_*`` metrics of the evaluation sets, and the scores of their classes for the record. The
+    predictions are written to files.
 
     The scores are ``classes``, one entry each, and ``one_class``, the class that all examples were predicted as, if
     there is one. Such a score says nothing about the model, so a line says so. Another line names the worst classes.
 
-    ``examples`` are in any order; their column ``row`` is the position in the file. ``texts`` are the same before they
-    were tokenised, in the file's order. ``suffix`` ends the names of metrics and file: "" or MNLI's "_mm".
+    The sets are by the suffix of the names of metrics and file: "" or MNLI's "_mm". Their examples are in any order;
+    the column ``row`` is the position in the file. ``texts`` are the same before they were tokenised, in the file's
+    order.
     """
-    output = _output(trainer, examples)
-    logits, labels = _in_file_order(examples, output.predictions, output.label_ids)
-    if is_main_process():
-        write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
-    metrics = {f"{name}{suffix}": value for name, value in output.metrics.items()}
-    scores: dict[str, Any] = {}
-    if task.labels is not None:
-        if not task.multi_label:
-            scores["classes"] = class_scores(logits, labels, texts, task)
-            if line := worst_classes(scores["classes"]):
+    metrics: dict[str, Any] = {}
+    scores: dict[str, dict[str, Any]] = {}
+    for suffix, examples in sets.items():
+        output = _output(trainer, examples)
+        logits, labels = _in_file_order(examples, output.predictions, output.label_ids)
+        if is_main_process():
+            write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
+        metrics |= {f"{name}{suffix}": value for name, value in output.metrics.items()}
+        metrics[f"eval_samples{suffix}"] = len(examples)
+        if task.labels is not None and not task.multi_label:
+            classes = class_scores(logits, labels, texts[suffix], task)
+            scores.setdefault("classes", {})[f"eval{suffix}"] = classes
+            if line := worst_classes(classes):
                 print(f"{line}{' (mismatched set)' if suffix else ''}")
-        if (only := _only_class(logits, task)) is not None:
-            scores["one_class"] = only
-    return metrics | {f"eval_samples{suffix}": len(examples)}, scores
+        if task.labels is not None and (only := _only_class(logits, task)) is not None:
+            scores.setdefault("one_class", {})[f"eval{suffix}"] = only
+    return metrics, scores
 
 
-def predict(trainer: Trainer, examples: Dataset, task: Task, path: Path) -> None:
-    """Write a prediction set's submission file, in GLUE's format."""
-    output = trainer.predict(examples, metric_key_prefix="predict")
-    (predictions,) = _in_file_order(examples, predictions_of(output.predictions, task))
-    if is_main_process():
-        write_predictions(path, predictions, task)
+def predict(trainer: Trainer, sets: dict[str, Dataset], task: Task, folder: Path) -> dict[str, int]:
+    """Write the submission file of each prediction set, in GLUE's format; return how many examples they have."""
+    for name, examples in sets.items():
+        output = trainer.predict(examples, metric_key_prefix="predict")
+        (predictions,) = _in_file_order(examples, predictions_of(output.predictions, task))
+        if is_main_process():
+            write_predictions(folder / f"{name}.tsv", predictions, task)
+    return {"predict_samples": sum(map(len, sets.values()))}
 
 
 def prediction_files(data: Data) -> list[str]:

@@ -19,8 +19,10 @@ from helpers import argv, assert_equal_runs, pairs, record_of, refused, save_bas
 
 import run_glue_tensorized
 from run_glue_tensorized import main
+from tensorized_adapters import RunFailed
 from tensorized_adapters.runs.same_run import differences
 from tensorized_adapters.runtime import distributed, exits, signals
+from tensorized_adapters.saving import save
 from tensorized_adapters.training.batch_shares import shares_of_step
 from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
 from tensorized_adapters.training.trainer import AdapterTrainer
@@ -252,6 +254,20 @@ def test_what_one_process_alone_refuses_is_reported_by_it(flags, tmp_path):
     codes, _, error = in_two_processes(tmp_path, argv(flags), **other)
     assert codes == [-signal.SIGKILL, 2] and not flags["output_dir"].exists()
     assert error.startswith("error: rank 1: unknown argument --nonsense") and error.count("\n") == 1
+
+
+def test_the_first_process_alone_makes_the_files_of_the_adapter(flags, tmp_path):
+    """The other one would fetch and serialise all tensors for nothing. Both end if it fails."""
+
+    def fail(rank):
+        def failing(*args):
+            raise RunFailed(f"made by rank {rank}")
+
+        save.adapter_files = failing
+
+    changes = {"num_train_epochs": 1, "save_strategy": "no"}
+    codes, _, error = in_two_processes(tmp_path, argv(flags, **changes), prepare=fail)
+    assert sorted(codes) in ([-signal.SIGTERM, 1], [1, 1]) and error == "failed: made by rank 0\n"
 
 
 @pytest.mark.parametrize("size", [1, 7, 40, 41, 45])
