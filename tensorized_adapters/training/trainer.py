@@ -21,12 +21,12 @@ from ..saving.load import load_adapter
 from ..saving.save import save_adapter
 from .batch_shares import cut, filled_up, shares_of_step
 from .callbacks import CompleteCheckpoints, SaveAfterEvaluation
-from .checkpoints import ADAPTER_FOLDER, begin_checkpoint
+from .checkpoints import ADAPTER_FOLDER, begin_checkpoint, check_state
 from .collapse import CollapseGuard
 from .finite import check_finite
 from .losses import StepLosses, WeightedLoss
 from .progress import LiveOutput
-from .progress_files import check_state, read_progress, write_progress
+from .progress_file import read_progress, write_progress
 from .sampler import EpochSampler, train_sampler
 from .settings import with_our_values
 
@@ -231,7 +231,9 @@ class AdapterTrainer(Trainer):
             return
         begin_checkpoint(Path(output_dir))
         save_adapter(self.model, Path(output_dir) / ADAPTER_FOLDER, self.notes)
-        write_progress(Path(output_dir), self.arguments, self.losses, self.train_seconds())
+        losses, norms = self.losses.values, self.losses.norms
+        measured = {"step_losses": losses, "gradient_norms": norms, "seconds": self.train_seconds()}
+        write_progress(Path(output_dir), arguments=self.arguments, **measured)
 
     def check_checkpoint(self, checkpoint: Path) -> None:
         """Raise UsageError for a checkpoint from which training could not go on. The model has its trained values
@@ -242,7 +244,9 @@ class AdapterTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         checkpoint = Path(resume_from_checkpoint)
         load_adapter(self.model, checkpoint / ADAPTER_FOLDER)
-        self.seconds_before = read_progress(checkpoint, self.losses)
+        progress = read_progress(checkpoint)
+        self.losses.values, self.losses.norms = progress.step_losses, progress.gradient_norms
+        self.seconds_before = progress.seconds
         self._checkpoints.resumed_from = checkpoint
 
     def _load_best_model(self) -> None:

@@ -50,16 +50,16 @@ def test_seconds_are_totals_over_all_starts(flags, tmp_path):
     """The record of the first start has no seconds, because it was killed."""
     out = flags["output_dir"]
     kill_9_after_checkpoint(argv(flags), 1)
-    kept = out / "checkpoint-6" / "training_seconds.json"
-    assert 0 < float(kept.read_text()) < 100 and "seconds" not in record_of(out)
-    kept.write_text("1000.0")
+    kept = out / "checkpoint-6" / "progress.json"
+    assert 0 < json.loads(kept.read_text())["seconds"] < 100 and "seconds" not in record_of(out)
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"seconds": 1000.0}))
     seal_checkpoint(kept.parent)
     assert main(argv(flags)) == 0
     record = record_of(out)
     assert record["resumed_from"] and 1000 < record["metrics"]["train_runtime"] < 1100
     assert record["metrics"]["train_runtime"] - 1 < record["train_seconds"] < record["seconds"] < 1100
     assert record["metrics"]["train_samples_per_second"] > 1  # of the start that is measured
-    assert 1000 < float((out / "checkpoint-12" / "training_seconds.json").read_text()) < 1100
+    assert 1000 < json.loads((out / "checkpoint-12" / "progress.json").read_text())["seconds"] < 1100
 
 
 def test_seconds_of_a_start_that_failed_count_too(flags, monkeypatch):
