@@ -212,7 +212,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
                 files = adapter_files(model, run.path / ADAPTER_FOLDER, notes)
         run.now("measuring on the training set")
         limit = run_args.max_train_metric_samples
-        metrics |= record.training_metrics(trainer, result)
+        names = ("epoch", "train_loss", "train_runtime", "train_samples_per_second")
+        metrics |= {name: result.metrics[name] for name in names} | {"train_samples": len(sets.train)}
         metrics |= evaluation.train_metrics(trainer, sets.train, task, limit)
         if run_args.measure_contribution:
             run.record["contribution"] = contribution(trainer, task, limit, untrained)

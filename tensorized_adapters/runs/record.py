@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from rich.table import Column, Table
 from scipy.special import expit
-from transformers.trainer_utils import TrainOutput
 
 from .. import PROGRAM, __version__
 from ..adaptation.parameters import GROUPS
@@ -70,13 +69,6 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
             (entry for entry in history if primary in entry), key=lambda entry: entry[primary], default=None
         ),
     } | {name: step for name, step in events.items() if step is not None}
-
-
-def training_metrics(trainer: AdapterTrainer, result: TrainOutput) -> dict[str, float]:
-    """Return the metrics of a training that has just ended."""
-    timed = {name: result.metrics[name] for name in ("train_runtime", "train_samples_per_second")}
-    metrics = {"epoch": trainer.state.epoch, "train_loss": trainer.losses.mean()}
-    return metrics | {"train_samples": len(trainer.train_dataset)} | timed
 
 
 def bytes_of_adapter(folder: Path) -> int:

@@ -22,7 +22,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import UsageError
 from ..runtime.files import open_regular, read_json, sha256_of, write_json
-from ..saving import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
+from ..saving import ADAPTER_FILES
 from .progress_file import PROGRESS_FILE, read_progress
 
 ADAPTER_FOLDER = "adapter"
@@ -31,9 +31,9 @@ INCOMPLETE_FILE = "manifest.incomplete"  # the marker
 SEARCH_STATE_FILE = "difference_search.safetensors"  # diff pruning writes it until it has pruned
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
-_ESSENTIAL = {"optimizer.pt", "scheduler.pt", TRAINER_STATE_NAME, PROGRESS_FILE}
 _RANDOM = re.compile(r"rng_state(_\d+)?\.pth")  # with a number if there are several processes
-_OURS = _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", SEARCH_STATE_FILE, MANIFEST_FILE, INCOMPLETE_FILE}
+_OURS = ADAPTER_FILES | {"optimizer.pt", "scheduler.pt", "scaler.pt", TRAINER_STATE_NAME, PROGRESS_FILE}
+_OURS |= {SEARCH_STATE_FILE, MANIFEST_FILE, INCOMPLETE_FILE}
 _IN_ADAPTER_FOLDER = {f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES}
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")
 
@@ -99,11 +99,7 @@ def flaw_of_checkpoint(path: Path) -> Optional[str]:
         raise UsageError(f"{error.filename or path} cannot be read ({error.strerror}); nothing was changed") from None
     except ValueError:
         return "its manifest cannot be read"
-    essential = _ESSENTIAL | {f"{ADAPTER_FOLDER}/{name}" for name in (CONFIG_FILE, WEIGHTS_FILE)}
-    if "rng_state_0.pth" not in manifest:
-        essential.add("rng_state.pth")
-    lacking = essential - set(manifest)
-    return f"{min(lacking)} is not in its manifest" if lacking else None
+    return None
 
 
 def newest_complete_checkpoint(
