@@ -7,6 +7,7 @@ from pydantic import BaseModel, FiniteFloat, ValidationError
 
 from ..errors import UsageError
 from ..runtime.files import content_of, write_json
+from .losses import StepLosses
 
 PROGRESS_FILE = "progress.json"
 
@@ -20,9 +21,10 @@ class Progress(BaseModel):
     seconds: FiniteFloat
 
 
-def write_progress(checkpoint: Path, **values: Any) -> None:
+def write_progress(checkpoint: Path, arguments: dict[str, Any], losses: StepLosses, seconds: float) -> None:
     """Write the fields of :class:`Progress`."""
-    write_json(checkpoint / PROGRESS_FILE, values)
+    measured = {"step_losses": losses.values, "gradient_norms": losses.norms, "seconds": seconds}
+    write_json(checkpoint / PROGRESS_FILE, {"arguments": arguments} | measured)
 
 
 def read_progress(checkpoint: Path) -> Progress:

@@ -80,8 +80,7 @@ class AdapterTrainer(Trainer):
         return with_ready_mask(self.model, super()._prepare_inputs(inputs))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Return the Trainer's estimate. The Trainer would count the parameters in each step; here they are counted
-        once."""
+        """Return the Trainer's estimate, for which it would count the parameters in each step, not once."""
         return 6 * inputs[self.model.main_input_name].numel() * self._size
 
     # Optimizer and order of the examples
@@ -231,9 +230,7 @@ class AdapterTrainer(Trainer):
             return
         begin_checkpoint(Path(output_dir))
         save_adapter(self.model, Path(output_dir) / ADAPTER_FOLDER, self.notes)
-        losses, norms = self.losses.values, self.losses.norms
-        measured = {"step_losses": losses, "gradient_norms": norms, "seconds": self.train_seconds()}
-        write_progress(Path(output_dir), arguments=self.arguments, **measured)
+        write_progress(Path(output_dir), self.arguments, self.losses, self.train_seconds())
 
     def check_checkpoint(self, checkpoint: Path) -> None:
         """Raise UsageError for a checkpoint from which training could not go on. The model has its trained values
