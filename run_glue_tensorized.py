@@ -73,8 +73,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     the command, for the record.
     """
     import torch
-    from accelerate import PartialState
-    from transformers import DataCollatorWithPadding, default_data_collator, set_seed
+    from transformers import set_seed
 
     from tensorized_adapters.adaptation.parameters import count_trained, trained_parameters
     from tensorized_adapters.backbone import loading, trained_heads
@@ -86,17 +85,15 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.methods.registry import method_of
     from tensorized_adapters.runs import evaluation, push_to_hub, record, resuming, same_run, trainer_checks
     from tensorized_adapters.runs.contribution import contribution
-    from tensorized_adapters.saving import ADAPTER_FILES
     from tensorized_adapters.saving.load import kept_and_new, load_adapter
     from tensorized_adapters.saving.pretrained import add_adapters
     from tensorized_adapters.saving.save import adapter_files, write_adapters, write_card
-    from tensorized_adapters.training.callbacks import EarlyStopping
+    from tensorized_adapters.training.callbacks import early_stopping
     from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
     from tensorized_adapters.training.collapse import loss_of_best_constant
-    from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
+    from tensorized_adapters.training.diff_trainer import trainer_class
     from tensorized_adapters.training.dropout import use_cheap_dropout
     from tensorized_adapters.training.frozen_prefix import FrozenPrefix, with_prefix
-    from tensorized_adapters.training.trainer import AdapterTrainer
 
     model_args, data_args, run_args = arguments.model, arguments.data, arguments.run
     training_args, adapter_config = arguments.training, arguments.adapter
@@ -111,8 +108,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         for message in loading.agree_on_padding(tokenizer, config):
             run.note(message)
         run.now("reading the data")
-        saved = None if run_args.new_head else arguments.saved
-        data = load_data(data_args, same_run.used_roles(training_args), saved, training_args.seed)
+        saved, seeds = None if run_args.new_head else arguments.saved, (training_args.seed, training_args.data_seed)
+        data = load_data(data_args, same_run.used_roles(training_args), saved, *seeds)
         task = with_metrics(data.task, run_args.metric_name, training_args.metric_for_best_model)
         encoding.check_tokenizer(tokenizer, data, data_args)
         refuse_first(trainer_checks.flaws_of_training(arguments, data, task, tokenizer, without_weights))
@@ -146,11 +143,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         # Tokenised data, padded to each batch's longest example unless asked otherwise
         run.now("tokenising")
         sets = encoding.encoded(data, tokenizer, config, data_args)
-        if data_args.pad_to_max_length:
-            collator = default_data_collator
-        else:
-            multiple = 8 if training_args.fp16 or training_args.bf16 else None
-            collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=multiple)
+        collator = encoding.collator(tokenizer, data_args, half=training_args.fp16 or training_args.bf16)
         if run_args.cache_frozen_prefix:
             autocast = torch.bfloat16 if training_args.bf16 else torch.float16 if training_args.fp16 else None
             prefix = FrozenPrefix(model, trainer_checks.usable_cache_folder(run_args.prefix_cache_dir), autocast)
@@ -163,13 +156,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         if training_args.do_train:
             classes, smoothing = task.labels and len(task.labels), training_args.label_smoothing_factor
             constant_loss = loss_of_best_constant(data.train["label"][:], classes, smoothing, weights)
-        callbacks = []
-        if run_args.early_stopping_patience is not None:
-            threshold = run_args.early_stopping_threshold or 0.0
-            callbacks.append(EarlyStopping(run_args.early_stopping_patience, threshold))
-        trainer_class = DiffPruningTrainer if adapter_config.method == "diff_pruning" else AdapterTrainer
         with trainer_checks.refused_by_the_trainer():
-            trainer = trainer_class(
+            trainer = trainer_class(adapter_config)(
                 model=model,
                 args=training_args,
                 train_dataset=sets.train,
@@ -182,7 +170,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
                 arguments=run.resolved,
                 constant_loss=constant_loss,
                 class_weights=weights,
-                callbacks=callbacks,
+                callbacks=early_stopping(run_args.early_stopping_patience, run_args.early_stopping_threshold),
             )
             if training_args.do_train:
                 trainer.check_optimizer_and_schedule()
@@ -203,15 +191,12 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         primary_metric=task.primary,
         resumed_from=str(checkpoint) if checkpoint else None,
         parameters=count_trained(model),
-        learning_rates=run.resolved["learning_rates"],
         files=evaluation.prediction_files(data),
         **({"class_weights": dict(zip(task.labels, weights))} if weights else {}),
     )
     if run_args.cache_frozen_prefix:
         run.now("computing the frozen prefix")
-        model.to(training_args.device)  # the Trainer would move it as late as its evaluation in half precision
-        with PartialState().local_main_process_first():
-            sets = sets.mapped(lambda examples: prefix.with_states(examples, collator, training_args.eval_batch_size))
+        sets = prefix.of_sets(sets, collator, training_args)
         trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
     metrics: dict[str, Any] = {}
 
@@ -222,23 +207,15 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         run.seconds_before = max(run.seconds_before, trainer.seconds_before)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         run.record |= record.trained_fields(trainer, task)
-        files = adapter_files(model, run.path / ADAPTER_FOLDER, notes)  # before --bf16_full_eval converts the model
-        if (step := trainer.stopped_early_at_step) is not None:
-            print(f"stopped early at step {step:,} of {trainer.state.max_steps:,}: the metric no longer improves")
+        with distributed.fail_together():
+            if distributed.is_main_process():  # before --bf16_full_eval converts the model
+                files = adapter_files(model, run.path / ADAPTER_FOLDER, notes)
         run.now("measuring on the training set")
-        metrics |= {
-            "epoch": trainer.state.epoch,
-            "train_loss": trainer.losses.mean(),
-            "train_samples": len(sets.train),
-            "train_runtime": result.metrics["train_runtime"],
-            "train_samples_per_second": result.metrics["train_samples_per_second"],
-        }
-        metrics |= evaluation.train_metrics(trainer, sets.train, task, run_args.max_train_metric_samples)
-        taken, total = metrics["train_metric_samples"], len(sets.train)
-        drawn_by = training_args.seed if taken < total else None
-        run.record["train_metric_examples"] = {"count": taken, "of": total, "drawn_by_seed": drawn_by}
+        limit = run_args.max_train_metric_samples
+        names = ("epoch", "train_loss", "train_runtime", "train_samples_per_second")
+        metrics |= {name: result.metrics[name] for name in names} | {"train_samples": len(sets.train)}
+        metrics |= evaluation.train_metrics(trainer, sets.train, task, limit)
         if run_args.measure_contribution:
-            limit = run_args.max_train_metric_samples
             run.record["contribution"] = contribution(trainer, task, limit, untrained)
         if distributed.is_main_process():
             write_adapters({run.path / ADAPTER_FOLDER: files})  # after the evaluation, which refuses NaN
@@ -246,23 +223,18 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     # Evaluation, on both sets if the task is MNLI
     if training_args.do_eval:
         run.now("evaluating")
-        for suffix, examples in sets.evaluation.items():
-            measured, scores = evaluation.evaluate(trainer, examples, data.evaluation[suffix], task, run.path, suffix)
-            metrics |= measured
-            for name, value in scores.items():
-                run.record[name] = run.record.get(name, {}) | {f"eval{suffix}": value}
+        measured, scores = evaluation.evaluate(trainer, sets.evaluation, data.evaluation, task, run.path)
+        metrics |= measured
+        run.record |= scores
     if training_args.do_train and distributed.is_main_process():
         trained = push_to_hub.training_of(data_args, task, metrics, run.record["command"])
         write_card(model, run.path / ADAPTER_FOLDER, notes, trained)
-        written = (run.path / ADAPTER_FOLDER / name for name in ADAPTER_FILES)
-        run.record["adapter_bytes"] = sum(file.stat().st_size for file in written if file.is_file())
+        run.record["adapter_bytes"] = record.bytes_of_adapter(run.path / ADAPTER_FOLDER)
 
     # Prediction
     if training_args.do_predict:
         run.now("predicting")
-        for name, examples in sets.prediction.items():
-            evaluation.predict(trainer, examples, task, run.path / f"{name}.tsv")
-        metrics["predict_samples"] = sum(map(len, sets.prediction.values()))
+        metrics |= evaluation.predict(trainer, sets.prediction, task, run.path)
 
     run.record["metrics"] = metrics
     run.doing = "writing the results"

@@ -1,10 +1,8 @@
-"""AdapterConfig: the method and its settings. Flags, Python interface and file format are its fields.
+"""AdapterConfig, the method and its settings, and the checks of its fields."""
 
-The checks of its fields follow it, each with a message that names the flag.
-"""
-
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Optional, get_args, get_origin
 
@@ -13,22 +11,21 @@ from .method_table import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, METHODS, PUB
 from .strict_json import canonical_json
 
 PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")
-INITS = ("calibrated", "published")
 SITES = ("both", "attention", "ffn")
 SPLITS = ("separate", "interleaved")
 SCOPES = ("site", "model")
 PLACEMENTS = ("sequential", "parallel", "weights")
 BITFIT_TERMS = ("all", "query_and_intermediate")
 
-# Field -> lowest value, bound above, whether the lowest value is allowed.
-_RANGES = {
-    "lora_dropout": (0, 1, True),
-    "adapter_scale": (0, float("inf"), False),
-    "diff_sparsity": (0, 1, False),
-    "diff_final_fraction": (0, 1, False),
-    "diff_l0_penalty": (0, float("inf"), True),
-    "diff_gate_learning_rate": (0, float("inf"), True),
-    "diff_final_learning_rate": (0, float("inf"), True),
+# The valid values of numbers that are no counts: a description, and a test.
+_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "lora_dropout": ("at least 0 and below 1", lambda value: 0 <= value < 1),
+    "adapter_scale": ("above 0", lambda value: 0 < value < math.inf),
+    **dict.fromkeys(("diff_sparsity", "diff_final_fraction"), ("above 0 and below 1", lambda value: 0 < value < 1)),
+    **dict.fromkeys(
+        ("diff_l0_penalty", "diff_gate_learning_rate", "diff_final_learning_rate"),
+        ("at least 0", lambda value: 0 <= value < math.inf),
+    ),
 }
 
 
@@ -40,11 +37,8 @@ def setting(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """The method and its settings. Flags, Python interface and file format are these fields.
-
-    Raises:
-        UsageError: for a value outside its range, and when neither a method nor a projection type is named.
-    """
+    """The method and its settings. Flags, Python interface and file format are these fields. Raise UsageError for a
+    value outside its range, and if neither a method nor a projection type is named."""
 
     _argument_group_name = "adapter arguments"
 
@@ -82,7 +76,7 @@ class AdapterConfig:
     adapter_scale: Optional[float] = setting(
         None, "Factor of the tensorized adapters' updates (default: 1; 'parallel': 4)."
     )
-    adapter_init: Literal[INITS] = setting(
+    adapter_init: Literal["calibrated", "published"] = setting(
         "calibrated",
         "'calibrated': adapters start as the identity, down projections with the spread of a dense layer. "
         "'published': every factor uniform in (-0.1, 0.1), one learning rate, random head.",
@@ -136,11 +130,6 @@ class AdapterConfig:
         return "train_layer_norm" in METHOD_FIELDS[self.method] and self.train_layer_norm
 
     @property
-    def lora_target_names(self) -> tuple[str, ...]:
-        """Return ``--lora_targets`` as names; empty for the architecture's own default."""
-        return tuple(name.strip() for name in self.lora_targets.split(",")) if self.lora_targets is not None else ()
-
-    @property
     def layers(self) -> Optional[tuple[int, ...]]:
         """Return ``--adapter_layers`` as ascending indices from 0, or None for all."""
         return None if self.adapter_layers is None else parse_layers(self.adapter_layers)
@@ -192,9 +181,8 @@ class AdapterConfig:
         if method not in METHOD_FIELDS:
             raise UsageError(f"unknown method {quoted(method)}; known: {', '.join(METHODS)}")
         if unknown := sorted(values.keys() - {"method", *METHOD_FIELDS[method]}):
-            raise UsageError(
-                f"method {method!r} has no settings {quoted(unknown, 200)}; known: {', '.join(METHOD_FIELDS[method])}"
-            )
+            known = ", ".join(METHOD_FIELDS[method])
+            raise UsageError(f"method {method!r} has no settings {quoted(unknown, 200)}; known: {known}")
         return cls(**values)
 
 
@@ -203,10 +191,7 @@ def flaws_of_settings(config: AdapterConfig) -> Iterator[str]:
     method, projection_type = config.method, config.adapter_projection_type
     formats = f"--adapter_projection_type {{{','.join(PROJECTION_TYPES)}}}"
     if method is None:
-        yield (
-            f"no method chosen: give {formats} for tensorized adapters, or --method {{{','.join(METHODS[1:])}}} for a "
-            "baseline"
-        )
+        yield f"no method chosen: give {formats}, or --method {{{','.join(METHODS[1:])}}} for a baseline"
     yield from flaws_of_choice("method", method, METHODS)
     if method != "tensorized" and projection_type is not None:
         yield f"--adapter_projection_type does not belong to --method {method}; leave one of them out"
@@ -225,11 +210,8 @@ def flaws_of_settings(config: AdapterConfig) -> Iterator[str]:
         elif isinstance(each.default, str) and get_origin(each.type) is Literal:
             yield from flaws_of_choice(name, value, get_args(each.type))
         elif name in _RANGES and not (name == "adapter_scale" and value is None):
-            low, high, includes_low = _RANGES[name]
-            integer = isinstance(value, int) and not isinstance(value, bool) and value < 2**53
-            above = (integer or isinstance(value, float)) and (low <= value if includes_low else low < value)
-            if not (above and value < high):
-                range_ = f"{'at least' if includes_low else 'above'} {low} and below {high:g}"
+            range_, holds = _RANGES[name]
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not holds(value):
                 yield f"--{name} must be a number {range_}, got {quoted(value)}"
     if method == "peft" and not (isinstance(config.peft_type, str) and config.peft_type):
         yield "--method peft needs --peft_type, such as vera, fourierft, loha, lokr, boft or oft"

@@ -85,10 +85,9 @@ def optimizer_of(model, rates, folder, **options):
     """The optimizer that a run would use."""
     from transformers import TrainingArguments
 
-    from tensorized_adapters.training.diff_trainer import DiffPruningTrainer
-    from tensorized_adapters.training.trainer import AdapterTrainer
+    from tensorized_adapters.training.diff_trainer import trainer_class
 
-    kind = DiffPruningTrainer if model.adaptation.config.method == "diff_pruning" else AdapterTrainer
+    kind = trainer_class(model.adaptation.config)
     arguments = TrainingArguments(output_dir=str(folder), use_cpu=True, **options)
     return kind(model=model, args=arguments, rates=rates, notes={}, arguments={}).create_optimizer()
 

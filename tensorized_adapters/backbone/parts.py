@@ -168,7 +168,7 @@ def _existing(model: PreTrainedModel, name: str) -> str:
 def target_names(model: PreTrainedModel, config: AdapterConfig) -> list[str]:
     """Return the names of the linear layers, with the base model's prefix, that end in the given names, else of
     queries and values. Raise UsageError for a name that no linear layer ends in."""
-    names = config.lora_target_names
+    names = [name.strip() for name in (config.lora_targets or "").split(",") if name.strip()]
     if not names:
         return linear_names(model, "query", "value")
     prefix = base_prefix(model)

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
     from tensorized_adapters.runtime.console import console
     from tensorized_adapters.sweeping.ledger import Ledger, no_room
-    from tensorized_adapters.sweeping.plan import check_reachable, trials_of
+    from tensorized_adapters.sweeping.plan import check_reachable, labels_of, trials_of
     from tensorized_adapters.sweeping.progress import trials_table
 
     grid.cpus_per_trial = grid.cpus_per_trial or _default_cpus(grid)
@@ -59,6 +59,10 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
     if grid.dry_run:
         _print_notes(ledger)
         console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
+        for labels in {labels_of(trial.resolved) for trial in trials if not trial.resolved["task_name"]}:
+            print(
+                f"note: parameters are counted with a head of {labels} label{'s' * (labels > 1)}; the data is not read"
+            )
         return 0
     check_reachable(ledger.to_run())
     planning = time.time() - began

@@ -57,7 +57,7 @@ class DiffPruning(Method):
                 owner = model.get_submodule(owner_name)
                 parts[name] = Difference(parameter, self.config.diff_structured).train(owner.training)
                 size += parameter.numel()
-                parametrize.register_parametrization(owner, parameter_name, parts[name])
+                _parametrize(owner, parameter_name, parts[name])
         self.difference = SparseDifference(parts, budget_of(self.config, size))
         self._hook = model.register_forward_pre_hook(self.difference.draw_for_pass)
 
@@ -65,7 +65,6 @@ class DiffPruning(Method):
         for name in self.difference.parts:
             owner_name, _, parameter_name = name.rpartition(".")
             owner = model.get_submodule(owner_name)
-            _own_class(owner)
             parametrize.remove_parametrizations(owner, parameter_name, leave_parametrized=False)
         self._hook.remove()
 
@@ -140,12 +139,24 @@ class DiffPruning(Method):
         return {name: parameter for name, parameter in trained.items() if id(parameter) not in ours}
 
 
-def _own_class(module: nn.Module) -> None:
-    """Give a parametrized module a class of its own. Copies of a module share one class, and PyTorch removes a
-    parametrization by deleting a property of that class, which the other copies still need."""
-    shared = type(module)
-    content = {name: value for name, value in vars(shared).items() if name not in ("__dict__", "__weakref__")}
-    module.__class__ = type(shared.__name__, shared.__bases__, content)
+def _parametrize(module: nn.Module, name: str, parametrization: nn.Module) -> None:
+    """Register a parametrization, and let a copy of the module, pickled or not, have a class of its own. PyTorch makes
+    the class, refuses to pickle it, and lets copies share it; then to remove one's parametrization would break all."""
+    parametrize.register_parametrization(module, name, parametrization)
+    made = type(module)
+    made.__reduce__ = lambda self: (_parametrized, (made.__base__, [*self.parametrizations]), vars(self))
+    if "__deepcopy__" in vars(made):
+        del made.__deepcopy__  # it would make a copy of the same class
+
+
+def _parametrized(plain: type[nn.Module], names: list[str]) -> nn.Module:
+    """Return an empty module, of the class ``plain`` with parametrized ``names``, that a copy or pickle fills."""
+    module = plain.__new__(plain)
+    nn.Module.__init__(module)
+    for name in names:
+        module.register_parameter(name, nn.Parameter(torch.empty(0)))
+        _parametrize(module, name, nn.Identity())
+    return module
 
 
 def budget_of(config: AdapterConfig, size: int) -> int:

@@ -35,14 +35,13 @@ class LoRA(Peft):
     def added_count(self, model: PreTrainedModel) -> int:
         return sum(self.config.lora_r * sum(sizes_of(model.get_submodule(name))) for name in self.targets(model))
 
-    def settings(self, model: PreTrainedModel) -> dict[str, Any]:
-        targets = self.targets(model)
+    def settings(self, model: PreTrainedModel, layers: list[str]) -> dict[str, Any]:
         return {
             "r": self.config.lora_r,
             "lora_alpha": self.config.lora_alpha,
             "lora_dropout": self.config.lora_dropout,
-            "target_modules": targets,
-            "fan_in_fan_out": all(isinstance(model.get_submodule(name), Conv1D) for name in targets),
+            "target_modules": layers,
+            "fan_in_fan_out": all(isinstance(model.get_submodule(name), Conv1D) for name in layers),
         }
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:

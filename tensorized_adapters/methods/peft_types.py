@@ -49,8 +49,8 @@ class Peft(Method):
     def added_count(self, model: PreTrainedModel) -> int:
         return self._trial(model)[1]
 
-    def settings(self, model: PreTrainedModel) -> dict[str, Any]:
-        """Return the settings that PEFT's configuration gets; :meth:`_config` completes the layers."""
+    def settings(self, model: PreTrainedModel, layers: list[str]) -> dict[str, Any]:
+        """Return PEFT's settings, in which ``layers``, the targets, are named; :meth:`_config` completes them."""
         return json.loads(self.config.peft_config)
 
     @property
@@ -69,11 +69,7 @@ class Peft(Method):
 
         layers = self.targets(model)
         excluded = [layer for layer in layers if f"{layer}.weight" in head]
-        if excluded == layers:
-            raise UsageError(
-                f"{self.flag}: each of its layers is newly initialised and so trained in full; name others"
-            )
-        config = self._config(model, excluded)
+        config = self._config(model, layers, excluded)
         before = {}
         if isinstance(getattr(config, "init_lora_weights", None), str):  # PiSSA and OLoRA change the weights
             before = {f"{layer}.weight": model.get_submodule(layer).weight.detach().clone() for layer in layers}
@@ -147,15 +143,16 @@ class Peft(Method):
             raise UsageError(f"{self.flag} cannot be used: {REFUSED[self.kind]}; choose another")
         return self.kind.upper()
 
-    def _config(self, model: PreTrainedModel, excluded: list[str], trial: bool = False) -> Any:
-        """Return PEFT's configuration; raise UsageError for settings unknown, set by us, or refused by PEFT."""
+    def _config(self, model: PreTrainedModel, layers: list[str] = (), excluded: list[str] = ()) -> Any:
+        """Return PEFT's configuration for the ``layers``, or for a trial that finds them. Raise UsageError for a
+        setting that is unknown, set by us, or refused by PEFT."""
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
         kind = self._type()
         known = {each.name for each in fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind]) if each.init}
-        values = self.settings(model)
+        values = self.settings(model, layers)
         check_settings(values, known, self.flag)
-        if trial and "init_lora_weights" in known:
+        if not layers and "init_lora_weights" in known:
             values["init_lora_weights"] = True  # some starts compute an SVD of each weight
         tuner = PEFT_TYPE_TO_TUNER_MAPPING[kind]
         targets = getattr(tuner, "target_module_mapping", {})
@@ -165,10 +162,9 @@ class Peft(Method):
         elif "target_modules" in known and "target_modules" not in values and model.config.model_type not in targets:
             values["target_modules"] = linear_names(model, "query", "value")
         if excluded:
-            if "exclude_modules" not in known:
+            if excluded == layers or "exclude_modules" not in known:
                 raise UsageError(
-                    f"{self.flag}: {excluded[0]} is newly initialised and so trained in full; give other "
-                    "target_modules"
+                    f"{self.flag}: {excluded[0]} is newly initialised and so trained in full; name others"
                 )
             values["exclude_modules"] = [*(values.get("exclude_modules") or []), *excluded]
         with self._refusing():
@@ -181,20 +177,19 @@ class Peft(Method):
         has no weights, or random ones if PEFT needs weights to start from."""
         if self._tried is None:
             need("peft", "lora", "--method peft")
-            config = self._config(model, [], trial=True)
             with torch.random.fork_rng(devices=[]):
                 with torch.device("meta"):
                     copy = type(model)(model.config)
+                config = self._config(model)
                 try:
                     with torch.device("meta"):
                         self._inject(copy, config)
                 except UsageError:
                     copy = type(model)(model.config)
-                    self._inject(copy, self._config(model, [], trial=True))
+                    self._inject(copy, self._config(model))
             layers = [name for name, _ in self._wrapped(copy)]
             self._check_start(copy)
-            outside = [name for name in layers if not name.startswith(base_prefix(model))]
-            if outside:
+            if outside := [name for name in layers if not name.startswith(base_prefix(model))]:
                 raise UsageError(f"--peft_config: target_modules has {outside[0]}, which is trained in full")
             before = {name for name, _ in model.named_parameters()}
             new = [p for n, p in copy.named_parameters() if n.replace(".base_layer.", ".") not in before]

@@ -192,7 +192,7 @@ def _named(runs: list[dict[str, Any]], notes: list[str]) -> pd.DataFrame:
             equal = "equal" if first["last"] == run["last"] else "OTHER"
             notes.append(f"counted once: {_folders(first, run)} are the same run, with {equal} scores")
             continue
-        plain = f"{run['family']}-{run['rank']}" if run["rank"] else run["method"]
+        plain = f"{run['family']}-{run['rank']}" if run["rank"] else run["family"]
         run |= {"method": method, "task": task, "variant": method.removeprefix(plain).strip()}
         losses = run["record"].get("step_losses")  # two seeds never draw the same batches
         twin = by_losses.setdefault((method, task, repr(losses)), run) if losses else run

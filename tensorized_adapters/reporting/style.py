@@ -103,9 +103,10 @@ def look_of(cell: Any) -> dict[str, Any]:
 def label_of(line: pd.DataFrame) -> str:
     """Return the name of a line in a legend: the method with its ranks."""
     first = line.iloc[0]
-    name = LOOKS[first["family"]][0]
+    name, method = LOOKS[first["family"]][0], first["method"]
     if not first["rank"]:
-        return name + first["method"].removeprefix(first["record"]["method"])
+        own = method.removeprefix(first["family"])  # the size, and in what it differs from others
+        return method if own == method else name + own  # the family of PEFT's other methods has no name of its own
     ranks = ", ".join(map(str, line["rank"]))
     return f"{name} {first['variant']}".strip() + f" ({'rank' if len(line) == 1 else 'ranks'} {ranks})"
 

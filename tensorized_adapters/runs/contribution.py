@@ -1,8 +1,10 @@
 """Measures how much adapters contribute: loss and metric before training, after it, and without their updates."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Optional
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Trainer
 
 from ..adaptation.lifecycle import updates_off
@@ -34,21 +36,29 @@ def contribution(trainer: Trainer, task: Task, limit: int, untrained: dict[str, 
             for name, values in metrics.items()
         }
 
-    trained = measured()
+    measures = {"trained": measured()}
     with updates_off(trainer.model):
-        without_adapters = measured()
-    parameters = trained_parameters(trainer.model)
-    kept = {name: parameter.data for name, parameter in parameters.items()}
-    for name, parameter in parameters.items():
-        parameter.data = untrained[name].to(parameter)
-    measures = {"initial": measured(), "trained": trained, "without_adapters": without_adapters}
-    for name, parameter in parameters.items():
-        parameter.data = kept[name]
+        measures["without_adapters"] = measured()
+    with _values_set(trained_parameters(trainer.model), untrained):
+        measures = {"initial": measured()} | measures
     sets = {
         name: {key: {when: values[name][key] for when, values in measures.items()} for key in ("loss", "metric")}
         for name in examples
     }
     return {"share": share_of(**sets["train"]["loss"]), **sets}
+
+
+@contextmanager
+def _values_set(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> Iterator[None]:
+    """Let the parameters have other values within the block."""
+    kept = {name: parameter.data for name, parameter in parameters.items()}
+    try:
+        for name, parameter in parameters.items():
+            parameter.data = values[name].to(parameter)
+        yield
+    finally:
+        for name, parameter in parameters.items():
+            parameter.data = kept[name]
 
 
 def share_of(initial: float, trained: float, without_adapters: float) -> Optional[float]:

@@ -7,6 +7,7 @@ from typing import Any, Optional
 import numpy as np
 from datasets import Dataset
 from transformers import EvalPrediction, Trainer
+from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.class_scores import class_scores, worst_classes
 from ..data.encoding import longest_first
@@ -57,45 +58,62 @@ def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
 
 
 def evaluate(
-    trainer: AdapterTrainer, examples: Dataset, texts: Dataset, task: Task, folder: Path, suffix: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the ``eval_*`` metrics of an evaluation set, and the scores of its classes for the record. The
-    predictions are written to a file.
+    trainer: AdapterTrainer, sets: dict[str, Dataset], texts: dict[str, Dataset], task: Task, folder: Path
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the ``eval_*`` metrics of the evaluation sets, and the scores of their classes for the record. The
+    predictions are written to files.
 
     The scores are ``classes``, one entry each, and ``one_class``, the class that all examples were predicted as, if
     there is one. Such a score says nothing about the model, so a line says so. Another line names the worst classes.
 
-    ``examples`` are in any order; their column ``row`` is the position in the file. ``texts`` are the same before they
-    were tokenised, in the file's order. ``suffix`` ends the names of metrics and file: "" or MNLI's "_mm".
+    The sets are by the suffix of the names of metrics and file: "" or MNLI's "_mm". Their examples are in any order;
+    the column ``row`` is the position in the file. ``texts`` are the same before they were tokenised, in the file's
+    order.
     """
-    output = trainer.evaluated(examples)
-    logits, labels = _in_file_order(examples, output.predictions, output.label_ids)
-    if is_main_process():
-        write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
-    metrics = {f"{name}{suffix}": value for name, value in output.metrics.items()}
-    scores: dict[str, Any] = {}
-    if task.labels is not None:
-        if not task.multi_label:
-            scores["classes"] = class_scores(logits, labels, texts, task)
-            if line := worst_classes(scores["classes"]):
+    metrics: dict[str, Any] = {}
+    scores: dict[str, dict[str, Any]] = {}
+    for suffix, examples in sets.items():
+        output = _output(trainer, examples)
+        logits, labels = _in_file_order(examples, output.predictions, output.label_ids)
+        if is_main_process():
+            write_evaluation(folder / EVALUATION_FILE.format(suffix=suffix), logits, labels, task)
+        metrics |= {f"{name}{suffix}": value for name, value in output.metrics.items()}
+        metrics[f"eval_samples{suffix}"] = len(examples)
+        if task.labels is not None and not task.multi_label:
+            classes = class_scores(logits, labels, texts[suffix], task)
+            scores.setdefault("classes", {})[f"eval{suffix}"] = classes
+            if line := worst_classes(classes):
                 print(f"{line}{' (mismatched set)' if suffix else ''}")
-        if (only := _only_class(logits, task)) is not None:
-            scores["one_class"] = only
-    return metrics | {f"eval_samples{suffix}": len(examples)}, scores
+        if task.labels is not None and (only := _only_class(logits, task)) is not None:
+            scores.setdefault("one_class", {})[f"eval{suffix}"] = only
+    return metrics, scores
 
 
-def predict(trainer: Trainer, examples: Dataset, task: Task, path: Path) -> None:
-    """Write a prediction set's submission file, in GLUE's format."""
-    output = trainer.predict(examples, metric_key_prefix="predict")
-    (predictions,) = _in_file_order(examples, predictions_of(output.predictions, task))
-    if is_main_process():
-        write_predictions(path, predictions, task)
+def predict(trainer: Trainer, sets: dict[str, Dataset], task: Task, folder: Path) -> dict[str, int]:
+    """Write the submission file of each prediction set, in GLUE's format; return how many examples they have."""
+    for name, examples in sets.items():
+        output = trainer.predict(examples, metric_key_prefix="predict")
+        (predictions,) = _in_file_order(examples, predictions_of(output.predictions, task))
+        if is_main_process():
+            write_predictions(folder / f"{name}.tsv", predictions, task)
+    return {"predict_samples": sum(map(len, sets.values()))}
 
 
 def prediction_files(data: Data) -> list[str]:
     """Return the names of the files that these functions write for ``data``."""
     evaluated = [EVALUATION_FILE.format(suffix=suffix) for suffix in data.evaluation]
     return evaluated + [f"{name}.tsv" for name in data.prediction]
+
+
+def _output(trainer: AdapterTrainer, examples: Dataset) -> EvalLoopOutput:
+    """Return predictions, labels and metrics of an evaluation set. If training ended with an evaluation of it, and the
+    model has not changed since, they are taken from there, because a second pass would give the same bits."""
+    args = trainer.args
+    step, output = trainer.newest_evaluation
+    changed = args.load_best_model_at_end or args.bf16_full_eval or args.fp16_full_eval
+    if changed or step != trainer.state.global_step or examples is not trainer.eval_dataset:
+        return trainer.predict(examples, metric_key_prefix="eval")
+    return output._replace(metrics={n: value for n, value in output.metrics.items() if n.startswith("eval_")})
 
 
 def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:

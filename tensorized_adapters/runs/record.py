@@ -21,6 +21,8 @@ from ..data.metrics import predictions_of, probabilities_of
 from ..data.multi_label import joined_names
 from ..data.tasks import Task
 from ..runtime.files import tsv_of, write_atomically
+from ..saving import ADAPTER_FILES
+from ..training.callbacks import EarlyStopping
 from ..training.trainer import AdapterTrainer
 
 _PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
@@ -56,7 +58,9 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
     ]
     primary = f"eval_{task.primary}"
     best = min if lower_is_better(task.primary) else max  # the earliest of equals
-    events = {"collapsed_at_step": trainer.guard.step, "stopped_early_at_step": trainer.stopped_early_at_step}
+    callbacks = trainer.callback_handler.callbacks
+    stopped_at = next((own.stopped_at for own in callbacks if isinstance(own, EarlyStopping)), None)
+    events = {"collapsed_at_step": trainer.guard.step, "stopped_early_at_step": stopped_at}
     return {
         "train_seconds": trainer.train_seconds(),
         "step_losses": trainer.losses.values,
@@ -65,6 +69,11 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
             (entry for entry in history if primary in entry), key=lambda entry: entry[primary], default=None
         ),
     } | {name: step for name, step in events.items() if step is not None}
+
+
+def bytes_of_adapter(folder: Path) -> int:
+    """Return the size of the adapter's files in its folder."""
+    return sum((folder / name).stat().st_size for name in ADAPTER_FILES if (folder / name).is_file())
 
 
 def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
@@ -99,7 +108,7 @@ def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str)
     caption = "% of the model without adapters"
     table = Table("parameters", *numbers, title=title, caption=caption, title_justify="left", caption_justify="left")
     for group in GROUPS:
-        if counts.get(group):  # records of the first version have no backbone group
+        if counts.get(group):
             table.add_row(group, *_share(counts[group], counts["model"]), f"{rates[group]:g}")
     table.add_section()
     table.add_row("trained", *_share(counts["trained"], counts["model"]), "")

@@ -10,11 +10,11 @@ from ..saving.load import check_adapter_fits
 from ..saving.manifest import read_adapter
 from ..training.checkpoints import (
     ADAPTER_FOLDER,
-    arguments_of,
     flaw_of_checkpoint,
     newest_complete_checkpoint,
     step_of,
 )
+from ..training.progress_file import read_progress
 from ..training.trainer import AdapterTrainer
 from .folder import Start
 from .same_run import contradictions, differences
@@ -78,7 +78,7 @@ def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:
 def _differences(checkpoint: Path, resolved: dict[str, Any]) -> list[str]:
     """Return notes on arguments that differ; refuse a difference that the state of the optimizer would override."""
     mend = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
-    arguments = arguments_of(checkpoint)
+    arguments = read_progress(checkpoint).arguments
     if odd := contradictions(arguments, resolved):
         raise UsageError(f"{checkpoint} goes on as its optimizer was set ({', '.join(odd[:4])}); {mend}")
     notes = []

@@ -68,7 +68,8 @@ class Run:
         """
         arguments = self._arguments
         self.record = new_record(argv, self.resolved, arguments.given, arguments.training.seed)
-        self.record |= {"threads": self.threads, "notes": self._notes} | known
+        rates = self.resolved["learning_rates"]
+        self.record |= {"threads": self.threads, "notes": self._notes, "learning_rates": rates} | known
         if known.get("resumed_from"):
             self.seconds_before = (self._start.record or {}).get("seconds", 0.0)
         self.record["machine"]["gpus_used"] = arguments.training.n_gpu * self.resolved["processes"]
@@ -81,7 +82,7 @@ class Run:
                 clear_remains(self.path)
                 self._write_record()
         self.began = time.time()
-        console().print(parameter_table(known["parameters"], known["learning_rates"], known["method"]))
+        console().print(parameter_table(known["parameters"], rates, known["method"]))
 
     def finish(self) -> None:
         """Write ``record["metrics"]`` as the results, and the record."""

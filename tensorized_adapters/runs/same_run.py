@@ -30,9 +30,6 @@ _WITHOUT_EFFECT = (
 ).split()
 _PREFIXES_WITHOUT_EFFECT = ("log_", "logging_", "trackio_", "hub_", "ddp_")
 
-# Values of arguments that earlier records lack.
-_EARLIER = {"max_train_metric_samples": 2000, "new_head": False, "do_regression": False}
-
 # Arguments in the state of the optimizer and its schedule, which a checkpoint restores.
 _OF_THE_STATE = (
     "learning_rate layer_norm_learning_rate head_learning_rate weight_decay adam_beta1 adam_beta2 "
@@ -70,16 +67,10 @@ def input_hashes(arguments: Arguments) -> dict[str, str]:
 
 
 def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a record or a start that can change the result. Those of earlier records are
-    translated."""
-    plain = _EARLIER | json.loads(json.dumps(arguments, default=str))
+    """Return the arguments of a record or a start that can change the result, as JSON holds them."""
+    plain = json.loads(json.dumps(arguments, default=str))
     if plain.get("bf16") or plain.get("bf16_full_eval"):
         plain["use_cpu"] = False  # it depends on the machine, not on the command
-    for name, default in (("shuffle_train_dataset", False), ("attn_implementation", None), ("processes", 1)):
-        if plain.get(name) in (default, None):
-            plain.pop(name, None)  # earlier records lack it, and their runs took the default
-    if plain.get("input_sha256"):
-        plain["input_sha256"] = _hashes_by_role(plain)
     return {
         name: value
         for name, value in plain.items()
@@ -87,21 +78,11 @@ def effective_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _hashes_by_role(arguments: dict[str, Any]) -> dict[str, str]:
-    """Return the hashes of the inputs by role. Earlier records name files or flags instead of roles."""
-    hashes = dict(arguments["input_sha256"])
-    for role, flag in zip(ROLES, FILE_FLAGS):
-        for name in (flag, Path(arguments.get(flag) or "").name):
-            if name in hashes:
-                hashes.setdefault(role, hashes[name])
-    return {role: value for role, value in hashes.items() if role in (*ROLES, *_MODEL_ROLES)}
-
-
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return the differences between two runs' arguments, each as a text; none if both give the same result.
 
-    Contents are compared if both have hashes; earlier records have only those of data files. Another number of
-    processes gives the same result, up to rounding, if a step has equally many examples or nothing is trained.
+    Contents are compared if both have hashes. Another number of processes gives the same result, up to rounding, if a
+    step has equally many examples or nothing is trained.
     """
     before, now = effective_arguments(before), effective_arguments(now)
     lines = []

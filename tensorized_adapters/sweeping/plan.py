@@ -172,10 +172,18 @@ def _check_labels(arguments: Arguments) -> None:
     if not arguments.given.keys() & _ABOUT_DATA or not (data.files or location_of(data).folder):
         return
     with contextlib.redirect_stdout(io.StringIO()):  # each trial's log has the notes
-        loaded = load_data(data, used_roles(training), seed=training.seed)
+        loaded = load_data(data, used_roles(training), seed=training.seed, data_seed=training.data_seed)
     task = with_metrics(loaded.task, run.metric_name, training.metric_for_best_model)
     if run.class_weights is not None and loaded.train is not None:
         class_weights(run.class_weights, task.labels, loaded.train["label"][:])
+
+
+def labels_of(resolved: dict[str, Any]) -> int:
+    """Return how many labels a trial's parameters are counted with. Other data than GLUE's is not read for that: two
+    labels or, with ``--do_regression``, one. Its finished trials have the true counts in their records."""
+    if resolved["task_name"] in TASKS:
+        return len(TASKS[resolved["task_name"]].labels or "1")
+    return 1 if resolved["do_regression"] else 2
 
 
 def cores() -> int:
@@ -190,9 +198,7 @@ def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrain
     settings = json.dumps(effective_arguments(resolved), sort_keys=True)
     described = f"{task}_{config.describe()}_seed{training.seed}"
     name = f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', described)}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
-    heads = 1 if data.do_regression else 2  # other data is not read here; a finished trial says how many labels it has
-    if data.task_name in TASKS:
-        heads = len(TASKS[data.task_name].labels or "1")
+    heads = labels_of(resolved)
     if heads not in skeletons:
         skeletons[heads] = skeleton(model_config(arguments.model, heads))
     counts, refused = None, None

@@ -11,24 +11,19 @@ from typing import Optional
 
 import torch
 from torch import Tensor
+from transformers import TrainingArguments
 
 
-def shares_of_step(
-    step: int, rank: int, *, size: int, batch_size: int, processes: int, accumulated: int
-) -> list[tuple[int, float]]:
+def shares_of_step(step: int, size: int, args: TrainingArguments) -> list[tuple[int, float]]:
     """Return for each batch of a step how many of its examples this process has, and the factor of their mean loss.
-    The Trainer then divides the loss by the number of batches and averages over the processes.
-
-    Args:
-        size: the number of examples of an epoch.
-        batch_size: the examples of one process at a time.
-        accumulated: how many batches of a process make a step.
-    """
+    The Trainer then divides the loss by the number of batches and averages over the processes. An epoch has ``size``
+    examples."""
+    batch_size, processes, accumulated = args.train_batch_size, args.world_size, args.gradient_accumulation_steps
     together = batch_size * processes
     batches = math.ceil(size / together)
     first = step % math.ceil(batches / accumulated) * accumulated
     counts = [min(together, size - i * together) for i in range(first, min(first + accumulated, batches))]
-    own = [min(max(count - rank * batch_size, 0), batch_size) for count in counts]
+    own = [min(max(count - args.process_index * batch_size, 0), batch_size) for count in counts]
     return [(count, count * processes * len(counts) / sum(counts)) for count in own]
 
 

@@ -4,17 +4,25 @@ import math
 from pathlib import Path
 from typing import Optional
 
+from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from .checkpoints import best_checkpoint, checkpoint_at, copy_checkpoint, rotate_checkpoints, seal_checkpoint
+
+
+def early_stopping(patience: Optional[int], threshold: Optional[float]) -> list[TrainerCallback]:
+    """Return the callbacks for the flags of early stopping: one, or none without ``--early_stopping_patience``."""
+    return [] if patience is None else [EarlyStopping(patience, threshold or 0.0)]
 
 
 class EarlyStopping(EarlyStoppingCallback):
     """transformers' callback, whose counter is taken from the checkpoint that a training goes on from.
 
     The Trainer restores the state of callbacks only together with its own control flow, which would save and evaluate
-    once more.
+    once more. ``stopped_at`` is the step after which it ended the training, or None.
     """
+
+    stopped_at: Optional[int] = None
 
     @property
     def stopped(self) -> bool:
@@ -28,6 +36,12 @@ class EarlyStopping(EarlyStoppingCallback):
             self.early_stopping_patience_counter = kept["attributes"]["early_stopping_patience_counter"]
         state.stateful_callbacks[name] = self.state()  # the Trainer writes into it, and the checkpoint may lack it
         control.should_training_stop = self.stopped
+
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        if self.stopped and state.global_step < state.max_steps:
+            self.stopped_at = state.global_step
+            step = f"step {self.stopped_at:,} of {state.max_steps:,}"
+            tqdm.write(f"stopped early at {step}: the metric no longer improves")  # above the progress bar
 
 
 class SaveAfterEvaluation(TrainerCallback):

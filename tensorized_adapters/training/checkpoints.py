@@ -17,26 +17,23 @@ from pathlib import Path
 from typing import Any, Optional
 
 from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import UsageError
 from ..runtime.files import open_regular, read_json, sha256_of, write_json
-from ..saving import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
+from ..saving import ADAPTER_FILES
+from .progress_file import PROGRESS_FILE, read_progress
 
 ADAPTER_FOLDER = "adapter"
 MANIFEST_FILE = "manifest.json"
 INCOMPLETE_FILE = "manifest.incomplete"  # the marker
-ARGUMENTS_FILE = "arguments.json"  # the arguments of the run
-STEP_LOSSES_FILE = "step_losses.json"
-GRADIENT_NORMS_FILE = "gradient_norms.json"  # one for each step
-SECONDS_FILE = "training_seconds.json"  # the sum over all starts
 SEARCH_STATE_FILE = "difference_search.safetensors"  # diff pruning writes it until it has pruned
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
-_ESSENTIAL = {"optimizer.pt", "scheduler.pt", "trainer_state.json"}
-_ESSENTIAL |= {STEP_LOSSES_FILE, GRADIENT_NORMS_FILE, ARGUMENTS_FILE, SECONDS_FILE}
 _RANDOM = re.compile(r"rng_state(_\d+)?\.pth")  # with a number if there are several processes
-_OURS = _ESSENTIAL | ADAPTER_FILES | {"scaler.pt", SEARCH_STATE_FILE, MANIFEST_FILE, INCOMPLETE_FILE}
+_OURS = ADAPTER_FILES | {"optimizer.pt", "scheduler.pt", "scaler.pt", TRAINER_STATE_NAME, PROGRESS_FILE}
+_OURS |= {SEARCH_STATE_FILE, MANIFEST_FILE, INCOMPLETE_FILE}
 _IN_ADAPTER_FOLDER = {f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES}
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")
 
@@ -102,16 +99,7 @@ def flaw_of_checkpoint(path: Path) -> Optional[str]:
         raise UsageError(f"{error.filename or path} cannot be read ({error.strerror}); nothing was changed") from None
     except ValueError:
         return "its manifest cannot be read"
-    essential = _ESSENTIAL | {f"{ADAPTER_FOLDER}/{name}" for name in (CONFIG_FILE, WEIGHTS_FILE)}
-    if "rng_state_0.pth" not in manifest:
-        essential.add("rng_state.pth")
-    lacking = essential - set(manifest)
-    return f"{min(lacking)} is not in its manifest" if lacking else None
-
-
-def arguments_of(path: Path) -> dict[str, Any]:
-    """Return the arguments under which a checkpoint was trained; raise UsageError if they cannot be read."""
-    return read_json(path / ARGUMENTS_FILE)
+    return None
 
 
 def newest_complete_checkpoint(
@@ -124,7 +112,7 @@ def newest_complete_checkpoint(
         if not _is_ours(path) and not _holds_our_names(path):
             continue
         flaw = flaw_of_checkpoint(path)
-        if flaw is None and suits(arguments_of(path)):
+        if flaw is None and suits(read_progress(path).arguments):
             return path, notes
         reason = f"is not complete ({flaw})" if flaw else "was trained under other arguments"
         notes.append(f"{path} {reason} and is skipped")
@@ -150,6 +138,19 @@ def best_checkpoint(checkpoint: Path, state: TrainerState) -> Path:
             "start the run anew"
         )
     return best
+
+
+def check_state(checkpoint: Path, max_steps: int, needs_best: bool) -> None:
+    """Raise UsageError if the checkpoint is of a later step than the last one, or if the best checkpoint so far is
+    needed and missing."""
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    if not 0 < state.global_step <= max_steps:
+        raise UsageError(
+            f"{checkpoint} is of step {state.global_step}, and this training ends at step {max_steps}; raise "
+            "--num_train_epochs or --max_steps, or evaluate it with --adapter_path"
+        )
+    if state.best_global_step and needs_best:
+        best_checkpoint(checkpoint, state)
 
 
 def rotate_checkpoints(folder: Path, limit: Optional[int], best: Optional[str]) -> None:

@@ -17,6 +17,11 @@ from .checkpoints import SEARCH_STATE_FILE
 from .trainer import AdapterTrainer
 
 
+def trainer_class(config: AdapterConfig) -> type[AdapterTrainer]:
+    """Return the Trainer of a method."""
+    return DiffPruningTrainer if config.method == "diff_pruning" else AdapterTrainer
+
+
 class DiffPruningTrainer(AdapterTrainer):
     """Trains a model with a :class:`SparseDifference`, whose config gives the settings.
 

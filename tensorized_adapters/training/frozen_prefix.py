@@ -13,12 +13,14 @@ from typing import Any, Optional
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 
 from ..adaptation.parameters import backbone_parameters, trained_parameters
 from ..backbone.parts import architecture_of, base_prefix, layer_names, layer_of
+from ..data.loading import Data
 from ..errors import RunFailed, UsageError
 from ..runtime.files import sha256_of, write_atomically, written_then_renamed
 from ..saving.fingerprint import base_fingerprint
@@ -68,6 +70,12 @@ class FrozenPrefix:
             layer.forward = self._skippable(layer.forward)
         self._layers[self.lowest].register_forward_pre_hook(self._enter)
         model.forward = self._taking_states(model.forward)
+
+    def of_sets(self, sets: Data, collate: Collate, args: TrainingArguments) -> Data:
+        """Return all sets with their hidden states. On each machine one process computes them first."""
+        self.model.to(args.device)  # the Trainer would move it as late as its evaluation in half precision
+        with PartialState().local_main_process_first():
+            return sets.mapped(lambda examples: self.with_states(examples, collate, args.eval_batch_size))
 
     def with_states(self, examples: Dataset, collate: Collate, batch_size: int) -> "PrefixedExamples":
         """Return tokenised ``examples`` with their hidden states, which are computed now, ``batch_size`` at a time,

@@ -12,8 +12,7 @@ from transformers import TrainerCallback
 
 from ..errors import RunFailed
 from ..runtime.distributed import raised_by_all
-
-ADVICE = "try a lower --learning_rate; checkpoints that were saved before are kept"
+from .finite import ADVICE
 
 
 class StepLosses(TrainerCallback):

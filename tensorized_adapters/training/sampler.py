@@ -4,7 +4,17 @@ from collections.abc import Iterator
 from typing import Optional
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler, SequentialSampler
+from transformers import TrainingArguments
+
+
+def train_sampler(args: TrainingArguments, examples: Dataset, batch_size: int) -> Sampler[int]:
+    """Return the order of the training examples, in steps of ``batch_size``."""
+    size, drop_last = len(examples), args.dataloader_drop_last
+    if args.train_sampling_strategy == "sequential":
+        return SequentialSampler(range(size - size % batch_size if drop_last else size))
+    lengths = examples["length"][:] if args.train_sampling_strategy == "group_by_length" else None
+    return EpochSampler(size, args.seed if args.data_seed is None else args.data_seed, batch_size, lengths, drop_last)
 
 
 class EpochSampler(Sampler[int]):

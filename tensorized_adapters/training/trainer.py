@@ -2,7 +2,6 @@
 examples of a step. Evaluation and prediction fail if an output or a metric is not finite, since a score of NaN would
 look like any other. Checkpoints hold the trained parameters alone; checkpoints.py names their files."""
 
-import copy
 import math
 import time
 import warnings
@@ -10,41 +9,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-import numpy as np
 import torch
-from datasets import Dataset
-from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import EvalPrediction, Trainer, TrainerState, TrainingArguments, get_scheduler
-from transformers.trainer import TRAINER_STATE_NAME
+from torch.utils.data import DataLoader, Sampler
+from transformers import EvalPrediction, Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..adaptation.parameters import groups_at
 from ..backbone.parts import with_ready_mask
-from ..errors import RunFailed, UsageError
-from ..runtime.distributed import raised_by_all
-from ..runtime.files import read_json, write_json
 from ..saving.load import load_adapter
 from ..saving.save import save_adapter
 from .batch_shares import cut, filled_up, shares_of_step
-from .callbacks import CompleteCheckpoints, EarlyStopping, SaveAfterEvaluation
-from .checkpoints import (
-    ADAPTER_FOLDER,
-    ARGUMENTS_FILE,
-    GRADIENT_NORMS_FILE,
-    SECONDS_FILE,
-    STEP_LOSSES_FILE,
-    begin_checkpoint,
-    best_checkpoint,
-)
+from .callbacks import CompleteCheckpoints, SaveAfterEvaluation
+from .checkpoints import ADAPTER_FOLDER, begin_checkpoint, check_state
 from .collapse import CollapseGuard
-from .losses import ADVICE, StepLosses, WeightedLoss
+from .finite import check_finite
+from .losses import StepLosses, WeightedLoss
 from .progress import LiveOutput
-from .sampler import EpochSampler
+from .progress_file import read_progress, write_progress
+from .sampler import EpochSampler, train_sampler
+from .settings import with_our_values
 
 _WEIGHT = "loss_weight"  # key of a training batch: the factor of its mean loss
-# The use of the examples, by the prefix of its metrics' names, for messages.
-_MEASURED = {"eval": "evaluation", "train": "evaluation on the training set", "predict": "prediction"}
 
 
 class AdapterTrainer(Trainer):
@@ -70,17 +56,13 @@ class AdapterTrainer(Trainer):
         # The models take **kwargs but ignore `num_items_in_batch`. Otherwise the Trainer would not divide the loss by
         # the accumulation steps.
         kwargs["model"].accepts_loss_kwargs = False
-        kwargs["args"] = _arguments(kwargs["args"])
+        self._given, kwargs["args"] = kwargs["args"], with_our_values(kwargs["args"])
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
         self.seconds_before, self.began = 0.0, time.time()  # training in earlier starts of the run; start of this one
         smoothing = self.args.label_smoothing_factor
         self._weighted = WeightedLoss(class_weights, smoothing, self.accelerator) if class_weights else None
-        # We replace three parts of the Trainer: its grouping by length also shuffles evaluation and does not resume to
-        # the same bits, its drop_last leaves out evaluated examples, and its rotation removes foreign files.
-        self._sampling, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
-        self._drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
-        self._checkpoints, self.args.save_total_limit = CompleteCheckpoints(self.args.save_total_limit), None
+        self._checkpoints = CompleteCheckpoints(self._given.save_total_limit)
         self._live = LiveOutput()
         self.guard = CollapseGuard(self.losses, math.inf if constant_loss is None else constant_loss, self._live.say)
         for printing in (PrinterCallback, ProgressCallback):
@@ -88,7 +70,7 @@ class AdapterTrainer(Trainer):
         for callback in (self._live, self.losses, self.guard, SaveAfterEvaluation(), self._checkpoints):
             self.add_callback(callback)
         self._metrics_of, self.compute_metrics = self.compute_metrics, self._metrics_of_numbers
-        self._of_training = -1, None  # step and output of the newest evaluation in training
+        self.newest_evaluation = -1, None  # step and output of the newest evaluation in training
         compiling = self.accelerator.state.dynamo_plugin
         if compiling.dynamic is None:
             compiling.dynamic = True  # compile once for all lengths and numbers of examples
@@ -98,15 +80,8 @@ class AdapterTrainer(Trainer):
         return with_ready_mask(self.model, super()._prepare_inputs(inputs))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Return the Trainer's estimate. The Trainer would count the parameters in each step; here they are counted
-        once."""
+        """Return the Trainer's estimate, for which it would count the parameters in each step, not once."""
         return 6 * inputs[self.model.main_input_name].numel() * self._size
-
-    @property
-    def stopped_early_at_step(self) -> Optional[int]:
-        """Return the step after which early stopping ended the training, or None."""
-        stopped = any(isinstance(own, EarlyStopping) and own.stopped for own in self.callback_handler.callbacks)
-        return self.state.global_step if stopped and self.state.global_step < self.state.max_steps else None
 
     # Optimizer and order of the examples
 
@@ -118,13 +93,13 @@ class AdapterTrainer(Trainer):
         return self.optimizer
 
     def check_optimizer_and_schedule(self) -> None:
-        """Build both as training does, so that their errors come before anything is written. The schedule is built for
-        another optimizer with as many groups, since it would change the rates of this one."""
-        groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in self.create_optimizer().param_groups]
-        options = self.args.lr_scheduler_kwargs
-        get_scheduler(
-            self.args.lr_scheduler_type, torch.optim.SGD(groups, lr=1.0), 1, 10, scheduler_specific_kwargs=options
-        )
+        """Build both as training does, so that their errors come before anything is written, and discard them."""
+        self.create_optimizer_and_scheduler(self.max_steps())
+        self.optimizer = self.lr_scheduler = None
+
+    def max_steps(self) -> int:
+        """Return the number of steps of the training."""
+        return self.set_initial_training_values(self.args, self.get_train_dataloader())[-1]
 
     def _get_dataloader(self, *args, **kwargs) -> DataLoader:
         """Give each loader its own generator. Each pass over a loader draws a seed, so evaluations would otherwise
@@ -136,13 +111,7 @@ class AdapterTrainer(Trainer):
     def _get_train_sampler(self, train_dataset=None) -> Optional[Sampler]:
         """Return a sampler seeded by (data seed, epoch). It sorts by the batch of all processes, so that the order is
         the same for any number of processes. The Trainer has removed columns from the given dataset."""
-        size, batch_size = len(self.train_dataset), self.get_total_train_batch_size(self.args)
-        if self._sampling == "sequential":
-            self._order = SequentialSampler(range(size - size % batch_size if self._drop_last else size))
-        else:
-            lengths = self.train_dataset["length"][:] if self._sampling == "group_by_length" else None
-            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-            self._order = EpochSampler(size, seed, batch_size, lengths, self._drop_last)
+        self._order = train_sampler(self._given, self.train_dataset, self.get_total_train_batch_size(self.args))
         return self._order
 
     def _run_epoch(self, *args, epoch: int, **kwargs) -> None:
@@ -174,15 +143,7 @@ class AdapterTrainer(Trainer):
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list, Any]:
         """Return the batches of a step, without the examples that fill them up."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        args = self.args
-        shares = shares_of_step(
-            self.state.global_step,
-            args.process_index,
-            size=len(self._order),
-            batch_size=args.train_batch_size,
-            processes=args.world_size,
-            accumulated=args.gradient_accumulation_steps,
-        )
+        shares = shares_of_step(self.state.global_step, len(self._order), self.args)
         counts, weights = zip(*shares)
         batches = [cut(batch, count) for batch, count in zip(batches, counts, strict=True)]
         if self._weighted:
@@ -228,20 +189,10 @@ class AdapterTrainer(Trainer):
         output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
         # Outputs are checked here too, since no metrics are computed for a set without labels.
         for name, value in {"an output of the model": output.predictions, **output.metrics}.items():
-            self._check_finite(value, name)
+            check_finite(value, name, metric_key_prefix, self.args.do_train)
         if self.is_in_train and description == "Evaluation":  # a callback's predictions may be of other parameters
-            self._of_training = self.state.global_step, output
+            self.newest_evaluation = self.state.global_step, output
         return output
-
-    def evaluated(self, examples: Dataset) -> EvalLoopOutput:
-        """Return predictions, labels and metrics of an evaluation set. If training ended with an evaluation of it, and
-        the model has not changed since, they are taken from there, because a second pass would give the same bits."""
-        args = self.args
-        step, output = self._of_training
-        changed = args.load_best_model_at_end or args.bf16_full_eval or args.fp16_full_eval
-        if changed or step != self.state.global_step or examples is not self.eval_dataset:
-            return self.predict(examples, metric_key_prefix="eval")
-        return output._replace(metrics={n: value for n, value in output.metrics.items() if n.startswith("eval_")})
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None) -> tuple:
         """Run the Trainer's step, and return only the logits of the model's outputs. In several processes the last
@@ -254,13 +205,8 @@ class AdapterTrainer(Trainer):
         return loss, filled_up(logits, size), filled_up(labels, size)
 
     def _metrics_of_numbers(self, output: EvalPrediction) -> dict[str, float]:
-        self._check_finite(output.predictions, "an output of the model")
+        check_finite(output.predictions, "an output of the model", self._live.doing, self.args.do_train)
         return self._metrics_of(output)
-
-    def _check_finite(self, values: np.ndarray | float, name: str) -> None:
-        if not np.isfinite(values).all():
-            advice = ADVICE if self.args.do_train else "the model or its adapter cannot be used as it is"
-            raise raised_by_all(RunFailed(f"{name} is NaN or infinite in {_MEASURED[self._live.doing]}; {advice}"))
 
     # Checkpoints
 
@@ -283,55 +229,23 @@ class AdapterTrainer(Trainer):
         """Write the adapter and the losses. The Trainer calls this in every process, and rank 0 writes."""
         if not self.args.should_save:
             return
-        folder = Path(output_dir)
-        begin_checkpoint(folder)
-        save_adapter(self.model, folder / ADAPTER_FOLDER, self.notes)
-        write_json(folder / STEP_LOSSES_FILE, self.losses.values)
-        write_json(folder / GRADIENT_NORMS_FILE, self.losses.norms)
-        write_json(folder / ARGUMENTS_FILE, self.arguments)
-        write_json(folder / SECONDS_FILE, self.train_seconds())
+        begin_checkpoint(Path(output_dir))
+        save_adapter(self.model, Path(output_dir) / ADAPTER_FOLDER, self.notes)
+        write_progress(Path(output_dir), self.arguments, self.losses, self.train_seconds())
 
     def check_checkpoint(self, checkpoint: Path) -> None:
-        """Refuse a checkpoint from which training could not go on. The model has its trained values afterwards.
-
-        The manifest reveals damage, so the contents are not checked again. Nothing is unpickled, since the Trainer
-        reads them with ``torch.load(weights_only=True)``. Raise UsageError if it does not fit this training, or its
-        best checkpoint is missing.
-        """
-        *_, max_steps = self.set_initial_training_values(self.args, self.get_train_dataloader())
-        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-        if not 0 < state.global_step <= max_steps:
-            raise UsageError(
-                f"{checkpoint} is of step {state.global_step}, and this training ends at step {max_steps}; raise "
-                "--num_train_epochs or --max_steps, or evaluate it with --adapter_path"
-            )
-        if state.best_global_step and self.args.load_best_model_at_end:
-            best_checkpoint(checkpoint, state)
+        """Raise UsageError for a checkpoint from which training could not go on. The model has its trained values
+        afterwards. The manifest reveals damage, so the files that the Trainer reads are not checked here."""
+        check_state(checkpoint, self.max_steps(), needs_best=self.args.load_best_model_at_end)
         self._load_from_checkpoint(str(checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         checkpoint = Path(resume_from_checkpoint)
         load_adapter(self.model, checkpoint / ADAPTER_FOLDER)
-        self.losses.values = read_json(checkpoint / STEP_LOSSES_FILE, list)
-        self.losses.norms = read_json(checkpoint / GRADIENT_NORMS_FILE, list)
-        self.seconds_before = read_json(checkpoint / SECONDS_FILE, float)
+        progress = read_progress(checkpoint)
+        self.losses.values, self.losses.norms = progress.step_losses, progress.gradient_norms
+        self.seconds_before = progress.seconds
         self._checkpoints.resumed_from = checkpoint
 
     def _load_best_model(self) -> None:
         load_adapter(self.model, Path(self.state.best_model_checkpoint) / ADAPTER_FOLDER)
-
-
-def _arguments(given: TrainingArguments) -> TrainingArguments:
-    """Return a copy of the arguments with the settings that this Trainer needs."""
-    args = copy.copy(given)
-    args.push_to_hub = False  # the Trainer would upload all of the run's folder
-    args.logging_nan_inf_filter = False  # it would hide a loss of NaN
-    args.save_on_each_node = False  # rank 0 writes for all machines
-    if args.ddp_find_unused_parameters is None:
-        args.ddp_find_unused_parameters = False  # every trained parameter is used
-    if args.ddp_broadcast_buffers is None:
-        args.ddp_broadcast_buffers = False  # buffers are constants
-    if args.dataloader_pin_memory:  # copy batches to the GPU while it computes
-        args.accelerator_config = copy.copy(args.accelerator_config)
-        args.accelerator_config.non_blocking = True
-    return args

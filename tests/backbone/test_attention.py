@@ -71,4 +71,4 @@ def test_it_is_in_the_record_and_another_one_is_another_run(flags, capsys):
     error = refused(capsys, argv(flags, num_train_epochs=1))
     assert "--attn_implementation eager there, None now" in error
     default = {name: value for name, value in arguments.items() if name != "attn_implementation"}
-    assert differences(default, default | {"attn_implementation": None}) == []  # as in earlier records
+    assert differences(default, default | {"attn_implementation": None}) == []

@@ -1,7 +1,10 @@
 """Diff pruning: its gates, its budget, the parameters that stay as they are, and both phases through kills and
 resumes."""
 
+import copy
+import io
 import json
+import pickle
 
 import pytest
 import safetensors.torch
@@ -126,6 +129,25 @@ def test_base_plus_stored_difference_is_the_model_and_the_rest_is_pretrained(bas
     remove_adapters(model)
     for name, parameter in AutoModelForSequenceClassification.from_pretrained(base).bert.named_parameters():
         assert torch.equal(parameter, dict(model.bert.named_parameters())[name])
+
+
+@pytest.mark.parametrize("searching", [True, False])
+def test_a_model_is_pickled_in_both_phases(base, searching):
+    plain = AutoModelForSequenceClassification.from_pretrained(base)
+    model = trained_a_little(add_adapters(copy.deepcopy(plain), CONFIG))
+    if not searching:
+        difference_of(model).fix()
+    stream = io.BytesIO()
+    torch.save(model, stream)
+    stream.seek(0)
+    for copied in (torch.load(stream, weights_only=False), pickle.loads(pickle.dumps(model)), copy.copy(model)):
+        assert torch.equal(logits(copied), logits(model))
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(model))))
+    before = logits(model)
+    trained_a_little(again)
+    assert not torch.equal(logits(again), before) and torch.equal(logits(model), before)
+    remove_adapters(again)
+    assert torch.equal(logits(again), logits(plain))
 
 
 def test_a_run_ends_at_exactly_its_budget(diff_flags):

@@ -109,6 +109,18 @@ def test_each_type_of_peft_is_a_line_of_the_table(real, tmp_path, undrawn):
     assert {method for method, _ in scores(tmp_path / "out")} == {"vera", "loha"}
 
 
+def test_methods_of_one_family_look_apart_and_have_their_names_in_the_legend(real, tmp_path):
+    for family, names in (("peft", ("vera", "loha")), ("lora", ("lora-8", "lora-16"))):
+        for name in names:
+            record = put(tmp_path / name, real, 0.8, method=name)
+            record["arguments"] |= {"method": family, "adapter_projection_type": None, "peft_type": name}
+            (tmp_path / name / "run.json").write_text(json.dumps(record))
+    axes = next(iter(figures(read_results([tmp_path]))))[2].axes[0]
+    marks = [line for line in axes.lines if line.get_marker() not in ("None", "", "_")]
+    assert len({(str(line.get_marker()), str(line.get_markerfacecolor())) for line in marks}) == 4
+    assert {"vera", "loha", "LoRA-8", "LoRA-16"} <= {*axes.get_legend_handles_labels()[1]}
+
+
 def test_a_setting_tried_on_one_task_is_not_asked_for_on_the_others(results, real, tmp_path, capsys, undrawn):
     for rate in (0.1, 0.2):
         put(results / f"rate{rate}", real, 0.8, learning_rate=rate)  # of cp-2, on mrpc alone and with one seed
@@ -163,15 +175,15 @@ def test_nor_is_what_another_program_computed(real, tmp_path, change):
 
 def test_other_data_of_the_same_task_is_another_column(real, tmp_path):
     put(tmp_path / "a", real, 0.8)
-    put(tmp_path / "b", real, 0.9, seed=2, train_file="/data/my/train.csv", input_sha256={"train.csv": "0"})
-    put(tmp_path / "c", real, 0.9, seed=3, train_file="/data/my/train.csv", input_sha256={"train.csv": "1"})
+    put(tmp_path / "b", real, 0.9, seed=2, train_file="/data/my/train.csv", input_sha256={"train": "0"})
+    put(tmp_path / "c", real, 0.9, seed=3, train_file="/data/my/train.csv", input_sha256={"train": "1"})
     first, second, third = read_results([tmp_path]).metrics
     assert first == "mrpc" and second.startswith("my/train.csv as mrpc [input_sha256") and third != second
 
 
 def test_columns_stay_apart_where_their_names_are_cut_alike(real, tmp_path):
     for number, folder in enumerate(("aaa", "bbb", "ccc")):
-        hashes = {"train.csv": str(number)}
+        hashes = {"train": str(number)}
         file = f"/{folder}/some/long/folder/name/data/train.csv"
         put(tmp_path / folder, real, number / 10, seed=number, train_file=file, input_sha256=hashes)
     put(tmp_path / "ddd", real, 0.9, seed=9, train_file="/aaa/some/long/folder/name/data/train.csv", input_sha256={})

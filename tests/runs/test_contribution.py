@@ -1,9 +1,11 @@
 """--measure_contribution: the adapters' contribution equals numbers that are computed in another way."""
 
 import csv
+from types import SimpleNamespace
 
 import pytest
 import torch
+from datasets import Dataset
 from helpers import (
     OWN,
     argv,
@@ -14,13 +16,17 @@ from helpers import (
     refused,
     save_base,
     tiny_config,
+    tiny_model,
+    trained_a_little,
     write_rows,
 )
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from run_glue_tensorized import main
-from tensorized_adapters import load_adapter, updates_off
-from tensorized_adapters.runs.contribution import share_of
+from tensorized_adapters import AdapterConfig, RunFailed, add_adapters, load_adapter, updates_off
+from tensorized_adapters.adaptation.parameters import trained_parameters
+from tensorized_adapters.data.tasks import TASKS
+from tensorized_adapters.runs.contribution import contribution, share_of
 
 
 @pytest.fixture
@@ -86,6 +92,27 @@ def test_killed_and_resumed_it_measures_the_same_start(flags, tmp_path, evaluate
     assert_equal_runs(complete, killed)
     assert contribution_of(killed) == contribution_of(complete)
     assert contribution_of(complete).keys() == {"share", "train"} | ({"eval"} if evaluated else set())
+
+
+def test_a_measurement_that_fails_leaves_the_trained_model():
+    """The first two predictions measure the trained model, the third one the untrained."""
+    model = trained_a_little(add_adapters(tiny_model(), AdapterConfig(adapter_projection_type="cp")))
+    trained = {name: values.detach().clone() for name, values in trained_parameters(model).items()}
+    untrained = {name: torch.zeros_like(values) for name, values in trained.items()}
+    counted = iter(range(3))
+
+    def predict(rows, metric_key_prefix):
+        if next(counted) == 2:
+            raise RunFailed("out of memory")
+        return SimpleNamespace(metrics={"train_loss": 0.5})
+
+    trainer = SimpleNamespace(
+        model=model, train_dataset=Dataset.from_dict({"length": [3]}), eval_dataset=None, predict=predict
+    )
+    trainer.args = SimpleNamespace(seed=1)
+    with pytest.raises(RunFailed):
+        contribution(trainer, TASKS["mrpc"], 10, untrained)
+    assert all(torch.equal(values, trained[name]) for name, values in trained_parameters(model).items())
 
 
 def test_a_finished_run_without_it_stays_as_it_is(flags, capsys):

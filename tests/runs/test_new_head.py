@@ -92,14 +92,6 @@ def test_such_a_run_resumes_and_the_same_command_again_finds_it_done(first, flag
     )
 
 
-def test_records_of_earlier_versions_are_the_same_run(first, flags, capsys):
-    record = record_of(first)
-    assert record["arguments"].pop("new_head") is False
-    (first / "run.json").write_text(json.dumps(record))
-    assert main(argv(flags, num_train_epochs=1, learning_rate=0.02)) == 0
-    assert "holds this run, finished" in capsys.readouterr().out
-
-
 def test_a_head_that_the_base_checkpoint_has_is_drawn_anew(first, flags, base, tmp_path):
     torch.manual_seed(5)
     model = AutoModelForSequenceClassification.from_pretrained(base)

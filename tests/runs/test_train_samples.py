@@ -1,14 +1,11 @@
 """--max_train_samples draws its examples by the seed, and the record says so."""
 
-import json
-
 import pytest
 from helpers import argv, pairs, record_of, refused, tensors_of, write_rows
 
 from run_glue_tensorized import main
 from tensorized_adapters.data.arguments import DataTrainingArguments
 from tensorized_adapters.data.loading import load_data
-from tensorized_adapters.runs.same_run import effective_arguments
 
 HEADER = ("sentence1", "sentence2", "label", "idx")
 
@@ -58,20 +55,3 @@ def test_a_resumed_run_draws_the_same_examples(flags, by_label, tmp_path):
     assert main(argv(flags, **again)) == 0
     ours, theirs = tensors_of(flags["output_dir"]), tensors_of(tmp_path / "again")
     assert all((ours[name] == theirs[name]).all() for name in ours)
-
-
-def test_earlier_records_took_the_first_rows(flags, by_label, capsys):
-    """Complete training sets are the same run; samples are not, and keep their identity with the flag."""
-    flags |= {"train_file": by_label, "num_train_epochs": 1}
-    assert main(argv(flags)) == 0
-    record = record_of(flags["output_dir"])
-    assert record["arguments"].pop("shuffle_train_dataset") is False
-    earlier = record["arguments"] | {"max_train_samples": 32}
-    flag = {"shuffle_train_dataset": False}
-    assert (
-        effective_arguments(earlier)
-        == effective_arguments(earlier | flag)
-        != effective_arguments(earlier | {"shuffle_train_dataset": True})
-    )
-    (flags["output_dir"] / "run.json").write_text(json.dumps(record))
-    assert main(argv(flags)) == 0 and "holds this run, finished" in capsys.readouterr().out

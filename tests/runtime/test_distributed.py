@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,8 +19,10 @@ from helpers import argv, assert_equal_runs, pairs, record_of, refused, save_bas
 
 import run_glue_tensorized
 from run_glue_tensorized import main
+from tensorized_adapters import RunFailed
 from tensorized_adapters.runs.same_run import differences
 from tensorized_adapters.runtime import distributed, exits, signals
+from tensorized_adapters.saving import save
 from tensorized_adapters.training.batch_shares import shares_of_step
 from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
 from tensorized_adapters.training.trainer import AdapterTrainer
@@ -253,21 +256,36 @@ def test_what_one_process_alone_refuses_is_reported_by_it(flags, tmp_path):
     assert error.startswith("error: rank 1: unknown argument --nonsense") and error.count("\n") == 1
 
 
+def test_the_first_process_alone_makes_the_files_of_the_adapter(flags, tmp_path):
+    """The other one would fetch and serialise all tensors for nothing. Both end if it fails."""
+
+    def fail(rank):
+        def failing(*args):
+            raise RunFailed(f"made by rank {rank}")
+
+        save.adapter_files = failing
+
+    changes = {"num_train_epochs": 1, "save_strategy": "no"}
+    codes, _, error = in_two_processes(tmp_path, argv(flags, **changes), prepare=fail)
+    assert sorted(codes) in ([-signal.SIGTERM, 1], [1, 1]) and error == "failed: made by rank 0\n"
+
+
 @pytest.mark.parametrize("size", [1, 7, 40, 41, 45])
 def test_each_example_of_a_step_counts_once(size):
     """The weights give the mean over a step's examples, for every division into processes and batches."""
     for batch_size, processes, accumulated in ((8, 1, 1), (4, 2, 1), (2, 2, 2), (2, 4, 1), (4, 1, 2), (1, 3, 3)):
         step_batch, start = batch_size * processes * accumulated, 0
-        division = dict(size=size, batch_size=batch_size, processes=processes, accumulated=accumulated)
+        division = dict(train_batch_size=batch_size, world_size=processes, gradient_accumulation_steps=accumulated)
+        args = [SimpleNamespace(process_index=rank, **division) for rank in range(processes)]
         for step in range(-(-size // step_batch)):
-            shares = [shares_of_step(step, rank, **division) for rank in range(processes)]
+            shares = [shares_of_step(step, size, of_rank) for of_rank in args]
             count = min(step_batch, size - start)
             assert sum(own for of_rank in shares for own, _ in of_rank) == count
             for of_rank in shares:
                 for own, weight in of_rank:  # as the Trainer divides by batches and averages over processes
                     assert weight / (len(of_rank) * processes) == pytest.approx(own / count)
             start += count
-        assert shares_of_step(step + 1, 0, **division) == shares_of_step(0, 0, **division)  # the next epoch
+        assert shares_of_step(step + 1, size, args[0]) == shares_of_step(0, size, args[0])  # the next epoch
 
 
 def test_the_number_of_processes_is_part_of_what_a_run_is():

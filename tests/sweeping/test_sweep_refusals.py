@@ -172,7 +172,15 @@ def test_a_sweep_with_data_alone_says_which_model_it_takes(capsys, files, tmp_pa
     assert sweep.main(words.split()) == 0
     printed = capsys.readouterr()
     assert "note: no --model_name_or_path is given; taking the embedded MiniLM" in printed.err
-    assert "tucker-2" in printed.out
+    assert "tucker-2" in printed.out and "labels" not in printed.out
+
+
+def test_a_dry_run_on_other_data_says_which_number_of_labels_it_counts(capsys, base, files, tmp_path):
+    words = f"--projection_types cp --ranks 2 --train_file {files['train']} --validation_file {files['validation']}"
+    words += f" --model_name_or_path {base} --dry_run --output_dir {tmp_path}/s"
+    for flags, counted in (("", "a head of 2 labels"), (" --do_regression True", "a head of 1 label")):
+        assert sweep.main((words + flags).split()) == 0
+        assert f"note: parameters are counted with {counted}" in capsys.readouterr().out
 
 
 def test_a_foreign_folder_is_refused(capsys, job, tmp_path):

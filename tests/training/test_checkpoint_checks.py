@@ -81,7 +81,7 @@ DAMAGES = [
     ("tensorized", "trainer_state.json", field(global_step=-3)),
     ("tensorized", "trainer_state.json", field(global_step="3")),
     ("tensorized", "trainer_state.json", field(made_up=1)),
-    ("tensorized", "step_losses.json", edited(lambda _: {})),
+    ("tensorized", "progress.json", edited(lambda progress: progress | {"step_losses": {}})),
     ("tensorized", "optimizer.pt", bomb),
     ("tensorized", "optimizer.pt", edited(lambda content: {"state": content["state"]})),
     ("tensorized", "optimizer.pt", edited(odd_average)),
@@ -129,8 +129,9 @@ def test_a_checkpoint_from_beyond_the_end(run, capsys):
 def test_what_the_optimizers_state_depends_on_must_be_equal(run, capsys, flag):
     changes, checkpoint = run()
     if flag == "fp16":  # there is no GPU for it here: as if it had been trained with it
-        arguments = json.loads((checkpoint / "arguments.json").read_text())
-        (checkpoint / "arguments.json").write_text(json.dumps(arguments | {"fp16": True}))
+        progress = json.loads((checkpoint / "progress.json").read_text())
+        progress["arguments"]["fp16"] = True
+        (checkpoint / "progress.json").write_text(json.dumps(progress))
         seal_checkpoint(checkpoint)
     else:
         changes |= {"optim": "sgd"}

@@ -122,7 +122,7 @@ def test_a_checkpoint_that_cannot_be_read_is_kept_and_refused(out, trained, caps
     assert record_of(out)["resumed_from"].endswith("checkpoint-12")
 
 
-@pytest.mark.parametrize("name", ["optimizer.pt", "step_losses.json", "adapter/adapter_config.json"])
+@pytest.mark.parametrize("name", ["optimizer.pt", "progress.json", "adapter/adapter_config.json"])
 def test_a_folder_with_the_name_of_a_file_is_moved_when_the_checkpoint_is_saved_again(out, trained, name):
     rewrite(out / "run.json", {"status": "running"})
     (out / "checkpoint-12" / name).unlink()
@@ -165,7 +165,7 @@ def test_whatever_has_the_name_of_a_new_checkpoint_is_renamed(out, trained, tmp_
     assert [path.name for path in (out / "checkpoint-18").iterdir()] == [INCOMPLETE_FILE]
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "trainer_state.json", "arguments.json", "../run.json"])
+@pytest.mark.parametrize("name", ["manifest.json", "trainer_state.json", "progress.json", "../run.json"])
 def test_a_pipe_with_the_name_of_a_file_is_not_waited_for(trained, out, capsys, name):
     """An unfinished run goes on from its newest checkpoint. An alarm ends the test if it waits for the pipe."""
     checkpoint = out / "checkpoint-12"

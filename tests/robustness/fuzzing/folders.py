@@ -51,7 +51,7 @@ def checkpoint_cases(materials: Materials) -> st.SearchStrategy[Case]:
         return mutated(content, JSON_VALUES).map(lambda value: {name: json.dumps(value).encode()})
 
     adapter = _adapter_files(newest / "adapter").map(lambda f: {f"adapter/{n}": content for n, content in f.items()})
-    state = [of_json("trainer_state.json"), of_json("step_losses.json"), of_json(_MANIFEST)]
+    state = [of_json("trainer_state.json"), of_json("progress.json"), of_json(_MANIFEST)]
     changed = st.one_of(*state, adapter, *(_pickled(newest / name) for name in _PICKLED))
     record = json.loads((materials.half / "run.json").read_text())
     records = mutated(record, JSON_VALUES).map(

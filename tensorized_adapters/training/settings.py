@@ -1,0 +1,24 @@
+"""The TrainingArguments of a run with the values that AdapterTrainer needs."""
+
+import copy
+
+from transformers import TrainingArguments
+
+
+def with_our_values(given: TrainingArguments) -> TrainingArguments:
+    """Return a copy of the arguments with the settings that this Trainer needs."""
+    args = copy.copy(given)
+    # We replace three parts of the Trainer: its grouping by length also shuffles evaluation and does not resume to the
+    # same bits, its drop_last leaves out evaluated examples, and its rotation removes foreign files.
+    args.train_sampling_strategy, args.dataloader_drop_last, args.save_total_limit = "sequential", False, None
+    args.push_to_hub = False  # the Trainer would upload all of the run's folder
+    args.logging_nan_inf_filter = False  # it would hide a loss of NaN
+    args.save_on_each_node = False  # rank 0 writes for all machines
+    if args.ddp_find_unused_parameters is None:
+        args.ddp_find_unused_parameters = False  # every trained parameter is used
+    if args.ddp_broadcast_buffers is None:
+        args.ddp_broadcast_buffers = False  # buffers are constants
+    if args.dataloader_pin_memory:  # copy batches to the GPU while it computes
+        args.accelerator_config = copy.copy(args.accelerator_config)
+        args.accelerator_config.non_blocking = True
+    return args
