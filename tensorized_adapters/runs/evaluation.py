@@ -1,5 +1,6 @@
 """Evaluation and prediction after training, with the files that hold what was predicted."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -23,14 +24,20 @@ from .record import write_evaluation, write_predictions
 
 
 def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
-    """Return ``compute_metrics`` for the Trainer."""
-    metric = GlueMetric(task)
+    """Return ``compute_metrics`` for the Trainer. A warning about a metric is printed as a note, and only once."""
+    metric, noted = GlueMetric(task), set()
 
     def compute(output: EvalPrediction) -> dict[str, float]:
         values = {"predictions": predictions_of(output.predictions, task), "references": output.label_ids}
         if metric.takes_probabilities:
             values["prediction_scores"] = probabilities_of(output.predictions)
-        return metric.compute(**values)
+        with warnings.catch_warnings(record=True, action="always") as heard:
+            measured = metric.compute(**values)
+        for text in (str(warning.message) for warning in heard):
+            if text not in noted:
+                print(f"note: {text}")
+            noted.add(text)
+        return measured
 
     return compute
 
