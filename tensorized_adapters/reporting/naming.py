@@ -88,8 +88,14 @@ def several(texts: Iterable[str], most: int = 4) -> str:
 
 
 def _differing(settings: list[dict[str, Any]]) -> set[str]:
+    """Return the settings that are not the same everywhere. A switch that a record lacks was off in its version."""
     names = {name for values in settings for name in values}
-    return {name for name in names if any(values.get(name) != settings[0].get(name) for values in settings)}
+
+    def shown(values: dict[str, Any], name: str) -> Any:
+        value = values.get(name)
+        return None if value is False else value
+
+    return {name for name in names if any(shown(values, name) != shown(settings[0], name) for values in settings)}
 
 
 def _short(value: Any) -> str:
