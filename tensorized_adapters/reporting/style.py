@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from ..config import PROJECTION_TYPES
+from .naming import shortened
 
 # family -> name, colour, marker, all different; the markers of formats are filled, those of other methods hollow
 LOOKS = {
@@ -51,6 +52,7 @@ STYLE = {
 }
 THREE_DIGITS = FuncFormatter(lambda value, _: f"{value:.3g}")
 _LEGEND_LINE_INCHES, _LETTERS_PER_INCH = 0.24, 12.5
+_FULL_NAMES = 12  # a legend of more entries shortens long ones
 
 
 def lines_of(cells: pd.DataFrame) -> list[pd.DataFrame]:
@@ -112,9 +114,11 @@ def label_of(line: pd.DataFrame) -> str:
 
 
 def add_legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
-    """Add a legend below the panels. The figure grows by its height."""
+    """Add a legend below the panels. The figure grows by its height. Long names are shortened if there are many, since
+    the panels would be lost above them; the tables have them in full."""
     letters = int(figure.get_figwidth() * _LETTERS_PER_INCH)
-    labels = [textwrap.fill(label, letters - 8) for label in handles]
+    shown = handles if len(handles) <= _FULL_NAMES else [shortened(label) for label in handles]
+    labels = [textwrap.fill(label, letters - 8) for label in shown]
     longest = max(len(line) for label in labels for line in label.splitlines())
     across = max(1, letters // (longest + 8))
     lines = sum(1 + label.count("\n") for label in labels)
