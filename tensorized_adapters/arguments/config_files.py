@@ -1,5 +1,6 @@
 """Flags from a JSON file (a run) or a YAML file (a sweep)."""
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from ..runtime.files import content_of
 from ..strict_json import strict_json
 
 _MOST_BYTES = 2**20  # all flags with long values take a few thousand
+_MOST_PARTS = 10_000  # of one flag's JSON text, since YAML's aliases of aliases can make billions
 _SWITCHES = ("dry_run", "no_report", "fresh_processes")  # flags of a sweep without a value
 
 
@@ -84,8 +86,10 @@ def _text_of(value: Any, where: str) -> str:
     """Return a value as a word of the command line. Lists are joined by commas, mappings are written as JSON."""
     try:
         if isinstance(value, dict):
-            return json.dumps(value, default=str)
-        if isinstance(value, list):
+            parts = list(itertools.islice(json.JSONEncoder(default=str).iterencode(value), _MOST_PARTS))
+            if len(parts) < _MOST_PARTS:
+                return "".join(parts)
+        elif isinstance(value, list):
             if not any(isinstance(part, (dict, list, set)) or part is None for part in value):
                 return ",".join(map(str, value))
         elif not isinstance(value, set):

@@ -21,6 +21,8 @@ class _Arguments(_Part):
 
     input_sha256: Optional[dict[str, str]] = None
     train_file: Optional[str] = None
+    validation_file: Optional[str] = None
+    test_file: Optional[str] = None
     processes: Optional[int] = None
     per_device_train_batch_size: int = 1
     gradient_accumulation_steps: int = 1
@@ -79,7 +81,7 @@ class Record(_Part):
 
 
 class FinishedRecord(Record):
-    """The fields of a finished run. Those that have a default depend on its flags, or a report can do without them."""
+    """The fields of a finished run. Earlier versions did not write those that have a default."""
 
     arguments: _FinishedArguments
     method: str
