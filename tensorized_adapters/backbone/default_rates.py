@@ -3,8 +3,9 @@
 The rates in config.TABLE were chosen on MiniLM (6 layers of width 384), and on BERT-base (12 of 768) a model with CP
 adapters collapses at them. Each step of Adam moves every parameter by about the rate, and the moves of all layers and
 hidden units add up in the output. So the rate of LayerNorms and head shrinks with layers x width, and the rate of most
-methods with its square root. Tensorized adapters keep theirs: they have so few parameters that a step follows only a
-small part of the gradient. The exponents fit these two models; docs/results.md has the runs.
+methods with its square root. That of tensorized adapters grows by half up to BERT-base's size, and no further: they
+have so few parameters that a step follows only a small part of the gradient. The exponents fit these two models;
+docs/results.md has the runs.
 """
 
 import math
@@ -30,7 +31,7 @@ def default_rates(
 ) -> tuple[float, float]:
     """Return the adapters' rate, and its multiple for LayerNorms and head.
 
-    Rates that were chosen at BERT-base's size do not shrink: the published one, and those with a power of 0.
+    Rates that were chosen at BERT-base's size do not change: the published one, and those with a power of 0.
 
     Args:
         config: the configuration of the pre-trained model.
@@ -39,7 +40,9 @@ def default_rates(
     entry = TABLE[adapter.method]
     if not adapter.calibrated:
         return PUBLISHED_LEARNING_RATE if learning_rate is None else learning_rate, 1.0
-    factor, (of_adapters, of_layer_norm_and_head) = rate_factor(config), entry.shrinks
+    factor, (of_adapters, of_layer_norm_and_head) = rate_factor(config), entry.rate_powers
+    # Nothing larger than BERT-base was measured, so a rate grows no further than to its size.
+    adapters = (factor if of_adapters > 0 else max(factor, 0.5)) ** of_adapters
     if learning_rate is None:
-        learning_rate = factor**of_adapters * entry.learning_rate
-    return learning_rate, factor ** (of_layer_norm_and_head - of_adapters) * LAYER_NORM_AND_HEAD_RATIO
+        learning_rate = adapters * entry.learning_rate
+    return learning_rate, factor**of_layer_norm_and_head / adapters * LAYER_NORM_AND_HEAD_RATIO
