@@ -88,8 +88,8 @@ class DataTrainingArguments:
     test_split_name: Optional[str] = HfArg(default=None, help="Likewise for --do_predict, 'test' by default.")
     validation_fraction: Optional[float] = HfArg(
         default=None,
-        help="For data without a development set: evaluate on this part of the training set, which --data_seed draws, "
-        "and train on the rest. It is the same for every --seed.",
+        help="For data without a development set: evaluate on this part of the training set, which the seed draws, "
+        "and train on the rest.",
     )
     preprocessing_num_workers: Optional[int] = HfArg(
         default=None, help="Processes that tokenise the data, one by default."

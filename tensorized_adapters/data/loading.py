@@ -54,18 +54,13 @@ class Data:
 
 
 def load_data(
-    arguments: DataTrainingArguments,
-    wanted: set[str],
-    saved: Optional[dict[str, Any]] = None,
-    seed: int = 42,
-    data_seed: Optional[int] = None,
+    arguments: DataTrainingArguments, wanted: set[str], saved: Optional[dict[str, Any]] = None, seed: int = 42
 ) -> Data:
     """Load and check what is ``wanted`` of "train", "evaluation" and "prediction".
 
     Args:
         saved: the config record of a saved adapter, whose labels the data must have.
-        seed: draws the order of a shuffled training set.
-        data_seed: draws the part that is held out, by default 42: all seeds of a sweep evaluate the same examples.
+        seed: draws the order of a shuffled training set, and the part that is held out.
 
     Raises:
         UsageError: if data is missing, empty, unlabelled, of one class or inconsistent, naming the file or flag.
@@ -89,7 +84,7 @@ def load_data(
         )
     raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
     if arguments.validation_fraction is not None and "train" in raw:
-        raw, sources = _hold_out(raw, sources, task, arguments.validation_fraction, data_seed)
+        raw, sources = _hold_out(raw, sources, task, arguments.validation_fraction, seed)
     check_labels(raw, task, sources)
     raw = _cut(raw, wanted, arguments, seed)
     if arguments.max_train_samples and "train" in raw:
@@ -149,7 +144,7 @@ def _check_texts(examples: Dataset, names: tuple[str, ...], source: str) -> None
 
 
 def _hold_out(
-    raw: dict[str, Dataset], sources: dict[str, str], task: Task, fraction: float, data_seed: Optional[int]
+    raw: dict[str, Dataset], sources: dict[str, str], task: Task, fraction: float, seed: int
 ) -> tuple[dict[str, Dataset], dict[str, str]]:
     """Return the sets and their sources, with a part of the training set as the evaluation set.
 
@@ -157,7 +152,6 @@ def _hold_out(
     with a label that the other part would lack are trained on.
     """
     examples, source = raw["train"], f"{sources['train']}, --validation_fraction {fraction}"
-    seed = 42 if data_seed is None else data_seed
     count = round(len(examples) * fraction)
     if not 0 < count < len(examples):
         raise UsageError(
@@ -183,7 +177,7 @@ def _hold_out(
         raise UsageError(f"{source}: every drawn example has a label that the others lack; merge rare labels")
     print(
         f"note: {len(held):,} of {len(examples):,} training examples are the evaluation set and are not trained on "
-        f"(--validation_fraction {fraction}); they are drawn by --data_seed {seed}, {how}"
+        f"(--validation_fraction {fraction}); they are drawn by --seed {seed}, {how}"
     )
     kept, held = (examples.select(sorted(part)) for part in (kept, held))
     return raw | {"train": kept, task.evaluation[0][1]: held}, sources | {task.evaluation[0][1]: source}

@@ -172,7 +172,7 @@ def _check_labels(arguments: Arguments) -> None:
     if not arguments.given.keys() & _ABOUT_DATA or not (data.files or location_of(data).folder):
         return
     with contextlib.redirect_stdout(io.StringIO()):  # each trial's log has the notes
-        loaded = load_data(data, used_roles(training), seed=training.seed, data_seed=training.data_seed)
+        loaded = load_data(data, used_roles(training), seed=training.seed)
     task = with_metrics(loaded.task, run.metric_name, training.metric_for_best_model)
     if run.class_weights is not None and loaded.train is not None:
         class_weights(run.class_weights, task.labels, loaded.train["label"][:])

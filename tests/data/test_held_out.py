@@ -25,7 +25,7 @@ def written(path, labels):
 def test_the_parts_are_scikit_learns_and_the_same_in_every_run(capsys, tmp_path):
     labels = ["xxxxyyz"[i % 7] for i in range(70)]
     arguments = DataTrainingArguments(train_file=written(tmp_path / "a.csv", labels), validation_fraction=0.2)
-    data = load_data(arguments, BOTH, data_seed=3)
+    data = load_data(arguments, BOTH, seed=3)
     _, held = train_test_split(np.arange(70), test_size=14, random_state=3, stratify=labels)
     held = sorted(held.tolist())
     assert data.evaluation[""]["text"][:] == [f"text {i}" for i in held]
@@ -33,26 +33,13 @@ def test_the_parts_are_scikit_learns_and_the_same_in_every_run(capsys, tmp_path)
     assert Counter(data.evaluation[""]["label"]) == {0: 8, 1: 4, 2: 2}
     text = capsys.readouterr().out
     assert "14 of 70 training examples are the evaluation set and are not trained on" in text
-    assert "drawn by --data_seed 3, stratified by label" in text
+    assert "drawn by --seed 3, stratified by label" in text
     # A run that only trains leaves the same part out, and one that only evaluates takes the same part.
-    assert load_data(arguments, {"train"}, data_seed=3).train["text"][:] == data.train["text"][:]
-    alone = load_data(arguments, {"evaluation"}, data_seed=3)
+    assert load_data(arguments, {"train"}, seed=3).train["text"][:] == data.train["text"][:]
+    alone = load_data(arguments, {"evaluation"}, seed=3)
     assert alone.train is None and alone.evaluation[""][:] == data.evaluation[""][:]
-    assert load_data(arguments, BOTH, data_seed=4).evaluation[""]["text"][:] != data.evaluation[""]["text"][:]
+    assert load_data(arguments, BOTH, seed=4).evaluation[""]["text"][:] != data.evaluation[""]["text"][:]
     assert list(used_files(arguments, {"evaluation"})) == ["train"]
-
-
-def test_all_seeds_have_the_same_part(capsys, flags):
-    """Otherwise the scores of two seeds would be of different examples."""
-    held = {"validation_file": None, "validation_fraction": 0.25, "num_train_epochs": 1}
-    labels = {}
-    for seed, more in ((1, {}), (2, {}), (3, {"data_seed": 5})):
-        out = flags["output_dir"].with_name(f"{seed}")
-        assert main(argv(flags, **held, **more, seed=seed, output_dir=out)) == 0
-        lines = (out / "eval_predictions.tsv").read_text().splitlines()
-        labels[seed] = [line.split("\t")[1] for line in lines]
-    assert labels[1] == labels[2] != labels[3]
-    assert capsys.readouterr().out.count("drawn by --data_seed 42, stratified by label") == 2
 
 
 def test_what_cannot_be_stratified_is_drawn_and_reported(capsys, tmp_path):
@@ -60,7 +47,7 @@ def test_what_cannot_be_stratified_is_drawn_and_reported(capsys, tmp_path):
     data = load_data(DataTrainingArguments(train_file=scores, validation_fraction=0.25), BOTH)
     assert len(data.evaluation[""]) == 5 and "whatever their labels" in capsys.readouterr().out
     rare = written(tmp_path / "b.csv", ["x", *"yz" * 10])
-    load_data(DataTrainingArguments(train_file=rare, validation_fraction=0.1), BOTH, data_seed=1)
+    load_data(DataTrainingArguments(train_file=rare, validation_fraction=0.1), BOTH, seed=1)
     assert "not stratified, since some labels have too few examples" in capsys.readouterr().out
 
 
@@ -75,7 +62,7 @@ def test_labels_that_only_the_held_out_part_would_have_are_trained_on(capsys, tm
     )
     for seed in range(8):
         for arguments, count in ((rare, 23), (several, 24)):
-            data = load_data(arguments, BOTH, data_seed=seed)
+            data = load_data(arguments, BOTH, seed=seed)
             assert len(data.train) + len(data.evaluation[""]) == count and len(data.evaluation[""]) > 0
             train, held = (np.array(examples["label"][:]) for examples in (data.train, data.evaluation[""]))
             if arguments is several:
