@@ -215,6 +215,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         names = ("epoch", "train_loss", "train_runtime", "train_samples_per_second")
         metrics |= {name: result.metrics[name] for name in names} | {"train_samples": len(sets.train)}
         metrics |= evaluation.train_metrics(trainer, sets.train, task, limit)
+        run.record["train_metric_examples"] = record.measured_examples(metrics, training_args.seed)
         if run_args.measure_contribution:
             run.record["contribution"] = contribution(trainer, task, limit, untrained)
         if distributed.is_main_process():

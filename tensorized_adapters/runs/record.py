@@ -71,6 +71,12 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
     } | {name: step for name, step in events.items() if step is not None}
 
 
+def measured_examples(metrics: dict[str, Any], seed: int) -> dict[str, Optional[int]]:
+    """Return how many of the training examples were measured, and the seed that drew them, or None if all were."""
+    count, total = metrics["train_metric_samples"], metrics["train_samples"]
+    return {"count": count, "of": total, "drawn_by_seed": seed if count < total else None}
+
+
 def bytes_of_adapter(folder: Path) -> int:
     """Return the size of the adapter's files in its folder."""
     return sum((folder / name).stat().st_size for name in ADAPTER_FILES if (folder / name).is_file())

@@ -249,7 +249,9 @@ def test_the_training_sets_metrics_are_of_a_sample_drawn_by_the_seed(flags, tmp_
         reported = "train metrics are of 20 of the 48 training examples" in capsys.readouterr().out
         count = record_of(tmp_path / out)["metrics"]["train_metric_samples"]
         assert (reported, count) == ((True, 20) if out != "all" else (False, 48))
-        assert record_of(tmp_path / out)["metrics"]["train_samples"] == 48
+        sample = record_of(tmp_path / out)["train_metric_examples"]
+        drawn_by = {"one": 42, "two": 42, "other": 7, "all": None}[out]
+        assert sample == {"count": count, "of": 48, "drawn_by_seed": drawn_by}
     one, two, other, every = rows
     assert one == two != other and len(one) == len(other) == 20 and len(every) == 48
 
