@@ -99,15 +99,15 @@ class GlueMetric(evaluate.Metric):
         lacking = tuple(label for i, label in enumerate(labels) if i not in present)
         if len(present) < 2:
             only = listed(tuple(labels[i] for i in present))
-            self._note(f"{name} is left out: all {len(references):,} examples are of the class {only}")
+            self.note_once(f"{name} is left out: all {len(references):,} examples are of the class {only}")
             return None
         if lacking:
-            self._note(f"{name} is the mean over the other classes: no example is of the class {listed(lacking)}")
+            self.note_once(f"{name} is the mean over the other classes: no example is of the class {listed(lacking)}")
         classes = [1] if len(labels) == 2 else sorted(present)
         function = _METRICS_OF_PROBABILITIES[name]
         return float(np.mean([function(references == i, probabilities[:, i]) for i in classes]))
 
-    def _note(self, line: str) -> None:
+    def note_once(self, line: str) -> None:
         """Print a note once, however often the set is evaluated."""
         if line not in self._noted:
             print(f"note: {line}")

@@ -25,7 +25,7 @@ from .record import write_evaluation, write_predictions
 
 def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
     """Return ``compute_metrics`` for the Trainer. A warning about a metric is printed as a note, and only once."""
-    metric, noted = GlueMetric(task), set()
+    metric = GlueMetric(task)
 
     def compute(output: EvalPrediction) -> dict[str, float]:
         values = {"predictions": predictions_of(output.predictions, task), "references": output.label_ids}
@@ -33,10 +33,8 @@ def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
             values["prediction_scores"] = probabilities_of(output.predictions)
         with warnings.catch_warnings(record=True, action="always") as heard:
             measured = metric.compute(**values)
-        for text in (str(warning.message) for warning in heard):
-            if text not in noted:
-                print(f"note: {text}")
-            noted.add(text)
+        for warning in heard:
+            metric.note_once(str(warning.message))
         return measured
 
     return compute
