@@ -51,7 +51,12 @@ class Peft(Method):
 
     def settings(self, model: PreTrainedModel, layers: list[str]) -> dict[str, Any]:
         """Return PEFT's settings, in which ``layers``, the targets, are named; :meth:`_config` completes them."""
-        return json.loads(self.config.peft_config)
+        return self.given
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Return the settings of ``--peft_config``."""
+        return json.loads(self.config.peft_config or "{}")
 
     @property
     def prefix(self) -> str:
@@ -199,7 +204,7 @@ class Peft(Method):
     def _check_start(self, copy: PreTrainedModel) -> None:
         """Refuse a rank above the number of singular vectors from which PiSSA and OLoRA start. PEFT would take fewer
         than the settings say, and a saved adapter could not be loaded."""
-        start = json.loads(self.config.peft_config or "{}").get("init_lora_weights")
+        start = self.given.get("init_lora_weights")
         if start not in ("pissa", "olora"):
             return
         for name, module in self._wrapped(copy):
@@ -230,7 +235,6 @@ class Peft(Method):
             if not isinstance(error, (ValueError, TypeError)):  # such as ZeroDivisionError: "float division by zero"
                 text = f"{type(error).__name__}{text and ': '}{text}"
             raise UsageError(f"{self.flag}, --peft_config: PEFT does not take it: {text}") from None
-        given = json.loads(self.config.peft_config) if self.config.peft_config else {}
         for text in (" ".join(str(warning.message).split()) for warning in heard):
-            if any(re.search(rf"\b{re.escape(key)}\b", text) for key in given):
+            if any(re.search(rf"\b{re.escape(key)}\b", text) for key in self.given):
                 note_once(f"--peft_config: PEFT says: {text}")
