@@ -17,7 +17,7 @@ SCOPES = ("site", "model")
 PLACEMENTS = ("sequential", "parallel", "weights")
 BITFIT_TERMS = ("all", "query_and_intermediate")
 
-# The valid values of numbers that are no counts: a description, and a test.
+# The valid values of settings that are numbers but not counts: a description and a test.
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "lora_dropout": ("at least 0 and below 1", lambda value: 0 <= value < 1),
     "adapter_scale": ("above 0", lambda value: 0 < value < math.inf),

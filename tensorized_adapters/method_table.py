@@ -12,8 +12,9 @@ class MethodEntry:
     learning_rate: float  # the default --learning_rate, of adapters and backbone
     label: str  # a short name, filled with the config's fields
     fields: tuple[str, ...] = ()  # the settings it owns; others are refused
-    # Default rates shrink for larger models: those of the adapters, and of LayerNorms and head, are multiplied by
-    # these powers of rate_factor (backbone/default_rates.py), which is 1/2 at BERT-base's size. Negative ones grow.
+    # How default rates change for larger models. Those of the adapters, and of LayerNorms and head, are multiplied by
+    # these powers of rate_factor (backbone/default_rates.py), which is 1/2 at BERT-base's size. So rates with a
+    # positive power shrink, and those with a negative one grow.
     rate_powers: tuple[float, float] = (1, 2)
     changes_backbone: bool = False  # it trains pre-trained numbers other than LayerNorms
 

@@ -90,7 +90,7 @@ def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
     # Ray reads these at its import. It reports nothing to its makers, and does not show hidden GPUs.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Otherwise Ray's memory monitor would restart a trial again and again that does not fit into memory.
+    # Otherwise Ray's memory monitor would restart a trial that does not fit into memory again and again.
     os.environ.setdefault("RAY_task_oom_retries", str(grid.max_failures))
     if not grid.address:  # Ray then listens on the loopback address alone, on Linux too
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

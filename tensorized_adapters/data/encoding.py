@@ -91,8 +91,8 @@ def tokenize(
 
 
 def collator(tokenizer: PreTrainedTokenizerBase, arguments: DataTrainingArguments, half: bool) -> DataCollator:
-    """Return what makes batches, padded to their longest example unless all examples are padded already. The length
-    is a multiple of 8 in ``half`` precision, for which GPUs have faster kernels."""
+    """Return the function that makes a batch. It pads to the longest example, unless all examples are padded already.
+    In ``half`` precision the length is a multiple of 8, for which GPUs have faster kernels."""
     if arguments.pad_to_max_length:
         return default_data_collator
     return DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if half else None)

@@ -140,8 +140,11 @@ class DiffPruning(Method):
 
 
 def _parametrize(module: nn.Module, name: str, parametrization: nn.Module) -> None:
-    """Register a parametrization, and let a copy of the module, pickled or not, have a class of its own. PyTorch makes
-    the class, refuses to pickle it, and lets copies share it; then to remove one's parametrization would break all."""
+    """Register a parametrization. A copy of the module, pickled or not, gets a class of its own.
+
+    PyTorch makes a class for the module. It refuses to pickle it, and lets copies share it, so that removing the
+    parametrization of one copy would break the others.
+    """
     parametrize.register_parametrization(module, name, parametrization)
     made = type(module)
     made.__reduce__ = lambda self: (_parametrized, (made.__base__, [*self.parametrizations]), vars(self))

@@ -25,7 +25,7 @@ _STARTS |= {"loftq": "quantises the backbone", "mica": "freezes one of its two m
 _STARTS |= {"pissa_niter_": "changes the backbone at random, which a saved adapter cannot repeat; 'pissa' does not"}
 _SET_HERE = ("peft_type", "task_type", "modules_to_save", "inference_mode", "base_model_name_or_path", "auto_mapping")
 _SET_HERE += ("peft_version", "revision")
-# Settings that scale an update, so that none is left at 0.
+# Settings that scale the update. At 0 there is no update.
 _SCALES = ("lora_alpha", "randlora_alpha", "alpha", "d_initial", "delora_lambda", "scaling")
 
 

@@ -122,7 +122,8 @@ def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
 
 
 def _check_texts(inputs: Any, columns: Optional[Columns]) -> None:
-    """Raise UsageError for what Transformers would read otherwise: the first of several texts, and one of a pair."""
+    """Raise UsageError for inputs that Transformers would misread: it takes the first of several texts, and a single
+    text where the adapter was trained on pairs."""
     texts = inputs if isinstance(inputs, dict) else {"text": inputs}
     is_pair = columns is not None and len(columns.texts) == 2 and columns.delimiter is None
     if isinstance(inputs, list):  # Transformers' older form of a pair, [[text, text_pair]]

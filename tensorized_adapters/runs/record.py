@@ -72,7 +72,8 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
 
 
 def measured_examples(metrics: dict[str, Any], seed: int) -> dict[str, Optional[int]]:
-    """Return how many of the training examples were measured, and the seed that drew them, or None if all were."""
+    """Return the number of training examples that were measured, of how many, and the seed that drew them, which is
+    None if all were measured."""
     count, total = metrics["train_metric_samples"], metrics["train_samples"]
     return {"count": count, "of": total, "drawn_by_seed": seed if count < total else None}
 

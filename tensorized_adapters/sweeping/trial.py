@@ -96,8 +96,8 @@ def _run_once(job: Job, number: int) -> Optional[int]:
 
 @contextlib.contextmanager
 def _cancelled_afterwards() -> Iterator[None]:
-    """Raise KeyboardInterrupt for a cancellation only at the end of the block. Within it a job may have started whose
-    process is not known yet, and which could not be stopped."""
+    """Raise KeyboardInterrupt for a cancellation only at the end of the block. Within the block a job may have started
+    whose process is not known yet, so that it could not be stopped."""
     cancelled = []
     signal.signal(signal.SIGINT, lambda *_: cancelled.append(True))
     try:

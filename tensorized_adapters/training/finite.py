@@ -11,8 +11,13 @@ _MEASURED = {"eval": "evaluation", "train": "evaluation on the training set", "p
 
 
 def check_finite(values: np.ndarray | float, name: str, prefix: str, trained: bool) -> None:
-    """Raise RunFailed if one of the values is NaN or infinite. ``name`` is what they are, ``prefix`` that of the
-    metrics, and ``trained`` whether this run trained the model."""
+    """Raise RunFailed if one of the values is NaN or infinite.
+
+    Args:
+        name: of the values, for the message.
+        prefix: of the metrics' names: "eval", "train" or "predict".
+        trained: whether this run trained the model, which decides the advice.
+    """
     if not np.isfinite(values).all():
         advice = ADVICE if trained else "the model or its adapter cannot be used as it is"
         raise raised_by_all(RunFailed(f"{name} is NaN or infinite in {_MEASURED[prefix]}; {advice}"))

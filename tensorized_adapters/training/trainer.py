@@ -80,7 +80,7 @@ class AdapterTrainer(Trainer):
         return with_ready_mask(self.model, super()._prepare_inputs(inputs))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Return the Trainer's estimate, for which it would count the parameters in each step, not once."""
+        """Return the Trainer's estimate. The Trainer itself would count the parameters again in each step."""
         return 6 * inputs[self.model.main_input_name].numel() * self._size
 
     # Optimizer and order of the examples
