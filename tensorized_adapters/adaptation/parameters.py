@@ -171,9 +171,10 @@ def optimizer_groups(
         UsageError: if the model is not adapted, or its adapters are merged or off.
     """
     model = unwrapped(model)
-    rate, ratio = default_rates(adaptation_of(model).config, model.config, learning_rate)
-    multiples = {"adapters": 1.0, "backbone": 1.0, "layer_norm": layer_norm, "head": head}
-    rates = {group: rate * (ratio if multiple is None else multiple) for group, multiple in multiples.items()}
+    rate, multiples = default_rates(adaptation_of(model).config, model.config, learning_rate)
+    given = {"layer_norm": layer_norm, "head": head}
+    multiples |= {group: multiple for group, multiple in given.items() if multiple is not None}
+    rates = {"adapters": rate, "backbone": rate} | {group: rate * multiple for group, multiple in multiples.items()}
     return groups_at(model, rates, weight_decay)
 
 

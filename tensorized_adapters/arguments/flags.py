@@ -12,8 +12,8 @@ from ..data.metric_names import OF_CLASSES, OF_SCORES
 from .old_flags import renamed
 
 _RATIO = (
-    "Default: 2.5 x --learning_rate, less for larger models (BERT-base: 1.25e-3 by default); with --adapter_init "
-    "published 1 x."
+    "Default: 2.5 x --learning_rate, less for larger models (BERT-base: 1.25e-3 by default, and 3.1e-4 for "
+    "LayerNorms beside dense adapters); with --adapter_init published 1 x."
 )
 
 

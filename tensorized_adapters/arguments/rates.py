@@ -24,12 +24,14 @@ def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
 def rates_for_model(arguments: Arguments, model_config: PretrainedConfig) -> dict[str, float]:
     """Return the rates that were not given, by flag, if the model is larger than MiniLM; empty otherwise."""
     config, given = arguments.adapter, arguments.given
-    rate, ratio = default_rates(config, model_config, given.get("learning_rate") and arguments.training.learning_rate)
-    if not config.calibrated or ratio == LAYER_NORM_AND_HEAD_RATIO:
+    given_rate = given.get("learning_rate") and arguments.training.learning_rate
+    rate, multiples = default_rates(config, model_config, given_rate)
+    if not config.calibrated or set(multiples.values()) == {LAYER_NORM_AND_HEAD_RATIO}:
         return {}
-    groups = ["head", "layer_norm"] if config.trains_layer_norm else ["head"]
-    names = [name for name in (f"{group}_learning_rate" for group in groups) if name not in given]
-    return {"learning_rate": rate} | dict.fromkeys(names, ratio * rate)
+    if not config.trains_layer_norm:
+        del multiples["layer_norm"]
+    rates = {f"{group}_learning_rate": multiple * rate for group, multiple in multiples.items()}
+    return {"learning_rate": rate} | {flag: value for flag, value in rates.items() if flag not in given}
 
 
 def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:

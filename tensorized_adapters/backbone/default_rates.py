@@ -4,8 +4,8 @@ The rates in config.TABLE were chosen on MiniLM (6 layers of width 384), and on 
 adapters collapses at them. Each step of Adam moves every parameter by about the rate, and the moves of all layers and
 hidden units add up in the output. So the rate of LayerNorms and head shrinks with layers x width, and the rate of most
 methods with its square root. That of tensorized adapters grows by half up to BERT-base's size, and no further: they
-have so few parameters that a step follows only a small part of the gradient. The exponents fit these two models;
-docs/results.md has the runs.
+have so few parameters that a step follows only a small part of the gradient. Dense adapters bear only slow LayerNorms.
+The exponents, in config.TABLE too, fit these two models; docs/results.md has the runs.
 """
 
 import math
@@ -16,6 +16,7 @@ from transformers import PretrainedConfig
 from ..config import LAYER_NORM_AND_HEAD_RATIO, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 
 REFERENCE_SIZE = 6 * 384  # layers x width of the model on which the rates in config.TABLE were chosen
+_BESIDE_ADAPTERS = ("layer_norm", "head")
 
 
 def rate_factor(config: PretrainedConfig) -> float:
@@ -28,21 +29,23 @@ def rate_factor(config: PretrainedConfig) -> float:
 
 def default_rates(
     adapter: AdapterConfig, config: PretrainedConfig, learning_rate: Optional[float] = None
-) -> tuple[float, float]:
-    """Return the adapters' rate, and its multiple for LayerNorms and head.
+) -> tuple[float, dict[str, float]]:
+    """Return the adapters' rate, and its multiples for ``layer_norm`` and ``head``.
 
     Rates that were chosen at BERT-base's size do not change: the published one, and those with a power of 0.
 
     Args:
         config: the configuration of the pre-trained model.
-        learning_rate: the adapters' rate if it was given. Then only the multiple depends on the model.
+        learning_rate: the adapters' rate if it was given. Then only the multiples depend on the model.
     """
     entry = TABLE[adapter.method]
     if not adapter.calibrated:
-        return PUBLISHED_LEARNING_RATE if learning_rate is None else learning_rate, 1.0
-    factor, (of_adapters, of_layer_norm_and_head) = rate_factor(config), entry.rate_powers
+        rate = PUBLISHED_LEARNING_RATE if learning_rate is None else learning_rate
+        return rate, dict.fromkeys(_BESIDE_ADAPTERS, 1.0)
+    factor, (of_adapters, *others) = rate_factor(config), entry.rate_powers
     # Nothing larger than BERT-base was measured, so a rate grows no further than to its size.
     adapters = (factor if of_adapters > 0 else max(factor, 0.5)) ** of_adapters
     if learning_rate is None:
         learning_rate = adapters * entry.learning_rate
-    return learning_rate, factor**of_layer_norm_and_head / adapters * LAYER_NORM_AND_HEAD_RATIO
+    multiples = (factor**power / adapters * LAYER_NORM_AND_HEAD_RATIO for power in others)
+    return learning_rate, dict(zip(_BESIDE_ADAPTERS, multiples))

@@ -33,7 +33,7 @@ def test_the_factor_is_one_up_to_minilm_and_a_half_at_base_size():
     [
         ("--adapter_projection_type cp", {"adapters": 3e-3, "layer_norm": 1.25e-3, "head": 1.25e-3}),
         ("--method layer_norm", {"adapters": 1e-3, "layer_norm": 1.25e-3, "head": 1.25e-3}),
-        ("--method dense", {"adapters": 1e-3, "layer_norm": 1.25e-3, "head": 1.25e-3}),
+        ("--method dense", {"adapters": 1e-3, "layer_norm": 3.125e-4, "head": 1.25e-3}),
         ("--adapter_projection_type cp --learning_rate 6e-3", {"adapters": 6e-3, "layer_norm": 2.5e-3}),
         ("--method lora --learning_rate 4e-3", {"adapters": 4e-3, "head": 5e-3}),
         (
