@@ -31,14 +31,14 @@ def test_the_factor_is_one_up_to_minilm_and_a_half_at_base_size():
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("--adapter_projection_type cp", {"adapters": 3e-3, "layer_norm": 1.25e-3, "head": 1.25e-3}),
+        ("--adapter_projection_type cp", {"adapters": 2.5e-3, "layer_norm": 1.25e-3, "head": 1.25e-3}),
         ("--method layer_norm", {"adapters": 1e-3, "layer_norm": 1.25e-3, "head": 1.25e-3}),
         ("--method dense", {"adapters": 1e-3, "layer_norm": 3.125e-4, "head": 1.25e-3}),
-        ("--adapter_projection_type cp --learning_rate 6e-3", {"adapters": 6e-3, "layer_norm": 2.5e-3}),
+        ("--adapter_projection_type cp --learning_rate 5e-3", {"adapters": 5e-3, "layer_norm": 2.5e-3}),
         ("--method lora --learning_rate 4e-3", {"adapters": 4e-3, "head": 5e-3}),
         (
             "--adapter_projection_type cp --head_learning_rate 7e-3",
-            {"adapters": 3e-3, "layer_norm": 1.25e-3, "head": 7e-3},
+            {"adapters": 2.5e-3, "layer_norm": 1.25e-3, "head": 7e-3},
         ),
         (
             "--adapter_projection_type cp --adapter_init published",
@@ -53,7 +53,7 @@ def test_rates_at_base_size(words, expected):
 def test_the_rate_of_tensorized_adapters_grows_up_to_base_size_and_no_further():
     large = rates("--adapter_projection_type cp", BertConfig(hidden_size=1024, num_hidden_layers=24))
     assert large == {
-        "adapters": 3e-3,
+        "adapters": 2.5e-3,
         "layer_norm": 5e-3 * 6 * 384 / (24 * 1024),
         "head": large["layer_norm"].expected,
     }
