@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import sys
 from types import SimpleNamespace
 
@@ -45,11 +46,37 @@ def from_stdin(monkeypatch, text, columns):
         ('one\ttwo\n"a\tb\n', ("one", "two"), [('"a', "b")], "TSV"),
         ('a "text", said\nb\n', ("text",), [('a "text", said',), ("b",)], "plain text"),
         ("the text\nb\n", ("text",), [("the text",), ("b",)], "plain text"),
+        ("[1] is a text\n[a]\n", ("text",), [("[1] is a text",), ("[a]",)], "plain text"),
+        ("\n\r\ntext,label\na,x\n", ("text",), [("a",)], "CSV"),
+        ('\n\n{"text": "a"}\n', ("text",), [("a",)], "JSON lines"),
     ],
 )
 def test_a_stream_is_known_by_its_first_line(capsys, monkeypatch, text, columns, rows, kind):
     assert from_stdin(monkeypatch, text, columns) == rows
     assert f"note: standard input is read as {kind}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("indent", [None, 0, 1, 2])
+@pytest.mark.parametrize("rows", [[], [{"text": "a"}, {"text": "b"}]])
+def test_a_json_list_is_refused_however_it_is_laid_out(monkeypatch, rows, indent):
+    for before in ("", "\n \n"):
+        with pytest.raises(UsageError, match="standard input is a JSON list; write one JSON object a line"):
+            from_stdin(monkeypatch, before + json.dumps(rows, indent=indent), ("text",))
+    with pytest.raises(UsageError, match="standard input is a JSON list"):
+        from_stdin(monkeypatch, '[ {"text": "a"},\n{"text": "b"} ]', ("text",))
+
+
+def test_a_json_object_over_several_lines_is_refused_as_such(monkeypatch):
+    for text in ('{\n "text": "a"\n}', '\n{ \n"text": "a"}\n'):
+        with pytest.raises(UsageError, match="is a JSON object over several lines; write one JSON object a line"):
+            from_stdin(monkeypatch, text, ("text",))
+
+
+def test_a_list_in_a_file_is_refused_behind_blank_lines_too(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('\n[\n{"text": "a"}\n]\n')
+    with pytest.raises(UsageError, match="a.json is a JSON list; write one JSON object a line"):
+        list(text_rows(path, None, ("text",)))
 
 
 def test_a_stream_of_another_header_is_refused_with_the_flag(monkeypatch):
