@@ -117,9 +117,19 @@ def _table_of(first: str, columns: tuple[str, ...]) -> str:
     return "csv" if set(columns) <= {name.strip() for name in header} else ""
 
 
+def _without_blank_end(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines without the blank ones at the end. A tab separates columns, so a line with one is not blank."""
+    held: list[str] = []
+    for line in lines:
+        held.append(line)
+        if line.strip(" \r\n"):
+            yield from held
+            held.clear()
+
+
 def _plain_rows(lines: Iterable[str], source: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and row of plain text, which has its columns between tabs."""
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_without_blank_end(lines), 1):
         texts = line.rstrip("\r\n").split("\t")
         if len(texts) != len(columns):
             raise UsageError(

@@ -56,6 +56,25 @@ def test_a_stream_is_known_by_its_first_line(capsys, monkeypatch, text, columns,
     assert f"note: standard input is read as {kind}" in capsys.readouterr().err
 
 
+def test_blank_lines_at_the_end_of_plain_text_are_no_rows(monkeypatch, tmp_path):
+    assert from_stdin(monkeypatch, "good\nbad\n\n \r\n", ("text",)) == [("good",), ("bad",)]
+    assert from_stdin(monkeypatch, "a\tb\n\n", ("one", "two")) == [("a", "b")]
+    path = tmp_path / "a.txt"
+    path.write_text("good\n\nbad\n\n")
+    rows = text_rows(path, None, ("text",))
+    assert next(rows) == ("good",)
+    with pytest.raises(UsageError, match="a.txt: line 2 has an empty 'text'; write it or remove the line"):
+        next(rows)
+    path.write_text("a\tb\n\t\n")  # a row of empty fields is a row
+    with pytest.raises(UsageError, match="a.txt: line 2 has an empty 'one'"):
+        list(text_rows(path, None, ("one", "two")))
+    for text in ("\n", "\n \n\n"):
+        with pytest.raises(UsageError, match="standard input has no rows"):
+            from_stdin(monkeypatch, text, ("text",))
+    with pytest.raises(UsageError, match="line 1 has an empty 'text'"):
+        from_stdin(monkeypatch, "\ngood\n", ("text",))
+
+
 @pytest.mark.parametrize("indent", [None, 0, 1, 2])
 @pytest.mark.parametrize("rows", [[], [{"text": "a"}, {"text": "b"}]])
 def test_a_json_list_is_refused_however_it_is_laid_out(monkeypatch, rows, indent):
