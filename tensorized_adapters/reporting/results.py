@@ -148,7 +148,10 @@ def _trials_without_record(folder: Path) -> list[str]:
 def number(values: dict[str, Any], name: str) -> float:
     """Return a finite number of a record, or NaN if it has none of that name."""
     value = values.get(name)
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan
+    try:
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan
+    except OverflowError:  # an integer beyond the largest decimal
+        return math.nan
 
 
 def _run(record: dict[str, Any]) -> dict[str, Any]:
