@@ -23,6 +23,8 @@ _FOOTNOTES = {
     "one_class": ("†", "a run of it predicts one class only, so that this is a constant's score."),
     "collapsed": ("‡", "a run of it collapsed to a constant prediction as it trained; a lower rate may mend that."),
 }
+# Follows the words on the weights that were measured at the end of a run.
+OF_BEST = "with --load_best_model_at_end those of the best epoch"
 _GROUPS = ("adapters", "layer_norm", "backbone", "head", "trained")
 
 
