@@ -123,12 +123,14 @@ def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
 
 def _check_texts(inputs: Any, columns: Optional[Columns]) -> None:
     """Raise UsageError for inputs that Transformers would misread: it takes the first of several texts, and a single
-    text where the adapter was trained on pairs."""
+    text where the adapter was trained on pairs, or a pair where it was trained on single texts."""
     texts = inputs if isinstance(inputs, dict) else {"text": inputs}
     is_pair = columns is not None and len(columns.texts) == 2 and columns.delimiter is None
-    if isinstance(inputs, list):  # Transformers' older form of a pair, [[text, text_pair]]
-        return
     named = f"a dict of {' and '.join(columns.texts)}" if columns else "a dict of text and text_pair"
+    if columns is not None and not is_pair and (isinstance(inputs, list) or texts.get("text_pair")):
+        raise UsageError(f"the adapter was trained on one text; give a text or {named}, or a list of these")
+    if isinstance(inputs, list) and len(inputs) == 1 and isinstance(inputs[0], list) and len(inputs[0]) == 2:
+        return  # Transformers' older form of a pair, [[text, text_pair]]
     if not (isinstance(texts.get("text"), str) and isinstance(texts.get("text_pair", ""), str)):
         form = named if is_pair else f"a text, {named}"
         raise UsageError(f"an input is {quoted(inputs)}; give {form}, or a list of these")

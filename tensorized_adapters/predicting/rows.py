@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -24,6 +25,7 @@ _CALLED = {
     "tsv": "TSV, since its first line names the text columns",
     "text": "plain text, tabs between its columns and without a header",
 }
+_BEGINS_JSON = re.compile(r"\s*(\{|\[\s*(\{|\]?\s*$))")  # an object, or a list of objects in any layout
 _LONGEST = 2**24  # characters of a line or field, so that an open quote or a binary file cannot fill the memory
 
 
@@ -35,8 +37,8 @@ def text_rows(
     Args:
         path: None for standard input.
         file_format: one of FORMATS, or None for that of the file's ending. Input without an ending, such as standard
-            input, is JSON lines if its first line begins with a brace, a table if that line names the columns, and
-            else plain text. A note names the format.
+            input, is JSON lines if its first line that is not blank begins with a brace, a table if that line names
+            the columns, and else plain text. A note names the format.
         columns: the names of the text columns; plain text has them in this order.
         delimiter: joins the columns of a row to one text.
 
@@ -45,13 +47,16 @@ def text_rows(
     """
     source = "standard input" if path is None else f"--input {path}"
     lines = lines_of(_opened(path, source), source, _LONGEST)
-    first = next(lines, None)
-    if first is None:
+    head = list(_to_first_text(lines))
+    if not head:
         raise UsageError(f"{source} is empty")
+    first = head[-1]
     file_format = file_format or _format_of(path, first, columns, source)
-    lines = itertools.chain([first], lines)
+    lines = itertools.chain(head, lines)
     if file_format == "jsonl" and first.lstrip().startswith("["):
         raise UsageError(f"{source} is a JSON list; write one JSON object a line")
+    if file_format == "jsonl" and first.strip() == "{":
+        raise UsageError(f"{source} is a JSON object over several lines; write one JSON object a line")
     csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
     readers = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows, "text": partial(_plain_rows, columns=columns)}
     rows = _texts(readers[file_format](lines, source), columns, delimiter, source)
@@ -82,13 +87,21 @@ def _opened(path: Optional[Path], source: str) -> BinaryIO:
         raise UsageError(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
+def _to_first_text(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines up to the first one that is not blank."""
+    for line in lines:
+        yield line
+        if line.strip():
+            return
+
+
 def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
     if path is not None and (ending := ending_of(str(path))) in _BY_ENDING:
         return _BY_ENDING[ending]
     if path is not None and path.is_file():
         known = ", ".join(_BY_ENDING)
         raise UsageError(f"{source} has none of the endings {known}; --format says what it is: {', '.join(FORMATS)}")
-    file_format = "jsonl" if first.lstrip().startswith(("{", "[{")) else _table_of(first, columns) or "text"
+    file_format = "jsonl" if _BEGINS_JSON.match(first) else _table_of(first, columns) or "text"
     print(f"note: {source} is read as {_CALLED[file_format]}; --format sets another format", file=sys.stderr)
     return file_format
 
@@ -104,9 +117,19 @@ def _table_of(first: str, columns: tuple[str, ...]) -> str:
     return "csv" if set(columns) <= {name.strip() for name in header} else ""
 
 
+def _without_blank_end(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines without the blank ones at the end. A tab separates columns, so a line with one is not blank."""
+    held: list[str] = []
+    for line in lines:
+        held.append(line)
+        if line.strip(" \r\n"):
+            yield from held
+            held.clear()
+
+
 def _plain_rows(lines: Iterable[str], source: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and row of plain text, which has its columns between tabs."""
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_without_blank_end(lines), 1):
         texts = line.rstrip("\r\n").split("\t")
         if len(texts) != len(columns):
             raise UsageError(

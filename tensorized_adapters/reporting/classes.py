@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from .naming import shortened
 from .results import Results
-from .tables import Table, decimals
+from .tables import OF_BEST, Table, decimals
 
 MOST_CLASSES = 30  # in a confusion matrix
 _MOST_RUNS = 6
@@ -52,7 +52,7 @@ def class_table(scores: ClassScores) -> Table:
     for name, heading in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
         cells[heading] = [decimals(value) for value in values[name]]
     cells["examples"] = [f"{count:,}" for count in values["support"]]
-    caption = f"{scores.note}On the development set, with the weights at the end of the run."
+    caption = f"{scores.note}On the development set, with the weights at the end of the run, {OF_BEST}."
     if len(cells) > MOST_CLASSES:
         caption += f" The confusion matrix is left out, since {len(cells)} classes are more than {MOST_CLASSES}."
     return Table(f"Scores by class: {scores.name}", caption, cells)

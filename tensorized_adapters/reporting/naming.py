@@ -16,6 +16,8 @@ _MOST_SETTINGS = 12  # in a name
 _DATA = ["task_name", "dataset_name", "dataset_config_name", "text_columns", "label_column"]
 _DATA += [*FILE_FLAGS, "input_sha256"]
 OF_TASKS = [*_DATA, "metric"]
+# What is predicted after training changes no score.
+_OF_PREDICTION = ("do_predict", "test_file", "test_split_name", "max_predict_samples")
 # Settings that only some methods have, or whose defaults differ by method.
 OF_METHODS = {name for names in METHOD_FIELDS.values() for name in names} | {"method", "warmup_steps", "head_start"}
 OF_METHODS |= {"learning_rate", "learning_rates", "layer_norm_learning_rate", "head_learning_rate"}
@@ -31,10 +33,12 @@ _DERIVED = {
 def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings of a method and those of a task. Only these and the seed can change a result."""
     arguments = effective_arguments(record["arguments"])
+    for name in _OF_PREDICTION:
+        arguments.pop(name, None)
     data = {name: arguments.pop(name, None) for name in _DATA}
     arguments.pop("seed", None)
     hashes = data["input_sha256"] or {}  # of data, and of model, config and tokenizer if they are local
-    data["input_sha256"] = {role: hashes[role] for role in ROLES if role in hashes}
+    data["input_sha256"] = {role: hashes[role] for role in ROLES if role in hashes and role != "prediction"}
     git, machine = record.get("git") or {}, record.get("machine") or {}
     arguments |= {f"{name} version": version for name, version in (record.get("versions") or {}).items()}
     arguments.setdefault("processes", 1)

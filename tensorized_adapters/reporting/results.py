@@ -33,9 +33,9 @@ class Results:
     ``runs`` has one row for each finished run with a score:
         method, task: names as in the paper's tables (cp-4, mrpc), with settings that distinguish them from others
         metric: the primary metric of the task; last, best: its value at the last and at the best epoch
-        gap: the metric on the training set minus the metric on the development set, with the final weights
+        gap: the metric on the training set minus the one on the development set, with the weights at the run's end
         share: the adapters' share of the fall of the training loss; NaN if it was not measured, like the other values
-        one_class: all predictions on the development set are the same class; collapsed: they became so in training
+        one_class: ``last`` is the score of predictions of one class alone; collapsed: they became so in training
         family: a format of the tensorized adapters, or another method; rank: 0 for other methods
         variant: the part of the method's name after method and rank
         trained, percent: parameters; seed; record: the complete record
@@ -148,7 +148,10 @@ def _trials_without_record(folder: Path) -> list[str]:
 def number(values: dict[str, Any], name: str) -> float:
     """Return a finite number of a record, or NaN if it has none of that name."""
     value = values.get(name)
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan
+    try:
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan
+    except OverflowError:  # an integer beyond the largest decimal
+        return math.nan
 
 
 def _run(record: dict[str, Any]) -> dict[str, Any]:
@@ -158,6 +161,7 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
     scores = pd.Series([number(entry, key) for entry in record.get("history") or ()], dtype=float).dropna()
     # With this flag ``metrics`` are those of the best epoch.
     ends_with_best = arguments.get("load_best_model_at_end") and len(scores)
+    last = scores.iloc[-1] if ends_with_best else number(metrics, key)
     tensorized = arguments["method"] == "tensorized"
     return {
         "method": record["method"],
@@ -165,11 +169,12 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
         "settings": settings_of(record),
         "metric": metric,
         "seed": record["seed"],
-        "last": scores.iloc[-1] if ends_with_best else number(metrics, key),
+        "last": last,
         "best": scores.min() if lower_is_better(metric) else scores.max(),
         "gap": number(metrics, f"train_{metric}") - number(metrics, key),
         "share": number(record.get("contribution") or {}, "share"),
-        "one_class": bool(record.get("one_class")),
+        # It is known of the weights and the set that ``metrics`` are of.
+        "one_class": "eval" in (record.get("one_class") or {}) and last == number(metrics, key),
         "collapsed": record.get("collapsed_at_step") is not None,
         "family": arguments["adapter_projection_type"] if tensorized else arguments["method"],
         "rank": arguments["tensorized_layer_rank"] if tensorized else 0,

@@ -7,6 +7,7 @@ from typing import Any, Optional
 import pandas as pd
 
 from ..data.metric_names import lower_is_better
+from ..data.tasks import TASKS
 from .published import PUBLISHED, PUBLISHED_MODEL, PUBLISHED_SCORES
 from .results import Results
 
@@ -22,6 +23,8 @@ _FOOTNOTES = {
     "one_class": ("†", "a run of it predicts one class only, so that this is a constant's score."),
     "collapsed": ("‡", "a run of it collapsed to a constant prediction as it trained; a lower rate may mend that."),
 }
+# Follows the words on the weights that were measured at the end of a run.
+OF_BEST = "with --load_best_model_at_end those of the best epoch"
 _GROUPS = ("adapters", "layer_norm", "backbone", "head", "trained")
 
 
@@ -67,9 +70,14 @@ def score_table(results: Results, which: str, published: bool) -> Table:
         if others := [model for model in results.models if model != PUBLISHED_MODEL]:
             caption += f" The runs here are of {', '.join(others)}: the two are not to be compared."
         names = results.cells.groupby("method", sort=False)["record"].first().map(_published_name)
-        for task in [task for task in results.metrics if task in PUBLISHED_SCORES]:
-            figures = names.map(PUBLISHED_SCORES[task])
-            scores[f"{task} as published"] = figures.map(decimals)
+        for task, metric in results.metrics.items():
+            if task not in PUBLISHED_SCORES:
+                continue
+            if metric == (primary := TASKS[task].primary):
+                scores[f"{task} as published"] = names.map(PUBLISHED_SCORES[task]).map(decimals)
+            else:
+                called = METRICS.get(primary, primary)
+                caption += f" The published scores of {task} are of {called} and are left out beside another metric."
     best = means.apply(lambda of_task: highest(-of_task if lower[of_task.name] else of_task)).reset_index(drop=True)
     return Table(f"Scores, {which} epoch", caption, scores.reset_index(names="method"), best)
 

@@ -29,7 +29,7 @@ def training_of(arguments: DataTrainingArguments, task: Task, metrics: dict[str,
     for suffix, split in task.evaluation:
         keys = {name: f"eval_{name}{suffix}" for name in task.measured}
         if scores := {name: float(metrics[key]) for name, key in keys.items() if key in metrics}:
-            measured[split] = scores
+            measured[_rows_measured(arguments, split)] = scores
     if arguments.train_file:
         file = (arguments.validation_file if measured else None) or arguments.train_file
         return Training(Path(file).name, metrics=measured, command=command)
@@ -37,6 +37,19 @@ def training_of(arguments: DataTrainingArguments, task: Task, metrics: dict[str,
     config = arguments.dataset_config_name if arguments.dataset_name else arguments.task_name
     local = Path(source).exists()
     return Training(Path(source).name if local else source, config, not local, measured, command)
+
+
+def _rows_measured(arguments: DataTrainingArguments, split: str) -> str:
+    """Return the name of a split in the data set, and which part of it was measured if not all of it."""
+    parts = []
+    if arguments.validation_fraction is not None:
+        split = arguments.train_split_name or "train"
+        parts.append(f"--validation_fraction {arguments.validation_fraction}, held out")
+    elif split == "validation":
+        split = arguments.validation_split_name or split
+    if arguments.max_eval_samples is not None:
+        parts.append(f"--max_eval_samples {arguments.max_eval_samples}")
+    return f"{split} ({', '.join(parts)})" if parts else split
 
 
 def check_sharing(training: GlueTrainingArguments) -> None:

@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from .. import PROGRAM
 from ..config import METHODS, PROJECTION_TYPES
 from ..errors import UsageError, printable, quoted
 from ..runtime.files import content_of
+
+# A report computes with them, as numbers of 64 bits.
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
+_Positive = Annotated[_Count, Field(gt=0)]
 
 
 class _Part(BaseModel):
@@ -31,17 +35,23 @@ class _Arguments(_Part):
 class _FinishedArguments(_Arguments):
     method: Literal[METHODS]
     adapter_projection_type: Optional[Literal[PROJECTION_TYPES]] = None
-    tensorized_layer_rank: Optional[PositiveInt] = None
+    tensorized_layer_rank: Optional[_Positive] = None
+
+    @model_validator(mode="after")
+    def _check_tensorized(self) -> Self:
+        if self.method == "tensorized" and None in (self.adapter_projection_type, self.tensorized_layer_rank):
+            raise ValueError("tensorized adapters have adapter_projection_type and tensorized_layer_rank")
+        return self
 
 
 class _Counts(_Part):
-    __pydantic_extra__: dict[str, NonNegativeInt]
-    trained: PositiveInt
-    model: PositiveInt
+    __pydantic_extra__: dict[str, _Count]
+    trained: _Positive
+    model: _Positive
 
 
 class _Evaluation(_Part):
-    step: NonNegativeInt = 0
+    step: _Count = 0
 
 
 class _Git(_Part):
@@ -54,7 +64,7 @@ class _Machine(_Part):
 
 
 class _Mistake(_Part):
-    row: NonNegativeInt
+    row: _Count
     texts: list[str]
     label: str
     predicted: str
@@ -62,13 +72,20 @@ class _Mistake(_Part):
 
 
 class _Classes(_Part):
-    names: list[str]
+    names: Annotated[list[str], Field(min_length=1)]
     precision: list[float]
     recall: list[float]
     f1: list[float]
-    support: list[NonNegativeInt]
-    confusion: list[list[NonNegativeInt]]  # true by predicted class
+    support: list[_Count]
+    confusion: list[list[_Count]]  # true by predicted class
     mistakes: list[_Mistake]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        lists = (self.precision, self.recall, self.f1, self.support, self.confusion, *self.confusion)
+        if any(len(values) != len(self.names) for values in lists):
+            raise ValueError("all lists but the mistakes must have an entry for each name")
+        return self
 
 
 class Record(_Part):
@@ -89,7 +106,7 @@ class FinishedRecord(Record):
     primary_metric: str
     metrics: dict[str, Any]  # a metric that is not defined is NaN
     parameters: _Counts
-    seed: Optional[Annotated[int, Field(lt=2**63)]] = None
+    seed: Optional[Annotated[int, Field(gt=-(2**63), lt=2**63)]] = None
     command: Optional[str] = None
     version: Optional[str] = None
     versions: Optional[dict[str, str]] = None
@@ -101,8 +118,8 @@ class FinishedRecord(Record):
     contribution: Optional[dict[str, float | dict[str, dict[str, float | None]] | None]] = None
     classes: Optional[dict[str, _Classes]] = None  # by evaluation set
     one_class: Optional[dict[str, str]] = None
-    collapsed_at_step: Optional[NonNegativeInt] = None
-    adapter_bytes: Optional[NonNegativeInt] = None
+    collapsed_at_step: Optional[_Count] = None
+    adapter_bytes: Optional[_Count] = None
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import sys
 from types import SimpleNamespace
 
@@ -45,11 +46,56 @@ def from_stdin(monkeypatch, text, columns):
         ('one\ttwo\n"a\tb\n', ("one", "two"), [('"a', "b")], "TSV"),
         ('a "text", said\nb\n', ("text",), [('a "text", said',), ("b",)], "plain text"),
         ("the text\nb\n", ("text",), [("the text",), ("b",)], "plain text"),
+        ("[1] is a text\n[a]\n", ("text",), [("[1] is a text",), ("[a]",)], "plain text"),
+        ("\n\r\ntext,label\na,x\n", ("text",), [("a",)], "CSV"),
+        ('\n\n{"text": "a"}\n', ("text",), [("a",)], "JSON lines"),
     ],
 )
 def test_a_stream_is_known_by_its_first_line(capsys, monkeypatch, text, columns, rows, kind):
     assert from_stdin(monkeypatch, text, columns) == rows
     assert f"note: standard input is read as {kind}" in capsys.readouterr().err
+
+
+def test_blank_lines_at_the_end_of_plain_text_are_no_rows(monkeypatch, tmp_path):
+    assert from_stdin(monkeypatch, "good\nbad\n\n \r\n", ("text",)) == [("good",), ("bad",)]
+    assert from_stdin(monkeypatch, "a\tb\n\n", ("one", "two")) == [("a", "b")]
+    path = tmp_path / "a.txt"
+    path.write_text("good\n\nbad\n\n")
+    rows = text_rows(path, None, ("text",))
+    assert next(rows) == ("good",)
+    with pytest.raises(UsageError, match="a.txt: line 2 has an empty 'text'; write it or remove the line"):
+        next(rows)
+    path.write_text("a\tb\n\t\n")  # a row of empty fields is a row
+    with pytest.raises(UsageError, match="a.txt: line 2 has an empty 'one'"):
+        list(text_rows(path, None, ("one", "two")))
+    for text in ("\n", "\n \n\n"):
+        with pytest.raises(UsageError, match="standard input has no rows"):
+            from_stdin(monkeypatch, text, ("text",))
+    with pytest.raises(UsageError, match="line 1 has an empty 'text'"):
+        from_stdin(monkeypatch, "\ngood\n", ("text",))
+
+
+@pytest.mark.parametrize("indent", [None, 0, 1, 2])
+@pytest.mark.parametrize("rows", [[], [{"text": "a"}, {"text": "b"}]])
+def test_a_json_list_is_refused_however_it_is_laid_out(monkeypatch, rows, indent):
+    for before in ("", "\n \n"):
+        with pytest.raises(UsageError, match="standard input is a JSON list; write one JSON object a line"):
+            from_stdin(monkeypatch, before + json.dumps(rows, indent=indent), ("text",))
+    with pytest.raises(UsageError, match="standard input is a JSON list"):
+        from_stdin(monkeypatch, '[ {"text": "a"},\n{"text": "b"} ]', ("text",))
+
+
+def test_a_json_object_over_several_lines_is_refused_as_such(monkeypatch):
+    for text in ('{\n "text": "a"\n}', '\n{ \n"text": "a"}\n'):
+        with pytest.raises(UsageError, match="is a JSON object over several lines; write one JSON object a line"):
+            from_stdin(monkeypatch, text, ("text",))
+
+
+def test_a_list_in_a_file_is_refused_behind_blank_lines_too(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('\n[\n{"text": "a"}\n]\n')
+    with pytest.raises(UsageError, match="a.json is a JSON list; write one JSON object a line"):
+        list(text_rows(path, None, ("text",)))
 
 
 def test_a_stream_of_another_header_is_refused_with_the_flag(monkeypatch):

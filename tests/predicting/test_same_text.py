@@ -146,6 +146,11 @@ def test_the_pipeline_takes_values_as_training_does(folders):
         ("single", ("the cat", "a dog"), "an input is ('the cat', 'a dog'); give a text, a dict of text, or a list"),
         ("single", {"text": ["the cat", "a dog"]}, "an input is {'text': ['the cat', 'a dog']}; give"),
         ("single", {"words": "the cat"}, "an input is {'words': 'the cat'}; give"),
+        ("single", {"text": "a", "text_pair": "b"}, "trained on one text; give a text or a dict of text, or a list"),
+        ("single", {"text": "a", "text_pair": ["b"]}, "the adapter was trained on one text; give"),
+        ("single", [["the cat", "a dog"]], "the adapter was trained on one text; give a text or a dict of text"),
+        ("single", ["the cat", "a dog"], "the adapter was trained on one text; give"),
+        ("pairs", ["the cat", "a dog"], "an input is ['the cat', 'a dog']; give a dict of sentence1 and sentence2"),
     ],
 )
 def test_the_pipeline_refuses_what_it_would_read_otherwise(folders, kind, value, message):
@@ -153,3 +158,19 @@ def test_the_pipeline_refuses_what_it_would_read_otherwise(folders, kind, value,
     pipeline = load_pipeline(folders / kind / "adapter", device="cpu")
     with pytest.raises(UsageError, match=re.escape(message)):
         pipeline([value])
+
+
+def test_a_pair_is_refused_where_columns_were_joined_and_taken_where_nothing_is_known(folders):
+    pair = {"text": "the cat", "text_pair": "a dog"}
+    pipeline = load_pipeline(folders / "single" / "adapter", device="cpu")
+    for nothing in (None, ""):  # no pair for the tokenizer
+        assert pipeline({"text": "the cat", "text_pair": nothing}) == pipeline({"text": "the cat"})
+    pipeline.columns = Columns(("one", "two"), delimiter=" ")
+    for value in (pair, [["the cat", "a dog"]]):
+        with pytest.raises(UsageError, match="trained on one text; give a text or a dict of one and two, or a list"):
+            pipeline([value])
+    assert pipeline([{"one": "the cat", "two": "a dog"}]) == pipeline(["the cat a dog"])
+    pipeline.columns = None
+    assert pipeline([[["the cat", "a dog"]]])[0] == pipeline(pair)
+    pipeline = load_pipeline(folders / "pairs" / "adapter", device="cpu")
+    assert pipeline([[["the cat", "a dog"]]])[0] == pipeline(pair)

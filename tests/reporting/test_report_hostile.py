@@ -32,11 +32,27 @@ BAD = {
     "contribution": {"contribution": {"share": 0.5, "train": {"loss": {"initial": "high"}}}},
     "given": {"given": [["seed"]]},
     "digits": {"seed": 10**400},
+    "bytes": {"adapter_bytes": 10**400},
+    "parameters": {"parameters": {"trained": 10**400, "model": 10**400}},
+    "negative digits": {"seed": -(10**400)},
+    "steps": {"history": [{"step": 10**400, "eval_f1": 0.8}]},
+}
+BAD_ARGUMENTS = {"no format": {"adapter_projection_type": None}, "no rank": {"tensorized_layer_rank": None}}
+CLASSES = {"names": ["a", "b"], "precision": [0.5, 0.5], "recall": [0.5, 0.5], "f1": [0.5, 0.5], "support": [3, 7]}
+CLASSES |= {"confusion": [[1, 2], [3, 4]], "mistakes": []}
+BAD_CLASSES = {
+    "precision": {"precision": [0.5]},
+    "no classes": {name: [] for name in CLASSES},
+    "confusion": {"confusion": [[1, 2]]},
+    "confused": {"confusion": [[1, 2], [3]]},
+    "support": {"support": [10**400, 1]},
 }
 
 
 def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, results, tmp_path, capsys, undrawn):
-    for name, change in BAD.items():
+    bad = BAD | {name: {"arguments": real["arguments"] | change} for name, change in BAD_ARGUMENTS.items()}
+    bad |= {name: {"classes": {"eval": CLASSES | change}} for name, change in BAD_CLASSES.items()}
+    for name, change in bad.items():
         (results / "bad" / name).mkdir(parents=True)
         content = real | change if isinstance(change, dict) else change
         (results / "bad" / name / "run.json").write_text(json.dumps(content))
@@ -52,13 +68,24 @@ def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, resu
     assert report.main([str(results), "--output_dir", str(tmp_path / "out")]) == 0
     message = capsys.readouterr().out
     page = (tmp_path / "out" / "report.html").read_text()
-    for name in [*BAD, *texts, "folder", "pipe", "link"]:
+    for name in [*bad, *texts, "folder", "pipe", "link"]:
         line = f"note: left out because it is not a run record: {results}/bad/{name}/run.json: "
         assert message.count(line) == 1 and f"{results}/bad/{name}/run.json: " in page, name
     assert "sweep.json cannot be read" in message
     assert scores(tmp_path / "out")["cp-2", "mrpc"]["seeds"] == "1 2 3"
     assert exits.run(report.main, [str(results / "bad"), "--output_dir", str(tmp_path / "none")]) == 2
     assert "no finished run with a score" in capsys.readouterr().err
+
+
+def test_numbers_too_large_for_a_decimal_are_as_if_they_were_absent(real, tmp_path, capsys, undrawn):
+    record = put(tmp_path / "in", real, 0.8)
+    record["metrics"] |= {"train_samples": 10**400, "train_f1": 10**400}
+    record |= {"classes": {"eval": CLASSES}}
+    (tmp_path / "in" / "run.json").write_text(json.dumps(record))
+    assert report.main([str(tmp_path / "in"), "--output_dir", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "tables.md").read_text()
+    assert "Scores by class" in page and "training examples, 2 epochs" not in page and "run record" not in page
+    assert "| cp-2 | **0.800** |" in page
 
 
 def test_names_that_mean_something_elsewhere(real, tmp_path):

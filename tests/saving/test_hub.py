@@ -13,6 +13,10 @@ from tiny_models import CONFIGS
 
 from run_glue_tensorized import main
 from tensorized_adapters import UsageError, add_adapters, load_adapter, load_pipeline, push_adapter, save_adapter
+from tensorized_adapters.data.arguments import DataTrainingArguments
+from tensorized_adapters.data.tasks import TASKS, other_task
+from tensorized_adapters.runs.push_to_hub import training_of
+from tensorized_adapters.saving.model_card import model_card
 
 ADAPTER = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
 
@@ -170,6 +174,28 @@ def test_a_run_uploads_at_its_end_and_another_starts_from_there(hub, flags, base
     assert record_of(out)["metrics"]["eval_f1"] == metrics["eval_f1"]
     assert record_of(out)["arguments"]["adapter_path"] == address
     assert load_pipeline("someone/mrpc", model_name_or_path=str(base))({"text": "a", "text_pair": "a"})
+
+
+@pytest.mark.parametrize(
+    ("given", "splits"),
+    [
+        ({"dataset_name": "stanfordnlp/imdb"}, ["validation"]),
+        ({"dataset_name": "stanfordnlp/imdb", "validation_split_name": "test"}, ["test"]),
+        ({"train_file": "train.csv", "validation_fraction": 0.1}, ["train (--validation_fraction 0.1, held out)"]),
+        (
+            {"dataset_name": "a/b", "train_split_name": "all", "validation_fraction": 0.5, "max_eval_samples": 9},
+            ["all (--validation_fraction 0.5, held out, --max_eval_samples 9)"],
+        ),
+        ({"task_name": "mnli"}, ["validation_matched", "validation_mismatched"]),
+    ],
+)
+def test_the_card_names_the_rows_that_were_measured(adapters, given, splits):
+    arguments = DataTrainingArguments(**given)
+    task = TASKS.get(arguments.task_name) or other_task(("text",), ("neg", "pos"))
+    metrics = {f"eval_accuracy{suffix}": 0.5 for suffix, _ in task.evaluation}
+    card = ModelCard(model_card(adapters["lora"][1], {}, training_of(arguments, task, metrics, "command")).decode())
+    assert [result.dataset_split for result in card.data.eval_results] == splits
+    assert all(f"| {split} | accuracy | 0.5000 |" in card.text for split in splits)
 
 
 def test_uploads_that_cannot_be_are_refused(capsys, flags):

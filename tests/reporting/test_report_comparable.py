@@ -1,0 +1,61 @@
+"""What stands side by side in a report is of the same metric, weights and data."""
+
+import json
+
+from records import put
+from test_report_classes import classes
+
+from tensorized_adapters.reporting.classes import class_scores, class_table
+from tensorized_adapters.reporting.results import read_results
+from tensorized_adapters.reporting.summaries import gap_table
+from tensorized_adapters.reporting.tables import score_table
+
+
+def test_published_scores_stand_beside_the_same_metric_only(real, tmp_path):
+    put(tmp_path / "mrpc", real, 0.75, metric="accuracy")
+    put(tmp_path / "rte", real, 0.6, task="rte")
+    table = score_table(read_results([tmp_path]), "last", published=True)
+    assert [*table.cells] == ["method", "mrpc (accuracy)", "rte (accuracy)", "rte as published"]
+    assert "The published scores of mrpc are of F1 and are left out beside another metric." in table.caption
+
+
+def changed(folder, record, **changes):
+    (folder / "run.json").write_text(json.dumps(record | changes))
+
+
+def test_a_constant_of_the_best_weights_is_not_said_of_the_last_epoch(real, tmp_path):
+    """With --load_best_model_at_end the class is that of the best weights, and may be the score of another epoch."""
+    for rank, best in ((2, 0.52), (4, 0.47)):
+        record = put(tmp_path / f"cp{rank}", real, 0.47, tensorized_layer_rank=rank, load_best_model_at_end=True)
+        metrics = record["metrics"] | {"eval_f1": best}
+        changed(tmp_path / f"cp{rank}", record, metrics=metrics, one_class={"eval": "equivalent"})
+    table = score_table(read_results([tmp_path]), "last", published=False)
+    assert [text for row in table.rows() for _, text, _ in row] == ["cp-2", "0.470", "cp-4", "0.470 †"]
+
+
+def test_a_constant_on_a_second_set_is_not_said_of_the_first(real, tmp_path):
+    record = put(tmp_path / "a", real, 0.75)
+    changed(tmp_path / "a", record, one_class={"eval_mm": "neutral"})
+    table = score_table(read_results([tmp_path]), "last", published=False)
+    assert "0.750" in table.cells.values and "†" not in table.caption
+
+
+def test_captions_say_of_which_weights(real, tmp_path):
+    record = put(tmp_path / "a", real, 0.47, load_best_model_at_end=True)
+    metrics = record["metrics"] | {"eval_f1": 0.52, "train_f1": 0.6}
+    changed(tmp_path / "a", record, metrics=metrics, classes={"eval": classes()})
+    results = read_results([tmp_path])
+    (scores,) = class_scores(results)
+    for table in (gap_table(results), class_table(scores)):
+        assert "with --load_best_model_at_end those of the best epoch" in table.caption
+
+
+def test_predicting_test_sets_makes_no_other_method_or_task(real, tmp_path):
+    for seed, score in enumerate((0.71, 0.72), 1):
+        put(tmp_path / f"a{seed}", real, score, seed, do_predict=False, input_sha256={"train": "0", "evaluation": "1"})
+    hashes = {"train": "0", "evaluation": "1", "prediction": "2"}
+    flags = {"do_predict": True, "test_file": "/data/test.csv", "max_predict_samples": 5, "test_split_name": "test"}
+    put(tmp_path / "b", real, 0.73, 3, input_sha256=hashes, **flags)
+    cells = read_results([tmp_path]).cells
+    assert [*cells[["method", "task"]].itertuples(index=False, name=None)] == [("cp-2", "mrpc")]
+    assert cells["seeds"][0] == [1, 2, 3]
