@@ -104,9 +104,10 @@ def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str
             raise UsageError(f"{source}: row {row} has no labels; write an empty list, or remove the row")
         if isinstance(value, list):
             written.append(tuple(map(name_of, value)))
-            values = [inner.int2str(i) for i in value] if isinstance(inner, ClassLabel) else value
+            values = [_class_name(i, inner, row, source) for i in value] if isinstance(inner, ClassLabel) else value
         else:
-            values = feature.int2str(value) if isinstance(feature, ClassLabel) else name_of(value)
+            is_class = isinstance(feature, ClassLabel)
+            values = _class_name(value, feature, row, source) if is_class else name_of(value)
             values = values.split(separator)
             written.append(tuple(filter(None, map(name_of, values))))
         names = list(dict.fromkeys(map(name_of, values)))
@@ -115,6 +116,16 @@ def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str
         label_sets.append([name for name in names if name])
     _refuse_zeros_and_ones(written, source)
     return label_sets
+
+
+def _class_name(number: Optional[int], feature: ClassLabel, row: int, source: str) -> str:
+    """Return the name of a class, and nothing for a missing one; refuse a number that no class has."""
+    if number is None:
+        return ""
+    if not 0 <= number < feature.num_classes:
+        expected = f"expected some of {listed(feature.names)}"
+        raise UsageError(f"{source}: row {row} has the label {number}; {expected}")
+    return feature.int2str(number)
 
 
 def _refuse_zeros_and_ones(rows: list[tuple[str, ...]], source: str) -> None:

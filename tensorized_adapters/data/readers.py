@@ -209,7 +209,7 @@ def _column(name: str, values: list, source: str) -> list:
     if first != _NESTED:
         return values
     labels = [item for value in values if value is not None for item in (value if type(value) is list else [value])]
-    if all(isinstance(label, (str, int, float)) for label in labels):
+    if all(label is None or isinstance(label, (str, int, float)) for label in labels):
         return [value and list(map(text_of, value)) for value in values]
     # Only the column's type is kept, since it cannot be used and may be nested deeper than Arrow allows.
     return [[[]] for _ in values]

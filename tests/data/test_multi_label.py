@@ -97,6 +97,22 @@ def test_a_0_or_1_for_each_label_is_no_set_of_names(tmp_path, sets, shown, saved
         assert given is table or f"row {row} has the labels {shown}, a 0 or 1 for each label" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "sets, feature, message",
+    [
+        ([[0], [-1], [1]], List(ClassLabel(names=["z", "y"])), "row 2 has the label -1; expected some of z, y"),
+        ([[0], [1, None]], List(ClassLabel(names=["z", "y"])), "row 2 has an empty label in its list; correct it"),
+        ([0, -1, 1], ClassLabel(names=["z", "y"]), "row 2 has the label -1; expected some of z, y"),
+        ([["a"], ["b", None]], List(Value("string")), "row 2 has an empty label in its list; correct it"),
+    ],
+)
+def test_numbers_of_classes_that_are_none(tmp_path, sets, feature, message):
+    folder = write_parquet(tmp_path / "train.parquet", sets, feature)
+    separator = None if isinstance(feature, List) else ";"
+    with pytest.raises(UsageError, match=message):
+        load_data(DataTrainingArguments(dataset_name=folder, label_separator=separator), {"train"})
+
+
 def test_names_that_are_0_and_1_stay_names(tmp_path):
     for sets in ([["0"], ["1"], []], [["0", "1"], ["0"]], [["0", "1"], [], ["0", "1"]], [["0"], ["1"]]):
         data = loaded(write_sets(tmp_path / "a.jsonl", sets))
@@ -128,6 +144,7 @@ def test_an_evaluation_set_has_the_labels_of_training(tmp_path):
         ([[], []], {}, "no row has a label; training needs at least one label"),
         ([["a"], None], {}, "row 2 has no labels; write an empty list, or remove the row"),
         ([["a"], [""]], {}, "row 2 has an empty label in its list"),
+        ([["a"], ["b", None]], {}, "row 2 has an empty label in its list; correct it or remove the row"),
         ([["a"], ["b;c"]], {}, "the label 'b;c' holds ';', by which predictions join the names; --label_separator"),
         ([["a"], "b"], {}, "row 2 has 'b' in the column 'label', text, where rows before have a list or an object"),
         ([["a"], [["b"]]], {}, "must hold one label or a list of labels a row, no objects"),
