@@ -25,6 +25,7 @@ from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
+from .joined_files import check_columns, note_joined
 from .official import FOLDERS
 from .readers import read_file
 
@@ -116,9 +117,13 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
         return read_file(str(path), f"{location}, {path.name}", location.config)
     with _builder_of(location, [split]) as builder:
         paths = [Path(file) for file in builder.config.data_files[split]]
+        names = [os.path.relpath(path, location.folder) if path.is_file() else path.name for path in paths]
+        note_joined(names, f"{location}, split {split}")
         # pandas would drop rows, and take the words "None" and "NA" for missing values; pyarrow makes dates of texts.
         if _has_plain_files(builder):
-            return concatenate_datasets([read_file(str(path), f"{location}, {path.name}") for path in paths])
+            parts = [read_file(str(path), f"{location}, {path.name}") for path in paths]
+            check_columns(dict(zip(names, parts)), f"{location}, split {split}")
+            return concatenate_datasets(parts)
         for path in paths:
             if path.is_file() and not path.stat().st_size:
                 raise UsageError(f"{location}, {path.name} is empty")
