@@ -12,6 +12,7 @@ from ..data.tasks import TASKS
 from ..errors import need
 from ..runtime.distributed import local_world_size, world_size
 from .flags import Arguments
+from .held_out import flaw_of_held_out
 from .selection import NEEDS_EVALUATIONS
 
 
@@ -34,6 +35,8 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
         yield "--new_head draws a head that has to be trained: give --do_train, or leave it out"
     if not training.do_train and training.push_to_hub:
         yield "--push_to_hub uploads what a run has trained: give --do_train, or leave it out"
+    if arguments.holds_out_of_saved and (flaw := flaw_of_held_out(data, arguments.saved, training.seed)):
+        yield flaw
     if world_size() > 1 and "accelerator_config" in arguments.given:
         yield "--accelerator_config is for one process: how several share batches is fixed; leave it out"
     if "prefix_cache_dir" in arguments.given and not (run.cache_frozen_prefix and run.prefix_cache_dir):

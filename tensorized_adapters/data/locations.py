@@ -22,14 +22,21 @@ from datasets import (
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
+from huggingface_hub import metadata_load
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
+from .joined_files import check_columns, note_joined
 from .official import FOLDERS
 from .readers import read_file
 
 # The endings of files that are read as --train_file is, and what `datasets` sets for them.
 _PLAIN = (({".csv"}, {"sep": ","}), ({".tsv"}, {"sep": "\t"}), ({".json", ".jsonl"}, {}))
+
+# What pandas takes for a missing value by default.
+_MISSING = "|#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null".split(
+    "|"
+)
 
 
 @dataclass(frozen=True)
@@ -116,14 +123,20 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
         return read_file(str(path), f"{location}, {path.name}", location.config)
     with _builder_of(location, [split]) as builder:
         paths = [Path(file) for file in builder.config.data_files[split]]
+        names = [os.path.relpath(path, location.folder) if path.is_file() else path.name for path in paths]
+        note_joined(names, f"{location}, split {split}")
         # pandas would drop rows, and take the words "None" and "NA" for missing values; pyarrow makes dates of texts.
         if _has_plain_files(builder):
-            return concatenate_datasets([read_file(str(path), f"{location}, {path.name}") for path in paths])
+            parts = [read_file(str(path), f"{location}, {path.name}") for path in paths]
+            check_columns(dict(zip(names, parts)), f"{location}, split {split}")
+            return concatenate_datasets(parts)
         for path in paths:
             if path.is_file() and not path.stat().st_size:
                 raise UsageError(f"{location}, {path.name} is empty")
         in_card = getattr((builder.info.splits or {}).get(split), "num_examples", None)
         builder.download_and_prepare(verification_mode="no_checks")  # check the split's number alone
+        if _keep_words(builder, location):
+            builder.download_and_prepare(download_mode="force_redownload", verification_mode="no_checks")
         rows = builder.info.splits[split].num_examples
         if not rows:
             raise UsageError(f"{location}, split {split} has no rows")
@@ -144,6 +157,24 @@ def _has_plain_files(builder: DatasetBuilder) -> bool:
     plain = type(builder.config)(**options)
     own = {field.name for field in fields(BuilderConfig)}  # name, version, files
     return all(getattr(builder.config, f.name) == getattr(plain, f.name) for f in fields(plain) if f.name not in own)
+
+
+def _keep_words(builder: DatasetBuilder, location: DatasetLocation) -> bool:
+    """Let pandas take no word for a missing value in columns of texts or names, unless the card chooses these words.
+
+    Return whether the files have to be read again. They were read once, which tells the types of the columns.
+    """
+    config, card = builder.config, location.folder / "README.md"
+    entries = (metadata_load(card) or {}).get("configs") if card.is_file() else None
+    by_card = any("keep_default_na" in entry for entry in (entries if isinstance(entries, list) else []))
+    if by_card or not getattr(config, "keep_default_na", False) or config.na_values is not None:
+        return False
+    config.keep_default_na, config.na_values = False, {}
+    for name, feature in builder.info.features.items():
+        if "string" not in getattr(feature, "dtype", ""):
+            classes = getattr(feature, "names", ())
+            config.na_values[name] = [word for word in _MISSING if word not in classes]
+    return True
 
 
 def _validated(examples: Dataset) -> Dataset:

@@ -12,6 +12,7 @@ from .tasks import Task
 
 MULTI_LABEL = "multi_label_classification"  # the problem type in the configuration of a model
 SEPARATOR = ";"  # joins the names in predictions, unless --label_separator is given
+_ZERO_OR_ONE = {"0", "1", "0.0", "1.0", "true", "false"}  # in lower case
 
 
 def is_list_of_labels(feature: Any) -> bool:
@@ -97,17 +98,46 @@ def joined_names(decisions: np.ndarray, task: Task) -> str:
 def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str]]:
     feature = examples.features["label"]
     inner = getattr(feature, "feature", None)
-    label_sets = []
+    label_sets, written = [], []
     for row, value in enumerate(examples["label"], 1):
         if value is None:
             raise UsageError(f"{source}: row {row} has no labels; write an empty list, or remove the row")
         if isinstance(value, list):
-            values = [inner.int2str(i) for i in value] if isinstance(inner, ClassLabel) else value
+            written.append(tuple(map(name_of, value)))
+            values = [_class_name(i, inner, row, source) for i in value] if isinstance(inner, ClassLabel) else value
         else:
-            values = feature.int2str(value) if isinstance(feature, ClassLabel) else name_of(value)
+            is_class = isinstance(feature, ClassLabel)
+            values = _class_name(value, feature, row, source) if is_class else name_of(value)
             values = values.split(separator)
+            written.append(tuple(filter(None, map(name_of, values))))
         names = list(dict.fromkeys(map(name_of, values)))
         if isinstance(value, list) and "" in names:
             raise UsageError(f"{source}: row {row} has an empty label in its list; correct it or remove the row")
         label_sets.append([name for name in names if name])
+    _refuse_zeros_and_ones(written, source)
     return label_sets
+
+
+def _class_name(number: Optional[int], feature: ClassLabel, row: int, source: str) -> str:
+    """Return the name of a class, and nothing for a missing one; refuse a number that no class has."""
+    if number is None:
+        return ""
+    if not 0 <= number < feature.num_classes:
+        expected = f"expected some of {listed(feature.names)}"
+        raise UsageError(f"{source}: row {row} has the label {number}; {expected}")
+    return feature.int2str(number)
+
+
+def _refuse_zeros_and_ones(rows: list[tuple[str, ...]], source: str) -> None:
+    """Refuse rows with a 0 or 1 for each label, whose place tells the label.
+
+    Names may be 0 and 1 too. Such rows differ in length, or hold each name once and in one order.
+    """
+    filled = {row for row in rows if row}
+    values = set().union(*filled)
+    if not {value.lower() for value in values} <= _ZERO_OR_ONE or len({len(row) for row in filled}) != 1:
+        return
+    first = next(filter(None, rows))
+    if len(first) > 1 and (len(filled) > 1 or len(values) < len(first)):
+        mend = "a 0 or 1 for each label; write the names of the labels that the text has"
+        raise UsageError(f"{source}: row {rows.index(first) + 1} has the labels {listed(first)}, {mend}")

@@ -11,6 +11,7 @@ import itertools
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -40,7 +41,7 @@ def read_file(path: str, source: str, task: str = "") -> Dataset:
     csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long
     ending = ending_of(path)
     if ending in (".json", ".jsonl") and text.lstrip().startswith("["):
-        rows = _objects(_parsed(text, source), source)
+        rows = [_object(row, source, f"row {number}") for number, row in enumerate(_parsed(text, source), 1)]
     elif ending in (".json", ".jsonl"):
         rows = [row for _, row in json_rows(lines, source)]
     elif ending == ".tsv":
@@ -164,7 +165,7 @@ def json_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str
     for number, line in enumerate(lines, 1):
         if line.strip():
             skipped, blank = skipped + blank, 0
-            yield number, _objects([_parsed(line.strip(), source, number)], source)[0]
+            yield number, _object(_parsed(line.strip(), source, number), source, f"line {number}")
         else:
             blank += 1
     _note_skipped(skipped, source)
@@ -173,16 +174,28 @@ def json_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str
 def _parsed(text: str, source: str, line: int = 1) -> Any:
     """Return the value of a JSON text that begins on ``line``."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError) as error:
         line, flaw = line + getattr(error, "lineno", 1) - 1, getattr(error, "msg", error)
         raise UsageError(f"{source}: line {line} cannot be parsed: {flaw}") from None
 
 
-def _objects(rows: list, source: str) -> list[dict[str, Any]]:
-    if not all(isinstance(row, dict) for row in rows):
+class _Object(dict):
+    """An object of JSON with the first key that it has ``twice``, of which Python takes the last value."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(name for name, _ in pairs) if len(self) < len(pairs) else {}
+        self.twice = next((name for name, count in counts.items() if count > 1), None)
+
+
+def _object(row: Any, source: str, where: str) -> dict[str, Any]:
+    """Return the row; refuse one that is no object, or has a key twice. Objects within it cannot be used."""
+    if not isinstance(row, _Object):
         raise UsageError(f"{source} must hold one JSON object a line")
-    return rows
+    if row.twice is not None:
+        raise UsageError(f"{source}: {where} has the key {quoted(row.twice)} twice; leave one out")
+    return row
 
 
 def _note_skipped(lines: int, source: str) -> None:
@@ -209,7 +222,7 @@ def _column(name: str, values: list, source: str) -> list:
     if first != _NESTED:
         return values
     labels = [item for value in values if value is not None for item in (value if type(value) is list else [value])]
-    if all(isinstance(label, (str, int, float)) for label in labels):
+    if all(label is None or isinstance(label, (str, int, float)) for label in labels):
         return [value and list(map(text_of, value)) for value in values]
     # Only the column's type is kept, since it cannot be used and may be nested deeper than Arrow allows.
     return [[[]] for _ in values]

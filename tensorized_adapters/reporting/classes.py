@@ -22,6 +22,7 @@ class ClassScores:
     task: str
     values: dict[str, Any]
     note: str
+    held_out: bool = False  # the set is a part of the training set
 
 
 def class_scores(results: Results) -> list[ClassScores]:
@@ -41,7 +42,8 @@ def class_scores(results: Results) -> list[ClassScores]:
         for name, values in run.classes.items():
             suffix = name.removeprefix("eval").lstrip("_")
             title = f"{run.method} on {run.task}{f' ({suffix})' if suffix else ''}, seed {run.seed}"
-            scores.append(ClassScores(title, run.task, values, note))
+            held_out = bool(run.record["arguments"].get("validation_fraction"))
+            scores.append(ClassScores(title, run.task, values, note, held_out))
     return scores
 
 
@@ -66,7 +68,10 @@ def mistake_table(scores: ClassScores) -> Optional[Table]:
     cells["texts"] = cells["texts"].map(" / ".join)
     cells["probability"] = cells["probability"].map(decimals)
     cells["row"] = cells["row"].map("{:,}".format)
-    caption = "Wrong predictions with the highest probabilities, at most 20. Rows of the evaluation file count from 0."
+    rows = "Rows of the evaluation file count from 0."
+    if scores.held_out:
+        rows = "Rows count from 0 within the part of the training set that --validation_fraction held out."
+    caption = f"Wrong predictions with the highest probabilities, at most 20. {rows}"
     return Table(f"Most confident mistakes: {scores.name}", caption, cells)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments.flags import Arguments, GlueTrainingArguments
+from ..arguments.held_out import name_of_data, notes_of_held_out
 from ..data.arguments import DataTrainingArguments
 from ..data.loading import Data
 from ..data.tasks import Task
@@ -15,9 +16,9 @@ from ..training.checkpoints import ADAPTER_FOLDER
 
 def notes_for_card(arguments: Arguments, data: Data) -> dict[str, Any]:
     """Return the notes that the adapter's files keep about its training: task, columns, seed, length and tokenizer."""
-    name = arguments.data.task_name or arguments.data.dataset_name or arguments.data.train_file or "files"
     seed, length = arguments.training.seed, arguments.data.max_seq_length
-    notes = {"task": name, **data.notes, "seed": seed, "max_seq_length": length}
+    notes = {"task": name_of_data(arguments.data), **data.notes, "seed": seed, "max_seq_length": length}
+    notes |= notes_of_held_out(arguments.data)
     if arguments.model.tokenizer_name:
         notes["tokenizer"] = arguments.model.tokenizer_name
     return notes

@@ -2,11 +2,12 @@
 
 import gzip
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
 import pytest
-from helpers import argv, glue_folder, refused, write_rows
+from helpers import OWN, argv, glue_folder, pairs, refused, rewrite, write_rows
 from sklearn.model_selection import train_test_split
 
 from run_glue_tensorized import main
@@ -106,6 +107,31 @@ def test_a_run_evaluates_the_part_of_a_compressed_file(capsys, flags, files, tmp
     capsys.readouterr()
     assert main(argv(flags, **given)) == 0  # the number of workers makes no other run
     assert "training " not in capsys.readouterr().out
+
+
+def test_an_adapter_is_evaluated_on_the_part_that_its_training_left_out(capsys, flags, tmp_path):
+    out, given = flags["output_dir"], {"validation_file": None, "validation_fraction": 0.25, "num_train_epochs": 1}
+    assert main(argv(flags, **given, seed=1)) == 0
+    notes = json.loads((out / "adapter" / "adapter_config.json").read_text())["notes"]
+    assert (notes["validation_fraction"], notes["seed"]) == (0.25, 1)
+    saved = given | dict.fromkeys((*OWN, "do_train")) | {"adapter_path": out, "output_dir": tmp_path / "again"}
+    copy = shutil.copy(flags["train_file"], tmp_path / "copy.csv")
+    for changes in ({}, {"seed": 1, "validation_fraction": 0.5}, {"train_file": copy}, {"do_train": True}):
+        error = refused(capsys, argv(flags, **saved | changes), tmp_path / "again")
+        here = f"--validation_fraction {changes.get('validation_fraction', 0.25)} and --seed {changes.get('seed', 42)}"
+        assert here in error and "was trained with --validation_fraction 0.25 and --seed 1; give the same" in error
+    assert main(argv(flags, **saved, seed=1)) == 0
+    assert (tmp_path / "again" / "eval_predictions.tsv").read_text() == (out / "eval_predictions.tsv").read_text()
+    # Other data of the same name, another task, and an adapter that left nothing out or does not say so.
+    (tmp_path / "other").mkdir()
+    other = write_rows(tmp_path / "other" / flags["train_file"].name, pairs(48, 9))
+    assert main(argv(flags, **saved | {"train_file": other, "output_dir": tmp_path / "elsewhere"})) == 0
+    changes = {"do_train": True, "new_head": True, "output_dir": tmp_path / "head"}
+    assert main(argv(flags, **saved | changes)) == 0
+    capsys.readouterr()
+    rewrite(out / "adapter" / "adapter_config.json", {"notes": notes | {"validation_fraction": None}})
+    assert main(argv(flags, **saved | {"output_dir": tmp_path / "older"})) == 0
+    assert "note: --adapter_path does not say which rows its training left out" in capsys.readouterr().out
 
 
 def test_gzip_files_are_read_as_others_are(tmp_path):

@@ -221,3 +221,23 @@ def test_codes_keep_their_zeros_and_those_that_a_spreadsheet_took_are_noticed(ca
     assert "the classes '01' and '1' look alike and are two" in capsys.readouterr().out
     # An adapter whose classes have no such zeros still takes them.
     assert labelled(tmp_path, None, ["01", "2"], saved_with("1", "2"))[1] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "notes, given, column",
+    [
+        ({"texts": ["a"], "label": "gold"}, {"text_columns": "gold"}, "gold"),
+        ({"texts": ["a"], "label": "gold"}, {"label_column": "a"}, "a"),
+        ({"texts": ["label"], "label": "gold"}, {}, "label"),
+    ],
+)
+def test_a_label_is_no_text_of_an_adapter(tmp_path, notes, given, column):
+    saved = {"problem_type": "single_label_classification", "num_labels": 2, "notes": notes}
+    saved["id2label"] = {"0": "no", "1": "yes"}
+    rows = [(f"a {i}", ("no", "yes")[i % 2], f"b {i}") for i in range(6)]
+    path = str(write_rows(tmp_path / "rows.csv", rows, ("a", "gold", "label")))
+    with pytest.raises(UsageError, match=f"--train_file .*: the column '{column}' is the label's.*--text_columns"):
+        load_data(DataTrainingArguments(train_file=path, **given), {"train"}, saved)
+    if column == "gold":  # no label is read
+        data = load_data(DataTrainingArguments(test_file=path, **given), {"prediction"}, saved)
+        assert data.prediction["predictions"]["gold"][:2] == ["no", "yes"]

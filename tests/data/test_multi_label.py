@@ -91,6 +91,7 @@ def test_an_evaluation_set_has_the_labels_of_training(tmp_path):
         ([[], []], {}, "no row has a label; training needs at least one label"),
         ([["a"], None], {}, "row 2 has no labels; write an empty list, or remove the row"),
         ([["a"], [""]], {}, "row 2 has an empty label in its list"),
+        ([["a"], ["b", None]], {}, "row 2 has an empty label in its list; correct it or remove the row"),
         ([["a"], ["b;c"]], {}, "the label 'b;c' holds ';', by which predictions join the names; --label_separator"),
         ([["a"], "b"], {}, "row 2 has 'b' in the column 'label', text, where rows before have a list or an object"),
         ([["a"], [["b"]]], {}, "must hold one label or a list of labels a row, no objects"),

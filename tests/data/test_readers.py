@@ -101,6 +101,8 @@ def test_predictions_have_a_line_for_each_row(flags, tmp_path):
         ("a.jsonl", '{"text": %s}' % ("[" * 300 + "]" * 300), "'text' must hold one value a row"),
         ("a.jsonl", '{"text": {"a": "b"}}', "'text' must hold one value a row"),
         ("a.jsonl", '{"text": "\\ud83d"}', "row 1 has half a character in 'text'"),
+        ("a.jsonl", '{"text": "a"}\n\n{"text": "b", "text": "c"}\n', "line 3 has the key 'text' twice; leave one out"),
+        ("a.json", '[{"text": "a"},\n\n{"text": "b", "label": 1, "label": 1}]', "row 2 has the key 'label' twice"),
     ],
 )
 def test_what_is_not_plain(tmp_path, name, text, message):
@@ -111,7 +113,10 @@ def test_what_is_not_plain(tmp_path, name, text, message):
 
 def test_columns_that_nobody_reads_may_hold_anything(tmp_path):
     deep = "[" * 300 + "]" * 300
-    assert texts_of(tmp_path / "a.json", f'[{{"text": "a", "more": {deep}}}, {{"text": "b"}}]') == [("a",), ("b",)]
+    twice = '{"a": 1, "a": 2}'
+    for more in (deep, twice):
+        text = f'[{{"text": "a", "more": {more}}}, {{"text": "b"}}]'
+        assert texts_of(tmp_path / "a.json", text) == [("a",), ("b",)]
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])

@@ -28,6 +28,7 @@ from tensorized_adapters.predicting import batches
         ("a.csv", b"\x1f\x8b\x08\0\0\0\0\0", "is compressed; decompress it with gunzip"),
         ("a.tsv", "sentence1\tsentence2\na\tb\0\n", "line 2 holds a NUL character"),
         ("a.jsonl", '{"sentence1": "a", "sentence2": "b"}\n\n{"sentence1": \n', "line 3 cannot be parsed: Expecting"),
+        ("a.jsonl", '{"sentence1": "a", "sentence2": "b", "sentence1": ""}\n', "line 1 has the key 'sentence1' "),
         ("a.jsonl", '{"sentence1": "a", "sentence2": null}\n', "line 1 has an empty 'sentence2'"),
         ("a.jsonl", '{"sentence1": "a", "sentence2": ["b"]}\n', "line 1 has a list or an object as 'sentence2'"),
         ("a.jsonl", '{"sentence1": "a", "sentence2": "\\ud83d"}\n', "line 1 has half a character in 'sentence2'"),

@@ -6,7 +6,7 @@ import json
 from records import put
 
 from tensorized_adapters.cli import report
-from tensorized_adapters.reporting.classes import MOST_CLASSES, class_scores
+from tensorized_adapters.reporting.classes import MOST_CLASSES, class_scores, mistake_table
 from tensorized_adapters.reporting.figures import figures
 from tensorized_adapters.reporting.results import read_results
 
@@ -59,6 +59,16 @@ def test_classes_and_mistakes_are_listed_and_the_matrix_is_drawn(real, tmp_path)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["class_0", "class_1", "class_2"]
     counts = {text.get_position(): text.get_text() for text in axes.texts}
     assert counts[(2, 1)] == "12" and axes.get_xlabel() == "predicted class" and len(counts) == 9
+
+
+def test_rows_of_a_part_of_the_training_set_are_said_to_be_so(real, tmp_path):
+    for name, fraction, caption in (
+        ("a", None, "Rows of the evaluation file count from 0."),
+        ("b", 0.1, "Rows count from 0 within the part of the training set that --validation_fraction held out."),
+    ):
+        put_classes(tmp_path / name, real, 0.8, validation_fraction=fraction)
+        (scores,) = class_scores(read_results([tmp_path / name]))
+        assert mistake_table(scores).caption.endswith(caption)
 
 
 def test_of_many_runs_the_best_by_method_and_task(real, tmp_path):
