@@ -76,6 +76,13 @@ def not_merged(model: PreTrainedModel, before: str) -> Adaptation:
     return adaptation
 
 
+def not_off(adaptation: Adaptation) -> Adaptation:
+    """Return the record of an adapted model; raise UsageError within ``adapters_off(model)``."""
+    if adaptation.off:
+        raise UsageError("leave adapters_off(model) first: within it the trained values are not in the model")
+    return adaptation
+
+
 def pretrained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """Return all parameters that the method did not add, head included."""
     adaptation = getattr(model, "adaptation", None)
@@ -181,12 +188,7 @@ def optimizer_groups(
 def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
     """Return :func:`optimizer_groups` for a learning rate of each of GROUPS."""
     model = unwrapped(model)
-    adaptation = not_merged(model, "training them")
-    if adaptation.off:
-        raise UsageError(
-            "within adapters_off(model) the trained parameters are put away; make the groups outside of it"
-        )
-    method = adaptation.method
+    method = not_off(not_merged(model, "training them")).method
     norms = tuple(f"{name}." for name, module in model.named_modules() if is_layer_norm(model, module))
     groups = trained_groups(model)
     names = [name for parameters in groups.values() for name in parameters]

@@ -14,6 +14,7 @@ from ..adaptation.parameters import (
     adaptation_of,
     added_parameters,
     not_merged,
+    not_off,
     pretrained_parameters,
     trained_groups,
     trained_parameters,
@@ -69,8 +70,8 @@ def load_adapter(
         return model
     model = unwrapped(model)
     adaptation = getattr(model, "adaptation", None)
-    if adaptation is not None and not_merged(model, "loading others").off:
-        raise UsageError("within adapters_off(model) the adapter is not on the model; load one outside of it")
+    if adaptation is not None:
+        not_off(not_merged(model, "loading others"))
     record, tensors = read_adapter(folder)
     config = check_adapter_fits(model, record, tensors, folder, any_labels=new_head)
     id2label, problem_type = {int(key): value for key, value in record["id2label"].items()}, record["problem_type"]
@@ -110,7 +111,7 @@ def _with_head_of(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[st
     pretrained = pretrained_parameters(model)
     kept = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix) or name in added}
     if not kept:
-        raise UsageError("holds a head alone, so nothing would be left of it with a new one")
+        raise UsageError("holds only a head, so nothing of it would remain with a new head")
     head = {name for name in adaptation_of(model).in_place["head"] if not name.startswith(prefix)}
     return kept | {name: pretrained[name].detach().clone() for name in head}
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME
 
 from ..adaptation.named import adapter_set
-from ..adaptation.parameters import adaptation_of, not_merged, trained_parameters, unwrapped
+from ..adaptation.parameters import adaptation_of, not_merged, not_off, trained_parameters, unwrapped
 from ..backbone.parts import base_prefix
 from ..errors import RunFailed, UsageError, quoted
 from ..runtime.files import read_json, write_to_disk, written_then_renamed
@@ -58,9 +58,7 @@ def save_adapter(
 
 def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str, Any]] = None) -> dict[str, bytes]:
     """Return the active adapter's files as bytes, by file name. The folder is checked, and nothing is written."""
-    adaptation = not_merged(model, "saving them")
-    if adaptation.off:
-        raise UsageError("within adapters_off(model) the adapter is not on the model; save it outside of it")
+    adaptation = not_off(not_merged(model, "saving them"))
     method, head = adaptation.method, adaptation.in_place["head"]
     tensors = method.tensors(trained_parameters(model))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
