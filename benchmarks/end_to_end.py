@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, required=True, help="folder of a pre-trained model")
     parser.add_argument("--glue", type=Path, required=True, help="folder of GLUE's parquet files, as on the hub")
     parser.add_argument("--tasks", type=names_of(tuple(TASKS)), default=("mrpc", "stsb", "cola"))
-    parser.add_argument("--max_train_samples", type=count, help="train on so many examples (default: all)")
+    parser.add_argument("--max_train_samples", type=count, help="train on this many examples (default: all)")
     parser.add_argument("--max_seq_length", type=count, default=128)
     parser.add_argument("--epochs", type=count, default=1)
     parser.add_argument("--rounds", type=count, default=3)

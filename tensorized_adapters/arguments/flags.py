@@ -69,7 +69,7 @@ class RunArguments:
     )
     early_stopping_patience: Optional[int] = setting(
         None,
-        "Stop after so many evaluations in a row without a better --metric_for_best_model ('loss' if not "
+        "Stop after this many evaluations in a row without a better --metric_for_best_model ('loss' if not "
         "given). The best model is loaded at the end, unless --load_best_model_at_end False.",
     )
     early_stopping_threshold: Optional[float] = setting(

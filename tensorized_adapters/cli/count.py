@@ -1,7 +1,7 @@
-"""How many parameters each method trains, of any supported model, in closed form: no weights are loaded.
+"""Count the parameters that each method trains on any supported model.
 
-Without flags it prints the paper's second table: the four formats at ranks 2, 4 and 8 and the methods that it is
-compared with, on bert-base-cased.
+Formulas give the counts, so no weights are loaded. Without flags it prints the paper's second table: the four formats
+at ranks 2, 4 and 8, and the methods that the paper compares them with, on bert-base-cased.
 """
 
 from pathlib import Path

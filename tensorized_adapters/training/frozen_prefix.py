@@ -85,7 +85,7 @@ class FrozenPrefix:
         path = self.folder / f"{self._key(examples)}.npy"
         if not _is_intact(path):
             if path.exists():
-                print(f"note: {path} is not as it was written; computing it anew")
+                print(f"note: {path} is damaged; computing it again")
             shape = (int(ends[-1]), self.model.config.hidden_size)
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
