@@ -34,7 +34,7 @@ class Results:
         method, task: names as in the paper's tables (cp-4, mrpc), with settings that distinguish them from others
         metric: the primary metric of the task; last, best: its value at the last and at the best epoch
         gap: the metric on the training set minus the metric on the development set, with the final weights
-        share: the adapters' share of the fall of the training loss; NaN if it was not measured, like the other values
+        share: the adapters' share of the decrease of the training loss; NaN, like the others, if it was not measured
         one_class: all predictions on the development set are the same class; collapsed: they became so in training
         family: a format of the tensorized adapters, or another method; rank: 0 for other methods
         variant: the part of the method's name after method and rank

@@ -41,8 +41,8 @@ def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
 
 
 def train_metrics(trainer: Trainer, examples: Dataset, task: Task, limit: int) -> dict[str, float]:
-    """Return the task's metrics on the training set in evaluation mode. If there are more than ``limit`` examples, so
-    many are drawn by the seed, and a line says so."""
+    """Return the task's metrics on the training set in evaluation mode. If there are more than ``limit`` examples,
+    this many are drawn by the seed, and a line says so."""
     if len(examples) > limit:
         print(
             f"train metrics are of {limit:,} of the {len(examples):,} training examples, drawn by the seed; "
@@ -127,7 +127,10 @@ def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
         return None
     first = predictions[0]
     name = (joined_names(first, task) or "no label") if task.multi_label else task.labels[int(first)]
-    print(f"note: all {len(predictions):,} evaluated examples were predicted as {quoted(name)}: a constant's score")
+    print(
+        f"note: all {len(predictions):,} evaluated examples were predicted as {quoted(name)}, as a model that ignores "
+        "its input would do"
+    )
     return name
 
 
