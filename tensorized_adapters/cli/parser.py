@@ -81,7 +81,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         if not there:
             temporary.mkdir(parents=True)
     if there:
-        raise UsageError(f"--output_dir {path} is there already; name another folder")
+        raise UsageError(f"--output_dir {path} exists and is not an empty folder; name another")
     try:
         yield temporary
         os.replace(temporary, path)

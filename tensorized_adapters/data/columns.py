@@ -130,7 +130,7 @@ def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> 
     elif "string" not in feature.dtype and feature.dtype != "null":
         raise UsageError(f"{source}: the column {quoted(name)} holds values of type {feature.dtype}, no text")
     elif columns.guessed and not _holds_words(examples, name):
-        print(f"note: {source}: the column {quoted(name)} holds no words and is read as text, for want of another")
+        print(f"note: {source}: the column {quoted(name)} holds no words, but is read as text")
 
 
 def note_columns(columns: Columns, task: Task, source: str) -> None:

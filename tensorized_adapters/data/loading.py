@@ -155,8 +155,8 @@ def _hold_out(
     count = round(len(examples) * fraction)
     if not 0 < count < len(examples):
         raise UsageError(
-            f"--validation_fraction {fraction} of the {len(examples)} training examples leaves one of both parts "
-            "empty; give another fraction"
+            f"--validation_fraction {fraction} of the {len(examples)} training examples leaves one part empty; "
+            "give another fraction"
         )
     labels = None if task.labels is None or task.multi_label else examples["label"][:]
     how = "whatever their labels" if labels is None else "stratified by label"

@@ -166,7 +166,7 @@ def _opened(arguments: Arguments, held: contextlib.ExitStack) -> Run:
     start, of_first = broadcast_object_list([start, resolved])
     with fail_together():
         if odd := differences(of_first, resolved):
-            raise UsageError(f"given something else than the first process ({', '.join(odd[:4])})")
+            raise UsageError(f"this process has other arguments or files than rank 0 ({', '.join(odd[:4])})")
     return Run(arguments, resolved, start)
 
 

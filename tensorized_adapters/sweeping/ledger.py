@@ -57,7 +57,7 @@ class Ledger:
             found = {"state": "refused", "reason": trial.refused} if trial.refused else self._in_folder(trial)
         except UsageError as error:
             where = trial.folder(self.folder)
-            reason = f"{where} is no longer what this sweep left there; move it away ({one_line(error)})"
+            reason = f"{where} holds files that this sweep did not write; move it away ({one_line(error)})"
             found = {"state": "failed", "reason": reason, "last_lines": []}
             self._unusable.add(name)
         had_failed = known.get("state") == "failed"
@@ -127,7 +127,8 @@ class Ledger:
 
 def no_room(folder: Path, flaw: object) -> RunFailed:
     """Return the error that ends a sweep that cannot write."""
-    return RunFailed(f"{folder} cannot be written ({flaw}); nothing is lost: the same command goes on once it can be")
+    advice = "nothing is lost: make room, then give the same command again"
+    return RunFailed(f"{folder} cannot be written ({flaw}); {advice}")
 
 
 def score_text(score: Optional[dict[str, float]]) -> str:

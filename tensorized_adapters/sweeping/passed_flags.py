@@ -16,7 +16,7 @@ _NOT_FOR_TRIALS = {
     "overwrite_output_dir": "a sweep overwrites nothing; name another --output_dir",
     "resume_from_checkpoint": "the same sweep again goes on from each trial's checkpoint",
     "adapter_path": "a sweep trains its adapters",
-    "push_to_hub": "one repository holds one adapter; push_adapter uploads the one of a trial",
+    "push_to_hub": "a repository holds one adapter; upload a trial's with push_adapter",
     "target_params": "a sweep takes --ranks",
     "if_adapter_like": "a sweep takes --modes",
 }
