@@ -2,8 +2,8 @@
 
 Whatever it is given, a command ends with exit code 0, 1 or 2, says in one line why if it is not 0, writes nothing
 outside of its folders, unpickles nothing, runs no code of a repository and opens no connection. This also holds for
-adapters and checkpoints whose checksums were mended. Each cause of a failure is shown once, with its shortest case,
-and the exit code is 1 then. Needs hypothesis (requirements.txt).
+adapters and checkpoints whose checksums were recomputed. Each cause of a failure is shown once, with its shortest
+case, and the exit code is 1 then. Needs hypothesis (requirements.txt).
 """
 
 import argparse
@@ -89,7 +89,7 @@ def run_cases(
 
 
 def _cause(flaw: str, path: Path) -> str:
-    """What several cases of one cause have in common."""
+    """Return what several cases of one cause have in common."""
     text = re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", flaw.replace(str(path), "."))
     return re.sub(r"\d+", "0", text)[:160]
 
