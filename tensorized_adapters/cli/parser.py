@@ -96,7 +96,8 @@ def list_of(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
 
 
 def names_of(choices: Iterable[str], or_none: bool = False) -> Callable[[str], tuple[str, ...]]:
-    """Return a parser of names in ``choices`` between commas, in any case; ``or_none`` allows "none" for no name."""
+    """Return an argparse type for comma-separated names in ``choices``, in any case. With ``or_none``, "none" means no
+    name."""
 
     def parse(text: str) -> tuple[str, ...]:
         if or_none and text.lower() == "none":

@@ -98,7 +98,7 @@ def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
 
     with Machines(grid.address, grid.cpus_per_trial, grid.gpus_per_trial) as machines:
         _print_notes(ledger)
-        ledger.write()  # nothing was written before, and nothing is refused after
+        ledger.write()  # the first write; nothing is refused after this line
         at_a_time = min(machines.at_a_time, grid.trials_at_a_time or machines.at_a_time)
         where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
         print(f"{len(ledger.to_run())} trials, {at_a_time} at a time on {where}", flush=True)

@@ -54,7 +54,8 @@ _PLACEMENT = "adapter_placement"  # a flag of the main job that decides which ot
 class Trial:
     """One run of the main job."""
 
-    name: str  # of its folder and log: the method, and a hash of all settings that distinguish runs
+    # The name of the trial's folder and log: task, method, seed and a hash of the settings that can change the result.
+    name: str
     words: tuple[str, ...]  # the command line, without --output_dir
     resolved: dict[str, Any]  # all arguments with their values
     config: AdapterConfig
@@ -179,8 +180,8 @@ def _check_labels(arguments: Arguments) -> None:
 
 
 def labels_of(resolved: dict[str, Any]) -> int:
-    """Return how many labels a trial's parameters are counted with. Other data than GLUE's is not read for that: two
-    labels or, with ``--do_regression``, one. Its finished trials have the true counts in their records."""
+    """Return the number of labels for which a trial's parameters are counted. Data other than GLUE's is not read: two
+    labels are assumed, or one with ``--do_regression``. The record of a finished trial has the true counts."""
     if resolved["task_name"] in TASKS:
         return len(TASKS[resolved["task_name"]].labels or "1")
     return 1 if resolved["do_regression"] else 2
