@@ -147,4 +147,4 @@ class Arguments:
     training: GlueTrainingArguments
     given: dict[str, Any]  # the flags of the command line and of the JSON file, without defaults
     notes: tuple[str, ...]  # messages for the user
-    model_config: Optional[PretrainedConfig] = None  # of the pre-trained model; parse_arguments sets it
+    model_config: Optional[PretrainedConfig] = None  # the pre-trained model's, set by parse_arguments

@@ -58,5 +58,5 @@ def _matching_saves(given: dict[str, Any]) -> dict[str, Any]:
             f"--save_strategy {save} it may not be saved: give --save_strategy {every} or best, or "
             "--load_best_model_at_end False"
         )
-    steps = given.get("eval_steps", given.get("logging_steps", 500))  # as evaluations have it
+    steps = given.get("eval_steps", given.get("logging_steps", 500))  # the same steps as the evaluations
     return {"save_strategy": save} | ({"save_steps": steps} if save == "steps" else {})

@@ -92,7 +92,8 @@ def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
 
 
 def with_usual_label(examples: Dataset, columns: Columns, source: str, is_test: bool) -> Dataset:
-    """Return the examples with checked columns and the labels in the column "label", which a test set loses.
+    """Return the examples with checked columns, and with the labels in the column "label". A test set's labels are
+    removed.
 
     GLUE's test labels are not public. Labels in a test file are for scoring the predictions afterwards.
     """

@@ -11,9 +11,10 @@ from .names import find_name, name_of, shown_beside, styled_number, twins
 from .tasks import Task
 from .texts import text_of
 
-# A note is printed for more classes than this, and for more than a tenth of the rows: scores may have been meant.
+# A note is printed if there are more classes than this, or more than a tenth of the rows: the labels may be meant as
+# scores.
 _MANY = 20
-# Up to this share of the labels, odd values among numbers look like gaps and not like a class.
+# If at most this share of the labels is not numeric, these values are taken for gaps, not for a class.
 _FEW = 0.05
 _AS_NUMBERS = "write numbers with a decimal point and nothing else, for example 0.5 or 1250"
 

@@ -23,7 +23,7 @@ _Change = Callable[[Dataset], Dataset]
 
 @dataclass
 class Data:
-    """Checked examples with text columns or, once tokenised, token ids, and with ``label`` but for test sets.
+    """Checked examples with text columns or, once tokenised, token ids, and, except in test sets, ``label``.
 
     A label is a class id, a score, or 0 and 1 for each name. ``label`` names its column in the source; evaluation sets
     are by the suffix of the metric names, prediction sets by the name of the submission file.

@@ -13,7 +13,7 @@ OF_SCORES = ("pearson", "spearmanr", "r2", "mean_absolute_error")
 
 _LOWER_IS_BETTER = ("mean_absolute_error", "loss")
 
-# How scikit-learn's functions and scorers, `evaluate` (which run_classification loads) and the literature name them.
+# Other names of the metrics, in scikit-learn, in `evaluate` (used by run_classification) and in the literature.
 _SPELLINGS_OF = {
     "accuracy": "accuracy_score",
     "f1": "f1_score f1_binary",
