@@ -38,7 +38,7 @@ _OURS = ["run_glue_tensorized.py", "--do_train", "--do_eval"]
 
 UPPER_LAYERS = {"cp-4, upper quarter": 1 / 4, "cp-4, upper half": 1 / 2, "cp-4, upper three quarters": 3 / 4}
 
-# The words of each command between the Python interpreter and the flags that all have in common.
+# Each command's arguments between the Python interpreter and the flags that all have in common.
 VARIANTS: dict[str, list[str]] = {
     "run_glue, full": ["benchmarks/plain_run_glue.py", "--method", "full"],
     REFERENCE: ["benchmarks/plain_run_glue.py", "--method", "lora"],

@@ -1,8 +1,8 @@
 """Rows a second of prediction, in four ways that give the same labels: ours, Transformers' own pipeline, and ONNX.
 
-An adapter that was trained on STS-B predicts --rows sentence pairs of its training set. ``adapter`` is what
-``tensorized-adapters predict`` runs. ``pipeline`` is Transformers' text-classification pipeline on the plain model
-without adapters, with its default batches of one and with batches of 64. ``onnx`` and ``onnx int8`` are the files that
+An adapter that was trained on STS-B predicts --rows sentence pairs of its training set. ``adapter`` runs the code of
+``tensorized-adapters predict``. ``pipeline`` is Transformers' text-classification pipeline on the plain model without
+adapters, with its default batches of one and with batches of 64. ``onnx`` and ``onnx int8`` are the files that
 ``tensorized-adapters export --to onnx [--quantize int8]`` writes, run by onnxruntime in the same batches as ours. The
 ways alternate from round to round in one process. The second table has each file's size, the largest difference of a
 score to the adapter's, and the correlations on STS-B's development set. A JSON record goes to --output.

@@ -48,7 +48,8 @@ def wrap_forward(model: PreTrainedModel) -> None:
     """Wrap the model's ``forward`` in ours, unless it is wrapped already, perhaps under other wrappers."""
     model.__dict__.setdefault("adapter_passes", Passes())
     own = model.__dict__.get("forward")
-    of_class = own is None or getattr(own, "__func__", None) is type(model).forward  # so ours is not wrapped by it
+    # Then no later wrapper is around ours.
+    of_class = own is None or getattr(own, "__func__", None) is type(model).forward
     if _BEFORE in model.__dict__ and not of_class:
         return
     model.__dict__[_BEFORE] = own
@@ -70,7 +71,8 @@ def unwrap_forward(model: PreTrainedModel) -> None:
 
 
 def _around(forward: Callable) -> Callable:
-    """Return our ``forward`` with the signature of the class's own, which computes if the instance has none."""
+    """Return our ``forward``, with the signature of the class's. It calls the forward that the instance had before, or
+    else the class's."""
 
     @functools.wraps(forward)
     def adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:

@@ -30,12 +30,12 @@ class Adaptation:
     in_place: dict[str, set[str]]  # group -> names of the pre-trained parameters that are trained themselves
     plain: dict[str, str]  # name now -> name before, of every pre-trained parameter
     originals: dict[str, Tensor]  # the values before training
-    requires_grad: dict[str, bool]  # of every pre-trained parameter, before
-    labels: dict[str, Any]  # the model's config had these before
+    requires_grad: dict[str, bool]  # each pre-trained parameter's flag before adaptation
+    labels: dict[str, Any]  # the config's label fields before adaptation
     half: Optional[torch.dtype] = None  # the backbone's half precision; trained parameters are in float32 then
     off: bool = False  # within adapters_off(model)
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
-    frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # trainable again afterwards
+    frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # unmerging unfreezes them
     off_in: Optional[int] = None  # the thread that is within adapters_off or updates_off(model)
     trained_names: Optional[list[str]] = field(default=None, repr=False)  # in the adapted model; see named.py
 

@@ -1,6 +1,7 @@
-"""A model's layers, sites, LayerNorms, biases and attention mask, by the table of its architecture (architectures.py).
+"""A model's layers, sites, LayerNorms, biases and attention mask.
 
-Names that need no table, such as all biases, are found in any architecture.
+They are found by the module names of the model's architecture (architectures.py). What needs none of these names, such
+as all biases, is found in any architecture.
 """
 
 import re

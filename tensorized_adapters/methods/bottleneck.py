@@ -21,7 +21,8 @@ class ResidualAdapters(Method):
     """A method whose adapters are modules h -> h + update(h)."""
 
     def sites_and_sources(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
-        """Return the sites, and the sources if there are any, as :func:`insert_adapters` takes them."""
+        """Return the names of the sites, and for parallel adapters those of the modules whose input they take, else
+        None."""
         return site_names(model, self.config), None
 
     def new_adapters(self, model: PreTrainedModel, sites: list[str]) -> Iterator[Adapter]:

@@ -50,7 +50,7 @@ class Peft(Method):
         return self._trial(model)[1]
 
     def settings(self, model: PreTrainedModel, layers: list[str]) -> dict[str, Any]:
-        """Return PEFT's settings, in which ``layers``, the targets, are named; :meth:`_config` completes them."""
+        """Return PEFT's settings for the target ``layers``; :meth:`_config` completes them."""
         return self.given
 
     @property
@@ -224,7 +224,8 @@ class Peft(Method):
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """Turn any error of PEFT about the settings into one line, and its warnings about given ones into notes."""
+        """Turn any error of PEFT about the settings into one line, and its warnings about settings that the user gave
+        into notes."""
         try:
             with warnings.catch_warnings(record=True, action="always") as heard:
                 yield

@@ -71,9 +71,9 @@ def evaluate(
     The scores are ``classes``, one entry each, and ``one_class``, the class that all examples were predicted as, if
     there is one. Such a score says nothing about the model, so a line says so. Another line names the worst classes.
 
-    The sets are by the suffix of the names of metrics and file: "" or MNLI's "_mm". Their examples are in any order;
-    the column ``row`` is the position in the file. ``texts`` are the same before they were tokenised, in the file's
-    order.
+    ``sets`` has the evaluation sets by the suffix of their metrics' names and of their file: "" or MNLI's "_mm". Their
+    examples are in any order; the column ``row`` is the position in the file. ``texts`` are the same before they were
+    tokenised, in the file's order.
     """
     metrics: dict[str, Any] = {}
     scores: dict[str, dict[str, Any]] = {}

@@ -76,7 +76,7 @@ def load_adapter(
     config = check_adapter_fits(model, record, tensors, folder, any_labels=new_head)
     id2label, problem_type = {int(key): value for key, value in record["id2label"].items()}, record["problem_type"]
     fresh = adaptation is None
-    if fresh:  # what does not fit is refused before memory is allocated
+    if fresh:  # check the sizes before memory is allocated
         method, held = method_of(config), sum(tensor.numel() for tensor in tensors.values())
         try:
             method.check(model)

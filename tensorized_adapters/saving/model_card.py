@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from ..adaptation.parameters import GROUPS, adaptation_of, count_trained
 
 LIBRARY = "tensorized-adapters"
-MARK_OF_OURS = f"\nlibrary_name: {LIBRARY}\n"  # in the header of every card that this program wrote
+MARK_OF_OURS = f"\nlibrary_name: {LIBRARY}\n"  # every card of this program has it in its header
 PLACE_IN_CARD = "path/to/this/folder"
 _TASK = "text-classification"
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)

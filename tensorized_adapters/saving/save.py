@@ -25,7 +25,7 @@ from .fingerprint import base_identity, token_count
 from .manifest import FORMAT_VERSION, config_checksum
 from .model_card import MARK_OF_OURS, Training, model_card
 
-# peft and Transformers look for a method of this name, and name it when they fail.
+# Written as ``peft_type``: peft and Transformers do not know it and print it in their error.
 POINTER = "not of peft: load it with tensorized_adapters.load_adapter(model, folder)"
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)  # another folder would not help
 

@@ -108,4 +108,4 @@ class DiffPruningTrainer(AdapterTrainer):
             device = next(self.model.parameters()).device
             state = safetensors.torch.load_file(path)
             self.difference.put_state({name: tensor.to(device) for name, tensor in state.items()})
-        self.optimizer = None  # it was built for a search from zero
+        self.optimizer = None  # rebuilt for the checkpoint's phase; this one is for a search from zero

@@ -63,7 +63,7 @@ class FrozenPrefix:
         self.dtype = np.dtype(np.float64 if next(model.parameters()).dtype is torch.float64 else np.float32)
         self._names = layer_names(model)
         self._layers = [model.base_model.get_submodule(name) for name in self._names]
-        self._hidden: Optional[Tensor] = None  # of the present batch
+        self._hidden: Optional[Tensor] = None  # hidden states of the current batch
         self._filling = False
         self._pairs = architecture_of(model.config.model_type).returns_tuple
         for layer in self._layers[: self.lowest]:
