@@ -46,7 +46,7 @@ def matrices_of(weight: Weight) -> Matrices:
     return computed.get(id(weight)) or weight.matrices()
 
 
-class MergedWeights:
+class BatchedWeights:
     """Computes all factorised weights of a model together, once for each forward pass."""
 
     def __init__(self, model: nn.Module):
@@ -65,13 +65,13 @@ class MergedWeights:
         after an error."""
         # Gradient checkpointing recomputes activations in the backward pass, when these matrices are already dropped.
         again = torch.is_grad_enabled() and model.training and getattr(model, "is_activation_checkpointing", False)
-        token = _of_pass.set({} if again else dict(self._merged()))
+        token = _of_pass.set({} if again else dict(self._batched()))
         try:
             yield
         finally:
             _of_pass.reset(token)
 
-    def _merged(self) -> Iterator[tuple[int, Matrices]]:
+    def _batched(self) -> Iterator[tuple[int, Matrices]]:
         for weights, of_bottlenecks in self._groups:
             if saves_launches(next(weights[0].parameters()).device):
                 yield from zip(map(id, weights), _in_few_launches(weights, of_bottlenecks))
