@@ -150,7 +150,7 @@ def usable_positions(model_config: PretrainedConfig) -> int:
     return limit - (model_config.pad_token_id + 1 if after_padding else 0)
 
 
-def is_drawn_encoder(model: PreTrainedModel, name: str) -> bool:
+def is_encoder_parameter(model: PreTrainedModel, name: str) -> bool:
     """Return whether a parameter belongs to embeddings or layers, which every checkpoint of the base must have."""
     if model.config.model_type in ARCHITECTURES:
         return layer_of(name, layer_names(model)) is not None or ".embeddings." in name or name.endswith(_TOKENS)
