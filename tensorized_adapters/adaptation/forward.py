@@ -102,9 +102,9 @@ def check_pass(model: PreTrainedModel) -> None:
     recomputed after adapters are on again."""
     adaptation = model.__dict__.get("adaptation")
     check_not_held(model.__dict__.get("named_adapters"))
-    if adaptation is None or adaptation.off_in is None:
+    if adaptation is None or adaptation.switched_off_by is None:
         return
-    if adaptation.off_in != threading.get_ident():
+    if adaptation.switched_off_by != threading.get_ident():
         raise UsageError("another thread has switched the model's adapters off for a while; compute on a copy of it")
     if model.training and torch.is_grad_enabled() and getattr(model, "is_activation_checkpointing", False):
         raise UsageError(

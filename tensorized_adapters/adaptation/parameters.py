@@ -33,10 +33,10 @@ class Adaptation:
     requires_grad: dict[str, bool]  # each pre-trained parameter's flag before adaptation
     labels: dict[str, Any]  # the config's label fields before adaptation
     half: Optional[torch.dtype] = None  # the backbone's half precision; trained parameters are in float32 then
-    off: bool = False  # within adapters_off(model)
+    within_adapters_off: bool = False
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
     frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # unmerging unfreezes them
-    off_in: Optional[int] = None  # the thread that is within adapters_off or updates_off(model)
+    switched_off_by: Optional[int] = None  # the thread within adapters_off(model) or updates_off(model)
     trained_names: Optional[list[str]] = field(default=None, repr=False)  # in the adapted model; see named.py
 
     @property
@@ -46,7 +46,7 @@ class Adaptation:
     @property
     def merged_or_off(self) -> bool:
         """Return whether the adapters are merged into the weights, or switched off for a while."""
-        return self.merged is not None or self.off_in is not None
+        return self.merged is not None or self.switched_off_by is not None
 
 
 def labels_of(model: PreTrainedModel) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def not_merged(model: PreTrainedModel, before: str) -> Adaptation:
 
 def not_off(adaptation: Adaptation) -> Adaptation:
     """Return the record of an adapted model; raise UsageError within ``adapters_off(model)``."""
-    if adaptation.off:
+    if adaptation.within_adapters_off:
         raise UsageError("leave adapters_off(model) first: within it the trained values are not in the model")
     return adaptation
 
