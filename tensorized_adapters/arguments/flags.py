@@ -8,7 +8,7 @@ from transformers import PretrainedConfig, TrainingArguments
 from ..backbone.arguments import ModelArguments
 from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig, setting
 from ..data.arguments import DataTrainingArguments
-from ..data.metric_names import OF_CLASSES, OF_SCORES
+from ..data.metric_names import CLASS_METRICS, SCORE_METRICS
 from .old_flags import renamed
 
 _RATIO = (
@@ -60,7 +60,7 @@ class RunArguments:
     metric_name: Optional[str] = setting(
         None,
         "Metrics instead of the task's own, separated by commas; the first one is the primary metric. "
-        f"For classes: {', '.join(OF_CLASSES)}. For scores: {', '.join(OF_SCORES)}.",
+        f"For classes: {', '.join(CLASS_METRICS)}. For scores: {', '.join(SCORE_METRICS)}.",
     )
     class_weights: Optional[str] = setting(
         None,

@@ -15,10 +15,14 @@ LONGEST_NAME = 80
 _MOST_SETTINGS = 12  # in a name
 _DATA = ["task_name", "dataset_name", "dataset_config_name", "text_columns", "label_column"]
 _DATA += [*FILE_FLAGS, "input_sha256"]
-OF_TASKS = [*_DATA, "metric"]
+TASK_SETTINGS = [*_DATA, "metric"]
 # Settings that only some methods have, or whose defaults differ by method.
-OF_METHODS = {name for names in METHOD_FIELDS.values() for name in names} | {"method", "warmup_steps", "head_start"}
-OF_METHODS |= {"learning_rate", "learning_rates", "layer_norm_learning_rate", "head_learning_rate"}
+METHOD_SETTINGS = {name for names in METHOD_FIELDS.values() for name in names} | {
+    "method",
+    "warmup_steps",
+    "head_start",
+}
+METHOD_SETTINGS |= {"learning_rate", "learning_rates", "layer_norm_learning_rate", "head_learning_rate"}
 # A name leaves the first setting out if it shows the second, from which the first follows.
 _DERIVED = {
     "learning_rates": "learning_rate",

@@ -27,7 +27,7 @@ from .model_card import MARK_OF_OURS, Training, model_card
 
 # Written as ``peft_type``: peft and Transformers do not know it and print it in their error.
 POINTER = "not of peft: load it with tensorized_adapters.load_adapter(model, folder)"
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)  # another folder would not help
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)  # another folder would not help
 
 
 def save_adapter(
@@ -160,7 +160,7 @@ def _refusing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _OF_THE_DISK:
+        if error.errno in _DISK_ERRORS:
             raise
         raise UsageError(f"{folder} cannot be written: {error.strerror}; name another folder") from None
     except UsageError:
