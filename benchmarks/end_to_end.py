@@ -25,7 +25,7 @@ from rich.table import Table
 from timing import quartiles
 from transformers import AutoConfig
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, count, names_of
+from tensorized_adapters.cli.parser import ScriptParser, check_output, names_among, positive_integer
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import RunFailed, UsageError, quoted
 from tensorized_adapters.runtime.console import console
@@ -136,12 +136,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder of a pre-trained model")
     parser.add_argument("--glue", type=Path, required=True, help="folder of GLUE's parquet files, as on the hub")
-    parser.add_argument("--tasks", type=names_of(tuple(TASKS)), default=("mrpc", "stsb", "cola"))
-    parser.add_argument("--max_train_samples", type=count, help="train on this many examples (default: all)")
-    parser.add_argument("--max_seq_length", type=count, default=128)
-    parser.add_argument("--epochs", type=count, default=1)
-    parser.add_argument("--rounds", type=count, default=3)
-    parser.add_argument("--threads", type=count, default=1, help="of the arithmetic")
+    parser.add_argument("--tasks", type=names_among(tuple(TASKS)), default=("mrpc", "stsb", "cola"))
+    parser.add_argument(
+        "--max_train_samples", type=positive_integer, help="train on this many examples (default: all)"
+    )
+    parser.add_argument("--max_seq_length", type=positive_integer, default=128)
+    parser.add_argument("--epochs", type=positive_integer, default=1)
+    parser.add_argument("--rounds", type=positive_integer, default=3)
+    parser.add_argument("--threads", type=positive_integer, default=1, help="of the arithmetic")
     everything = ", ".join(VARIANTS)
     parser.add_argument("--variants", help=f"separated by semicolons (default: {everything})".replace("%", "%%"))
     parser.add_argument("--output", type=Path, help="JSON record")

@@ -33,7 +33,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tensorized_adapters import load_pipeline
 from tensorized_adapters.cli import export
-from tensorized_adapters.cli.parser import ScriptParser, check_output, count
+from tensorized_adapters.cli.parser import ScriptParser, check_output, positive_integer
 from tensorized_adapters.data.metrics import GlueMetric
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import UsageError
@@ -181,9 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
     parser.add_argument("--adapter_path", type=Path, required=True, help="an adapter that was trained on STS-B")
     parser.add_argument("--glue", type=Path, required=True, help="folder of GLUE's parquet files, as on the hub")
-    parser.add_argument("--rows", type=count, default=10_000)
-    parser.add_argument("--rounds", type=count, default=3)
-    parser.add_argument("--threads", type=count, default=1, help="of the arithmetic")
+    parser.add_argument("--rows", type=positive_integer, default=10_000)
+    parser.add_argument("--rounds", type=positive_integer, default=3)
+    parser.add_argument("--threads", type=positive_integer, default=1, help="of the arithmetic")
     parser.add_argument("--output", type=Path, help="JSON record")
     return parser
 

@@ -23,7 +23,15 @@ from typing import Any
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from tensorized_adapters.arguments.config_files import flags_of_yaml
-from tensorized_adapters.cli.parser import ScriptParser, count, count_from_zero, duration, list_of, names_of, rate
+from tensorized_adapters.cli.parser import (
+    ScriptParser,
+    comma_separated,
+    duration,
+    names_among,
+    nonnegative_integer,
+    number,
+    positive_integer,
+)
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import Terminated, UsageError, need, one_line
@@ -150,27 +158,31 @@ def _print_notes(ledger: Any) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
     some = {"metavar": "A,B,..."}
-    formats = names_of(PROJECTION_TYPES, or_none=True)
-    baselines = names_of(METHODS[1:], or_none=True)
+    integers = comma_separated(positive_integer)
+    formats = names_among(PROJECTION_TYPES, or_none=True)
+    baselines = names_among(METHODS[1:], or_none=True)
     parser.add_argument("--projection_types", "--adapter_projection_type", type=formats, default=(), **some)
-    parser.add_argument("--ranks", "--tensorized_layer_rank", type=list_of(count), default=(4,), **some)
-    parser.add_argument("--modes", type=names_of(MODES), default=(), **some)
-    parser.add_argument("--adapter_sizes", "--adapter_size", type=list_of(count), default=(), **some)
+    parser.add_argument("--ranks", "--tensorized_layer_rank", type=integers, default=(4,), **some)
+    parser.add_argument("--modes", type=names_among(MODES), default=(), **some)
+    parser.add_argument("--adapter_sizes", "--adapter_size", type=integers, default=(), **some)
     parser.add_argument("--methods", "--method", type=baselines, default=(), help="baselines", **some)
-    parser.add_argument("--tasks", "--task_name", type=names_of(TASKS), default=(), **some)
-    parser.add_argument("--learning_rates", "--learning_rate", type=list_of(rate), default=(), **some)
-    parser.add_argument("--seeds", "--seed", type=list_of(count_from_zero), default=(42,), **some)
+    parser.add_argument("--tasks", "--task_name", type=names_among(TASKS), default=(), **some)
+    parser.add_argument("--learning_rates", "--learning_rate", type=comma_separated(number), default=(), **some)
+    parser.add_argument("--seeds", "--seed", type=comma_separated(nonnegative_integer), default=(42,), **some)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/sweep"), help="(default: %(default)s)")
-    parser.add_argument("--cpus_per_trial", "--cpu_threads", type=count, help="cores, and threads, of a trial")
+    parser.add_argument(
+        "--cpus_per_trial", "--cpu_threads", type=positive_integer, help="cores, and threads, of a trial"
+    )
     parser.add_argument(
         "--gpus_per_trial", type=float, help="1 where there are GPUs; 0.25 lets four share one; 0: none"
     )
-    parser.add_argument("--trials_at_a_time", type=count, help="the most trials at a time (default: as many as fit)")
+    most = "the most trials at a time (default: as many as fit)"
+    parser.add_argument("--trials_at_a_time", type=positive_integer, help=most)
     parser.add_argument(
         "--address", help="the address of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
     )
     parser.add_argument(
-        "--max_failures", type=count_from_zero, default=2, help="further starts of a failing trial (default: 2)"
+        "--max_failures", type=nonnegative_integer, default=2, help="further starts of a failing trial (default: 2)"
     )
     parser.add_argument(
         "--trial_time_limit",

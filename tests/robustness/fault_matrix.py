@@ -20,7 +20,13 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, count, count_from_zero, names_of
+from tensorized_adapters.cli.parser import (
+    ScriptParser,
+    check_output,
+    names_among,
+    nonnegative_integer,
+    positive_integer,
+)
 from tensorized_adapters.errors import one_line
 from tensorized_adapters.runtime.exits import run_program
 
@@ -142,10 +148,12 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = ScriptParser(__doc__)
     total = sum(number for _, number in KINDS.values())
-    parser.add_argument("--trials", type=count, help=f"about how many, spread over the kinds (default: {total})")
-    parser.add_argument("--only", type=names_of(KINDS), metavar="KIND,...", help=f"of {', '.join(KINDS)}")
-    parser.add_argument("--seed", type=count_from_zero, default=0, help="of the random moments (default: 0)")
-    parser.add_argument("--at_a_time", type=count, default=2, help="trials at a time (default: 2)")
+    parser.add_argument(
+        "--trials", type=positive_integer, help=f"about how many, spread over the kinds (default: {total})"
+    )
+    parser.add_argument("--only", type=names_among(KINDS), metavar="KIND,...", help=f"of {', '.join(KINDS)}")
+    parser.add_argument("--seed", type=nonnegative_integer, default=0, help="of the random moments (default: 0)")
+    parser.add_argument("--at_a_time", type=positive_integer, default=2, help="trials at a time (default: 2)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="every trial and its processes as JSON")
     return parser
 

@@ -18,7 +18,7 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from tensorized_adapters.cli.parser import ScriptParser, count, count_from_zero, names_of
+from tensorized_adapters.cli.parser import ScriptParser, names_among, nonnegative_integer, positive_integer
 from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.runtime.exits import run_program
 
@@ -96,12 +96,12 @@ def _cause(flaw: str, path: Path) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
-    parser.add_argument("--cases", type=count, default=2000, help="about how many (default: 2000)")
-    parser.add_argument("--only", type=names_of(_KINDS), metavar="KIND,...", help=f"of {', '.join(_KINDS)}")
+    parser.add_argument("--cases", type=positive_integer, default=2000, help="about how many (default: 2000)")
+    parser.add_argument("--only", type=names_among(_KINDS), metavar="KIND,...", help=f"of {', '.join(_KINDS)}")
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="a new folder where what the failing cases need stays"
     )
-    parser.add_argument("--seed", type=count_from_zero, default=0, help="of what is drawn (default: 0)")
+    parser.add_argument("--seed", type=nonnegative_integer, default=0, help="of what is drawn (default: 0)")
     return parser
 
 
