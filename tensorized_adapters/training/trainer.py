@@ -24,8 +24,8 @@ from .callbacks import CompleteCheckpoints, SaveAfterEvaluation
 from .checkpoints import ADAPTER_FOLDER, begin_checkpoint, check_state
 from .collapse import CollapseGuard
 from .finite import check_finite
+from .live_output import LiveOutput
 from .losses import StepLosses, WeightedLoss
-from .progress import LiveOutput
 from .progress_file import read_progress, write_progress
 from .sampler import EpochSampler, train_sampler
 from .settings import with_our_values
