@@ -70,7 +70,7 @@ def choose_checkpoint(
 def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:
     """Refuse a checkpoint whose adapter or training state does not fit the Trainer's model; raise UsageError."""
     adapter = read_adapter(checkpoint / ADAPTER_FOLDER)
-    check_adapter_fits(trainer.model, *adapter, checkpoint, same_labels=True)
+    check_adapter_fits(trainer.model, *adapter, checkpoint, labels="same names")
     if trainer.args.do_train:
         trainer.check_checkpoint(checkpoint)
 
