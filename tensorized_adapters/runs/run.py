@@ -156,11 +156,11 @@ def _opened(arguments: Arguments, held: contextlib.ExitStack) -> Run:
         if is_main_process():
             check_named_checkpoint(arguments)
             overwrite = arguments.run.overwrite_output_dir
-            question = (path, resolved, overwrite, resumes_in(path, arguments))
-            start = inspect_folder(*question)
+            options = {"overwrite": overwrite, "explicit_resume": resumes_in(path, arguments)}
+            start = inspect_folder(path, resolved, **options)
             if start.kind != "finished":
                 held.enter_context(locked_folder(path, "run"))
-                start = inspect_folder(*question)  # again: it may have changed before it was locked
+                start = inspect_folder(path, resolved, **options)  # again: it may have changed before it was locked
             if overwrite:
                 _check_inputs_survive(path, arguments)
     start, of_first = broadcast_object_list([start, resolved])

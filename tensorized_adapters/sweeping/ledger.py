@@ -110,7 +110,7 @@ class Ledger:
 
     def _in_folder(self, trial: Trial) -> dict[str, Any]:
         """Return a trial's state by its run.json, with the reason of a failure, or the score and the parameters."""
-        start = inspect_folder(trial.folder(self.folder), trial.resolved, False, False)
+        start = inspect_folder(trial.folder(self.folder), trial.resolved)
         if start.kind == "new":
             return {"state": "waiting"}
         seconds = float(start.record.get("seconds", 0.0))
