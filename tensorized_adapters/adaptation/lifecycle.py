@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..errors import UsageError
-from ..methods.bottleneck import ResidualAdapters
+from ..methods.residual import ResidualAdapters
 from .insertion import check_removable, take_out_method
 from .named import active_adapter, forget_names
 from .parameters import (

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ..adaptation.parameters import adaptation_of, added_parameters, pretrained_parameters, unwrapped
 from ..adapters.insertion import CHILD, adapters_of, source_names
 from ..errors import UsageError
-from ..methods.bottleneck import ResidualAdapters
+from ..methods.residual import ResidualAdapters
 
 SETTINGS_FILE, WEIGHTS_FILE, CODE_FILE = "dense_adapter.json", "dense_adapter.safetensors", "dense_adapter.py"
 
