@@ -4,8 +4,8 @@ from ..config import METHODS, AdapterConfig
 from .base import Method
 from .diff_pruning import DiffPruning
 from .in_place import BitFit, Full, Head, LayerNorm
-from .peft import IA3, LoRA
-from .peft_types import Peft
+from .lora_ia3 import IA3, LoRA
+from .peft import Peft
 from .residual import Compacter, Dense
 from .tensorized import Tensorized
 
