@@ -8,7 +8,7 @@ from typing import Any, Literal, Optional, get_args, get_origin
 
 from .errors import UsageError, quoted, refuse_first
 from .method_table import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, METHODS, PUBLISHED_LEARNING_RATE, TABLE  # noqa: F401
-from .strict_json import canonical_json
+from .strict_json import canonical_peft_config
 
 PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")
 SITES = ("both", "attention", "ffn")
@@ -119,7 +119,7 @@ class AdapterConfig:
                 object.__setattr__(self, name, getattr(self, name).lower())
         if self.method is None and self.adapter_projection_type is not None:
             object.__setattr__(self, "method", "tensorized")
-        object.__setattr__(self, "peft_config", canonical_json(self.peft_config))
+        object.__setattr__(self, "peft_config", canonical_peft_config(self.peft_config))
         refuse_first(flaws_of_settings(self))
 
     @property

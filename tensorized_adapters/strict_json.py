@@ -30,7 +30,7 @@ def strict_json(content: str | bytes) -> Any:
     return values
 
 
-def canonical_json(value: Any) -> str:
+def canonical_peft_config(value: Any) -> str:
     """Return the settings as JSON with sorted keys, so that equal settings are equal texts.
 
     Args:
