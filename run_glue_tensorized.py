@@ -60,9 +60,9 @@ def run_job(argv: list[str]) -> int:
         raise type(error)("the same command goes on from the newest checkpoint, if there is one") from error
     run.print_results()
     if arguments.training.push_to_hub and distributed.is_main_process():
-        from tensorized_adapters.runs.push_to_hub import share
+        from tensorized_adapters.runs.push_to_hub import push
 
-        share(arguments.training)
+        push(arguments.training)
     return 0
 
 
@@ -182,7 +182,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             resuming.check_checkpoint(trainer, checkpoint)
         if training_args.push_to_hub:
             run.doing = "asking the hub"
-            push_to_hub.check_sharing(training_args)
+            push_to_hub.check_repository(training_args)
 
     run.begin(
         argv,
