@@ -32,16 +32,16 @@ class Run:
         self.resolved = resolved  # every argument with its value
         self.began: Optional[float] = None  # when this start wrote the record
         self.seconds_before = 0.0  # the time of the earlier starts that this one continues
-        self.doing = "preparing"  # the present step, for the line about a failure
+        self.step = "preparing"  # the present step, for the line about a failure
         self._arguments, self._start = arguments, start
         self._notes: list[str] = []
         # Equal bits need equal counts of threads: a resumed run takes the count of its first start.
         self.threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
 
-    def now(self, doing: str) -> None:
-        """Announce a step that takes time."""
-        self.doing = doing
-        print(f"{doing} ...", flush=True)
+    def announce(self, step: str) -> None:
+        """Print that a step begins which takes time."""
+        self.step = step
+        print(f"{step} ...", flush=True)
 
     def note(self, message: Optional[str]) -> None:
         """Print a message for the user, if there is one, and keep it in the record."""
@@ -139,7 +139,7 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
             run.finish()
         except BaseException as error:
             with signals_ignored():  # the launcher of a killed process ends the others while they report their error
-                failure = as_failure(error, run.doing, run.path, began=run.began is not None)
+                failure = as_failure(error, run.step, run.path, began=run.began is not None)
                 if run.began:
                     run.fail(failure)
             if failure is error:
