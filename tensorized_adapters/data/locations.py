@@ -25,7 +25,7 @@ from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
-from .official import FOLDERS
+from .glue_server_files import FOLDERS
 from .readers import read_file
 
 # File endings that our reader reads, and the options that `datasets` sets for them by itself.

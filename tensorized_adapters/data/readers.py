@@ -19,7 +19,7 @@ from datasets import Dataset
 
 from ..errors import UsageError, quoted
 from .arguments import ending_of
-from .official import with_header, with_usual_names
+from .glue_server_files import with_header, with_usual_names
 from .texts import text_of
 
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}

@@ -19,7 +19,7 @@ from ..runs.folder import RECORD_FILE
 from ..runs.read_record import printable_copy, read_record
 from ..runtime.files import read_json
 from ..sweeping import LEDGER_FILE, TRIALS
-from .lacking import means_of_fewer_runs, runs_that_others_have
+from .missing import means_of_fewer_runs, runs_that_others_have
 from .naming import METHOD_SETTINGS, TASK_SETTINGS, distinct_names, plain_task, settings_of, several, shortened
 
 _FAMILIES = [*PROJECTION_TYPES, *METHODS]
