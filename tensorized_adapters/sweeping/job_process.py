@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Optional
 
 _SECONDS_TO_DIE = 10.0
-_SECONDS_OF_A_LOOK = 0.1  # Ray's cancellation does not interrupt a blocking system call
+_POLL_SECONDS = 0.1  # Ray's cancellation does not interrupt a blocking system call
 # The arguments are this process's id, the job's script, the number of the pipe for replies, and whether everything is
 # imported. The script's folder holds the package. Python looks there for modules, and not in the current folder.
 _FORK_SERVER = """
@@ -73,10 +73,10 @@ class ForkServer:
         replies, pipe = os.pipe()  # not standard output, because imported libraries may print
         self._replies = open(replies, "rb", buffering=0)  # select would not see a reply that was read ahead
         self._job: Optional[int] = None  # the process id of the job, until it has ended
-        words = [str(os.getpid()), job.command[0], str(pipe), *(["preload"] if preloads else [])]
+        arguments = [str(os.getpid()), job.command[0], str(pipe), *(["preload"] if preloads else [])]
         try:
             self._server = subprocess.Popen(
-                [sys.executable, "-c", _FORK_SERVER, *words],
+                [sys.executable, "-c", _FORK_SERVER, *arguments],
                 env=os.environ | job.environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -92,7 +92,7 @@ class ForkServer:
             self.end()
             raise
 
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Return whether the server still runs."""
         return self._server.poll() is None
 
@@ -151,7 +151,7 @@ class ForkServer:
     def _reply(self, timeout: float) -> dict[str, int]:
         """Return the next reply; raise OSError if the server has ended, or subprocess.TimeoutExpired."""
         until = time.monotonic() + timeout
-        while not select.select([self._replies], [], [], _SECONDS_OF_A_LOOK)[0]:
+        while not select.select([self._replies], [], [], _POLL_SECONDS)[0]:
             if time.monotonic() > until:
                 raise subprocess.TimeoutExpired("the job", timeout)
         if line := self._replies.readline():  # a reply is written at once
@@ -169,7 +169,7 @@ def server_for(job: Job) -> ForkServer:
     global _server, _server_starts
     if job.forks and _server_starts:
         try:
-            if _server is None or not _server.lives():
+            if _server is None or not _server.is_alive():
                 _server = ForkServer(job, preloads=True)
             return _server
         except OSError:

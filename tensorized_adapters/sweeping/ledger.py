@@ -44,10 +44,10 @@ class Ledger:
         self.timing: dict[str, float] = summary.get("timing", {})
         self._unusable: set[str] = set()  # trials whose folders hold other files
         for name in self.trials:
-            self.look(name)
+            self.refresh(name)
         self.notes += [self.entries[name]["reason"] for name in self.trials if name in self._unusable]
 
-    def look(self, name: str) -> None:
+    def refresh(self, name: str) -> None:
         """Read one trial's state from its run.json. A trial whose folder holds other files has failed."""
         trial, known = self.trials[name], self.entries.get(name, {})
         entry = {"method": trial.config.describe(), "task": trial.task, "seed": trial.seed, "words": list(trial.words)}
@@ -79,11 +79,11 @@ class Ledger:
         entry = self.entries[name]
         sums = {key: round(entry[key] + outcome[key], 3) for key in ("failures", "seconds")}
         entry |= {"state": outcome["state"], "reason": outcome["reason"], "last_lines": outcome["last_lines"]} | sums
-        self.look(name)
+        self.refresh(name)
         until = time.time() + _SECONDS_TO_SHOW
         while outcome["state"] == "finished" and self.entries[name]["state"] != "finished" and time.time() < until:
             time.sleep(0.5)
-            self.look(name)
+            self.refresh(name)
         self.write()
 
     @contextlib.contextmanager

@@ -121,7 +121,7 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
             ray.wait(list(running), num_returns=len(running), timeout=_SECONDS_TO_STOP)
             with contextlib.suppress(OSError):  # the disk may be full
                 for name in running.values():
-                    ledger.look(name)
+                    ledger.refresh(name)
                 ledger.write()
         signal.signal(signal.SIGTERM, handler)
 

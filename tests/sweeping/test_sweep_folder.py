@@ -148,7 +148,7 @@ def test_why_a_trial_failed_is_kept_and_it_gets_another_chance(job, tmp_path):
     assert second.entries[trial.name] | {key: LOST[key] for key in LOST} == second.entries[trial.name]
     second.started(trial.name)
     record_as(trial.folder(tmp_path), trial, status="interrupted")
-    second.look(trial.name)
+    second.refresh(trial.name)
     assert second.states() == {"interrupted": 1, "waiting": 1} and second.entries[trial.name]["reason"] == ""
     assert second.entries[trial.name]["failures"] == 3
 
