@@ -45,8 +45,12 @@ class EpochSampler(Sampler[int]):
         if self.lengths is None:
             return iter(order[: self.count])
         window = 50 * self.batch_size
-        runs = [sorted(order[i : i + window], key=lambda n: -self.lengths[n]) for i in range(0, self.size, window)]
-        batches = [run[i : i + self.batch_size] for run in runs for i in range(0, len(run), self.batch_size)]
+        stretches = [
+            sorted(order[i : i + window], key=lambda n: -self.lengths[n]) for i in range(0, self.size, window)
+        ]
+        batches = [
+            stretch[i : i + self.batch_size] for stretch in stretches for i in range(0, len(stretch), self.batch_size)
+        ]
         full = [batch for batch in batches if len(batch) == self.batch_size]
         rest = [batch for batch in batches if len(batch) < self.batch_size]  # there is at most one, and it stays last
         shuffled = [full[i] for i in torch.randperm(len(full), generator=generator).tolist()]

@@ -70,7 +70,7 @@ class AdapterTrainer(Trainer):
             self.remove_callback(printing)
         for callback in (self._live, self.losses, self.guard, SaveAfterEvaluation(), self._checkpoints):
             self.add_callback(callback)
-        self._metrics_of, self.compute_metrics = self.compute_metrics, self._metrics_of_numbers
+        self._compute_given_metrics, self.compute_metrics = self.compute_metrics, self._compute_metrics_if_finite
         self.newest_evaluation = -1, None  # step and output of the newest evaluation in training
         compiling = self.accelerator.state.dynamo_plugin
         if compiling.dynamic is None:
@@ -204,9 +204,9 @@ class AdapterTrainer(Trainer):
         logits = logits[0] if isinstance(logits, tuple) else logits
         return loss, filled_up(logits, size), filled_up(labels, size)
 
-    def _metrics_of_numbers(self, output: EvalPrediction) -> dict[str, float]:
+    def _compute_metrics_if_finite(self, output: EvalPrediction) -> dict[str, float]:
         check_finite(output.predictions, "an output of the model", self._live.doing, self.args.do_train)
-        return self._metrics_of(output)
+        return self._compute_given_metrics(output)
 
     # Checkpoints
 
