@@ -31,11 +31,11 @@ class Passes:
     def __reduce__(self):
         return Passes, ()
 
-    def of_others(self) -> bool:
+    def in_other_threads(self) -> bool:
         return any(depth and thread != threading.get_ident() for thread, depth in list(self.depth.items()))
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def counted(self) -> Iterator[None]:
         thread = threading.get_ident()
         self.depth[thread] += 1
         try:
@@ -88,7 +88,7 @@ def _around(forward: Callable) -> Callable:
         passes = model.__dict__.get("adapter_passes")
         if passes is None or torch.compiler.is_compiling():  # the compiler fuses products itself
             return compute(*args, **kwargs)
-        with passes.one():
+        with passes.counted():
             check_pass(model)
             with nullcontext() if adaptation is None else adaptation.method.forward_pass(model):
                 return compute(*args, **kwargs)

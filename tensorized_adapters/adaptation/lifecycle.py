@@ -136,7 +136,7 @@ def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[No
         raise UsageError("another thread has switched the model's adapters off for a while; wait, or use a copy")
     adaptation.switched_off_by = thread  # first, so that another thread's pass is refused from now on
     try:
-        if model.adapter_passes.of_others():
+        if model.adapter_passes.in_other_threads():
             raise UsageError("another thread computes with the model; wait for it before adapters are switched off")
         adaptation.method.switch(model, on=False)
         yield

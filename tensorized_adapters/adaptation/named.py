@@ -48,7 +48,7 @@ class NamedAdapters:
             set_adapter(model, name)
             return model.forward(*args, **kwargs)
 
-        with model.adapter_passes.one(), _held(model, self), adapter_set(model, self.active):
+        with model.adapter_passes.counted(), _held(model, self), adapter_set(model, self.active):
             return in_groups(compute, names, args, kwargs)
 
 
@@ -215,5 +215,5 @@ def _check_free(model: PreTrainedModel) -> None:
 
 
 def _check_alone(model: PreTrainedModel) -> None:
-    if model.adapter_passes.of_others():
+    if model.adapter_passes.in_other_threads():
         raise UsageError("another thread computes with the model; wait for it before another adapter is set")

@@ -23,7 +23,7 @@ from ..runtime.files import read_json, write_to_disk, written_then_renamed
 from . import ADAPTER_FILES, BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .fingerprint import base_identity, token_count
 from .manifest import FORMAT_VERSION, config_checksum
-from .model_card import MARK_OF_OURS, Training, model_card
+from .model_card import CARD_MARK, Training, model_card
 
 # Written as ``peft_type``: peft and Transformers do not know it and print it in their error.
 POINTER = "not of peft: load it with tensorized_adapters.load_adapter(model, folder)"
@@ -171,7 +171,7 @@ def _refusing(folder: Path) -> Iterator[None]:
 
 def _is_our_card(path: Path) -> bool:
     header = path.read_bytes()[: 2**12] if path.is_file() else b""
-    return header.startswith(b"---\n") and MARK_OF_OURS.encode() in header
+    return header.startswith(b"---\n") and CARD_MARK.encode() in header
 
 
 def _is_our_config(path: Path) -> bool:
