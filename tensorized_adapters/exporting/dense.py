@@ -62,5 +62,5 @@ def write_dense(model: PreTrainedModel, folder: Path) -> None:
         "sites": sites,
     }
     (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n")
-    (folder / CODE_FILE).write_bytes(Path(__file__).with_name("reference.py").read_bytes())
+    (folder / CODE_FILE).write_bytes(Path(__file__).with_name("attach_dense.py").read_bytes())
     safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
