@@ -122,7 +122,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         # Pre-trained model
         run.announce("loading the model")
         head_labels = trained_heads.labels_of_head(config)  # before the task's labels replace them
-        model, newly_initialized, of_other_size = loading.load_model(
+        model, newly_initialized, had_other_size = loading.load_model(
             model_args, config, task.labels, task.problem_type, run_args.new_head
         )
 
@@ -130,7 +130,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         if run_args.adapter_path:
             load_adapter(model, run_args.adapter_path, new_head=run_args.new_head)
         else:
-            run.note(trained_heads.fit_head_(model, head_labels, newly_initialized, of_other_size))
+            run.note(trained_heads.fit_head_(model, head_labels, newly_initialized, had_other_size))
             add_adapters(model, adapter_config, newly_initialized)
         if run_args.new_head:
             run.note(kept_and_new(model, arguments.saved))

@@ -42,14 +42,14 @@ class Data:
         notes |= {"text_column_delimiter": self.task.delimiter, "label_separator": self.task.label_separator}
         return {name: value for name, value in notes.items() if value is not None}
 
-    def mapped(self, of_train: _Change, of_others: Optional[_Change] = None) -> "Data":
+    def mapped(self, change_train: _Change, change_others: Optional[_Change] = None) -> "Data":
         """Apply a function to the training set, and the same or another one to the other sets."""
-        of_others = of_others or of_train
+        change_others = change_others or change_train
         return replace(
             self,
-            train=None if self.train is None else of_train(self.train),
-            evaluation={suffix: of_others(examples) for suffix, examples in self.evaluation.items()},
-            prediction={name: of_others(examples) for name, examples in self.prediction.items()},
+            train=None if self.train is None else change_train(self.train),
+            evaluation={suffix: change_others(examples) for suffix, examples in self.evaluation.items()},
+            prediction={name: change_others(examples) for name, examples in self.prediction.items()},
         )
 
 

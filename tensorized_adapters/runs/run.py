@@ -163,9 +163,9 @@ def _opened(arguments: Arguments, held: contextlib.ExitStack) -> Run:
                 start = inspect_folder(path, resolved, **options)  # again: it may have changed before it was locked
             if overwrite:
                 _check_inputs_survive(path, arguments)
-    start, of_first = broadcast_object_list([start, resolved])
+    start, resolved_by_rank_0 = broadcast_object_list([start, resolved])
     with fail_together():
-        if odd := differences(of_first, resolved):
+        if odd := differences(resolved_by_rank_0, resolved):
             raise UsageError(f"this process has other arguments or files than rank 0 ({', '.join(odd[:4])})")
     return Run(arguments, resolved, start)
 
