@@ -60,9 +60,9 @@ def run_job(argv: list[str]) -> int:
         raise type(error)("the same command goes on from the newest checkpoint, if there is one") from error
     run.print_results()
     if arguments.training.push_to_hub and distributed.is_main_process():
-        from tensorized_adapters.runs.push_to_hub import share
+        from tensorized_adapters.runs.push_to_hub import push
 
-        share(arguments.training)
+        push(arguments.training)
     return 0
 
 
@@ -107,7 +107,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         tokenizer = loading.load_tokenizer(model_args, config)
         for message in loading.agree_on_padding(tokenizer, config):
             run.note(message)
-        run.now("reading the data")
+        run.announce("reading the data")
         saved = None if run_args.new_head else arguments.saved
         data = load_data(data_args, same_run.used_roles(training_args), saved, training_args.seed)
         task = with_metrics(data.task, run_args.metric_name, training_args.metric_for_best_model)
@@ -120,9 +120,9 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             run.note(imbalance(task.labels, data.train["label"][:]))
 
         # Pre-trained model
-        run.now("loading the model")
+        run.announce("loading the model")
         head_labels = trained_heads.labels_of_head(config)  # before the task's labels replace them
-        model, newly_initialized, of_other_size = loading.load_model(
+        model, newly_initialized, had_other_size = loading.load_model(
             model_args, config, task.labels, task.problem_type, run_args.new_head
         )
 
@@ -130,7 +130,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         if run_args.adapter_path:
             load_adapter(model, run_args.adapter_path, new_head=run_args.new_head)
         else:
-            run.note(trained_heads.fit_head_(model, head_labels, newly_initialized, of_other_size))
+            run.note(trained_heads.fit_head_(model, head_labels, newly_initialized, had_other_size))
             add_adapters(model, adapter_config, newly_initialized)
         if run_args.new_head:
             run.note(kept_and_new(model, arguments.saved))
@@ -141,7 +141,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         use_cheap_dropout(model)
 
         # Tokenised data, padded to each batch's longest example unless asked otherwise
-        run.now("tokenising")
+        run.announce("tokenising")
         sets = encoding.encoded(data, tokenizer, config, data_args)
         collator = encoding.collator(tokenizer, data_args, half=training_args.fp16 or training_args.bf16)
         if run_args.cache_frozen_prefix:
@@ -150,7 +150,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
             collator = with_prefix(collator)
 
         # Trainer
-        run.doing = "preparing the Trainer"
+        run.step = "preparing the Trainer"
         notes = push_to_hub.notes_for_card(arguments, data)
         constant_loss = None
         if training_args.do_train:
@@ -181,8 +181,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         if checkpoint:
             resuming.check_checkpoint(trainer, checkpoint)
         if training_args.push_to_hub:
-            run.doing = "asking the hub"
-            push_to_hub.check_sharing(training_args)
+            run.step = "asking the hub"
+            push_to_hub.check_repository(training_args)
 
     run.begin(
         argv,
@@ -195,14 +195,14 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         **({"class_weights": dict(zip(task.labels, weights))} if weights else {}),
     )
     if run_args.cache_frozen_prefix:
-        run.now("computing the frozen prefix")
+        run.announce("computing the frozen prefix")
         sets = prefix.of_sets(sets, collator, training_args)
         trainer.train_dataset, trainer.eval_dataset = sets.train, next(iter(sets.evaluation.values()), None)
     metrics: dict[str, Any] = {}
 
     # Training. The saved weights are the ones that are measured afterwards, rounded with --bf16_full_eval
     if training_args.do_train:
-        run.doing = "training"
+        run.step = "training"
         # A killed start leaves its seconds in its checkpoint alone
         run.seconds_before = max(run.seconds_before, trainer.seconds_before)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -210,7 +210,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         with distributed.fail_together():
             if distributed.is_main_process():  # before --bf16_full_eval converts the model
                 files = adapter_files(model, run.path / ADAPTER_FOLDER, notes)
-        run.now("measuring on the training set")
+        run.announce("measuring on the training set")
         limit = run_args.max_train_metric_samples
         names = ("epoch", "train_loss", "train_runtime", "train_samples_per_second")
         metrics |= {name: result.metrics[name] for name in names} | {"train_samples": len(sets.train)}
@@ -223,7 +223,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
     # Evaluation, on both sets if the task is MNLI
     if training_args.do_eval:
-        run.now("evaluating")
+        run.announce("evaluating")
         measured, scores = evaluation.evaluate(trainer, sets.evaluation, data.evaluation, task, run.path)
         metrics |= measured
         run.record |= scores
@@ -234,11 +234,11 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
 
     # Prediction
     if training_args.do_predict:
-        run.now("predicting")
+        run.announce("predicting")
         metrics |= evaluation.predict(trainer, sets.prediction, task, run.path)
 
     run.record["metrics"] = metrics
-    run.doing = "writing the results"
+    run.step = "writing the results"
 
 
 def _announce(doing: str, argv: list[str]) -> None:

@@ -70,10 +70,10 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
-    words = {"type": lambda text: text.split(",")}
-    parser.add_argument("--methods", **words, help=f"'all', or of {','.join(ALL)}")
+    comma_separated = {"type": lambda text: text.split(",")}
+    parser.add_argument("--methods", **comma_separated, help=f"'all', or of {','.join(ALL)}")
     parser.add_argument("--model", default="bert-base", help="bert-base (random weights), or a model folder")
-    parser.add_argument("--shapes", **words, help="examples x tokens, comma-separated (8x128,32x128)")
+    parser.add_argument("--shapes", **comma_separated, help="examples x tokens, comma-separated (8x128,32x128)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="bfloat16 is autocast")
     parser.add_argument("--compile", action="store_true", help="torch.compile(fullgraph=True) every model")

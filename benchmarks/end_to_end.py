@@ -25,7 +25,7 @@ from rich.table import Table
 from timing import quartiles
 from transformers import AutoConfig
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, count, names_of
+from tensorized_adapters.cli.parser import ScriptParser, check_output, names_among, positive_integer
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import RunFailed, UsageError, quoted
 from tensorized_adapters.runtime.console import console
@@ -38,7 +38,7 @@ _OURS = ["run_glue_tensorized.py", "--do_train", "--do_eval"]
 
 UPPER_LAYERS = {"cp-4, upper quarter": 1 / 4, "cp-4, upper half": 1 / 2, "cp-4, upper three quarters": 3 / 4}
 
-# The words of each command between the Python interpreter and the flags that all have in common.
+# Each command's arguments between the Python interpreter and the flags that all have in common.
 VARIANTS: dict[str, list[str]] = {
     "run_glue, full": ["benchmarks/plain_run_glue.py", "--method", "full"],
     REFERENCE: ["benchmarks/plain_run_glue.py", "--method", "lora"],
@@ -50,7 +50,7 @@ VARIANTS: dict[str, list[str]] = {
     "cp-4 in random order": [*_OURS, *_CP, "--train_sampling_strategy", "random"],
     "cp-4 evaluated in batches of 8": [*_OURS, *_CP, "--per_device_eval_batch_size", "8"],
     "cp-4 without cheap dropout": ["benchmarks/run_without.py", "cheap_dropout", *_OURS[1:], *_CP],
-    "cp-4 without merged weights": ["benchmarks/run_without.py", "merged_weights", *_OURS[1:], *_CP],
+    "cp-4 without batched weights": ["benchmarks/run_without.py", "batched_weights", *_OURS[1:], *_CP],
     "cp-4 without checkpoints and training metrics": [
         *_OURS,
         *_CP,
@@ -136,12 +136,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder of a pre-trained model")
     parser.add_argument("--glue", type=Path, required=True, help="folder of GLUE's parquet files, as on the hub")
-    parser.add_argument("--tasks", type=names_of(tuple(TASKS)), default=("mrpc", "stsb", "cola"))
-    parser.add_argument("--max_train_samples", type=count, help="train on so many examples (default: all)")
-    parser.add_argument("--max_seq_length", type=count, default=128)
-    parser.add_argument("--epochs", type=count, default=1)
-    parser.add_argument("--rounds", type=count, default=3)
-    parser.add_argument("--threads", type=count, default=1, help="of the arithmetic")
+    parser.add_argument("--tasks", type=names_among(tuple(TASKS)), default=("mrpc", "stsb", "cola"))
+    parser.add_argument(
+        "--max_train_samples", type=positive_integer, help="train on this many examples (default: all)"
+    )
+    parser.add_argument("--max_seq_length", type=positive_integer, default=128)
+    parser.add_argument("--epochs", type=positive_integer, default=1)
+    parser.add_argument("--rounds", type=positive_integer, default=3)
+    parser.add_argument("--threads", type=positive_integer, default=1, help="of the arithmetic")
     everything = ", ".join(VARIANTS)
     parser.add_argument("--variants", help=f"separated by semicolons (default: {everything})".replace("%", "%%"))
     parser.add_argument("--output", type=Path, help="JSON record")

@@ -1,8 +1,8 @@
 """Rows a second of prediction, in four ways that give the same labels: ours, Transformers' own pipeline, and ONNX.
 
-An adapter that was trained on STS-B predicts --rows sentence pairs of its training set. ``adapter`` is what
-``tensorized-adapters predict`` runs. ``pipeline`` is Transformers' text-classification pipeline on the plain model
-without adapters, with its default batches of one and with batches of 64. ``onnx`` and ``onnx int8`` are the files that
+An adapter that was trained on STS-B predicts --rows sentence pairs of its training set. ``adapter`` runs the code of
+``tensorized-adapters predict``. ``pipeline`` is Transformers' text-classification pipeline on the plain model without
+adapters, with its default batches of one and with batches of 64. ``onnx`` and ``onnx int8`` are the files that
 ``tensorized-adapters export --to onnx [--quantize int8]`` writes, run by onnxruntime in the same batches as ours. The
 ways alternate from round to round in one process. The second table has each file's size, the largest difference of a
 score to the adapter's, and the correlations on STS-B's development set. A JSON record goes to --output.
@@ -33,7 +33,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tensorized_adapters import load_pipeline
 from tensorized_adapters.cli import export
-from tensorized_adapters.cli.parser import ScriptParser, check_output, count
+from tensorized_adapters.cli.parser import ScriptParser, check_output, positive_integer
 from tensorized_adapters.data.metrics import GlueMetric
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import UsageError
@@ -181,9 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
     parser.add_argument("--adapter_path", type=Path, required=True, help="an adapter that was trained on STS-B")
     parser.add_argument("--glue", type=Path, required=True, help="folder of GLUE's parquet files, as on the hub")
-    parser.add_argument("--rows", type=count, default=10_000)
-    parser.add_argument("--rounds", type=count, default=3)
-    parser.add_argument("--threads", type=count, default=1, help="of the arithmetic")
+    parser.add_argument("--rows", type=positive_integer, default=10_000)
+    parser.add_argument("--rounds", type=positive_integer, default=3)
+    parser.add_argument("--threads", type=positive_integer, default=1, help="of the arithmetic")
     parser.add_argument("--output", type=Path, help="JSON record")
     return parser
 

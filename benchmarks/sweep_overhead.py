@@ -17,7 +17,7 @@ from typing import Any
 from benchmark_record import write_record
 from rich.table import Table
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, count
+from tensorized_adapters.cli.parser import ScriptParser, check_output, positive_integer
 from tensorized_adapters.errors import RunFailed
 from tensorized_adapters.runtime.console import console
 from tensorized_adapters.runtime.exits import run_program
@@ -30,9 +30,9 @@ COLUMNS = {"trials_an_hour": "trials an hour", "seconds": "seconds a trial", "be
 
 def main(argv: list[str]) -> int:
     parser = ScriptParser(__doc__)
-    parser.add_argument("--trials", type=count, default=32)
-    parser.add_argument("--max_train_samples", type=count, default=64)
-    parser.add_argument("--rounds", type=count, default=1)
+    parser.add_argument("--trials", type=positive_integer, default=32)
+    parser.add_argument("--max_train_samples", type=positive_integer, default=64)
+    parser.add_argument("--rounds", type=positive_integer, default=1)
     parser.add_argument("--output", type=Path, help="JSON record")
     arguments = parser.parse_args(argv)
     if arguments.output:

@@ -9,7 +9,7 @@ each adapter with its runs; the same command again goes on where it was. --recor
 import argparse
 from pathlib import Path
 
-from tensorized_adapters.cli.parser import ScriptParser, count, list_of, names_of
+from tensorized_adapters.cli.parser import ScriptParser, comma_separated, names_among, positive_integer
 from tensorized_adapters.config import PROJECTION_TYPES
 from tensorized_adapters.errors import UsageError, need
 from tensorized_adapters.runtime.exits import run_program
@@ -52,9 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", type=Path, required=True, help="a new folder, or that of an earlier start")
     parser.add_argument("--model_name_or_path", help="the base model's folder (default: the one that was recorded)")
     parser.add_argument(
-        "--projection_types", type=names_of(PROJECTION_TYPES), help=f"formats (default: {','.join(FORMATS)})"
+        "--projection_types", type=names_among(PROJECTION_TYPES), help=f"formats (default: {','.join(FORMATS)})"
     )
-    parser.add_argument("--ranks", type=list_of(count), help=f"of every weight (default: {','.join(map(str, RANKS))})")
+    parser.add_argument(
+        "--ranks",
+        type=comma_separated(positive_integer),
+        help=f"of every weight (default: {','.join(map(str, RANKS))})",
+    )
     parser.add_argument("--record", type=Path, help="draw this compression.json, instead of --adapter_path")
     return parser
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Optional, get_args, get_origin
 
 from .errors import UsageError, quoted, refuse_first
 from .method_table import LAYER_NORM_AND_HEAD_RATIO, METHOD_FIELDS, METHODS, PUBLISHED_LEARNING_RATE, TABLE  # noqa: F401
-from .strict_json import canonical_json
+from .strict_json import canonical_peft_config
 
 PROJECTION_TYPES = ("cp", "tucker", "tt", "tr", "matrix")
 SITES = ("both", "attention", "ffn")
@@ -103,7 +103,7 @@ class AdapterConfig:
     peft_type: Optional[str] = setting(None, "peft: PEFT's name of the method, such as vera, fourierft or loha.")
     peft_config: str = setting("{}", "peft: PEFT's settings, as JSON such as '{\"r\": 8}' or a path to a JSON file.")
     diff_sparsity: float = setting(0.005, "diff_pruning: share of the pre-trained numbers that differ in the end.")
-    diff_structured: bool = setting(True, "diff_pruning: gates of modules beside those of single numbers.")
+    diff_structured: bool = setting(True, "diff_pruning: also a gate for each module, beside those of single numbers.")
     diff_l0_penalty: float = setting(1.25e-7, "diff_pruning: weight of the expected number of changed numbers.")
     diff_gate_learning_rate: float = setting(0.1, "diff_pruning: the gates' learning rate.")
     diff_final_fraction: float = setting(
@@ -119,7 +119,7 @@ class AdapterConfig:
                 object.__setattr__(self, name, getattr(self, name).lower())
         if self.method is None and self.adapter_projection_type is not None:
             object.__setattr__(self, "method", "tensorized")
-        object.__setattr__(self, "peft_config", canonical_json(self.peft_config))
+        object.__setattr__(self, "peft_config", canonical_peft_config(self.peft_config))
         refuse_first(flaws_of_settings(self))
 
     @property
@@ -243,6 +243,6 @@ def parse_layers(text: str) -> tuple[int, ...]:
     for part in text.split(",") if isinstance(text, str) else ("",):
         match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", part)
         if not match or int(match[2] or match[1]) < int(match[1]):
-            raise UsageError(f"--adapter_layers {quoted(text)} is not like 6-11 or 0,2,8-11")
+            raise UsageError(f"--adapter_layers must be layers such as 6-11 or 0,2,8-11, got {quoted(text)}")
         found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
     return tuple(sorted(found))

@@ -111,7 +111,7 @@ def _has_weights(folder: Path, sha256: str) -> bool:
 
 def main(names: list[str]) -> int:
     if len(names) > 1:
-        raise UsageError(f"one model at a time: {' or '.join(MODELS)}")
+        raise UsageError(f"give one name: {' or '.join(MODELS)}")
     print(embedded_model(*names))
     return 0
 

@@ -8,7 +8,7 @@ _LONGEST_VALUE = 80
 
 
 class UsageError(ValueError):
-    """Refused input: an argument, a file or a folder. The message names it and the mend; exit code 2."""
+    """Refused input: an argument, a file or a folder. The message names it and says how to correct it; exit code 2."""
 
 
 class RunFailed(RuntimeError):

@@ -12,8 +12,8 @@ def strict_json(content: str | bytes) -> Any:
     """Return the value of JSON that a user wrote.
 
     Raises:
-        ValueError: if it is not JSON, if an object has a key twice, of which Python's reader takes the last without a
-            message, or if it holds NaN, Infinity or half of a surrogate pair.
+        ValueError: if it is not JSON, if an object has a key twice (Python's reader would silently take the last one),
+            or if it holds NaN, Infinity or half of a surrogate pair.
     """
 
     def refuse_constant(constant: str) -> None:
@@ -30,7 +30,7 @@ def strict_json(content: str | bytes) -> Any:
     return values
 
 
-def canonical_json(value: Any) -> str:
+def canonical_peft_config(value: Any) -> str:
     """Return the settings as JSON with sorted keys, so that equal settings are equal texts.
 
     Args:

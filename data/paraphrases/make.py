@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pairs import make_data
 
-from tensorized_adapters.cli.parser import ScriptParser, count_from_zero
+from tensorized_adapters.cli.parser import ScriptParser, nonnegative_integer
 from tensorized_adapters.runtime.exits import run_program
 
 
@@ -16,7 +16,7 @@ def main(argv: list[str]) -> int:
     """Write the three files."""
     parser = ScriptParser(__doc__)
     parser.add_argument("--output_dir", type=Path, default=Path("data/paraphrases"))
-    parser.add_argument("--seed", type=count_from_zero, default=0)
+    parser.add_argument("--seed", type=nonnegative_integer, default=0)
     args = parser.parse_args(argv)
     args.output_dir.mkdir(parents=True, exist_ok=True)
     for name, rows in make_data(args.seed).items():

@@ -31,11 +31,11 @@ class Passes:
     def __reduce__(self):
         return Passes, ()
 
-    def of_others(self) -> bool:
+    def in_other_threads(self) -> bool:
         return any(depth and thread != threading.get_ident() for thread, depth in list(self.depth.items()))
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def counted(self) -> Iterator[None]:
         thread = threading.get_ident()
         self.depth[thread] += 1
         try:
@@ -48,7 +48,8 @@ def wrap_forward(model: PreTrainedModel) -> None:
     """Wrap the model's ``forward`` in ours, unless it is wrapped already, perhaps under other wrappers."""
     model.__dict__.setdefault("adapter_passes", Passes())
     own = model.__dict__.get("forward")
-    of_class = own is None or getattr(own, "__func__", None) is type(model).forward  # so ours is not wrapped by it
+    # Then no later wrapper is around ours.
+    of_class = own is None or getattr(own, "__func__", None) is type(model).forward
     if _BEFORE in model.__dict__ and not of_class:
         return
     model.__dict__[_BEFORE] = own
@@ -70,7 +71,8 @@ def unwrap_forward(model: PreTrainedModel) -> None:
 
 
 def _around(forward: Callable) -> Callable:
-    """Return our ``forward`` with the signature of the class's own, which computes if the instance has none."""
+    """Return our ``forward``, with the signature of the class's. It calls the forward that the instance had before, or
+    else the class's."""
 
     @functools.wraps(forward)
     def adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
@@ -86,7 +88,7 @@ def _around(forward: Callable) -> Callable:
         passes = model.__dict__.get("adapter_passes")
         if passes is None or torch.compiler.is_compiling():  # the compiler fuses products itself
             return compute(*args, **kwargs)
-        with passes.one():
+        with passes.counted():
             check_pass(model)
             with nullcontext() if adaptation is None else adaptation.method.forward_pass(model):
                 return compute(*args, **kwargs)
@@ -100,9 +102,9 @@ def check_pass(model: PreTrainedModel) -> None:
     recomputed after adapters are on again."""
     adaptation = model.__dict__.get("adaptation")
     check_not_held(model.__dict__.get("named_adapters"))
-    if adaptation is None or adaptation.off_in is None:
+    if adaptation is None or adaptation.switched_off_by is None:
         return
-    if adaptation.off_in != threading.get_ident():
+    if adaptation.switched_off_by != threading.get_ident():
         raise UsageError("another thread has switched the model's adapters off for a while; compute on a copy of it")
     if model.training and torch.is_grad_enabled() and getattr(model, "is_activation_checkpointing", False):
         raise UsageError(

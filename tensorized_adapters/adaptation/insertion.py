@@ -15,6 +15,7 @@ from .parameters import (
     Adaptation,
     added_parameters,
     labels_of,
+    not_off,
     precisions_before,
     pretrained_parameters,
     trained_parameters,
@@ -59,8 +60,7 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
 def check_removable(model: PreTrainedModel) -> None:
     """Refuse to remove a method if a trained parameter was replaced, since its original could not be restored."""
     adaptation, pretrained = model.adaptation, pretrained_parameters(model)
-    if adaptation.off:
-        raise UsageError("within adapters_off(model) adapters are not removed; leave it first")
+    not_off(adaptation)
     for name, original in adaptation.originals.items():
         if name not in pretrained or pretrained[name].shape != original.shape:
             raise UsageError(f"{name} was replaced since add_adapters; put it back, or load a fresh model")

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..errors import UsageError
-from ..methods.bottleneck import ResidualAdapters
+from ..methods.residual import ResidualAdapters
 from .insertion import check_removable, take_out_method
 from .named import active_adapter, forget_names
 from .parameters import (
@@ -97,15 +97,15 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
     model = unwrapped(model)
     adaptation = not_merged(model, "they are switched off")
     with _switched_off(model, adaptation):
-        if adaptation.off:  # nested
+        if adaptation.within_adapters_off:  # nested
             yield
             return
-        adaptation.off = True
+        adaptation.within_adapters_off = True
         try:
             with _originals_in_place(model):
                 yield
         finally:
-            adaptation.off = False
+            adaptation.within_adapters_off = False
 
 
 @contextmanager
@@ -129,20 +129,20 @@ def updates_off(model: PreTrainedModel) -> Iterator[None]:
 def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[None]:
     """Switch the inserted modules off within the block. If blocks are nested, only the outermost one switches."""
     thread = threading.get_ident()
-    if adaptation.off_in == thread:
+    if adaptation.switched_off_by == thread:
         yield
         return
-    if adaptation.off_in is not None:
+    if adaptation.switched_off_by is not None:
         raise UsageError("another thread has switched the model's adapters off for a while; wait, or use a copy")
-    adaptation.off_in = thread  # first, so that another thread's pass is refused from now on
+    adaptation.switched_off_by = thread  # first, so that another thread's pass is refused from now on
     try:
-        if model.adapter_passes.of_others():
+        if model.adapter_passes.in_other_threads():
             raise UsageError("another thread computes with the model; wait for it before adapters are switched off")
         adaptation.method.switch(model, on=False)
         yield
     finally:
         adaptation.method.switch(model, on=True)
-        adaptation.off_in = None
+        adaptation.switched_off_by = None
 
 
 @contextmanager

@@ -31,7 +31,8 @@ class NamedAdapters:
 
     by_name: dict[str, NamedAdapter] = field(default_factory=dict)
     active: Optional[str] = None
-    # The added parameters of removed adapters by their settings. They come back, so that optimizers keep them.
+    # Parameters of adapters that are not in the model, by settings. They are reused when such an adapter is set again,
+    # so that optimizers that hold them stay valid.
     removed: dict[Any, dict[str, nn.Parameter]] = field(default_factory=dict, repr=False)
     held_by: Optional[int] = None  # the thread that sets other adapters for a while
 
@@ -47,7 +48,7 @@ class NamedAdapters:
             set_adapter(model, name)
             return model.forward(*args, **kwargs)
 
-        with model.adapter_passes.one(), _held(model, self), adapter_set(model, self.active):
+        with model.adapter_passes.counted(), _held(model, self), adapter_set(model, self.active):
             return in_groups(compute, names, args, kwargs)
 
 
@@ -77,7 +78,7 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     if model is not unwrapped(model):
         raise UsageError("a compiled model keeps its adapter; set_adapter on the model itself, and compile it anew")
     kept = _kept(model)
-    if name is not None and name not in adapter_names(model):  # a list, so any value may be asked for
+    if name is not None and name not in adapter_names(model):  # a list: an unhashable name is only not found
         raise UsageError(f"no adapter {quoted(name)} on the model; there are {quoted(adapter_names(model))}")
     if kept is None:
         if getattr(model, "adaptation", None) is not None:
@@ -87,7 +88,7 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     if name == kept.active:
         return
     old, new = kept.by_name.get(kept.active), kept.by_name.get(name)
-    # In inference mode, as a mixed batch may be computed, PyTorch would make parameters that cannot be trained later.
+    # A mixed batch may run in inference mode, where PyTorch would make parameters that can never be trained.
     with torch.inference_mode(next(model.parameters()).is_inference()), torch.no_grad():
         if old is not None and new is not None and new.settings == old.settings:
             trained = trained_by_present_name(model)
@@ -214,5 +215,5 @@ def _check_free(model: PreTrainedModel) -> None:
 
 
 def _check_alone(model: PreTrainedModel) -> None:
-    if model.adapter_passes.of_others():
+    if model.adapter_passes.in_other_threads():
         raise UsageError("another thread computes with the model; wait for it before another adapter is set")

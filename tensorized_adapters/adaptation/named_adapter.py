@@ -22,7 +22,7 @@ class NamedAdapter:
     labels: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     requires_grad: dict[str, bool] = field(default_factory=dict)
-    backbone_was: Optional[tuple[torch.device, torch.dtype]] = None  # device and precision when it was stored
+    backbone_when_stored: Optional[tuple[torch.device, torch.dtype]] = None  # device and precision
     # The added parameters of a method that makes new ones when its state is put into the model.
     parameters: dict[str, nn.Parameter] = field(default_factory=dict, repr=False)
 
@@ -35,7 +35,7 @@ class NamedAdapter:
         """Store tensors, labels and flags of this adapter, which is active; ``trained`` are its parameters by name."""
         self.tensors = adaptation_of(model).method.state(trained)
         self.requires_grad = {name: parameter.requires_grad for name, parameter in trained.items()}
-        self.labels, self.backbone_was = labels_of(model), _device_and_dtype(model)
+        self.labels, self.backbone_when_stored = labels_of(model), _device_and_dtype(model)
         if adaptation_of(model).method.replaces_parameters:
             self.parameters = added_parameters(model)
 
@@ -43,8 +43,8 @@ class NamedAdapter:
         """Copy everything into a model that has an adapter of equal settings, whose parameters are ``trained``."""
         adaptation, backbone = adaptation_of(model), _device_and_dtype(model)
         state = self.tensors
-        if backbone != self.backbone_was:  # the model was moved while this adapter was inactive
-            device, dtype = backbone[0], backbone[1] if backbone[1] != self.backbone_was[1] else None
+        if backbone != self.backbone_when_stored:  # the model was moved while this adapter was inactive
+            device, dtype = backbone[0], backbone[1] if backbone[1] != self.backbone_when_stored[1] else None
             state = {n: t.to(device, dtype if t.is_floating_point() else None) for n, t in state.items()}
         for name, parameter in trained.items():
             # Added parameters keep their own precision. Pre-trained ones that it trains have the model's.

@@ -30,13 +30,13 @@ class Adaptation:
     in_place: dict[str, set[str]]  # group -> names of the pre-trained parameters that are trained themselves
     plain: dict[str, str]  # name now -> name before, of every pre-trained parameter
     originals: dict[str, Tensor]  # the values before training
-    requires_grad: dict[str, bool]  # of every pre-trained parameter, before
-    labels: dict[str, Any]  # the model's config had these before
+    requires_grad: dict[str, bool]  # each pre-trained parameter's flag before adaptation
+    labels: dict[str, Any]  # the config's label fields before adaptation
     half: Optional[torch.dtype] = None  # the backbone's half precision; trained parameters are in float32 then
-    off: bool = False  # within adapters_off(model)
+    within_adapters_off: bool = False
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
-    frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # trainable again afterwards
-    off_in: Optional[int] = None  # the thread that is within adapters_off or updates_off(model)
+    frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # unmerging unfreezes them
+    switched_off_by: Optional[int] = None  # the thread within adapters_off(model) or updates_off(model)
     trained_names: Optional[list[str]] = field(default=None, repr=False)  # in the adapted model; see named.py
 
     @property
@@ -46,7 +46,7 @@ class Adaptation:
     @property
     def merged_or_off(self) -> bool:
         """Return whether the adapters are merged into the weights, or switched off for a while."""
-        return self.merged is not None or self.off_in is not None
+        return self.merged is not None or self.switched_off_by is not None
 
 
 def labels_of(model: PreTrainedModel) -> dict[str, Any]:
@@ -73,6 +73,13 @@ def not_merged(model: PreTrainedModel, before: str) -> Adaptation:
     adaptation = adaptation_of(model)
     if adaptation.merged is not None:
         raise UsageError(f"the adapters are merged into the weights; unmerge_adapters(model) before {before}")
+    return adaptation
+
+
+def not_off(adaptation: Adaptation) -> Adaptation:
+    """Return the record of an adapted model; raise UsageError within ``adapters_off(model)``."""
+    if adaptation.within_adapters_off:
+        raise UsageError("leave adapters_off(model) first: within it the trained values are not in the model")
     return adaptation
 
 
@@ -181,12 +188,7 @@ def optimizer_groups(
 def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
     """Return :func:`optimizer_groups` for a learning rate of each of GROUPS."""
     model = unwrapped(model)
-    adaptation = not_merged(model, "training them")
-    if adaptation.off:
-        raise UsageError(
-            "within adapters_off(model) the trained parameters are put away; make the groups outside of it"
-        )
-    method = adaptation.method
+    method = not_off(not_merged(model, "training them")).method
     norms = tuple(f"{name}." for name, module in model.named_modules() if is_layer_norm(model, module))
     groups = trained_groups(model)
     names = [name for parameters in groups.values() for name in parameters]

@@ -46,7 +46,7 @@ def matrices_of(weight: Weight) -> Matrices:
     return computed.get(id(weight)) or weight.matrices()
 
 
-class MergedWeights:
+class BatchedWeights:
     """Computes all factorised weights of a model together, once for each forward pass."""
 
     def __init__(self, model: nn.Module):
@@ -61,16 +61,17 @@ class MergedWeights:
 
     @contextmanager
     def forward_pass(self, model: nn.Module) -> Iterator[None]:
-        """Keep the weights' matrices for one forward pass within the block, until it ends, also by an error."""
+        """Keep the weights' matrices within the block, which is one forward pass. They are dropped at its end, also
+        after an error."""
         # Gradient checkpointing recomputes activations in the backward pass, when these matrices are already dropped.
         again = torch.is_grad_enabled() and model.training and getattr(model, "is_activation_checkpointing", False)
-        token = _of_pass.set({} if again else dict(self._merged()))
+        token = _of_pass.set({} if again else dict(self._batched()))
         try:
             yield
         finally:
             _of_pass.reset(token)
 
-    def _merged(self) -> Iterator[tuple[int, Matrices]]:
+    def _batched(self) -> Iterator[tuple[int, Matrices]]:
         for weights, of_bottlenecks in self._groups:
             if saves_launches(next(weights[0].parameters()).device):
                 yield from zip(map(id, weights), _in_few_launches(weights, of_bottlenecks))

@@ -38,7 +38,10 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
     if arguments.holds_out_of_saved and (flaw := flaw_of_held_out(data, arguments.saved, training.seed)):
         yield flaw
     if world_size() > 1 and "accelerator_config" in arguments.given:
-        yield "--accelerator_config is for one process: how several share batches is fixed; leave it out"
+        yield (
+            "--accelerator_config works with one process only, since this program divides the batches among several; "
+            "leave it out"
+        )
     if "prefix_cache_dir" in arguments.given and not (run.cache_frozen_prefix and run.prefix_cache_dir):
         yield "--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither"
     if run.cache_frozen_prefix and not {"adapter_layers", "lora_targets"} & set(METHOD_FIELDS[method]):
@@ -67,7 +70,8 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
             yield "--class_weights is about training: give --do_train, or leave it out"
         check_class_weights(run.class_weights, TASKS.get(data.task_name or ""))
     if world_size() > 1 and training.world_size != world_size():
-        yield f"{world_size()} processes were started, and the Trainer knows of {training.world_size}: use torchrun"
+        seen = f"the Trainer sees {training.world_size}"
+        yield f"{world_size()} processes were started, but {seen}; start them with torchrun"
     if training.device.type == "cuda" and (local := local_world_size()) > (gpus := torch.cuda.device_count()):
         yield f"{local} processes were started on a machine with {gpus} GPU(s); each needs one of its own"
     if training.report_to:

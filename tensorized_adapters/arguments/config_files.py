@@ -14,7 +14,7 @@ from ..runtime.files import content_of
 from ..strict_json import strict_json
 
 _MOST_BYTES = 2**20  # all flags with long values take a few thousand
-_MOST_PARTS = 10_000  # of one flag's JSON text, since YAML's aliases of aliases can make billions
+_MOST_PARTS = 10_000  # the most pieces of one flag's JSON, since nested YAML aliases can expand to billions
 _SWITCHES = ("dry_run", "no_report", "fresh_processes")  # flags of a sweep without a value
 
 

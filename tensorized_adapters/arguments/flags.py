@@ -8,7 +8,7 @@ from transformers import PretrainedConfig, TrainingArguments
 from ..backbone.arguments import ModelArguments
 from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig, setting
 from ..data.arguments import DataTrainingArguments
-from ..data.metric_names import OF_CLASSES, OF_SCORES
+from ..data.metric_names import CLASS_METRICS, SCORE_METRICS
 from .old_flags import renamed
 
 _RATIO = (
@@ -60,7 +60,7 @@ class RunArguments:
     metric_name: Optional[str] = setting(
         None,
         "Metrics instead of the task's own, separated by commas; the first one is the primary metric. "
-        f"For classes: {', '.join(OF_CLASSES)}. For scores: {', '.join(OF_SCORES)}.",
+        f"For classes: {', '.join(CLASS_METRICS)}. For scores: {', '.join(SCORE_METRICS)}.",
     )
     class_weights: Optional[str] = setting(
         None,
@@ -69,7 +69,7 @@ class RunArguments:
     )
     early_stopping_patience: Optional[int] = setting(
         None,
-        "Stop after so many evaluations in a row without a better --metric_for_best_model ('loss' if not "
+        "Stop after this many evaluations in a row without a better --metric_for_best_model ('loss' if not "
         "given). The best model is loaded at the end, unless --load_best_model_at_end False.",
     )
     early_stopping_threshold: Optional[float] = setting(
@@ -147,7 +147,7 @@ class Arguments:
     training: GlueTrainingArguments
     given: dict[str, Any]  # the flags of the command line and of the JSON file, without defaults
     notes: tuple[str, ...]  # messages for the user
-    model_config: Optional[PretrainedConfig] = None  # of the pre-trained model; parse_arguments sets it
+    model_config: Optional[PretrainedConfig] = None  # the pre-trained model's, set by parse_arguments
 
     @property
     def holds_out_of_saved(self) -> bool:

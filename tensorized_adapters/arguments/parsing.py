@@ -57,7 +57,7 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
     """Parse, check and complete flags. A JSON file of the same names can come first; flags after it win.
 
     ``model_config_of`` loads the configuration of the pre-trained model. Raises UsageError, one line that names the
-    flag and the mend.
+    flag and says how to correct it.
     """
     if argv and argv[0].endswith(".json"):
         argv = flags_of_json(argv[0]) + argv[1:]
@@ -143,8 +143,8 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
 
 
 def _as_trained(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return the flags with which a saved adapter was trained, where they are not given and not the default. Another
-    task, for which ``--new_head`` is, has a length of its own."""
+    """Return the flags with which a saved adapter was trained, where they are not given and not the default. With
+    ``--new_head`` the length is left out, since another task has its own."""
     values = {"tokenizer_name": kept_note(saved, "tokenizer", str)}
     if not given.get("new_head"):
         length = kept_note(saved, "max_seq_length", int)

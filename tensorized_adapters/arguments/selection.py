@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..data.metric_names import OF_CLASSES, OF_SCORES, canonical, check_metrics, lower_is_better, metric_names
+from ..data.metric_names import CLASS_METRICS, SCORE_METRICS, canonical, check_metrics, lower_is_better, metric_names
 from ..data.tasks import TASKS
 from ..errors import UsageError
 
@@ -26,7 +26,9 @@ def resolve_metrics(given: dict[str, Any]) -> None:
         if task:
             check_metrics(of_flag, flag, task.labels)
     every = [name for of_flag in names.values() for name in of_flag]
-    classes, scores = (next((name for name in every if name in known), None) for known in (OF_CLASSES, OF_SCORES))
+    classes, scores = (
+        next((name for name in every if name in known), None) for known in (CLASS_METRICS, SCORE_METRICS)
+    )
     if classes and scores:
         flags = " and ".join(f"--{flag}" for flag in names)
         raise UsageError(f"{flags}: {classes} is for classes and {scores} for scores; leave one of them out")
@@ -58,5 +60,5 @@ def _matching_saves(given: dict[str, Any]) -> dict[str, Any]:
             f"--save_strategy {save} it may not be saved: give --save_strategy {every} or best, or "
             "--load_best_model_at_end False"
         )
-    steps = given.get("eval_steps", given.get("logging_steps", 500))  # as evaluations have it
+    steps = given.get("eval_steps", given.get("logging_steps", 500))  # the same steps as the evaluations
     return {"save_strategy": save} | ({"save_steps": steps} if save == "steps" else {})

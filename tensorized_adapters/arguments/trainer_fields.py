@@ -60,7 +60,8 @@ _DATA_PARALLEL = (
 _ALL_PREDICTIONS = "metrics need all predictions of an evaluation"
 _EXACT = "a resumed run could not equal an uninterrupted one"
 _JIT_CHECKPOINT = (
-    "what it saves is never a complete checkpoint; after SIGTERM the same command goes on from the newest one anyway"
+    "its checkpoints have no manifest and would never count as complete; after SIGTERM the same command resumes from "
+    "the newest complete checkpoint anyway"
 )
 # Reasons, and the flags that are refused for them.
 _REASONS = {

@@ -23,7 +23,7 @@ from transformers.utils import is_flash_attn_2_available
 from ..errors import UsageError, one_line, quoted
 from .architectures import ARCHITECTURES
 from .arguments import ModelArguments
-from .parts import head_names, is_drawn_encoder, skeleton
+from .parts import head_names, is_encoder_parameter, skeleton
 from .trained_heads import draw_head_
 
 FLASH = "flash_attention_2"
@@ -109,7 +109,7 @@ def load_model(
     mismatched = {key for key, *_ in info.get("mismatched_keys", ())}
     new = {*info["missing_keys"], *mismatched}
     # An encoder that is not in the checkpoint would be frozen at random numbers.
-    drawn = sorted(key for key in new if is_drawn_encoder(model, key))
+    drawn = sorted(key for key in new if is_encoder_parameter(model, key))
     if drawn:
         raise UsageError(
             f"--model_name_or_path {arguments.model_name_or_path} lacks {len(drawn)} weights of the encoder, or has "

@@ -1,6 +1,7 @@
-"""A model's layers, sites, LayerNorms, biases and attention mask, by the table of its architecture (architectures.py).
+"""A model's layers, sites, LayerNorms, biases and attention mask.
 
-Names that need no table, such as all biases, are found in any architecture.
+They are found by the module names of the model's architecture (architectures.py). What needs none of these names, such
+as all biases, is found in any architecture.
 """
 
 import re
@@ -149,7 +150,7 @@ def usable_positions(model_config: PretrainedConfig) -> int:
     return limit - (model_config.pad_token_id + 1 if after_padding else 0)
 
 
-def is_drawn_encoder(model: PreTrainedModel, name: str) -> bool:
+def is_encoder_parameter(model: PreTrainedModel, name: str) -> bool:
     """Return whether a parameter belongs to embeddings or layers, which every checkpoint of the base must have."""
     if model.config.model_type in ARCHITECTURES:
         return layer_of(name, layer_names(model)) is not None or ".embeddings." in name or name.endswith(_TOKENS)

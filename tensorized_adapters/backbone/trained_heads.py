@@ -29,7 +29,7 @@ def draw_head_(model: PreTrainedModel, new: set[str]) -> None:
 
 @torch.no_grad()
 def fit_head_(
-    model: PreTrainedModel, labels: tuple[Sequence[str], Optional[str]], new: set[str], of_other_size: bool
+    model: PreTrainedModel, labels: tuple[Sequence[str], Optional[str]], new: set[str], had_other_size: bool
 ) -> Optional[str]:
     """Reorder the rows of a trained head, so that row i belongs to the model's label i.
 
@@ -41,21 +41,21 @@ def fit_head_(
         model: with the data's labels in its configuration.
         labels: of :func:`labels_of_head`, before the configuration got the data's labels.
         new: names of the parameters that the checkpoint did not hold. Those of an initialised head are added.
-        of_other_size: whether the checkpoint held a head for another number of labels, which is among ``new``.
+        had_other_size: whether the checkpoint held a head for another number of labels, which is among ``new``.
 
     Returns:
         A line for the user if rows were moved, the head was initialised or its order is a guess.
     """
     layer, head = _output_layer(model), "the trained head of --model_name_or_path"
-    if layer is None or (any(name in new for name, _ in layer) and not of_other_size):
+    if layer is None or (any(name in new for name, _ in layer) and not had_other_size):
         return None  # the head is untrained
     (there, problem), here = labels, tuple(model.config.id2label[i] for i in range(model.config.num_labels))
     if model.config.problem_type == "regression":
-        if not of_other_size and len(there) == 1 and problem in (None, "regression"):
+        if not had_other_size and len(there) == 1 and problem in (None, "regression"):
             return None
         draw_head_(model, new)
         return f"{head} is for {listed(there)}, not for scores; a new one is drawn"
-    if problem != "regression" and not of_other_size:
+    if problem != "regression" and not had_other_size:
         if (order := _rows_by_name(there, here)) is not None:
             if order == list(range(len(here))):
                 return None

@@ -6,7 +6,7 @@ tensorized-adapters predict uses it. LayerNorms and head stay as trained. The de
 
 from pathlib import Path
 
-from tensorized_adapters.cli.parser import ScriptParser, count, new_folder, rate
+from tensorized_adapters.cli.parser import ScriptParser, new_folder, number, positive_integer
 from tensorized_adapters.config import PROJECTION_TYPES
 
 
@@ -19,9 +19,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--output_dir", type=Path, required=True, help="a folder that does not exist yet, or is empty")
     parser.add_argument("--adapter_projection_type", choices=PROJECTION_TYPES, required=True, help="the new format")
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--rank", type=count, help="the rank of every weight")
+    size.add_argument("--rank", type=positive_integer, help="the rank of every weight")
     size.add_argument(
-        "--target_error", type=rate, help="take the smallest rank at which no weight's relative error is above this"
+        "--target_error", type=number, help="take the smallest rank at which no weight's relative error is above this"
     )
     parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
     arguments = parser.parse_args(argv)

@@ -1,13 +1,13 @@
-"""How many parameters each method trains, of any supported model, in closed form: no weights are loaded.
+"""Count the parameters that each method trains on any supported model.
 
-Without flags it prints the paper's second table: the four formats at ranks 2, 4 and 8 and the methods that it is
-compared with, on bert-base-cased.
+Formulas give the counts, so no weights are loaded. Without flags it prints the paper's second table: the four formats
+at ranks 2, 4 and 8, and the methods that the paper compares them with, on bert-base-cased.
 """
 
 from pathlib import Path
 
 from tensorized_adapters.backbone.known_models import KNOWN
-from tensorized_adapters.cli.parser import ScriptParser, check_output, count, list_of, names_of
+from tensorized_adapters.cli.parser import ScriptParser, check_output, comma_separated, names_among, positive_integer
 from tensorized_adapters.config import BITFIT_TERMS, METHODS, PLACEMENTS, PROJECTION_TYPES, SCOPES, SITES, SPLITS
 from tensorized_adapters.runtime.files import refusing_unwritable, write_atomically
 from tensorized_adapters.sweeping.grid import MODES
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     parser = ScriptParser(__doc__)
     known = f"{', '.join(KNOWN)} are known without a hub"
     parser.add_argument("--model", default="bert-base-cased", help=f"folder or hub id of a model; {known} {_DEFAULT}")
-    parser.add_argument("--num_labels", type=count, default=2, help=f"labels of the head {_DEFAULT}")
+    parser.add_argument("--num_labels", type=positive_integer, default=2, help=f"labels of the head {_DEFAULT}")
     lists = {
         "methods": (tuple(name for name in METHODS if name != "peft"), METHODS, "methods"),
         "projection_types": (PROJECTION_TYPES[:4], PROJECTION_TYPES, "formats of the tensorized adapters"),
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
         "phm_dim": ((4,), None, "numbers of Kronecker products of Compacter"),
     }
     for name, (default, choices, text) in lists.items():
-        kind, metavar = (names_of(choices), "NAME,...") if choices else (list_of(count), "N,...")
+        kind, metavar = (names_among(choices), "NAME,...") if choices else (comma_separated(positive_integer), "N,...")
         text += f", of {', '.join(choices)}" if choices else ""
         text += f" (default: {','.join(map(str, default))})"
         parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)

@@ -1,7 +1,7 @@
 """Export a saved adapter for use without this program.
 
 --to dense   ordinary bottleneck adapters of equal output, with LayerNorms and head (safetensors), and 40 lines of code
-             that put them on the plain Transformers model; updates of weights come added to the weights
+             that put them on the plain Transformers model; updates of weights are added to the weights
 --to pt2     the complete model as a program of torch.export: torch.export.load("model.pt2").module()
 --to onnx    the complete model as ONNX, for onnxruntime and others
 
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     parser = ScriptParser(__doc__)
     parser.add_argument("--adapter_path", type=Path, required=True, help="a saved adapter/ folder, or a run's folder")
     parser.add_argument("--output_dir", type=Path, required=True, help="a folder that does not exist yet, or is empty")
-    parser.add_argument("--to", choices=("dense", "pt2", "onnx"), required=True, help="what is written, see above")
+    parser.add_argument("--to", choices=("dense", "pt2", "onnx"), required=True, help="the format (see above)")
     parser.add_argument("--quantize", choices=("int8",), help="with --to onnx: weights as 8-bit integers")
     parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
     arguments = parser.parse_args(argv)

@@ -33,8 +33,15 @@ class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
         return super()._get_value(action, arg_string)
 
 
-def count(text: str, least: int = 1) -> int:
-    """Parse an integer of at least 1, or of another ``least``."""
+def positive_integer(text: str) -> int:
+    return _integer(text, least=1)
+
+
+def nonnegative_integer(text: str) -> int:
+    return _integer(text, least=0)
+
+
+def _integer(text: str, least: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18 and least <= int(text) <= _MOST):
         raise argparse.ArgumentTypeError(
             f"{quoted(text)} must be an integer of at least {least}, and at most {_MOST:,}"
@@ -42,12 +49,7 @@ def count(text: str, least: int = 1) -> int:
     return int(text)
 
 
-def count_from_zero(text: str) -> int:
-    """Parse an integer of at least 0."""
-    return count(text, 0)
-
-
-def rate(text: str) -> float:
+def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
@@ -81,7 +83,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         if not there:
             temporary.mkdir(parents=True)
     if there:
-        raise UsageError(f"--output_dir {path} is there already; name another folder")
+        raise UsageError(f"--output_dir {path} exists and is not an empty folder; name another")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -90,13 +92,14 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def list_of(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
-    """Return a parser of comma-separated values, each of which ``parse`` reads."""
+def comma_separated(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    """Return an argparse type for comma-separated values, each of which ``parse`` reads."""
     return lambda text: tuple(parse(word) for word in text.split(","))
 
 
-def names_of(choices: Iterable[str], or_none: bool = False) -> Callable[[str], tuple[str, ...]]:
-    """Return a parser of names in ``choices`` between commas, in any case; ``or_none`` allows "none" for no name."""
+def names_among(choices: Iterable[str], or_none: bool = False) -> Callable[[str], tuple[str, ...]]:
+    """Return an argparse type for comma-separated names in ``choices``, in any case. With ``or_none``, "none" means no
+    name."""
 
     def parse(text: str) -> tuple[str, ...]:
         if or_none and text.lower() == "none":

@@ -10,7 +10,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, count
+from tensorized_adapters.cli.parser import ScriptParser, check_output, positive_integer
 from tensorized_adapters.errors import RunFailed
 from tensorized_adapters.predicting import FORMATS
 
@@ -39,8 +39,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--tokenizer_name", help="its tokenizer, if it is not the model's own (default: as in training)"
     )
-    parser.add_argument("--max_seq_length", type=count, help="longer inputs are truncated (default: as in training)")
-    parser.add_argument("--batch_size", type=count, default=64, help="rows computed at a time (default: %(default)s)")
+    parser.add_argument(
+        "--max_seq_length", type=positive_integer, help="longer inputs are truncated (default: as in training)"
+    )
+    parser.add_argument(
+        "--batch_size", type=positive_integer, default=64, help="rows computed at a time (default: %(default)s)"
+    )
     arguments = parser.parse_args(argv)
     with (
         contextlib.redirect_stdout(sys.stderr),  # standard output is for predictions

@@ -23,7 +23,15 @@ from typing import Any
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from tensorized_adapters.arguments.config_files import flags_of_yaml
-from tensorized_adapters.cli.parser import ScriptParser, count, count_from_zero, duration, list_of, names_of, rate
+from tensorized_adapters.cli.parser import (
+    ScriptParser,
+    comma_separated,
+    duration,
+    names_among,
+    nonnegative_integer,
+    number,
+    positive_integer,
+)
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import Terminated, UsageError, need, one_line
@@ -38,25 +46,25 @@ def main(argv: list[str]) -> int:
         argv = flags_of_yaml(argv[0]) + argv[1:]
     argv = [_with_underscores(word) for word in argv]
     parser = _parser()
-    grid, flags = parser.parse_known_args(argv)
+    options, flags = parser.parse_known_args(argv)
     _check_spelling(parser, argv, flags)
-    _check(grid, argv)
+    _check(options, argv)
     try:
-        return _sweep(grid, flags, began)
+        return _sweep(options, flags, began)
     except (KeyboardInterrupt, Terminated) as error:
         raise type(error)("the same command goes on where it was") from error
 
 
-def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
+def _sweep(options: argparse.Namespace, flags: list[str], began: float) -> int:
     from tensorized_adapters.runtime.console import console
     from tensorized_adapters.sweeping.ledger import Ledger, no_room
     from tensorized_adapters.sweeping.plan import check_reachable, labels_of, trials_of
     from tensorized_adapters.sweeping.progress import trials_table
 
-    grid.cpus_per_trial = grid.cpus_per_trial or _default_cpus(grid)
-    trials = trials_of(grid, flags)
-    ledger = Ledger(grid.output_dir, trials, grid.command)
-    if grid.dry_run:
+    options.cpus_per_trial = options.cpus_per_trial or _default_cpus(options)
+    trials = trials_of(options, flags)
+    ledger = Ledger(options.output_dir, trials, options.command)
+    if options.dry_run:
         _print_notes(ledger)
         console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
         for labels in {labels_of(trial.resolved) for trial in trials if not trial.resolved["task_name"]}:
@@ -69,17 +77,17 @@ def _sweep(grid: argparse.Namespace, flags: list[str], began: float) -> int:
     with ledger.locked():
         try:
             if ran := bool(ledger.to_run()):
-                ledger.timing = {"planning": planning} | _run(ledger, grid)
+                ledger.timing = {"planning": planning} | _run(ledger, options)
             else:
                 _print_notes(ledger)
             ledger.write()
-            console().print(trials_table(ledger, f"sweep in {grid.output_dir}"))
-            return _report(ledger, grid, ran)
+            console().print(trials_table(ledger, f"sweep in {options.output_dir}"))
+            return _report(ledger, options, ran)
         except OSError as error:  # most likely the disk is full
-            raise no_room(grid.output_dir, error.strerror or error) from None
+            raise no_room(options.output_dir, error.strerror or error) from None
 
 
-def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
+def _run(ledger: Any, options: argparse.Namespace) -> dict[str, float]:
     """Run the remaining trials; return the seconds that its parts took."""
     from tensorized_adapters.sweeping.ledger import no_room
     from tensorized_adapters.sweeping.progress import Progress
@@ -91,37 +99,37 @@ def _run(ledger: Any, grid: argparse.Namespace) -> dict[str, float]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Otherwise Ray's memory monitor would restart a trial that does not fit into memory again and again.
-    os.environ.setdefault("RAY_task_oom_retries", str(grid.max_failures))
-    if not grid.address:  # Ray then listens on the loopback address alone, on Linux too
+    os.environ.setdefault("RAY_task_oom_retries", str(options.max_failures))
+    if not options.address:  # Ray then listens on the loopback address alone, on Linux too
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     from tensorized_adapters.sweeping.on_ray import Machines, run_trials
 
-    with Machines(grid.address, grid.cpus_per_trial, grid.gpus_per_trial) as machines:
+    with Machines(options.address, options.cpus_per_trial, options.gpus_per_trial) as machines:
         _print_notes(ledger)
-        ledger.write()  # nothing was written before, and nothing is refused after
-        at_a_time = min(machines.at_a_time, grid.trials_at_a_time or machines.at_a_time)
+        ledger.write()  # the first write; nothing is refused after this line
+        at_a_time = min(machines.at_a_time, options.trials_at_a_time or machines.at_a_time)
         where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
         print(f"{len(ledger.to_run())} trials, {at_a_time} at a time on {where}", flush=True)
         with Progress(ledger, at_a_time) as progress:
-            run_trials(ledger.to_run(), ledger, machines, grid, progress)
+            run_trials(ledger.to_run(), ledger, machines, options, progress)
     timing = {"trials": time.time() - progress.began, "trials_own": sum(progress.seconds.values())}
     return timing | {"ray_start": machines.seconds_to_start, "at_a_time": at_a_time}
 
 
-def _report(ledger: Any, grid: argparse.Namespace, ran: bool) -> int:
+def _report(ledger: Any, options: argparse.Namespace, ran: bool) -> int:
     """Write the report, if one is wanted, and if trials ran print where the time went; returns the exit code."""
     from tensorized_adapters.sweeping import REPORT
 
-    if grid.report and ledger.states()["finished"]:
+    if options.report and ledger.states()["finished"]:
         from tensorized_adapters.reporting.write import write_report
 
         began = time.time()
         try:
-            write_report([grid.output_dir], grid.output_dir / REPORT)
+            write_report([options.output_dir], options.output_dir / REPORT)
         except UsageError as error:  # the trials are done nevertheless
             print(f"no report: {one_line(error)}", file=sys.stderr)
             return 1
-        print(f"report: {one_line(grid.output_dir / REPORT / 'report.html')}")
+        print(f"report: {one_line(options.output_dir / REPORT / 'report.html')}")
         if ran:
             ledger.timing["report"] = time.time() - began
     if ran:
@@ -150,27 +158,31 @@ def _print_notes(ledger: Any) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
     some = {"metavar": "A,B,..."}
-    formats = names_of(PROJECTION_TYPES, or_none=True)
-    baselines = names_of(METHODS[1:], or_none=True)
+    integers = comma_separated(positive_integer)
+    formats = names_among(PROJECTION_TYPES, or_none=True)
+    baselines = names_among(METHODS[1:], or_none=True)
     parser.add_argument("--projection_types", "--adapter_projection_type", type=formats, default=(), **some)
-    parser.add_argument("--ranks", "--tensorized_layer_rank", type=list_of(count), default=(4,), **some)
-    parser.add_argument("--modes", type=names_of(MODES), default=(), **some)
-    parser.add_argument("--adapter_sizes", "--adapter_size", type=list_of(count), default=(), **some)
+    parser.add_argument("--ranks", "--tensorized_layer_rank", type=integers, default=(4,), **some)
+    parser.add_argument("--modes", type=names_among(MODES), default=(), **some)
+    parser.add_argument("--adapter_sizes", "--adapter_size", type=integers, default=(), **some)
     parser.add_argument("--methods", "--method", type=baselines, default=(), help="baselines", **some)
-    parser.add_argument("--tasks", "--task_name", type=names_of(TASKS), default=(), **some)
-    parser.add_argument("--learning_rates", "--learning_rate", type=list_of(rate), default=(), **some)
-    parser.add_argument("--seeds", "--seed", type=list_of(count_from_zero), default=(42,), **some)
+    parser.add_argument("--tasks", "--task_name", type=names_among(TASKS), default=(), **some)
+    parser.add_argument("--learning_rates", "--learning_rate", type=comma_separated(number), default=(), **some)
+    parser.add_argument("--seeds", "--seed", type=comma_separated(nonnegative_integer), default=(42,), **some)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/sweep"), help="(default: %(default)s)")
-    parser.add_argument("--cpus_per_trial", "--cpu_threads", type=count, help="cores, and threads, of a trial")
+    parser.add_argument(
+        "--cpus_per_trial", "--cpu_threads", type=positive_integer, help="cores, and threads, of a trial"
+    )
     parser.add_argument(
         "--gpus_per_trial", type=float, help="1 where there are GPUs; 0.25 lets four share one; 0: none"
     )
-    parser.add_argument("--trials_at_a_time", type=count, help="the most trials at a time (default: as many as fit)")
+    most = "the most trials at a time (default: as many as fit)"
+    parser.add_argument("--trials_at_a_time", type=positive_integer, help=most)
     parser.add_argument(
         "--address", help="the address of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
     )
     parser.add_argument(
-        "--max_failures", type=count_from_zero, default=2, help="further starts of a failing trial (default: 2)"
+        "--max_failures", type=nonnegative_integer, default=2, help="further starts of a failing trial (default: 2)"
     )
     parser.add_argument(
         "--trial_time_limit",
@@ -212,26 +224,26 @@ def _check_spelling(parser: argparse.ArgumentParser, argv: list[str], flags: lis
             raise UsageError(f"unknown argument {word}; did you mean {near}?")
 
 
-def _check(grid: argparse.Namespace, argv: list[str]) -> None:
-    grid.command = shlex.join(["tensorized-adapters", "sweep", *argv])
-    if "\0" in str(grid.output_dir) or str(grid.output_dir) == ".":
+def _check(options: argparse.Namespace, argv: list[str]) -> None:
+    options.command = shlex.join(["tensorized-adapters", "sweep", *argv])
+    if "\0" in str(options.output_dir) or str(options.output_dir) == ".":
         raise UsageError("--output_dir must name a folder of the sweep's own")
-    grid.output_dir = grid.output_dir.absolute()
-    if grid.gpus_per_trial is not None and not 0 <= grid.gpus_per_trial <= 64:
-        raise UsageError(f"--gpus_per_trial must be from 0 to 64, got {grid.gpus_per_trial:g}")
-    if not grid.dry_run:
+    options.output_dir = options.output_dir.absolute()
+    if options.gpus_per_trial is not None and not 0 <= options.gpus_per_trial <= 64:
+        raise UsageError(f"--gpus_per_trial must be from 0 to 64, got {options.gpus_per_trial:g}")
+    if not options.dry_run:
         need("ray", "sweeps", "a sweep")
-    if grid.report and not grid.dry_run:
+    if options.report and not options.dry_run:
         for package in PACKAGES:
             need(package, "report", "a sweep's report (--no_report leaves it out)")
 
 
-def _default_cpus(grid: argparse.Namespace) -> int:
+def _default_cpus(options: argparse.Namespace) -> int:
     """Share this machine's cores between at most eight trials, or between those that its GPUs hold."""
     import torch
 
     from tensorized_adapters.sweeping.plan import cores
 
-    gpus = 0 if grid.gpus_per_trial == 0 else torch.cuda.device_count()
-    at_a_time = gpus / (grid.gpus_per_trial or 1) if gpus else 8
+    gpus = 0 if options.gpus_per_trial == 0 else torch.cuda.device_count()
+    at_a_time = gpus / (options.gpus_per_trial or 1) if gpus else 8
     return max(1, min(8, int(cores() / at_a_time)))

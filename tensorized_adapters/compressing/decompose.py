@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from ..adaptation.lifecycle import remove_adapters
 from ..adaptation.named import active_adapter
-from ..adaptation.parameters import adaptation_of, labels_of, pretrained_parameters, unwrapped
+from ..adaptation.parameters import adaptation_of, labels_of, not_off, pretrained_parameters, unwrapped
 from ..adapters.dense import DenseAdapter
 from ..adapters.insertion import CHILD, adapters_of
 from ..adapters.tensorized import BottleneckAdapter, new_adapters
@@ -99,8 +99,7 @@ def compress_adapter(
         )
     if adaptation.config.method != "dense":
         raise UsageError(f"only dense adapters are compressed, and this one is {adaptation.config.describe()}")
-    if adaptation.off:
-        raise UsageError("within adapters_off(model) its trained values are put away; compress it outside of it")
+    not_off(adaptation)
     if (rank is None) == (target_error is None):
         raise UsageError("give either --rank or --target_error")
     if target_error is not None and not 0 < target_error < 1:

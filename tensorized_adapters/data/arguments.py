@@ -43,7 +43,7 @@ class DataTrainingArguments:
     pad_to_max_length: bool = HfArg(
         default=False, help="Pad everything to --max_seq_length, as the published code does."
     )
-    max_train_samples: Optional[int] = HfArg(default=None, help="Train on so many examples, which the seed draws.")
+    max_train_samples: Optional[int] = HfArg(default=None, help="Train on this many examples, drawn by the seed.")
     shuffle_train_dataset: Optional[bool] = HfArg(
         default=None,
         help="Shuffle the training set by the seed, before --max_train_samples takes the first rows. On by default "
@@ -56,8 +56,12 @@ class DataTrainingArguments:
         default=None,
         help="CSV, TSV or JSON lines, also .gz, with the columns of --task_name, or text columns and 'label'.",
     )
-    validation_file: Optional[str] = HfArg(default=None, help="Likewise, for --do_eval.")
-    test_file: Optional[str] = HfArg(default=None, help="Likewise, for --do_predict; labels optional.")
+    validation_file: Optional[str] = HfArg(
+        default=None, help="The file that --do_eval evaluates, in the same formats."
+    )
+    test_file: Optional[str] = HfArg(
+        default=None, help="The file that --do_predict predicts, in the same formats; labels are optional."
+    )
 
     text_columns: Optional[str] = HfArg(
         default=None,
@@ -67,25 +71,29 @@ class DataTrainingArguments:
     )
     text_column_delimiter: Optional[str] = HfArg(
         default=None,
-        help="Join the text columns, also two of them, to one text by this. Without the flag two columns are a pair, "
-        "and more are joined by a space.",
+        help="Join the text columns to one text with this delimiter. Without the flag, two columns are a pair, and "
+        "three or more are joined by a space.",
     )
     label_column: Optional[str] = HfArg(
         default=None,
         aliases=["--label_column_name", "--label-column-name"],
-        help="The column of the labels there, 'label' by default.",
+        help="Column of the labels in a file or in --dataset_name (default: label).",
     )
-    do_regression: bool = HfArg(default=False, help="Read the labels of other data as scores, also integers.")
+    do_regression: bool = HfArg(
+        default=False, help="The labels are scores, even if they are integers (not with --task_name)."
+    )
     label_separator: Optional[str] = HfArg(
         default=None,
-        help="A text may have several labels, which this separates in CSV and TSV, such as ';'. Lists in JSON are "
-        "read as several labels without the flag.",
+        help="Separator of a text's labels in CSV and TSV, such as ';', for texts with several labels. Lists in JSON "
+        "are read as several labels without the flag.",
     )
     train_split_name: Optional[str] = HfArg(
-        default=None, help="The split of --dataset_name to train on, 'train' by default."
+        default=None, help="The split of --dataset_name to train on (default: train)."
     )
-    validation_split_name: Optional[str] = HfArg(default=None, help="Likewise for --do_eval, 'validation' by default.")
-    test_split_name: Optional[str] = HfArg(default=None, help="Likewise for --do_predict, 'test' by default.")
+    validation_split_name: Optional[str] = HfArg(
+        default=None, help="The split that --do_eval evaluates (default: validation)."
+    )
+    test_split_name: Optional[str] = HfArg(default=None, help="The split that --do_predict predicts (default: test).")
     validation_fraction: Optional[float] = HfArg(
         default=None,
         help="For data without a development set: evaluate on this part of the training set, which the seed draws, "

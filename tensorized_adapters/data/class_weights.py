@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from ..errors import UsageError, listed, quoted
-from .names import find_name
+from .label_names import find_name
 from .tasks import Task
 
 _BY_FREQUENCY = ("balanced", "sqrt")

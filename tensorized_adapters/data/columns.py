@@ -26,7 +26,7 @@ class Columns:
     label: str = LABEL
     delimiter: Optional[str] = None  # joins the texts of an example to one
     guessed: bool = False  # no flag named the texts
-    of_task: bool = False  # they belong to a GLUE task
+    from_glue_task: bool = False  # they belong to a GLUE task
 
 
 def choose_columns(
@@ -39,7 +39,7 @@ def choose_columns(
     """Return the columns of the GLUE task, else of the flags and the saved adapter, else a guess. Raise UsageError if
     there is no column that could be text, or not as many as a saved adapter takes."""
     if named:
-        return Columns(named.texts, of_task=True)
+        return Columns(named.texts, from_glue_task=True)
     if trained := kept_columns(saved or {}):
         return columns_of_adapter(trained, arguments)
     label = arguments.label_column or LABEL
@@ -92,7 +92,8 @@ def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
 
 
 def with_usual_label(examples: Dataset, columns: Columns, source: str, is_test: bool) -> Dataset:
-    """Return the examples with checked columns and the labels in the column "label", which a test set loses.
+    """Return the examples with checked columns, and with the labels in the column "label". A test set's labels are
+    removed.
 
     GLUE's test labels are not public. Labels in a test file are for scoring the predictions afterwards.
     """
@@ -116,7 +117,7 @@ def _feature(name: str, examples: Dataset, columns: Columns, source: str) -> Any
     if name in examples.column_names:
         return examples.features[name]
     flag = "--label_column names another" if name == columns.label else "--text_columns names others"
-    if columns.of_task:
+    if columns.from_glue_task:
         needs = f"--task_name needs {', '.join(columns.texts)} and {columns.label}"
         flag = f"{needs}; rename the columns, or give --text_columns and --label_column without --task_name"
     has = listed(tuple(map(str, examples.column_names)))
@@ -133,7 +134,7 @@ def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> 
     elif "string" not in feature.dtype and feature.dtype != "null":
         raise UsageError(f"{source}: the column {quoted(name)} holds values of type {feature.dtype}, no text")
     elif columns.guessed and not _holds_words(examples, name):
-        print(f"note: {source}: the column {quoted(name)} holds no words and is read as text, for want of another")
+        print(f"note: {source}: the column {quoted(name)} holds no words, but is read as text")
 
 
 def note_columns(columns: Columns, task: Task, source: str) -> None:

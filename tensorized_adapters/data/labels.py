@@ -6,14 +6,15 @@ from typing import Any, Optional
 from datasets import ClassLabel, Dataset, Value
 
 from ..errors import UsageError, listed, quoted
+from .label_names import find_name, lookalikes, name_of, shown_beside, styled_number
 from .multi_label import encode_label_sets
-from .names import find_name, name_of, shown_beside, styled_number, twins
 from .tasks import Task
 from .texts import text_of
 
-# A note is printed for more classes than this, and for more than a tenth of the rows: scores may have been meant.
+# A note is printed if there are more classes than this, or more than a tenth of the rows: the labels may be meant as
+# scores.
 _MANY = 20
-# Up to this share of the labels, odd values among numbers look like gaps and not like a class.
+# If at most this share of the labels is not numeric, these values are taken for gaps, not for a class.
 _FEW = 0.05
 _AS_NUMBERS = "write numbers with a decimal point and nothing else, for example 0.5 or 1250"
 
@@ -34,7 +35,7 @@ def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
     if len(names) > _MANY or 2 < len(names) > len(values) / 10:
         scores = "" if words else "; scores are written as decimals, for example 3.0"
         print(f"note: {source}: the {len(values)} labels are taken for {len(names)} classes{scores}")
-    if alike := twins(names):
+    if alike := lookalikes(names):
         print(f"note: {source}: the classes {alike[0]} and {alike[1]} look alike and are two")
     return names
 

@@ -23,7 +23,7 @@ _Change = Callable[[Dataset], Dataset]
 
 @dataclass
 class Data:
-    """Checked examples with text columns or, once tokenised, token ids, and with ``label`` but for test sets.
+    """Checked examples with text columns or, once tokenised, token ids, and, except in test sets, ``label``.
 
     A label is a class id, a score, or 0 and 1 for each name. ``label`` names its column in the source; evaluation sets
     are by the suffix of the metric names, prediction sets by the name of the submission file.
@@ -42,14 +42,14 @@ class Data:
         notes |= {"text_column_delimiter": self.task.delimiter, "label_separator": self.task.label_separator}
         return {name: value for name, value in notes.items() if value is not None}
 
-    def mapped(self, of_train: _Change, of_others: Optional[_Change] = None) -> "Data":
+    def mapped(self, change_train: _Change, change_others: Optional[_Change] = None) -> "Data":
         """Apply a function to the training set, and the same or another one to the other sets."""
-        of_others = of_others or of_train
+        change_others = change_others or change_train
         return replace(
             self,
-            train=None if self.train is None else of_train(self.train),
-            evaluation={suffix: of_others(examples) for suffix, examples in self.evaluation.items()},
-            prediction={name: of_others(examples) for name, examples in self.prediction.items()},
+            train=None if self.train is None else change_train(self.train),
+            evaluation={suffix: change_others(examples) for suffix, examples in self.evaluation.items()},
+            prediction={name: change_others(examples) for name, examples in self.prediction.items()},
         )
 
 
@@ -155,8 +155,8 @@ def _hold_out(
     count = round(len(examples) * fraction)
     if not 0 < count < len(examples):
         raise UsageError(
-            f"--validation_fraction {fraction} of the {len(examples)} training examples leaves one of both parts "
-            "empty; give another fraction"
+            f"--validation_fraction {fraction} of the {len(examples)} training examples leaves one part empty; "
+            "give another fraction"
         )
     labels = None if task.labels is None or task.multi_label else examples["label"][:]
     how = "whatever their labels" if labels is None else "stratified by label"

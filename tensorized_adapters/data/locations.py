@@ -26,11 +26,11 @@ from huggingface_hub import metadata_load
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
+from .glue_server_files import FOLDERS
 from .joined_files import check_columns, note_joined
-from .official import FOLDERS
 from .readers import read_file
 
-# The endings of files that are read as --train_file is, and what `datasets` sets for them.
+# File endings that our reader reads, and the options that `datasets` sets for them by itself.
 _PLAIN = (({".csv"}, {"sep": ","}), ({".tsv"}, {"sep": "\t"}), ({".json", ".jsonl"}, {}))
 
 # What pandas takes for a missing value by default.
@@ -148,7 +148,8 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
 
 
 def _has_plain_files(builder: DatasetBuilder) -> bool:
-    """Return whether these are CSV, TSV or JSON files of the folder itself, and its card only gives their names."""
+    """Return whether our reader can be used: local CSV, TSV or JSON files, about which the card says nothing but their
+    names."""
     files = [Path(file) for names in builder.config.data_files.values() for file in names]
     kinds = {ending_of(path.name) for path in files}
     options = next((options for plain, options in _PLAIN if kinds and kinds <= plain), None)

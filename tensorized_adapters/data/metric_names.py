@@ -7,13 +7,13 @@ from ..errors import UsageError, did_you_mean, quoted
 from .tasks import Task
 
 # The metrics of classes that are computed from the classes' probabilities, and all metrics of classes.
-OF_PROBABILITIES = ("roc_auc", "average_precision")
-OF_CLASSES = ("accuracy", "f1", "f1_macro", "f1_weighted", "matthews_correlation", *OF_PROBABILITIES)
-OF_SCORES = ("pearson", "spearmanr", "r2", "mean_absolute_error")
+PROBABILITY_METRICS = ("roc_auc", "average_precision")
+CLASS_METRICS = ("accuracy", "f1", "f1_macro", "f1_weighted", "matthews_correlation", *PROBABILITY_METRICS)
+SCORE_METRICS = ("pearson", "spearmanr", "r2", "mean_absolute_error")
 
 _LOWER_IS_BETTER = ("mean_absolute_error", "loss")
 
-# How scikit-learn's functions and scorers, `evaluate` (which run_classification loads) and the literature name them.
+# Other names of the metrics, in scikit-learn, in `evaluate` (used by run_classification) and in the literature.
 _SPELLINGS_OF = {
     "accuracy": "accuracy_score",
     "f1": "f1_score f1_binary",
@@ -34,7 +34,7 @@ def canonical(name: str) -> Optional[str]:
     """Return our name for a metric in any spelling, or None for an unknown one."""
     plain = name.strip().lower().replace("-", "_")
     plain = _SPELLINGS.get(plain, plain)
-    return plain if plain in OF_CLASSES + OF_SCORES else None
+    return plain if plain in CLASS_METRICS + SCORE_METRICS else None
 
 
 def metric_names(text: str) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ def metric_names(text: str) -> tuple[str, ...]:
     for word in text.split(","):
         name = canonical(word)
         if name is None:
-            known = OF_CLASSES + OF_SCORES
+            known = CLASS_METRICS + SCORE_METRICS
             hint = did_you_mean(word.strip().lower(), (*known, *_SPELLINGS), f"known: {', '.join(known)}")
             raise UsageError(f"--metric_name {quoted(word.strip())} is unknown here; {hint}")
         if name in names:
@@ -52,17 +52,17 @@ def metric_names(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def suiting(labels: Optional[tuple[str, ...]]) -> tuple[str, ...]:
+def metrics_for(labels: Optional[tuple[str, ...]]) -> tuple[str, ...]:
     """Return the metrics that suit these classes, or scores where ``labels`` is None."""
     if labels is None:
-        return OF_SCORES
-    return OF_CLASSES if len(labels) == 2 else tuple(name for name in OF_CLASSES if name != "f1")
+        return SCORE_METRICS
+    return CLASS_METRICS if len(labels) == 2 else tuple(name for name in CLASS_METRICS if name != "f1")
 
 
 def check_metrics(names: tuple[str, ...], flag: str, labels: Optional[tuple[str, ...]]) -> None:
     """Raise UsageError for a metric that does not suit these classes, or scores where ``labels`` is None."""
     for name in names:
-        if name in suiting(labels):
+        if name in metrics_for(labels):
             continue
         if name == "f1" and labels is not None:
             raise UsageError(
@@ -70,7 +70,7 @@ def check_metrics(names: tuple[str, ...], flag: str, labels: Optional[tuple[str,
             )
         kind, other = ("classes", "scores") if labels is None else ("scores", "classes")
         raise UsageError(
-            f"--{flag} {name} is for {kind}, and these labels are {other}; for those: {', '.join(suiting(labels))}"
+            f"--{flag} {name} is for {kind}, and these labels are {other}; for those: {', '.join(metrics_for(labels))}"
         )
 
 
@@ -87,7 +87,7 @@ def with_metrics(task: Task, listed: Optional[str], best: Optional[str]) -> Task
         check_metrics(names, "metric_name", task.labels)
         task = replace(task, metrics=(), chosen=names, primary=names[0])
     name = None if best is None else best.removeprefix("eval_")
-    if name in OF_CLASSES + OF_SCORES and name not in task.measured:
+    if name in CLASS_METRICS + SCORE_METRICS and name not in task.measured:
         check_metrics((name,), "metric_for_best_model", task.labels)
         task = replace(task, chosen=(*task.chosen, name))
     return task

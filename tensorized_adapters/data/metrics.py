@@ -20,7 +20,7 @@ from sklearn.metrics import (
 
 from ..errors import listed
 from . import multi_label
-from .metric_names import OF_PROBABILITIES
+from .metric_names import PROBABILITY_METRICS
 from .tasks import Task
 
 
@@ -63,7 +63,7 @@ class GlueMetric(evaluate.Metric):
 
     def __init__(self, task: Task):
         self.task = task
-        self.takes_probabilities = any(name in OF_PROBABILITIES for name in task.measured)
+        self.takes_probabilities = any(name in PROBABILITY_METRICS for name in task.measured)
         self._noted: set[str] = set()
         super().__init__(keep_in_memory=True)
 

@@ -7,7 +7,7 @@ from datasets import ClassLabel, Dataset, List, Value
 from sklearn.metrics import f1_score
 
 from ..errors import UsageError, listed, quoted
-from .names import find_name, name_of, shown_beside
+from .label_names import find_name, name_of, shown_beside
 from .tasks import Task
 
 MULTI_LABEL = "multi_label_classification"  # the problem type in the configuration of a model

@@ -20,7 +20,7 @@ from datasets import Dataset
 
 from ..errors import UsageError, quoted
 from .arguments import ending_of
-from .official import with_header, with_usual_names
+from .glue_server_files import with_header, with_usual_names
 from .texts import text_of
 
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
@@ -68,7 +68,7 @@ def lines_of(file: BinaryIO, source: str, longest: int = -1) -> Iterator[str]:
         try:
             line = text.readline(longest)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:  # no gzip file, a cut one, a damaged one
-            raise UsageError(f"{source} cannot be decompressed: {error}; write it anew with gzip") from None
+            raise UsageError(f"{source} cannot be decompressed: {error}; compress it again with gzip") from None
         if not line:
             return
         if number == 1 and line.startswith("\x1f\udc8b"):  # how a gzip file begins, read as text
@@ -214,7 +214,7 @@ def _column(name: str, values: list, source: str) -> list:
         if kind not in ("", first):
             flaw = f"{quoted(value)} in the column {quoted(name)}, {kind}, where rows before have {first}"
         elif not all(is_unicode(item) for item in items if isinstance(item, str)):
-            flaw = f"half a character in {quoted(name)}"
+            flaw = f"an unpaired surrogate (half of a character) in {quoted(name)}"
         elif type(value) is int and abs(value) >= limit:
             flaw = f"the number {quoted(value)} in the column {quoted(name)}, which is too large; write it as text"
         if flaw:

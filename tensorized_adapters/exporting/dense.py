@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ..adaptation.parameters import adaptation_of, added_parameters, pretrained_parameters, unwrapped
 from ..adapters.insertion import CHILD, adapters_of, source_names
 from ..errors import UsageError
-from ..methods.bottleneck import ResidualAdapters
+from ..methods.residual import ResidualAdapters
 
 SETTINGS_FILE, WEIGHTS_FILE, CODE_FILE = "dense_adapter.json", "dense_adapter.safetensors", "dense_adapter.py"
 
@@ -62,5 +62,5 @@ def write_dense(model: PreTrainedModel, folder: Path) -> None:
         "sites": sites,
     }
     (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n")
-    (folder / CODE_FILE).write_bytes(Path(__file__).with_name("reference.py").read_bytes())
+    (folder / CODE_FILE).write_bytes(Path(__file__).with_name("attach_dense.py").read_bytes())
     safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})

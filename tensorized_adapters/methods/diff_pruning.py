@@ -130,7 +130,7 @@ class DiffPruning(Method):
             indices = tensors.get(name + INDICES, torch.empty(0, dtype=torch.int32))
             values = tensors.get(name + VALUES, torch.empty(0))
             kept[name] = indices.to(like.device, torch.int64), values.to(like.device, like.dtype, copy=True)
-        self.difference.fix(kept)
+        self.difference.end_search(kept)
         super().put_state(head, tensors)
 
     def _head(self, trained: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:

@@ -2,11 +2,11 @@
 
 from ..config import METHODS, AdapterConfig
 from .base import Method
-from .bottleneck import Compacter, Dense
 from .diff_pruning import DiffPruning
-from .full import BitFit, Full, Head, LayerNorm
-from .peft import IA3, LoRA
-from .peft_types import Peft
+from .in_place import BitFit, Full, Head, LayerNorm
+from .lora_ia3 import IA3, LoRA
+from .peft import Peft
+from .residual import Compacter, Dense
 from .tensorized import Tensorized
 
 REGISTRY: dict[str, type[Method]] = {

@@ -55,7 +55,7 @@ class Difference(nn.Module):
         self.module_gate = None if module_gate is None else nn.Parameter(module_gate)
         self.pruned = None
 
-    def fix(self, kept: Kept) -> None:
+    def end_search(self, kept: Kept) -> None:
         """End the search: from now on only the entries ``kept`` differ from the pre-trained parameter."""
         self._parameters.clear()
         self.register_buffer("kept_indices", kept[0], persistent=False)
@@ -86,7 +86,7 @@ class Difference(nn.Module):
         if self.parent is None:  # during insertion
             return torch.empty(0, dtype=torch.int64, device=self.value.device), self.value.new_empty(0)
         if self.pruned is None or self.pruned_at != self.versions():
-            self.parent.rank()
+            self.parent.rank_entries()
         return self.pruned
 
     def versions(self) -> list[int]:
@@ -150,7 +150,7 @@ class SparseDifference:
         return {name: part.kept() for name, part in self.parts.items()}
 
     @torch.no_grad()
-    def rank(self) -> None:
+    def rank_entries(self) -> None:
         """Store in every part which of its entries are among the largest ``budget`` of all."""
         expected = [part.expected().flatten() for part in self.parts.values()]
         largest = torch.cat([e.abs() for e in expected]).topk(self.budget, sorted=False).indices.sort().values
@@ -162,11 +162,11 @@ class SparseDifference:
             part.pruned, part.pruned_at = (indices, difference[indices]), part.versions()
             start = end
 
-    def fix(self, kept: Optional[dict[str, Kept]] = None) -> None:
+    def end_search(self, kept: Optional[dict[str, Kept]] = None) -> None:
         """End the search with the entries ``kept``, by default those that pruning keeps now."""
         kept = self.prune() if kept is None else kept
         for name, part in self.parts.items():
-            part.fix(kept[name])
+            part.end_search(kept[name])
 
     def state(self) -> dict[str, Tensor]:
         """Return a copy of the present phase: values and gates of the search, or kept entries and their positions."""
@@ -182,7 +182,7 @@ class SparseDifference:
         for name, part in self.parts.items():
             copies = {kind: state[f"{name}/{kind}"].clone() for kind in kinds if f"{name}/{kind}" in state}
             if "kept_values" in copies:
-                part.fix((copies["kept_indices"], copies["kept_values"]))
+                part.end_search((copies["kept_indices"], copies["kept_values"]))
             else:
                 part.search(**copies)
 

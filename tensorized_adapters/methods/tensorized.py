@@ -18,7 +18,7 @@ from ..errors import UsageError
 from ..tensors.formats import FORMATS
 from ..tensors.ranks import check_rank, largest_rank
 from ..tensors.shapes import Matricization
-from .bottleneck import ResidualAdapters
+from .residual import ResidualAdapters
 
 
 class Tensorized(ResidualAdapters):

@@ -161,5 +161,5 @@ def _texts(
             if not text.strip() and (delimiter is None or not "".join(texts).strip()):
                 raise UsageError(f"{line} has an empty {quoted(name)}; write it or remove the line")
             if not is_unicode(text):  # JSON can write one as an escape
-                raise UsageError(f"{line} has half a character in {quoted(name)}")
+                raise UsageError(f"{line} has an unpaired surrogate (half of a character) in {quoted(name)}")
         yield joined(texts, delimiter)

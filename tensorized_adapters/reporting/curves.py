@@ -21,7 +21,7 @@ _STARTS = {
     "published": {"color": "#D55E00", "linestyle": "--", "marker": "s"},
 }
 # Settings whose defaults depend on the start (--adapter_init).
-_OF_STARTS = ("learning_rate", "layer_norm_learning_rate", "head_learning_rate", "warmup_steps", "head_start")
+_START_SETTINGS = ("learning_rate", "layer_norm_learning_rate", "head_learning_rate", "warmup_steps", "head_start")
 
 
 def by_step(cells: pd.DataFrame, metric: str) -> Figure:
@@ -98,7 +98,7 @@ def _draw_pair(pair: tuple[pd.Series, pd.Series], metric: str, window: int, left
 def _differ_in_the_start_alone(calibrated: dict[str, Any], published: dict[str, Any]) -> bool:
     one, other = settings_of(calibrated)[0], settings_of(published)[0]
     given = {*(calibrated.get("given") or ()), *(published.get("given") or ())}
-    free = {"adapter_init", "learning_rates", *(name for name in _OF_STARTS if name not in given)}
+    free = {"adapter_init", "learning_rates", *(name for name in _START_SETTINGS if name not in given)}
     return all(one.get(name) == other.get(name) for name in (one.keys() | other.keys()) - free)
 
 

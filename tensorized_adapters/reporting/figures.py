@@ -158,7 +158,7 @@ def _shares(cells: pd.DataFrame) -> Figure:
                 axes.annotate(count, (cell.share_mean, height + 0.45), ha="center", fontsize=7, color=style.QUIET)
         for edge in (0, 1):
             axes.axvline(edge, color=style.EDGE, linewidth=0.8, zorder=1)
-        axes.set(xlabel="share of the loss's fall", ylim=(len(methods) - 0.4, -0.6))
+        axes.set(xlabel="share of the loss decrease", ylim=(len(methods) - 0.4, -0.6))
         if number:
             axes.sharex(figure.axes[0])
         axes.xaxis.set_major_locator(MaxNLocator(5))

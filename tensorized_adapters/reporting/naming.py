@@ -15,12 +15,16 @@ LONGEST_NAME = 80
 _MOST_SETTINGS = 12  # in a name
 _DATA = ["task_name", "dataset_name", "dataset_config_name", "text_columns", "label_column"]
 _DATA += [*FILE_FLAGS, "input_sha256"]
-OF_TASKS = [*_DATA, "metric"]
-# What is predicted after training changes no score.
-_OF_PREDICTION = ("do_predict", "test_file", "test_split_name", "max_predict_samples")
+TASK_SETTINGS = [*_DATA, "metric"]
+# These settings of predictions after training change no score.
+_PREDICTION_SETTINGS = ("do_predict", "test_file", "test_split_name", "max_predict_samples")
 # Settings that only some methods have, or whose defaults differ by method.
-OF_METHODS = {name for names in METHOD_FIELDS.values() for name in names} | {"method", "warmup_steps", "head_start"}
-OF_METHODS |= {"learning_rate", "learning_rates", "layer_norm_learning_rate", "head_learning_rate"}
+METHOD_SETTINGS = {name for names in METHOD_FIELDS.values() for name in names} | {
+    "method",
+    "warmup_steps",
+    "head_start",
+}
+METHOD_SETTINGS |= {"learning_rate", "learning_rates", "layer_norm_learning_rate", "head_learning_rate"}
 # A name leaves the first setting out if it shows the second, from which the first follows.
 _DERIVED = {
     "learning_rates": "learning_rate",
@@ -33,7 +37,7 @@ _DERIVED = {
 def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings of a method and those of a task. Only these and the seed can change a result."""
     arguments = effective_arguments(record["arguments"])
-    for name in _OF_PREDICTION:
+    for name in _PREDICTION_SETTINGS:
         arguments.pop(name, None)
     data = {name: arguments.pop(name, None) for name in _DATA}
     arguments.pop("seed", None)

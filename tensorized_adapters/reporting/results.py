@@ -19,8 +19,8 @@ from ..runs.folder import RECORD_FILE
 from ..runs.read_record import printable_copy, read_record
 from ..runtime.files import read_json
 from ..sweeping import LEDGER_FILE, TRIALS
-from .lacking import means_of_fewer_runs, runs_that_others_have
-from .naming import OF_METHODS, OF_TASKS, distinct_names, plain_task, settings_of, several, shortened
+from .missing import means_of_fewer_runs, runs_that_others_have
+from .naming import METHOD_SETTINGS, TASK_SETTINGS, distinct_names, plain_task, settings_of, several, shortened
 
 _FAMILIES = [*PROJECTION_TYPES, *METHODS]
 _VALUES = ["last", "best", "gap", "share"]
@@ -34,7 +34,7 @@ class Results:
         method, task: names as in the paper's tables (cp-4, mrpc), with settings that distinguish them from others
         metric: the primary metric of the task; last, best: its value at the last and at the best epoch
         gap: the metric on the training set minus the one on the development set, with the weights at the run's end
-        share: the adapters' share of the fall of the training loss; NaN if it was not measured, like the other values
+        share: the adapters' share of the decrease of the training loss; NaN, like the others, if it was not measured
         one_class: ``last`` is the score of predictions of one class alone; collapsed: they became so in training
         family: a format of the tensorized adapters, or another method; rank: 0 for other methods
         variant: the part of the method's name after method and rank
@@ -187,8 +187,8 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
 def _named(runs: list[dict[str, Any]], notes: list[str]) -> pd.DataFrame:
     """Return the table of runs. Repeated runs are left out, with a note."""
     of_method, of_task = zip(*(run.pop("settings") for run in runs))
-    methods = distinct_names([run["method"] for run in runs], of_method, OF_METHODS)
-    tasks = distinct_names([run["task"] for run in runs], of_task, OF_TASKS)
+    methods = distinct_names([run["method"] for run in runs], of_method, METHOD_SETTINGS)
+    tasks = distinct_names([run["task"] for run in runs], of_task, TASK_SETTINGS)
     rows: dict[tuple[str, str, int], dict[str, Any]] = {}
     by_losses: dict[tuple[str, str, str], dict[str, Any]] = {}
     for method, task, run in zip(methods, tasks, runs):

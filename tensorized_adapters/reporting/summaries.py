@@ -32,9 +32,9 @@ def mean_table(results: Results) -> Optional[Table]:
         values[f"standard error, {which}"] = np.sqrt(by_method["square"].sum(min_count=count)) / count
         best[f"{which} epoch"] = highest(values[f"{which} epoch"])
     caption = (
-        "Of the methods that have every task: the mean over the tasks of the means over seeds, and its standard "
-        "error, sqrt(sum of variance / seeds) / tasks, from two seeds a task on. A method is above another one "
-        "by more than two standard errors where their difference exceeds 2 sqrt(error² + other error²)."
+        "Mean over the tasks of the means over seeds, for methods that have every task. Its standard error is "
+        "sqrt(sum of variance / seeds) / tasks, if each task has at least two seeds. Two methods differ by more than "
+        "two standard errors if the difference of their means exceeds 2 sqrt(error² + other error²)."
     )
     if errors:
         caption += f" Without the tasks that are measured by an error: {', '.join(errors)}."
@@ -45,13 +45,13 @@ def mean_table(results: Results) -> Optional[Table]:
 
 
 def contribution_table(results: Results) -> Optional[Table]:
-    """Return the share of the fall of the training loss that is lost without the adapters' updates."""
+    """Return the share of the decrease of the training loss that is lost without the adapters' updates."""
     caption = (
-        "The share of the fall of the training loss that is lost when the updates of the trained adapters are left "
-        "out, with LayerNorms and head as trained: (loss without - loss) / (loss before the first step - loss), on "
-        "the training examples that are measured. Mean ± sample standard deviation over seeds. 0: nothing; 1: all of "
-        "it; above 1: the loss is higher than at the start. (2 of 3): a run of three is not in the mean, for "
-        "its training loss did not fall or its share was not measured; the notes name it."
+        "The share of the decrease of the training loss that is lost when the updates of the trained adapters are "
+        "left out, with LayerNorms and head as trained: (loss without - loss) / (loss before the first step - loss), "
+        "on the training examples that are measured. Mean ± sample standard deviation over seeds. 0: nothing; 1: all "
+        "of it; above 1: the loss is higher than at the start. (2 of 3): a run of three is not in the mean, for "
+        "its training loss did not decrease or its share was not measured; the notes name it."
     )
     return _without_empty("What adapters account for", caption, *by_task(results, "share", of_metric=False))
 

@@ -20,8 +20,11 @@ METRICS = {
 }
 # Footnotes to scores at the last epoch, by the column of the cells that asks for them.
 _FOOTNOTES = {
-    "one_class": ("†", "a run of it predicts one class only, so that this is a constant's score."),
-    "collapsed": ("‡", "a run of it collapsed to a constant prediction as it trained; a lower rate may mend that."),
+    "one_class": ("†", "in at least one run all predictions are the same class."),
+    "collapsed": (
+        "‡",
+        "at least one run collapsed to a constant prediction during training; try a lower learning rate.",
+    ),
 }
 # Follows the words on the weights that were measured at the end of a run.
 OF_BEST = "with --load_best_model_at_end those of the best epoch"
@@ -56,7 +59,7 @@ def score_table(results: Results, which: str, published: bool) -> Table:
     )
     lower = {heading(task, metric): lower_is_better(metric) for task, metric in results.metrics.items()}
     if any(lower.values()):
-        caption += " Of an error the lowest mean is marked."
+        caption += " For an error measure the lowest mean is marked."
     for column, (mark, meaning) in _FOOTNOTES.items() if which == "last" else ():
         marked = results.cells[results.cells[column]]
         for cell in marked.itertuples():
@@ -68,7 +71,7 @@ def score_table(results: Results, which: str, published: bool) -> Table:
     if published:
         caption += f" Published: single runs of {PUBLISHED_MODEL}."
         if others := [model for model in results.models if model != PUBLISHED_MODEL]:
-            caption += f" The runs here are of {', '.join(others)}: the two are not to be compared."
+            caption += f" The runs here use {', '.join(others)}, so the two must not be compared."
         names = results.cells.groupby("method", sort=False)["record"].first().map(_published_name)
         for task, metric in results.metrics.items():
             if task not in PUBLISHED_SCORES:

@@ -17,8 +17,8 @@ def contribution(trainer: Trainer, task: Task, limit: int, untrained: dict[str, 
     """Return the measurements of a trained model for the record.
 
     For ``train`` and ``eval`` they are the ``loss`` and the primary ``metric``, each ``initial``, ``trained`` and
-    ``without_adapters``. ``share`` is the part of the fall of the training loss that is lost without the adapters'
-    updates; None if the loss did not fall.
+    ``without_adapters``. ``share`` is the part of the decrease of the training loss that is lost without the
+    adapters' updates; None if the loss did not decrease.
 
     ``untrained`` are the values of the trained parameters before training. A resumed run has the same, because every
     start of a run builds the untrained model from its seed before a checkpoint is loaded. At most ``limit`` training
@@ -62,6 +62,6 @@ def _values_set(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) 
 
 
 def share_of(initial: float, trained: float, without_adapters: float) -> Optional[float]:
-    """Return the part of the fall from ``initial`` to ``trained`` that is lost ``without_adapters``, or None without a
-    fall."""
+    """Return the part of the decrease from ``initial`` to ``trained`` that is lost ``without_adapters``, or None
+    without a decrease."""
     return (without_adapters - trained) / (initial - trained) if initial > trained else None

@@ -41,8 +41,8 @@ def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
 
 
 def train_metrics(trainer: Trainer, examples: Dataset, task: Task, limit: int) -> dict[str, float]:
-    """Return the task's metrics on the training set in evaluation mode. If there are more than ``limit`` examples, so
-    many are drawn by the seed, and a line says so."""
+    """Return the task's metrics on the training set in evaluation mode. If there are more than ``limit`` examples,
+    this many are drawn by the seed, and a line says so."""
     if len(examples) > limit:
         print(
             f"train metrics are of {limit:,} of the {len(examples):,} training examples, drawn by the seed; "
@@ -71,9 +71,9 @@ def evaluate(
     The scores are ``classes``, one entry each, and ``one_class``, the class that all examples were predicted as, if
     there is one. Such a score says nothing about the model, so a line says so. Another line names the worst classes.
 
-    The sets are by the suffix of the names of metrics and file: "" or MNLI's "_mm". Their examples are in any order;
-    the column ``row`` is the position in the file. ``texts`` are the same before they were tokenised, in the file's
-    order.
+    ``sets`` has the evaluation sets by the suffix of their metrics' names and of their file: "" or MNLI's "_mm". Their
+    examples are in any order; the column ``row`` is the position in the file. ``texts`` are the same before they were
+    tokenised, in the file's order.
     """
     metrics: dict[str, Any] = {}
     scores: dict[str, dict[str, Any]] = {}
@@ -127,7 +127,10 @@ def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
         return None
     first = predictions[0]
     name = (joined_names(first, task) or "no label") if task.multi_label else task.labels[int(first)]
-    print(f"note: all {len(predictions):,} evaluated examples were predicted as {quoted(name)}: a constant's score")
+    print(
+        f"note: all {len(predictions):,} evaluated examples were predicted as {quoted(name)}, as a model that ignores "
+        "its input would do"
+    )
     return name
 
 

@@ -49,7 +49,9 @@ class Start:
     record: Optional[dict[str, Any]] = None  # of the run in the folder
 
 
-def inspect_folder(folder: Path, arguments: dict[str, Any], overwrite: bool, explicit_resume: bool) -> Start:
+def inspect_folder(
+    folder: Path, arguments: dict[str, Any], *, overwrite: bool = False, explicit_resume: bool = False
+) -> Start:
     """Decide what starting with ``arguments`` in ``folder`` means (table above). Nothing is written. Raises UsageError
     if the folder holds something else, or a run with other arguments."""
     names = {entry.name for entry in entries_of(folder) if not is_temporary(entry, _FILES)}

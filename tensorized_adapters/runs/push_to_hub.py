@@ -53,7 +53,7 @@ def _rows_measured(arguments: DataTrainingArguments, split: str) -> str:
     return f"{split} ({', '.join(parts)})" if parts else split
 
 
-def check_sharing(training: GlueTrainingArguments) -> None:
+def check_repository(training: GlueTrainingArguments) -> None:
     """Make the repository of ``--hub_model_id`` if it is not there, before anything is trained; raise UsageError."""
     try:
         ready_repository(_repository(training), training.hub_private_repo, training.hub_token)
@@ -61,7 +61,7 @@ def check_sharing(training: GlueTrainingArguments) -> None:
         raise UsageError(f"--push_to_hub: {error}") from None
 
 
-def share(training: GlueTrainingArguments) -> None:
+def push(training: GlueTrainingArguments) -> None:
     """Upload the adapter of a finished run, and print its address; raise RunFailed, which says how to try again."""
     folder = Path(training.output_dir) / ADAPTER_FOLDER
     where = {"revision": training.hub_revision, "private": training.hub_private_repo, "token": training.hub_token}

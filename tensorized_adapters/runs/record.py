@@ -136,7 +136,7 @@ def results_table(record: dict[str, Any]) -> Table:
     if "train_loss" in record["metrics"]:
         table.add_row("train_loss", f"{record['metrics']['train_loss']:.4f}")
     if (share := (record.get("contribution") or {}).get("share")) is not None:
-        table.add_row("adapters' share of the fall of the training loss", f"{share:.4f}")
+        table.add_row("adapters' share of the decrease of the training loss", f"{share:.4f}")
     counts = record["parameters"]
     table.add_section()
     table.add_row("trained parameters", f"{counts['trained']:,}")

@@ -70,17 +70,20 @@ def choose_checkpoint(
 def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:
     """Refuse a checkpoint whose adapter or training state does not fit the Trainer's model; raise UsageError."""
     adapter = read_adapter(checkpoint / ADAPTER_FOLDER)
-    check_adapter_fits(trainer.model, *adapter, checkpoint, same_labels=True)
+    check_adapter_fits(trainer.model, *adapter, checkpoint, labels="same names")
     if trainer.args.do_train:
         trainer.check_checkpoint(checkpoint)
 
 
 def _differences(checkpoint: Path, resolved: dict[str, Any]) -> list[str]:
     """Return notes on arguments that differ; refuse a difference that the state of the optimizer would override."""
-    mend = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
+    advice = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
     arguments = read_progress(checkpoint).arguments
     if odd := contradictions(arguments, resolved):
-        raise UsageError(f"{checkpoint} goes on as its optimizer was set ({', '.join(odd[:4])}); {mend}")
+        raise UsageError(
+            f"{checkpoint} restores the optimizer's state, which overrides these arguments ({', '.join(odd[:4])}); to "
+            f"change them, {advice}"
+        )
     notes = []
     if odd := differences(arguments, resolved):
         notes.append(f"{checkpoint} was trained under other arguments ({', '.join(odd[:4])})")

@@ -32,16 +32,16 @@ class Run:
         self.resolved = resolved  # every argument with its value
         self.began: Optional[float] = None  # when this start wrote the record
         self.seconds_before = 0.0  # the time of the earlier starts that this one continues
-        self.doing = "preparing"  # the present step, for the line about a failure
+        self.step = "preparing"  # the present step, for the line about a failure
         self._arguments, self._start = arguments, start
         self._notes: list[str] = []
         # Equal bits need equal counts of threads: a resumed run takes the count of its first start.
         self.threads = arguments.run.cpu_threads or (start.record or {}).get("threads") or torch.get_num_threads()
 
-    def now(self, doing: str) -> None:
-        """Announce a step that takes time."""
-        self.doing = doing
-        print(f"{doing} ...", flush=True)
+    def announce(self, step: str) -> None:
+        """Print that a step begins which takes time."""
+        self.step = step
+        print(f"{step} ...", flush=True)
 
     def note(self, message: Optional[str]) -> None:
         """Print a message for the user, if there is one, and keep it in the record."""
@@ -139,7 +139,7 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
             run.finish()
         except BaseException as error:
             with signals_ignored():  # the launcher of a killed process ends the others while they report their error
-                failure = as_failure(error, run.doing, run.path, began=run.began is not None)
+                failure = as_failure(error, run.step, run.path, began=run.began is not None)
                 if run.began:
                     run.fail(failure)
             if failure is error:
@@ -156,17 +156,17 @@ def _opened(arguments: Arguments, held: contextlib.ExitStack) -> Run:
         if is_main_process():
             check_named_checkpoint(arguments)
             overwrite = arguments.run.overwrite_output_dir
-            question = (path, resolved, overwrite, resumes_in(path, arguments))
-            start = inspect_folder(*question)
+            options = {"overwrite": overwrite, "explicit_resume": resumes_in(path, arguments)}
+            start = inspect_folder(path, resolved, **options)
             if start.kind != "finished":
                 held.enter_context(locked_folder(path, "run"))
-                start = inspect_folder(*question)  # again: it may have changed before it was locked
+                start = inspect_folder(path, resolved, **options)  # again: it may have changed before it was locked
             if overwrite:
                 _check_inputs_survive(path, arguments)
-    start, of_first = broadcast_object_list([start, resolved])
+    start, resolved_by_rank_0 = broadcast_object_list([start, resolved])
     with fail_together():
-        if odd := differences(of_first, resolved):
-            raise UsageError(f"given something else than the first process ({', '.join(odd[:4])})")
+        if odd := differences(resolved_by_rank_0, resolved):
+            raise UsageError(f"this process has other arguments or files than rank 0 ({', '.join(odd[:4])})")
     return Run(arguments, resolved, start)
 
 

@@ -31,7 +31,7 @@ _WITHOUT_EFFECT = (
 _PREFIXES_WITHOUT_EFFECT = ("log_", "logging_", "trackio_", "hub_", "ddp_")
 
 # Arguments in the state of the optimizer and its schedule, which a checkpoint restores.
-_OF_THE_STATE = (
+_IN_OPTIMIZER_STATE = (
     "learning_rate layer_norm_learning_rate head_learning_rate weight_decay adam_beta1 adam_beta2 "
     "adam_epsilon optim optim_args fp16 lr_scheduler_type diff_final_learning_rate diff_gate_learning_rate"
 ).split()
@@ -100,7 +100,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def contradictions(checkpoint: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return the arguments that a resumed run would ignore, as they are in the state of the checkpoint's optimizer."""
-    return _changes(effective_arguments(checkpoint), effective_arguments(now), _OF_THE_STATE)
+    return _changes(effective_arguments(checkpoint), effective_arguments(now), _IN_OPTIMIZER_STATE)
 
 
 def _batch(arguments: dict[str, Any]) -> int:

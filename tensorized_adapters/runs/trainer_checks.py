@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..arguments.flags import Arguments
 from ..data.loading import Data
-from ..data.metric_names import OF_PROBABILITIES, suiting
+from ..data.metric_names import PROBABILITY_METRICS, metrics_for
 from ..data.tasks import Task
 from ..errors import UsageError
 
@@ -28,11 +28,11 @@ def flaws_of_training(
     metrics, the tokenizer or the model (which may be without weights)."""
     training, model_type = arguments.training, model.config.model_type
     if name := (training.metric_for_best_model or "").removeprefix("eval_"):
-        known = {"loss", *task.measured, *(() if task.multi_label else suiting(task.labels))}
+        known = {"loss", *task.measured, *(() if task.multi_label else metrics_for(task.labels))}
         if name not in known:
             yield f"--metric_for_best_model {name} is unknown here; known: {', '.join(sorted(known))}"
         examples = next(iter(data.evaluation.values()), None)
-        if name in OF_PROBABILITIES and examples is not None and len(set(examples["label"])) < 2:
+        if name in PROBABILITY_METRICS and examples is not None and len(set(examples["label"])) < 2:
             yield f"--metric_for_best_model {name} needs evaluated examples of two classes; name another"
     if task.labels is None and training.label_smoothing_factor:
         yield "--label_smoothing_factor is for classes, and these labels are scores; leave it out"

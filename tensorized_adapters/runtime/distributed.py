@@ -53,9 +53,8 @@ def check_launch() -> None:
     # accelerate launch sets these for --num_processes above 1, and without --multi_gpu it starts one process.
     if "WORLD_SIZE" not in os.environ and {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys():
         raise UsageError(
-            "accelerate launch was asked for several processes and has started one: use torchrun --nproc_per_node, or "
-            "accelerate launch --multi_gpu, which both start several, on processors too (if one was meant, unset "
-            "MASTER_ADDR)"
+            "accelerate launch started one process where several were requested: use torchrun --nproc_per_node N or "
+            "accelerate launch --multi_gpu (both also work on CPUs); for a single process, unset MASTER_ADDR"
         )
     missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if world_size() > 1 and missing:

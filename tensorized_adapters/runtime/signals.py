@@ -98,7 +98,7 @@ def _exit_at_once(number: int, _) -> None:
     word = "interrupted" if number == signal.SIGINT else "terminated"
     try:
         if is_main_process():
-            os.write(2, f"{word}: before anything was begun\n".encode())
+            os.write(2, f"{word}: before anything was started\n".encode())
     finally:
         os._exit(128 + number)
 

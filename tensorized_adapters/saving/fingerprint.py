@@ -23,7 +23,7 @@ def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable
 
     ``sample`` has a few numbers, for a base that is loaded in a precision that does not give the fingerprint.
     """
-    values = _values_that_stay(model, trained, head)
+    values = _frozen_values(model, trained, head)
     precision = _precision_of(values)
     return {
         "fingerprint": base_fingerprint(model, trained, head, precision),
@@ -38,7 +38,7 @@ def is_base(recorded: dict[str, Any], model: PreTrainedModel, trained: Iterable[
     In the recorded precision or a finer one, the weights must be equal bit for bit after rounding. In another one, the
     recorded bits cannot be computed, and the samples must be equal up to both roundings.
     """
-    precision, values = recorded["dtype"], _values_that_stay(model, trained, head)
+    precision, values = recorded["dtype"], _frozen_values(model, trained, head)
     if _precision_of(values) in ("float32", precision):
         return base_fingerprint(model, trained, head, precision) == recorded["fingerprint"]
     stored, present = np.frombuffer(bytes.fromhex(recorded["sample"]), "<f4"), _sample_of(values)
@@ -65,14 +65,14 @@ def base_fingerprint(
         precision: one of PRECISIONS, to which the contents are rounded first.
     """
     prefix, digest = base_prefix(model), hashlib.sha256()
-    for name, value in _values_that_stay(model, trained, head).items():
+    for name, value in _frozen_values(model, trained, head).items():
         content = value.detach().cpu().to(PRECISIONS[precision]).to(torch.float32).contiguous()
         digest.update(f"{name.removeprefix(prefix)} {tuple(content.shape)}\n".encode())
         digest.update(content.view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
-def _values_that_stay(model: PreTrainedModel, trained: Iterable[str], head: Iterable[str]) -> dict[str, Tensor]:
+def _frozen_values(model: PreTrainedModel, trained: Iterable[str], head: Iterable[str]) -> dict[str, Tensor]:
     """Return the parameters that identify the base, sorted by name."""
     adaptation = getattr(model, "adaptation", None)
     originals = adaptation.originals if adaptation else {}

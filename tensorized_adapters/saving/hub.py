@@ -47,7 +47,8 @@ def resolved_revision(adapter: str | Path, revision: Optional[str] = None, token
     commit = _downloaded(repository, wanted, token).name
     if commit != wanted:
         where = " from the cache (HF_HUB_OFFLINE)" if is_offline_mode() else ""
-        print(f"note: {repository} is taken{where} at commit {commit}; {repository}@{commit} pins it", file=sys.stderr)
+        always = f"{repository}@{commit} always names this version"
+        print(f"note: {repository} is read{where} at commit {commit}; {always}", file=sys.stderr)
     return f"{repository}@{commit}"
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Literal, Optional
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ..adaptation.parameters import (
     adaptation_of,
     added_parameters,
     not_merged,
+    not_off,
     pretrained_parameters,
     trained_groups,
     trained_parameters,
@@ -69,13 +70,13 @@ def load_adapter(
         return model
     model = unwrapped(model)
     adaptation = getattr(model, "adaptation", None)
-    if adaptation is not None and not_merged(model, "loading others").off:
-        raise UsageError("within adapters_off(model) the adapter is not on the model; load one outside of it")
+    if adaptation is not None:
+        not_off(not_merged(model, "loading others"))
     record, tensors = read_adapter(folder)
-    config = check_adapter_fits(model, record, tensors, folder, any_labels=new_head)
+    config = check_adapter_fits(model, record, tensors, folder, labels="any" if new_head else "same number")
     id2label, problem_type = {int(key): value for key, value in record["id2label"].items()}, record["problem_type"]
     fresh = adaptation is None
-    if fresh:  # what does not fit is refused before memory is allocated
+    if fresh:  # check the sizes before memory is allocated
         method, held = method_of(config), sum(tensor.numel() for tensor in tensors.values())
         try:
             method.check(model)
@@ -110,7 +111,7 @@ def _with_head_of(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[st
     pretrained = pretrained_parameters(model)
     kept = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix) or name in added}
     if not kept:
-        raise UsageError("holds a head alone, so nothing would be left of it with a new one")
+        raise UsageError("holds only a head, so nothing of it would remain with a new head")
     head = {name for name in adaptation_of(model).in_place["head"] if not name.startswith(prefix)}
     return kept | {name: pretrained[name].detach().clone() for name in head}
 
@@ -128,14 +129,13 @@ def check_adapter_fits(
     record: dict[str, Any],
     tensors: dict[str, Tensor],
     folder: str | Path,
-    same_labels: bool = False,
-    any_labels: bool = False,
+    labels: Literal["same number", "same names", "any"] = "same number",
 ) -> AdapterConfig:
     """Return the settings of an adapter that was read, if it fits the model, adapted or not; raise UsageError if not.
 
     Args:
-        same_labels: the label names must be equal too, since a checkpoint is only resumed for the same task.
-        any_labels: not even the number of labels must be equal, since the head is not loaded.
+        labels: what the adapter and the model must share of their labels. A checkpoint is only resumed for the same
+            names; a new head takes any labels, since the stored head is not loaded.
     """
     config = AdapterConfig.from_dict(record["adapter"])
     head = sorted(name for name in tensors if not name.startswith(f"{model.base_model_prefix}."))
@@ -144,7 +144,7 @@ def check_adapter_fits(
             f"{folder} holds a classification head ({head[-1]}), and a {type(model).__name__} has none; load the "
             "model with AutoModelForSequenceClassification"
         )
-    if not any_labels and model.config.num_labels != record["num_labels"]:
+    if labels != "any" and model.config.num_labels != record["num_labels"]:
         raise UsageError(
             f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
         )
@@ -165,8 +165,9 @@ def check_adapter_fits(
             f"{folder} was trained on another base model: the frozen weights of {quoted(present)} are not those of "
             f"{quoted(stored)}"
         )
-    labels = {str(key): value for key, value in model.config.id2label.items()}
-    if same_labels and (record["id2label"], record["problem_type"]) != (labels, model.config.problem_type):
+    names = {str(key): value for key, value in model.config.id2label.items()}
+    task = names, model.config.problem_type
+    if labels == "same names" and (record["id2label"], record["problem_type"]) != task:
         raise UsageError(f"{folder} is of another task: its labels are {list(record['id2label'].values())}")
     adaptation = getattr(model, "adaptation", None)
     if adaptation is not None and (present := adaptation.config.to_dict()) != (stored := config.to_dict()):

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 from ..adaptation.parameters import GROUPS, adaptation_of, count_trained
 
 LIBRARY = "tensorized-adapters"
-MARK_OF_OURS = f"\nlibrary_name: {LIBRARY}\n"  # in the header of every card that this program wrote
-PLACE_IN_CARD = "path/to/this/folder"
+CARD_MARK = f"\nlibrary_name: {LIBRARY}\n"  # every card of this program has it in its header
+FOLDER_PLACEHOLDER = "path/to/this/folder"
 _TASK = "text-classification"
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -50,7 +50,7 @@ from transformers import AutoModelForSequenceClassification
 from tensorized_adapters import load_adapter
 
 model = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={model.config.num_labels}{revision})
-load_adapter(model, "{PLACE_IN_CARD}")
+load_adapter(model, "{FOLDER_PLACEHOLDER}")
 ```
 """
     if trained and trained.command:

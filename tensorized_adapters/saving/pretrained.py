@@ -81,7 +81,8 @@ def _save_pretrained(
         save_directory: made if missing.
         is_main_process: other processes write nothing.
         state_dict: the model's own values, as a Trainer gathers them.
-        push_to_hub, options: as Transformers has them; sharding is for merged models, adapters are one file.
+        push_to_hub, options: as in Transformers. Sharding applies to complete models only, since an adapter is one
+            file.
 
     Raises:
         UsageError: if the folder holds a complete model instead of an adapter or the reverse, if the values are

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 from . import ADAPTER_FILES, BESIDE_PEFT_FILE, CARD_FILE
 from .hub import hub_errors
 from .manifest import adapter_folder, read_adapter
-from .model_card import PLACE_IN_CARD
+from .model_card import FOLDER_PLACEHOLDER
 
 
 def push_adapter(
@@ -43,7 +43,7 @@ def push_adapter(
     with tempfile.TemporaryDirectory() as upload:
         for path in (folder / name for name in ADAPTER_FILES if (folder / name).is_file()):
             if path.name == CARD_FILE:  # the card names the repository instead of a folder
-                text = path.read_text(encoding="utf-8").replace(PLACE_IN_CARD, repository)
+                text = path.read_text(encoding="utf-8").replace(FOLDER_PLACEHOLDER, repository)
                 (Path(upload) / CARD_FILE).write_text(text, encoding="utf-8")
             else:
                 (Path(upload) / path.name).symlink_to(path)

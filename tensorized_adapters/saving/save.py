@@ -16,18 +16,18 @@ from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME
 
 from ..adaptation.named import adapter_set
-from ..adaptation.parameters import adaptation_of, not_merged, trained_parameters, unwrapped
+from ..adaptation.parameters import adaptation_of, not_merged, not_off, trained_parameters, unwrapped
 from ..backbone.parts import base_prefix
 from ..errors import RunFailed, UsageError, quoted
 from ..runtime.files import read_json, write_to_disk, written_then_renamed
 from . import ADAPTER_FILES, BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .fingerprint import base_identity, token_count
 from .manifest import FORMAT_VERSION, config_checksum
-from .model_card import MARK_OF_OURS, Training, model_card
+from .model_card import CARD_MARK, Training, model_card
 
-# peft and Transformers look for a method of this name, and name it when they fail.
+# Written as ``peft_type``: peft and Transformers do not know it and print it in their error.
 POINTER = "not of peft: load it with tensorized_adapters.load_adapter(model, folder)"
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)  # another folder would not help
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)  # another folder would not help
 
 
 def save_adapter(
@@ -58,9 +58,7 @@ def save_adapter(
 
 def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str, Any]] = None) -> dict[str, bytes]:
     """Return the active adapter's files as bytes, by file name. The folder is checked, and nothing is written."""
-    adaptation = not_merged(model, "saving them")
-    if adaptation.off:
-        raise UsageError("within adapters_off(model) the adapter is not on the model; save it outside of it")
+    adaptation = not_off(not_merged(model, "saving them"))
     method, head = adaptation.method, adaptation.in_place["head"]
     tensors = method.tensors(trained_parameters(model))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -162,7 +160,7 @@ def _refusing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _OF_THE_DISK:
+        if error.errno in _DISK_ERRORS:
             raise
         raise UsageError(f"{folder} cannot be written: {error.strerror}; name another folder") from None
     except UsageError:
@@ -173,7 +171,7 @@ def _refusing(folder: Path) -> Iterator[None]:
 
 def _is_our_card(path: Path) -> bool:
     header = path.read_bytes()[: 2**12] if path.is_file() else b""
-    return header.startswith(b"---\n") and MARK_OF_OURS.encode() in header
+    return header.startswith(b"---\n") and CARD_MARK.encode() in header
 
 
 def _is_our_config(path: Path) -> bool:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Optional
 
 _SECONDS_TO_DIE = 10.0
-_SECONDS_OF_A_LOOK = 0.1  # Ray's cancellation does not end a system call that waits
+_POLL_SECONDS = 0.1  # Ray's cancellation does not interrupt a blocking system call
 # The arguments are this process's id, the job's script, the number of the pipe for replies, and whether everything is
 # imported. The script's folder holds the package. Python looks there for modules, and not in the current folder.
 _FORK_SERVER = """
@@ -73,10 +73,10 @@ class ForkServer:
         replies, pipe = os.pipe()  # not standard output, because imported libraries may print
         self._replies = open(replies, "rb", buffering=0)  # select would not see a reply that was read ahead
         self._job: Optional[int] = None  # the process id of the job, until it has ended
-        words = [str(os.getpid()), job.command[0], str(pipe), *(["preload"] if preloads else [])]
+        arguments = [str(os.getpid()), job.command[0], str(pipe), *(["preload"] if preloads else [])]
         try:
             self._server = subprocess.Popen(
-                [sys.executable, "-c", _FORK_SERVER, *words],
+                [sys.executable, "-c", _FORK_SERVER, *arguments],
                 env=os.environ | job.environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -87,12 +87,12 @@ class ForkServer:
         finally:
             os.close(pipe)
         try:
-            self._reply(math.inf)  # all is imported
+            self._reply(math.inf)  # the first reply: the server is ready
         except BaseException:
             self.end()
             raise
 
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Return whether the server still runs."""
         return self._server.poll() is None
 
@@ -108,7 +108,8 @@ class ForkServer:
             raise
 
     def wait(self, timeout: float) -> int:
-        """Return the job's exit code; raise subprocess.TimeoutExpired. One that is killed with the server has -9."""
+        """Return the job's exit code, which is -9 if it is killed together with the server; raise
+        subprocess.TimeoutExpired."""
         try:
             code = self._reply(timeout)["code"]
         except OSError:
@@ -150,7 +151,7 @@ class ForkServer:
     def _reply(self, timeout: float) -> dict[str, int]:
         """Return the next reply; raise OSError if the server has ended, or subprocess.TimeoutExpired."""
         until = time.monotonic() + timeout
-        while not select.select([self._replies], [], [], _SECONDS_OF_A_LOOK)[0]:
+        while not select.select([self._replies], [], [], _POLL_SECONDS)[0]:
             if time.monotonic() > until:
                 raise subprocess.TimeoutExpired("the job", timeout)
         if line := self._replies.readline():  # a reply is written at once
@@ -159,7 +160,7 @@ class ForkServer:
 
 
 _server: Optional[ForkServer] = None  # of this Ray worker, with everything imported
-_server_starts = True  # False once it did not: each further try would cost a job the seconds of the imports
+_server_starts = True  # False after it failed to start once, so that later jobs do not wait for its imports
 
 
 def server_for(job: Job) -> ForkServer:
@@ -168,7 +169,7 @@ def server_for(job: Job) -> ForkServer:
     global _server, _server_starts
     if job.forks and _server_starts:
         try:
-            if _server is None or not _server.lives():
+            if _server is None or not _server.is_alive():
                 _server = ForkServer(job, preloads=True)
             return _server
         except OSError:
@@ -188,9 +189,9 @@ def serve() -> None:
 
     The arguments of this process are the parent's process id, the script, the pipe for replies, and "preload" if
     everything is imported first. Requests are lines of JSON on standard input with ``command`` (a Python script and
-    its arguments), ``directory`` and ``log`` (a file). A reply is a line of JSON: ``{}`` when all is imported, and for
-    each job ``{"pid": 7}`` and then ``{"code": 0}``. If a signal killed the job, the code is its negative number.
-    Processes that the job left behind are killed before.
+    its arguments), ``directory`` and ``log`` (a file). A reply is a line of JSON: ``{}`` when everything is imported,
+    and for each job ``{"pid": 7}`` and then ``{"code": 0}``. If a signal killed the job, the code is its negative
+    number. Processes that the job left behind are killed before.
     """
     server = os.getpid()
     _die_with_parent(int(sys.argv[1]))

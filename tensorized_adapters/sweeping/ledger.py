@@ -44,10 +44,10 @@ class Ledger:
         self.timing: dict[str, float] = summary.get("timing", {})
         self._unusable: set[str] = set()  # trials whose folders hold other files
         for name in self.trials:
-            self.look(name)
+            self.refresh(name)
         self.notes += [self.entries[name]["reason"] for name in self.trials if name in self._unusable]
 
-    def look(self, name: str) -> None:
+    def refresh(self, name: str) -> None:
         """Read one trial's state from its run.json. A trial whose folder holds other files has failed."""
         trial, known = self.trials[name], self.entries.get(name, {})
         entry = {"method": trial.config.describe(), "task": trial.task, "seed": trial.seed, "words": list(trial.words)}
@@ -57,7 +57,7 @@ class Ledger:
             found = {"state": "refused", "reason": trial.refused} if trial.refused else self._in_folder(trial)
         except UsageError as error:
             where = trial.folder(self.folder)
-            reason = f"{where} is no longer what this sweep left there; move it away ({one_line(error)})"
+            reason = f"{where} holds files that this sweep did not write; move it away ({one_line(error)})"
             found = {"state": "failed", "reason": reason, "last_lines": []}
             self._unusable.add(name)
         had_failed = known.get("state") == "failed"
@@ -79,11 +79,11 @@ class Ledger:
         entry = self.entries[name]
         sums = {key: round(entry[key] + outcome[key], 3) for key in ("failures", "seconds")}
         entry |= {"state": outcome["state"], "reason": outcome["reason"], "last_lines": outcome["last_lines"]} | sums
-        self.look(name)
+        self.refresh(name)
         until = time.time() + _SECONDS_TO_SHOW
         while outcome["state"] == "finished" and self.entries[name]["state"] != "finished" and time.time() < until:
             time.sleep(0.5)
-            self.look(name)
+            self.refresh(name)
         self.write()
 
     @contextlib.contextmanager
@@ -110,7 +110,7 @@ class Ledger:
 
     def _in_folder(self, trial: Trial) -> dict[str, Any]:
         """Return a trial's state by its run.json, with the reason of a failure, or the score and the parameters."""
-        start = inspect_folder(trial.folder(self.folder), trial.resolved, False, False)
+        start = inspect_folder(trial.folder(self.folder), trial.resolved)
         if start.kind == "new":
             return {"state": "waiting"}
         seconds = float(start.record.get("seconds", 0.0))
@@ -127,7 +127,8 @@ class Ledger:
 
 def no_room(folder: Path, flaw: object) -> RunFailed:
     """Return the error that ends a sweep that cannot write."""
-    return RunFailed(f"{folder} cannot be written ({flaw}); nothing is lost: the same command goes on once it can be")
+    advice = "nothing is lost: make room, then give the same command again"
+    return RunFailed(f"{folder} cannot be written ({flaw}); {advice}")
 
 
 def score_text(score: Optional[dict[str, float]]) -> str:

@@ -22,13 +22,13 @@ from .ledger import Ledger, no_room
 from .plan import Trial, cores
 from .progress import Progress
 
-# Ray starts a trial again on another worker this often, after its worker or its machine was lost.
+# How many times Ray restarts a trial on another worker after its worker or machine was lost.
 _LOSSES = 20
 _SECONDS_TO_STOP = 30.0  # for all trials together; each job has ten of them
 _OBJECT_STORE_BYTES = 100 * 2**20  # no data passes through Ray
 _SECONDS_TO_ANSWER = 4.0  # Ray itself would try for a quarter of an hour to find a cluster
 _CLIENT = "ray://"
-# Requests without content, one for each kind of Ray's servers. Any other service does not know them.
+# An empty request for each kind of Ray server. Any other gRPC service answers UNIMPLEMENTED.
 _REQUESTS = {True: "/ray.rpc.RayletDriver/ClusterInfo", False: "/ray.rpc.NodeInfoGcsService/CheckAlive"}
 _SILENCE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _NOT_REACHED = ("Failed to connect", "errors resolving", "Deadline")
@@ -119,9 +119,9 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
             ray.cancel(reference)  # raises KeyboardInterrupt in the task, which stops its job
         if running:
             ray.wait(list(running), num_returns=len(running), timeout=_SECONDS_TO_STOP)
-            with contextlib.suppress(OSError):  # of a full disk
+            with contextlib.suppress(OSError):  # the disk may be full
                 for name in running.values():
-                    ledger.look(name)
+                    ledger.refresh(name)
                 ledger.write()
         signal.signal(signal.SIGTERM, handler)
 
@@ -167,7 +167,7 @@ def check_address(address: str) -> None:
 
 
 def _newest_cluster() -> str:
-    """Return the address for ``auto``: the variable's, or what ``ray start`` wrote down, or still ``auto``."""
+    """Resolve ``auto``: return RAY_ADDRESS if it is set, else the address that ``ray start`` saved, else ``auto``."""
     if os.environ.get("RAY_ADDRESS"):
         return os.environ["RAY_ADDRESS"]
     path = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
@@ -176,7 +176,7 @@ def _newest_cluster() -> str:
 
 def _flaw_of_answer(where: str, client: bool) -> Optional[str]:
     """Return why no cluster answers, or None. A refusal by Ray because a token is missing is an answer too."""
-    with grpc.insecure_channel(where, options=[("grpc.enable_http_proxy", 0)]) as channel:  # as Ray has it
+    with grpc.insecure_channel(where, options=[("grpc.enable_http_proxy", 0)]) as channel:  # Ray ignores proxies too
         try:
             channel.unary_unary(_REQUESTS[client])(b"", timeout=_SECONDS_TO_ANSWER)
         except grpc.RpcError as error:

@@ -16,7 +16,7 @@ _NOT_FOR_TRIALS = {
     "overwrite_output_dir": "a sweep overwrites nothing; name another --output_dir",
     "resume_from_checkpoint": "the same sweep again goes on from each trial's checkpoint",
     "adapter_path": "a sweep trains its adapters",
-    "push_to_hub": "one repository holds one adapter; push_adapter uploads the one of a trial",
+    "push_to_hub": "a repository holds one adapter; upload a trial's with push_adapter",
     "target_params": "a sweep takes --ranks",
     "if_adapter_like": "a sweep takes --modes",
 }
@@ -53,11 +53,11 @@ def take_value(passed: dict[str, list[str]], name: str) -> str:
     return " ".join(passed.pop(name)).removeprefix(f"--{name}")[1:]
 
 
-def with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> dict[str, list[str]]:
+def with_defaults(passed: dict[str, list[str]], options: argparse.Namespace) -> dict[str, list[str]]:
     """Return the flags with those that every trial gets, and with the embedded model and its data if none are
     named."""
     defaults: dict[str, Any] = {"do_train": True, "do_eval": True, "disable_tqdm": True}
-    names_data = grid.tasks or {"dataset_name", "train_file", "validation_file"} & passed.keys()
+    names_data = options.tasks or {"dataset_name", "train_file", "validation_file"} & passed.keys()
     if "model_name_or_path" not in passed:
         defaults |= {"model_name_or_path": embedded_model()}
         if names_data:
@@ -65,5 +65,5 @@ def with_defaults(passed: dict[str, list[str]], grid: argparse.Namespace) -> dic
     if not names_data:
         data = REPOSITORY / "data" / "paraphrases"
         defaults |= {"train_file": data / "train.csv", "validation_file": data / "validation.csv", "task_name": "mrpc"}
-    defaults |= {"per_device_train_batch_size": 32, "cpu_threads": grid.cpus_per_trial}
+    defaults |= {"per_device_train_batch_size": 32, "cpu_threads": options.cpus_per_trial}
     return {name: [f"--{name}", str(value)] for name, value in defaults.items() if name not in passed} | passed

@@ -54,7 +54,8 @@ _PLACEMENT = "adapter_placement"  # a flag of the main job that decides which ot
 class Trial:
     """One run of the main job."""
 
-    name: str  # of its folder and log: the method, and a hash of all settings that distinguish runs
+    # The name of the trial's folder and log: task, method, seed and a hash of the settings that can change the result.
+    name: str
     words: tuple[str, ...]  # the command line, without --output_dir
     resolved: dict[str, Any]  # all arguments with their values
     config: AdapterConfig
@@ -73,15 +74,15 @@ class Trial:
         return [script, *self.words, "--output_dir", str(self.folder(output_dir))]
 
 
-def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
+def trials_of(options: argparse.Namespace, flags: list[str]) -> list[Trial]:
     """Return every trial of the grid, the longest first.
 
     ``flags`` are for the main job, such as ``["--num_train_epochs", "3"]``. A flag that belongs to some methods is
     passed to their trials alone. Raises UsageError for a grid without trials, or a flag that no method owns.
     """
     passed = passed_flags(flags)
-    configs = _configs_of(grid, passed)
-    passed = with_defaults(passed, grid)
+    configs = _configs_of(options, passed)
+    passed = with_defaults(passed, options)
     skeletons: dict[int, PreTrainedModel] = {}  # one for each number of labels
     loaded: Optional[PretrainedConfig] = None  # all trials have the same model
 
@@ -95,7 +96,9 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     for config, settings in configs.items():
         own = [word for name, given in passed.items() if owns(config, name) for word in given]
         made, flaw = {}, None
-        for task, rate, seed in itertools.product(grid.tasks or (None,), grid.learning_rates or (None,), grid.seeds):
+        for task, rate, seed in itertools.product(
+            options.tasks or (None,), options.learning_rates or (None,), options.seeds
+        ):
             point = settings | {"task_name": task, "learning_rate": rate, "seed": seed}
             words = [*own, *(str(word) for name, v in point.items() if v is not None for word in (f"--{name}", v))]
             try:
@@ -116,23 +119,23 @@ def trials_of(grid: argparse.Namespace, flags: list[str]) -> list[Trial]:
     return sorted(trials.values(), key=lambda trial: -trial.cost)
 
 
-def _configs_of(grid: argparse.Namespace, passed: dict[str, list[str]]) -> dict[AdapterConfig, dict[str, Any]]:
+def _configs_of(options: argparse.Namespace, passed: dict[str, list[str]]) -> dict[AdapterConfig, dict[str, Any]]:
     """Return the methods of the grid with the settings of each, as grid_of does.
 
     The passed flags that are axes of the grid are removed from ``passed``. Raises UsageError for a grid without
     methods, and for an axis or a passed flag that no method of it owns.
     """
-    axes = {"adapter_projection_type": grid.projection_types, "tensorized_layer_rank": grid.ranks}
-    axes |= {"if_adapter_like": [MODES[mode] for mode in grid.modes], "adapter_size": grid.adapter_sizes}
-    if grid.projection_types and _PLACEMENT in passed:
+    axes = {"adapter_projection_type": options.projection_types, "tensorized_layer_rank": options.ranks}
+    axes |= {"if_adapter_like": [MODES[mode] for mode in options.modes], "adapter_size": options.adapter_sizes}
+    if options.projection_types and _PLACEMENT in passed:
         axes[_PLACEMENT] = [take_value(passed, _PLACEMENT)]
-    if "peft" in grid.methods:
+    if "peft" in options.methods:
         if "peft_type" in passed:
             axes["peft_type"] = [name.strip() for name in take_value(passed, "peft_type").split(",")]
         axes |= {"peft_config": [take_value(passed, "peft_config")]} if "peft_config" in passed else {}
-    configs = grid_of([*(["tensorized"] if grid.projection_types else []), *grid.methods], axes)
+    configs = grid_of([*(["tensorized"] if options.projection_types else []), *options.methods], axes)
     for axis, name in (("modes", "if_adapter_like"), ("adapter_sizes", "adapter_size")):
-        if getattr(grid, axis) and not any(name in settings for settings in configs.values()):
+        if getattr(options, axis) and not any(name in settings for settings in configs.values()):
             raise UsageError(f"--{axis} belongs to none of this sweep's methods; leave it out")
     if not configs:
         raise UsageError("nothing to train: give --projection_types and --ranks, or --methods")
@@ -179,8 +182,8 @@ def _check_labels(arguments: Arguments) -> None:
 
 
 def labels_of(resolved: dict[str, Any]) -> int:
-    """Return how many labels a trial's parameters are counted with. Other data than GLUE's is not read for that: two
-    labels or, with ``--do_regression``, one. Its finished trials have the true counts in their records."""
+    """Return the number of labels for which a trial's parameters are counted. Data other than GLUE's is not read: two
+    labels are assumed, or one with ``--do_regression``. The record of a finished trial has the true counts."""
     if resolved["task_name"] in TASKS:
         return len(TASKS[resolved["task_name"]].labels or "1")
     return 1 if resolved["do_regression"] else 2

@@ -117,7 +117,7 @@ def _has_finished(folder: Path) -> bool:
 
 
 def _wait_until_unlocked(folder: Path) -> None:
-    """Wait until no run holds the folder's lock. After a while the job itself refuses a folder that is in use."""
+    """Wait up to a minute until no run holds the folder's lock. If one still does, the job refuses the folder."""
     until = time.time() + _SECONDS_FOR_FOLDER
     while folder.is_dir() and time.time() < until:
         handle = os.open(folder, os.O_RDONLY)

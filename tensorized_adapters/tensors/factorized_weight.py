@@ -46,7 +46,7 @@ class FactorizedWeight:
 
     @staticmethod
     def terms(order: int, rank: int) -> int:
-        """Return of how many products of factor entries an entry of the tensor is the sum."""
+        """Return how many products of factor entries are summed in one entry of the tensor."""
         raise NotImplementedError
 
     @staticmethod

@@ -16,7 +16,7 @@ def early_stopping(patience: Optional[int], threshold: Optional[float]) -> list[
 
 
 class EarlyStopping(EarlyStoppingCallback):
-    """transformers' callback, whose counter is taken from the checkpoint that a training goes on from.
+    """transformers' callback, which takes its counter from the checkpoint when training resumes.
 
     The Trainer restores the state of callbacks only together with its own control flow, which would save and evaluate
     once more. ``stopped_at`` is the step after which it ended the training, or None.
@@ -45,8 +45,8 @@ class EarlyStopping(EarlyStoppingCallback):
 
 
 class SaveAfterEvaluation(TrainerCallback):
-    """Moves a save at the last step of an epoch behind the evaluation, because a run resumed in between would skip
-    it."""
+    """Delays a save at the last step of an epoch until after the evaluation. A run that resumed from a save before it
+    would skip the evaluation."""
 
     waiting = False
 

@@ -14,7 +14,7 @@ from .losses import StepLosses
 TOLERANCE = 0.02  # how far the loss may be below the best constant prediction's, relative to it
 FALL = 0.1  # the median gradient norm must be below this share of the largest one so far
 SHORTEST_WINDOW = 10  # steps
-CHECKS = 3  # in a row that must find it: they are half a window apart, so two windows without a common step agree
+CHECKS = 3  # checks in a row that must agree. They are half a window apart, so the first and the last share no step
 
 
 def loss_of_best_constant(

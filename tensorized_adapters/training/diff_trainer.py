@@ -55,7 +55,7 @@ class DiffPruningTrainer(AdapterTrainer):
 
     def train(self, *args, **kwargs):
         output = super().train(*args, **kwargs)
-        self.difference.fix()  # if a callback ended training before the search was over
+        self.difference.end_search()  # if a callback ended training before the search was over
         return output
 
     def _wrap_model(self, *args, **kwargs):
@@ -70,7 +70,7 @@ class DiffPruningTrainer(AdapterTrainer):
 
     def _end_search(self) -> None:
         """Prune, and let the optimizer train the kept entries at their own rate, as new entries in the old groups."""
-        self.difference.fix()
+        self.difference.end_search()
         optimizer = getattr(self.optimizer, "optimizer", self.optimizer)  # accelerate's wrappers
         schedule = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)
         difference, rate = optimizer.param_groups[0], self.settings.diff_final_learning_rate
@@ -108,4 +108,4 @@ class DiffPruningTrainer(AdapterTrainer):
             device = next(self.model.parameters()).device
             state = safetensors.torch.load_file(path)
             self.difference.put_state({name: tensor.to(device) for name, tensor in state.items()})
-        self.optimizer = None  # it was built for a search from zero
+        self.optimizer = None  # rebuilt for the checkpoint's phase; this one is for a search from zero

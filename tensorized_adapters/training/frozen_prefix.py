@@ -63,7 +63,7 @@ class FrozenPrefix:
         self.dtype = np.dtype(np.float64 if next(model.parameters()).dtype is torch.float64 else np.float32)
         self._names = layer_names(model)
         self._layers = [model.base_model.get_submodule(name) for name in self._names]
-        self._hidden: Optional[Tensor] = None  # of the present batch
+        self._hidden: Optional[Tensor] = None  # hidden states of the current batch
         self._filling = False
         self._pairs = architecture_of(model.config.model_type).returns_tuple
         for layer in self._layers[: self.lowest]:
@@ -85,7 +85,7 @@ class FrozenPrefix:
         path = self.folder / f"{self._key(examples)}.npy"
         if not _is_intact(path):
             if path.exists():
-                print(f"note: {path} is not as it was written; computing it anew")
+                print(f"note: {path} is damaged; computing it again")
             shape = (int(ends[-1]), self.model.config.hidden_size)
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)

@@ -20,8 +20,8 @@ class StepLosses(TrainerCallback):
     a number makes the host wait for the device."""
 
     def __init__(self):
-        self.values: list[float] = []  # of every step that was read, including those before a resume
-        self.norms: list[float] = []  # of the gradients of these steps; empty with --fp16
+        self.values: list[float] = []  # the losses of all steps read so far, also before a resume
+        self.norms: list[float] = []  # the gradient norms of these steps; empty with --fp16
         self._losses: list[Tensor] = []
         self._norms: list[Tensor] = []
         self._of_step: Tensor | None = None
@@ -74,9 +74,11 @@ class WeightedLoss:
         return cross_entropy(logits.float(), labels, weight=self._weights, label_smoothing=self._smoothing)
 
     def shares(self, batches: Sequence[Mapping[str, Tensor]], counts: Sequence[int]) -> list[Tensor]:
-        """Return the factors for the losses of this process's batches of a step, of which ``counts`` examples are its
-        own; a batch without own examples has a foreign one. The Trainer divides the products by the number of batches
-        and averages over the processes. The host reads no number, so it does not wait for a GPU."""
+        """Return a factor for the loss of each of this process's batches in a step.
+
+        ``counts[i]`` examples of batch i belong to this process. A batch without any holds one example of another
+        process. The Trainer divides the products by the number of batches and averages over the processes. The host
+        reads no number, so it does not wait for a GPU."""
         labels = [batch["labels"].to(self._weights.device) for batch in batches]
         own = torch.stack([self._weights[ids].sum() * (count > 0) for ids, count in zip(labels, counts, strict=True)])
         total = self._accelerator.reduce(own.sum(), reduction="sum")

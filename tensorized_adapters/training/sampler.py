@@ -20,7 +20,7 @@ def train_sampler(args: TrainingArguments, examples: Dataset, batch_size: int) -
 class EpochSampler(Sampler[int]):
     """A shuffle that depends on (seed, epoch) alone, so that a resumed run sees the same order in any epoch.
 
-    With ``lengths``, indices are shuffled, cut into runs of 50 batches, and sorted by length within each run: batches
+    With ``lengths``, indices are shuffled, cut into stretches of 50 batches, and sorted by length within each: batches
     of similar lengths in random composition, the batch of the longest examples first so that memory runs out at once
     or not at all. With ``drop_last`` an incomplete last batch is left out.
     """
@@ -45,8 +45,12 @@ class EpochSampler(Sampler[int]):
         if self.lengths is None:
             return iter(order[: self.count])
         window = 50 * self.batch_size
-        runs = [sorted(order[i : i + window], key=lambda n: -self.lengths[n]) for i in range(0, self.size, window)]
-        batches = [run[i : i + self.batch_size] for run in runs for i in range(0, len(run), self.batch_size)]
+        stretches = [
+            sorted(order[i : i + window], key=lambda n: -self.lengths[n]) for i in range(0, self.size, window)
+        ]
+        batches = [
+            stretch[i : i + self.batch_size] for stretch in stretches for i in range(0, len(stretch), self.batch_size)
+        ]
         full = [batch for batch in batches if len(batch) == self.batch_size]
         rest = [batch for batch in batches if len(batch) < self.batch_size]  # there is at most one, and it stays last
         shuffled = [full[i] for i in torch.randperm(len(full), generator=generator).tolist()]

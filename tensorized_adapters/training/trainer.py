@@ -24,8 +24,8 @@ from .callbacks import CompleteCheckpoints, SaveAfterEvaluation
 from .checkpoints import ADAPTER_FOLDER, begin_checkpoint, check_state
 from .collapse import CollapseGuard
 from .finite import check_finite
+from .live_output import LiveOutput
 from .losses import StepLosses, WeightedLoss
-from .progress import LiveOutput
 from .progress_file import read_progress, write_progress
 from .sampler import EpochSampler, train_sampler
 from .settings import with_our_values
@@ -59,7 +59,8 @@ class AdapterTrainer(Trainer):
         self._given, kwargs["args"] = kwargs["args"], with_our_values(kwargs["args"])
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
-        self.seconds_before, self.began = 0.0, time.time()  # training in earlier starts of the run; start of this one
+        self.seconds_before = 0.0  # seconds of training in earlier starts of the run
+        self.began = time.time()  # when this start began training
         smoothing = self.args.label_smoothing_factor
         self._weighted = WeightedLoss(class_weights, smoothing, self.accelerator) if class_weights else None
         self._checkpoints = CompleteCheckpoints(self._given.save_total_limit)
@@ -69,7 +70,7 @@ class AdapterTrainer(Trainer):
             self.remove_callback(printing)
         for callback in (self._live, self.losses, self.guard, SaveAfterEvaluation(), self._checkpoints):
             self.add_callback(callback)
-        self._metrics_of, self.compute_metrics = self.compute_metrics, self._metrics_of_numbers
+        self._compute_given_metrics, self.compute_metrics = self.compute_metrics, self._compute_metrics_if_finite
         self.newest_evaluation = -1, None  # step and output of the newest evaluation in training
         compiling = self.accelerator.state.dynamo_plugin
         if compiling.dynamic is None:
@@ -127,9 +128,8 @@ class AdapterTrainer(Trainer):
     # Losses: means over the examples of a step in all processes
 
     def train(self, resume_from_checkpoint: Optional[str] = None, *args, **kwargs) -> TrainOutput:
-        """Train with another random state in each process, because all would draw the same dropout masks otherwise. A
-        resumed training does not begin with the evaluation of ``--eval_on_start``, which early stopping would count.
-        """
+        """Train with another random state in each process, or all would draw the same dropout masks. A resumed
+        training does not begin with the evaluation of ``--eval_on_start``, which early stopping would count."""
         self.args.eval_on_start = self.args.eval_on_start and not resume_from_checkpoint
         if self.args.process_index:
             torch.manual_seed(self.args.seed + self.args.process_index)
@@ -137,7 +137,7 @@ class AdapterTrainer(Trainer):
         with warnings.catch_warnings():  # about small gradients that lie transposed in memory
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # the Trainer uses it
-            warnings.filterwarnings("ignore", "Using a non-tuple sequence")  # an rng_state.pth that is a tensor fails
+            warnings.filterwarnings("ignore", "Using a non-tuple sequence")  # if rng_state.pth is a tensor: it fails
             return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list, Any]:
@@ -204,9 +204,9 @@ class AdapterTrainer(Trainer):
         logits = logits[0] if isinstance(logits, tuple) else logits
         return loss, filled_up(logits, size), filled_up(labels, size)
 
-    def _metrics_of_numbers(self, output: EvalPrediction) -> dict[str, float]:
+    def _compute_metrics_if_finite(self, output: EvalPrediction) -> dict[str, float]:
         check_finite(output.predictions, "an output of the model", self._live.doing, self.args.do_train)
-        return self._metrics_of(output)
+        return self._compute_given_metrics(output)
 
     # Checkpoints
 
@@ -220,8 +220,7 @@ class AdapterTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
     def _save_checkpoint(self, *args, **kwargs) -> None:
-        """Save, then wait until all processes have written their random states, since the checkpoint is sealed
-        next."""
+        """Save, then wait for the random states of all processes, since the checkpoint is sealed next."""
         super()._save_checkpoint(*args, **kwargs)
         self.accelerator.wait_for_everyone()
 

@@ -1,4 +1,4 @@
-"""The fast paths change no result: merged weights, the fused step, checkpointing."""
+"""The fast paths change no result: batched weights, the fused step, checkpointing."""
 
 import threading
 from contextlib import nullcontext
@@ -17,7 +17,7 @@ FEW_LAUNCHES = patch.object(fast, "saves_launches", lambda device: True)  # the 
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
-def test_merged_weights_give_the_numbers_of_single_ones(config):
+def test_batched_weights_give_the_numbers_of_single_ones(config):
     model = model_of(config)
     merged = gradients(model)
     assert not fast._of_pass.get({})

@@ -72,7 +72,7 @@ def test_every_field_is_decided_upon():
         ("accelerator_config", '{"foo": 1}', "unexpected keyword argument 'foo'"),
         ("optim_args", "foo", "must be like name=1,other=2"),
         ("optim_target_modules", "all", "is not supported"),
-        ("enable_jit_checkpoint", True, "is not supported: what it saves is never a complete checkpoint"),
+        ("enable_jit_checkpoint", True, "is not supported: its checkpoints have no manifest and would"),
         ("output_dir", "", "is empty"),
         ("run_name", "", "is empty"),
         ("optim", "x" * 5000, "invalid choice"),

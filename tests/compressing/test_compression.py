@@ -153,7 +153,7 @@ def test_a_compressed_run_evaluates_and_trains_on(flags, tmp_path, capsys):
     assert run_glue(argv(flags, num_train_epochs=1, output_dir=tmp_path / "trained", **own)) == 0
     assert record_of(tmp_path / "trained")["method"] == "tr-2"
     for flaw, message in (
-        ([*words, str(compressed), "--rank", "2"], "is there already"),
+        ([*words, str(compressed), "--rank", "2"], "exists and is not an empty folder"),
         ([*words, str(tmp_path / "third"), "--rank", "99"], "--rank 99 is above"),
         (["--adapter_path", str(compressed), *words[2:], str(tmp_path / "third"), "--rank", "2"], "only dense"),
     ):

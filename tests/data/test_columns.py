@@ -44,7 +44,7 @@ def test_numbers_are_text_for_want_of_words(capsys, tmp_path):
     assert columns_of(tmp_path, ("number", "text", "label"), rows)[0] == ("text",)
     assert "holds no words" not in capsys.readouterr().out
     assert columns_of(tmp_path, ("number", "label"), [(i, i % 2) for i in range(6)])[0] == ("number",)
-    assert "'number' holds no words and is read as text, for want of another" in capsys.readouterr().out
+    assert "'number' holds no words, but is read as text" in capsys.readouterr().out
     assert columns_of(tmp_path, ("number", "text", "label"), rows, text_columns="number")[0] == ("number",)
     assert not capsys.readouterr().out
 

@@ -89,7 +89,7 @@ def test_a_part_of_a_glue_task(tmp_path):
         ({"validation_fraction": 0}, "--validation_fraction must be between 0 and 1, got 0.0"),
         ({"validation_fraction": 1.5}, "--validation_fraction must be between 0 and 1, got 1.5"),
         ({"validation_fraction": 0.1, "validation_file": "x.csv"}, "and --validation_file exclude each other"),
-        ({"validation_fraction": 0.001}, "of the 48 training examples leaves one of both parts empty"),
+        ({"validation_fraction": 0.001}, "of the 48 training examples leaves one part empty"),
         ({"validation_fraction": 0.1, "train_file": None, "test_file": "a.csv"}, "--do_train needs --train_file"),
     ],
 )
@@ -150,7 +150,7 @@ def test_gzip_files_are_read_as_others_are(tmp_path):
             data = load_data(DataTrainingArguments(**given), {"train"})
             assert data.train["text"][:] == [f"a {i}" for i in range(6)] and data.train["label"][:] == [0, 1] * 3
         path.write_bytes(path.read_bytes()[:-9])
-        with pytest.raises(UsageError, match="gz cannot be decompressed: .*; write it anew with gzip"):
+        with pytest.raises(UsageError, match="gz cannot be decompressed: .*; compress it again with gzip"):
             load_data(DataTrainingArguments(train_file=str(path)), {"train"})
 
 

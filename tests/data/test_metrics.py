@@ -16,7 +16,13 @@ from transformers import EvalPrediction
 from run_glue_tensorized import main
 from tensorized_adapters import UsageError
 from tensorized_adapters.data.class_scores import LONGEST_TEXT, MISTAKES, class_scores, worst_classes
-from tensorized_adapters.data.metric_names import OF_CLASSES, OF_SCORES, lower_is_better, metric_names, with_metrics
+from tensorized_adapters.data.metric_names import (
+    CLASS_METRICS,
+    SCORE_METRICS,
+    lower_is_better,
+    metric_names,
+    with_metrics,
+)
 from tensorized_adapters.data.tasks import TASKS, other_task
 from tensorized_adapters.runs.evaluation import metric_function
 
@@ -48,12 +54,12 @@ def test_metrics_of_classes_are_scikit_learns(classes):
     expected = of_classes(truth, logits)
     task = with_metrics(other_task(("text",), tuple("abcdef"[:classes])), ",".join(expected), None)
     assert metric_function(task)(EvalPrediction(logits, truth)) == pytest.approx(expected, abs=1e-12)
-    assert set(expected) == {name for name in OF_CLASSES if name != "f1" or classes == 2}
+    assert set(expected) == {name for name in CLASS_METRICS if name != "f1" or classes == 2}
 
 
 def test_metrics_of_scores_are_scikit_learns_and_scipys():
     truth, guess = np.random.default_rng(0).normal(size=(2, 50))
-    values = metric_function(with_metrics(TASKS["stsb"], ",".join(OF_SCORES), None))(
+    values = metric_function(with_metrics(TASKS["stsb"], ",".join(SCORE_METRICS), None))(
         EvalPrediction(guess[:, None], truth)
     )
     assert values == pytest.approx(
@@ -91,7 +97,9 @@ def test_spellings_of_other_libraries():
         "f1_macro", "f1_weighted", "matthews_correlation", "roc_auc",
     )  # fmt: skip
     assert metric_names("accuracy_score,matthews_corrcoef") == ("accuracy", "matthews_correlation")
-    assert [name for name in OF_CLASSES + OF_SCORES if lower_is_better(f"eval_{name}")] == ["mean_absolute_error"]
+    assert [name for name in CLASS_METRICS + SCORE_METRICS if lower_is_better(f"eval_{name}")] == [
+        "mean_absolute_error"
+    ]
     for text, message in (("acuracy", "did you mean accuracy"), ("f1,f1_score", "lists f1 twice"), ("f1,", "unknown")):
         with pytest.raises(UsageError, match=message):
             metric_names(text)

@@ -95,7 +95,7 @@ def test_an_evaluation_set_has_the_labels_of_training(tmp_path):
         ([["a"], ["b;c"]], {}, "the label 'b;c' holds ';', by which predictions join the names; --label_separator"),
         ([["a"], "b"], {}, "row 2 has 'b' in the column 'label', text, where rows before have a list or an object"),
         ([["a"], [["b"]]], {}, "must hold one label or a list of labels a row, no objects"),
-        ([["a"], ["\ud83d"]], {}, "row 2 has half a character"),
+        ([["a"], ["\ud83d"]], {}, "row 2 has an unpaired surrogate (half of a character)"),
         ([["a"], ["b"]], {"label_separator": ""}, "--label_separator is empty"),
         ([["a"], ["b"]], {"label_separator": ";", "task_name": "mrpc"}, "--label_separator excludes --task_name"),
         ([["a"], ["b"]], {"label_separator": ";", "do_regression": True}, "--label_separator exclude each other"),

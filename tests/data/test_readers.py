@@ -100,7 +100,7 @@ def test_predictions_have_a_line_for_each_row(flags, tmp_path):
         ("a.jsonl", f'{{"text": "a"}}\n{{"text": ["{"x" * 500}"]}}', "row 2 has "),
         ("a.jsonl", '{"text": %s}' % ("[" * 300 + "]" * 300), "'text' must hold one value a row"),
         ("a.jsonl", '{"text": {"a": "b"}}', "'text' must hold one value a row"),
-        ("a.jsonl", '{"text": "\\ud83d"}', "row 1 has half a character in 'text'"),
+        ("a.jsonl", '{"text": "\\ud83d"}', r"row 1 has an unpaired surrogate \(half of a character\) in 'text'"),
         ("a.jsonl", '{"text": "a"}\n\n{"text": "b", "text": "c"}\n', "line 3 has the key 'text' twice; leave one out"),
         ("a.json", '[{"text": "a"},\n\n{"text": "b", "label": 1, "label": 1}]', "row 2 has the key 'label' twice"),
     ],

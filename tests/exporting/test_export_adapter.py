@@ -115,7 +115,7 @@ def test_what_is_refused_leaves_nothing_behind(folders, tmp_path, monkeypatch):
         export_adapter.main([*words, str(tmp_path / "out")])
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine").touch()
-    with pytest.raises(UsageError, match="taken is there already; name another folder"):
+    with pytest.raises(UsageError, match="taken exists and is not an empty folder; name another"):
         export_adapter.main([*words, str(tmp_path / "taken")])
     with pytest.raises(UsageError, match="--quantize int8 needs --to onnx, got --to pt2"):
         export(folders, "dense", tmp_path / "out", "pt2", "--quantize", "int8")

@@ -102,7 +102,7 @@ def test_a_model_that_is_converted_after_an_evaluation_in_the_search_computes(dt
 def test_what_evaluation_sees_while_searching_is_what_is_kept():
     model = trained_a_little(add_adapters(tiny_model(), CONFIG))
     before = logits(model)
-    difference_of(model).fix()
+    difference_of(model).end_search()
     assert torch.equal(logits(model), before)
 
 
@@ -110,7 +110,7 @@ def test_what_evaluation_sees_while_searching_is_what_is_kept():
 def test_base_plus_stored_difference_is_the_model_and_the_rest_is_pretrained(base, tmp_path, searching):
     model = trained_a_little(add_adapters(AutoModelForSequenceClassification.from_pretrained(base), CONFIG))
     if not searching:
-        difference_of(model).fix()
+        difference_of(model).end_search()
         trained_a_little(model)
     save_adapter(model, tmp_path)
     stored = safetensors.torch.load_file(tmp_path / "adapter_model.safetensors")
@@ -136,7 +136,7 @@ def test_a_model_is_pickled_in_both_phases(base, searching):
     plain = AutoModelForSequenceClassification.from_pretrained(base)
     model = trained_a_little(add_adapters(copy.deepcopy(plain), CONFIG))
     if not searching:
-        difference_of(model).fix()
+        difference_of(model).end_search()
     stream = io.BytesIO()
     torch.save(model, stream)
     stream.seek(0)

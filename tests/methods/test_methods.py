@@ -162,11 +162,11 @@ def test_switching_off_nests_and_nothing_is_saved_or_loaded_meanwhile(tmp_path):
         with adapters_off(model):
             pass
         assert torch.equal(logits(model), before)
-        with pytest.raises(UsageError, match=r"within adapters_off\(model\)"):
+        with pytest.raises(UsageError, match=r"leave adapters_off\(model\) first: within it"):
             save_adapter(model, tmp_path / "adapter")
-        with pytest.raises(UsageError, match=r"within adapters_off\(model\)"):
+        with pytest.raises(UsageError, match=r"leave adapters_off\(model\) first: within it"):
             load_adapter(model, tmp_path / "other")
-        with pytest.raises(UsageError, match=r"within adapters_off\(model\)"):
+        with pytest.raises(UsageError, match=r"leave adapters_off\(model\) first: within it"):
             remove_adapters(model)
     assert not torch.equal(logits(model), before) and not (tmp_path / "adapter").exists()
 

@@ -27,7 +27,7 @@ def test_a_compressed_file_and_parts_that_are_empty(tmp_path):
     with pytest.raises(UsageError, match="line 4 has an empty 'one'"):
         next(rows)
     path.write_bytes(gzip.compress(b"one\ttwo\na\tb\n" * 9)[:-12])
-    with pytest.raises(UsageError, match="a.tsv.gz cannot be decompressed: .*; write it anew with gzip"):
+    with pytest.raises(UsageError, match="a.tsv.gz cannot be decompressed: .*; compress it again with gzip"):
         list(text_rows(path, None, ("one", "two")))
 
 

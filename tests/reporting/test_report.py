@@ -137,7 +137,7 @@ def test_the_head_says_of_which_model_and_data(results, real, tmp_path, undrawn)
     for name in ("report.html", "tables.md"):
         message = (out / name).read_text().replace("\\", "")
         assert f"model {model}, {samples} training examples, 2 epochs" in message
-        assert f"The runs here are of {model}: the two are not to be compared." in message
+        assert f"The runs here use {model}, so the two must not be compared." in message
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_of_an_error_the_lowest_is_the_best(real, tmp_path):
     assert results.runs.set_index("method")["best"].to_dict() == {"cp-2": 0.4, "cp-4": 0.3}  # each at its last epoch
     table = score_table(results, "last", False)
     marked = [row[0][1] for row in table.rows() if row[1][2]]
-    assert marked == ["cp-4"] and "Of an error the lowest mean is marked" in table.caption
+    assert marked == ["cp-4"] and "For an error measure the lowest mean is marked" in table.caption
     [drawn] = [figure for stem, _, figure in figures(results) if stem == "score_by_parameters"]
     [front] = [line for line in drawn.axes[0].lines if line.get_label() == "Pareto front"]
     assert list(zip(*front.get_data()))[:2] == [(900, 0.4), (1800, 0.3)]

@@ -20,7 +20,13 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, count, count_from_zero, names_of
+from tensorized_adapters.cli.parser import (
+    ScriptParser,
+    check_output,
+    names_among,
+    nonnegative_integer,
+    positive_integer,
+)
 from tensorized_adapters.errors import one_line
 from tensorized_adapters.runtime.exits import run_program
 
@@ -42,7 +48,7 @@ def main(argv: list[str]) -> int:
 
 
 def run_trials(folder: Path, arguments: argparse.Namespace) -> tuple[list[Any], dict[str, Any]]:
-    """All trials, in processes that are forked from this one once it has imported what they need.
+    """Run all trials in processes that are forked from this one once it has imported what they need.
 
     Returns:
         The verdicts (faults.trial.Verdict), and what is known of the undisturbed run.
@@ -52,52 +58,52 @@ def run_trials(folder: Path, arguments: argparse.Namespace) -> tuple[list[Any], 
 
     os.environ["HF_DATASETS_CACHE"] = str(folder / "datasets")
     preload()
-    workshop = _workshop(folder)
+    fixture = _fixture(folder)
     kinds = arguments.only or tuple(KINDS)
     total = sum(KINDS[kind][1] for kind in kinds)
     counts = {kind: max(1, round(KINDS[kind][1] * (arguments.trials or total) / total)) for kind in kinds}
     points = [(kind, number, counts[kind]) for kind in kinds for number in range(counts[kind])]
     print(
-        f"{len(points)} trials; the undisturbed run takes {workshop.seconds:.2f} s and changes files "
-        f"{workshop.operations} times; a small disk "
-        f"{'is mounted' if workshop.mounts else 'cannot be mounted here: RLIMIT_FSIZE stands for it'}",
+        f"{len(points)} trials; the undisturbed run takes {fixture.seconds:.2f} s and changes files "
+        f"{fixture.operations} times; a small disk "
+        f"{'is mounted' if fixture.mounts else 'cannot be mounted here: RLIMIT_FSIZE stands for it'}",
         flush=True,
     )
     with ProcessPoolExecutor(arguments.at_a_time, get_context("fork")) as pool:
-        futures = [pool.submit(_tried, *point, workshop, arguments.seed) for point in points]
+        futures = [pool.submit(_tried, *point, fixture, arguments.seed) for point in points]
         verdicts = [future.result() for future in futures]
-    known = {"seconds": workshop.seconds, "changes_of_files": workshop.operations, "bytes": sum(workshop.bytes[1:])}
+    known = {"seconds": fixture.seconds, "changes_of_files": fixture.operations, "bytes": sum(fixture.bytes[1:])}
     return verdicts, known
 
 
-def _workshop(folder: Path) -> Any:
-    """The inputs, an undisturbed run that was measured, and a run that was killed half way."""
+def _fixture(folder: Path) -> Any:
+    """Make the inputs, a measured undisturbed run, and a run that was killed half way."""
+    from faults.fixture import Fixture, make_inputs, result_of
     from faults.injections import counting, killed_after_seals
     from faults.trial import can_mount
-    from faults.workshop import Workshop, make_inputs, result_of
     from forked_run import Child
 
-    workshop = Workshop(folder, make_inputs(folder / "inputs"), mounts=can_mount(folder / "mount"))
+    fixture = Fixture(folder, make_inputs(folder / "inputs"), mounts=can_mount(folder / "mount"))
     counter, complete, half = folder / "count", folder / "undisturbed", folder / "half"
     runs = [
-        Child(workshop.inputs.words(complete), folder / "log", counting(complete, counter)).wait(),
-        Child(workshop.inputs.words(half), folder / "log", killed_after_seals(half, _SEALS_OF_HALF)).wait(),
+        Child(fixture.inputs.words(complete), folder / "log", counting(complete, counter)).wait(),
+        Child(fixture.inputs.words(half), folder / "log", killed_after_seals(half, _SEALS_OF_HALF)).wait(),
     ]
     if runs[0].code or runs[1].code != -9:
         raise SystemExit(f"failed: the undisturbed run: {one_line(runs[0].err or runs[1].err)}")
-    workshop.undisturbed, workshop.seconds = result_of(complete), runs[0].seconds
-    workshop.operations, workshop.half = counter.stat().st_size, half
+    fixture.undisturbed, fixture.seconds = result_of(complete), runs[0].seconds
+    fixture.operations, fixture.half = counter.stat().st_size, half
     sizes = [path.stat().st_size for path in complete.rglob("*") if path.is_file()]
-    workshop.bytes = (max(sizes), sum(sizes))
-    return workshop
+    fixture.bytes = (max(sizes), sum(sizes))
+    return fixture
 
 
-def _tried(kind: str, number: int, count_of_kind: int, workshop: Any, seed: int) -> Any:
-    """One trial's verdict; a fault in the trial itself is a loss too, and does not end the others."""
+def _tried(kind: str, number: int, count_of_kind: int, fixture: Any, seed: int) -> Any:
+    """Run a trial and return its verdict. A fault in the trial itself is a loss too, and does not end the others."""
     from faults.kinds import KINDS
     from faults.trial import Trial
 
-    trial = Trial(kind, number, count_of_kind, workshop, seed)
+    trial = Trial(kind, number, count_of_kind, fixture, seed)
     try:
         KINDS[kind][0](trial)
     except Exception as error:
@@ -142,10 +148,12 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = ScriptParser(__doc__)
     total = sum(number for _, number in KINDS.values())
-    parser.add_argument("--trials", type=count, help=f"about how many, spread over the kinds (default: {total})")
-    parser.add_argument("--only", type=names_of(KINDS), metavar="KIND,...", help=f"of {', '.join(KINDS)}")
-    parser.add_argument("--seed", type=count_from_zero, default=0, help="of the random moments (default: 0)")
-    parser.add_argument("--at_a_time", type=count, default=2, help="trials at a time (default: 2)")
+    parser.add_argument(
+        "--trials", type=positive_integer, help=f"about how many, spread over the kinds (default: {total})"
+    )
+    parser.add_argument("--only", type=names_among(KINDS), metavar="KIND,...", help=f"of {', '.join(KINDS)}")
+    parser.add_argument("--seed", type=nonnegative_integer, default=0, help="of the random moments (default: 0)")
+    parser.add_argument("--at_a_time", type=positive_integer, default=2, help="trials at a time (default: 2)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="every trial and its processes as JSON")
     return parser
 

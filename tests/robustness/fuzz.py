@@ -2,8 +2,8 @@
 
 Whatever it is given, a command ends with exit code 0, 1 or 2, says in one line why if it is not 0, writes nothing
 outside of its folders, unpickles nothing, runs no code of a repository and opens no connection. This also holds for
-adapters and checkpoints whose checksums were mended. Each cause of a failure is shown once, with its shortest case,
-and the exit code is 1 then. Needs hypothesis (requirements.txt).
+adapters and checkpoints whose checksums were recomputed. Each cause of a failure is shown once, with its shortest
+case, and the exit code is 1 then. Needs hypothesis (requirements.txt).
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from tensorized_adapters.cli.parser import ScriptParser, count, count_from_zero, names_of
+from tensorized_adapters.cli.parser import ScriptParser, names_among, nonnegative_integer, positive_integer
 from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.runtime.exits import run_program
 
@@ -89,19 +89,19 @@ def run_cases(
 
 
 def _cause(flaw: str, path: Path) -> str:
-    """What several cases of one cause have in common."""
+    """Return what several cases of one cause have in common."""
     text = re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", flaw.replace(str(path), "."))
     return re.sub(r"\d+", "0", text)[:160]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = ScriptParser(__doc__)
-    parser.add_argument("--cases", type=count, default=2000, help="about how many (default: 2000)")
-    parser.add_argument("--only", type=names_of(_KINDS), metavar="KIND,...", help=f"of {', '.join(_KINDS)}")
+    parser.add_argument("--cases", type=positive_integer, default=2000, help="about how many (default: 2000)")
+    parser.add_argument("--only", type=names_among(_KINDS), metavar="KIND,...", help=f"of {', '.join(_KINDS)}")
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="a new folder where what the failing cases need stays"
     )
-    parser.add_argument("--seed", type=count_from_zero, default=0, help="of what is drawn (default: 0)")
+    parser.add_argument("--seed", type=nonnegative_integer, default=0, help="of what is drawn (default: 0)")
     return parser
 
 

@@ -54,7 +54,7 @@ def loss_without_updates(base, adapter, file):
 def test_losses_and_scores_are_those_of_start_and_end_with_and_without_updates(falling, base, capsys, tmp_path):
     out = falling["output_dir"]
     assert main(argv(falling, eval_on_start=True)) == 0
-    assert "adapters' share of the fall of the training loss" in capsys.readouterr().out
+    assert "adapters' share of the decrease of the training loss" in capsys.readouterr().out
     record, measured = record_of(out), contribution_of(out)
     metrics, start = record["metrics"], record["history"][0]
     assert (start["step"], start["eval_loss"], start["eval_f1"]) == (

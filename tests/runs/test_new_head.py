@@ -135,6 +135,6 @@ def test_from_python_head_and_labels_stay_the_models(tmp_path, key):
 def test_an_adapter_of_a_head_alone_is_refused_and_the_model_stays_as_it_was(tmp_path):
     save_adapter(add_adapters(tiny_model(), CONFIGS["head"]), tmp_path)
     model = tiny_model(num_labels=3)
-    with pytest.raises(UsageError, match="holds a head alone"):
+    with pytest.raises(UsageError, match="holds only a head"):
         load_adapter(model, tmp_path, new_head=True)
     assert not hasattr(model, "adaptation")

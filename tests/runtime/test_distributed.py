@@ -240,7 +240,7 @@ def test_a_refusal_is_printed_once(flags, tmp_path):
 
 def test_processes_with_different_commands_are_refused(flags, tmp_path):
     codes, out, error = in_two_processes(tmp_path, argv(flags), of_other=["--seed", "1"])
-    assert error == "error: rank 1: given something else than the first process (--seed 42 there, 1 now)\n"
+    assert error == "error: rank 1: this process has other arguments or files than rank 0 (--seed 42 there, 1 now)\n"
     assert codes[0] == 2 and codes[1] in (2, 143) and out == "" and not flags["output_dir"].exists()
 
 

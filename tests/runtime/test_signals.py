@@ -50,7 +50,7 @@ def test_interrupts_during_the_imports(command, number, line):
     code = INTERRUPT.format(number=int(number), name=command[0].name, script=str(command[0]))
     words = [sys.executable, "-c", code, *command[1:], "--help"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=SCRIPT.parent)
-    assert (done.returncode, done.stderr) == (128 + number, f"{line}: before anything was begun\n")
+    assert (done.returncode, done.stderr) == (128 + number, f"{line}: before anything was started\n")
 
 
 def close_both():

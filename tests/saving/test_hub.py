@@ -66,7 +66,8 @@ def test_what_is_uploaded_is_the_adapter_and_comes_back(hub, adapters, capsys, m
     )
     capsys.readouterr()
     assert torch.equal(logits(load_adapter(tiny_model(), repository)), logits(model))
-    assert capsys.readouterr().err == f"note: {repository} is taken at commit {commit}; {address} pins it\n"
+    expected = f"note: {repository} is read at commit {commit}; {address} always names this version\n"
+    assert capsys.readouterr().err == expected
     # With a commit, nothing is printed, and nothing is requested once it was downloaded.
     asked = len(hub.log)
     assert torch.equal(logits(load_adapter(tiny_model(), address)), logits(model))
@@ -74,7 +75,7 @@ def test_what_is_uploaded_is_the_adapter_and_comes_back(hub, adapters, capsys, m
     assert capsys.readouterr().err == "" and len(hub.log) == asked
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     load_adapter(tiny_model(), repository)
-    assert f"{repository} is taken from the cache (HF_HUB_OFFLINE) at commit {commit}" in capsys.readouterr().err
+    assert f"{repository} is read from the cache (HF_HUB_OFFLINE) at commit {commit}" in capsys.readouterr().err
 
 
 def test_another_adapter_on_another_branch_leaves_nothing_of_the_one_before(hub, adapters):

@@ -76,7 +76,7 @@ def test_a_damaged_record_costs_only_its_trial(job, tmp_path, record):
     ledger = Ledger(tmp_path, [damaged, other])
     assert ledger.states() == {"failed": 1, "waiting": 1} and ledger.to_run() == [other]
     [line] = ledger.notes
-    assert f"{folder} is no longer what this sweep left there; move it away" in line and "\n" not in line
+    assert f"{folder} holds files that this sweep did not write; move it away" in line and "\n" not in line
 
 
 @pytest.mark.parametrize("when", ["before Ray", "later"])
@@ -94,8 +94,8 @@ def test_a_full_disk_is_one_line(job, tmp_path, capsys, monkeypatch, when):
     assert exits.run(sweep.main, [*words, *job]) == 1
     captured = capsys.readouterr()
     assert captured.err == (
-        f"failed: {tmp_path / 's'} cannot be written (No space left on device); nothing is lost: the same command "
-        "goes on once it can be\n"
+        f"failed: {tmp_path / 's'} cannot be written (No space left on device); nothing is lost: make room, "
+        "then give the same command again\n"
     )
     assert not captured.out and not list(tmp_path.iterdir())
 
@@ -148,7 +148,7 @@ def test_why_a_trial_failed_is_kept_and_it_gets_another_chance(job, tmp_path):
     assert second.entries[trial.name] | {key: LOST[key] for key in LOST} == second.entries[trial.name]
     second.started(trial.name)
     record_as(trial.folder(tmp_path), trial, status="interrupted")
-    second.look(trial.name)
+    second.refresh(trial.name)
     assert second.states() == {"interrupted": 1, "waiting": 1} and second.entries[trial.name]["reason"] == ""
     assert second.entries[trial.name]["failures"] == 3
 

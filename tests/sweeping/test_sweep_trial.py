@@ -247,8 +247,8 @@ def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
 def test_a_server_that_dies_before_it_forks_is_replaced(job, monkeypatch):
     server = job_process.server_for(job("", forks=True))
     server._server.kill()
-    lives = iter([True, False])  # it was asked just before
-    monkeypatch.setattr(job_process.ForkServer, "lives", lambda _: next(lives))
+    alive = iter([True, False])  # it was asked just before
+    monkeypatch.setattr(job_process.ForkServer, "is_alive", lambda _: next(alive))
     assert trial.run_job(job("print('first')", forks=True))["reason"] == "ended without a finished record"
 
 

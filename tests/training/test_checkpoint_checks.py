@@ -136,7 +136,8 @@ def test_what_the_optimizers_state_depends_on_must_be_equal(run, capsys, flag):
     else:
         changes |= {"optim": "sgd"}
     error = refused(capsys, argv(changes), changes["output_dir"])
-    assert f"goes on as its optimizer was set (--{flag} " in error and "start from its adapter with" in error
+    assert f"restores the optimizer's state, which overrides these arguments (--{flag} " in error
+    assert "to change them, start from its adapter with" in error
 
 
 @pytest.mark.parametrize("method", ["tensorized", "diff_pruning"])

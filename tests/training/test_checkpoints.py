@@ -98,7 +98,7 @@ def test_a_kill_while_a_folder_is_overwritten_leaves_it_a_runs(out, trained, kil
         except Killed:
             pass
         monkeypatch.undo()
-    kind = inspect_folder(out, record["arguments"], False, False).kind
+    kind = inspect_folder(out, record["arguments"]).kind
     assert kind == ("finished" if number == 1 else "resume")
     assert main(argv(trained[1], output_dir=out)) == 0
     assert record_of(out)["status"] == "finished" and (out / "adapter").is_dir()

@@ -65,7 +65,7 @@ def test_layers_are_saved_and_checked(tmp_path):
     with pytest.raises(UsageError, match="--adapter_layers 2-4 is beyond the model's last layer, 3"):
         adapted("2-4")
     for wrong in ("", "3-1", "a", "1,,2", "-1", "1-2-3"):
-        with pytest.raises(UsageError, match="is not like 6-11 or 0,2,8-11"):
+        with pytest.raises(UsageError, match="must be layers such as 6-11 or 0,2,8-11, got"):
             AdapterConfig(method="layer_norm", adapter_layers=wrong)
 
 
@@ -208,7 +208,7 @@ def test_a_damaged_file_is_computed_again(prefix_flags, tmp_path, capsys, damage
             path.with_suffix(".sha256").unlink()
     capsys.readouterr()
     assert main(argv(flags, output_dir=tmp_path / "again")) == 0
-    assert capsys.readouterr().out.count("is not as it was written; computing it anew") == 2
+    assert capsys.readouterr().out.count("is damaged; computing it again") == 2
     assert_equal_runs(flags["output_dir"], tmp_path / "again")
 
 

@@ -33,7 +33,7 @@ def interrupt_at_start(trial: Trial) -> None:
     number, code = trial.draw.choice([(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     seconds = 0.2 + 6 * trial.fraction
     trial.verdict.what = f"{signal.Signals(number).name} {seconds:.2f} s after the interpreter's start"
-    words, began = trial.workshop.inputs.words(trial.out), time.time()
+    words, began = trial.fixture.inputs.words(trial.out), time.time()
     process = subprocess.Popen([sys.executable, str(_SCRIPT), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     time.sleep(seconds)
     process.send_signal(number)
@@ -48,34 +48,34 @@ def interrupt_at_start(trial: Trial) -> None:
 
 def kill_at_change(trial: Trial) -> None:
     """kill -9 before the n-th change of files, n evenly spread over all of them."""
-    number = 1 + int(trial.fraction * trial.workshop.operations)
-    trial.verdict.what = f"kill -9 before change {number} of {trial.workshop.operations}"
-    words = trial.workshop.inputs.words(trial.out)
+    number = 1 + int(trial.fraction * trial.fixture.operations)
+    trial.verdict.what = f"kill -9 before change {number} of {trial.fixture.operations}"
+    words = trial.fixture.inputs.words(trial.out)
     trial.run(words, -signal.SIGKILL, prepare=injections.killed_at_change(trial.out, number))
     trial.run_equal(words)
 
 
 def kill_in_write(trial: Trial) -> None:
     """A kill in the middle of a write."""
-    size = int(trial.fraction * trial.workshop.bytes[0])
+    size = int(trial.fraction * trial.fixture.bytes[0])
     trial.verdict.what = f"killed in the write that makes a file larger than {size} bytes"
-    words = trial.workshop.inputs.words(trial.out)
+    words = trial.fixture.inputs.words(trial.out)
     trial.run(words, -signal.SIGXFSZ, prepare=injections.killed_in_write(size))
     trial.run_equal(words)
 
 
 def full_disk(trial: Trial) -> None:
     """A disk that becomes full during the run, and is enlarged then."""
-    words = trial.workshop.inputs.words(trial.out)
-    if trial.workshop.mounts:
-        size = int(trial.fraction * trial.workshop.bytes[1]) // 4096 * 4096
+    words = trial.fixture.inputs.words(trial.out)
+    if trial.fixture.mounts:
+        size = int(trial.fraction * trial.fixture.bytes[1]) // 4096 * 4096
         trial.verdict.what = f"a disk of {size} bytes"
         with SmallDisk(trial.out, size) as disk:
             trial.run(words, 1, 2)
             disk.change("size=64m")
             trial.run_equal(words)
     else:
-        size = int(trial.fraction * trial.workshop.bytes[0])
+        size = int(trial.fraction * trial.fixture.bytes[0])
         trial.verdict.what = f"files of at most {size} bytes (RLIMIT_FSIZE: nothing can be mounted here)"
         trial.run(words, 1, 2, prepare=injections.files_limited(size))
         trial.run_equal(words)
@@ -84,12 +84,12 @@ def full_disk(trial: Trial) -> None:
 def read_only(trial: Trial) -> None:
     """A folder, empty or with half a run, that is read-only at first and writable later."""
     half = trial.fraction > 0.5
-    words = trial.workshop.inputs.words(trial.out)
+    words = trial.fixture.inputs.words(trial.out)
     trial.verdict.what = f"a read-only folder with {'half a run' if half else 'nothing'} in it"
-    if trial.workshop.mounts:
+    if trial.fixture.mounts:
         with SmallDisk(trial.out, 64 * 2**20) as disk:
             if half:
-                trial.workshop.half_run(trial.out)
+                trial.fixture.half_run(trial.out)
             disk.change("ro")
             trial.run(words, 2)
             disk.change("rw")
@@ -97,7 +97,7 @@ def read_only(trial: Trial) -> None:
     elif os.geteuid():
         trial.out.mkdir()
         if half:
-            trial.workshop.half_run(trial.out)
+            trial.fixture.half_run(trial.out)
         trial.out.chmod(0o555)
         trial.run(words, 2)
         trial.out.chmod(0o755)
@@ -133,7 +133,7 @@ def unreadable_checkpoint(trial: Trial) -> None:
 
 def unreadable_input(trial: Trial) -> None:
     """An input or the record cannot be read when the run goes on: one line. Once it can, the run goes on."""
-    inputs = trial.workshop.own_inputs(trial.folder)
+    inputs = trial.fixture.own_inputs(trial.folder)
     words = inputs.words(trial.out)
     victims = [inputs.train, inputs.validation, inputs.base / "model.safetensors", trial.out / "run.json"]
     victim = victims[int(trial.fraction * len(victims))]
@@ -149,7 +149,7 @@ def unreadable_input(trial: Trial) -> None:
 
 def changed_input(trial: Trial) -> None:
     """A data file or the base model changed between start and resume: refused in one line until it is restored."""
-    inputs = trial.workshop.own_inputs(trial.folder)
+    inputs = trial.fixture.own_inputs(trial.folder)
     words = inputs.words(trial.out)
     victims = [inputs.train, inputs.validation, inputs.base / "model.safetensors"]
     victim = victims[int(trial.fraction * len(victims))]
@@ -168,21 +168,21 @@ def changed_input(trial: Trial) -> None:
 def two_runs(trial: Trial) -> None:
     """A second run in the folder of one in progress: it is refused, and the first one is not disturbed."""
     trial.verdict.what = "a run with another seed into the folder of one under way"
-    words = trial.workshop.inputs.words(trial.out)
+    words = trial.fixture.inputs.words(trial.out)
     first = trial.start(words)
     until = time.time() + 60
     while not (trial.out / "run.json").exists() and time.time() < until:
         time.sleep(0.005)
-    trial.run(trial.workshop.inputs.words(trial.out, seed=2), 2)
+    trial.run(trial.fixture.inputs.words(trial.out, seed=2), 2)
     trial.ended(first.wait(), 0)
     trial.run_equal(words)
 
 
 def twice_at_once(trial: Trial) -> None:
     """The same command twice at once: at least one ends well, the other is refused or finds the run finished."""
-    pause = 0.6 * trial.fraction * trial.workshop.seconds
+    pause = 0.6 * trial.fraction * trial.fixture.seconds
     trial.verdict.what = f"the same command again {pause:.2f} s later"
-    words = trial.workshop.inputs.words(trial.out)
+    words = trial.fixture.inputs.words(trial.out)
     first = trial.start(words)
     time.sleep(pause)
     second = trial.start(words)
@@ -212,9 +212,9 @@ KINDS: dict[str, tuple[Callable[[Trial], None], int]] = {
 
 
 def _signalled(trial: Trial, number: int, code: int) -> None:
-    seconds = trial.draw.random() * trial.workshop.seconds
-    trial.verdict.what = f"{signal.Signals(number).name} after {seconds:.3f} s of {trial.workshop.seconds:.3f}"
-    words = trial.workshop.inputs.words(trial.out)
+    seconds = trial.draw.random() * trial.fixture.seconds
+    trial.verdict.what = f"{signal.Signals(number).name} after {seconds:.3f} s of {trial.fixture.seconds:.3f}"
+    words = trial.fixture.inputs.words(trial.out)
     child = trial.start(words)
     time.sleep(seconds)
     child.send(number)
@@ -224,10 +224,10 @@ def _signalled(trial: Trial, number: int, code: int) -> None:
 
 def _damaged(trial: Trial, how: str, damage: Callable[[Path, bytes], object]) -> None:
     """Half a run, in whose newest checkpoint one file is damaged: it goes on from the checkpoint before."""
-    trial.workshop.half_run(trial.out)
+    trial.fixture.half_run(trial.out)
     newest = max(trial.out.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     files = sorted(path for path in newest.rglob("*") if path.is_file() and path.stat().st_size)
     victim = files[int(trial.fraction * len(files))]
     trial.verdict.what = f"{victim.relative_to(trial.out)} {how}"
     damage(victim, victim.read_bytes())
-    trial.run_equal(trial.workshop.inputs.words(trial.out))
+    trial.run_equal(trial.fixture.inputs.words(trial.out))

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from forked_run import Child, Ending
 
-from faults.workshop import Workshop, difference
+from faults.fixture import Fixture, difference
 
 
 @dataclass
@@ -41,10 +41,10 @@ class Trial:
         draw: the trial's own random numbers.
     """
 
-    def __init__(self, kind: str, number: int, count: int, workshop: Workshop, seed: int):
-        self.workshop, self.fraction = workshop, (number + 0.5) / count
+    def __init__(self, kind: str, number: int, count: int, fixture: Fixture, seed: int):
+        self.fixture, self.fraction = fixture, (number + 0.5) / count
         self.draw = random.Random(f"{seed} {kind} {number}")
-        self.folder = workshop.folder / "trials" / f"{kind}-{number}"
+        self.folder = fixture.folder / "trials" / f"{kind}-{number}"
         self.folder.mkdir(parents=True)
         self.out = self.folder / "out"
         self.verdict = Verdict(kind, "")
@@ -66,13 +66,13 @@ class Trial:
         return ending
 
     def run(self, words: list[str], *codes: int, prepare: Optional[Callable[[], Any]] = None) -> Ending:
-        """Start, wait and note."""
+        """Start a process, wait for it and note its ending."""
         return self.ended(self.start(words, prepare).wait(), *codes)
 
     def run_equal(self, words: list[str], out: Optional[Path] = None) -> None:
         """Run the command (again): it must end well, with the bits of the undisturbed run."""
         self.run(words, 0)
-        odd = difference(out or self.out, self.workshop.undisturbed)
+        odd = difference(out or self.out, self.fixture.undisturbed)
         self.verdict.equal = odd is None
         if odd:
             self.verdict.lost.append(odd)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from faults.fixture import Inputs, make_inputs, write_pairs
 from faults.injections import killed_after_seals
-from faults.workshop import Inputs, make_inputs, write_pairs
 from forked_run import Child, Ending, changed_paths
 
 _SECONDS = 30
@@ -45,7 +45,7 @@ class Case:
         return [*self.first, *(f"--{name}={value}" for name, value in flags.items() if value is not None)]
 
     def write(self, folder: Path) -> None:
-        """Make its folder and its files in it."""
+        """Make the case's folder, with its files."""
         folder.mkdir(parents=True)
         for name, source in self.copies.items():
             shutil.copytree(source, folder / name)
@@ -55,19 +55,19 @@ class Case:
             path.write_bytes(content)
 
     def shown(self, materials: "Materials") -> str:
-        """The command for a shell, and the beginning of each file."""
+        """Return the command for a shell, and the beginning of each file."""
         files = "".join(f"\n  {name}: {content[:300]!r}" for name, content in self.files.items())
         return f"run_glue_tensorized.py {shlex.join(self.words(materials))}{files}"
 
 
 @dataclass
 class Materials:
-    """Made once and only read.
+    """What all cases share. It is made once and only read.
 
     Attributes:
         adapter: a saved adapter's folder.
         half: a run's folder with two checkpoints, whose process was killed.
-        hostile: folders of models and data sets that bring code along.
+        hostile: folders of models and data sets that contain code.
         cache: where `datasets` may write.
     """
 
@@ -79,7 +79,7 @@ class Materials:
     cache: Path
 
     def usual(self) -> dict[str, Any]:
-        """The flags of a command that works, of two steps."""
+        """Return the flags of a command that works, of two steps."""
         inputs = self.inputs
         return {
             "model_name_or_path": inputs.base,
@@ -100,7 +100,7 @@ class Materials:
         }
 
     def resumed(self) -> dict[str, Any]:
-        """What differs from the usual flags in the command of the half run."""
+        """Return the flags of the half run that differ from the usual ones."""
         return {"max_steps": 3, "save_strategy": "steps", "save_steps": 1}
 
 
@@ -201,7 +201,7 @@ class _Exploit:
 
 
 def _hostile(folder: Path, inputs: Inputs) -> dict[str, Path]:
-    """Models whose repository brings code or a pickle that runs code, and a data set with a loading script."""
+    """Make models whose repository contains code or a pickle that runs code, and a data set with a loading script."""
     import json
 
     import torch

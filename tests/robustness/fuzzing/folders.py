@@ -1,4 +1,4 @@
-"""Saved adapters and checkpoints that were changed by hand, with or without mended checksums."""
+"""Saved adapters and checkpoints that were changed by hand, with or without recomputed checksums."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ _PICKLED = ["optimizer.pt", "scheduler.pt", "rng_state.pth"]
 
 
 def adapter_cases(materials: Materials) -> st.SearchStrategy[Case]:
-    """An adapter folder to evaluate or to train on."""
+    """Return cases that evaluate an adapter folder or train on from it."""
     settings = dict.fromkeys(("adapter_projection_type", "tensorized_layer_rank", "adapter_size"))
     evaluate = settings | {"adapter_path": "saved", "do_train": None, "train_file": None}
     train = settings | {"adapter_path": "saved"}
@@ -35,7 +35,8 @@ def adapter_cases(materials: Materials) -> st.SearchStrategy[Case]:
 
 
 def checkpoint_cases(materials: Materials) -> st.SearchStrategy[Case]:
-    """A killed run with a changed record, or a changed newest checkpoint, with or without a mended manifest."""
+    """Return cases that resume a killed run with a changed record, or with a changed newest checkpoint, whose manifest
+    is recomputed or not."""
     newest = max(materials.half.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
 
     def case(files: dict[str, bytes], sealed: bool, explicit: bool) -> Case:
@@ -65,7 +66,7 @@ def checkpoint_cases(materials: Materials) -> st.SearchStrategy[Case]:
 
 @st.composite
 def _adapter_files(draw: Callable, folder: Path) -> dict[str, bytes]:
-    """A changed config, changed weights or both; three times out of four with mended checksums."""
+    """Draw a changed config, changed weights or both; three times out of four with recomputed checksums."""
     record = json.loads((folder / _CONFIG).read_text())
     weights = (folder / _WEIGHTS).read_bytes()
     signed = draw(st.sampled_from([True, True, True, False]))
@@ -86,7 +87,7 @@ def _adapter_files(draw: Callable, folder: Path) -> dict[str, bytes]:
 
 @st.composite
 def _tensors(draw: Callable, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors, of which one has another type, shape, name or content, or is missing."""
+    """Draw the tensors, of which one has another type, shape, name or content, or is missing."""
     name = draw(st.sampled_from(sorted(tensors)))
     tensor = tensors.pop(name)
     how = draw(st.sampled_from(["dtype", "shape", "name", "nan", "huge", "missing", "none left"]))
@@ -104,7 +105,7 @@ def _tensors(draw: Callable, tensors: dict[str, torch.Tensor]) -> dict[str, torc
 
 
 def _pickled(path: Path) -> st.SearchStrategy[dict[str, bytes]]:
-    """A file of torch.save with other content or with code in it, or bytes that torch.save did not write."""
+    """Return files of torch.save with other content or with code in it, and bytes that torch.save did not write."""
     with safe_globals():  # NumPy's arrays, as the Trainer loads them
         content = torch.load(path, weights_only=True)
     others = st.one_of(JSON_VALUES, st.just(torch.zeros(3)), st.builds(_Exploit))

@@ -14,7 +14,7 @@ from fuzzing.values import FLAGS, JSON_VALUES, cell_values, flag_values
 
 
 def argument_cases(materials: Materials) -> st.SearchStrategy[Case]:
-    """Change one to four flags of a command that works."""
+    """Return cases in which one to four flags of a command that works are changed."""
     paths = [str(path) for path in materials.hostile.values()]
     one = st.sampled_from(sorted(FLAGS)).flatmap(lambda name: st.tuples(st.just(name), flag_values(name, paths)))
     changed = st.lists(one, min_size=1, max_size=4).map(dict)
@@ -38,7 +38,7 @@ def argument_cases(materials: Materials) -> st.SearchStrategy[Case]:
 
 
 def json_cases(materials: Materials) -> st.SearchStrategy[Case]:
-    """Give a JSON file of flags, well-formed or not, instead of flags."""
+    """Return cases with a JSON file of flags, well-formed or not, instead of flags."""
     usual = {
         name: value if isinstance(value, (bool, int)) else str(value) for name, value in materials.usual().items()
     }
@@ -59,7 +59,7 @@ def json_cases(materials: Materials) -> st.SearchStrategy[Case]:
 
 
 def data_cases(materials: Materials) -> st.SearchStrategy[Case]:
-    """A training, validation or test file of any content."""
+    """Return cases with a training, validation or test file of any content."""
     content = st.one_of(_tables(","), _tables("\t"), _json_lines())
     roles = st.sampled_from(["train_file", "train_file", "validation_file", "test_file"])
 
@@ -89,7 +89,7 @@ _ENCODINGS = ["utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1"]
 
 @st.composite
 def _tables(draw: Callable, delimiter: str) -> tuple[str, bytes]:
-    """Rows of sentence pairs in which columns are renamed and cells are replaced; or no table at all."""
+    """Draw rows of sentence pairs in which columns are renamed and cells are replaced, or no table at all."""
     suffix = ".tsv" if delimiter == "\t" else ".csv"
     columns, rows = list(_COLUMNS), [[f"a cat {i}", "the dog", str(i % 2), str(i)] for i in range(6)]
     for index in draw(st.lists(st.integers(0, 3), max_size=2)):

@@ -127,7 +127,7 @@ JSON_VALUES = st.one_of(st.sampled_from(_LEAVES), st.integers(), st.floats(), st
 
 
 def flag_values(name: str, paths: list[str]) -> st.SearchStrategy[str]:
-    """Values of a flag as words: of its kind, or of no kind."""
+    """Return values of a flag as words: of its kind, or of no kind."""
     if name in _OWN_VALUES:
         return st.sampled_from(_OWN_VALUES[name])
     action = _ACTIONS[name]
@@ -158,7 +158,7 @@ def flag_values(name: str, paths: list[str]) -> st.SearchStrategy[str]:
 
 
 def cell_values() -> st.SearchStrategy[str]:
-    """Cells of a table."""
+    """Return cells of a table."""
     known = [
         "a cat",
         "0",
@@ -196,7 +196,7 @@ def cell_values() -> st.SearchStrategy[str]:
 
 
 def paths_in(value: Any) -> Iterator[tuple]:
-    """The paths of all values in a JSON value, its own empty path first."""
+    """Yield the paths of all values in a JSON value, its own empty path first."""
     yield ()
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in entries:
@@ -206,7 +206,7 @@ def paths_in(value: Any) -> Iterator[tuple]:
 
 @st.composite
 def mutated(draw: Callable, value: Any, replacements: st.SearchStrategy) -> Any:
-    """A copy in which one to three entries at any depth are replaced or removed."""
+    """Draw a copy in which one to three entries at any depth are replaced or removed."""
     value = copy.deepcopy(value)
     for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
         paths = [path for path in paths_in(value) if path]
@@ -224,7 +224,7 @@ def mutated(draw: Callable, value: Any, replacements: st.SearchStrategy) -> Any:
 
 
 def _sendable(text: str) -> bool:
-    """Whether an operating system can pass it as a word of a command."""
+    """Return whether an operating system can pass the text as a word of a command."""
     try:
         text.encode(errors="surrogateescape")
     except UnicodeEncodeError:

@@ -55,7 +55,7 @@ def shown_beside(value: Any, names: Iterable[str]) -> str:
     return f"{_escaped(text)}, which only looks like {_escaped(twin)}"
 
 
-def twins(names: Iterable[str]) -> Optional[tuple[str, str]]:
+def lookalikes(names: Iterable[str]) -> Optional[tuple[str, str]]:
     """Return the first two names that look alike or differ in case alone, escaped."""
     seen: dict[str, str] = {}
     for name in names:

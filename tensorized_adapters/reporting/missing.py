@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-_LOSS_DID_NOT_FALL = "the training loss did not fall, so the share is not defined"
+_LOSS_DID_NOT_FALL = "the training loss did not decrease, so the share is not defined"
 _NOT_MEASURED = "the share was not measured"
 
 

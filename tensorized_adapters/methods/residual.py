@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from ..adapters.base import Adapter
 from ..adapters.compacter import CompacterAdapter
 from ..adapters.dense import DenseAdapter
-from ..adapters.fast import MergedWeights
+from ..adapters.fast import BatchedWeights
 from ..adapters.insertion import adapters_of, insert_adapters, take_out_adapters
 from ..backbone.parts import site_names
 from ..errors import UsageError
@@ -21,7 +21,8 @@ class ResidualAdapters(Method):
     """A method whose adapters are modules h -> h + update(h)."""
 
     def sites_and_sources(self, model: PreTrainedModel, head: set[str]) -> tuple[list[str], Optional[list[str]]]:
-        """Return the sites, and the sources if there are any, as :func:`insert_adapters` takes them."""
+        """Return the names of the sites, and for parallel adapters those of the modules whose input they take, else
+        None."""
         return site_names(model, self.config), None
 
     def new_adapters(self, model: PreTrainedModel, sites: list[str]) -> Iterator[Adapter]:
@@ -31,11 +32,11 @@ class ResidualAdapters(Method):
     def insert(self, model: PreTrainedModel, head: set[str]) -> None:
         sites, sources = self.sites_and_sources(model, head)
         insert_adapters(model, sites, self.new_adapters(model, sites), sources)
-        self.merged = MergedWeights(model)
+        self.batched = BatchedWeights(model)
 
     def forward_pass(self, model: PreTrainedModel) -> AbstractContextManager[None]:
         """Compute the factorised weights of all sites together first (adapters/fast.py)."""
-        return self.merged.forward_pass(model)
+        return self.batched.forward_pass(model)
 
     def remove(self, model: PreTrainedModel) -> None:
         take_out_adapters(model)

@@ -1,4 +1,4 @@
-"""A tiny model, tiny data, and an undisturbed run, which each disturbed run must equal bit for bit."""
+"""Makes a tiny model, tiny data and an undisturbed run, which each disturbed run must equal bit for bit."""
 
 import csv
 import hashlib
@@ -22,7 +22,7 @@ class Inputs:
     validation: Path
 
     def words(self, out: Path, seed: int = 1) -> list[str]:
-        """The command of a run of 18 steps with six checkpoints, of which two are kept."""
+        """Return the command of a run of 18 steps with six checkpoints, of which two are kept."""
         flags = {
             "model_name_or_path": self.base,
             "task_name": "mrpc",
@@ -46,8 +46,8 @@ class Inputs:
 
 
 @dataclass
-class Workshop:
-    """Shared by all trials, and only read.
+class Fixture:
+    """What all trials share and only read.
 
     Attributes:
         folder: everything is below it.
@@ -69,13 +69,13 @@ class Workshop:
     mounts: bool = False
 
     def own_inputs(self, folder: Path) -> Inputs:
-        """Copies, which a trial may damage."""
+        """Return copies of the inputs, which a trial may damage."""
         shutil.copytree(self.inputs.base, folder / "base")
         copies = [shutil.copy(path, folder) for path in (self.inputs.train, self.inputs.validation)]
         return Inputs(folder / "base", *map(Path, copies))
 
     def half_run(self, out: Path) -> Path:
-        """A copy of the killed run in ``out``."""
+        """Copy the killed run into ``out``."""
         shutil.copytree(self.half, out, dirs_exist_ok=True)
         return out
 
@@ -99,7 +99,7 @@ def make_inputs(folder: Path) -> Inputs:
 
 
 def write_pairs(path: Path, count: int, seed: int) -> Path:
-    """Sentence pairs in MRPC's columns: label 1 where the second repeats the first."""
+    """Write sentence pairs in MRPC's columns. The label is 1 where the second sentence repeats the first."""
     draw = random.Random(seed)
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
@@ -111,7 +111,7 @@ def write_pairs(path: Path, count: int, seed: int) -> Path:
 
 
 def result_of(out: Path) -> dict[str, Any]:
-    """The results that must be equal: adapter tensors (as sha256), metrics and the loss of each step."""
+    """Return the results that must be equal: adapter tensors (as sha256), metrics and the loss of each step."""
     from safetensors.torch import load_file
 
     tensors = load_file(out / "adapter" / "adapter_model.safetensors")
@@ -125,7 +125,7 @@ def result_of(out: Path) -> dict[str, Any]:
 
 
 def difference(out: Path, expected: dict[str, Any]) -> Optional[str]:
-    """How a run's result differs from the expected one, or None."""
+    """Return how a run's result differs from the expected one, or None."""
     try:
         result = result_of(out)
     except Exception as error:  # any damage is a difference
