@@ -50,7 +50,7 @@ VARIANTS: dict[str, list[str]] = {
     "cp-4 in random order": [*_OURS, *_CP, "--train_sampling_strategy", "random"],
     "cp-4 evaluated in batches of 8": [*_OURS, *_CP, "--per_device_eval_batch_size", "8"],
     "cp-4 without cheap dropout": ["benchmarks/run_without.py", "cheap_dropout", *_OURS[1:], *_CP],
-    "cp-4 without merged weights": ["benchmarks/run_without.py", "merged_weights", *_OURS[1:], *_CP],
+    "cp-4 without batched weights": ["benchmarks/run_without.py", "merged_weights", *_OURS[1:], *_CP],
     "cp-4 without checkpoints and training metrics": [
         *_OURS,
         *_CP,

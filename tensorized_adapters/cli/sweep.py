@@ -161,7 +161,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning_rates", "--learning_rate", type=list_of(rate), default=(), **some)
     parser.add_argument("--seeds", "--seed", type=list_of(count_from_zero), default=(42,), **some)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/sweep"), help="(default: %(default)s)")
-    parser.add_argument("--cpus_per_trial", "--cpu_threads", type=count, help="cores, and threads, of a trial")
+    parser.add_argument(
+        "--cpus_per_trial",
+        "--cpu_threads",
+        type=count,
+        help="cores, and threads, of a trial (default: an eighth of the cores, or a GPU's share, from 1 to 8)",
+    )
     parser.add_argument(
         "--gpus_per_trial", type=float, help="1 where there are GPUs; 0.25 lets four share one; 0: none"
     )
@@ -227,7 +232,8 @@ def _check(grid: argparse.Namespace, argv: list[str]) -> None:
 
 
 def _default_cpus(grid: argparse.Namespace) -> int:
-    """Share this machine's cores between at most eight trials, or between those that its GPUs hold."""
+    """Return an eighth of this machine's cores, or each trial's share of the cores if its GPUs hold the trials. It is
+    at least 1 and at most 8."""
     import torch
 
     from tensorized_adapters.sweeping.plan import cores
