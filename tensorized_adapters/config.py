@@ -29,10 +29,10 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 }
 
 
-def setting(default: Any, text: str) -> Any:
-    """Return a field of a dataclass of flags, with its default and its help. Transformers' HfArg does the same, but
-    takes seconds to import, and the help of a command must not wait for it."""
-    return field(default=default, metadata={"help": text})
+def setting(default: Any, text: str, **options: Any) -> Any:
+    """Return a field of a dataclass of flags, with its default, its help and argparse's ``options``. Transformers'
+    HfArg does the same, but takes seconds to import, and the help of a command must not wait for it."""
+    return field(default=default, metadata={"help": text} | options)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from transformers.hf_argparser import HfArg
-
+from ..config import setting
 from ..errors import UsageError, did_you_mean, quoted
 from .tasks import TASKS
 
@@ -28,72 +27,62 @@ class DataTrainingArguments:
 
     _argument_group_name = "data arguments"
 
-    task_name: Optional[str] = HfArg(default=None, help=f"GLUE task: {', '.join(TASKS)}.")
-    glue_path: str = HfArg(
-        default="nyu-mll/glue", help="Hub id of GLUE, or a local folder of its layout or that of GLUE's server."
+    task_name: Optional[str] = setting(None, f"GLUE task: {', '.join(TASKS)}.")
+    glue_path: str = setting(
+        "nyu-mll/glue", "Hub id of GLUE, or a local folder of its layout or that of GLUE's server."
     )
-    dataset_name: Optional[str] = HfArg(default=None, help="Any other data set: hub id or local folder.")
-    dataset_config_name: Optional[str] = HfArg(default=None, help="Configuration of --dataset_name.")
-    max_seq_length: int = HfArg(
-        default=128, help="Longer inputs are truncated, shorter ones padded to their batch's longest."
-    )
-    overwrite_cache: bool = HfArg(
-        default=False, help="Make the files again that `datasets` has cached. Tokens are never cached."
-    )
-    pad_to_max_length: bool = HfArg(
-        default=False, help="Pad everything to --max_seq_length, as the published code does."
-    )
-    max_train_samples: Optional[int] = HfArg(default=None, help="Train on so many examples, which the seed draws.")
-    shuffle_train_dataset: Optional[bool] = HfArg(
-        default=None,
-        help="Shuffle the training set by the seed, before --max_train_samples takes the first rows. On by default "
+    dataset_name: Optional[str] = setting(None, "Any other data set: hub id or local folder.")
+    dataset_config_name: Optional[str] = setting(None, "Configuration of --dataset_name.")
+    max_seq_length: int = setting(128, "Longer inputs are truncated, shorter ones padded to their batch's longest.")
+    overwrite_cache: bool = setting(False, "Make the files again that `datasets` has cached. Tokens are never cached.")
+    pad_to_max_length: bool = setting(False, "Pad everything to --max_seq_length, as the published code does.")
+    max_train_samples: Optional[int] = setting(None, "Train on so many examples, which the seed draws.")
+    shuffle_train_dataset: Optional[bool] = setting(
+        None,
+        "Shuffle the training set by the seed, before --max_train_samples takes the first rows. On by default "
         "if --max_train_samples is given.",
-        metadata={"nargs": "?", "const": True},  # alone it means True, as for other flags of Hugging Face
+        nargs="?",  # alone it means True, as for other flags of Hugging Face
+        const=True,
     )
-    max_eval_samples: Optional[int] = HfArg(default=None, help="Truncate the evaluation set.")
-    max_predict_samples: Optional[int] = HfArg(default=None, help="Truncate the prediction set.")
-    train_file: Optional[str] = HfArg(
-        default=None,
-        help="CSV, TSV or JSON lines, also .gz, with the columns of --task_name, or text columns and 'label'.",
+    max_eval_samples: Optional[int] = setting(None, "Truncate the evaluation set.")
+    max_predict_samples: Optional[int] = setting(None, "Truncate the prediction set.")
+    train_file: Optional[str] = setting(
+        None, "CSV, TSV or JSON lines, also .gz, with the columns of --task_name, or text columns and 'label'."
     )
-    validation_file: Optional[str] = HfArg(default=None, help="Likewise, for --do_eval.")
-    test_file: Optional[str] = HfArg(default=None, help="Likewise, for --do_predict; labels optional.")
+    validation_file: Optional[str] = setting(None, "Likewise, for --do_eval.")
+    test_file: Optional[str] = setting(None, "Likewise, for --do_predict; labels optional.")
 
-    text_columns: Optional[str] = HfArg(
-        default=None,
-        aliases=["--text_column_names", "--text-column-names"],  # run_classification's name
-        help="Columns of a file or of --dataset_name that are the text: A, a pair A,B, or more, which are joined; a "
+    text_columns: Optional[str] = setting(
+        None,
+        "Columns of a file or of --dataset_name that are the text: A, a pair A,B, or more, which are joined; a "
         "name with a comma is quoted.",
+        aliases=["--text_column_names", "--text-column-names"],  # run_classification's name
     )
-    text_column_delimiter: Optional[str] = HfArg(
-        default=None,
-        help="Join the text columns, also two of them, to one text by this. Without the flag two columns are a pair, "
+    text_column_delimiter: Optional[str] = setting(
+        None,
+        "Join the text columns, also two of them, to one text by this. Without the flag two columns are a pair, "
         "and more are joined by a space.",
     )
-    label_column: Optional[str] = HfArg(
-        default=None,
+    label_column: Optional[str] = setting(
+        None,
+        "The column of the labels there, 'label' by default.",
         aliases=["--label_column_name", "--label-column-name"],
-        help="The column of the labels there, 'label' by default.",
     )
-    do_regression: bool = HfArg(default=False, help="Read the labels of other data as scores, also integers.")
-    label_separator: Optional[str] = HfArg(
-        default=None,
-        help="A text may have several labels, which this separates in CSV and TSV, such as ';'. Lists in JSON are "
+    do_regression: bool = setting(False, "Read the labels of other data as scores, also integers.")
+    label_separator: Optional[str] = setting(
+        None,
+        "A text may have several labels, which this separates in CSV and TSV, such as ';'. Lists in JSON are "
         "read as several labels without the flag.",
     )
-    train_split_name: Optional[str] = HfArg(
-        default=None, help="The split of --dataset_name to train on, 'train' by default."
-    )
-    validation_split_name: Optional[str] = HfArg(default=None, help="Likewise for --do_eval, 'validation' by default.")
-    test_split_name: Optional[str] = HfArg(default=None, help="Likewise for --do_predict, 'test' by default.")
-    validation_fraction: Optional[float] = HfArg(
-        default=None,
-        help="For data without a development set: evaluate on this part of the training set, which the seed draws, "
+    train_split_name: Optional[str] = setting(None, "The split of --dataset_name to train on, 'train' by default.")
+    validation_split_name: Optional[str] = setting(None, "Likewise for --do_eval, 'validation' by default.")
+    test_split_name: Optional[str] = setting(None, "Likewise for --do_predict, 'test' by default.")
+    validation_fraction: Optional[float] = setting(
+        None,
+        "For data without a development set: evaluate on this part of the training set, which the seed draws, "
         "and train on the rest.",
     )
-    preprocessing_num_workers: Optional[int] = HfArg(
-        default=None, help="Processes that tokenise the data, one by default."
-    )
+    preprocessing_num_workers: Optional[int] = setting(None, "Processes that tokenise the data, one by default.")
 
     @property
     def texts(self) -> Optional[tuple[str, ...]]:

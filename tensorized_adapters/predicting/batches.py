@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from scipy.special import expit, softmax
 from torch.nn.utils import parametrize
-from transformers import PretrainedConfig, TextClassificationPipeline
-from transformers.data.data_collator import pad_without_fast_tokenizer_warning
+from transformers import DataCollatorWithPadding, PretrainedConfig, TextClassificationPipeline
 
 from ..backbone.parts import with_ready_mask
 from ..errors import RunFailed
@@ -58,10 +57,9 @@ def _logits(
     tokenizer, model = pipeline.tokenizer, pipeline.model
     encoded = tokenizer(*map(list, zip(*window)), truncation=True)
     order = np.argsort([-len(ids) for ids in encoded["input_ids"]], kind="stable")
-    outputs = []
+    collate, outputs = DataCollatorWithPadding(tokenizer), []
     for indices in np.split(order, range(batch_size, len(order), batch_size)):
-        batch = {name: [values[i] for i in indices] for name, values in encoded.items()}
-        batch = pad_without_fast_tokenizer_warning(tokenizer, batch, return_tensors="pt")
+        batch = collate([{name: values[i] for name, values in encoded.items()} for i in indices])
         if pipeline.device.type == "cuda":
             batch = {name: values.pin_memory() for name, values in batch.items()}
         batch = {name: values.to(pipeline.device, non_blocking=True) for name, values in batch.items()}
