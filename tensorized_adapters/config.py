@@ -16,6 +16,8 @@ SPLITS = ("separate", "interleaved")
 SCOPES = ("site", "model")
 PLACEMENTS = ("sequential", "parallel", "weights")
 BITFIT_TERMS = ("all", "query_and_intermediate")
+# The types of problems in a model's configuration, by which Transformers chooses the loss.
+REGRESSION, SINGLE_LABEL, MULTI_LABEL = "regression", "single_label_classification", "multi_label_classification"
 
 # The valid values of settings that are numbers but not counts: a description and a test.
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {

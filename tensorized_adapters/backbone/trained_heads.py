@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
+from ..config import REGRESSION
 from ..errors import listed
 from .parts import head_names
 
@@ -50,12 +51,12 @@ def fit_head_(
     if layer is None or (any(name in new for name, _ in layer) and not of_other_size):
         return None  # the head is untrained
     (there, problem), here = labels, tuple(model.config.id2label[i] for i in range(model.config.num_labels))
-    if model.config.problem_type == "regression":
-        if not of_other_size and len(there) == 1 and problem in (None, "regression"):
+    if model.config.problem_type == REGRESSION:
+        if not of_other_size and len(there) == 1 and problem in (None, REGRESSION):
             return None
         draw_head_(model, new)
         return f"{head} is for {listed(there)}, not for scores; a new one is drawn"
-    if problem != "regression" and not of_other_size:
+    if problem != REGRESSION and not of_other_size:
         if (order := _rows_by_name(there, here)) is not None:
             if order == list(range(len(here))):
                 return None

@@ -5,6 +5,7 @@ from typing import Any, Optional
 
 from datasets import ClassLabel, Dataset, Value
 
+from ..config import REGRESSION
 from ..errors import UsageError, listed, quoted
 from .multi_label import encode_label_sets
 from .names import find_name, name_of, shown_beside, styled_number, twins
@@ -71,7 +72,7 @@ def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: 
 
 def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
     """Return the label names in an adapter's config record, in the order of its classes, or None for regression."""
-    if record["problem_type"] == "regression":
+    if record["problem_type"] == REGRESSION:
         return None
     return tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
 

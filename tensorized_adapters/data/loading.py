@@ -8,12 +8,13 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 from sklearn.model_selection import train_test_split
 
+from ..config import MULTI_LABEL
 from ..errors import UsageError, listed, quoted
 from .arguments import DataTrainingArguments
 from .columns import Columns, choose_columns, note_columns, with_usual_label
 from .labels import check_labels, check_variety, encode_labels, names_or_scores, saved_label_names
 from .locations import quieten_datasets
-from .multi_label import MULTI_LABEL, names_in, separator_of
+from .multi_label import names_in, separator_of
 from .sources import load_splits
 from .tasks import TASKS, Task, other_task
 from .texts import text_of

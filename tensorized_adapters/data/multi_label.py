@@ -6,11 +6,11 @@ import numpy as np
 from datasets import ClassLabel, Dataset, List, Value
 from sklearn.metrics import f1_score
 
+from ..config import MULTI_LABEL
 from ..errors import UsageError, listed, quoted
 from .names import find_name, name_of, shown_beside
 from .tasks import Task
 
-MULTI_LABEL = "multi_label_classification"  # the problem type in the configuration of a model
 SEPARATOR = ";"  # joins the names in predictions, unless --label_separator is given
 
 

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
-from scipy.special import expit, softmax
 from torch.nn.utils import parametrize
 from transformers import DataCollatorWithPadding, PretrainedConfig, TextClassificationPipeline
 
 from ..backbone.parts import with_ready_mask
+from ..config import MULTI_LABEL, REGRESSION
+from ..data.metrics import probabilities_of
 from ..errors import RunFailed
 from .rows import Texts
 
@@ -40,12 +41,9 @@ def predicted(
 
 def as_probabilities(logits: np.ndarray, config: PretrainedConfig) -> np.ndarray:
     """Apply softmax for classes or sigmoid for several labels, as Transformers' pipeline does, and keep scores."""
-    logits = logits.astype(np.float64)
-    if config.problem_type == "regression":
-        return logits
-    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
-        return expit(logits)
-    return softmax(logits, axis=1)
+    if config.problem_type == REGRESSION:
+        return logits.astype(np.float64)
+    return probabilities_of(logits, config.problem_type == MULTI_LABEL or config.num_labels == 1)
 
 
 @torch.inference_mode()
