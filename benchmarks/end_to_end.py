@@ -28,7 +28,7 @@ from transformers import AutoConfig
 from tensorized_adapters.cli.parser import ScriptParser, check_output, names_among, positive_integer
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import RunFailed, UsageError, quoted
-from tensorized_adapters.runtime.console import console
+from tensorized_adapters.runtime.console import console, numbers_table
 from tensorized_adapters.runtime.exits import run_program
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,9 +120,8 @@ def _run(command: list[str]) -> tuple[float, float]:
 
 
 def _table(task: str, rows: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title=f"{task}: seconds from the command to its end", title_justify="left")
-    for column in ("variant", "seconds", "quartiles", "processor", f"{REFERENCE} / it"):
-        table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
+    title = f"{task}: seconds from the command to its end"
+    table = numbers_table(title, "variant", "seconds", "quartiles", "processor", f"{REFERENCE} / it")
     reference = statistics.median(rows[REFERENCE]["wall"]) if REFERENCE in rows else None
     for name, row in rows.items():
         wall, processor = statistics.median(row["wall"]), statistics.median(row["processor"])

@@ -11,12 +11,11 @@ from unittest.mock import patch
 import torch
 from models import FLOOR, TORCH_DROPOUT, Bench, names_of
 from rich.table import Table
-from rich.text import Text
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from tensorized_adapters.adapters import fast
-from tensorized_adapters.errors import one_line
+from tensorized_adapters.runtime.console import numbers_table
 
 COUNTED = [*names_of((4,), (True,)), "dense", "compacter", "lora", "bitfit", "full"]
 
@@ -71,9 +70,7 @@ def operations_table(arguments: argparse.Namespace, shape: str, rows: dict[str, 
     title = (
         f"{arguments.model}, {shape} tokens, {arguments.dtype}: operations of a training step, as on an accelerator"
     )
-    table = Table(title=Text(one_line(title)), title_justify="left")
-    for column in ("method", "trained", "operations", "above floor", "optimizer groups"):
-        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
+    table = numbers_table(title, "method", "trained", "operations", "above floor", "optimizer groups")
     for name, row in rows.items():
         above = row["operations"] - rows[FLOOR]["operations"]
         cells = (f"{number:,}" for number in (row["trained"], row["operations"], above, row["optimizer_groups"]))

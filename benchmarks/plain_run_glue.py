@@ -12,7 +12,6 @@ import sys
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import numpy as np
 import torch
 from datasets import load_dataset
 from peft import LoraConfig, TaskType, get_peft_model
@@ -25,7 +24,7 @@ from transformers import (
     set_seed,
 )
 
-from tensorized_adapters.data.metrics import GlueMetric
+from tensorized_adapters.data.metrics import GlueMetric, predictions_of
 from tensorized_adapters.data.tasks import TASKS
 
 LEARNING_RATES = {"full": 5e-5, "lora": 1e-3}
@@ -71,8 +70,7 @@ def main() -> None:
 
     def compute(output):
         logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-        predictions = logits.squeeze(-1) if task.labels is None else np.argmax(logits, axis=1)
-        return metric.compute(predictions=predictions, references=output.label_ids)
+        return metric.compute(predictions=predictions_of(logits, task), references=output.label_ids)
 
     trainer = Trainer(
         model=model,

@@ -39,7 +39,7 @@ from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import UsageError
 from tensorized_adapters.exporting.program import ONNX_FILE, check_onnx
 from tensorized_adapters.predicting.batches import predicted
-from tensorized_adapters.runtime.console import console
+from tensorized_adapters.runtime.console import console, numbers_table
 from tensorized_adapters.runtime.exits import run_program
 
 Rows = list[tuple[str, str]]
@@ -154,9 +154,7 @@ def _pairs(glue: Path, split: str) -> tuple[Rows, np.ndarray]:
 
 
 def _speed_table(speeds: dict[str, list[float]]) -> Table:
-    table = Table(title="rows a second", title_justify="left")
-    for column in ("way", "rows/s", "quartiles", "ratio to the pipeline"):
-        table.add_column(column, justify="left" if column == "way" else "right", no_wrap=True)
+    table = numbers_table("rows a second", "way", "rows/s", "quartiles", "ratio to the pipeline")
     reference = statistics.median(speeds["pipeline"])
     for name, values in speeds.items():
         middle = statistics.median(values)
@@ -166,9 +164,7 @@ def _speed_table(speeds: dict[str, list[float]]) -> Table:
 
 
 def _accuracy_table(accuracy: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title="STS-B's development set", title_justify="left")
-    for column in ("way", "MB", "largest difference", "Pearson", "Spearman"):
-        table.add_column(column, justify="left" if column == "way" else "right", no_wrap=True)
+    table = numbers_table("STS-B's development set", "way", "MB", "largest difference", "Pearson", "Spearman")
     for name, row in accuracy.items():
         size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
         table.add_row(

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from tensorized_adapters.cli.parser import ScriptParser, check_output, positive_integer
 from tensorized_adapters.errors import RunFailed
-from tensorized_adapters.runtime.console import console
+from tensorized_adapters.runtime.console import console, numbers_table
 from tensorized_adapters.runtime.exits import run_program
 from tensorized_adapters.runtime.files import read_json
 
@@ -70,10 +70,8 @@ def _measure(arguments: argparse.Namespace, words: list[str]) -> dict[str, float
 
 
 def _table(arguments: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> Table:
-    table = Table(title=f"{arguments.trials} trials of {arguments.max_train_samples} pairs", title_justify="left")
-    table.add_column("a trial is")
-    for heading in COLUMNS.values():
-        table.add_column(heading, justify="right")
+    title = f"{arguments.trials} trials of {arguments.max_train_samples} pairs"
+    table = numbers_table(title, "a trial is", *COLUMNS.values())
     for name, measured in rows.items():
         table.add_row(name, *(f"{statistics.median(row[key] for row in measured):.1f}" for key in COLUMNS))
     return table

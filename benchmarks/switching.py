@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from models import FLOOR, config_of
 from rich.table import Table
-from rich.text import Text
 from transformers import PreTrainedModel
 
 from tensorized_adapters import add_adapters, load_adapter, save_adapter, set_adapter
-from tensorized_adapters.errors import one_line
+from tensorized_adapters.runtime.console import numbers_table
 
 SWITCHES = 200  # a round
 
@@ -48,9 +47,7 @@ def time_switches(arguments: argparse.Namespace, backbone: PreTrainedModel, shap
 
 def switching_table(arguments: argparse.Namespace, shape: str, rows: dict[str, dict[str, Any]]) -> Table:
     title = f"{arguments.model}, {arguments.device}: a switch from one adapter to another, and {shape} tokens forward"
-    table = Table(title=Text(one_line(title)), title_justify="left")
-    for column in ("method", "switch, ms", "range", "forward, ms", "switch / forward"):
-        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
+    table = numbers_table(title, "method", "switch, ms", "range", "forward, ms", "switch / forward")
     for name, row in rows.items():
         low, high = row["range_ms"]
         cells = f"{row['switch_ms']:.3f}", f"{low:.3f}-{high:.3f}", f"{row['forward_ms']:.1f}", f"{row['ratio']:.4f}"

@@ -16,11 +16,9 @@ from typing import Any
 import torch
 from models import FLOOR, Bench, backbone_of
 from rich.table import Table
-from rich.text import Text
 from transformers import PreTrainedModel
 
-from tensorized_adapters.errors import one_line
-from tensorized_adapters.runtime.console import peak_memory
+from tensorized_adapters.runtime.console import numbers_table, peak_memory
 
 _BENCHMARK = Path(__file__).with_name("benchmark.py")
 
@@ -118,19 +116,8 @@ def _peak_in_its_own_process(arguments: argparse.Namespace, shape: str, name: st
 
 def timing_table(arguments: argparse.Namespace, shape: str, rows: dict[str, dict[str, Any]]) -> Table:
     title = f"{arguments.model}, {shape} tokens, {arguments.device}, {arguments.dtype}: ratio to the floor"
-    table = Table(title=Text(one_line(title)), title_justify="left")
-    for column in (
-        "method",
-        "trained",
-        "train",
-        "quartiles",
-        "evaluate",
-        "quartiles",
-        "peak",
-        "ms a step",
-        "tokens/s",
-    ):
-        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
+    names = ("trained", "train", "quartiles", "evaluate", "quartiles", "peak", "ms a step", "tokens/s")
+    table = numbers_table(title, "method", *names)
     for name, row in rows.items():
         cells = [name, f"{row['trained']:,}"]
         for kind in ("train", "evaluate"):

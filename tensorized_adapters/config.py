@@ -16,6 +16,8 @@ SPLITS = ("separate", "interleaved")
 SCOPES = ("site", "model")
 PLACEMENTS = ("sequential", "parallel", "weights")
 BITFIT_TERMS = ("all", "query_and_intermediate")
+# The types of problems in a model's configuration, by which Transformers chooses the loss.
+REGRESSION, SINGLE_LABEL, MULTI_LABEL = "regression", "single_label_classification", "multi_label_classification"
 
 # The valid values of settings that are numbers but not counts: a description and a test.
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
@@ -29,10 +31,10 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 }
 
 
-def setting(default: Any, text: str) -> Any:
-    """Return a field of a dataclass of flags, with its default and its help. Transformers' HfArg does the same, but
-    takes seconds to import, and the help of a command must not wait for it."""
-    return field(default=default, metadata={"help": text})
+def setting(default: Any, text: str, **options: Any) -> Any:
+    """Return a field of a dataclass of flags, with its default, its help and argparse's ``options``. Transformers'
+    HfArg does the same, but takes seconds to import, and the help of a command must not wait for it."""
+    return field(default=default, metadata={"help": text} | options)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def count_parameters(config: AdapterConfig, model: PreTrainedModel) -> dict[str,
 
     Args:
         config: the method and its settings.
-        model: any model of the right shapes, not adapted; ``architectures.skeleton`` gives one without weights.
+        model: any model of the right shapes, not adapted; ``backbone.parts.skeleton`` gives one without weights.
 
     Returns:
         adapters, backbone, layer_norm, head, trained, frozen, model.

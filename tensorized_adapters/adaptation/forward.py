@@ -2,6 +2,19 @@
 
 It finds its data in the model and holds none itself, so that copies and pickles of a model work. It can wrap any
 callable, such as accelerate's hooked ``forward``.
+
+Threads that share a model must not change its adapters under each other. A thread holds the model while it computes a
+mixed batch, or saves or counts an adapter that is not active. What it may do depends on the others:
+
+| this thread wants to          | another computes | another has adapters off | another holds it | merged  |
+|-------------------------------|------------------|--------------------------|------------------|---------|
+| compute                       | yes              | refused                  | refused          | yes     |
+| hold it                       | refused          | refused                  | refused          | refused |
+| switch adapters off           | refused          | refused                  | refused          | refused |
+| set or delete a named adapter | refused          | refused                  | refused          | refused |
+
+``check_pass`` and ``check_not_held`` here, ``_held`` and ``_check_free`` in named.py, and ``_switched_off`` in
+lifecycle.py are these rules.
 """
 
 import functools

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from ..errors import UsageError
 from ..methods.residual import ResidualAdapters
+from .forward import check_not_held
 from .insertion import check_removable, take_out_method
 from .named import active_adapter, forget_names
 from .parameters import (
@@ -91,8 +92,8 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
     computed without adapters, and the right ones to what was computed with them.
 
     Raises:
-        UsageError: if the model is not adapted, its adapters are merged, or another thread computes with it. A forward
-            pass in another thread is refused within the block.
+        UsageError: if the model is not adapted, its adapters are merged, or another thread computes with it or saves
+            another adapter. A forward pass in another thread is refused within the block.
     """
     model = unwrapped(model)
     adaptation = not_merged(model, "they are switched off")
@@ -134,6 +135,7 @@ def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[No
         return
     if adaptation.switched_off_by is not None:
         raise UsageError("another thread has switched the model's adapters off for a while; wait, or use a copy")
+    check_not_held(model.__dict__.get("named_adapters"))
     adaptation.switched_off_by = thread  # first, so that another thread's pass is refused from now on
     try:
         if model.adapter_passes.in_other_threads():

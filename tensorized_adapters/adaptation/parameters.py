@@ -37,7 +37,8 @@ class Adaptation:
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
     frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # unmerging unfreezes them
     switched_off_by: Optional[int] = None  # the thread within adapters_off(model) or updates_off(model)
-    trained_names: Optional[list[str]] = field(default=None, repr=False)  # in the adapted model; see named.py
+    # The names in the adapted model, which named_adapter.trained_by_present_name keeps here.
+    trained_names: Optional[list[str]] = field(default=None, repr=False)
 
     @property
     def config(self) -> AdapterConfig:

@@ -1,10 +1,8 @@
 """Keeps trained parameters in float32 on a float16 or bfloat16 backbone, as PEFT's ``autocast_adapter_dtype`` does.
 
 In half precision an optimizer's small steps are lost. AdamW's epsilon is zero in float16, so its steps give NaN.
-A module whose parameters are all trained, and an adapter, compute in float32 on their input and return their output in
-the input's precision. A module that trains some of its parameters, as under BitFit, computes with them in the others'
-precision. Such a module gets a class derived from its own. Hooks or another ``forward`` of the instance would need
-more code for copies, pickles, threads, other hooks and recomputed activations.
+A module with trained parameters gets a class derived from its own. Hooks or another ``forward`` of the instance would
+need more code for copies, pickles, threads, other hooks and recomputed activations.
 """
 
 import functools
@@ -31,20 +29,33 @@ def raise_precision(model: PreTrainedModel, trained: set[int]) -> None:
             parameter.data = parameter.data.float()
     if half_precision_of(model) is None:  # everything is trained, so the model computes in float32
         return
-    inside = {id(part) for module in model.modules() if isinstance(module, Adapter) for part in module.modules()}
+    adapters = [module for module in model.modules() if isinstance(module, Adapter)]
+    inside = {id(part) for adapter in adapters for part in adapter.modules()}
     for module in model.modules():
-        if isinstance(module, Adapter):
+        ours = () if id(module) in inside else _trained_in(module, trained)
+        if isinstance(module, Adapter) or (ours and _is_trained_alone(module, trained)):
+            # It computes in float32 on its input, and returns its output in the input's precision.
             module.__class__ = _derived_class(type(module), (), "")
-        if id(module) in inside or isinstance(module, (nn.ParameterDict, nn.ParameterList)):
-            continue
-        own = [name for name, p in module._parameters.items() if p is not None and p.is_floating_point()]
-        ours = tuple(name for name in own if id(module._parameters[name]) in trained)
-        alone = all(isinstance(child, Adapter) for child in module.children())
-        if ours and len(ours) == len(own) and alone:
-            module.__class__ = _derived_class(type(module), (), "")
-        elif ours:
+        elif ours:  # as under BitFit: it computes with these in the precision of the others
             frozen = next((name for name, p in module.named_parameters() if p.dtype in HALF_PRECISION), "")
             module.__class__ = _derived_class(type(module), ours, frozen)
+
+
+def _trained_in(module: nn.Module, trained: set[int]) -> tuple[str, ...]:
+    """Return the names of a module's own trained parameters. Lists and dictionaries of parameters compute nothing."""
+    if isinstance(module, (nn.ParameterDict, nn.ParameterList)):
+        return ()
+    return tuple(name for name, p in _own(module).items() if id(p) in trained)
+
+
+def _is_trained_alone(module: nn.Module, trained: set[int]) -> bool:
+    """Return whether all of a module's own parameters are trained, and it has no modules except adapters."""
+    alone = all(isinstance(child, Adapter) for child in module.children())
+    return alone and all(id(p) in trained for p in _own(module).values())
+
+
+def _own(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in module._parameters.items() if p is not None and p.is_floating_point()}
 
 
 def restore_classes(model: PreTrainedModel) -> None:

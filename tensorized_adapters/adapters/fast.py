@@ -87,14 +87,15 @@ def _in_few_launches(weights: list[Weight], assembled: bool) -> list[Matrices]:
     """Return the matrices of each weight in a group, or one matrix each if they are to be ``assembled``.
 
     Shared factors take part in the products once. Copies for each weight would need their gradients added up one by
-    one. Under autocast all factors are cast at once.
+    one. Under autocast all factors are cast at once. Factors and matrices have a leading dimension of the sites, which
+    is 1 if the sites share them.
     """
     joint = isinstance(weights[0], SiteWeight)
     parts = weights[0].parts_of_all_sites() if joint else [_batch(part) for part in zip(*(w.parts() for w in weights))]
     sites = [weight.site for weight in weights] if joint else range(len(weights))
     kind = parts[0].device.type
     with torch.autocast(kind, enabled=False):
-        matrices = weights[0].matrices(parts)
+        matrices = weights[0].matrices(parts)  # (sites or 1, n, m), or (sites or 1, n, k) and (sites or 1, k, m)
         if assembled and len(matrices) == 2:
             a, b = matrices
             matrices = ((b.mT @ a.mT).mT,)  # columns behind each other at once
@@ -102,8 +103,8 @@ def _in_few_launches(weights: list[Weight], assembled: bool) -> list[Matrices]:
         matrices = [matrix.to(torch.get_autocast_dtype(kind)) for matrix in matrices]
     first, *rest = matrices
     first = first.mT.contiguous().mT  # see factorized_weight.times
-    count = max(sites) + 1
-    of_site = list(zip(*(matrix.expand(count, -1, -1).unbind() for matrix in (first, *rest))))
+    number_of_sites = max(sites) + 1
+    of_site = list(zip(*(matrix.expand(number_of_sites, -1, -1).unbind() for matrix in (first, *rest))))
     return [of_site[site] for site in sites]
 
 

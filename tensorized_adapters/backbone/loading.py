@@ -20,6 +20,7 @@ from transformers import (
 from transformers.initialization import no_init_weights
 from transformers.utils import is_flash_attn_2_available
 
+from ..config import MULTI_LABEL, REGRESSION
 from ..errors import UsageError, one_line, quoted
 from .architectures import ARCHITECTURES
 from .arguments import ModelArguments
@@ -137,9 +138,9 @@ def set_label_prior_(
         for name, parameter in model.named_parameters()
         if name in new and name.endswith(".bias") and parameter.shape == (model.config.num_labels,)
     ]
-    if model.config.problem_type == "regression":
+    if model.config.problem_type == REGRESSION:
         prior = [sum(labels) / len(labels)]
-    elif model.config.problem_type == "multi_label_classification":
+    elif model.config.problem_type == MULTI_LABEL:
         counts = np.asarray(labels[:]).sum(axis=0).clip(0.5, len(labels) - 0.5)
         prior = logit(counts / len(labels)).tolist()
     else:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
+from ..config import REGRESSION
 from ..errors import listed
 from .parts import head_names
 
@@ -33,9 +34,16 @@ def fit_head_(
 ) -> Optional[str]:
     """Reorder the rows of a trained head, so that row i belongs to the model's label i.
 
-    Labels of equal names (in any case, with blanks, ``_`` or ``-`` between words) keep their rows. A head without
-    names (LABEL_0, LABEL_1, ...) and data whose labels are the ids 0, 1, ... keep the order of the rows, which is then
-    a guess. Any other head belongs to another task, and is initialised.
+    | the checkpoint's head   | the labels of head and data        | the head is | the line says           |
+    |-------------------------|------------------------------------|-------------|-------------------------|
+    | none, or untrained      |                                    | as it was   |                         |
+    | for one score           | are scores                         | as it was   |                         |
+    | for equally many labels | have equal names in the same order | as it was   |                         |
+    | for equally many labels | have equal names in another order  | reordered   | the new order           |
+    | for equally many labels | are the ids 0, 1, ... on one side  | as it was   | the guess               |
+    | any other               |                                    | initialised | what it was for         |
+
+    Names are equal in any case, and with blanks, ``_`` or ``-`` between words. LABEL_0, LABEL_1, ... are ids.
 
     Args:
         model: with the data's labels in its configuration.
@@ -49,31 +57,32 @@ def fit_head_(
     layer, head = _output_layer(model), "the trained head of --model_name_or_path"
     if layer is None or (any(name in new for name, _ in layer) and not had_other_size):
         return None  # the head is untrained
-    (there, problem), here = labels, tuple(model.config.id2label[i] for i in range(model.config.num_labels))
-    if model.config.problem_type == "regression":
-        if not had_other_size and len(there) == 1 and problem in (None, "regression"):
+    head_labels, problem = labels
+    data_labels = tuple(model.config.id2label[i] for i in range(model.config.num_labels))
+    if model.config.problem_type == REGRESSION:
+        if not had_other_size and len(head_labels) == 1 and problem in (None, REGRESSION):
             return None
         draw_head_(model, new)
-        return f"{head} is for {listed(there)}, not for scores; a new one is drawn"
-    if problem != "regression" and not had_other_size:
-        if (order := _rows_by_name(there, here)) is not None:
-            if order == list(range(len(here))):
+        return f"{head} is for {listed(head_labels)}, not for scores; a new one is drawn"
+    if problem != REGRESSION and not had_other_size:
+        if (order := _rows_by_name(head_labels, data_labels)) is not None:
+            if order == list(range(len(data_labels))):
                 return None
             for _, parameter in layer:
                 parameter.copy_(parameter[order])
-            moved = f"its rows were put in the data's order, {listed(here)}"
-            return f"{head} has its labels in the order {listed(there)}; {moved}"
-        ids = [str(i) for i in range(len(here))]
-        if len(there) == len(here) and ids in (_plain(there), _plain(here)):
-            pairs = listed([f"{theirs} is {ours}" for theirs, ours in zip(there, here)])
+            moved = f"its rows were put in the data's order, {listed(data_labels)}"
+            return f"{head} has its labels in the order {listed(head_labels)}; {moved}"
+        ids = [str(i) for i in range(len(data_labels))]
+        if len(head_labels) == len(data_labels) and ids in (_plain(head_labels), _plain(data_labels)):
+            pairs = listed([f"{theirs} is {ours}" for theirs, ours in zip(head_labels, data_labels)])
             return f"{head} is kept with its rows in their order: {pairs}; if that is wrong, correct id2label"
     draw_head_(model, new)
-    return f"{head} is for {listed(there)}, the data has {listed(here)}; a new head is drawn"
+    return f"{head} is for {listed(head_labels)}, the data has {listed(data_labels)}; a new head is drawn"
 
 
-def _rows_by_name(there: Sequence[str], here: Sequence[str]) -> Optional[list[int]]:
+def _rows_by_name(head_labels: Sequence[str], data_labels: Sequence[str]) -> Optional[list[int]]:
     """Return for each label of the data its row of the head, or None if the names differ."""
-    for theirs, ours in ((list(there), list(here)), (_plain(there), _plain(here))):
+    for theirs, ours in ((list(head_labels), list(data_labels)), (_plain(head_labels), _plain(data_labels))):
         if len(set(theirs)) == len(theirs) and sorted(theirs) == sorted(ours):
             return [theirs.index(name) for name in ours]
     return None

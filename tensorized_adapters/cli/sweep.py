@@ -18,7 +18,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -118,31 +118,41 @@ def _run(ledger: Any, options: argparse.Namespace) -> dict[str, float]:
 
 def _report(ledger: Any, options: argparse.Namespace, ran: bool) -> int:
     """Write the report, if one is wanted, and if trials ran print where the time went; returns the exit code."""
+    if options.report and ledger.states()["finished"]:
+        if (seconds := _write_report(options.output_dir)) is None:
+            return 1
+        if ran:
+            ledger.timing["report"] = seconds
+    if ran:
+        ledger.timing = {name: round(seconds, 2) for name, seconds in ledger.timing.items()}
+        ledger.write()
+        _print_timing(ledger.timing)
+    return 1 if ledger.states()["failed"] else 0
+
+
+def _write_report(output_dir: Path) -> Optional[float]:
+    """Write the report and print its path; returns the seconds that it took. If there is none, print why instead."""
+    from tensorized_adapters.reporting.write import write_report
     from tensorized_adapters.sweeping import REPORT
 
-    if options.report and ledger.states()["finished"]:
-        from tensorized_adapters.reporting.write import write_report
+    began = time.time()
+    try:
+        write_report([output_dir], output_dir / REPORT)
+    except UsageError as error:  # the trials are done nevertheless
+        print(f"no report: {one_line(error)}", file=sys.stderr)
+        return None
+    print(f"report: {one_line(output_dir / REPORT / 'report.html')}")
+    return time.time() - began
 
-        began = time.time()
-        try:
-            write_report([options.output_dir], options.output_dir / REPORT)
-        except UsageError as error:  # the trials are done nevertheless
-            print(f"no report: {one_line(error)}", file=sys.stderr)
-            return 1
-        print(f"report: {one_line(options.output_dir / REPORT / 'report.html')}")
-        if ran:
-            ledger.timing["report"] = time.time() - began
-    if ran:
-        ledger.timing = timing = {name: round(seconds, 2) for name, seconds in ledger.timing.items()}
-        ledger.write()
-        share = timing["trials_own"] / timing["at_a_time"]
-        print(
-            f"trials: {timing['trials']:.0f} s = {timing['trials'] / share if share else 0:.3f} x "
-            f"({timing['trials_own']:.0f} s of their own / {timing['at_a_time']:g} at a time); besides: planning "
-            f"{timing['planning']:.1f} s, Ray's start {timing['ray_start']:.1f} s, report "
-            f"{timing.get('report', 0):.1f} s"
-        )
-    return 1 if ledger.states()["failed"] else 0
+
+def _print_timing(timing: dict[str, float]) -> None:
+    """Print how long the trials took, as a multiple of their own time in equal shares, and what else took time."""
+    share = timing["trials_own"] / timing["at_a_time"]
+    print(
+        f"trials: {timing['trials']:.0f} s = {timing['trials'] / share if share else 0:.3f} x "
+        f"({timing['trials_own']:.0f} s of their own / {timing['at_a_time']:g} at a time); besides: planning "
+        f"{timing['planning']:.1f} s, Ray's start {timing['ray_start']:.1f} s, report {timing.get('report', 0):.1f} s"
+    )
 
 
 def _print_notes(ledger: Any) -> None:
@@ -171,7 +181,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", "--seed", type=comma_separated(nonnegative_integer), default=(42,), **some)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/sweep"), help="(default: %(default)s)")
     parser.add_argument(
-        "--cpus_per_trial", "--cpu_threads", type=positive_integer, help="cores, and threads, of a trial"
+        "--cpus_per_trial",
+        "--cpu_threads",
+        type=positive_integer,
+        help="cores, threads of a trial (default: an eighth, 1 to 8)",
     )
     parser.add_argument(
         "--gpus_per_trial", type=float, help="1 where there are GPUs; 0.25 lets four share one; 0: none"
@@ -239,7 +252,7 @@ def _check(options: argparse.Namespace, argv: list[str]) -> None:
 
 
 def _default_cpus(options: argparse.Namespace) -> int:
-    """Share this machine's cores between at most eight trials, or between those that its GPUs hold."""
+    """Return an eighth of this machine's cores, or a trial's share of them if GPUs hold the trials; from 1 to 8."""
     import torch
 
     from tensorized_adapters.sweeping.plan import cores

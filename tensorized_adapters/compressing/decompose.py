@@ -1,5 +1,6 @@
 """Makes a trained dense adapter a tensorized one by decomposing its matrices. Other trained parameters stay."""
 
+import bisect
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -144,18 +145,20 @@ def _within(
 ) -> tuple[AdapterConfig, _Found]:
     """Return the smallest rank whose errors are all within the target, by bisection, as errors fall with the rank."""
     kind = config.adapter_projection_type
-    low, high = 0, largest_rank(kind, [view for view, _ in Tensorized(config).tensors_of(model)])
-    best = _attempt(config, model, dense, high, target)
-    if isinstance(best, float):
+    largest = largest_rank(kind, [view for view, _ in Tensorized(config).tensors_of(model)])
+    tried: dict[int, _Found | float] = {}
+
+    def fits(rank: int) -> bool:
+        tried[rank] = _attempt(config, model, dense, rank, target)
+        return isinstance(tried[rank], list)
+
+    rank = 1 + bisect.bisect_left(range(1, largest + 1), True, key=fits)
+    if rank > largest:  # the bisection then tried the largest last
         raise UsageError(
-            f"--target_error {target:g} is out of reach: at its largest rank, {high}, {kind} leaves an error of "
-            f"{best:.3f} in a weight; give a larger one, or another --adapter_projection_type"
+            f"--target_error {target:g} is out of reach: at its largest rank, {largest}, {kind} leaves an error of "
+            f"{tried[largest]:.3f} in a weight; give a larger one, or another --adapter_projection_type"
         )
-    while high - low > 1:
-        middle = (low + high) // 2
-        tried = _attempt(config, model, dense, middle, target)
-        low, high, best = (middle, high, best) if isinstance(tried, float) else (low, middle, tried)
-    return replace(config, tensorized_layer_rank=high), best
+    return replace(config, tensorized_layer_rank=rank), tried[rank]
 
 
 def _attempt(config: AdapterConfig, model: PreTrainedModel, dense: _Dense, rank: int, target: float) -> _Found | float:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from transformers.hf_argparser import HfArg
-
+from ..config import setting
 from ..errors import UsageError, did_you_mean, quoted
 from .tasks import TASKS
 
@@ -28,80 +27,64 @@ class DataTrainingArguments:
 
     _argument_group_name = "data arguments"
 
-    task_name: Optional[str] = HfArg(default=None, help=f"GLUE task: {', '.join(TASKS)}.")
-    glue_path: str = HfArg(
-        default="nyu-mll/glue", help="Hub id of GLUE, or a local folder of its layout or that of GLUE's server."
+    task_name: Optional[str] = setting(None, f"GLUE task: {', '.join(TASKS)}.")
+    glue_path: str = setting(
+        "nyu-mll/glue", "Hub id of GLUE, or a local folder of its layout or that of GLUE's server."
     )
-    dataset_name: Optional[str] = HfArg(default=None, help="Any other data set: hub id or local folder.")
-    dataset_config_name: Optional[str] = HfArg(default=None, help="Configuration of --dataset_name.")
-    max_seq_length: int = HfArg(
-        default=128, help="Longer inputs are truncated, shorter ones padded to their batch's longest."
-    )
-    overwrite_cache: bool = HfArg(
-        default=False, help="Make the files again that `datasets` has cached. Tokens are never cached."
-    )
-    pad_to_max_length: bool = HfArg(
-        default=False, help="Pad everything to --max_seq_length, as the published code does."
-    )
-    max_train_samples: Optional[int] = HfArg(default=None, help="Train on this many examples, drawn by the seed.")
-    shuffle_train_dataset: Optional[bool] = HfArg(
-        default=None,
-        help="Shuffle the training set by the seed, before --max_train_samples takes the first rows. On by default "
+    dataset_name: Optional[str] = setting(None, "Any other data set: hub id or local folder.")
+    dataset_config_name: Optional[str] = setting(None, "Configuration of --dataset_name.")
+    max_seq_length: int = setting(128, "Longer inputs are truncated, shorter ones padded to their batch's longest.")
+    overwrite_cache: bool = setting(False, "Make the files again that `datasets` has cached. Tokens are never cached.")
+    pad_to_max_length: bool = setting(False, "Pad everything to --max_seq_length, as the published code does.")
+    max_train_samples: Optional[int] = setting(None, "Train on this many examples, drawn by the seed.")
+    shuffle_train_dataset: Optional[bool] = setting(
+        None,
+        "Shuffle the training set by the seed, before --max_train_samples takes the first rows. On by default "
         "if --max_train_samples is given.",
-        metadata={"nargs": "?", "const": True},  # alone it means True, as for other flags of Hugging Face
+        nargs="?",  # alone it means True, as for other flags of Hugging Face
+        const=True,
     )
-    max_eval_samples: Optional[int] = HfArg(default=None, help="Truncate the evaluation set.")
-    max_predict_samples: Optional[int] = HfArg(default=None, help="Truncate the prediction set.")
-    train_file: Optional[str] = HfArg(
-        default=None,
-        help="CSV, TSV or JSON lines, also .gz, with the columns of --task_name, or text columns and 'label'.",
+    max_eval_samples: Optional[int] = setting(None, "Truncate the evaluation set.")
+    max_predict_samples: Optional[int] = setting(None, "Truncate the prediction set.")
+    train_file: Optional[str] = setting(
+        None, "CSV, TSV or JSON lines, also .gz, with the columns of --task_name, or text columns and 'label'."
     )
-    validation_file: Optional[str] = HfArg(
-        default=None, help="The file that --do_eval evaluates, in the same formats."
-    )
-    test_file: Optional[str] = HfArg(
-        default=None, help="The file that --do_predict predicts, in the same formats; labels are optional."
+    validation_file: Optional[str] = setting(None, "The file that --do_eval evaluates, in the same formats.")
+    test_file: Optional[str] = setting(
+        None, "The file that --do_predict predicts, in the same formats; labels are optional."
     )
 
-    text_columns: Optional[str] = HfArg(
-        default=None,
-        aliases=["--text_column_names", "--text-column-names"],  # run_classification's name
-        help="Columns of a file or of --dataset_name that are the text: A, a pair A,B, or more, which are joined; a "
+    text_columns: Optional[str] = setting(
+        None,
+        "Columns of a file or of --dataset_name that are the text: A, a pair A,B, or more, which are joined; a "
         "name with a comma is quoted.",
+        aliases=["--text_column_names", "--text-column-names"],  # run_classification's name
     )
-    text_column_delimiter: Optional[str] = HfArg(
-        default=None,
-        help="Join the text columns to one text with this delimiter. Without the flag, two columns are a pair, and "
-        "three or more are joined by a space.",
+    text_column_delimiter: Optional[str] = setting(
+        None,
+        "Join the text columns to one text with this delimiter. Without the flag, two columns are a pair, and three "
+        "or more are joined by a space.",
     )
-    label_column: Optional[str] = HfArg(
-        default=None,
+    label_column: Optional[str] = setting(
+        None,
+        "Column of the labels in a file or in --dataset_name (default: label).",
         aliases=["--label_column_name", "--label-column-name"],
-        help="Column of the labels in a file or in --dataset_name (default: label).",
     )
-    do_regression: bool = HfArg(
-        default=False, help="The labels are scores, even if they are integers (not with --task_name)."
+    do_regression: bool = setting(False, "The labels are scores, even if they are integers (not with --task_name).")
+    label_separator: Optional[str] = setting(
+        None,
+        "Separator of a text's labels in CSV and TSV, such as ';', for texts with several labels. Lists in JSON are "
+        "read as several labels without the flag.",
     )
-    label_separator: Optional[str] = HfArg(
-        default=None,
-        help="Separator of a text's labels in CSV and TSV, such as ';', for texts with several labels. Lists in JSON "
-        "are read as several labels without the flag.",
-    )
-    train_split_name: Optional[str] = HfArg(
-        default=None, help="The split of --dataset_name to train on (default: train)."
-    )
-    validation_split_name: Optional[str] = HfArg(
-        default=None, help="The split that --do_eval evaluates (default: validation)."
-    )
-    test_split_name: Optional[str] = HfArg(default=None, help="The split that --do_predict predicts (default: test).")
-    validation_fraction: Optional[float] = HfArg(
-        default=None,
-        help="For data without a development set: evaluate on this part of the training set, which the seed draws, "
+    train_split_name: Optional[str] = setting(None, "The split of --dataset_name to train on (default: train).")
+    validation_split_name: Optional[str] = setting(None, "The split that --do_eval evaluates (default: validation).")
+    test_split_name: Optional[str] = setting(None, "The split that --do_predict predicts (default: test).")
+    validation_fraction: Optional[float] = setting(
+        None,
+        "For data without a development set: evaluate on this part of the training set, which the seed draws, "
         "and train on the rest.",
     )
-    preprocessing_num_workers: Optional[int] = HfArg(
-        default=None, help="Processes that tokenise the data, one by default."
-    )
+    preprocessing_num_workers: Optional[int] = setting(None, "Processes that tokenise the data, one by default.")
 
     @property
     def texts(self) -> Optional[tuple[str, ...]]:

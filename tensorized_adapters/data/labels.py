@@ -5,6 +5,7 @@ from typing import Any, Optional
 
 from datasets import ClassLabel, Dataset, Value
 
+from ..config import REGRESSION
 from ..errors import UsageError, listed, quoted
 from .label_names import find_name, lookalikes, name_of, shown_beside, styled_number
 from .multi_label import encode_label_sets
@@ -13,9 +14,9 @@ from .texts import text_of
 
 # A note is printed if there are more classes than this, or more than a tenth of the rows: the labels may be meant as
 # scores.
-_MANY = 20
+_SCORES_LIKELY_ABOVE = 20
 # If at most this share of the labels is not numeric, these values are taken for gaps, not for a class.
-_FEW = 0.05
+_GAPS_AT_MOST = 0.05
 _AS_NUMBERS = "write numbers with a decimal point and nothing else, for example 0.5 or 1250"
 
 
@@ -32,7 +33,7 @@ def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
     integers = {_name_of_integer(values[row], numbers[row]) for row in numeric}
     texts = {name_of(values[row]) for row in words}
     names = (*sorted(integers, key=lambda name: (int(name), name)), *sorted(texts))
-    if len(names) > _MANY or 2 < len(names) > len(values) / 10:
+    if len(names) > _SCORES_LIKELY_ABOVE or 2 < len(names) > len(values) / 10:
         scores = "" if words else "; scores are written as decimals, for example 3.0"
         print(f"note: {source}: the {len(values)} labels are taken for {len(names)} classes{scores}")
     if alike := lookalikes(names):
@@ -41,24 +42,31 @@ def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
 
 
 def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: bool, source: str) -> None:
-    """Refuse missing labels, and labels among numbers that are gaps, misspelled numbers or a few words. If many words
-    stand among integers, all labels are names of classes, and a note says so.
+    """Refuse missing labels, and labels among numbers that are gaps, misspelled numbers or a few words.
 
-    ``words`` and ``numeric`` are the rows of labels that are no numbers, and of those that are; ``decimal`` is true
-    if a number is written as a decimal.
+    | among the labels is                    | and                                 | then                         |
+    |----------------------------------------|-------------------------------------|------------------------------|
+    | an empty one                           |                                     | refused                      |
+    | NaN or infinity                        | a number, or at most 5 % are such   | refused                      |
+    | a number in another style (0,5 or 10%) | at most 5 % are other words         | refused: write plain numbers |
+    | a word beside numbers                  | a decimal, or at most 5 % are words | refused                      |
+    | a word beside integers                 | more than 5 % are words             | all are names, with a note   |
+
+    In a short list a single gap or word counts as 5 %. ``words`` and ``numeric`` are the rows of labels that are no
+    numbers, and of those that are; ``decimal`` is true if a number is written as a decimal.
     """
 
     def label(row: int) -> str:
         return f"{source}: row {row + 1} has the label {quoted(values[row])}"
 
-    few = max(1, len(values) * _FEW)
+    few = max(1, len(values) * _GAPS_AT_MOST)
     if missing := [row for row in words if _is_missing(values[row])]:
         raise UsageError(f"{source}: row {missing[0] + 1} has no label; write it or remove the row")
     gaps = [row for row in words if _is_no_number(values[row])]
     if gaps and (numeric or isinstance(values[0], float) or len(gaps) <= few):  # many of them among words are names
         raise UsageError(f"{label(gaps[0])}, which is neither a score nor a class; correct it or remove the row")
     styled = [row for row in words if styled_number(values[row])]
-    if styled and len(words) - len(styled) <= len(values) * _FEW:  # beside more words they are names
+    if styled and len(words) - len(styled) <= len(values) * _GAPS_AT_MOST:  # beside more words they are names
         number = f"a number with {styled_number(values[styled[0]])}"
         mend = f"{_AS_NUMBERS}, or, if these are classes, give each a name that is no number"
         raise UsageError(f"{label(styled[0])}, {number}; {mend}")
@@ -72,7 +80,7 @@ def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: 
 
 def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
     """Return the label names in an adapter's config record, in the order of its classes, or None for regression."""
-    if record["problem_type"] == "regression":
+    if record["problem_type"] == REGRESSION:
         return None
     return tuple(record["id2label"][str(i)] for i in range(record["num_labels"]))
 

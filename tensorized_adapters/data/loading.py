@@ -8,12 +8,13 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 from sklearn.model_selection import train_test_split
 
+from ..config import MULTI_LABEL
 from ..errors import UsageError, listed, quoted
 from .arguments import DataTrainingArguments
 from .columns import Columns, choose_columns, note_columns, with_usual_label
 from .labels import check_labels, check_variety, encode_labels, names_or_scores, saved_label_names
 from .locations import quieten_datasets
-from .multi_label import MULTI_LABEL, names_in, separator_of
+from .multi_label import names_in, separator_of
 from .sources import load_splits
 from .tasks import TASKS, Task, other_task
 from .texts import text_of
@@ -167,12 +168,9 @@ def _hold_out(
         parts = train_test_split(rows, test_size=count, random_state=seed)
         how = "not stratified, since some labels have too few examples"
     kept, held = map(set, parts)
-    if task.labels is not None:
-        label_sets = [set(np.flatnonzero(has)) if task.multi_label else {has} for has in examples["label"]]
-        trained = set().union(*(label_sets[row] for row in kept))
-        if back := {row for row in held if label_sets[row] - trained}:
-            kept, held = kept | back, held - back
-            how += f", without {len(back):,} whose labels the others lack"
+    if task.labels is not None and (back := _with_labels_of_their_own(examples, held, kept, task.multi_label)):
+        kept, held = kept | back, held - back
+        how += f", without {len(back):,} whose labels the others lack"
     if not held:
         raise UsageError(f"{source}: every drawn example has a label that the others lack; merge rare labels")
     print(
@@ -180,7 +178,15 @@ def _hold_out(
         f"(--validation_fraction {fraction}); they are drawn by --seed {seed}, {how}"
     )
     kept, held = (examples.select(sorted(part)) for part in (kept, held))
-    return raw | {"train": kept, task.evaluation[0][1]: held}, sources | {task.evaluation[0][1]: source}
+    evaluation = task.evaluation[0][1]
+    return raw | {"train": kept, evaluation: held}, sources | {evaluation: source}
+
+
+def _with_labels_of_their_own(examples: Dataset, rows: set[int], others: set[int], multi_label: bool) -> set[int]:
+    """Return those of the rows that have a label which none of the ``others`` has."""
+    label_sets = [set(np.flatnonzero(has)) if multi_label else {has} for has in examples["label"]]
+    known = set().union(*(label_sets[row] for row in others))
+    return {row for row in rows if label_sets[row] - known}
 
 
 def _cut(raw: dict[str, Dataset], wanted: set[str], arguments: DataTrainingArguments, seed: int) -> dict[str, Dataset]:

@@ -6,7 +6,7 @@ from typing import Optional
 import datasets
 import evaluate
 import numpy as np
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import (
     accuracy_score,
@@ -122,6 +122,7 @@ def predictions_of(logits: np.ndarray, task: Task) -> np.ndarray:
     return np.squeeze(logits, axis=-1).astype(np.float64) if task.labels is None else np.argmax(logits, axis=-1)
 
 
-def probabilities_of(logits: np.ndarray) -> np.ndarray:
-    """Return the probability of each class, one row an example."""
-    return softmax(logits.astype(np.float64), axis=1)
+def probabilities_of(logits: np.ndarray, multi_label: bool = False) -> np.ndarray:
+    """Return the probability of each label, one row an example: by softmax for one label a text, else by sigmoid."""
+    logits = logits.astype(np.float64)
+    return expit(logits) if multi_label else softmax(logits, axis=1)

@@ -6,11 +6,11 @@ import numpy as np
 from datasets import ClassLabel, Dataset, List, Value
 from sklearn.metrics import f1_score
 
+from ..config import MULTI_LABEL
 from ..errors import UsageError, listed, quoted
 from .label_names import find_name, name_of, shown_beside
 from .tasks import Task
 
-MULTI_LABEL = "multi_label_classification"  # the problem type in the configuration of a model
 SEPARATOR = ";"  # joins the names in predictions, unless --label_separator is given
 _ZERO_OR_ONE = {"0", "1", "0.0", "1.0", "true", "false"}  # in lower case
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Optional
 
+from ..config import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
 
 @dataclass(frozen=True)
 class Task:
@@ -35,8 +37,8 @@ class Task:
     def problem_type(self) -> str:
         """Return the ``problem_type`` of a model's configuration, by which Transformers chooses the loss."""
         if self.multi_label:
-            return "multi_label_classification"
-        return "regression" if self.labels is None else "single_label_classification"
+            return MULTI_LABEL
+        return REGRESSION if self.labels is None else SINGLE_LABEL
 
     @property
     def inputs(self) -> int:

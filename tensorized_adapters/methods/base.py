@@ -1,6 +1,7 @@
 """The interface of a method. Each method is one class in a file of this folder.
 
-A new one is an entry in config.py's TABLE, fields in config.py (if any), its file, and its name in registry.py.
+A new one needs an entry in TABLE (method_table.py), its settings in config.py, a class in this folder, and that class
+in registry.py. docs/development.md has the steps.
 """
 
 from collections.abc import Iterator

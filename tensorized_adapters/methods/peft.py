@@ -56,7 +56,7 @@ class Peft(Method):
     @property
     def given(self) -> dict[str, Any]:
         """Return the settings of ``--peft_config``."""
-        return json.loads(self.config.peft_config or "{}")
+        return json.loads(self.config.peft_config)
 
     @property
     def prefix(self) -> str:

@@ -13,7 +13,7 @@ REGISTRY: dict[str, type[Method]] = {
     method.name: method
     for method in (Tensorized, Dense, Compacter, BitFit, LayerNorm, Head, LoRA, IA3, Peft, DiffPruning, Full)
 }
-assert set(REGISTRY) == set(METHODS), "config.TABLE and the registry name other methods"
+assert set(REGISTRY) == set(METHODS), "method_table.TABLE and the registry name different methods"
 
 
 def method_of(config: AdapterConfig) -> Method:

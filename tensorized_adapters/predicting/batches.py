@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
-from scipy.special import expit, softmax
 from torch.nn.utils import parametrize
-from transformers import PretrainedConfig, TextClassificationPipeline
-from transformers.data.data_collator import pad_without_fast_tokenizer_warning
+from transformers import DataCollatorWithPadding, PretrainedConfig, TextClassificationPipeline
 
 from ..backbone.parts import with_ready_mask
+from ..config import MULTI_LABEL, REGRESSION
+from ..data.metrics import probabilities_of
 from ..errors import RunFailed
 from .rows import Texts
 
@@ -41,12 +41,9 @@ def predicted(
 
 def as_probabilities(logits: np.ndarray, config: PretrainedConfig) -> np.ndarray:
     """Apply softmax for classes or sigmoid for several labels, as Transformers' pipeline does, and keep scores."""
-    logits = logits.astype(np.float64)
-    if config.problem_type == "regression":
-        return logits
-    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
-        return expit(logits)
-    return softmax(logits, axis=1)
+    if config.problem_type == REGRESSION:
+        return logits.astype(np.float64)
+    return probabilities_of(logits, config.problem_type == MULTI_LABEL or config.num_labels == 1)
 
 
 @torch.inference_mode()
@@ -58,10 +55,9 @@ def _logits(
     tokenizer, model = pipeline.tokenizer, pipeline.model
     encoded = tokenizer(*map(list, zip(*window)), truncation=True)
     order = np.argsort([-len(ids) for ids in encoded["input_ids"]], kind="stable")
-    outputs = []
+    collate, outputs = DataCollatorWithPadding(tokenizer), []
     for indices in np.split(order, range(batch_size, len(order), batch_size)):
-        batch = {name: [values[i] for i in indices] for name, values in encoded.items()}
-        batch = pad_without_fast_tokenizer_warning(tokenizer, batch, return_tensors="pt")
+        batch = collate([{name: values[i] for name, values in encoded.items()} for i in indices])
         if pipeline.device.type == "cuda":
             batch = {name: values.pin_memory() for name, values in batch.items()}
         batch = {name: values.to(pipeline.device, non_blocking=True) for name, values in batch.items()}

@@ -10,7 +10,7 @@ from typing import Any, Optional
 import numpy as np
 from transformers import PretrainedConfig
 
-from ..data.multi_label import MULTI_LABEL
+from ..config import MULTI_LABEL, REGRESSION
 from ..errors import RunFailed, UsageError
 from ..runtime.files import tsv_of, written_then_renamed
 
@@ -23,7 +23,7 @@ class Output:
     def __init__(self, file: Any, name: str, as_json: bool, config: PretrainedConfig, separator: str):
         self._file, self._name, self._as_json = file, name, as_json
         self._names = [config.id2label[i] for i in range(config.num_labels)]
-        self._is_score = config.problem_type == "regression"
+        self._is_score = config.problem_type == REGRESSION
         self._multi_label, self._separator = config.problem_type == MULTI_LABEL, separator
         self.count = 0
         if not as_json:
@@ -68,7 +68,7 @@ def open_output(path: Optional[Path], config: PretrainedConfig, separator: str) 
 
     In TSV the ``separator`` joins the names of several labels; JSON has a list of them.
     """
-    if config.problem_type == "regression" and config.num_labels > 1:
+    if config.problem_type == REGRESSION and config.num_labels > 1:
         raise UsageError(f"the adapter gives {config.num_labels} scores a text; load_pipeline in Python gives them")
     if path is None:
         # sys.stdout would hide a closed pipe, which has to end the predictions.

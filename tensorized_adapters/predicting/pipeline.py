@@ -15,10 +15,11 @@ from ..adaptation.lifecycle import merge_adapters
 from ..backbone.arguments import ModelArguments
 from ..backbone.loading import agree_on_padding, load_config, load_model, load_tokenizer
 from ..backbone.parts import usable_positions
+from ..config import MULTI_LABEL, SINGLE_LABEL
 from ..data.arguments import DataTrainingArguments
 from ..data.columns import Columns, kept_columns
 from ..data.encoding import check_room
-from ..data.multi_label import MULTI_LABEL, SEPARATOR, saved_separator
+from ..data.multi_label import SEPARATOR, saved_separator
 from ..data.texts import joined, text_of
 from ..errors import UsageError, quoted
 from ..saving.hub import resolved_revision
@@ -83,7 +84,7 @@ def load_pipeline(
         inputs = joined(columns.texts, columns.delimiter) if columns else ("text",)
         check_room(tokenizer, tokenizer.model_max_length, len(inputs))
         # load_adapter gives the model the adapter's own type of problem.
-        model, *_ = load_model(arguments, config, labels, "single_label_classification")
+        model, *_ = load_model(arguments, config, labels, SINGLE_LABEL)
     load_adapter(model, folder)
     with contextlib.suppress(UsageError):  # raised for methods that do not update weights
         merge_adapters(model)

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 
@@ -59,7 +60,7 @@ def file_names(tasks: Iterable[str]) -> dict[str, str]:
     """Return a part of a file name for each task. Tasks that differ only in other characters get a number."""
     names: dict[str, str] = {}
     for task in tasks:
-        name = "".join(character if character.isalnum() or character in "-." else "_" for character in task)
+        name = re.sub(r"[^\w.-]", "_", task)
         candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
         names[task] = next(candidate for candidate in candidates if candidate not in names.values())
     return names

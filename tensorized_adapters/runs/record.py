@@ -12,7 +12,6 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from rich.table import Column, Table
-from scipy.special import expit
 
 from .. import PROGRAM, __version__
 from ..adaptation.parameters import GROUPS
@@ -101,7 +100,8 @@ def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, tas
     columns = [_names(values, task, False) for values in (references, predictions)]
     if task.multi_label:
         header += [f"probability_of_{name}" for name in task.labels]
-        columns += [[f"{value:.6g}" for value in of_label] for of_label in expit(logits.astype(np.float64)).T]
+        probabilities = probabilities_of(logits, multi_label=True)
+        columns += [[f"{value:.6g}" for value in of_label] for of_label in probabilities.T]
     elif task.labels is not None:
         header += ["label_name", "predicted_name", "probability"]
         columns += [_names(values, task, True) for values in (references, predictions)]

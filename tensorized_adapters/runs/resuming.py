@@ -1,6 +1,7 @@
 """Chooses the checkpoint that a run goes on from."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -53,18 +54,24 @@ def choose_checkpoint(
     then the same command was interrupted before. Raises UsageError if the checkpoint cannot be read, or cannot go on
     under this run's arguments.
     """
-    named, folder = _named_checkpoint(arguments), Path(arguments.training.output_dir)
-    checkpoint, of_this_folder = named, resumes_in(folder, arguments)
-    if start.kind == "resume" and arguments.training.do_train and not (named and of_this_folder):
-        own, skipped = newest_complete_checkpoint(
-            folder, lambda trained_under: of_this_folder or not differences(trained_under, resolved)
-        )
-        for note in skipped:
-            print(f"note: {note}", file=sys.stderr)
-        if named is None or (own and step_of(own) > step_of(named)):
-            checkpoint = own
-            print(f"going on from {own}" if own else "no complete checkpoint yet: starting from zero")
+    checkpoint, folder = _named_checkpoint(arguments), Path(arguments.training.output_dir)
+    in_this_folder = resumes_in(folder, arguments)
+    names_its_own = checkpoint is not None and in_this_folder
+    if start.kind == "resume" and arguments.training.do_train and not names_its_own:
+        checkpoint = _later_of(checkpoint, folder, lambda before: in_this_folder or not differences(before, resolved))
     return checkpoint, _differences(checkpoint, resolved) if checkpoint else []
+
+
+def _later_of(named: Optional[Path], folder: Path, accepts: Callable[[dict[str, Any]], bool]) -> Optional[Path]:
+    """Return the newest complete checkpoint of the folder whose arguments are accepted, or ``named`` if that is given
+    and the folder has no later one."""
+    newest, skipped = newest_complete_checkpoint(folder, accepts)
+    for note in skipped:
+        print(f"note: {note}", file=sys.stderr)
+    if named is not None and (newest is None or step_of(newest) <= step_of(named)):
+        return named
+    print(f"going on from {newest}" if newest else "no complete checkpoint yet: starting from zero")
+    return newest
 
 
 def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:

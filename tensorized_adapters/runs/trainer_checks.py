@@ -56,13 +56,13 @@ def flaws_of_training(
 def usable_cache_folder(folder: str) -> Path:
     """Return the folder of ``--prefix_cache_dir``, which is made if it is missing. A test file is written and removed.
     Raises UsageError if it cannot be made or written."""
-    path = Path(folder).expanduser()
     try:
+        path = Path(folder).expanduser()
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
     except (OSError, RuntimeError) as error:  # RuntimeError if the home is not known
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"--prefix_cache_dir {path} cannot be written: {reason}; name another folder") from None
+        raise UsageError(f"--prefix_cache_dir {folder} cannot be written: {reason}; name another folder") from None
     return path
 
 

@@ -5,6 +5,10 @@ import sys
 
 import torch
 from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from ..errors import one_line
 
 
 def peak_memory() -> dict[str, int]:
@@ -22,3 +26,9 @@ def console() -> Console:
     files and settings may contain brackets and colons."""
     width = None if sys.stdout is not None and sys.stdout.isatty() else 160
     return Console(width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def numbers_table(title: str, first: str, *others: str) -> Table:
+    """Return an empty table whose columns are aligned to the right, except the ``first``."""
+    columns = [Column(first, no_wrap=True), *(Column(name, justify="right", no_wrap=True) for name in others)]
+    return Table(*columns, title=Text(one_line(title)), title_justify="left")

@@ -147,17 +147,16 @@ def content_of(path: Path, largest: Optional[int] = None) -> bytes:
     raise UsageError(f"{path} has {size:,} bytes, and at most {largest:,} are read")
 
 
-def read_json(path: Path, expected: type = dict, largest: Optional[int] = None) -> Any:
-    """Return the value in a JSON file, which has the ``expected`` type (dict, list or float). Raises UsageError, in
-    one line, if the file cannot be read, has more than ``largest`` bytes, is not JSON, or holds another type."""
-    content = content_of(path, largest)
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file. Raises UsageError, in one line, if the file cannot be read, is not JSON, or
+    holds anything else."""
+    content = content_of(path)
     try:
         value = json.loads(content)
     except ValueError:
         raise UsageError(f"{path} is not JSON; it may be damaged") from None
     except RecursionError:
         raise UsageError(f"{path} is nested too deeply to be read") from None
-    if not isinstance(value, expected):
-        kind = {dict: "an object", list: "a list", float: "a decimal number"}[expected]
-        raise UsageError(f"{path} does not hold {kind}")
+    if not isinstance(value, dict):
+        raise UsageError(f"{path} does not hold an object")
     return value

@@ -21,7 +21,7 @@ from ..adaptation.parameters import (
     unwrapped,
 )
 from ..backbone.parts import base_prefix
-from ..config import AdapterConfig
+from ..config import MULTI_LABEL, REGRESSION, AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.registry import method_of
 from .fingerprint import is_base, token_count
@@ -198,6 +198,6 @@ def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:
 
 def _predicted(problem_type: Optional[str], count: int) -> str:
     """Return what a model of that type of problem predicts."""
-    if problem_type == "regression":
+    if problem_type == REGRESSION:
         return "scores"
-    return f"{count} labels" if problem_type == "multi_label_classification" else f"{count} classes"
+    return f"{count} labels" if problem_type == MULTI_LABEL else f"{count} classes"

@@ -61,7 +61,7 @@ def push_adapter(
     return f"{repository}@{commit.oid}"
 
 
-def ready_repository(repo_id: str, private: Optional[bool] = None, token: Optional[str] = None) -> str:
+def ready_repository(repo_id: str, private: Optional[bool], token: Optional[str]) -> str:
     """Make the repository if it does not exist, which also checks the token's rights; returns its full name. Raise
     UsageError if the hub refuses or cannot be reached."""
     with hub_errors(repo_id, "uploaded to"):

@@ -48,7 +48,16 @@ class Ledger:
         self.notes += [self.entries[name]["reason"] for name in self.trials if name in self._unusable]
 
     def refresh(self, name: str) -> None:
-        """Read one trial's state from its run.json. A trial whose folder holds other files has failed."""
+        """Read one trial's state from its run.json. The first row that fits decides.
+
+        | the folder or run.json   | sweep.json says | the state          | the reason                                |
+        |--------------------------|-----------------|--------------------|-------------------------------------------|
+        | is damaged or another's  | anything        | failed             | which folder to move away                 |
+        | is missing or unfinished | failed          | failed             | the sweep's: no record yet, or killed     |
+        | has failed               | failed          | failed             | the sweep's, which says more              |
+        | has failed               | anything else   | failed             | the record's                              |
+        | anything else            | anything        | what run.json says | none, or why the model refuses the method |
+        """
         trial, known = self.trials[name], self.entries.get(name, {})
         entry = {"method": trial.config.describe(), "task": trial.task, "seed": trial.seed, "words": list(trial.words)}
         entry |= {part: trial.counts and trial.counts[part] for part in ("trained", "model")} | {"score": None}
@@ -57,16 +66,14 @@ class Ledger:
             found = {"state": "refused", "reason": trial.refused} if trial.refused else self._in_folder(trial)
         except UsageError as error:
             where = trial.folder(self.folder)
-            reason = f"{where} holds files that this sweep did not write; move it away ({one_line(error)})"
+            reason = f"{where} is not as this sweep left it; move it away ({one_line(error)})"
             found = {"state": "failed", "reason": reason, "last_lines": []}
             self._unusable.add(name)
-        had_failed = known.get("state") == "failed"
-        if had_failed and found["state"] in ("waiting", "interrupted"):
-            found["state"] = "failed"  # before it had a record, or it was killed
-        elif found["state"] != "failed":
-            entry |= {"reason": "", "last_lines": []}
-        elif had_failed and name not in self._unusable:
-            del found["reason"]  # the sweep's reason says more than the record's
+        else:
+            if known.get("state") == "failed" and found["state"] in ("failed", "waiting", "interrupted"):
+                found |= {"state": "failed", "reason": entry["reason"]}
+            elif found["state"] != "failed":
+                found = {"reason": "", "last_lines": []} | found
         found["seconds"] = entry["seconds"] or found.get("seconds", 0.0)
         self.entries[name] = entry | found
 

@@ -47,22 +47,7 @@ class Machines:
         else:
             check_sockets_of_ray()
         began = time.time()
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "address": address}
-        if not address:
-            # Without a token of this sweep's own, Ray writes one to the home directory, for all later clusters.
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            options |= {"address": "local", "_node_ip_address": "127.0.0.1", "include_dashboard": False}
-            options |= {"num_cpus": cores(), "object_store_memory": _OBJECT_STORE_BYTES}
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(**options)
-            signal.signal(signal.SIGTERM, handler)  # Ray sets a handler that exits with its own code
-        except Exception as error:  # Ray raises no class of its own here
-            line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            if not address:
-                raise RunFailed(f"Ray does not start on this machine ({line}); the same command tries again") from None
-            hint = "" if "RAY_AUTH_MODE" in os.environ else "; if it wants a token, set RAY_AUTH_MODE=token"
-            raise UsageError(f"--address {address}: no Ray cluster answers there ({line}){hint}") from None
+        _init_ray(address)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if gpus_per_trial is None:
             gpus_per_trial = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
@@ -83,6 +68,26 @@ class Machines:
 
     def __exit__(self, *_) -> None:
         ray.shutdown()
+
+
+def _init_ray(address: Optional[str]) -> None:
+    """Start Ray on this machine, or join the cluster at the address."""
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "address": address}
+    if not address:
+        # Without a token of this sweep's own, Ray writes one to the home directory, for all later clusters.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        options |= {"address": "local", "_node_ip_address": "127.0.0.1", "include_dashboard": False}
+        options |= {"num_cpus": cores(), "object_store_memory": _OBJECT_STORE_BYTES}
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**options)
+        signal.signal(signal.SIGTERM, handler)  # Ray sets a handler that exits with its own code
+    except Exception as error:  # Ray raises no class of its own here
+        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if not address:
+            raise RunFailed(f"Ray does not start on this machine ({line}); the same command tries again") from None
+        hint = "" if "RAY_AUTH_MODE" in os.environ else "; if it wants a token, set RAY_AUTH_MODE=token"
+        raise UsageError(f"--address {address}: no Ray cluster answers there ({line}){hint}") from None
 
 
 def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any, progress: Progress) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -95,19 +95,7 @@ def trials_of(options: argparse.Namespace, flags: list[str]) -> list[Trial]:
     flaws: dict[AdapterConfig, UsageError] = {}  # why a config has no valid trial
     for config, settings in configs.items():
         own = [word for name, given in passed.items() if owns(config, name) for word in given]
-        made, flaw = {}, None
-        for task, rate, seed in itertools.product(
-            options.tasks or (None,), options.learning_rates or (None,), options.seeds
-        ):
-            point = settings | {"task_name": task, "learning_rate": rate, "seed": seed}
-            words = [*own, *(str(word) for name, v in point.items() if v is not None for word in (f"--{name}", v))]
-            try:
-                arguments = parse_arguments(words, config_of)
-            except UsageError as error:
-                flaw = flaw or error
-                continue
-            trial = _trial(arguments, words, skeletons)
-            made[trial.name] = trial  # equal settings are one trial
+        made, flaw = _valid_trials([own + words for words in _points(settings, options)], config_of, skeletons)
         if flaw and made:  # a task, a rate or a seed is at fault, and not the config
             raise flaw
         trials |= made
@@ -117,6 +105,33 @@ def trials_of(options: argparse.Namespace, flags: list[str]) -> list[Trial]:
             raise flaw  # no format accepts the flag, so the flag is wrong
         print(f"skipped: {one_line(f'{config.describe()}: {flaw}')}", file=sys.stderr)
     return sorted(trials.values(), key=lambda trial: -trial.cost)
+
+
+def _points(settings: dict[str, Any], options: argparse.Namespace) -> Iterator[list[str]]:
+    """Yield the flags of each point of the grid at which a config has these settings."""
+    tasks, rates = options.tasks or (None,), options.learning_rates or (None,)
+    for task, rate, seed in itertools.product(tasks, rates, options.seeds):
+        point = settings | {"task_name": task, "learning_rate": rate, "seed": seed}
+        yield [str(word) for name, value in point.items() if value is not None for word in (f"--{name}", value)]
+
+
+def _valid_trials(
+    command_lines: list[list[str]],
+    config_of: Callable[[ModelArguments], PretrainedConfig],
+    skeletons: dict[int, PreTrainedModel],
+) -> tuple[dict[str, Trial], Optional[UsageError]]:
+    """Return the trials of the valid command lines by name, and the error of the first that is not valid. Command
+    lines of equal settings are one trial."""
+    trials, flaw = {}, None
+    for words in command_lines:
+        try:
+            arguments = parse_arguments(words, config_of)
+        except UsageError as error:
+            flaw = flaw or error
+            continue
+        trial = _trial(arguments, words, skeletons)
+        trials[trial.name] = trial
+    return trials, flaw
 
 
 def _configs_of(options: argparse.Namespace, passed: dict[str, list[str]]) -> dict[AdapterConfig, dict[str, Any]]:

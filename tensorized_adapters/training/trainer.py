@@ -37,7 +37,7 @@ class AdapterTrainer(Trainer):
     """Trains an adapted model.
 
     Args:
-        rates: learning rate of each parameter group (methods.parameters.GROUPS).
+        rates: learning rate of each parameter group (adaptation.parameters.GROUPS).
         notes: kept in every saved adapter (task, seed).
         arguments: of the run, kept in every checkpoint.
         constant_loss: the loss of the best constant prediction. Without it a collapse is not detected.

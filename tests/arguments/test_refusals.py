@@ -50,6 +50,7 @@ from run_glue_tensorized import main
         ({"train_layer_norm": False, "layer_norm_learning_rate": 1e-3}, "contradicts --train_layer_norm False"),
         ({"cache_frozen_prefix": True, "adapter_layers": "1", "prefix_cache_dir": "/proc/no"}, "--prefix_cache_dir"),
         ({"cache_frozen_prefix": True, "adapter_layers": "1", "prefix_cache_dir": __file__}, "--prefix_cache_dir"),
+        ({"cache_frozen_prefix": True, "adapter_layers": "1", "prefix_cache_dir": "~nobody_here/x"}, "~nobody_here/x"),
         ({"cache_frozen_prefix": True, "method": "full"} | dict.fromkeys(OWN), "--method full cannot choose layers"),
         ({"cache_frozen_prefix": True, "adapter_layers": "1", "neftune_noise_alpha": 5}, "computes embeddings once"),
         ({"deepspeed": "config.json"}, "--deepspeed is not supported"),

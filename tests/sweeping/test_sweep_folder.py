@@ -76,7 +76,7 @@ def test_a_damaged_record_costs_only_its_trial(job, tmp_path, record):
     ledger = Ledger(tmp_path, [damaged, other])
     assert ledger.states() == {"failed": 1, "waiting": 1} and ledger.to_run() == [other]
     [line] = ledger.notes
-    assert f"{folder} holds files that this sweep did not write; move it away" in line and "\n" not in line
+    assert f"{folder} is not as this sweep left it; move it away" in line and "\n" not in line
 
 
 @pytest.mark.parametrize("when", ["before Ray", "later"])

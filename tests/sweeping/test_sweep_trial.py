@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
+from tensorized_adapters.runs.failures import as_failure
 from tensorized_adapters.sweeping import job_process, on_ray, trial
 
 # The job starts a child and hangs. Its second start is done at once if the word "once" is given.
@@ -49,11 +50,13 @@ os.kill(os.getppid(), 9)
 time.sleep(60)
 """
 WITHOUT_IMPORTS = """
+from tensorized_adapters.runs.failures import as_failure
 from tensorized_adapters.sweeping import job_process
 job_process.preload = lambda: None
 serve()
 """
-FULL = "failed: checkpoint-4 cannot be written: " + os.strerror(errno.ENOSPC)
+NO_SPACE = os.strerror(errno.ENOSPC)
+FULL = f"failed: {as_failure(OSError(errno.ENOSPC, NO_SPACE, 'model.safetensors'), 'training', Path('.'), True)}"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -147,11 +150,11 @@ def test_how_a_job_failed_is_reported_with_its_last_lines(job, lines, reason):
     )
 
 
-@pytest.mark.parametrize("full", [True, False])
-def test_a_full_disk_is_no_failure_of_the_trial(job, full):
+@pytest.mark.parametrize("last_line", [FULL, f"failed: checkpoint-4 cannot be written: {NO_SPACE}", "failed: NaN"])
+def test_a_full_disk_is_no_failure_of_the_trial(job, last_line):
     """The job's last line says so, because there is room for a small file."""
-    outcome = trial.run_job(job(f"raise SystemExit({FULL if full else 'failed: NaN'!r})"))
-    expected = ("no_room", FULL, 0) if full else ("failed", "exit code 1", 1)
+    outcome = trial.run_job(job(f"raise SystemExit({last_line!r})"))
+    expected = ("failed", "exit code 1", 1) if last_line == "failed: NaN" else ("no_room", last_line, 0)
     assert (outcome["state"], outcome["reason"], outcome["failures"]) == expected
 
 
@@ -164,11 +167,11 @@ def test_the_last_lines_of_an_earlier_start_do_not_tell_how_this_one_ended(job):
 
 def test_a_log_that_finds_no_room_is_no_failure_either(job, monkeypatch):
     def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(errno.ENOSPC, NO_SPACE)
 
     monkeypatch.setattr(trial, "_run_once", full)
     outcome = trial.run_job(job("raise SystemExit(3)"))
-    assert (outcome["state"], outcome["reason"]) == ("no_room", os.strerror(errno.ENOSPC)) and not outcome["failures"]
+    assert (outcome["state"], outcome["reason"]) == ("no_room", NO_SPACE) and not outcome["failures"]
 
 
 @pytest.mark.parametrize("forks", [False], indirect=True)

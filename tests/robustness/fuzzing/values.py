@@ -81,7 +81,7 @@ _OWN_VALUES = {
         "out/" + "a" * 300,
     ],
     "cache_dir": ["cache", "", "/dev/null", "cache/a\nb"],
-    "prefix_cache_dir": ["cache", "", "/dev/null", "cache/" + "a" * 300],
+    "prefix_cache_dir": ["cache", "", "/dev/null", "~nobody_here/x", "cache/" + "a" * 300],
     "logging_dir": ["out/logs", ""],
     "trust_remote_code": ["False", "x", ""],
 }
