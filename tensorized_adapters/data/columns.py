@@ -99,8 +99,8 @@ def with_usual_label(examples: Dataset, columns: Columns, source: str, is_test: 
     """
     for name in columns.texts:
         if name == LABEL or (name == columns.label and not is_test):
-            mend = "--text_columns and --label_column name others"
-            raise UsageError(f"{source}: the column {quoted(name)} is the label's and cannot be a text; {mend}")
+            advice = "--text_columns and --label_column name others"
+            raise UsageError(f"{source}: the column {quoted(name)} is the label's and cannot be a text; {advice}")
         _check_text(name, examples, columns, source)
     if not is_test:
         feature = _feature(columns.label, examples, columns, source)

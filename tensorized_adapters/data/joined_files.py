@@ -21,8 +21,8 @@ def note_joined(names: Sequence[str], source: str) -> None:
     of_one = all(shards) and len({found.groups() for found in shards}) == 1 and int(shards[0][2]) == len(names)
     if len(names) == 1 or of_one:
         return
-    mend = f"to leave one out, move it away, or name the files of the split {_BY_CARD}"
-    print(f"note: {source}: {len(names)} files are joined: {listed(names)}; {mend}")
+    advice = f"to leave one out, move it away, or name the files of the split {_BY_CARD}"
+    print(f"note: {source}: {len(names)} files are joined: {listed(names)}; {advice}")
 
 
 def check_columns(parts: dict[str, Dataset], source: str) -> None:
@@ -33,5 +33,5 @@ def check_columns(parts: dict[str, Dataset], source: str) -> None:
         lacks_some = ending_of(name) in (".json", ".jsonl") and every.issuperset(part.column_names)
         if set(part.column_names) != every and not lacks_some:
             found = f"{widest} has the columns {listed(parts[widest].column_names)}, and {name} has"
-            mend = f"move a file away that does not belong there, or name those of the split {_BY_CARD}"
-            raise UsageError(f"{source}: {found} {listed(part.column_names)}; {mend}")
+            advice = f"move a file away that does not belong there, or name those of the split {_BY_CARD}"
+            raise UsageError(f"{source}: {found} {listed(part.column_names)}; {advice}")

@@ -68,13 +68,13 @@ def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: 
     styled = [row for row in words if styled_number(values[row])]
     if styled and len(words) - len(styled) <= len(values) * _GAPS_AT_MOST:  # beside more words they are names
         number = f"a number with {styled_number(values[styled[0]])}"
-        mend = f"{_AS_NUMBERS}, or, if these are classes, give each a name that is no number"
-        raise UsageError(f"{label(styled[0])}, {number}; {mend}")
+        advice = f"{_AS_NUMBERS}, or, if these are classes, give each a name that is no number"
+        raise UsageError(f"{label(styled[0])}, {number}; {advice}")
     if words and numeric:
         first = f"{label(min(words, numeric, key=len)[0])}, where {len(numeric)} of {len(values)} labels are numbers"
         if decimal or len(words) <= few:
-            mend = "correct it or remove the row, or give every class a name that is no number"
-            raise UsageError(f"{first}; {mend}")
+            advice = "correct it or remove the row, or give every class a name that is no number"
+            raise UsageError(f"{first}; {advice}")
         print(f"note: {first}; all are taken for names of classes")
 
 

@@ -139,5 +139,5 @@ def _refuse_zeros_and_ones(rows: list[tuple[str, ...]], source: str) -> None:
         return
     first = next(filter(None, rows))
     if len(first) > 1 and (len(filled) > 1 or len(values) < len(first)):
-        mend = "a 0 or 1 for each label; write the names of the labels that the text has"
-        raise UsageError(f"{source}: row {rows.index(first) + 1} has the labels {listed(first)}, {mend}")
+        advice = "a 0 or 1 for each label; write the names of the labels that the text has"
+        raise UsageError(f"{source}: row {rows.index(first) + 1} has the labels {listed(first)}, {advice}")
