@@ -88,6 +88,7 @@ class Method:
                 raise UsageError(f"{name} was replaced by one of another shape; put it back, or load a fresh model")
         for name, parameter in trained.items():
             parameter.copy_(state[name])
+        torch.clear_autocast_cache()  # it may hold casts of the values that were overwritten
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
         """Return each linear layer that is updated with the change of its weight, in the shape of the weight. Raise
