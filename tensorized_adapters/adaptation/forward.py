@@ -80,7 +80,8 @@ def _around(forward: Callable) -> Callable:
                 raise UsageError(
                     "adapter_names: the model has no named adapters; load_adapter(model, folder, name=...)"
                 )
-            return named.mixed(model, names, args, kwargs)
+            # Wrappers around this function run once, as one that is entered again within itself may break.
+            return named.mixed(model, names, args, kwargs, functools.partial(adapted, model))
         adaptation = model.__dict__.get("adaptation")
         compute = model.__dict__.get(_BEFORE) or functools.partial(forward, model)
         passes = model.__dict__.get("adapter_passes")

@@ -36,16 +36,22 @@ class NamedAdapters:
     held_by: Optional[int] = None  # the thread that sets other adapters for a while
 
     def mixed(
-        self, model: PreTrainedModel, names: Sequence[Optional[str]], args: tuple, kwargs: dict[str, Any]
+        self,
+        model: PreTrainedModel,
+        names: Sequence[Optional[str]],
+        args: tuple,
+        kwargs: dict[str, Any],
+        forward: Callable[..., Any],
     ) -> Any:
-        """Return the outputs of a forward pass in which each row of the batch has its own adapter. Passes of other
-        threads are refused meanwhile, as they would compute with the adapter of some of the rows."""
+        """Return the outputs of a pass in which each row of the batch has its own adapter. ``forward`` computes rows
+        with the adapter that is set. Passes of other threads are refused meanwhile, as they would compute with the
+        adapter of some of the rows."""
         if model.training:
             raise UsageError("adapter_names is for predictions; model.eval() first")
 
         def compute(name: Optional[str], args: tuple, kwargs: dict[str, Any]) -> Any:
             set_adapter(model, name)
-            return model.forward(*args, **kwargs)
+            return forward(*args, **kwargs)
 
         with model.adapter_passes.one(), _held(model, self), adapter_set(model, self.active):
             return in_groups(compute, names, args, kwargs)

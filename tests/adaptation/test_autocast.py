@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from accelerate import Accelerator
 from helpers import tokens, trained_a_little
 from tiny_models import CONFIGS, build
 
@@ -13,9 +14,9 @@ CACHED = functools.partial(torch.autocast, "cpu", torch.bfloat16)
 UNCACHED = functools.partial(torch.autocast, "cpu", torch.bfloat16, cache_enabled=False)
 
 
-def two_named(key, other):
+def two_named(key, other, model=None):
     """Return a model with the trained adapters "a" and "b"."""
-    model = build("bert")[0]
+    model = model or build("bert")[0]
     for seed, (name, of) in enumerate((("a", key), ("b", other))):
         torch.manual_seed(seed)
         trained_a_little(add_adapters(model, CONFIGS[of], name=name), steps=3 + 2 * seed)
@@ -62,3 +63,21 @@ def test_loading_and_removing_within_autocast(tmp_path, key):
             found.append(model(tokens()).logits)
         outputs.append(found)
     assert all(torch.equal(one, two) for one, two in zip(*outputs, strict=True))
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before", "after"])
+def test_a_mixed_batch_under_accelerates_autocast_leaves_autocast_off(early):
+    """accelerate enters one autocast object around ``forward``, which must not be entered again within itself."""
+    prepare = Accelerator(mixed_precision="bf16", cpu=True).prepare_model
+    if early:
+        prepared = two_named("tensorized", "lora", prepare(build("bert")[0]))
+    else:
+        prepared = prepare(two_named("tensorized", "lora"))
+    set_adapter(prepared, "a")
+    with torch.no_grad():
+        outputs = prepared(tokens(), adapter_names=["a", "b"]).logits
+        assert not torch.is_autocast_enabled("cpu") and outputs.dtype == torch.float32
+        for row, name in enumerate(("a", "b")):
+            set_adapter(prepared, name)
+            torch.testing.assert_close(outputs[row], prepared(tokens()).logits[row], rtol=0.02, atol=0.02)
+            assert not torch.is_autocast_enabled("cpu")
