@@ -1,10 +1,11 @@
 """The ``forward`` of an adapted model, which wraps the model's own.
 
-It finds its data in the model and holds none itself, so that copies and pickles of a model work. It can wrap any
+It finds its data in the model and holds nothing else, so that copies and pickles of a model work. It can wrap any
 callable, such as accelerate's hooked ``forward``.
 """
 
 import functools
+import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ def wrap_forward(model: PreTrainedModel) -> None:
     if _BEFORE in model.__dict__ and not of_class:
         return
     model.__dict__[_BEFORE] = own
-    model.forward = MethodType(_around(getattr(own, "__func__", type(model).forward)), model)
+    model.forward = _Forward(model)
     model.__dict__[_REPLICATE] = _refuse_replicas
 
 
@@ -69,31 +70,58 @@ def unwrap_forward(model: PreTrainedModel) -> None:
         model.forward = before
 
 
-def _around(forward: Callable) -> Callable:
-    """Return our ``forward`` with the signature of the class's own, which computes if the instance has none."""
+class _Forward:
+    """Our ``forward`` of one model. It is like a bound method, which accelerate looks for, but pickles with its model.
+    A bound method is pickled by its name, and would come back as the forward of the model's class."""
+
+    __name__ = "forward"
+
+    def __init__(self, model: PreTrainedModel):
+        self.__self__ = model
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _adapted(self.__self__, *args, **kwargs)
+
+    @property
+    def __func__(self) -> Callable:
+        model = self.__self__
+        return _with_signature_of(getattr(model.__dict__.get(_BEFORE), "__func__", type(model).forward))
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(MethodType(self.__func__, self.__self__))
+
+
+def _with_signature_of(forward: Callable) -> Callable:
+    """Return our ``forward`` as a function of the model, with the name and the signature of another one."""
 
     @functools.wraps(forward)
     def adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
-        named = model.__dict__.get("named_adapters")
-        if "adapter_names" in kwargs and (names := kwargs.pop("adapter_names")) is not None:
-            if named is None:
-                raise UsageError(
-                    "adapter_names: the model has no named adapters; load_adapter(model, folder, name=...)"
-                )
-            # Wrappers around this function run once, as one that is entered again within itself may break.
-            return named.mixed(model, names, args, kwargs, functools.partial(adapted, model))
-        adaptation = model.__dict__.get("adaptation")
-        compute = model.__dict__.get(_BEFORE) or functools.partial(forward, model)
-        passes = model.__dict__.get("adapter_passes")
-        if passes is None or torch.compiler.is_compiling():  # the compiler fuses products itself
-            return compute(*args, **kwargs)
-        with passes.one():
-            check_pass(model)
-            with nullcontext() if adaptation is None else adaptation.method.forward_pass(model):
-                return compute(*args, **kwargs)
+        return _adapted(model, *args, **kwargs)
 
+    adapted.__signature__ = inspect.signature(forward)
+    del adapted.__wrapped__  # accelerate's unwrap_model would go on to the forward of the class
     adapted.is_of_adapters = True
     return adapted
+
+
+def _adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+    """Compute a forward pass of an adapted model."""
+    named = model.__dict__.get("named_adapters")
+    if "adapter_names" in kwargs and (names := kwargs.pop("adapter_names")) is not None:
+        if named is None:
+            raise UsageError("adapter_names: the model has no named adapters; load_adapter(model, folder, name=...)")
+        # Wrappers around this function run once, as one that is entered again within itself may break.
+        return named.mixed(model, names, args, kwargs, functools.partial(_adapted, model))
+    adaptation = model.__dict__.get("adaptation")
+    compute = model.__dict__.get(_BEFORE) or functools.partial(type(model).forward, model)
+    passes = model.__dict__.get("adapter_passes")
+    if passes is None or torch.compiler.is_compiling():  # the compiler fuses products itself
+        return compute(*args, **kwargs)
+    with passes.one():
+        check_pass(model)
+        with nullcontext() if adaptation is None else adaptation.method.forward_pass(model):
+            return compute(*args, **kwargs)
 
 
 def check_pass(model: PreTrainedModel) -> None:
