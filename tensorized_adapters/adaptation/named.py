@@ -73,8 +73,9 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     """Let the model compute with the adapter of that name alone, or with None as the plain backbone.
 
     Only the active adapter is trained, counted and saved. Each adapter needs an optimizer of its own, which goes on
-    when the adapter is set again. A hook on a module of the backbone stays. A hook on a module of an adapter is
-    removed with the module. No other thread may compute meanwhile, and a model is compiled again afterwards.
+    when the adapter is set again. Gradients stay with their adapter. A hook on a module of the backbone stays. A hook
+    on a module of an adapter is removed with the module. No other thread may compute meanwhile, and a model is
+    compiled again afterwards.
 
     Raises:
         UsageError: for an unknown name, a compiled model, while adapters are merged or off or another thread computes,
@@ -128,7 +129,9 @@ def delete_adapter(model: PreTrainedModel, name: str) -> None:
         set_adapter(model, name)  # this refuses an unknown name
         set_adapter(model, None)
     _check_free(model)
-    del kept.by_name[name]
+    gone = kept.by_name.pop(name)
+    if all(each.settings != gone.settings for each in kept.by_name.values()):
+        kept.removed.pop(gone.settings, None)
     if not kept.by_name:
         forget_names(model)
 
