@@ -3,6 +3,7 @@
 Pre-trained parameters have their names before modules were wrapped, added ones their names in the adapted model.
 """
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -50,8 +51,8 @@ class Adaptation:
 
 
 def labels_of(model: PreTrainedModel) -> dict[str, Any]:
-    """Return the fields of the model's config about its labels."""
-    return {name: getattr(model.config, name) for name in ("id2label", "label2id", "problem_type")}
+    """Return a copy of the fields of the model's config about its labels."""
+    return {name: copy.deepcopy(getattr(model.config, name)) for name in ("id2label", "label2id", "problem_type")}
 
 
 def unwrapped(model: PreTrainedModel) -> PreTrainedModel:

@@ -99,3 +99,27 @@ def test_parameters_of_deleted_adapters_are_forgotten():
     assert removed == {}
     delete_adapter(model, "c")
     assert removed == {}
+
+
+def test_labels_that_are_changed_in_place_stay_with_their_adapter(tmp_path):
+    model = build("bert")[0]
+    plain = dict(model.config.id2label)
+    for name in ("a", "b"):
+        add_adapters(model, CONFIGS["tensorized"], name=name)
+    for name in ("b", "a", "b"):
+        set_adapter(model, name)
+        model.config.id2label[0], model.config.label2id[name] = name, 0
+    for name in ("a", "b"):
+        set_adapter(model, name)
+        assert model.config.id2label == plain | {0: name} and {"a", "b"} & set(model.config.label2id) == {name}
+    set_adapter(model, None)
+    assert model.config.id2label == plain
+    model.config.id2label[0] = plain[0] = "of the plain model"
+    set_adapter(model, "a")
+    assert model.config.id2label[0] == "a"
+    remove_adapters(model)
+    assert model.config.id2label == plain and not {"a", "b"} & set(model.config.label2id)
+    add_adapters(model, CONFIGS["lora"])
+    model.config.id2label[1] = "x"
+    remove_adapters(model)
+    assert model.config.id2label == plain
