@@ -85,13 +85,15 @@ def _save_pretrained(
 
     Raises:
         UsageError: if the folder holds a complete model instead of an adapter or the reverse, if the values are
-            not the model's, and as ``save_adapter``.
+            not the model's, within ``adapters_off``, and as ``save_adapter``.
     """
     folder = Path(save_directory)
     merged = adaptation_of(model).merged is not None
     if merged or not added_parameters(model):
         if (folder / CONFIG_FILE).exists():  # Transformers would take the folder for an adapter's
             raise UsageError(f"{folder} holds an adapter; name another folder for the complete model")
+        if adaptation_of(model).off:
+            raise UsageError("within adapters_off(model) the trained parameters are put away; save it outside of it")
         if merged:
             state_dict = plain_state(model, model.state_dict() if state_dict is None else state_dict)
         type(model).save_pretrained(model, folder, is_main_process, state_dict, push_to_hub, **options)
