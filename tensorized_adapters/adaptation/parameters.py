@@ -165,8 +165,8 @@ def optimizer_groups(
         learning_rate: of the adapters, as for a dense layer. One value serves every format and rank.
         layer_norm: the LayerNorms' rate as a multiple of ``learning_rate``, by default 2.5 up to MiniLM's size.
         head: the same for the classification head.
-        weight_decay: of every weight except LayerNorms, biases and (IA)3's vectors. Each factor of a weight gets a
-            share of it, so that the assembled weight decays like a dense one.
+        weight_decay: of every weight except LayerNorms, biases, and scales such as (IA)3's vectors. Each factor of a
+            weight gets a share of it, so that the assembled weight decays like a dense one.
 
     Raises:
         UsageError: if the model is not adapted, or its adapters are merged or off.
@@ -207,8 +207,8 @@ def _shares_of_decay(model: PreTrainedModel) -> dict[int, float]:
 
     A product of n factors shrinks n times as fast as each factor, so each factor gets 1 / n of the decay.
     """
-    share = adaptation_of(model).method.decay_share
-    shares = {id(parameter): share for parameter in added_parameters(model).values()}
+    added = added_parameters(model)
+    shares = {id(added[name]): share for name, share in adaptation_of(model).method.decay_shares(added).items()}
     for module in model.modules():
         if isinstance(module, FactorizedWeight):
             factors = list(module.parameters())

@@ -3,7 +3,7 @@
 A new one is an entry in config.py's TABLE, fields in config.py (if any), its file, and its name in registry.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Optional
 
@@ -28,7 +28,6 @@ class Method:
     backbone_called: ClassVar[str] = "backbone"
     stores_positions: ClassVar[bool] = False  # it stores the position of each changed number
     replaces_parameters: ClassVar[bool] = False  # put_state makes new parameters instead of filling the present ones
-    decay_share: ClassVar[float] = 1.0  # the share of the weight decay of each added parameter
     budget: Optional[int] = None  # how many numbers count as trained, if not all of the added parameters do
 
     def __init__(self, config: AdapterConfig):
@@ -115,6 +114,10 @@ class Method:
                 decay = 0.0 if name in undecayed else weight_decay
                 merged.setdefault((rates[group], decay), []).append(parameter)
         return [{"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in merged.items()]
+
+    def decay_shares(self, names: Iterable[str]) -> dict[str, float]:
+        """Return the share of the weight decay of each added parameter, by name; a parameter without one gets all."""
+        return {}
 
     # The saved adapter
 
