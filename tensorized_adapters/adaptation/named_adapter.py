@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..config import AdapterConfig
-from .parameters import adaptation_of, added_parameters, labels_of
+from .parameters import adaptation_of, added_parameters, check_present, labels_of
 
 
 @dataclass
@@ -92,6 +92,7 @@ def trained_by_present_name(model: PreTrainedModel) -> dict[str, nn.Parameter]:
             return {name: _parameter_at(model, name) for name in adaptation.trained_names}
     plain, originals = adaptation.plain, adaptation.originals
     trained = {n: p for n, p in model.named_parameters() if n not in plain or plain[n] in originals}
+    check_present(adaptation, {plain[name] for name in trained if name in plain})
     if not adaptation.method.replaces_parameters:
         adaptation.trained_names = list(trained)
     return trained

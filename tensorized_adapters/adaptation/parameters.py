@@ -4,6 +4,7 @@ Pre-trained parameters have their names before modules were wrapped, added ones 
 """
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -86,11 +87,20 @@ def pretrained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     return {adaptation.plain[name]: parameter for name, parameter in named if name in adaptation.plain}
 
 
+def check_present(adaptation: Adaptation, names: Collection[str]) -> None:
+    """Refuse a model in which a trained pre-trained parameter is not among ``names``, those before it was adapted. The
+    parameters of a head of another structure would be taken for adapters; raise UsageError."""
+    for name in adaptation.originals:
+        if name not in names:
+            raise UsageError(f"{name} was replaced since add_adapters; put it back, or load a fresh model")
+
+
 def precisions_before(model: PreTrainedModel) -> dict[str, torch.dtype]:
     """Return for each of the ``originals`` its precision without adapters. On a half-precision backbone this is the
     precision of the frozen parameters. If all are trained it is the original's, unless the model was converted since.
     """
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
+    check_present(adaptation, pretrained)
     precisions = {name: pretrained[name].dtype for name in adaptation.originals}
     if adaptation.half is not None:
         frozen = next((p.dtype for name, p in pretrained.items() if name not in precisions), None)
@@ -115,6 +125,7 @@ def added_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
 def trained_groups(model: PreTrainedModel) -> dict[str, dict[str, nn.Parameter]]:
     """Return every trained parameter by its group (GROUPS) and its name, in the model's order."""
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
+    check_present(adaptation, pretrained)
     in_place = adaptation.in_place
     groups = {group: {n: p for n, p in pretrained.items() if n in in_place.get(group, ())} for group in GROUPS}
     groups[adaptation.method.added_group] |= added_parameters(model)
@@ -133,7 +144,7 @@ def count_trained(model: PreTrainedModel) -> dict[str, int]:
     counts its budget, the size of its final difference.
 
     Raises:
-        UsageError: if the model is not adapted.
+        UsageError: if the model is not adapted, or its head was replaced by one of another structure.
     """
     model = unwrapped(model)
     method = adaptation_of(model).method
