@@ -132,7 +132,10 @@ def check_pass(model: PreTrainedModel) -> None:
     if adaptation is None or adaptation.off_in is None:
         return
     if adaptation.off_in != threading.get_ident():
-        raise UsageError("another thread has switched the model's adapters off for a while; compute on a copy of it")
+        raise UsageError(
+            "another thread has switched the model's adapters off for a while; wait for it, or compute on a copy made "
+            "before"
+        )
     if model.training and torch.is_grad_enabled() and getattr(model, "is_activation_checkpointing", False):
         raise UsageError(
             "gradient checkpointing computes again in the backward pass, when adapters may be on again; within "
@@ -144,8 +147,8 @@ def check_not_held(named: Any) -> None:
     """Raise UsageError while another thread computes a mixed batch, or saves or counts an inactive adapter."""
     if named is not None and named.held_by not in (None, threading.get_ident()):
         raise UsageError(
-            "another thread computes with adapter_names or saves another adapter; wait for it, or take a copy of the "
-            "model"
+            "another thread computes with adapter_names or saves another adapter; wait for it, or use a copy made "
+            "before"
         )
 
 

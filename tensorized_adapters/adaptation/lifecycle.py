@@ -133,7 +133,7 @@ def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[No
         yield
         return
     if adaptation.off_in is not None:
-        raise UsageError("another thread has switched the model's adapters off for a while; wait, or use a copy")
+        raise UsageError("another thread has switched the adapters off for a while; wait, or use a copy made before")
     adaptation.off_in = thread  # first, so that another thread's pass is refused from now on
     try:
         if model.adapter_passes.of_others():

@@ -35,6 +35,12 @@ class NamedAdapters:
     removed: dict[Any, dict[str, nn.Parameter]] = field(default_factory=dict, repr=False)
     held_by: Optional[int] = None  # the thread that sets other adapters for a while
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Refuse a copy or a pickle that would refuse every pass and switch; raise UsageError."""
+        if self.held_by is not None:
+            raise UsageError("a copy taken now would keep another adapter, set for a while; copy the model later")
+        return dict(vars(self))
+
     def mixed(
         self,
         model: PreTrainedModel,

@@ -45,6 +45,12 @@ class Adaptation:
     def config(self) -> AdapterConfig:
         return self.method.config
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Refuse a copy or a pickle that would stay without adapters for good; raise UsageError."""
+        if self.off_in is not None:
+            raise UsageError("a copy taken while adapters are off would stay so; copy the model outside of the block")
+        return dict(vars(self))
+
     @property
     def merged_or_off(self) -> bool:
         """Return whether the adapters are merged into the weights, or switched off for a while."""

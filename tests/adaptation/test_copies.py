@@ -12,7 +12,15 @@ from accelerate import Accelerator
 from helpers import logits, tokens, trained_a_little
 from tiny_models import CONFIGS, build
 
-from tensorized_adapters import UsageError, active_adapter, adapters_off, add_adapters, remove_adapters, set_adapter
+from tensorized_adapters import (
+    UsageError,
+    active_adapter,
+    adapters_off,
+    add_adapters,
+    remove_adapters,
+    set_adapter,
+    updates_off,
+)
 
 
 def two_named():
@@ -75,19 +83,19 @@ def test_a_copy_computes_by_itself(way):
     assert torch.equal(logits(pickle.loads(pickle.dumps(copied))), expected[None])
 
 
-def refused_in_another_thread(model) -> bool:
-    errors = []
+def refused_in_another_thread(model) -> str:
+    errors = [""]
 
     def run():
         try:
             logits(model)
         except UsageError as error:
-            errors.append(error)
+            errors.append(str(error))
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    return bool(errors)
+    return errors[-1]
 
 
 def test_a_copy_of_a_prepared_model_is_prepared():
@@ -114,3 +122,32 @@ def test_accelerates_autocast_stays_when_adapters_are_removed():
     remove_adapters(prepared)
     logits(prepared)
     assert seen == [True, True]
+
+
+@pytest.mark.parametrize("pack", [copy.deepcopy, pickle.dumps])
+@pytest.mark.parametrize("context", [adapters_off, updates_off])
+def test_a_copy_is_not_taken_while_adapters_are_off(context, pack):
+    model = two_named()
+    set_adapter(model, "a")
+    expected = logits(model)
+    with context(model):
+        with pytest.raises(UsageError, match="copy the model outside of the block"):
+            pack(model)
+        assert "compute on a copy made before" in refused_in_another_thread(model)
+    assert torch.equal(logits(copy.deepcopy(model)), expected)
+
+
+def test_a_copy_is_not_taken_during_a_mixed_batch():
+    model, found = two_named(), []
+
+    def hook(*_):
+        with pytest.raises(UsageError, match="a copy taken now would keep another adapter"):
+            copy.deepcopy(model)
+        found.append(refused_in_another_thread(model))
+
+    handle = model.classifier.register_forward_pre_hook(hook)
+    with torch.no_grad():
+        model(tokens(), adapter_names=["a", None])
+    handle.remove()
+    assert len(found) == 2 and all("or use a copy made before" in message for message in found)
+    assert torch.equal(logits(copy.deepcopy(model)), logits(model))
