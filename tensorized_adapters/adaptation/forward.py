@@ -24,7 +24,8 @@ _REPLICATE = "_replicate_for_data_parallel"  # nn.DataParallel calls this on eac
 
 
 class Passes:
-    """The threads that compute a forward pass of one model now, as ``model.adapter_passes``. A copy has its own."""
+    """The threads that compute a forward pass of one model now, as ``model.adapter_passes``. A copy has its own. The
+    passes of a compiled model are not counted."""
 
     def __init__(self) -> None:
         self.depth: Counter[int] = Counter()
@@ -141,6 +142,17 @@ def check_pass(model: PreTrainedModel) -> None:
             "gradient checkpointing computes again in the backward pass, when adapters may be on again; within "
             "adapters_off and updates_off use torch.no_grad(), or switch checkpointing off"
         )
+
+
+def check_alone(model: PreTrainedModel) -> None:
+    """Raise UsageError while another thread computes with the model, or has its adapters off or others set for a
+    while. A change of the adapters would reach some layers of its pass only."""
+    check_not_held(model.__dict__.get("named_adapters"))
+    adaptation, passes = model.__dict__.get("adaptation"), model.__dict__.get("adapter_passes")
+    if adaptation is not None and adaptation.off_in not in (None, threading.get_ident()):
+        raise UsageError("another thread has switched the adapters off for a while; wait, or use a copy made before")
+    if passes is not None and passes.of_others():
+        raise UsageError("another thread computes with the model; wait for it before its adapters are changed")
 
 
 def check_not_held(named: Any) -> None:
