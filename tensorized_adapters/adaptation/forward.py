@@ -1,6 +1,6 @@
 """The ``forward`` of an adapted model, which wraps the model's own.
 
-It finds its data in the model and holds none itself, so that copies and pickles of a model work. It can wrap any
+It finds its data in the model and holds nothing else, so that copies and pickles of a model work. It can wrap any
 callable, such as accelerate's hooked ``forward``.
 
 Threads that share a model must not change its adapters under each other. A thread holds the model while it computes a
@@ -12,12 +12,14 @@ mixed batch, or saves or counts an adapter that is not active. What it may do de
 | hold it                       | refused          | refused                  | refused          | refused |
 | switch adapters off           | refused          | refused                  | refused          | refused |
 | set or delete a named adapter | refused          | refused                  | refused          | refused |
+| load, merge, unmerge, remove  | refused          | refused                  | refused          |         |
 
-``check_pass`` and ``check_not_held`` here, ``_held`` and ``_check_free`` in named.py, and ``_switched_off`` in
-lifecycle.py are these rules.
+``check_pass``, ``check_alone`` and ``check_not_held`` here, and ``_held`` and ``_check_free`` in named.py are these
+rules.
 """
 
 import functools
+import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,7 +38,8 @@ _REPLICATE = "_replicate_for_data_parallel"  # nn.DataParallel calls this on eac
 
 
 class Passes:
-    """The threads that compute a forward pass of one model now, as ``model.adapter_passes``. A copy has its own."""
+    """The threads that compute a forward pass of one model now, as ``model.adapter_passes``. A copy has its own. The
+    passes of a compiled model are not counted."""
 
     def __init__(self) -> None:
         self.depth: Counter[int] = Counter()
@@ -66,7 +69,7 @@ def wrap_forward(model: PreTrainedModel) -> None:
     if _BEFORE in model.__dict__ and not of_class:
         return
     model.__dict__[_BEFORE] = own
-    model.forward = MethodType(_around(getattr(own, "__func__", type(model).forward)), model)
+    model.forward = _Forward(model)
     model.__dict__[_REPLICATE] = _refuse_replicas
 
 
@@ -83,31 +86,58 @@ def unwrap_forward(model: PreTrainedModel) -> None:
         model.forward = before
 
 
-def _around(forward: Callable) -> Callable:
-    """Return our ``forward``, with the signature of the class's. It calls the forward that the instance had before, or
-    else the class's."""
+class _Forward:
+    """Our ``forward`` of one model. It is like a bound method, which accelerate looks for, but pickles with its model.
+    A bound method is pickled by its name, and would come back as the forward of the model's class."""
+
+    __name__ = "forward"
+
+    def __init__(self, model: PreTrainedModel):
+        self.__self__ = model
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _adapted(self.__self__, *args, **kwargs)
+
+    @property
+    def __func__(self) -> Callable:
+        model = self.__self__
+        return _with_signature_of(getattr(model.__dict__.get(_BEFORE), "__func__", type(model).forward))
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(MethodType(self.__func__, self.__self__))
+
+
+def _with_signature_of(forward: Callable) -> Callable:
+    """Return our ``forward`` as a function of the model, with the name and the signature of another one."""
 
     @functools.wraps(forward)
     def adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
-        named = model.__dict__.get("named_adapters")
-        if "adapter_names" in kwargs and (names := kwargs.pop("adapter_names")) is not None:
-            if named is None:
-                raise UsageError(
-                    "adapter_names: the model has no named adapters; load_adapter(model, folder, name=...)"
-                )
-            return named.mixed(model, names, args, kwargs)
-        adaptation = model.__dict__.get("adaptation")
-        compute = model.__dict__.get(_BEFORE) or functools.partial(forward, model)
-        passes = model.__dict__.get("adapter_passes")
-        if passes is None or torch.compiler.is_compiling():  # the compiler fuses products itself
-            return compute(*args, **kwargs)
-        with passes.counted():
-            check_pass(model)
-            with nullcontext() if adaptation is None else adaptation.method.forward_pass(model):
-                return compute(*args, **kwargs)
+        return _adapted(model, *args, **kwargs)
 
+    adapted.__signature__ = inspect.signature(forward)
+    del adapted.__wrapped__  # accelerate's unwrap_model would go on to the forward of the class
     adapted.is_of_adapters = True
     return adapted
+
+
+def _adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+    """Compute a forward pass of an adapted model."""
+    named = model.__dict__.get("named_adapters")
+    if "adapter_names" in kwargs and (names := kwargs.pop("adapter_names")) is not None:
+        if named is None:
+            raise UsageError("adapter_names: the model has no named adapters; load_adapter(model, folder, name=...)")
+        # Wrappers around this function run once, as one that is entered again within itself may break.
+        return named.mixed(model, names, args, kwargs, functools.partial(_adapted, model))
+    adaptation = model.__dict__.get("adaptation")
+    compute = model.__dict__.get(_BEFORE) or functools.partial(type(model).forward, model)
+    passes = model.__dict__.get("adapter_passes")
+    if passes is None or torch.compiler.is_compiling():  # the compiler fuses products itself
+        return compute(*args, **kwargs)
+    with passes.counted():
+        check_pass(model)
+        with nullcontext() if adaptation is None else adaptation.method.forward_pass(model):
+            return compute(*args, **kwargs)
 
 
 def check_pass(model: PreTrainedModel) -> None:
@@ -118,7 +148,10 @@ def check_pass(model: PreTrainedModel) -> None:
     if adaptation is None or adaptation.switched_off_by is None:
         return
     if adaptation.switched_off_by != threading.get_ident():
-        raise UsageError("another thread has switched the model's adapters off for a while; compute on a copy of it")
+        raise UsageError(
+            "another thread has switched the model's adapters off for a while; wait for it, or compute on a copy made "
+            "before"
+        )
     if model.training and torch.is_grad_enabled() and getattr(model, "is_activation_checkpointing", False):
         raise UsageError(
             "gradient checkpointing computes again in the backward pass, when adapters may be on again; within "
@@ -126,12 +159,23 @@ def check_pass(model: PreTrainedModel) -> None:
         )
 
 
+def check_alone(model: PreTrainedModel) -> None:
+    """Raise UsageError while another thread computes with the model, or has its adapters off or others set for a
+    while. A change of the adapters would reach some layers of its pass only."""
+    check_not_held(model.__dict__.get("named_adapters"))
+    adaptation, passes = model.__dict__.get("adaptation"), model.__dict__.get("adapter_passes")
+    if adaptation is not None and adaptation.switched_off_by not in (None, threading.get_ident()):
+        raise UsageError("another thread has switched the adapters off for a while; wait, or use a copy made before")
+    if passes is not None and passes.in_other_threads():
+        raise UsageError("another thread computes with the model; wait for it before its adapters are changed")
+
+
 def check_not_held(named: Any) -> None:
     """Raise UsageError while another thread computes a mixed batch, or saves or counts an inactive adapter."""
     if named is not None and named.held_by not in (None, threading.get_ident()):
         raise UsageError(
-            "another thread computes with adapter_names or saves another adapter; wait for it, or take a copy of the "
-            "model"
+            "another thread computes with adapter_names or saves another adapter; wait for it, or use a copy made "
+            "before"
         )
 
 

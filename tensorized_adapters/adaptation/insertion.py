@@ -87,6 +87,7 @@ def take_out_method(model: PreTrainedModel, keep_forward: bool = False) -> None:
             if parameter.dtype != precisions[name]:
                 parameter.data, parameter.grad = parameter.data.to(precisions[name]), None
             parameter.copy_(adaptation.originals[name])
+    torch.clear_autocast_cache()  # it may hold casts of the values that were overwritten
     model.config.update(adaptation.labels)
 
 

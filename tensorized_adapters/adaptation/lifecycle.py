@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from ..errors import UsageError
 from ..methods.residual import ResidualAdapters
-from .forward import check_not_held
+from .forward import check_alone
 from .insertion import check_removable, take_out_method
 from .named import active_adapter, forget_names
 from .parameters import (
@@ -30,12 +30,13 @@ def remove_adapters(model: PreTrainedModel) -> None:
     All named adapters are removed. A model that is not adapted stays as it is.
 
     Raises:
-        UsageError: within :func:`adapters_off`, or if a trained parameter has another shape now and cannot be
-            restored. Nothing was changed then.
+        UsageError: within :func:`adapters_off`, while another thread computes with the model, or if a trained
+            parameter has another shape now and cannot be restored. Nothing was changed then.
     """
     model = unwrapped(model)
     if getattr(model, "adaptation", None) is not None:
         check_removable(model)
+        check_alone(model)
         unmerge_adapters(model)
         if active_adapter(model) is None:
             take_out_method(model)
@@ -50,38 +51,45 @@ def merge_adapters(model: PreTrainedModel) -> None:
     trained further, and :func:`unmerge_adapters` restores the model before it, bit for bit.
 
     Raises:
-        UsageError: if the model is not adapted, is merged already, or its adapters are no update of weights.
+        UsageError: if the model is not adapted, is merged already, its adapters are no update of weights, or another
+            thread computes with it.
     """
     model = unwrapped(model)
     adaptation = adaptation_of(model)
     if adaptation.merged_or_off:
         raise UsageError("the adapters are merged already, or off; undo that first")
-    # The sum is in this precision too, so that it is rounded only once, when it is stored in the weight.
-    updates = adaptation.method.deltas(model)
-    deltas = [(layer, delta.to(torch.promote_types(delta.dtype, torch.float32))) for layer, delta in updates]
-    adaptation.merged = [(layer, layer.weight.detach().clone()) for layer, _ in deltas]
-    for layer, delta in deltas:
-        layer.weight.copy_(layer.weight + delta)
-    adaptation.method.switch(model, on=False)
-    adaptation.frozen_by_merging = [p for p in added_parameters(model).values() if p.requires_grad]
-    for parameter in adaptation.frozen_by_merging:
-        parameter.requires_grad = False
+    with _alone(model, adaptation):
+        # The sum is in this precision too, so that it is rounded only once, when it is stored in the weight.
+        updates = adaptation.method.deltas(model)
+        deltas = [(layer, delta.to(torch.promote_types(delta.dtype, torch.float32))) for layer, delta in updates]
+        adaptation.merged = [(layer, layer.weight.detach().clone()) for layer, _ in deltas]
+        for layer, delta in deltas:
+            layer.weight.copy_(layer.weight + delta)
+        adaptation.method.switch(model, on=False)
+        adaptation.frozen_by_merging = [p for p in added_parameters(model).values() if p.requires_grad]
+        for parameter in adaptation.frozen_by_merging:
+            parameter.requires_grad = False
 
 
 @torch.no_grad()
 def unmerge_adapters(model: PreTrainedModel) -> None:
-    """Undo :func:`merge_adapters`, bit for bit. A model that is not merged stays as it is."""
+    """Undo :func:`merge_adapters`, bit for bit. A model that is not merged stays as it is.
+
+    Raises:
+        UsageError: if another thread computes with the model.
+    """
     model = unwrapped(model)
     adaptation = getattr(model, "adaptation", None)
     if adaptation is None or adaptation.merged is None:
         return
-    for layer, weight in adaptation.merged:
-        layer.weight.copy_(weight)
-    adaptation.merged = None
-    adaptation.method.switch(model, on=True)
-    for parameter in adaptation.frozen_by_merging:
-        parameter.requires_grad = True
-    adaptation.frozen_by_merging = []
+    with _alone(model, adaptation):
+        for layer, weight in adaptation.merged:
+            layer.weight.copy_(weight)
+        adaptation.merged = None
+        adaptation.method.switch(model, on=True)
+        for parameter in adaptation.frozen_by_merging:
+            parameter.requires_grad = True
+        adaptation.frozen_by_merging = []
 
 
 @contextmanager
@@ -93,7 +101,8 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
 
     Raises:
         UsageError: if the model is not adapted, its adapters are merged, or another thread computes with it or saves
-            another adapter. A forward pass in another thread is refused within the block.
+            another adapter. A forward pass in another thread is refused within the block, unless the model is
+            compiled.
     """
     model = unwrapped(model)
     adaptation = not_merged(model, "they are switched off")
@@ -129,21 +138,26 @@ def updates_off(model: PreTrainedModel) -> Iterator[None]:
 @contextmanager
 def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[None]:
     """Switch the inserted modules off within the block. If blocks are nested, only the outermost one switches."""
-    thread = threading.get_ident()
-    if adaptation.switched_off_by == thread:
+    if adaptation.switched_off_by == threading.get_ident():
         yield
         return
-    if adaptation.switched_off_by is not None:
-        raise UsageError("another thread has switched the model's adapters off for a while; wait, or use a copy")
-    check_not_held(model.__dict__.get("named_adapters"))
-    adaptation.switched_off_by = thread  # first, so that another thread's pass is refused from now on
+    with _alone(model, adaptation):
+        try:
+            adaptation.method.switch(model, on=False)
+            yield
+        finally:
+            adaptation.method.switch(model, on=True)
+
+
+@contextmanager
+def _alone(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[None]:
+    """Refuse passes of other threads within the block; raise UsageError if one computes now."""
+    check_alone(model)
+    adaptation.switched_off_by = threading.get_ident()  # another thread's pass is refused from now on
     try:
-        if model.adapter_passes.in_other_threads():
-            raise UsageError("another thread computes with the model; wait for it before adapters are switched off")
-        adaptation.method.switch(model, on=False)
+        check_alone(model)  # one may have begun meanwhile
         yield
     finally:
-        adaptation.method.switch(model, on=True)
         adaptation.switched_off_by = None
 
 

@@ -36,17 +36,29 @@ class NamedAdapters:
     removed: dict[Any, dict[str, nn.Parameter]] = field(default_factory=dict, repr=False)
     held_by: Optional[int] = None  # the thread that sets other adapters for a while
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Refuse a copy or a pickle that would refuse every pass and switch; raise UsageError."""
+        if self.held_by is not None:
+            raise UsageError("a copy taken now would keep another adapter, set for a while; copy the model later")
+        return dict(vars(self))
+
     def mixed(
-        self, model: PreTrainedModel, names: Sequence[Optional[str]], args: tuple, kwargs: dict[str, Any]
+        self,
+        model: PreTrainedModel,
+        names: Sequence[Optional[str]],
+        args: tuple,
+        kwargs: dict[str, Any],
+        forward: Callable[..., Any],
     ) -> Any:
-        """Return the outputs of a forward pass in which each row of the batch has its own adapter. Passes of other
-        threads are refused meanwhile, as they would compute with the adapter of some of the rows."""
+        """Return the outputs of a pass in which each row of the batch has its own adapter. ``forward`` computes rows
+        with the adapter that is set. Passes of other threads are refused meanwhile, as they would compute with the
+        adapter of some of the rows."""
         if model.training:
             raise UsageError("adapter_names is for predictions; model.eval() first")
 
         def compute(name: Optional[str], args: tuple, kwargs: dict[str, Any]) -> Any:
             set_adapter(model, name)
-            return model.forward(*args, **kwargs)
+            return forward(*args, **kwargs)
 
         with model.adapter_passes.counted(), _held(model, self), adapter_set(model, self.active):
             return in_groups(compute, names, args, kwargs)
@@ -68,8 +80,9 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     """Let the model compute with the adapter of that name alone, or with None as the plain backbone.
 
     Only the active adapter is trained, counted and saved. Each adapter needs an optimizer of its own, which goes on
-    when the adapter is set again. A hook on a module of the backbone stays. A hook on a module of an adapter is
-    removed with the module. No other thread may compute meanwhile, and a model is compiled again afterwards.
+    when the adapter is set again. Gradients stay with their adapter. A hook on a module of the backbone stays. A hook
+    on a module of an adapter is removed with the module. No other thread may compute meanwhile, and a model is
+    compiled again afterwards.
 
     Raises:
         UsageError: for an unknown name, a compiled model, while adapters are merged or off or another thread computes,
@@ -123,7 +136,9 @@ def delete_adapter(model: PreTrainedModel, name: str) -> None:
         set_adapter(model, name)  # this refuses an unknown name
         set_adapter(model, None)
     _check_free(model)
-    del kept.by_name[name]
+    gone = kept.by_name.pop(name)
+    if all(each.settings != gone.settings for each in kept.by_name.values()):
+        kept.removed.pop(gone.settings, None)
     if not kept.by_name:
         forget_names(model)
 

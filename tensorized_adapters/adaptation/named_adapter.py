@@ -1,4 +1,4 @@
-"""One named adapter: its config, and while another one is active its tensors, labels and flags."""
+"""One named adapter: its config, and while another one is active its tensors, labels, flags and gradients."""
 
 import contextlib
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..config import AdapterConfig
-from .parameters import adaptation_of, added_parameters, labels_of
+from .parameters import adaptation_of, added_parameters, check_present, labels_of
 
 
 @dataclass
@@ -22,6 +22,7 @@ class NamedAdapter:
     labels: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     requires_grad: dict[str, bool] = field(default_factory=dict)
+    gradients: dict[str, Optional[Tensor]] = field(default_factory=dict, repr=False)
     backbone_when_stored: Optional[tuple[torch.device, torch.dtype]] = None  # device and precision
     # The added parameters of a method that makes new ones when its state is put into the model.
     parameters: dict[str, nn.Parameter] = field(default_factory=dict, repr=False)
@@ -32,9 +33,13 @@ class NamedAdapter:
         return self.config, self.newly_initialized
 
     def take_from(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:
-        """Store tensors, labels and flags of this adapter, which is active; ``trained`` are its parameters by name."""
+        """Store what belongs to this adapter, which is active; ``trained`` are its parameters by name. Its gradients
+        are taken off them, since the next adapter may have the same ones."""
         self.tensors = adaptation_of(model).method.state(trained)
         self.requires_grad = {name: parameter.requires_grad for name, parameter in trained.items()}
+        self.gradients = {name: parameter.grad for name, parameter in trained.items()}
+        for parameter in trained.values():
+            parameter.grad = None
         self.labels, self.backbone_when_stored = labels_of(model), _device_and_dtype(model)
         if adaptation_of(model).method.replaces_parameters:
             self.parameters = added_parameters(model)
@@ -57,22 +62,23 @@ class NamedAdapter:
             trained = trained_by_present_name(model)
         for name, parameter in trained.items():
             parameter.requires_grad = self.requires_grad[name]
+            gradient = self.gradients.get(name)
+            fits = gradient is not None and (gradient.device, gradient.dtype) == (parameter.device, parameter.dtype)
+            parameter.grad = gradient if fits else None
         model.config.update(self.labels)
         if self.saver is not None:
             model.save_pretrained = self.saver
-        self.tensors = {}
+        self.tensors, self.gradients = {}, {}
 
 
 def put_back(model: PreTrainedModel, removed: dict[str, nn.Parameter]) -> None:
     """Replace the added parameters of a model by those that an adapter of equal settings had before it was removed.
-    They get the values of those that they replace."""
+    They get the values and flags of those that they replace, and no gradients."""
     replaced = {id(parameter): removed[name] for name, parameter in added_parameters(model).items() if name in removed}
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if (old := replaced.get(id(parameter))) is not None:
-                if (old.device, old.dtype) != (parameter.device, parameter.dtype):
-                    old.grad = None
-                old.data = parameter.data
+                old.grad, old.data, old.requires_grad = None, parameter.data, parameter.requires_grad
                 module._parameters[name] = old
 
 
@@ -86,6 +92,7 @@ def trained_by_present_name(model: PreTrainedModel) -> dict[str, nn.Parameter]:
             return {name: _parameter_at(model, name) for name in adaptation.trained_names}
     plain, originals = adaptation.plain, adaptation.originals
     trained = {n: p for n, p in model.named_parameters() if n not in plain or plain[n] in originals}
+    check_present(adaptation, {plain[name] for name in trained if name in plain})
     if not adaptation.method.replaces_parameters:
         adaptation.trained_names = list(trained)
     return trained

@@ -3,6 +3,8 @@
 Pre-trained parameters have their names before modules were wrapped, added ones their names in the adapted model.
 """
 
+import copy
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -44,6 +46,12 @@ class Adaptation:
     def config(self) -> AdapterConfig:
         return self.method.config
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Refuse a copy or a pickle that would stay without adapters for good; raise UsageError."""
+        if self.switched_off_by is not None:
+            raise UsageError("a copy taken while adapters are off would stay so; copy the model outside of the block")
+        return dict(vars(self))
+
     @property
     def merged_or_off(self) -> bool:
         """Return whether the adapters are merged into the weights, or switched off for a while."""
@@ -51,8 +59,8 @@ class Adaptation:
 
 
 def labels_of(model: PreTrainedModel) -> dict[str, Any]:
-    """Return the fields of the model's config about its labels."""
-    return {name: getattr(model.config, name) for name in ("id2label", "label2id", "problem_type")}
+    """Return a copy of the fields of the model's config about its labels."""
+    return {name: copy.deepcopy(getattr(model.config, name)) for name in ("id2label", "label2id", "problem_type")}
 
 
 def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
@@ -93,11 +101,20 @@ def pretrained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     return {adaptation.plain[name]: parameter for name, parameter in named if name in adaptation.plain}
 
 
+def check_present(adaptation: Adaptation, names: Collection[str]) -> None:
+    """Refuse a model in which a trained pre-trained parameter is not among ``names``, those before it was adapted. The
+    parameters of a head of another structure would be taken for adapters; raise UsageError."""
+    for name in adaptation.originals:
+        if name not in names:
+            raise UsageError(f"{name} was replaced since add_adapters; put it back, or load a fresh model")
+
+
 def precisions_before(model: PreTrainedModel) -> dict[str, torch.dtype]:
     """Return for each of the ``originals`` its precision without adapters. On a half-precision backbone this is the
     precision of the frozen parameters. If all are trained it is the original's, unless the model was converted since.
     """
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
+    check_present(adaptation, pretrained)
     precisions = {name: pretrained[name].dtype for name in adaptation.originals}
     if adaptation.half is not None:
         frozen = next((p.dtype for name, p in pretrained.items() if name not in precisions), None)
@@ -122,6 +139,7 @@ def added_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
 def trained_groups(model: PreTrainedModel) -> dict[str, dict[str, nn.Parameter]]:
     """Return every trained parameter by its group (GROUPS) and its name, in the model's order."""
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
+    check_present(adaptation, pretrained)
     in_place = adaptation.in_place
     groups = {group: {n: p for n, p in pretrained.items() if n in in_place.get(group, ())} for group in GROUPS}
     groups[adaptation.method.added_group] |= added_parameters(model)
@@ -140,7 +158,7 @@ def count_trained(model: PreTrainedModel) -> dict[str, int]:
     counts its budget, the size of its final difference.
 
     Raises:
-        UsageError: if the model is not adapted.
+        UsageError: if the model is not adapted, or its head was replaced by one of another structure.
     """
     model = unwrapped(model)
     method = adaptation_of(model).method
@@ -172,8 +190,8 @@ def optimizer_groups(
         learning_rate: of the adapters, as for a dense layer. One value serves every format and rank.
         layer_norm: the LayerNorms' rate as a multiple of ``learning_rate``, by default 2.5 up to MiniLM's size.
         head: the same for the classification head.
-        weight_decay: of every weight except LayerNorms, biases and (IA)3's vectors. Each factor of a weight gets a
-            share of it, so that the assembled weight decays like a dense one.
+        weight_decay: of every weight except LayerNorms, biases, and scales such as (IA)3's vectors. Each factor of a
+            weight gets a share of it, so that the assembled weight decays like a dense one.
 
     Raises:
         UsageError: if the model is not adapted, or its adapters are merged or off.
@@ -209,8 +227,8 @@ def _shares_of_decay(model: PreTrainedModel) -> dict[int, float]:
 
     A product of n factors shrinks n times as fast as each factor, so each factor gets 1 / n of the decay.
     """
-    share = adaptation_of(model).method.decay_share
-    shares = {id(parameter): share for parameter in added_parameters(model).values()}
+    added = added_parameters(model)
+    shares = {id(added[name]): share for name, share in adaptation_of(model).method.decay_shares(added).items()}
     for module in model.modules():
         if isinstance(module, FactorizedWeight):
             factors = list(module.parameters())

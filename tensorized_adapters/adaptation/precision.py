@@ -74,9 +74,11 @@ def _derived_class(plain: type, names: tuple[str, ...], frozen: str) -> type:
         frozen: the name of a half-precision parameter at or below the module.
     """
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        dtype = next(self.parameters()).dtype
-        return plain.forward(self, x.to(dtype), *args, **kwargs).to(x.dtype)
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        if not args:  # a path of GLoRA has no input, and its caller converts what it returns
+            return plain.forward(self, **kwargs)
+        x, dtype = args[0], next(self.parameters()).dtype
+        return plain.forward(self, x.to(dtype), *args[1:], **kwargs).to(x.dtype)
 
     def beside(self, x: Tensor, output: Tensor) -> Tensor:  # of an adapter
         dtype = next(self.parameters()).dtype

@@ -65,7 +65,7 @@ def _sweep(options: argparse.Namespace, flags: list[str], began: float) -> int:
     trials = trials_of(options, flags)
     ledger = Ledger(options.output_dir, trials, options.command)
     if options.dry_run:
-        _print_notes(ledger)
+        ledger.print_notes()
         console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
         for labels in {labels_of(trial.resolved) for trial in trials if not trial.resolved["task_name"]}:
             print(
@@ -79,7 +79,7 @@ def _sweep(options: argparse.Namespace, flags: list[str], began: float) -> int:
             if ran := bool(ledger.to_run()):
                 ledger.timing = {"planning": planning} | _run(ledger, options)
             else:
-                _print_notes(ledger)
+                ledger.print_notes()
             ledger.write()
             console().print(trials_table(ledger, f"sweep in {options.output_dir}"))
             return _report(ledger, options, ran)
@@ -105,7 +105,7 @@ def _run(ledger: Any, options: argparse.Namespace) -> dict[str, float]:
     from tensorized_adapters.sweeping.on_ray import Machines, run_trials
 
     with Machines(options.address, options.cpus_per_trial, options.gpus_per_trial) as machines:
-        _print_notes(ledger)
+        ledger.print_notes()
         ledger.write()  # the first write; nothing is refused after this line
         at_a_time = min(machines.at_a_time, options.trials_at_a_time or machines.at_a_time)
         where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
@@ -118,6 +118,8 @@ def _run(ledger: Any, options: argparse.Namespace) -> dict[str, float]:
 
 def _report(ledger: Any, options: argparse.Namespace, ran: bool) -> int:
     """Write the report, if one is wanted, and if trials ran print where the time went; returns the exit code."""
+    from tensorized_adapters.sweeping.progress import print_timing
+
     if options.report and ledger.states()["finished"]:
         if (seconds := _write_report(options.output_dir)) is None:
             return 1
@@ -126,7 +128,7 @@ def _report(ledger: Any, options: argparse.Namespace, ran: bool) -> int:
     if ran:
         ledger.timing = {name: round(seconds, 2) for name, seconds in ledger.timing.items()}
         ledger.write()
-        _print_timing(ledger.timing)
+        print_timing(ledger.timing)
     return 1 if ledger.states()["failed"] else 0
 
 
@@ -143,26 +145,6 @@ def _write_report(output_dir: Path) -> Optional[float]:
         return None
     print(f"report: {one_line(output_dir / REPORT / 'report.html')}")
     return time.time() - began
-
-
-def _print_timing(timing: dict[str, float]) -> None:
-    """Print how long the trials took, as a multiple of their own time in equal shares, and what else took time."""
-    share = timing["trials_own"] / timing["at_a_time"]
-    print(
-        f"trials: {timing['trials']:.0f} s = {timing['trials'] / share if share else 0:.3f} x "
-        f"({timing['trials_own']:.0f} s of their own / {timing['at_a_time']:g} at a time); besides: planning "
-        f"{timing['planning']:.1f} s, Ray's start {timing['ray_start']:.1f} s, report {timing.get('report', 0):.1f} s"
-    )
-
-
-def _print_notes(ledger: Any) -> None:
-    """Print the notes about a damaged sweep.json and a line for each trial that is not run."""
-    for note in ledger.notes:
-        print(f"note: {one_line(note)}", file=sys.stderr)
-    for trial in ledger.trials.values():
-        if trial.refused:
-            what = f"{trial.task} {trial.config.describe()} seed {trial.seed}"
-            print(f"skipped: {one_line(f'{what}: {trial.refused}')}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

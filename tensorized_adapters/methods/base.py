@@ -4,7 +4,7 @@ A new one needs an entry in TABLE (method_table.py), its settings in config.py, 
 in registry.py. docs/development.md has the steps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Optional
 
@@ -29,7 +29,6 @@ class Method:
     backbone_called: ClassVar[str] = "backbone"
     stores_positions: ClassVar[bool] = False  # it stores the position of each changed number
     replaces_parameters: ClassVar[bool] = False  # put_state makes new parameters instead of filling the present ones
-    decay_share: ClassVar[float] = 1.0  # the share of the weight decay of each added parameter
     budget: Optional[int] = None  # how many numbers count as trained, if not all of the added parameters do
 
     def __init__(self, config: AdapterConfig):
@@ -89,6 +88,7 @@ class Method:
                 raise UsageError(f"{name} was replaced by one of another shape; put it back, or load a fresh model")
         for name, parameter in trained.items():
             parameter.copy_(state[name])
+        torch.clear_autocast_cache()  # it may hold casts of the values that were overwritten
 
     def deltas(self, model: PreTrainedModel) -> Iterator[tuple[nn.Linear, Tensor]]:
         """Return each linear layer that is updated with the change of its weight, in the shape of the weight. Raise
@@ -115,6 +115,10 @@ class Method:
                 decay = 0.0 if name in undecayed else weight_decay
                 merged.setdefault((rates[group], decay), []).append(parameter)
         return [{"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in merged.items()]
+
+    def decay_shares(self, names: Iterable[str]) -> dict[str, float]:
+        """Return the share of the weight decay of each added parameter, by name; a parameter without one gets all."""
+        return {}
 
     # The saved adapter
 

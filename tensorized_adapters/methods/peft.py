@@ -3,7 +3,7 @@
 import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -17,12 +17,11 @@ from ..backbone.parts import base_prefix, linear_names
 from ..config import AdapterConfig
 from ..errors import UsageError, did_you_mean, need, quoted
 from .base import Method
-from .peft_settings import REFUSED, check_settings, note_once
+from .peft_settings import REFUSED, check_settings, decay_shares, note_once
 
 PREFIX = "base_model.model."  # of the names in peft's files
 ADAPTER = "default"  # peft's default name of an adapter; its files leave it out
 
-_DECAY_SHARES = {"lora": 1 / 2, "ia3": 0.0, "ln_tuning": 0.0}  # vectors that start at 1 must not decay to 0
 _MAGNITUDE = "lora_magnitude_vector"  # DoRA's vector, whose ".weight" PEFT's files leave out
 
 
@@ -35,7 +34,6 @@ class Peft(Method):
         super().__init__(config)
         self.kind = config.peft_type or self.name
         self.flag = f"--peft_type {config.peft_type}" if config.peft_type else f"--method {self.name}"
-        self.decay_share = _DECAY_SHARES.get(self.kind, 1.0)
         self._tried: tuple[list[str], int] | None = None
 
     def check(self, model: PreTrainedModel) -> None:
@@ -91,6 +89,9 @@ class Peft(Method):
     def switch(self, model: PreTrainedModel, on: bool) -> None:
         for _, module in self._wrapped(model):
             module._disable_adapters = not on  # enable_adapters(on) would also set requires_grad
+
+    def decay_shares(self, names: Iterable[str]) -> dict[str, float]:
+        return decay_shares(self.kind, self.prefix, list(names))
 
     def file_name(self, name: str) -> str:
         name = name.replace(f"{_MAGNITUDE}.{ADAPTER}.weight", f"{_MAGNITUDE}.{ADAPTER}")

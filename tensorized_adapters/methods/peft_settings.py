@@ -1,6 +1,7 @@
 """The types of PEFT and the settings of --peft_config that cannot be used here, refused in one line each."""
 
 import sys
+from collections import Counter
 from collections.abc import Collection
 from functools import cache
 from typing import Any
@@ -19,6 +20,12 @@ REFUSED |= {
     "shadow": "it runs a second network through a forward pass of its own",
     "unilora": "its trained vector is outside of the model's layers",
 }
+# For the weight decay: the types that train scales alone, the scales of other types, the types whose updates are
+# products of all factors of a layer, and those whose updates are sums of products of two.
+_UNDECAYED_TYPES = {"ia3", "ln_tuning"}
+_UNDECAYED = {"boft_s", "frod_lambda_l", "lora_magnitude_vector", "road_alpha", "vector_a", "vector_b"}
+_PRODUCTS = {"deft", "gralora", "hira", "loha", "lokr", "lora", "osf", "peanut", "pvera", "randlora", "vera"}
+_PAIRS = {"adamss", "lily", "vblora"}
 # Values of init_lora_weights that cannot be used.
 _STARTS = dict.fromkeys(("eva", "corda", "lora_ga"), "reads the training data first")
 _STARTS |= {"loftq": "quantises the backbone", "mica": "freezes one of its two matrices"}
@@ -55,3 +62,24 @@ def check_settings(values: dict[str, Any], known: Collection[str], flag: str) ->
 def note_once(text: str) -> None:
     """Print a note for the user, once in a process."""
     print(f"note: {text}", file=sys.stderr)
+
+
+def decay_shares(kind: str, prefix: str, names: list[str]) -> dict[str, float]:
+    """Return the share of the weight decay of the parameters ``names``, which begin with ``prefix`` in their layer.
+
+    A product of n factors shrinks n times as fast as each factor, so each factor gets 1 / n of the decay. A scale gets
+    none, as it would take the pre-trained weight to 0.
+    """
+    if kind in _UNDECAYED_TYPES:
+        return dict.fromkeys(names, 0.0)
+    scales = {name for name in names if _UNDECAYED & set(name.split("."))}
+    shares = dict.fromkeys(scales, 0.0)
+    if kind == "glora":
+        return dict.fromkeys((name for name in names if name.endswith((".Xd", ".Xu"))), 1 / 2)
+    if kind in _PAIRS:
+        return dict.fromkeys(names, 1 / 2)
+    if kind in _PRODUCTS:
+        layers = {name: name.partition(f".{prefix}")[0] for name in names if name not in scales}
+        factors = Counter(layer for name, layer in layers.items() if not name.endswith("bias"))
+        shares |= {name: 1 / max(factors[layer], 1) for name, layer in layers.items()}
+    return shares

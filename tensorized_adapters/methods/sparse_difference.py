@@ -68,6 +68,12 @@ class Difference(nn.Module):
         self.pruned = None
         return super()._apply(*args, **kwargs)
 
+    def train(self, mode: bool = True) -> "Difference":
+        """Set the mode. What pruning would keep is found anew afterwards, since the last evaluation may have been
+        followed by a change through ``parameter.data``, of which no version tells."""
+        self.pruned = None
+        return super().train(mode)
+
     def forward(self, original: Tensor) -> Tensor:
         if self.parent is not None and not self.parent.enabled:
             return original
@@ -146,7 +152,10 @@ class SparseDifference:
         return sum(part.expected_count() for part in self.parts.values())
 
     def prune(self) -> dict[str, Kept]:
-        """Return the largest ``budget`` entries of the expected difference, or after the search all entries."""
+        """Return the largest ``budget`` entries of the expected difference, or after the search all entries. They are
+        found anew, as in :meth:`Difference.train`."""
+        if self.searching:
+            self.rank()
         return {name: part.kept() for name, part in self.parts.items()}
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..adaptation.forward import check_alone
 from ..adaptation.lifecycle import remove_adapters
 from ..adaptation.named import load_named
 from ..adaptation.parameters import (
@@ -61,8 +62,8 @@ def load_adapter(
 
     Raises:
         UsageError: missing, truncated or altered files, another base model, another number of labels (without
-            ``new_head``), tensors that do not fit; the model's own adapters are merged or off; the name is taken; or
-            the hub does not give the repository.
+            ``new_head``), tensors that do not fit; the model's own adapters are merged or off; another thread computes
+            with them; the name is taken; or the hub does not give the repository.
     """
     folder = resolved_revision(folder, revision, token)
     if name is not None:
@@ -72,6 +73,7 @@ def load_adapter(
     adaptation = getattr(model, "adaptation", None)
     if adaptation is not None:
         not_off(not_merged(model, "loading others"))
+    check_alone(model)
     record, tensors = read_adapter(folder)
     config = check_adapter_fits(model, record, tensors, folder, labels="any" if new_head else "same number")
     id2label, problem_type = {int(key): value for key, value in record["id2label"].items()}, record["problem_type"]

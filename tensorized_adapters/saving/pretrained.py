@@ -14,7 +14,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..adaptation.insertion import insert_method
 from ..adaptation.named import active_adapter, adapter_names, load_named
-from ..adaptation.parameters import adaptation_of, added_parameters, trained_parameters, unwrapped
+from ..adaptation.parameters import adaptation_of, added_parameters, not_off, trained_parameters, unwrapped
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..runtime.files import written_then_renamed
@@ -86,13 +86,14 @@ def _save_pretrained(
 
     Raises:
         UsageError: if the folder holds a complete model instead of an adapter or the reverse, if the values are
-            not the model's, and as ``save_adapter``.
+            not the model's, within ``adapters_off``, and as ``save_adapter``.
     """
     folder = Path(save_directory)
     merged = adaptation_of(model).merged is not None
     if merged or not added_parameters(model):
         if (folder / CONFIG_FILE).exists():  # Transformers would take the folder for an adapter's
             raise UsageError(f"{folder} holds an adapter; name another folder for the complete model")
+        not_off(adaptation_of(model))
         if merged:
             state_dict = plain_state(model, model.state_dict() if state_dict is None else state_dict)
         type(model).save_pretrained(model, folder, is_main_process, state_dict, push_to_hub, **options)

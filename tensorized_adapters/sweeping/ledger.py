@@ -6,6 +6,7 @@ before it had a record, and the trials of earlier grids. If it is lost, no trial
 
 import contextlib
 import math
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -46,6 +47,15 @@ class Ledger:
         for name in self.trials:
             self.refresh(name)
         self.notes += [self.entries[name]["reason"] for name in self.trials if name in self._unusable]
+
+    def print_notes(self) -> None:
+        """Print the notes about a damaged sweep.json and a line for each trial that is not run."""
+        for note in self.notes:
+            print(f"note: {one_line(note)}", file=sys.stderr)
+        for trial in self.trials.values():
+            if trial.refused:
+                what = f"{trial.task} {trial.config.describe()} seed {trial.seed}"
+                print(f"skipped: {one_line(f'{what}: {trial.refused}')}", file=sys.stderr)
 
     def refresh(self, name: str) -> None:
         """Read one trial's state from its run.json. The first row that fits decides.

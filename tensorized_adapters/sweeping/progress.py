@@ -135,3 +135,13 @@ def _plain(text: object) -> Text:
 
 def _span(seconds: float) -> str:
     return str(timedelta(seconds=int(seconds)))
+
+
+def print_timing(timing: dict[str, float]) -> None:
+    """Print how long the trials took, as a multiple of their own time in equal shares, and what else took time."""
+    share = timing["trials_own"] / timing["at_a_time"]
+    print(
+        f"trials: {timing['trials']:.0f} s = {timing['trials'] / share if share else 0:.3f} x "
+        f"({timing['trials_own']:.0f} s of their own / {timing['at_a_time']:g} at a time); besides: planning "
+        f"{timing['planning']:.1f} s, Ray's start {timing['ray_start']:.1f} s, report {timing.get('report', 0):.1f} s"
+    )

@@ -15,10 +15,14 @@ from tensorized_adapters import (
     adapters_off,
     add_adapters,
     delete_adapter,
+    load_adapter,
+    merge_adapters,
     optimizer_groups,
+    remove_adapters,
     save_adapter,
     save_adapters,
     set_adapter,
+    unmerge_adapters,
     updates_off,
 )
 from tensorized_adapters.adaptation.named_adapter import NamedAdapter
@@ -135,3 +139,69 @@ def test_an_optimizer_of_parameters_that_are_put_away_is_refused():
     with adapters_off(model), pytest.raises(UsageError, match=r"leave adapters_off\(model\) first"):
         optimizer_groups(model)
     assert all(parameter.requires_grad for group in optimizer_groups(model) for parameter in group["params"])
+
+
+@pytest.mark.parametrize("key", ["weights", "lora"])
+def test_what_changes_the_model_is_refused_while_another_thread_computes(tmp_path, key):
+    """Between two layers it would give logits that are neither the adapted nor the plain ones."""
+    model = trained_a_little(add_adapters(tiny_model(), CONFIGS[key]))
+    save_adapter(model, tmp_path)
+    trained_a_little(model)
+    adapted, found = logits(model), []
+
+    def during_a_pass(action):
+        def between_layers(*_):
+            thread = threading.Thread(target=in_another_thread)
+            thread.start()
+            thread.join()
+
+        def in_another_thread():
+            with pytest.raises(UsageError, match="another thread computes with the model"):
+                action(model)
+            found.append(action)
+
+        before = logits(model)
+        handle = model.bert.encoder.layer[1].register_forward_pre_hook(between_layers)
+        assert torch.equal(logits(model), before)
+        handle.remove()
+        assert found.pop() is action
+        assert torch.equal(logits(model), before)
+
+    actions = [remove_adapters, merge_adapters, functools.partial(load_adapter, folder=tmp_path)]
+    for action in actions:
+        during_a_pass(action)
+    merge_adapters(model)
+    for action in (remove_adapters, unmerge_adapters):
+        during_a_pass(action)
+    unmerge_adapters(model)
+    assert torch.equal(logits(model), adapted)
+    merge_adapters(model)
+    remove_adapters(model)
+    assert torch.equal(logits(model), logits(tiny_model()))
+
+
+@pytest.mark.parametrize("key", ["weights", "lora"])
+def test_a_pass_while_adapters_are_merged_is_refused(monkeypatch, key):
+    """It would add the updates twice."""
+    model, errors = trained_a_little(add_adapters(tiny_model(), CONFIGS[key])), []
+
+    def in_another_thread():
+        try:
+            logits(model)
+        except UsageError as error:
+            errors.append(str(error))
+
+    def switch(self, *args, **kwargs):
+        thread = threading.Thread(target=in_another_thread)
+        thread.start()
+        thread.join()
+        switched(self, *args, **kwargs)
+
+    kind = type(model.adaptation.method)
+    switched = kind.switch
+    monkeypatch.setattr(kind, "switch", switch)
+    expected = logits(model)
+    merge_adapters(model)
+    unmerge_adapters(model)
+    assert len(errors) == 2 and all("for a while" in error for error in errors)
+    assert torch.equal(logits(model), expected)

@@ -23,7 +23,7 @@ from tensorized_adapters import (
 )
 
 HALF = (torch.float16, torch.bfloat16)
-PEFT_TYPES = {kind: AdapterConfig(method="peft", peft_type=kind) for kind in ("ln_tuning", "oft", "boft")}
+PEFT_TYPES = {kind: AdapterConfig(method="peft", peft_type=kind) for kind in ("ln_tuning", "oft", "boft", "glora")}
 PEFT_TYPES["dora"] = AdapterConfig(method="peft", peft_type="lora", peft_config={"use_dora": True, "r": 2})
 EVERY = CONFIGS | PEFT_TYPES
 MODELS = ("bert", "roberta", "distilbert", "deberta", "deberta-v2", "modernbert", "mpnet", "gpt2")

@@ -303,3 +303,19 @@ def test_each_phase_has_a_step(diff_flags, steps, fraction, monkeypatch):
     monkeypatch.setattr(DiffPruningTrainer, "training_step", watching)
     assert main(argv(diff_flags, max_steps=steps, diff_final_fraction=fraction)) == 0
     assert seen[0] and not seen[-1] and len(seen) == steps
+
+
+def test_an_evaluation_of_the_search_sees_values_that_were_changed_by_data(tmp_path):
+    """Averaged weights are put into a model so, and PyTorch counts no change of the version then."""
+    model = trained_a_little(add_adapters(tiny_model(), CONFIG))
+    values = [p for name, p in model.named_parameters() if name.endswith(".value")]
+    before = logits(model)
+    for parameter in values:
+        parameter.data.mul_(3)
+    changed = logits(model)
+    assert not torch.equal(changed, before)
+    for parameter in values:
+        parameter.data = parameter.data / 3
+    save_adapter(model, tmp_path)
+    torch.testing.assert_close(logits(load_adapter(tiny_model(), tmp_path)), before)
+    torch.testing.assert_close(logits(model), before)

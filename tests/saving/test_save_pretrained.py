@@ -13,7 +13,15 @@ from helpers import logits, save_base, tiny_model, tokens, trained_a_little
 from tiny_models import CONFIGS, build
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
-from tensorized_adapters import UsageError, add_adapters, load_adapter, merge_adapters, remove_adapters, save_adapter
+from tensorized_adapters import (
+    UsageError,
+    adapters_off,
+    add_adapters,
+    load_adapter,
+    merge_adapters,
+    remove_adapters,
+    save_adapter,
+)
 
 MERGING = ["weights", "weights, joint", "lora"]
 IN_PLACE = ["bitfit", "layer_norm", "head", "full"]
@@ -160,3 +168,12 @@ def test_a_pickled_model_computes_and_saves_as_itself(tmp_path, key):
     again.save_pretrained(tmp_path / "adapter")
     loaded = load_adapter(AutoModelForSequenceClassification.from_pretrained(base), tmp_path / "adapter")
     assert torch.equal(logits(loaded), logits(model))
+
+
+@pytest.mark.parametrize("key", [*IN_PLACE, "tensorized"])
+def test_nothing_is_saved_while_the_trained_parameters_are_put_away(tmp_path, key):
+    model = add_adapters(tiny_model(), CONFIGS[key])
+    with adapters_off(model), pytest.raises(UsageError, match="leave adapters_off"):
+        model.save_pretrained(tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
+    model.save_pretrained(tmp_path / "adapter")

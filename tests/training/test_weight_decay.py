@@ -3,11 +3,14 @@
 import pytest
 import torch
 from exhaustive import exhaustive_but
-from helpers import optimizer_of, tiny_model, trained_a_little
+from helpers import logits, optimizer_of, tiny_model, trained_a_little
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft_cases import LORA, config_of
 from tiny_models import CONFIGS
 
 from tensorized_adapters import AdapterConfig, add_adapters, optimizer_groups
 from tensorized_adapters.adapters.fast import factorized_weights
+from tensorized_adapters.methods.peft_settings import REFUSED
 
 RATE, DECAY, STEPS = 5e-3, 0.1, 400
 ALL_RATES = {"adapters": RATE, "backbone": RATE, "layer_norm": RATE, "head": RATE}
@@ -68,3 +71,42 @@ def test_vectors_that_start_at_one_are_not_decayed():
     vectors = {name: p for name, p in model.named_parameters() if "ia3_l" in name}
     decayed(torch.optim.AdamW(optimizer_groups(model, RATE, weight_decay=DECAY)), model)
     assert vectors and all((vector == 1).all() for vector in vectors.values())
+
+
+TYPES = sorted({kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING} - set(REFUSED) - {"tensorized"})
+SETTINGS_OF_TYPES = {
+    **{kind: config_of(kind) for kind in TYPES},
+    **{name: config_of("lora", **settings) for name, settings in LORA.items()},
+    "lokr, four factors": config_of("lokr", r=2, decompose_both=True, decompose_factor=4),
+}
+# What they train starts as a part of the weights themselves, and decays as the weights do when all are trained.
+PARTS_OF_WEIGHTS = {"osf", "trainable_tokens", "PiSSA", "OLoRA"}
+# Their updates are products of all of a layer's factors.
+PRODUCTS = {"adamss", "deft", "gralora", "hira", "loha", "lokr", "lokr, four factors", "lora", "peanut", "randlora"}
+PRODUCTS |= {"rsLoRA", "vera"}
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS_OF_TYPES.keys() - PARTS_OF_WEIGHTS))
+def test_a_start_without_effect_stays_without_effect(name):
+    """A vector that starts as a scale is not decayed, as it would take the pre-trained weights with it."""
+    model = tiny_model()
+    plain = logits(model)
+    add_adapters(model, SETTINGS_OF_TYPES[name])
+    before = logits(model)
+    decayed(torch.optim.AdamW(optimizer_groups(model, RATE, head=0.0, layer_norm=0.0, weight_decay=DECAY)), model)
+    if torch.allclose(before, plain, atol=1e-6):
+        torch.testing.assert_close(logits(model), before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(PRODUCTS))
+def test_a_product_of_peft_decays_as_a_dense_weight_does(name):
+    model = trained_a_little(add_adapters(tiny_model(), SETTINGS_OF_TYPES[name]))
+
+    @torch.no_grad()
+    def updates():
+        return torch.stack([delta.norm() for _, delta in model.adaptation.method.deltas(model)])
+
+    before = updates()
+    decayed(torch.optim.AdamW(optimizer_groups(model, RATE, weight_decay=DECAY)), model)
+    left = updates() / before
+    assert before.min() > 0 and (left / (1 - RATE * DECAY) ** STEPS - 1).abs().max() < 0.05
