@@ -155,7 +155,7 @@ class SparseDifference:
         """Return the largest ``budget`` entries of the expected difference, or after the search all entries. They are
         found anew, as in :meth:`Difference.train`."""
         if self.searching:
-            self.rank()
+            self.rank_entries()
         return {name: part.kept() for name, part in self.parts.items()}
 
     @torch.no_grad()
