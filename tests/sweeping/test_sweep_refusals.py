@@ -189,6 +189,13 @@ def test_a_foreign_folder_is_refused(capsys, job, tmp_path):
     assert "thesis.txt" in message and [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("variable", [("ACCELERATE_MIXED_PRECISION", "bf16"), ("ACCELERATE_USE_FSDP", "true")])
+def test_a_launchers_variable_is_refused_before_the_first_trial(capsys, job, tmp_path, monkeypatch, variable):
+    monkeypatch.setenv(*variable)
+    message = refused(capsys, f"--projection_types cp,tt --ranks 2 --output_dir {tmp_path}/s", job)
+    assert "{} is '{}'".format(*variable) in message and not (tmp_path / "s").exists()
+
+
 def test_a_folder_in_use_is_refused(capsys, job, tmp_path):
     handle = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
