@@ -37,6 +37,11 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
         yield "--new_head draws a head that has to be trained: give --do_train, or leave it out"
     if not training.do_train and training.push_to_hub:
         yield "--push_to_hub uploads what a run has trained: give --do_train, or leave it out"
+    if run.overwrite_output_dir and (value := training.resume_from_checkpoint) and value.lower() == "true":
+        yield (
+            f"--overwrite_output_dir would remove the checkpoint that --resume_from_checkpoint {value} means; leave "
+            "one of them out"
+        )
     if arguments.holds_out_of_saved and (flaw := flaw_of_held_out(data, arguments.saved, training.seed)):
         yield flaw
     if world_size() > 1 and "accelerator_config" in arguments.given:

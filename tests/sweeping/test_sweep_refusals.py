@@ -196,6 +196,12 @@ def test_a_launchers_variable_is_refused_before_the_first_trial(capsys, job, tmp
     assert "{} is '{}'".format(*variable) in message and not (tmp_path / "s").exists()
 
 
+def test_a_sweep_of_which_every_trial_is_refused(capsys, job, tmp_path):
+    words = f"--methods lora --lora_targets qery --seeds 1,2 --output_dir {tmp_path}/s"
+    assert "no trial could start: --lora_targets" in refused(capsys, words, job) and not (tmp_path / "s").exists()
+    assert sweep.main([*words.split(), *job, "--dry_run"]) == 0
+
+
 def test_a_folder_in_use_is_refused(capsys, job, tmp_path):
     handle = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
