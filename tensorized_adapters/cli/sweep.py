@@ -72,6 +72,8 @@ def _sweep(options: argparse.Namespace, flags: list[str], began: float) -> int:
                 f"note: parameters are counted with a head of {labels} label{'s' * (labels > 1)}; the data is not read"
             )
         return 0
+    if all(trial.refused for trial in trials):
+        raise UsageError(f"no trial could start: {trials[0].refused}")
     check_reachable(ledger.to_run())
     planning = time.time() - began
     with ledger.locked():
