@@ -25,6 +25,18 @@ def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
     assert flags_of_yaml(str(path))[:6] == ["--projection_types", "cp,tt", "--ranks", "1,2", "--seeds", "7"]
 
 
+def test_a_yaml_file_may_name_a_folder_in_the_users_home(job, tmp_path, capsys, monkeypatch):
+    """No shell replaces the tilde in a file; the main job does."""
+    home = tmp_path / "home"
+    (home / "s").mkdir(parents=True)
+    (home / "s" / "thesis.txt").touch()
+    (tmp_path / "grid.yaml").write_text("projection_types: cp\nranks: 2\noutput_dir: ~/s\n")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    assert f"--output_dir {home / 's'} holds" in refused(capsys, "grid.yaml", job)
+    assert "holds something" in refused(capsys, "--projection_types cp --ranks 2 --output_dir=~/s", job)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
