@@ -21,7 +21,7 @@ from ..config import PROJECTION_TYPES, PUBLISHED_LEARNING_RATE, TABLE, AdapterCo
 from ..data.arguments import DataTrainingArguments
 from ..errors import RaisesUsageErrors, UsageError, refuse_first
 from ..methods.tensorized import rank_within
-from ..runtime.distributed import fail_together, world_size
+from ..runtime.distributed import fail_together, flaws_of_variables, world_size
 from ..runtime.processor import computes_bfloat16, multiplies_bfloat16
 from ..saving.manifest import kept_note, read_adapter
 from .checks import flaws_of_arguments
@@ -67,6 +67,7 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
     if {"-h", "--help"} & set(argv):
         _print_help(parser)
         raise SystemExit(0)
+    refuse_first(flaws_of_variables())
     given, notes = _given(parser, argv)
     try:
         refuse_first(flaws_of_values(given))

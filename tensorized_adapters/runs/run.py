@@ -1,6 +1,7 @@
 """Opens a run in its folder, keeps its record, and reports each failure in one line."""
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,8 +180,10 @@ def _check_inputs_survive(folder: Path, arguments: Arguments) -> None:
         **arguments.data.files,
     }
     root = folder.resolve()
+    # A link is followed, because a run writes into the folder behind it.
+    own = [root / entry.name for entry in root.iterdir() if is_ours(entry.name)]
+    written = {path for entry in own for path in (entry, Path(os.path.realpath(entry)))}
     for name, value in inputs.items():
-        path = Path(value).resolve() if value else root
-        below = path.relative_to(root).parts if path.is_relative_to(root) else ()
-        if (below and is_ours(below[0])) or (name == "adapter_path" and value and path == root):
+        path = Path(value).resolve() if value else None
+        if path and (any(map(path.is_relative_to, written)) or (name == "adapter_path" and path == root)):
             raise UsageError(f"--overwrite_output_dir would remove --{name} {value}; name another --output_dir")

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from typing import Optional
 
-from ..errors import RunFailed, Terminated, UsageError, one_line
+from ..errors import RunFailed, Terminated, UsageError, one_line, quoted
 
 # Seconds that a refusing process waits for the launcher to end it, which shows that rank 0 was refused too.
 _PATIENCE = 30.0
@@ -24,6 +24,15 @@ _LOST = re.compile(
     "watchdog|nccl.*(timed? ?out|aborted|remote error)|store.*(closed|timeout)",
     re.I | re.S,
 )
+
+# Variables with which accelerate launch chooses another way to divide a model among processes.
+_OTHER_DIVISIONS = (
+    "ACCELERATE_USE_FSDP",
+    "ACCELERATE_USE_DEEPSPEED",
+    "ACCELERATE_USE_MEGATRON_LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG",
+)
+_TRUE = ("1", "true", "yes", "on", "y", "t")  # as Accelerate reads it
 
 _main_process: Optional[tuple[str, int]] = None  # host and process id of rank 0, once the processes have talked
 
@@ -62,6 +71,13 @@ def check_launch() -> None:
             f"WORLD_SIZE is {world_size()} and {missing[0]} is not set: start several processes with torchrun "
             "--nproc_per_node, which sets both, or unset WORLD_SIZE"
         )
+
+
+def flaws_of_variables() -> Iterator[str]:
+    """Yield a message for each variable of accelerate launch that would divide the model among processes."""
+    for name in _OTHER_DIVISIONS:
+        if (value := os.environ.get(name, "")).lower() in _TRUE:
+            yield f"{name} is {quoted(value)}, which is not supported: unset it, or launch with torchrun"
 
 
 def silence_other_processes() -> None:

@@ -72,8 +72,8 @@ def written_then_renamed(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def locked_folder(path: Path, user: str) -> Iterator[None]:
     """Make the folder of ``--output_dir`` and lock it within the block. If it was made here and nothing was written,
-    it is removed at the end. Raises UsageError if it cannot be made or written, or another ``user`` (a run or a sweep)
-    holds it."""
+    it is removed at the end. Raises UsageError if it cannot be made, written or locked, or if another ``user`` (a run
+    or a sweep) holds it."""
     made: list[Path] = []
     try:
         made = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -91,9 +91,14 @@ def locked_folder(path: Path, user: str) -> Iterator[None]:
     os.register_at_fork(after_in_child=unlock)  # a worker that outlives a killed process must not keep its lock
     try:
         fcntl.flock(lock[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         unlock()
         raise UsageError(f"--output_dir {path} is in use by another {user}; wait for it or name another") from None
+    except OSError as error:
+        unlock()
+        _remove_empty(made)
+        advice = "name a folder on a file system with locks"
+        raise UsageError(f"--output_dir {path} cannot be locked: {error.strerror}; {advice}") from None
     try:
         yield
     finally:

@@ -39,17 +39,21 @@ class Ledger:
         """Read every trial's state from its files; raise UsageError as the constructor does."""
         summary = _summary_in(self.folder)
         flaw = f"{self.folder / LEDGER_FILE} is damaged; it is written anew from the trials' own files"
-        self.notes = [flaw] if summary is None else []  # a line for each damaged file
+        self.notes = [flaw] if summary is None else []  # a line for each damaged file, and what finished trials lack
         summary = summary or {}
         self.entries: dict[str, dict[str, Any]] = summary.get("trials", {})  # those of earlier grids too
         self.timing: dict[str, float] = summary.get("timing", {})
         self._unusable: set[str] = set()  # trials whose folders hold other files
+        self._unmeasured: set[str] = set()  # finished trials that lack the contribution that this command asks for
         for name in self.trials:
             self.refresh(name)
         self.notes += [self.entries[name]["reason"] for name in self.trials if name in self._unusable]
+        if lacking := len(self._unmeasured):
+            what = f"trained without --measure_contribution: {lacking} of the finished trials"
+            self.notes.append(f"{what}; another --output_dir trains them anew")
 
     def print_notes(self) -> None:
-        """Print the notes about a damaged sweep.json and a line for each trial that is not run."""
+        """Print the notes about damaged files and finished trials, and a line for each trial that is not run."""
         for note in self.notes:
             print(f"note: {one_line(note)}", file=sys.stderr)
         for trial in self.trials.values():
@@ -135,6 +139,8 @@ class Ledger:
             if start.record["status"] != "failed":
                 return {"state": "interrupted", "seconds": seconds}
             return {"state": "failed", "reason": str(start.record.get("reason", "")), "seconds": seconds}
+        if trial.resolved["measure_contribution"] and "contribution" not in start.record:
+            self._unmeasured.add(trial.name)
         metric = start.record["primary_metric"]
         value = start.record["metrics"].get(f"eval_{metric}")
         score = {metric: value} if isinstance(value, int | float) and math.isfinite(value) else None

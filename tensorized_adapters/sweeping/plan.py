@@ -47,6 +47,8 @@ _SOURCES = "model_name_or_path config_name tokenizer_name model_revision task_na
 _SOURCES += "dataset_config_name train_file validation_file test_file".split()
 # Flags whose values depend on the columns and the labels of the data.
 _ABOUT_DATA = {"class_weights", "metric_name", "metric_for_best_model", "text_columns", "label_column"}
+# The bytes of the readable part of a trial's name. With the hash and .log, 255 are the most that file systems take.
+_LONGEST = 240
 _PLACEMENT = "adapter_placement"  # a flag of the main job that decides which others belong to a trial
 
 
@@ -214,8 +216,8 @@ def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrain
     data, config, training = arguments.data, arguments.adapter, arguments.training
     task = data.task_name or Path(data.dataset_name or data.train_file).stem
     settings = json.dumps(effective_arguments(resolved), sort_keys=True)
-    described = f"{task}_{config.describe()}_seed{training.seed}"
-    name = f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', described)}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
+    described = re.sub(r"[^A-Za-z0-9.+-]+", "_", f"{task}_{config.describe()}_seed{training.seed}")
+    name = f"{described[:_LONGEST]}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
     heads = labels_of(resolved)
     if heads not in skeletons:
         skeletons[heads] = skeleton(model_config(arguments.model, heads))

@@ -125,8 +125,10 @@ def _wait_until_unlocked(folder: Path) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        except OSError:
+        except BlockingIOError:
             time.sleep(0.2)
+        except OSError:  # a file system without locks
+            return
         finally:
             os.close(handle)
 

@@ -111,6 +111,28 @@ def test_overwriting_what_the_run_starts_from_is_refused(flags, capsys):
     assert sorted(out.rglob("*")) == before
 
 
+def test_overwriting_the_checkpoint_that_a_run_goes_on_from_is_refused(flags, capsys):
+    flags |= {"overwrite_output_dir": True, "resume_from_checkpoint": "True"}
+    error = refused(capsys, argv(flags), flags["output_dir"])
+    assert (
+        "--overwrite_output_dir would remove the checkpoint that --resume_from_checkpoint True means; leave" in error
+    )
+
+
+@pytest.mark.parametrize("through_the_link", [True, False])
+def test_overwriting_an_adapter_behind_a_link_is_refused(flags, tmp_path, capsys, through_the_link):
+    out, stored = flags["output_dir"], tmp_path / "stored" / "adapter"
+    flags |= {"num_train_epochs": 1, "save_strategy": "no"}
+    assert main(argv(flags)) == 0
+    shutil.move(out / "adapter", stored.parent.mkdir() or stored)
+    (out / "adapter").symlink_to(stored)
+    before = {path: path.read_bytes() for path in stored.iterdir()}
+    start = {"adapter_path": out / "adapter" if through_the_link else stored, **dict.fromkeys(OWN)}
+    error = refused(capsys, argv(flags, overwrite_output_dir=True, **start), out)
+    assert "--overwrite_output_dir would remove --adapter_path" in error
+    assert {path: path.read_bytes() for path in stored.iterdir()} == before
+
+
 def test_a_checkpoint_of_another_task_is_refused_before_anything_is_written(flags, tmp_path, capsys):
     assert main(argv(flags)) == 0
     checkpoint, new = flags["output_dir"] / "checkpoint-6", tmp_path / "new"

@@ -1,11 +1,15 @@
-"""Reading JSON that may be damaged."""
+"""Reading JSON that may be damaged, and locking folders."""
 
+import errno
+import fcntl
 import os
+import time
 
 import pytest
 
 from tensorized_adapters.errors import UsageError
-from tensorized_adapters.runtime.files import content_of, read_json, write_json
+from tensorized_adapters.runtime.files import content_of, locked_folder, read_json, write_json
+from tensorized_adapters.sweeping import trial
 
 DAMAGED = {
     b"": "is not JSON",
@@ -46,3 +50,33 @@ def test_what_is_no_file_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "pipe", tmp_path / "missing", tmp_path / "a\0b"):
         with pytest.raises(UsageError, match="cannot be read"):
             read_json(path)
+
+
+def test_a_file_system_without_locks_is_told_from_a_folder_in_use(tmp_path, monkeypatch):
+    def without_locks(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    holder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    with pytest.raises(UsageError, match="is in use by another run; wait for it"), locked_folder(tmp_path, "run"):
+        pass
+    os.close(holder)
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+    message = "cannot be locked: Function not implemented; name a folder on a file system with locks"
+    with (
+        pytest.raises(UsageError, match=f"^--output_dir {tmp_path}/a {message}$"),
+        locked_folder(tmp_path / "a", "run"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_trial_does_not_wait_where_a_file_system_has_no_locks(tmp_path, monkeypatch):
+    def without_locks(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(trial, "_SECONDS_FOR_FOLDER", 2.0)
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+    began = time.monotonic()
+    trial._wait_until_unlocked(tmp_path)
+    assert time.monotonic() - began < 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from grids import sweep, trials
 
+from run_glue_tensorized import main as run
 from tensorized_adapters.runtime import exits
 from tensorized_adapters.sweeping.ledger import Ledger
 from tensorized_adapters.sweeping.progress import Progress, trials_table
@@ -77,6 +78,25 @@ def test_a_damaged_record_costs_only_its_trial(job, tmp_path, record):
     assert ledger.states() == {"failed": 1, "waiting": 1} and ledger.to_run() == [other]
     [line] = ledger.notes
     assert f"{folder} is not as this sweep left it; move it away" in line and "\n" not in line
+
+
+def test_a_contribution_that_a_finished_trial_has_not_measured_is_a_note(job, tmp_path, capsys):
+    words = "--projection_types cp --ranks 2,3 --methods head"
+    plain, measuring = trials(words, job), trials(f"{words} --measure_contribution True", job)
+    for trial in plain:
+        if trial.config.describe() != "cp-3":
+            assert run(trial.command(tmp_path)[1:]) == 0
+    capsys.readouterr()
+    ledger = Ledger(tmp_path, measuring)
+    assert ledger.states() == {"finished": 2, "waiting": 1}
+    ledger.print_notes()
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("note: trained without --measure_contribution: 1 of the finished trials; another --output")
+    assert not Ledger(tmp_path, plain).notes
+    [measured] = [trial for trial in measuring if trial.config.describe() == "cp-2"]
+    path = measured.folder(tmp_path) / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"contribution": {}}))
+    assert not Ledger(tmp_path, measuring).notes
 
 
 @pytest.mark.parametrize("when", ["before Ray", "later"])

@@ -1,6 +1,7 @@
 """tensorized-adapters sweep without Ray: the trials of a grid, and the flags of each trial."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,17 @@ def test_equal_settings_are_one_trial_whatever_the_spelling(job):
     [another] = trials("--projection_types cp --ranks 2 --adapter_size 8 --seed 3 --weight_decay 0.1", job)
     assert another.name != one.name
     assert len(trials("--projection_types cp,cp --ranks 2,2 --seeds 3,3", job)) == 1
+
+
+def test_a_name_is_cut_where_a_file_system_ends(job):
+    """The name of the log ends in .log, and 255 bytes are the most."""
+    words = "--projection_types cp --adapter_placement weights --lora_targets"
+    parts = "attention.self.query attention.self.key attention.self.value intermediate.dense output.dense".split()
+    targets = [f"layer.{layer}.{part}" for layer in range(2) for part in parts]
+    names = [trials(f"{words} {','.join(targets)} --seed {seed}", job)[0].name for seed in (1, 2)]
+    assert [len(name) for name in names] == [251, 251] and names[0] != names[1]
+    [uncut] = trials(f"{words} {','.join(targets[:6])} --seed 1", job)
+    assert 150 < len(uncut.name) < 251 and re.fullmatch("mrpc_cp-4.*_seed1_[0-9a-f]{10}", uncut.name)
 
 
 def test_a_changed_data_file_is_another_trial(job, tmp_path):

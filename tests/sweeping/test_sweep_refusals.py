@@ -25,6 +25,18 @@ def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
     assert flags_of_yaml(str(path))[:6] == ["--projection_types", "cp,tt", "--ranks", "1,2", "--seeds", "7"]
 
 
+def test_a_yaml_file_may_name_a_folder_in_the_users_home(job, tmp_path, capsys, monkeypatch):
+    """No shell replaces the tilde in a file; the main job does."""
+    home = tmp_path / "home"
+    (home / "s").mkdir(parents=True)
+    (home / "s" / "thesis.txt").touch()
+    (tmp_path / "grid.yaml").write_text("projection_types: cp\nranks: 2\noutput_dir: ~/s\n")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    assert f"--output_dir {home / 's'} holds" in refused(capsys, "grid.yaml", job)
+    assert "holds something" in refused(capsys, "--projection_types cp --ranks 2 --output_dir=~/s", job)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -187,6 +199,19 @@ def test_a_foreign_folder_is_refused(capsys, job, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     message = refused(capsys, f"--projection_types cp --ranks 2 --output_dir {tmp_path}", job)
     assert "thesis.txt" in message and [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("variable", [("ACCELERATE_MIXED_PRECISION", "bf16"), ("ACCELERATE_USE_FSDP", "true")])
+def test_a_launchers_variable_is_refused_before_the_first_trial(capsys, job, tmp_path, monkeypatch, variable):
+    monkeypatch.setenv(*variable)
+    message = refused(capsys, f"--projection_types cp,tt --ranks 2 --output_dir {tmp_path}/s", job)
+    assert "{} is '{}'".format(*variable) in message and not (tmp_path / "s").exists()
+
+
+def test_a_sweep_of_which_every_trial_is_refused(capsys, job, tmp_path):
+    words = f"--methods lora --lora_targets qery --seeds 1,2 --output_dir {tmp_path}/s"
+    assert "no trial could start: --lora_targets" in refused(capsys, words, job) and not (tmp_path / "s").exists()
+    assert sweep.main([*words.split(), *job, "--dry_run"]) == 0
 
 
 def test_a_folder_in_use_is_refused(capsys, job, tmp_path):
