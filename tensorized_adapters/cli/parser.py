@@ -66,11 +66,17 @@ def duration(text: str) -> float:
 
 
 def check_output(path: Path) -> None:
-    """Refuse an ``--output`` that could not be written, before any work is done."""
+    """Refuse an ``--output`` that could not be written, before any work is done. A link is judged by where it points.
+
+    A pipe or a device is refused, since the file that is written would replace it.
+    """
     with refusing_unwritable(f"--output {path}"):
-        if path.is_dir():
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
             raise ValueError("it is a folder; name a file")
-        tempfile.TemporaryFile(dir=path.parent).close()
+        if os.path.lexists(target) and not target.is_file():
+            raise ValueError("it is not a regular file; name another")
+        tempfile.TemporaryFile(dir=target.parent).close()
 
 
 @contextlib.contextmanager
