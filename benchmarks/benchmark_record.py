@@ -29,5 +29,5 @@ def write_record(
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count()} | machine,
         "torch": importlib.metadata.version("torch"),
     }
-    write_json(path, record | results)
+    write_json(path.resolve(), record | results)  # a link stays one
     print(f"record: {one_line(path)}")

@@ -2,9 +2,11 @@
 
 import filecmp
 import os
+from pathlib import Path
 from typing import Any, Optional
 
 from ..data.arguments import DataTrainingArguments
+from ..runtime.files import sha256_of
 
 
 def name_of_data(data: DataTrainingArguments) -> str:
@@ -14,15 +16,25 @@ def name_of_data(data: DataTrainingArguments) -> str:
 
 def notes_of_held_out(data: DataTrainingArguments) -> dict[str, Any]:
     """Return notes for a saved adapter, which tell the rows that it was not trained on together with its seed."""
+    if not data.validation_fraction:
+        return {}
     notes = {"validation_fraction": data.validation_fraction, "train_file": data.train_file}
-    return {name: value for name, value in notes.items() if value} if data.validation_fraction else {}
+    notes["train_sha256"] = _checksum(data)
+    return {name: value for name, value in notes.items() if value}
 
 
 def flaw_of_held_out(data: DataTrainingArguments, saved: dict[str, Any], seed: int) -> Optional[str]:
     """Return a message if this run holds out other rows of the data of a saved adapter than its training did."""
     drawn, fraction = (data.validation_fraction, seed), saved["notes"].get("validation_fraction")
     before = fraction, saved["notes"].get("seed")
-    if fraction is None or drawn == before or not _may_be_same(data, saved["notes"]):
+    if fraction is None:
+        return None
+    if _has_changed(data, saved["notes"]):
+        return (
+            f"--train_file {data.train_file} has changed since --adapter_path was trained, so --validation_fraction "
+            "would hold out rows that were trained on; give --validation_file instead"
+        )
+    if drawn == before or not _may_be_same(data, saved["notes"]):
         return None
     there, here = (f"--validation_fraction {part} and --seed {seed}" for part, seed in (before, drawn))
     return f"{here} hold out rows that --adapter_path was trained on: it was trained with {there}; give the same"
@@ -38,9 +50,30 @@ def note_of_held_out(data: DataTrainingArguments, saved: dict[str, Any]) -> Opti
     )
 
 
+def _checksum(data: DataTrainingArguments) -> Optional[str]:
+    """Return the sha256 of the training file, or None if there is none or it cannot be read."""
+    try:
+        return sha256_of(Path(data.train_file)) if data.train_file else None
+    except (OSError, ValueError):  # refused where it is read; ValueError for a path with a null byte
+        return None
+
+
+def _has_changed(data: DataTrainingArguments, notes: dict[str, Any]) -> bool:
+    """Return whether the training file is the one that a saved adapter's notes name, with other contents. If the named
+    file is not here, one of its name counts as it."""
+    before, checksum, now = notes.get("train_file"), notes.get("train_sha256"), _checksum(data)
+    if not isinstance(before, str) or not isinstance(checksum, str) or now in (None, checksum):
+        return False
+    if os.path.exists(before):
+        return os.path.samefile(before, data.train_file)
+    return os.path.basename(before) == os.path.basename(data.train_file)
+
+
 def _may_be_same(data: DataTrainingArguments, notes: dict[str, Any]) -> bool:
     """Return whether the training data of a saved adapter has the contents of this run's, or only the name if either
     is not here."""
+    if (checksum := notes.get("train_sha256")) is not None and checksum == _checksum(data):
+        return True
     before, now = notes.get("train_file") or notes.get("task"), data.train_file or name_of_data(data)
     if not isinstance(before, str):
         return True  # notes from Python may lack it

@@ -24,7 +24,7 @@ from ..config import MULTI_LABEL, REGRESSION
 from ..errors import UsageError, one_line, quoted
 from .architectures import ARCHITECTURES
 from .arguments import ModelArguments
-from .parts import head_names, is_encoder_parameter, skeleton
+from .parts import head_names, holder_of, is_encoder_parameter, skeleton
 from .trained_heads import draw_head_
 
 FLASH = "flash_attention_2"
@@ -44,9 +44,10 @@ def load_tokenizer(arguments: ModelArguments, config: PretrainedConfig) -> PreTr
     tokenizer = _loaded(AutoTokenizer, flag, arguments, use_fast=arguments.use_fast_tokenizer)
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise UsageError(f"--{flag} has no usable tokenizer: every word is unknown to it")
-    if (size := len(tokenizer)) > config.vocab_size:
+    known = getattr(holder_of(config, "vocab_size"), "vocab_size", None)  # a model of characters has none
+    if known is not None and (size := len(tokenizer)) > known:
         name = getattr(arguments, flag)
-        raise UsageError(f"--{flag} {name}: its {size} tokens are more than the model's {config.vocab_size}")
+        raise UsageError(f"--{flag} {name}: its {size} tokens are more than the model's {known}")
     return tokenizer
 
 
@@ -70,8 +71,9 @@ def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfi
             tokenizer.padding_side = "right"
             lines.append("the tokenizer pads on the left; padding on the right, as everywhere here")
         config.use_cache = False  # the cache of keys and values is for generating text
-    if config.pad_token_id is None or decoder:
-        config.pad_token_id = tokenizer.pad_token_id
+    holder = holder_of(config, "pad_token_id")
+    if getattr(holder, "pad_token_id", None) is None or decoder:
+        holder.pad_token_id = tokenizer.pad_token_id
     return lines
 
 

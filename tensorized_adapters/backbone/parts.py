@@ -45,6 +45,12 @@ def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
         raise UsageError(f"--model_name_or_path: its configuration makes no model: {error}") from None
 
 
+def holder_of(model_config: PretrainedConfig, name: str) -> PretrainedConfig:
+    """Return the configuration that has a setting: of a model for images and text, which may lack it, the text part's.
+    That may lack it too."""
+    return model_config if hasattr(model_config, name) else model_config.get_text_config()
+
+
 def base_prefix(model: PreTrainedModel) -> str:
     """Return ``"bert."`` for a BertForSequenceClassification; empty for a bare base model."""
     return "" if model.base_model is model else f"{model.base_model_prefix}."
@@ -139,7 +145,8 @@ def bias_names(model: PreTrainedModel, terms: str) -> list[str]:
 
 def usable_positions(model_config: PretrainedConfig) -> int:
     """Return how many tokens the position embeddings have room for, or ``sys.maxsize`` without a limit."""
-    limit = getattr(model_config, "max_position_embeddings", None) or sys.maxsize
+    holder = holder_of(model_config, "max_position_embeddings")
+    limit = getattr(holder, "max_position_embeddings", None) or sys.maxsize
     if limit < 0:  # some configurations mean no limit by this
         return sys.maxsize
     if architecture := ARCHITECTURES.get(model_config.model_type):
@@ -147,7 +154,7 @@ def usable_positions(model_config: PretrainedConfig) -> int:
     else:
         modules = skeleton(model_config).named_modules()
         after_padding = any("position" in n and getattr(m, "padding_idx", None) is not None for n, m in modules)
-    return limit - (model_config.pad_token_id + 1 if after_padding else 0)
+    return limit - (holder_of(model_config, "pad_token_id").pad_token_id + 1 if after_padding else 0)
 
 
 def is_encoder_parameter(model: PreTrainedModel, name: str) -> bool:

@@ -61,5 +61,5 @@ def main(argv: list[str]) -> int:
         print(text, end="")
         return 0
     with refusing_unwritable(f"--output {arguments.output}"):
-        write_atomically(arguments.output, text.encode())
+        write_atomically(arguments.output.resolve(), text.encode())  # a link stays one
     return 0

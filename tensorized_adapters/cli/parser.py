@@ -66,27 +66,42 @@ def duration(text: str) -> float:
 
 
 def check_output(path: Path) -> None:
-    """Refuse an ``--output`` that could not be written, before any work is done."""
+    """Refuse an ``--output`` that could not be written, before any work is done. A link is judged by where it points.
+
+    A pipe or a device is refused, since the file that is written would replace it.
+    """
     with refusing_unwritable(f"--output {path}"):
-        if path.is_dir():
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
             raise ValueError("it is a folder; name a file")
-        tempfile.TemporaryFile(dir=path.parent).close()
+        if os.path.lexists(target) and not target.is_file():
+            raise ValueError("it is not a regular file; name another")
+        tempfile.TemporaryFile(dir=target.parent).close()
 
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder beside ``path``. It is renamed to ``path`` at the end, or removed if anything fails. Raises
-    UsageError at once if ``path`` holds something or cannot be made."""
-    with refusing_unwritable(f"--output_dir {quoted(str(path))}", "; name another folder"):
-        there = os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
-        temporary = path.with_name(f".{path.name[:20]}.{secrets.token_hex(8)}")
-        if not there:
+    """Yield a folder beside ``path``, or beside the empty folder that it links to. It takes that place at the end, or
+    is removed if anything fails. Raises UsageError at once if ``path`` holds something, or cannot be made or replaced.
+    """
+    flag = f"--output_dir {quoted(str(path))}"
+    if path.name in ("", ".."):
+        raise UsageError(f"{flag} must end in the name of a new or empty folder")
+    with refusing_unwritable(flag, "; name another folder"):
+        target = Path(os.path.realpath(path))
+        empty = target.is_dir() and not any(target.iterdir())
+        there = os.path.lexists(path) and not empty
+        is_mount = empty and os.path.ismount(target)
+        temporary = target.with_name(f".{target.name[:20]}.{secrets.token_hex(8)}")
+        if not (there or is_mount):
             temporary.mkdir(parents=True)
     if there:
         raise UsageError(f"--output_dir {path} exists and is not an empty folder; name another")
+    if is_mount:
+        raise UsageError(f"{flag} is a mount point, which cannot be replaced; name a folder in it")
     try:
         yield temporary
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -26,9 +26,14 @@ class Square(nn.Linear):
 
 
 def attach(model: nn.Module, folder: str) -> nn.Module:
-    """Replace each site's output by output + adapter(x). x is that output, or the input of the source module."""
+    """Replace each site's output by output + adapter(x). x is that output, or the input of the source module.
+
+    The configuration gets the token to pad with. A decoder needs its padding on the right, and with this token.
+    """
     tensors = load_file(Path(folder) / "dense_adapter.safetensors")
-    for name, source in json.loads((Path(folder) / "dense_adapter.json").read_text())["sites"].items():
+    settings = json.loads((Path(folder) / "dense_adapter.json").read_text())
+    model.config.get_text_config().pad_token_id = settings["pad_token_id"]  # a decoder's head skips it
+    for name, source in settings["sites"].items():
         site, size = model.get_submodule(name), tensors.get(f"{name}.adapter.down.weight")
         square = tensors.get(f"{name}.adapter.weight")
         site.adapter = Bottleneck(*size.shape) if square is None else Square(*square.shape[::-1], bias=False)

@@ -59,6 +59,7 @@ def write_dense(model: PreTrainedModel, folder: Path) -> None:
         "num_labels": model.config.num_labels,
         "id2label": model.config.id2label,
         "problem_type": model.config.problem_type,
+        "pad_token_id": getattr(model.config.get_text_config(), "pad_token_id", None),
         "sites": sites,
     }
     (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n")

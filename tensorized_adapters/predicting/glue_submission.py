@@ -47,7 +47,7 @@ def write_submission(runs: Iterable[Path], output: Path) -> list[str]:
                 source = f"no run has it; all its predictions are {constant}"
             archive.writestr(zipfile.ZipInfo(f"{name}.tsv"), content, zipfile.ZIP_DEFLATED)
             lines.append(f"{name}.tsv: {source}")
-    write_atomically(output, buffer.getvalue())
+    write_atomically(output.resolve(), buffer.getvalue())  # a link stays one
     return lines
 
 

@@ -163,6 +163,19 @@ def test_a_compressed_run_evaluates_and_trains_on(flags, tmp_path, capsys):
     assert json.loads((compressed / "adapter_config.json").read_text())["notes"]["compressed_from"] == "dense-8"
 
 
+def test_a_compressed_adapter_knows_the_rows_that_were_held_out(flags, tmp_path):
+    dense, compressed = tmp_path / "dense", tmp_path / "compressed"
+    given = {"validation_file": None, "validation_fraction": 0.25}
+    own = {"adapter_projection_type": None, "tensorized_layer_rank": None}
+    assert run_glue(argv(flags, method="dense", num_train_epochs=1, output_dir=dense, seed=3, **own, **given)) == 0
+    words = ["--adapter_path", str(dense), "--adapter_projection_type", "tr", "--output_dir", str(compressed)]
+    assert script.main([*words, "--rank", "2"]) == 0
+    before = json.loads((dense / "adapter" / "adapter_config.json").read_text())["notes"]
+    after = json.loads((compressed / "adapter_config.json").read_text())["notes"]
+    for name in ("seed", "validation_fraction", "train_file", "train_sha256"):
+        assert after[name] == before[name]
+
+
 def test_named_adapters_beside_it_are_not_lost(tmp_path):
     """Only an adapter without a name is compressed. A named one is refused, and all stay as they are."""
     save_adapter(trained_dense(), tmp_path / "dense")

@@ -43,6 +43,22 @@ def test_the_code_beside_it_computes_the_same_on_a_plain_model(tmp_path, name, c
     assert (again - before).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_decoder_reads_the_last_token_before_its_padding(tmp_path, name):
+    """Training may have chosen another token to pad with than the base model's configuration has."""
+    model, plain = build(name)[0], build(name)[0]
+    model.config.pad_token_id, plain.config.pad_token_id = 2, 0
+    trained_a_little(add_adapters(model, CONFIGS["parallel"]))
+    write_dense(model, tmp_path)
+    attach = runpy.run_path(tmp_path / "dense_adapter.py")["attach"]
+    ids = torch.tensor([[5, 6, 7, 8], [9, 10, 2, 2]])
+    inputs = {"input_ids": ids, "attention_mask": (ids != 2).long()}
+    with torch.no_grad():
+        again = attach(plain, tmp_path)(**inputs).logits
+        torch.testing.assert_close(again, model.eval()(**inputs).logits, rtol=0, atol=1e-5)
+    assert plain.config.pad_token_id == 2
+
+
 @pytest.mark.parametrize("key", ["ia3", "diff_pruning"])
 def test_what_is_no_dense_adapter_is_refused(tmp_path, key):
     model, _ = build("bert")
