@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ LONGEST_NAME = 80
 _MOST_SETTINGS = 12  # in a name
 _DATA = ["task_name", "dataset_name", "dataset_config_name", "text_columns", "label_column"]
 _DATA += [*FILE_FLAGS, "input_sha256"]
-TASK_SETTINGS = [*_DATA, "metric"]
 # These settings of predictions after training change no score.
 _PREDICTION_SETTINGS = ("do_predict", "test_file", "test_split_name", "max_predict_samples")
 # Settings that only some methods have, or whose defaults differ by method.
@@ -61,6 +61,29 @@ def plain_task(record: dict[str, Any]) -> str:
     """Return the task. If the run was trained on a file with columns of its own, put the file's name before it."""
     file = record["arguments"].get("train_file")
     return shortened(f"{Path(file).parent.name}/{Path(file).name} as {record['task']}") if file else record["task"]
+
+
+def moved_to_tasks(
+    tasks: Sequence[str], of_methods: Sequence[dict[str, Any]], of_tasks: Sequence[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """Move the settings that all runs of a task share, such as its number of epochs, from the methods to the tasks.
+
+    As settings of the methods they would give each task rows of its own. Return the settings of the methods, those of
+    the tasks, and a note for each task.
+    """
+    by_task = defaultdict(list)
+    for task, settings in zip(tasks, of_methods):
+        by_task[task].append(settings)
+    moved = _differing(of_methods) - METHOD_SETTINGS
+    for settings in by_task.values():
+        moved -= _differing(settings)
+    notes = []
+    for task, (settings, *_) in by_task.items() if moved else ():
+        shown = [f"{name} {_short(settings.get(name))}" for name in sorted(moved)]
+        notes.append(f"the runs of {task} have {several(shown, _MOST_SETTINGS)}")
+    own = [{name: values.get(name) for name in moved} for values in of_methods]
+    kept = [{name: value for name, value in values.items() if name not in moved} for values in of_methods]
+    return kept, [task | values for task, values in zip(of_tasks, own)], notes
 
 
 def distinct_names(plain: list[str], settings: list[dict[str, Any]], own: Iterable[str]) -> list[str]:

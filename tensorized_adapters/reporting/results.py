@@ -20,7 +20,7 @@ from ..runs.read_record import printable_copy, read_record
 from ..runtime.files import read_json
 from ..sweeping import LEDGER_FILE, TRIALS
 from .missing import means_of_fewer_runs, runs_that_others_have
-from .naming import METHOD_SETTINGS, TASK_SETTINGS, distinct_names, plain_task, settings_of, several, shortened
+from .naming import METHOD_SETTINGS, distinct_names, moved_to_tasks, plain_task, settings_of, several, shortened
 
 _FAMILIES = [*PROJECTION_TYPES, *METHODS]
 _VALUES = ["last", "best", "gap", "share"]
@@ -187,8 +187,11 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
 def _named(runs: list[dict[str, Any]], notes: list[str]) -> pd.DataFrame:
     """Return the table of runs. Repeated runs are left out, with a note."""
     of_method, of_task = zip(*(run.pop("settings") for run in runs))
+    plain = [run["task"] for run in runs]
+    of_method, of_task, found = moved_to_tasks(plain, of_method, of_task)
+    notes += found
     methods = distinct_names([run["method"] for run in runs], of_method, METHOD_SETTINGS)
-    tasks = distinct_names([run["task"] for run in runs], of_task, TASK_SETTINGS)
+    tasks = distinct_names(plain, of_task, {name for settings in of_task for name in settings})
     rows: dict[tuple[str, str, int], dict[str, Any]] = {}
     by_losses: dict[tuple[str, str, str], dict[str, Any]] = {}
     for method, task, run in zip(methods, tasks, runs):

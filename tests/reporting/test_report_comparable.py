@@ -59,3 +59,21 @@ def test_predicting_test_sets_makes_no_other_method_or_task(real, tmp_path):
     cells = read_results([tmp_path]).cells
     assert [*cells[["method", "task"]].itertuples(index=False, name=None)] == [("cp-2", "mrpc")]
     assert cells["seeds"][0] == [1, 2, 3]
+
+
+def test_what_all_runs_of_a_task_share_is_of_the_task(real, tmp_path):
+    """A grid may train each task for its own number of epochs. Then a method still has one row."""
+    for task, epochs in (("mrpc", 4), ("rte", 5)):
+        for rank in (2, 4):
+            flags = {"task": task, "tensorized_layer_rank": rank, "num_train_epochs": epochs}
+            put(tmp_path / f"{task}{rank}", real, 0.7, **flags)
+    results = read_results([tmp_path])
+    assert {*results.cells[["method", "task"]].itertuples(index=False, name=None)} == {
+        (method, task) for method in ("cp-2", "cp-4") for task in ("mrpc", "rte")
+    }
+    assert results.notes[-2:] == [
+        f"the runs of {task} have num_train_epochs {n}" for task, n in (("mrpc", 4), ("rte", 5))
+    ]
+    put(tmp_path / "other", real, 0.8, task="rte", tensorized_layer_rank=8, num_train_epochs=9)
+    names = {*read_results([tmp_path]).cells["method"]}
+    assert names == {f"cp-{rank} [num_train_epochs {n}]" for rank, n in ((2, 4), (2, 5), (4, 4), (4, 5), (8, 9))}
