@@ -8,16 +8,17 @@ from transformers import PreTrainedModel
 
 from ..backbone.parts import base_prefix
 from ..config import AdapterConfig
-from ..errors import UsageError
 from ..methods.registry import method_of
 from .forward import unwrap_forward, wrap_forward
 from .parameters import (
     Adaptation,
     added_parameters,
+    check_present,
     labels_of,
     not_off,
     precisions_before,
     pretrained_parameters,
+    replaced,
     trained_parameters,
 )
 from .precision import half_precision_of, raise_precision, restore_classes
@@ -61,9 +62,10 @@ def check_removable(model: PreTrainedModel) -> None:
     """Refuse to remove a method if a trained parameter was replaced, since its original could not be restored."""
     adaptation, pretrained = model.adaptation, pretrained_parameters(model)
     not_off(adaptation)
+    check_present(adaptation, pretrained)
     for name, original in adaptation.originals.items():
-        if name not in pretrained or pretrained[name].shape != original.shape:
-            raise UsageError(f"{name} was replaced since add_adapters; put it back, or load a fresh model")
+        if pretrained[name].shape != original.shape:
+            raise replaced(name)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from ..backbone.parts import base_prefix
 from ..errors import UsageError, quoted
-from .forward import check_not_held, check_pass, unwrap_forward, wrap_forward
+from .forward import check_alone, check_pass, unwrap_forward, wrap_forward
 from .insertion import check_removable, insert_method, take_out_method
 from .mixed import in_groups
 from .named_adapter import NamedAdapter, put_back, trained_by_present_name
@@ -165,7 +165,7 @@ def _held(model: PreTrainedModel, kept: Optional[NamedAdapters]) -> Iterator[Non
     check_pass(model)
     kept.held_by = threading.get_ident()
     try:
-        _check_alone(model)
+        check_alone(model)
         yield
     finally:
         kept.held_by = None
@@ -224,11 +224,5 @@ def _check_free(model: PreTrainedModel) -> None:
     adaptation, kept = getattr(model, "adaptation", None), _kept(model)
     if adaptation is not None and adaptation.merged_or_off:
         raise UsageError("the adapters are merged or off; undo that before another one is set")
-    check_not_held(kept)
-    if kept.held_by is None:  # else this thread has checked it
-        _check_alone(model)
-
-
-def _check_alone(model: PreTrainedModel) -> None:
-    if model.adapter_passes.in_other_threads():
-        raise UsageError("another thread computes with the model; wait for it before another adapter is set")
+    if kept.held_by != threading.get_ident():  # else this thread has checked it
+        check_alone(model)

@@ -101,12 +101,17 @@ def pretrained_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     return {adaptation.plain[name]: parameter for name, parameter in named if name in adaptation.plain}
 
 
+def replaced(name: str) -> UsageError:
+    """Return the error for a trained parameter in whose place the model has another one now."""
+    return UsageError(f"{name} was replaced since add_adapters; put it back, or load a fresh model")
+
+
 def check_present(adaptation: Adaptation, names: Collection[str]) -> None:
     """Refuse a model in which a trained pre-trained parameter is not among ``names``, those before it was adapted. The
     parameters of a head of another structure would be taken for adapters; raise UsageError."""
     for name in adaptation.originals:
         if name not in names:
-            raise UsageError(f"{name} was replaced since add_adapters; put it back, or load a fresh model")
+            raise replaced(name)
 
 
 def precisions_before(model: PreTrainedModel) -> dict[str, torch.dtype]:
