@@ -29,12 +29,13 @@ def flaw_of_held_out(data: DataTrainingArguments, saved: dict[str, Any], seed: i
     before = fraction, saved["notes"].get("seed")
     if fraction is None:
         return None
-    if _has_changed(data, saved["notes"]):
+    checksum = _checksum(data)  # once, since the file may be large
+    if _has_changed(data, saved["notes"], checksum):
         return (
             f"--train_file {data.train_file} has changed since --adapter_path was trained, so --validation_fraction "
             "would hold out rows that were trained on; give --validation_file instead"
         )
-    if drawn == before or not _may_be_same(data, saved["notes"]):
+    if drawn == before or not _may_be_same(data, saved["notes"], checksum):
         return None
     there, here = (f"--validation_fraction {part} and --seed {seed}" for part, seed in (before, drawn))
     return f"{here} hold out rows that --adapter_path was trained on: it was trained with {there}; give the same"
@@ -42,7 +43,7 @@ def flaw_of_held_out(data: DataTrainingArguments, saved: dict[str, Any], seed: i
 
 def note_of_held_out(data: DataTrainingArguments, saved: dict[str, Any]) -> Optional[str]:
     """Return a message if a saved adapter may have been trained on the rows that this run holds out."""
-    if saved["notes"].get("validation_fraction") is not None or not _may_be_same(data, saved["notes"]):
+    if saved["notes"].get("validation_fraction") is not None or not _may_be_same(data, saved["notes"], None):
         return None
     return (
         "--adapter_path does not say which rows its training left out; it may have been trained on those that "
@@ -58,10 +59,10 @@ def _checksum(data: DataTrainingArguments) -> Optional[str]:
         return None
 
 
-def _has_changed(data: DataTrainingArguments, notes: dict[str, Any]) -> bool:
+def _has_changed(data: DataTrainingArguments, notes: dict[str, Any], now: Optional[str]) -> bool:
     """Return whether the training file is the one that a saved adapter's notes name, with other contents. If the named
-    file is not here, one of its name counts as it."""
-    before, checksum, now = notes.get("train_file"), notes.get("train_sha256"), _checksum(data)
+    file is not here, one of its name counts as it. ``now`` is the checksum of the training file."""
+    before, checksum = notes.get("train_file"), notes.get("train_sha256")
     if not isinstance(before, str) or not isinstance(checksum, str) or now in (None, checksum):
         return False
     if os.path.exists(before):
@@ -69,10 +70,10 @@ def _has_changed(data: DataTrainingArguments, notes: dict[str, Any]) -> bool:
     return os.path.basename(before) == os.path.basename(data.train_file)
 
 
-def _may_be_same(data: DataTrainingArguments, notes: dict[str, Any]) -> bool:
+def _may_be_same(data: DataTrainingArguments, notes: dict[str, Any], checksum: Optional[str]) -> bool:
     """Return whether the training data of a saved adapter has the contents of this run's, or only the name if either
     is not here."""
-    if (checksum := notes.get("train_sha256")) is not None and checksum == _checksum(data):
+    if checksum is not None and checksum == notes.get("train_sha256"):
         return True
     before, now = notes.get("train_file") or notes.get("task"), data.train_file or name_of_data(data)
     if not isinstance(before, str):
