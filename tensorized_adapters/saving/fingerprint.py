@@ -52,7 +52,7 @@ def token_count(model: PreTrainedModel) -> int:
     """
     try:
         return model.get_input_embeddings().weight.shape[0]
-    except (NotImplementedError, AttributeError):
+    except NotImplementedError:
         return 0
 
 
