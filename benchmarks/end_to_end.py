@@ -38,7 +38,7 @@ _OURS = ["run_glue_tensorized.py", "--do_train", "--do_eval"]
 
 UPPER_LAYERS = {"cp-4, upper quarter": 1 / 4, "cp-4, upper half": 1 / 2, "cp-4, upper three quarters": 3 / 4}
 
-# Each command's arguments between the Python interpreter and the flags that all have in common.
+# The arguments of each command. Python stands before them, and the flags that all commands share behind them.
 VARIANTS: dict[str, list[str]] = {
     "run_glue, full": ["benchmarks/plain_run_glue.py", "--method", "full"],
     REFERENCE: ["benchmarks/plain_run_glue.py", "--method", "lora"],

@@ -217,7 +217,8 @@ class Peft(Method):
                 )
 
     def _inject(self, model: PreTrainedModel, config: Any) -> None:
-        """Insert the adapters. PEFT's inject_adapter_in_model refuses tuners whose layers share projections."""
+        """Insert the adapters by the tuner's class. PEFT's inject_adapter_in_model refuses tuners whose layers share
+        projections."""
         from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 
         with self._refusing():

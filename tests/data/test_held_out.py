@@ -123,7 +123,8 @@ def test_an_adapter_is_evaluated_on_the_part_that_its_training_left_out(capsys, 
         assert here in error and "was trained with --validation_fraction 0.25 and --seed 1; give the same" in error
     assert main(argv(flags, **saved, seed=1)) == 0
     assert (tmp_path / "again" / "eval_predictions.tsv").read_text() == (out / "eval_predictions.tsv").read_text()
-    # Other data of the same name, another task, and an adapter that left nothing out or does not say so.
+    # Three runs are accepted: on other data in a file of this name, of another task, and with an adapter whose notes
+    # do not say which rows its training left out.
     (tmp_path / "other").mkdir()
     other = write_rows(tmp_path / "other" / flags["train_file"].name, pairs(48, 9))
     assert main(argv(flags, **saved | {"train_file": other, "output_dir": tmp_path / "elsewhere"})) == 0

@@ -77,7 +77,7 @@ def run_trials(folder: Path, arguments: argparse.Namespace) -> tuple[list[Any], 
 
 
 def _fixture(folder: Path) -> Any:
-    """Make the inputs, a measured undisturbed run, and a run that was killed half way."""
+    """Make the inputs, measure a run that nothing disturbs, and kill another one half way."""
     from faults.fixture import Fixture, make_inputs, result_of
     from faults.injections import counting, killed_after_seals
     from faults.trial import can_mount

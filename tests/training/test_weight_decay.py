@@ -79,9 +79,9 @@ SETTINGS_OF_TYPES = {
     **{name: config_of("lora", **settings) for name, settings in LORA.items()},
     "lokr, four factors": config_of("lokr", r=2, decompose_both=True, decompose_factor=4),
 }
-# What they train starts as a part of the weights themselves, and decays as the weights do when all are trained.
+# These methods train parts of the pre-trained weights, which decay as in full fine-tuning.
 PARTS_OF_WEIGHTS = {"osf", "trainable_tokens", "PiSSA", "OLoRA"}
-# Their updates are products of all of a layer's factors.
+# Each update of these methods is the product of all factors of a layer.
 PRODUCTS = {"adamss", "deft", "gralora", "hira", "loha", "lokr", "lokr, four factors", "lora", "peanut", "randlora"}
 PRODUCTS |= {"rsLoRA", "vera"}
 

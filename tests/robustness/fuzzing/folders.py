@@ -87,7 +87,7 @@ def _adapter_files(draw: Callable, folder: Path) -> dict[str, bytes]:
 
 @st.composite
 def _tensors(draw: Callable, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Draw the tensors, of which one has another type, shape, name or content, or is missing."""
+    """Draw the tensors. One of them has another type, shape, name or content, or is missing."""
     name = draw(st.sampled_from(sorted(tensors)))
     tensor = tensors.pop(name)
     how = draw(st.sampled_from(["dtype", "shape", "name", "nan", "huge", "missing", "none left"]))
