@@ -36,6 +36,13 @@ REFERENCE = "run_glue, lora"
 _CP = ["--adapter_projection_type", "cp"]
 _OURS = ["run_glue_tensorized.py", "--do_train", "--do_eval"]
 
+# What the command does before it reads the data, and how it ends.
+_IMPORTS = """
+from tensorized_adapters.runtime import exits, signals
+signals.begin()
+import run_glue_tensorized, tensorized_adapters.runs.run, transformers.trainer
+exits.exit_with(0)
+"""
 UPPER_LAYERS = {"cp-4, upper quarter": 1 / 4, "cp-4, upper half": 1 / 2, "cp-4, upper three quarters": 3 / 4}
 
 # The arguments of each command. Python stands before them, and the flags that all commands share behind them.
@@ -57,7 +64,7 @@ VARIANTS: dict[str, list[str]] = {
         *("--save_strategy", "no", "--eval_strategy", "no", "--max_train_metric_samples", "1"),
     ],
     **{name: [*_OURS, *_CP, "--cache_frozen_prefix"] for name in UPPER_LAYERS},
-    "imports alone": ["-c", "import run_glue_tensorized, tensorized_adapters.runs.run, transformers.trainer"],
+    "imports alone": ["-c", _IMPORTS],
 }
 
 

@@ -1,6 +1,7 @@
 """How our processes end: exceptions become an exit code and one line on stderr."""
 
 import contextlib
+import gc
 import os
 import sys
 import tempfile
@@ -57,6 +58,7 @@ def exit_with(code: int) -> NoReturn:
         except OSError:  # a full disk, which run() has reported
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     end_process_group(code)
+    gc.freeze()  # the interpreter's last garbage collections would take a second to visit what was imported
     sys.exit(code)
 
 
