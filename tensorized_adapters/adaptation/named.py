@@ -136,9 +136,9 @@ def delete_adapter(model: PreTrainedModel, name: str) -> None:
         set_adapter(model, name)  # this refuses an unknown name
         set_adapter(model, None)
     _check_free(model)
-    gone = kept.by_name.pop(name)
-    if all(each.settings != gone.settings for each in kept.by_name.values()):
-        kept.removed.pop(gone.settings, None)
+    removed = kept.by_name.pop(name)
+    if all(each.settings != removed.settings for each in kept.by_name.values()):
+        kept.removed.pop(removed.settings, None)
     if not kept.by_name:
         forget_names(model)
 

@@ -19,18 +19,21 @@ _MOST = 2**32 - 1  # the largest seed
 
 
 class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
-    """Shows the script's docstring unchanged, refuses abbreviated flags and empty values, and raises UsageError."""
+    """Shows the script's docstring unchanged, refuses abbreviated flags and empty values, expands ``~`` in paths, and
+    raises UsageError."""
 
     def __init__(self, description: str):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """Refuse an empty value, which pathlib would read as the current folder."""
+        """Refuse an empty value, which pathlib would read as the current folder. Expand ``~``, which a shell leaves as it
+        is in ``--output_dir=~/x``, as TrainingArguments do."""
         if not arg_string:
             name = action.option_strings[0] if action.option_strings else action.metavar
             raise UsageError(f"{name} is empty; give it a value or leave it out")
-        return super()._get_value(action, arg_string)
+        value = super()._get_value(action, arg_string)
+        return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
 
 
 def positive_integer(text: str) -> int:

@@ -225,7 +225,7 @@ def _check(options: argparse.Namespace, argv: list[str]) -> None:
     options.command = shlex.join(["tensorized-adapters", "sweep", *argv])
     if "\0" in str(options.output_dir) or str(options.output_dir) == ".":
         raise UsageError("--output_dir must name a folder of the sweep's own")
-    options.output_dir = Path(os.path.expanduser(options.output_dir)).absolute()
+    options.output_dir = options.output_dir.absolute()
     if options.gpus_per_trial is not None and not 0 <= options.gpus_per_trial <= 64:
         raise UsageError(f"--gpus_per_trial must be from 0 to 64, got {options.gpus_per_trial:g}")
     if not options.dry_run:

@@ -9,7 +9,7 @@ from benchmark_record import write_record
 
 from tensorized_adapters import UsageError
 from tensorized_adapters.cli import count, glue_submission
-from tensorized_adapters.cli.parser import check_output, new_folder
+from tensorized_adapters.cli.parser import ScriptParser, check_output, new_folder
 
 
 def filled(path):
@@ -99,3 +99,15 @@ def test_what_is_no_regular_file_is_refused_and_stays(tmp_path):
         count.main([*COUNT, str(tmp_path / "pipe")])
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode) and stat.S_ISCHR(os.stat("/dev/null").st_mode)
     assert len(os.listdir(tmp_path)) == 4
+
+
+def test_a_tilde_that_the_shell_left_is_the_home_folder(tmp_path, monkeypatch):
+    """As in ``--output_dir=~/x``. A folder with the name "~" would be made in the current one."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    parser = ScriptParser("")
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--output_dir", type=Path)
+    parser.add_argument("--name")
+    options = parser.parse_args(["~/a", "b", "--output_dir=~/x", "--name=~/y"])
+    assert options.output_dir == tmp_path / "x" and options.name == "~/y"
+    assert options.runs == [tmp_path / "a", Path("b")]
