@@ -1,0 +1,62 @@
+"""run_glue_tensorized.py with an idea that the program does not have: python results/try_idea.py IDEA FLAGS...
+
+``gelu``: bottleneck adapters h + gelu(h D) U instead of relu. ``orthogonal``: every factor that does not start at zero
+has orthogonal columns or rows of one norm (CaRA, AdaLoRA). ``frozen_middle``: only the first and the last factor of
+each weight are trained, as in TRAC (ICLR 2026), which also shares the last one between layers.
+
+The records are evidence for docs/results.md. The saved adapters are not for use: they load as ordinary ones, and the
+counts of their parameters include the frozen factors.
+"""
+
+import sys
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+import run_glue_tensorized
+from tensorized_adapters.adapters import tensorized
+from tensorized_adapters.tensors.factorized_weight import FactorizedWeight, project
+from tensorized_adapters.tensors.initialization import calibrated_start_
+
+_BOTTLENECK, _START = "bottleneck", "calibrated_start_"  # the two functions of adapters/tensorized.py
+
+
+def gelu_bottleneck(hidden: Tensor, down: tuple[Tensor, ...], up: tuple[Tensor, ...]) -> Tensor:
+    """Return h + gelu(h D) U for hidden (..., hidden_size)."""
+    return tensorized.add_projection(hidden, torch.nn.functional.gelu(project(hidden, down)), up)
+
+
+@torch.no_grad()
+def orthogonal_start_(weight: FactorizedWeight, std: float, last_factor: float = 1.0) -> None:
+    """Start as usual, then make the columns (or rows, if they are fewer) of each factor orthogonal, with its norm."""
+    calibrated_start_(weight, std, last_factor)
+    for factor in weight.parameters():
+        if factor.dim() > 1 and factor.any():
+            matrix = factor.movedim(1, 0).flatten(1) if factor.dim() == 3 else factor.flatten(1)  # of cores: by mode
+            norm = matrix.norm()
+            torch.nn.init.orthogonal_(matrix := torch.empty_like(matrix))
+            matrix *= norm / matrix.norm()
+            factor.copy_(
+                matrix.view(factor.movedim(1, 0).shape).movedim(0, 1) if factor.dim() == 3 else matrix.view_as(factor)
+            )
+
+
+def start_with_frozen_middle_(weight: FactorizedWeight, std: float, last_factor: float = 1.0) -> None:
+    """Start as usual, and let the gradients of all but the first and the last factor be zero."""
+    calibrated_start_(weight, std, last_factor)
+    for factor in list(weight.parameters())[1:-1]:
+        factor.register_hook(torch.zeros_like)
+
+
+IDEAS = {
+    "gelu": (_BOTTLENECK, gelu_bottleneck),
+    "orthogonal": (_START, orthogonal_start_),
+    "frozen_middle": (_START, start_with_frozen_middle_),
+}
+
+if __name__ == "__main__":
+    idea, *flags = sys.argv[1:]
+    name, function = IDEAS[idea]
+    with mock.patch.object(tensorized, name, function):
+        sys.exit(run_glue_tensorized.main(flags))
