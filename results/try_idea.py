@@ -2,13 +2,16 @@
 
 ``gelu``: bottleneck adapters h + gelu(h D) U instead of relu. ``orthogonal``: every factor that does not start at zero
 has orthogonal columns or rows of one norm (CaRA, AdaLoRA). ``frozen_middle``: only the first and the last factor of
-each weight are trained, as in TRAC (ICLR 2026), which also shares the last one between layers.
+each weight are trained, as in TRAC (ICLR 2026), which also shares the last one between layers. ``clipped`` and
+``clipped_half``: the update of each token is at most as long as its input, or half as long, so that no update can
+drown the layer's own output, as it does in a collapse.
 
 The records are evidence for docs/results.md. The saved adapters are not for use: they load as ordinary ones, and the
 counts of their parameters include the frozen factors.
 """
 
 import sys
+from collections.abc import Callable
 from unittest import mock
 
 import torch
@@ -25,6 +28,17 @@ _BOTTLENECK, _START = "bottleneck", "calibrated_start_"  # the two functions of 
 def gelu_bottleneck(hidden: Tensor, down: tuple[Tensor, ...], up: tuple[Tensor, ...]) -> Tensor:
     """Return h + gelu(h D) U for hidden (..., hidden_size)."""
     return tensorized.add_projection(hidden, torch.nn.functional.gelu(project(hidden, down)), up)
+
+
+def clipped_to(ratio: float) -> Callable[..., Tensor]:
+    """Return a bottleneck h + u, u = relu(h D) U, in which the norm of u is cut to ``ratio`` times that of h."""
+
+    def clipped_bottleneck(hidden: Tensor, down: tuple[Tensor, ...], up: tuple[Tensor, ...]) -> Tensor:
+        update = project(torch.relu(project(hidden, down)), up)
+        longest = ratio * hidden.norm(dim=-1, keepdim=True)
+        return hidden + update * (longest / update.norm(dim=-1, keepdim=True).clamp_min(1e-6)).clamp_max(1)
+
+    return clipped_bottleneck
 
 
 @torch.no_grad()
@@ -51,6 +65,8 @@ def start_with_frozen_middle_(weight: FactorizedWeight, std: float, last_factor:
 
 IDEAS = {
     "gelu": (_BOTTLENECK, gelu_bottleneck),
+    "clipped": (_BOTTLENECK, clipped_to(1.0)),
+    "clipped_half": (_BOTTLENECK, clipped_to(0.5)),
     "orthogonal": (_START, orthogonal_start_),
     "frozen_middle": (_START, start_with_frozen_middle_),
 }
