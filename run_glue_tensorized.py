@@ -108,8 +108,8 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         for message in loading.agree_on_padding(tokenizer, config):
             run.note(message)
         run.announce("reading the data")
-        saved = None if run_args.new_head else arguments.saved
-        data = load_data(data_args, same_run.used_roles(training_args), saved, training_args.seed)
+        roles = same_run.used_roles(training_args)
+        data = load_data(data_args, roles, arguments.saved, training_args.seed, run_args.new_head)
         task = with_metrics(data.task, run_args.metric_name, training_args.metric_for_best_model)
         encoding.check_tokenizer(tokenizer, data, data_args)
         refuse_first(trainer_checks.flaws_of_training(arguments, data, task, tokenizer, without_weights))

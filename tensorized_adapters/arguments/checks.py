@@ -13,7 +13,6 @@ from ..data.tasks import TASKS
 from ..errors import need, quoted
 from ..runtime.distributed import local_world_size, world_size
 from .flags import Arguments, GlueTrainingArguments
-from .held_out import flaw_of_held_out
 from .selection import NEEDS_EVALUATIONS
 
 
@@ -42,8 +41,6 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
             f"--overwrite_output_dir would remove the checkpoint that --resume_from_checkpoint {value} means; leave "
             "one of them out"
         )
-    if arguments.holds_out_of_saved and (flaw := flaw_of_held_out(data, arguments.saved, training.seed)):
-        yield flaw
     if world_size() > 1 and "accelerator_config" in arguments.given:
         yield (
             "--accelerator_config works with one process only, since this program divides the batches among several; "

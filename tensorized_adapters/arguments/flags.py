@@ -148,9 +148,3 @@ class Arguments:
     given: dict[str, Any]  # the flags of the command line and of the JSON file, without defaults
     notes: tuple[str, ...]  # messages for the user
     model_config: Optional[PretrainedConfig] = None  # the pre-trained model's, set by parse_arguments
-
-    @property
-    def holds_out_of_saved(self) -> bool:
-        """Return whether the run goes on with a saved adapter and its head, and draws its evaluation set."""
-        used = self.training.do_train or self.training.do_eval
-        return bool(self.saved and self.data.validation_fraction and used and not self.run.new_head)

@@ -27,7 +27,6 @@ from ..saving.manifest import kept_note, read_adapter
 from .checks import flaws_of_arguments
 from .config_files import flags_of_json
 from .flags import Arguments, GlueTrainingArguments, RunArguments
-from .held_out import note_of_held_out
 from .method_settings import method_settings
 from .old_flags import OldArguments, merge_warmup
 from .rates import low_rate, rates_for_model
@@ -163,8 +162,6 @@ def _resolved(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments
         use_attention(model_config, arguments.model.attn_implementation)
     rates = rates_for_model(arguments, model_config)
     training, adapter, notes = arguments.training, arguments.adapter, list(arguments.notes)
-    if arguments.holds_out_of_saved:
-        notes += filter(None, [note_of_held_out(arguments.data, arguments.saved)])
     training.learning_rate = rates.pop("learning_rate", training.learning_rate)
     if arguments.run.target_params is not None:
         rank, note = rank_within(adapter, skeleton(model_config), arguments.run.target_params)

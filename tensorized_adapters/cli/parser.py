@@ -27,8 +27,8 @@ class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """Refuse an empty value, which pathlib would read as the current folder. Expand ``~``, which a shell leaves as it
-        is in ``--output_dir=~/x``, as TrainingArguments do."""
+        """Refuse an empty value, which pathlib would read as the current folder. Expand ``~`` in paths, as
+        TrainingArguments do, because a shell does not in ``--output_dir=~/x``."""
         if not arg_string:
             name = action.option_strings[0] if action.option_strings else action.metavar
             raise UsageError(f"{name} is empty; give it a value or leave it out")

@@ -28,7 +28,7 @@ from ..tensors.ranks import largest_rank
 
 # The notes that a compressed adapter keeps. The dense adapter's measurements are left out.
 _KEPT_NOTES = ("task", "texts", "text_column_delimiter", "label", "label_separator", "max_seq_length", "tokenizer")
-_KEPT_NOTES += ("seed", "validation_fraction", "train_file", "train_sha256")  # they tell which rows were held out
+_KEPT_NOTES += ("seed", "validation_fraction", "trained_texts")  # they tell which texts it was trained on
 
 
 @dataclass(frozen=True)

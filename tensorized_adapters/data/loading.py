@@ -18,6 +18,7 @@ from .multi_label import names_in, separator_of
 from .sources import load_splits
 from .tasks import TASKS, Task, other_task
 from .texts import text_of
+from .trained_texts import check_held_out
 
 _Change = Callable[[Dataset], Dataset]
 
@@ -55,18 +56,25 @@ class Data:
 
 
 def load_data(
-    arguments: DataTrainingArguments, wanted: set[str], saved: Optional[dict[str, Any]] = None, seed: int = 42
+    arguments: DataTrainingArguments,
+    wanted: set[str],
+    saved: Optional[dict[str, Any]] = None,
+    seed: int = 42,
+    new_head: bool = False,
 ) -> Data:
     """Load and check what is ``wanted`` of "train", "evaluation" and "prediction".
 
     Args:
         saved: the config record of a saved adapter, whose labels the data must have.
         seed: draws the order of a shuffled training set, and the part that is held out.
+        new_head: whether the saved adapter gets a new head, so that columns and labels need not be its own.
 
     Raises:
-        UsageError: if data is missing, empty, unlabelled, of one class or inconsistent, naming the file or flag.
+        UsageError: if data is missing, empty, unlabelled, of one class or inconsistent, naming the file or flag, or if
+            texts that the saved adapter was trained on would be held out.
     """
     quieten_datasets()
+    earlier, saved = saved, None if new_head else saved
     named = TASKS.get(arguments.task_name or "")
     raw, sources = load_splits(arguments, wanted)
     first = next(iter(raw))  # the training set, if it is used
@@ -86,6 +94,8 @@ def load_data(
     raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
     if arguments.validation_fraction is not None and "train" in raw:
         raw, sources = _hold_out(raw, sources, task, arguments.validation_fraction, seed)
+        if earlier is not None:
+            check_held_out(raw[task.evaluation[0][1]], raw["train"], columns.texts, earlier["notes"], new_head)
     check_labels(raw, task, sources)
     raw = _cut(raw, wanted, arguments, seed)
     if arguments.max_train_samples and "train" in raw:

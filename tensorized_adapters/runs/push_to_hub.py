@@ -4,23 +4,30 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments.flags import Arguments, GlueTrainingArguments
-from ..arguments.held_out import name_of_data, notes_of_held_out
 from ..data.arguments import DataTrainingArguments
 from ..data.loading import Data
 from ..data.tasks import Task
+from ..data.trained_texts import sample_of
 from ..errors import RunFailed, UsageError
+from ..saving.manifest import kept_note
 from ..saving.model_card import Training
 from ..saving.push import push_adapter, ready_repository
 from ..training.checkpoints import ADAPTER_FOLDER
 
 
 def notes_for_card(arguments: Arguments, data: Data) -> dict[str, Any]:
-    """Return the notes that the adapter's files keep about its training: task, columns, seed, length and tokenizer."""
-    seed, length = arguments.training.seed, arguments.data.max_seq_length
-    notes = {"task": name_of_data(arguments.data), **data.notes, "seed": seed, "max_seq_length": length}
-    notes |= notes_of_held_out(arguments.data)
+    """Return the notes that the adapter's files keep about its training: task, columns, seed, length, tokenizer, and
+    which texts it was trained on (see data/trained_texts.py)."""
+    given = arguments.data
+    notes = {"task": given.task_name or given.dataset_name or given.train_file or "files", **data.notes}
+    notes |= {"seed": arguments.training.seed, "max_seq_length": given.max_seq_length}
     if arguments.model.tokenizer_name:
         notes["tokenizer"] = arguments.model.tokenizer_name
+    if given.validation_fraction:
+        notes["validation_fraction"] = given.validation_fraction
+    if arguments.training.do_train:
+        earlier = kept_note(arguments.saved, "trained_texts", str) if arguments.saved else None
+        notes["trained_texts"] = sample_of(data.train, data.task.texts, earlier)
     return notes
 
 

@@ -37,7 +37,7 @@ def model_card(model: PreTrainedModel, notes: dict[str, Any], trained: Optional[
     names = {"backbone": method.backbone_called, "layer_norm": "LayerNorms"}
     parts = ", ".join(f"{names.get(group, group)} {counts[group]:,}" for group in GROUPS if counts[group])
     title = f"{method.config.describe()} for {Path(base).name}"
-    facts = "".join(f"- {key}: {value}\n" for key, value in notes.items())
+    facts = "".join(f"- {key}: {value}\n" for key, value in notes.items() if key != "trained_texts")
     commit = getattr(model.config, "_commit_hash", None)
     revision = f", revision={commit!r}" if commit else ""
     text = f"""# {title}

@@ -1,14 +1,12 @@
 """--validation_fraction: the same part of the training set in every run, with the shares of the classes."""
 
 import gzip
-import hashlib
 import json
-import shutil
 from collections import Counter
 
 import numpy as np
 import pytest
-from helpers import OWN, argv, glue_folder, pairs, refused, rewrite, write_rows
+from helpers import argv, glue_folder, refused, write_rows
 from sklearn.model_selection import train_test_split
 
 from run_glue_tensorized import main
@@ -108,63 +106,6 @@ def test_a_run_evaluates_the_part_of_a_compressed_file(capsys, flags, files, tmp
     capsys.readouterr()
     assert main(argv(flags, **given)) == 0  # the number of workers makes no other run
     assert "training " not in capsys.readouterr().out
-
-
-def test_an_adapter_is_evaluated_on_the_part_that_its_training_left_out(capsys, flags, tmp_path):
-    out, given = flags["output_dir"], {"validation_file": None, "validation_fraction": 0.25, "num_train_epochs": 1}
-    assert main(argv(flags, **given, seed=1)) == 0
-    notes = json.loads((out / "adapter" / "adapter_config.json").read_text())["notes"]
-    assert (notes["validation_fraction"], notes["seed"]) == (0.25, 1)
-    saved = given | dict.fromkeys((*OWN, "do_train")) | {"adapter_path": out, "output_dir": tmp_path / "again"}
-    copy = shutil.copy(flags["train_file"], tmp_path / "copy.csv")
-    for changes in ({}, {"seed": 1, "validation_fraction": 0.5}, {"train_file": copy}, {"do_train": True}):
-        error = refused(capsys, argv(flags, **saved | changes), tmp_path / "again")
-        here = f"--validation_fraction {changes.get('validation_fraction', 0.25)} and --seed {changes.get('seed', 42)}"
-        assert here in error and "was trained with --validation_fraction 0.25 and --seed 1; give the same" in error
-    assert main(argv(flags, **saved, seed=1)) == 0
-    assert (tmp_path / "again" / "eval_predictions.tsv").read_text() == (out / "eval_predictions.tsv").read_text()
-    # Three runs are accepted: on other data in a file of this name, of another task, and with an adapter whose notes
-    # do not say which rows its training left out.
-    (tmp_path / "other").mkdir()
-    other = write_rows(tmp_path / "other" / flags["train_file"].name, pairs(48, 9))
-    assert main(argv(flags, **saved | {"train_file": other, "output_dir": tmp_path / "elsewhere"})) == 0
-    changes = {"do_train": True, "new_head": True, "output_dir": tmp_path / "head"}
-    assert main(argv(flags, **saved | changes)) == 0
-    capsys.readouterr()
-    rewrite(out / "adapter" / "adapter_config.json", {"notes": notes | {"validation_fraction": None}})
-    assert main(argv(flags, **saved | {"output_dir": tmp_path / "older"})) == 0
-    assert "note: --adapter_path does not say which rows its training left out" in capsys.readouterr().out
-
-
-def test_rows_that_were_trained_on_are_not_held_out_of_a_changed_file(capsys, flags, tmp_path):
-    train = tmp_path / "own.csv"
-    shutil.copy(flags["train_file"], train)
-    given = {"train_file": train, "validation_file": None, "validation_fraction": 0.25, "num_train_epochs": 1}
-    assert main(argv(flags, **given)) == 0
-    notes = json.loads((flags["output_dir"] / "adapter" / "adapter_config.json").read_text())["notes"]
-    assert notes["train_sha256"] == hashlib.sha256(train.read_bytes()).hexdigest()
-    saved = given | dict.fromkeys((*OWN, "do_train")) | {"adapter_path": flags["output_dir"]}
-    # The same contents elsewhere are known again when the first file is gone, and so is a change.
-    moved, renamed, again = tmp_path / "moved" / "own.csv", tmp_path / "renamed.csv", tmp_path / "again"
-    moved.parent.mkdir()
-    shutil.copy(train, moved)
-    shutil.copy(train, renamed)
-    with open(train, "a") as file:
-        file.writelines(train.read_text().splitlines(keepends=True)[1:5])
-    for changes in ({}, {"seed": 1}, {"do_train": True}):
-        error = refused(capsys, argv(flags, **saved | {"output_dir": again} | changes), again)
-        assert f"--train_file {train} has changed since --adapter_path was trained" in error
-        assert "give --validation_file" in error
-    assert main(argv(flags, **saved | {"train_file": moved, "output_dir": tmp_path / "b"})) == 0
-    train.rename(moved)
-    error = refused(capsys, argv(flags, **saved | {"train_file": moved, "output_dir": again}), again)
-    assert f"--train_file {moved} has changed" in error
-    error = refused(capsys, argv(flags, **saved | {"train_file": renamed, "output_dir": again, "seed": 1}), again)
-    assert "give the same" in error
-    # Notes of older adapters lack the checksum.
-    del notes["train_sha256"]
-    rewrite(flags["output_dir"] / "adapter" / "adapter_config.json", {"notes": notes})
-    assert main(argv(flags, **saved | {"train_file": moved, "output_dir": tmp_path / "older"})) == 0
 
 
 def test_gzip_files_are_read_as_others_are(tmp_path):
