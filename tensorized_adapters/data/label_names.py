@@ -8,10 +8,16 @@ from typing import Any, Optional
 from ..errors import quoted
 from .texts import text_of
 
-# A comma as the decimal point, separators of thousands, per cents, and the typographic minus.
+# A comma as the decimal point, separators of thousands, per cents, amounts of money, and the typographic minus.
 _STYLED = re.compile(
-    r"[+\-\u2212]?(?:\d{1,3}(?:[.,'\u2019 \u00a0\u202f]\d{3})+(?:[.,]\d+)?|\d*,\d+|\d+(?:\.\d+)?|\.\d+)(?:\s*%)?"
+    r"[+\-\u2212]?(?:[$£¥€]\s*)?"
+    r"(?:\d{1,3}(?:[.,'\u2019 ]\d{3})+(?:[.,]\d+)?|\d*,\d+|\d+(?:\.\d+)?|\.\d+)(?:e[+\-]?\d+)?"
+    r"(?:\s*[%$£¥€])?",
+    re.IGNORECASE,
 )
+COMMA = "a comma"
+# Full-width and Arabic signs and the blanks of numbers, and what stands for them in other texts.
+_SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥\u00a0\u202f", "%%%,,.'+-$£¥  ")
 # Letters of other scripts that look like Latin ones.
 _LOOKALIKES = str.maketrans("АВЕКМНОРСТХасеорхуіѕјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTXaceopxyisjABEZHIKMNOPTYXo")
 
@@ -34,16 +40,21 @@ def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
 
 def styled_number(value: Any) -> str:
     """Return what keeps Python from reading a number, such as "a comma"; empty for other values."""
-    if not isinstance(value, str) or not _STYLED.fullmatch(value.strip()):
+    written = value.strip() if isinstance(value, str) else ""
+    text = written.translate(_SIGNS)
+    if not _STYLED.fullmatch(text):
         return ""
-    text = value.strip()
+    if "," in text:  # before others, since it decides whether the label is a decimal
+        return COMMA
     if text.endswith("%"):
         return "a per cent sign"
-    if "," in text:
-        return "a comma"
+    if re.search("[$£¥€]", text):
+        return "a currency sign"
     if text.startswith("\u2212"):
         return "a typographic minus"
-    return "separators of thousands" if re.search(r"[^\d.+\-]|\..*\.", text) else ""
+    if re.search(r"[^\d.+\-e]|\..*\.", text, re.IGNORECASE):
+        return "separators of thousands"
+    return "full-width characters" if text != written else ""
 
 
 def shown_beside(value: Any, names: Iterable[str]) -> str:

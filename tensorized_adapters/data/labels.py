@@ -7,7 +7,7 @@ from datasets import ClassLabel, Dataset, Value
 
 from ..config import REGRESSION
 from ..errors import UsageError, listed, quoted
-from .label_names import find_name, lookalikes, name_of, shown_beside, styled_number
+from .label_names import COMMA, find_name, lookalikes, name_of, shown_beside, styled_number
 from .multi_label import encode_label_sets
 from .tasks import Task
 from .texts import text_of
@@ -48,7 +48,9 @@ def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: 
     |----------------------------------------|-------------------------------------|------------------------------|
     | an empty one                           |                                     | refused                      |
     | NaN or infinity                        | a number, or at most 5 % are such   | refused                      |
-    | a number in another style (0,5 or 10%) | at most 5 % are other words         | refused: write plain numbers |
+    | a number with a comma (0,5)            |                                     | refused: write plain numbers |
+    | a number in another style (10%)        | at most 5 % are other words         | refused: write plain numbers |
+    | a number in another style              | more than 5 % are other words       | all are names, with a note   |
     | a word beside numbers                  | a decimal, or at most 5 % are words | refused                      |
     | a word beside integers                 | more than 5 % are words             | all are names, with a note   |
 
@@ -65,11 +67,16 @@ def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: 
     gaps = [row for row in words if _is_no_number(values[row])]
     if gaps and (numeric or isinstance(values[0], float) or len(gaps) <= few):  # many of them among words are names
         raise UsageError(f"{label(gaps[0])}, which is neither a score nor a class; correct it or remove the row")
-    styled = [row for row in words if styled_number(values[row])]
-    if styled and len(words) - len(styled) <= len(values) * _GAPS_AT_MOST:  # beside more words they are names
-        number = f"a number with {styled_number(values[styled[0]])}"
-        advice = f"{_AS_NUMBERS}, or, if these are classes, give each a name that is no number"
-        raise UsageError(f"{label(styled[0])}, {number}; {advice}")
+    styles = {row: style for row in words if (style := styled_number(values[row]))}
+    if styles:
+        with_comma = next((row for row, style in styles.items() if style == COMMA), None)
+        row = next(iter(styles)) if with_comma is None else with_comma
+        number = f"{label(row)}, a number with {styles[row]}"
+        if with_comma is not None or len(words) - len(styles) <= len(values) * _GAPS_AT_MOST:
+            advice = f"{_AS_NUMBERS}, or, if these are classes, give each a name that is no number"
+            raise UsageError(f"{number}; {advice}")
+        if not numeric:
+            print(f"note: {number}; all are taken for names of classes")
     if words and numeric:
         first = f"{label(min(words, numeric, key=len)[0])}, where {len(numeric)} of {len(values)} labels are numbers"
         if decimal or len(words) <= few:
@@ -104,7 +111,8 @@ def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool) ->
             shown = quoted(value) if names is None else shown_beside(value, names)
             flaw = "has no label" if _is_missing(value) or value == -1 else f"has the label {shown}"
             expected = "a number" if names is None else f"one of {listed(names)}"
-            if names is None and (style := styled_number(value)):
+            numbers = names is None or any(number_of(name) is not None for name in names)
+            if numbers and (style := styled_number(value)):
                 flaw, expected = f"{flaw}, a number with {style}", f"{expected}; {_AS_NUMBERS}"
             raise UsageError(f"{source}: row {row} {flaw}; expected {expected}")
         encoded.append(code)

@@ -149,6 +149,17 @@ def labelled(tmp_path, train, dev=None, saved=None, name="train.csv", **argument
         (["500", "1 250"], 2, "'1 250'", "separators of thousands"),
         (["500", "1.250.000"], 2, "'1.250.000'", "separators of thousands"),
         (["0.5", "\u22120.5"], 2, "'\u22120.5'", "a typographic minus"),
+        (["0,5", "NA", "1,5"], 1, "'0,5'", "a comma"),
+        (["n/a", "0,5", "-", "other", "other"], 2, "'0,5'", "a comma"),
+        (["1,5", "1,5e3"], 1, "'1,5'", "a comma"),
+        (["1500", "1,5e3"], 2, "'1,5e3'", "a comma"),
+        (["0,5 %", "NA"], 1, "'0,5 %'", "a comma"),
+        (["6\uff05", "5 \uff05"], 1, "'6\uff05'", "a per cent sign"),
+        (["0\uff0c5", "1"], 1, "'0\uff0c5'", "a comma"),
+        (["1\u066b5", "2"], 1, "'1\u066b5'", "a comma"),
+        (["1\uff0e5", "2"], 1, "'1\uff0e5'", "full-width characters"),
+        (["0,5\u20ac", "1"], 1, "'0,5\u20ac'", "a comma"),
+        (["$ 5", "$10"], 1, "'$ 5'", "a currency sign"),
     ],
 )
 def test_numbers_in_another_style_are_no_classes(tmp_path, labels, row, shown, style):
@@ -156,8 +167,10 @@ def test_numbers_in_another_style_are_no_classes(tmp_path, labels, row, shown, s
         labelled(tmp_path, labels * 6, name="train.tsv")
 
 
-def test_names_beside_which_a_per_cent_stands_are_names(tmp_path):
+def test_names_beside_which_a_per_cent_stands_are_names(capsys, tmp_path):
     assert labelled(tmp_path, ["10%", "unknown", "20%"] * 6)[0] == ("10%", "20%", "unknown")
+    note = "row 1 has the label '10%', a number with a per cent sign; all are taken for names of classes"
+    assert note in capsys.readouterr().out
 
 
 def test_scores_of_an_adapter_and_of_a_task_name_the_comma(tmp_path):
@@ -165,6 +178,10 @@ def test_scores_of_an_adapter_and_of_a_task_name_the_comma(tmp_path):
     message = re.escape("row 2 has the label '0,5', a number with a comma; expected a number; write numbers with a")
     with pytest.raises(UsageError, match=message):
         labelled(tmp_path, None, ["0.5", "0,5"], saved)
+    with pytest.raises(UsageError, match="row 2 has the label '3,0', a number with a comma; expected one of 3, 4, 5;"):
+        labelled(tmp_path, [3, 4, 5] * 4, ["3", "3,0"])
+    with pytest.raises(UsageError, match="row 2 has the label '3,0'; expected one of no, yes$"):
+        labelled(tmp_path, ["no", "yes"] * 4, ["no", "3,0"])
 
 
 def saved_with(*names):
