@@ -47,8 +47,10 @@ class Task:
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """Return the names of all metrics. ``combined_score`` is the mean of several ``metrics``."""
-        return (*self.metrics, *self.chosen, *(("combined_score",) if len(self.metrics) > 1 else ()))
+        """Return the names of all metrics. ``combined_score`` is the mean of several ``metrics``, which there is for
+        one label a text."""
+        combined = len(self.metrics) > 1 and not self.multi_label
+        return (*self.metrics, *self.chosen, *(("combined_score",) if combined else ()))
 
     @property
     def prediction_sets(self) -> tuple[tuple[str, str], ...]:

@@ -27,10 +27,11 @@ def flaws_of_training(
     """Yield a message, which names the flag, for each training argument that does not suit the data, the task, its
     metrics, the tokenizer or the model (which may be without weights)."""
     training, model_type = arguments.training, model.config.model_type
-    if name := (training.metric_for_best_model or "").removeprefix("eval_"):
+    if best := training.metric_for_best_model:
+        name = best.removeprefix("eval_")
         known = {"loss", *task.measured, *(() if task.multi_label else metrics_for(task.labels))}
         if name not in known:
-            yield f"--metric_for_best_model {name} is unknown here; known: {', '.join(sorted(known))}"
+            yield f"--metric_for_best_model {best} is unknown here; known: {', '.join(sorted(known))}"
         examples = next(iter(data.evaluation.values()), None)
         if name in PROBABILITY_METRICS and examples is not None and len(set(examples["label"])) < 2:
             yield f"--metric_for_best_model {name} needs evaluated examples of two classes; name another"

@@ -195,6 +195,7 @@ def test_less_is_better_by_itself(flags, tmp_path):
             {"metric_for_best_model": "roc_auc", "max_eval_samples": 1},
             "needs evaluated examples of two classes",
         ),
+        ({"metric_for_best_model": "eval_"}, "--metric_for_best_model eval_ is unknown here; known: "),
     ],
 )
 def test_what_cannot_be_measured_is_refused(capsys, flags, changes, message):

@@ -101,6 +101,7 @@ def test_an_evaluation_set_has_the_labels_of_training(tmp_path):
         ([["a"], ["b"]], {"label_separator": ";", "do_regression": True}, "--label_separator exclude each other"),
         ([["a"], ["b"]], {"do_regression": True}, "row 1 has the label ['a']; expected a number"),
         ([["a"], ["b"]], {"label_smoothing_factor": 0.1}, "--label_smoothing_factor is for one class a text"),
+        ([["a"], ["b"]], {"metric_for_best_model": "combined_score"}, "unknown here; known: f1_macro, f1_micro, loss"),
     ],
 )
 def test_labels_that_cannot_be(capsys, flags, tmp_path, lines, changes, message):
