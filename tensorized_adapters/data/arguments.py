@@ -44,8 +44,10 @@ class DataTrainingArguments:
         nargs="?",  # alone it means True, as for other flags of Hugging Face
         const=True,
     )
-    max_eval_samples: Optional[int] = setting(None, "Truncate the evaluation set.")
-    max_predict_samples: Optional[int] = setting(None, "Truncate the prediction set.")
+    max_eval_samples: Optional[int] = setting(
+        None, "Evaluate the first N rows; of --validation_fraction, N that the seed draws."
+    )
+    max_predict_samples: Optional[int] = setting(None, "Predict the first N rows.")
     train_file: Optional[str] = setting(
         None, "CSV, TSV or JSON lines, also .gz, with the columns of --task_name, or text columns and 'label'."
     )

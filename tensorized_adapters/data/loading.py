@@ -97,7 +97,7 @@ def load_data(
         if earlier is not None:
             check_held_out(raw[task.evaluation[0][1]], raw["train"], columns.texts, earlier["notes"], new_head)
     check_labels(raw, task, sources)
-    raw = _cut(raw, wanted, arguments, seed)
+    raw = _cut(raw, sources, wanted, arguments, seed)
     if arguments.max_train_samples and "train" in raw:
         check_variety(raw["train"], task, f"{sources['train']}, cut by --max_train_samples,")
     for split, examples in raw.items():
@@ -199,7 +199,9 @@ def _with_labels_of_their_own(examples: Dataset, rows: set[int], others: set[int
     return {row for row in rows if label_sets[row] - known}
 
 
-def _cut(raw: dict[str, Dataset], wanted: set[str], arguments: DataTrainingArguments, seed: int) -> dict[str, Dataset]:
+def _cut(
+    raw: dict[str, Dataset], sources: dict[str, str], wanted: set[str], arguments: DataTrainingArguments, seed: int
+) -> dict[str, Dataset]:
     """Return the splits that this run uses, with at most ``max_*_samples`` examples."""
     used = {}
     for split, examples in raw.items():
@@ -212,11 +214,22 @@ def _cut(raw: dict[str, Dataset], wanted: set[str], arguments: DataTrainingArgum
             continue
         total = len(examples)
         count = min(limit or total, total)
+        rows = range(count)
         if role == "train" and arguments.shuffles:
             drawn = (
                 f"{count:,} of {total:,} training examples, drawn" if count < total else "the training set is shuffled"
             )
             print(f"note: {drawn} by --seed {seed}; --shuffle_train_dataset False keeps the order of the rows")
-            examples = examples.select(np.random.default_rng(seed).permutation(total))
-        used[split] = examples.take(count)
+            rows = np.random.default_rng(seed).permutation(total)[:count]
+        elif role != "train" and count < total:
+            doing, flag = {
+                "evaluation": ("evaluated", "max_eval_samples"),
+                "prediction": ("predicted", "max_predict_samples"),
+            }[role]
+            first, how = "the first ", ""
+            if role == "evaluation" and arguments.validation_fraction is not None:  # the file may be sorted by label
+                first, how = "", f", drawn by --seed {seed}"
+                rows = np.sort(np.random.default_rng(seed).permutation(total)[:count])
+            print(f"note: {sources[split]}: {first}{count:,} of {total:,} {doing} examples{how} (--{flag})")
+        used[split] = examples.select(rows)
     return used

@@ -37,6 +37,19 @@ def test_all_nine_tasks_load_from_a_folder_laid_out_like_the_hubs(tmp_path, task
     assert list(data.prediction) == [name for name, _ in TASKS[task].prediction_sets]
 
 
+def test_the_first_rows_of_a_file_are_evaluated_and_predicted_with_a_note(capsys, tmp_path):
+    file = str(write_rows(tmp_path / "a.csv", [(f"text {i}", "xy"[i % 2]) for i in range(8)], ("text", "label")))
+    files = dict.fromkeys(("train_file", "validation_file", "test_file"), file)
+    data = load_data(DataTrainingArguments(**files, max_eval_samples=5, max_predict_samples=3), EVERYTHING)
+    assert data.evaluation[""]["text"][:] == [f"text {i}" for i in range(5)]
+    assert data.prediction["predictions"]["text"][:] == [f"text {i}" for i in range(3)]
+    notes = capsys.readouterr().out
+    assert f"note: --validation_file {file}: the first 5 of 8 evaluated examples (--max_eval_samples)\n" in notes
+    assert f"note: --test_file {file}: the first 3 of 8 predicted examples (--max_predict_samples)\n" in notes
+    load_data(DataTrainingArguments(**files, max_eval_samples=8, max_predict_samples=9), EVERYTHING)
+    assert "the first" not in capsys.readouterr().out
+
+
 def test_mnli_evaluates_both_sets_and_writes_both_submissions(flags, tmp_path):
     changes = {"task_name": "mnli", "train_file": None, "validation_file": None, "num_train_epochs": 1}
     folder = glue_folder(tmp_path / "glue", "mnli")

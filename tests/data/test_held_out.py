@@ -42,6 +42,21 @@ def test_the_parts_are_scikit_learns_and_the_same_in_every_run(capsys, tmp_path)
     assert list(used_files(arguments, {"evaluation"})) == ["train"]
 
 
+def test_a_sample_of_the_part_is_drawn_in_the_order_of_the_rows(capsys, tmp_path):
+    file = written(tmp_path / "a.csv", [*"x" * 40, *"y" * 40])
+    complete = DataTrainingArguments(train_file=file, validation_fraction=0.25)
+    cut = DataTrainingArguments(train_file=file, validation_fraction=0.25, max_eval_samples=10)
+    held = load_data(complete, BOTH, seed=3).evaluation[""]["text"][:]
+    capsys.readouterr()
+    data = load_data(cut, BOTH, seed=3)
+    texts = data.evaluation[""]["text"][:]
+    assert len(texts) == 10 and texts == [text for text in held if text in texts]
+    assert set(data.evaluation[""]["label"]) == {0, 1} and texts != held[:10]
+    assert load_data(cut, {"evaluation"}, seed=3).evaluation[""]["text"][:] == texts
+    note = "--validation_fraction 0.25: 10 of 20 evaluated examples, drawn by --seed 3 (--max_eval_samples)"
+    assert capsys.readouterr().out.count(note) == 2
+
+
 def test_what_cannot_be_stratified_is_drawn_and_reported(capsys, tmp_path):
     scores = written(tmp_path / "a.csv", [i / 7 for i in range(20)])
     data = load_data(DataTrainingArguments(train_file=scores, validation_fraction=0.25), BOTH)
