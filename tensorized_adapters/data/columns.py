@@ -1,6 +1,8 @@
 """Chooses the columns of the text and the label: those of the flags, of a saved adapter, or a guess."""
 
 import re
+import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -67,7 +69,8 @@ def columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Co
 
 def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...]:
     """Return ``sentence1`` and ``sentence2``, else the first one or two columns that hold words."""
-    names = [name for name in examples.column_names if name not in (label, LABEL) and not _INDEX.fullmatch(name)]
+    labels = {LABEL, label, *other_forms(examples.column_names, [label])}
+    names = [name for name in examples.column_names if name not in labels and not _INDEX.fullmatch(name)]
     if {"sentence1", "sentence2"} <= set(names):
         return "sentence1", "sentence2"
     # A column such as "label_text" would give the answer away.
@@ -91,12 +94,23 @@ def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
     return Columns(tuple(texts), label) if len(texts) <= 2 else None
 
 
+def other_forms(present: Collection[str], wanted: Collection[str]) -> dict[str, str]:
+    """Return by present name the wanted one that lacks and has the same characters, composed (NFC) or not.
+
+    An accent has two ways to be written, which look the same. A name that is present as wanted is taken as it is.
+    """
+    composed = {unicodedata.normalize("NFC", name): name for name in present if name not in wanted}
+    lacking = {name: unicodedata.normalize("NFC", name) for name in wanted if name not in present}
+    return {composed[form]: name for name, form in lacking.items() if form in composed}
+
+
 def with_usual_label(examples: Dataset, columns: Columns, source: str, is_test: bool) -> Dataset:
     """Return the examples with checked columns, and with the labels in the column "label". A test set's labels are
     removed.
 
     GLUE's test labels are not public. Labels in a test file are for scoring the predictions afterwards.
     """
+    examples = examples.rename_columns(other_forms(examples.column_names, [*columns.texts, columns.label]))
     for name in columns.texts:
         if name == LABEL or (name == columns.label and not is_test):
             advice = "--text_columns and --label_column name others"

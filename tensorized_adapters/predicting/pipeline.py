@@ -17,7 +17,7 @@ from ..backbone.loading import agree_on_padding, load_config, load_model, load_t
 from ..backbone.parts import usable_positions
 from ..config import MULTI_LABEL, SINGLE_LABEL
 from ..data.arguments import DataTrainingArguments
-from ..data.columns import Columns, kept_columns
+from ..data.columns import Columns, kept_columns, other_forms
 from ..data.encoding import check_room
 from ..data.multi_label import SEPARATOR, saved_separator
 from ..data.texts import joined, text_of
@@ -111,7 +111,11 @@ class _TextPipeline(TextClassificationPipeline):
 
 def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
     """Return the text or pair of an input that is a dict of the training columns. Other inputs stay as they are."""
-    if columns is None or not isinstance(inputs, dict) or not set(columns.texts) <= set(inputs):
+    if columns is None or not isinstance(inputs, dict):
+        return inputs
+    forms = other_forms([name for name in inputs if isinstance(name, str)], columns.texts)
+    inputs = {forms.get(name, name): value for name, value in inputs.items()}
+    if not set(columns.texts) <= set(inputs):
         return inputs
     if set(inputs) <= {"text", "text_pair"} and set(inputs) != set(columns.texts):  # Transformers' own names
         return inputs

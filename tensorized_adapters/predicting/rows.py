@@ -4,13 +4,14 @@ import csv
 import itertools
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
 from ..data.arguments import DataTrainingArguments, ending_of
-from ..data.columns import Columns, columns_of_adapter, kept_columns
+from ..data.columns import Columns, columns_of_adapter, kept_columns, other_forms
 from ..data.readers import csv_rows, delimiter_in, is_unicode, json_rows, lines_of, open_input, tsv_rows
 from ..data.texts import delimiter_for, joined, text_of
 from ..errors import UsageError, listed, quoted
@@ -107,14 +108,21 @@ def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], sourc
 
 
 def _table_of(first: str, columns: tuple[str, ...]) -> str:
-    """Return "tsv" or "csv" if the first line is a header with these columns, else nothing."""
-    if set(columns) <= {name.strip() for name in first.split("\t")} and "\t" in first:
+    """Return "tsv" or "csv" if the first line is a header with these columns, else nothing.
+
+    A header of other capitals is a header too, so that the column is asked for and the header is no text.
+    """
+
+    def plain(names: Iterable[str]) -> set[str]:
+        return {unicodedata.normalize("NFC", name.strip()).casefold() for name in names}
+
+    if plain(columns) <= plain(first.split("\t")) and "\t" in first:
         return "tsv"
     try:
         header = next(csv.reader([first], strict=True, delimiter=delimiter_in(first)), [])
     except csv.Error:  # a text with a quote in it
         return ""
-    return "csv" if set(columns) <= {name.strip() for name in header} else ""
+    return "csv" if plain(columns) <= plain(header) else ""
 
 
 def _without_blank_end(lines: Iterable[str]) -> Iterator[str]:
@@ -147,6 +155,8 @@ def _texts(
     noted = False
     for number, row in rows:
         line = f"{source}: line {number}"
+        if not row.keys() >= set(columns):
+            row |= {name: row[form] for form, name in other_forms(row, columns).items()}
         if absent := [name for name in columns if name not in row]:
             has = listed(tuple(map(str, row)))
             raise UsageError(f"{line} has no column {quoted(absent[0])}; it has {has}; --text_columns names others")

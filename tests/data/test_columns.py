@@ -196,6 +196,20 @@ def test_a_name_with_a_comma_is_quoted(tmp_path):
         DataTrainingArguments(text_columns='"a, b')
 
 
+def test_names_are_compared_in_nfc(tmp_path):
+    composed, apart = "text\u00e9", "texte\u0301"
+    rows = [(f"x {i}", f"y {i}", i % 2) for i in range(6)]
+    for present, given in ((composed, apart), (apart, composed)):
+        assert columns_of(tmp_path, (present, "b", "label"), rows, text_columns=given) == ((given,), [0, 1] * 3)
+        assert columns_of(tmp_path, ("a", "b", present), rows, label_column=given) == (("a", "b"), [0, 1] * 3)
+        assert columns_of(tmp_path, (present, "b", "label"), rows, text_columns=f"b,{given}")[0] == ("b", given)
+        saved = {"problem_type": "regression", "notes": {"texts": [given], "label": "label"}}
+        assert columns_of(tmp_path, (present, "b", "label"), rows, saved=saved)[0] == (given,)
+        path = write_rows(tmp_path / "both.csv", rows, (present, given, "label"))  # the exact name decides
+        data = load_data(DataTrainingArguments(train_file=str(path), text_columns=given), {"train"})
+        assert data.train[given][:2] == ["y 0", "y 1"]
+
+
 def test_an_adapter_keeps_its_delimiter(tmp_path):
     saved = {"problem_type": "single_label_classification", "num_labels": 2, "id2label": {"0": "0", "1": "1"}}
     saved |= {"notes": {"texts": ["a", "b"], "label": "label", "text_column_delimiter": " / "}}

@@ -56,6 +56,32 @@ def test_a_stream_is_known_by_its_first_line(capsys, monkeypatch, text, columns,
     assert f"note: standard input is read as {kind}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "text, columns, kind, has",
+    [
+        ("Text,label\nhello there,x\n", ("text",), "CSV", "'text'; it has Text, label; --text_columns names"),
+        ('Title,"mid, dle",Body\na,b,c\n', ("title", "mid, dle", "body"), "CSV", "'title'; it has Title, mid, dle"),
+        ("One\tTWO\na\tb\n", ("one", "two"), "TSV", "'one'; it has One, TWO"),
+    ],
+)
+def test_a_header_of_other_capitals_is_no_text(capsys, monkeypatch, tmp_path, text, columns, kind, has):
+    with pytest.raises(UsageError, match=f"has no column {has}"):
+        from_stdin(monkeypatch, text, columns)
+    assert f"is read as {kind}, since its first line names the text columns; --format" in capsys.readouterr().err
+    path = tmp_path / f"a.{kind.lower()}"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"has no column {has}"):
+        list(text_rows(path, None, columns))
+
+
+def test_names_of_columns_are_compared_in_nfc(monkeypatch):
+    composed, apart = "text\u00e9", "texte\u0301"
+    for present, wanted in ((composed, apart), (apart, composed)):
+        assert from_stdin(monkeypatch, f"{present},label\na,x\n", (wanted,)) == [("a",)]
+        assert from_stdin(monkeypatch, json.dumps({present: "a"}), (wanted,)) == [("a",)]
+        assert from_stdin(monkeypatch, f"{present},{wanted}\na,b\n", (wanted,)) == [("b",)]
+
+
 def test_blank_lines_at_the_end_of_plain_text_are_no_rows(monkeypatch, tmp_path):
     assert from_stdin(monkeypatch, "good\nbad\n\n \r\n", ("text",)) == [("good",), ("bad",)]
     assert from_stdin(monkeypatch, "a\tb\n\n", ("one", "two")) == [("a", "b")]

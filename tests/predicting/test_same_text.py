@@ -170,6 +170,8 @@ def test_a_pair_is_refused_where_columns_were_joined_and_taken_where_nothing_is_
         with pytest.raises(UsageError, match="trained on one text; give a text or a dict of one and two, or a list"):
             pipeline([value])
     assert pipeline([{"one": "the cat", "two": "a dog"}]) == pipeline(["the cat a dog"])
+    pipeline.columns = Columns(("text\u00e9",))  # names of columns are compared in NFC
+    assert pipeline([{"texte\u0301": "the cat"}]) == pipeline(["the cat"])
     pipeline.columns = None
     assert pipeline([[["the cat", "a dog"]]])[0] == pipeline(pair)
     pipeline = load_pipeline(folders / "pairs" / "adapter", device="cpu")
