@@ -1,9 +1,11 @@
 """Flags from a JSON file (a run) or a YAML file (a sweep)."""
 
+import csv
+import io
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +20,20 @@ _MOST_PARTS = 10_000  # the most pieces of one flag's JSON, since nested YAML al
 _SWITCHES = ("dry_run", "no_report", "fresh_processes")  # flags of a sweep without a value
 
 
-def flags_of_json(path: str) -> list[str]:
-    """Return the words of a command line for a file such as ``{"task_name": "mrpc", "do_train": true}``. Raises
-    UsageError if the file cannot be read, names a flag twice, or holds a value that no flag can have."""
-    return words_of(_mapping_in(path, "JSON", strict_json))
+def flags_of_json(path: str, of_several_words: Collection[str]) -> list[str]:
+    """Return the words of a command line for a file such as ``{"task_name": "mrpc", "do_train": true}``.
 
-
-def words_of(values: dict[str, Any]) -> list[str]:
-    """Return the words of a command line for flags by name, with the values that JSON can hold."""
+    ``of_several_words`` are the names of flags that take a list as one word for each value; other lists are joined by
+    commas. Raises UsageError if the file cannot be read, names a flag twice, or holds a value that no flag can have.
+    """
     argv = []
-    for name, value in values.items():
-        if name in ("lora_targets", "adapter_layers") and isinstance(value, list):
-            value = ",".join(map(str, value))
-        if isinstance(value, list):
-            argv += [f"--{name}", *map(str, value)] if value else []
-        elif value is not None:  # with "=", since a value may start with a dash
-            argv.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
+    for name, value in _mapping_in(path, "JSON", strict_json).items():
+        if value in (None, []):
+            continue
+        if isinstance(value, list) and name in of_several_words:
+            argv += [f"--{name}", *map(str, value)]
+        else:  # with "=", since a value may start with a dash
+            argv.append(f"--{name}={_text_of(value, f'{path}: {quoted(name)}')}")
     return argv
 
 
@@ -83,7 +83,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def _text_of(value: Any, where: str) -> str:
-    """Return a value as a word of the command line. Lists are joined by commas, mappings are written as JSON."""
+    """Return a value as a word of the command line. Mappings are written as JSON. Lists are joined by commas, where a
+    name with a comma is quoted, as in CSV."""
     try:
         if isinstance(value, dict):
             parts = list(itertools.islice(json.JSONEncoder(default=str).iterencode(value), _MOST_PARTS))
@@ -91,9 +92,11 @@ def _text_of(value: Any, where: str) -> str:
                 return "".join(parts)
         elif isinstance(value, list):
             if not any(isinstance(part, (dict, list, set)) or part is None for part in value):
-                return ",".join(map(str, value))
+                text = io.StringIO()
+                csv.writer(text, lineterminator="").writerow(value)
+                return text.getvalue()
         elif not isinstance(value, set):
             return str(value)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError, csv.Error):
         pass
     raise UsageError(f"{where} must be a value, or a list of values")

@@ -58,11 +58,12 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
     ``model_config_of`` loads the configuration of the pre-trained model. Raises UsageError, one line that names the
     flag and says how to correct it.
     """
-    if argv and argv[0].endswith(".json"):
-        argv = flags_of_json(argv[0]) + argv[1:]
     parser = _Parser(
         GROUPS, prog="run_glue_tensorized.py", allow_abbrev=False, description=sys.modules["__main__"].__doc__
     )
+    if argv and argv[0].endswith(".json"):
+        several = {option[2:] for action in parser._actions if action.nargs == "+" for option in action.option_strings}
+        argv = flags_of_json(argv[0], several) + argv[1:]
     if {"-h", "--help"} & set(argv):
         _print_help(parser)
         raise SystemExit(0)

@@ -110,6 +110,24 @@ def test_a_json_file_and_flags_after_it(flags, tmp_path):
     assert "learning_rate" in arguments.given and "seed" not in arguments.given
 
 
+def test_lists_in_a_json_file(flags, tmp_path):
+    path = tmp_path / "job.json"
+    own = dict.fromkeys(("task_name", *OWN))
+
+    def parsed(**values):
+        path.write_text(json.dumps(values))
+        return parse_arguments([str(path), *argv(flags, **own | {"method": "lora"})])
+
+    arguments = parsed(text_columns=["text", 'a, "b"'], metric_name=["f1", "accuracy"], lora_targets=["query", "key"])
+    assert arguments.data.texts == ("text", 'a, "b"') and arguments.run.metric_name == "f1,accuracy"
+    assert arguments.adapter.lora_targets == "query,key"
+    arguments = parsed(text_column_names=["text"], class_weights=["a=1", "b, c=2"], include_for_metrics=[])
+    assert arguments.data.texts == ("text",) and arguments.run.class_weights == 'a=1,"b, c=2"'
+    assert parsed(include_for_metrics=["loss", "inputs"]).training.include_for_metrics == ["loss", "inputs"]
+    with pytest.raises(UsageError, match="job.json: 'text_columns' must be a value, or a list of values"):
+        parsed(text_columns=["text", ["b"]])
+
+
 def test_dropped_flags_in_a_json_file(flags, tmp_path):
     path = tmp_path / "job.json"
     path.write_text(json.dumps({"warmup_ratio": 0.2, "no_cuda": True, "group_by_length": False}))
