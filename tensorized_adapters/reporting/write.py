@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader
 
 from .. import __version__
 from ..errors import printable
-from ..runtime.files import refusing_unwritable, write_atomically
+from ..runtime.files import make_folder, refusing_unwritable, write_atomically
 from .classes import class_scores, class_table, mistake_table
 from .figures import as_bytes, figures
 from .results import Results, read_results
@@ -66,7 +66,7 @@ def write_report(paths: Iterable[Path], output_dir: Path, published: bool = Fals
 def _write(output_dir: Path, files: dict[str, bytes]) -> None:
     """Write the files, and remove those of an earlier report that this one does not have."""
     with refusing_unwritable(f"--output_dir {output_dir}"):
-        (output_dir / "figures").mkdir(parents=True, exist_ok=True)
+        make_folder(output_dir / "figures")
         for name, content in files.items():
             write_atomically(output_dir / name, content)
         if _CONTRIBUTION_FILE not in files:

@@ -13,6 +13,7 @@ from ..data.loading import Data
 from ..data.metric_names import PROBABILITY_METRICS, metrics_for
 from ..data.tasks import Task
 from ..errors import UsageError
+from ..runtime.files import make_folder
 
 # Words in the Trainer's messages, and the flags that they are about.
 _ABOUT = (
@@ -59,7 +60,7 @@ def usable_cache_folder(folder: str) -> Path:
     Raises UsageError if it cannot be made or written."""
     try:
         path = Path(folder).expanduser()
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         tempfile.TemporaryFile(dir=path).close()
     except (OSError, RuntimeError) as error:  # RuntimeError if the home is not known
         reason = getattr(error, "strerror", None) or error

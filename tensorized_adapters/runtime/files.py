@@ -34,6 +34,15 @@ def refusing_unwritable(name: str, advice: str = "") -> Iterator[None]:
         raise UsageError(f"{name} cannot be written: {getattr(error, 'strerror', None) or error}{advice}") from None
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it. Raise OSError naming a link to a missing folder, of which the system would
+    say that it exists. Its target is not made, since it may be on a disk that is not mounted."""
+    for folder in (path, *path.parents):
+        if folder.is_symlink() and not folder.exists():
+            raise OSError(errno.ENOENT, f"{folder} links to {os.readlink(folder)}, where there is no folder")
+    path.mkdir(parents=True, exist_ok=True)
+
+
 def write_to_disk(path: Path, content: bytes) -> None:
     """Write a file, and return when it is on the disk, so that a power cut after that leaves it complete."""
     with open(path, "wb") as file:
@@ -77,7 +86,7 @@ def locked_folder(path: Path, user: str) -> Iterator[None]:
     made: list[Path] = []
     try:
         made = [folder for folder in (path, *path.parents) if not folder.exists()]
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         tempfile.TemporaryFile(dir=path).close()  # mode bits do not tell whether root can write
         lock = [os.open(path, os.O_RDONLY)]
     except OSError as error:

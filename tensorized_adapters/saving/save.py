@@ -19,7 +19,7 @@ from ..adaptation.named import adapter_set
 from ..adaptation.parameters import adaptation_of, not_merged, not_off, trained_parameters, unwrapped
 from ..backbone.parts import base_prefix
 from ..errors import RunFailed, UsageError, quoted
-from ..runtime.files import read_json, write_to_disk, written_then_renamed
+from ..runtime.files import make_folder, read_json, write_to_disk, written_then_renamed
 from . import ADAPTER_FILES, BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .fingerprint import base_identity, token_count
 from .manifest import FORMAT_VERSION, config_checksum
@@ -146,7 +146,7 @@ def write_adapters(folders: dict[Path, dict[str, bytes]]) -> None:
     with _refusing(Path(os.path.commonpath(folders))):
         with contextlib.ExitStack() as renames:  # they happen in reverse, and none does if something is raised
             for folder, files in reversed(folders.items()):
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
                 for name, content in reversed(files.items()):
                     write_to_disk(renames.enter_context(written_then_renamed(folder / name)), content)
         for folder, files in folders.items():

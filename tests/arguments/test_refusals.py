@@ -183,6 +183,13 @@ def test_folders_that_cannot_be_written(capsys, flags, tmp_path):
     assert "cannot be written" in refused(capsys, argv(flags, output_dir=tmp_path / "file" / "below"))
     assert "cannot be written" in refused(capsys, argv(flags, output_dir="/proc/no/such"))
     assert (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "link").symlink_to("nowhere")
+    for path in (tmp_path / "link", tmp_path / "link" / "below"):
+        error = refused(capsys, argv(flags, output_dir=path))
+        assert f"{path} cannot be written: {tmp_path / 'link'} links to nowhere, where there is no folder" in error
+    words = argv(flags, cache_frozen_prefix=True, adapter_layers="1", prefix_cache_dir=tmp_path / "link")
+    assert "links to nowhere, where there is no folder" in refused(capsys, words)
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_folder_that_holds_something_else(capsys, flags):

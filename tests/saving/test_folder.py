@@ -34,6 +34,7 @@ def contents(folder):
         (lambda folder: (folder / "adapter_model.safetensors").mkdir(parents=True), "is a folder, where"),
         (lambda folder: (folder.mkdir(), os.mkfifo(folder / "adapter_config.json")), "config.json is not of"),
         (lambda folder: folder.symlink_to(folder.name), "cannot be written"),
+        (lambda folder: folder.symlink_to("nowhere"), "cannot be written: .* links to nowhere, where there is no"),
     ],
 )
 def test_what_is_not_ours_is_not_touched(tmp_path, model, prepare, message):
