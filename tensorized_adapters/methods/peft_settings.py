@@ -52,10 +52,19 @@ def check_settings(values: dict[str, Any], known: Collection[str], flag: str) ->
             raise UsageError(f"--peft_config: init_lora_weights {value!r} {_STARTS[start]}; choose another")
         if key in ("layer_replication", "trainable_token_indices", "alora_invocation_tokens") and value:
             raise UsageError(f"--peft_config: {key} changes more than linear layers; leave it out")
-        if (key in _SCALES and value == 0) or (key.endswith("dropout") and value == 1):
+        if key in _SCALES and value == 0:
             raise UsageError(f"--peft_config: {key} {value} would leave the adapter without effect; choose another")
-    if "token_indices" in known and not values.get("token_indices"):  # PEFT's forward pass fails without them
-        raise UsageError(f"--peft_config: {flag} needs token_indices, the ids of tokens to train")
+        if key.endswith("dropout") and not (type(value) in (int, float) and 0 <= value < 1):
+            # PEFT takes a negative one for none.
+            raise UsageError(f"--peft_config: {key} must be at least 0 and below 1, got {quoted(value)}")
+    if "token_indices" in known:  # PEFT checks none of this, and its forward pass would fail
+        tokens = values.get("token_indices")
+        if not tokens:
+            raise UsageError(f"--peft_config: {flag} needs token_indices, the ids of tokens to train")
+        if not (isinstance(tokens, list) and all(type(token) is int and token >= 0 for token in tokens)):
+            raise UsageError(f"--peft_config: token_indices must be a list of ids of tokens, got {quoted(tokens)}")
+        if len(set(tokens)) < len(tokens):
+            raise UsageError(f"--peft_config: token_indices has an id twice; leave one out of {quoted(tokens)}")
 
 
 @cache
