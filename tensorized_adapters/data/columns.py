@@ -10,6 +10,7 @@ from datasets import ClassLabel, Dataset, Value
 
 from ..errors import UsageError, listed, quoted
 from .arguments import DataTrainingArguments
+from .label_names import shown_beside
 from .labels import number_of
 from .multi_label import is_list_of_labels
 from .tasks import Task
@@ -135,7 +136,7 @@ def _feature(name: str, examples: Dataset, columns: Columns, source: str) -> Any
         needs = f"--task_name needs {', '.join(columns.texts)} and {columns.label}"
         flag = f"{needs}; rename the columns, or give --text_columns and --label_column without --task_name"
     has = listed(tuple(map(str, examples.column_names)))
-    raise UsageError(f"{source} has no column {quoted(name)}; it has {has}; {flag}")
+    raise UsageError(f"{source} has no column {shown_beside(name, examples.column_names)}; it has {has}; {flag}")
 
 
 def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> None:

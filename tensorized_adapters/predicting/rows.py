@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Optional
 
 from ..data.arguments import DataTrainingArguments, ending_of
 from ..data.columns import Columns, columns_of_adapter, kept_columns, other_forms
+from ..data.label_names import shown_beside
 from ..data.readers import csv_rows, delimiter_in, is_unicode, json_rows, lines_of, open_input, tsv_rows
 from ..data.texts import delimiter_for, joined, text_of
 from ..errors import UsageError, listed, quoted
@@ -159,7 +160,8 @@ def _texts(
             row |= {name: row[form] for form, name in other_forms(row, columns).items()}
         if absent := [name for name in columns if name not in row]:
             has = listed(tuple(map(str, row)))
-            raise UsageError(f"{line} has no column {quoted(absent[0])}; it has {has}; --text_columns names others")
+            lacking = shown_beside(absent[0], map(str, row))
+            raise UsageError(f"{line} has no column {lacking}; it has {has}; --text_columns names others")
         values = [row[name] for name in columns]
         if not noted and any(isinstance(value, (int, float)) for value in values):
             print(f"note: {line} holds a number, which is read as text", file=sys.stderr)

@@ -208,6 +208,8 @@ def test_names_are_compared_in_nfc(tmp_path):
         path = write_rows(tmp_path / "both.csv", rows, (present, given, "label"))  # the exact name decides
         data = load_data(DataTrainingArguments(train_file=str(path), text_columns=given), {"train"})
         assert data.train[given][:2] == ["y 0", "y 1"]
+    with pytest.raises(UsageError, match=r"no column 't\\u0435xt', which only looks like 'text'; it has text, b"):
+        columns_of(tmp_path, ("text", "b", "label"), rows, text_columns="t\u0435xt")
 
 
 def test_an_adapter_keeps_its_delimiter(tmp_path):

@@ -80,6 +80,8 @@ def test_names_of_columns_are_compared_in_nfc(monkeypatch):
         assert from_stdin(monkeypatch, f"{present},label\na,x\n", (wanted,)) == [("a",)]
         assert from_stdin(monkeypatch, json.dumps({present: "a"}), (wanted,)) == [("a",)]
         assert from_stdin(monkeypatch, f"{present},{wanted}\na,b\n", (wanted,)) == [("b",)]
+    with pytest.raises(UsageError, match=r"no column 't\\u0435xt', which only looks like 'text'; it has text;"):
+        from_stdin(monkeypatch, '{"text": "a"}', ("t\u0435xt",))
 
 
 def test_blank_lines_at_the_end_of_plain_text_are_no_rows(monkeypatch, tmp_path):
