@@ -21,6 +21,12 @@ from .texts import text_of
 from .trained_texts import check_held_out
 
 _Change = Callable[[Dataset], Dataset]
+# What the examples of a split are used for, the word for it in messages, and the flag that limits them.
+_ROLES = {
+    "train": ("train", "training", "max_train_samples"),
+    "validation": ("evaluation", "evaluated", "max_eval_samples"),
+    "test": ("prediction", "predicted", "max_predict_samples"),
+}
 
 
 @dataclass
@@ -205,31 +211,20 @@ def _cut(
     """Return the splits that this run uses, with at most ``max_*_samples`` examples."""
     used = {}
     for split, examples in raw.items():
-        role, limit = {
-            "train": ("train", arguments.max_train_samples),
-            "validation": ("evaluation", arguments.max_eval_samples),
-            "test": ("prediction", arguments.max_predict_samples),
-        }[split.split("_")[0]]
+        role, doing, flag = _ROLES[split.split("_")[0]]
         if role not in wanted:
             continue
-        total = len(examples)
-        count = min(limit or total, total)
-        rows = range(count)
-        if role == "train" and arguments.shuffles:
-            drawn = (
-                f"{count:,} of {total:,} training examples, drawn" if count < total else "the training set is shuffled"
-            )
+        total, is_train = len(examples), role == "train"
+        count = min(getattr(arguments, flag) or total, total)
+        is_held_out = role == "evaluation" and arguments.validation_fraction is not None
+        is_drawn = arguments.shuffles if is_train else is_held_out and count < total  # the file may be sorted by label
+        rows = np.random.default_rng(seed).permutation(total)[:count] if is_drawn else np.arange(count)
+        first = f"{count:,} of {total:,} {doing} examples"
+        if is_train and is_drawn:
+            drawn = f"{first}, drawn" if count < total else "the training set is shuffled"
             print(f"note: {drawn} by --seed {seed}; --shuffle_train_dataset False keeps the order of the rows")
-            rows = np.random.default_rng(seed).permutation(total)[:count]
-        elif role != "train" and count < total:
-            doing, flag = {
-                "evaluation": ("evaluated", "max_eval_samples"),
-                "prediction": ("predicted", "max_predict_samples"),
-            }[role]
-            first, how = "the first ", ""
-            if role == "evaluation" and arguments.validation_fraction is not None:  # the file may be sorted by label
-                first, how = "", f", drawn by --seed {seed}"
-                rows = np.sort(np.random.default_rng(seed).permutation(total)[:count])
-            print(f"note: {sources[split]}: {first}{count:,} of {total:,} {doing} examples{how} (--{flag})")
-        used[split] = examples.select(rows)
+        elif count < total and not is_train:
+            which = f"{first}, drawn by --seed {seed}" if is_drawn else f"the first {first}"
+            print(f"note: {sources[split]}: {which} (--{flag})")
+        used[split] = examples.select(rows if is_train else np.sort(rows))
     return used
