@@ -15,7 +15,6 @@ from datasets import (
     Dataset,
     DatasetBuilder,
     DownloadMode,
-    concatenate_datasets,
 )
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
@@ -25,7 +24,7 @@ from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
 from .builders import builder_of
 from .glue_server_files import FOLDERS
-from .joined_files import check_columns, note_joined
+from .joined_files import join, note_joined
 from .readers import read_file
 
 # File endings that our reader reads, and the options that `datasets` sets for them by itself.
@@ -122,8 +121,7 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
         # pandas drops blank rows, and pyarrow makes dates of texts.
         if _has_plain_files(builder):
             parts = [read_file(str(path), f"{location}, {path.name}") for path in paths]
-            check_columns(dict(zip(names, parts)), f"{location}, split {split}")
-            return concatenate_datasets(parts)
+            return join(dict(zip(names, parts)), f"{location}, split {split}")
         for path in paths:
             if path.is_file() and not path.stat().st_size:
                 raise UsageError(f"{location}, {path.name} is empty")
