@@ -103,8 +103,8 @@ def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str
         if value is None:
             raise UsageError(f"{source}: row {row} has no labels; write an empty list, or remove the row")
         if isinstance(value, list):
-            written.append(tuple(map(name_of, value)))
             values = [_class_name(i, inner, row, source) for i in value] if isinstance(inner, ClassLabel) else value
+            written.append(tuple(map(name_of, values)))
         else:
             is_class = isinstance(feature, ClassLabel)
             values = _class_name(value, feature, row, source) if is_class else name_of(value)
