@@ -44,6 +44,8 @@ def _csv_tables(
     The card may name other words for missing values.
     """
     options, types = builder.config.pd_read_csv_kwargs, builder.info.features or {}
+    if types and options["header"] is None:
+        options.setdefault("names", [*types])
     classes = {name for name, feature in types.items() if isinstance(feature, ClassLabel)}
     texts = {name for name, feature in types.items() if "string" in str(getattr(feature, "dtype", ""))}
     options["dtype"] = dict.fromkeys(texts | classes, str) if types else str

@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 import pyarrow
-from datasets import (
-    BuilderConfig,
-    Dataset,
-    DatasetBuilder,
-    DownloadMode,
-)
+from datasets import BuilderConfig, Dataset, DatasetBuilder, DownloadMode
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity

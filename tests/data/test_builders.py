@@ -50,6 +50,9 @@ def test_a_table_without_a_header(tmp_path):
     data = load_data(arguments, {"train"})
     assert data.train["0"][:] == ["a b", "c d", "e f"]
     assert data.task.labels == ("007", "0111") and data.train["label"][:] == [1, 0, 0]
+    for anew in (False, True):  # the second time the cache has the types of the columns
+        rows = read_splits(DatasetLocation("--dataset_name", str(tmp_path), None, None), ["train"], anew)["train"]
+        assert rows["1"][:] == ["0111", "007", "007"] and rows["2"][:] == ["1", "", "2.5"]
 
 
 WORDS_OF_PANDAS = ["NA", "null", "None", "nan", "n/a", "", "good"]
