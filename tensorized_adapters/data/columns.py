@@ -12,7 +12,7 @@ from ..errors import UsageError, listed, quoted
 from .arguments import DataTrainingArguments
 from .label_names import shown_beside
 from .labels import number_of
-from .multi_label import is_list_of_labels
+from .multi_label import class_name, is_list_of_labels
 from .tasks import Task
 from .texts import delimiter_for
 
@@ -116,7 +116,7 @@ def with_usual_label(examples: Dataset, columns: Columns, source: str, is_test: 
         if name == LABEL or (name == columns.label and not is_test):
             advice = "--text_columns and --label_column name others"
             raise UsageError(f"{source}: the column {quoted(name)} is the label's and cannot be a text; {advice}")
-        _check_text(name, examples, columns, source)
+        examples = _with_text(name, examples, columns, source)
     if not is_test:
         feature = _feature(columns.label, examples, columns, source)
         if not (isinstance(feature, (Value, ClassLabel)) or is_list_of_labels(feature)):
@@ -139,17 +139,23 @@ def _feature(name: str, examples: Dataset, columns: Columns, source: str) -> Any
     raise UsageError(f"{source} has no column {shown_beside(name, examples.column_names)}; it has {has}; {flag}")
 
 
-def _check_text(name: str, examples: Dataset, columns: Columns, source: str) -> None:
-    """Check the type of a text column. Numbers are read as text, with a note; other types are refused."""
+def _with_text(name: str, examples: Dataset, columns: Columns, source: str) -> Dataset:
+    """Return the examples with a checked text column. Class ids become the names of their classes, which are what
+    files for prediction hold. Numbers are read as text, with a note; other types are refused."""
     feature = _feature(name, examples, columns, source)
-    if not isinstance(feature, (Value, ClassLabel)):
+    if isinstance(feature, ClassLabel):
+        column = f"{source}, column {quoted(name)}"
+        names = [class_name(number, feature, row, column) for row, number in enumerate(examples[name], 1)]
+        examples = examples.remove_columns(name).add_column(name, names, feature=Value("string"))
+    elif not isinstance(feature, Value):
         raise UsageError(f"{source}: the column {quoted(name)} must hold one value a row, no lists or objects")
-    if feature.dtype.startswith(("int", "uint", "float", "bool")):
+    elif feature.dtype.startswith(("int", "uint", "float", "bool")):
         print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
     elif "string" not in feature.dtype and feature.dtype != "null":
         raise UsageError(f"{source}: the column {quoted(name)} holds values of type {feature.dtype}, no text")
     elif columns.guessed and not _holds_words(examples, name):
         print(f"note: {source}: the column {quoted(name)} holds no words, but is read as text")
+    return examples
 
 
 def note_columns(columns: Columns, task: Task, source: str) -> None:

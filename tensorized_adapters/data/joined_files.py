@@ -1,12 +1,15 @@
-"""Several files of a folder that are one split: those of other columns are refused, and a note names the others.
+"""Joins several files of a folder to one split: those of other columns are refused, and a note names the others.
 
 `datasets` takes every file whose name has the word of a split in it, such as ``test.csv`` and ``test-notes.csv``.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 
+import pyarrow
 from datasets import Dataset
+from datasets.table import InMemoryTable
 
 from ..errors import UsageError, listed
 from .arguments import ending_of
@@ -25,7 +28,29 @@ def note_joined(names: Sequence[str], source: str) -> None:
     print(f"note: {source}: {len(names)} files are joined: {listed(names)}; {advice}")
 
 
-def check_columns(parts: dict[str, Dataset], source: str) -> None:
+def join(parts: dict[str, Dataset], source: str) -> Dataset:
+    """Return the rows of all files, by name, as if one file held them; raise UsageError for files that do not go
+    together."""
+    _check_columns(parts, source)
+    try:
+        return _concatenated(parts.values())
+    except pyarrow.ArrowException:
+        for pair in combinations(parts, 2):
+            try:
+                _concatenated(parts[name] for name in pair)
+            except pyarrow.ArrowException as error:
+                flaw = f"{pair[0]} and {pair[1]} cannot be joined: {error}"
+                raise UsageError(f"{source}: {flaw}; write values of one kind in a column") from None
+        raise
+
+
+def _concatenated(parts: Iterable[Dataset]) -> Dataset:
+    """Return the rows of all parts. Integers beside decimals become decimals, which ``datasets`` would refuse."""
+    tables = [part.data.table.replace_schema_metadata() for part in parts]
+    return Dataset(InMemoryTable(pyarrow.concat_tables(tables, promote_options="permissive")))
+
+
+def _check_columns(parts: dict[str, Dataset], source: str) -> None:
     """Refuse files of other columns, by name. JSON lines may lack some, as one of their rows may."""
     widest = max(parts, key=lambda name: len(parts[name].column_names))
     every = set(parts[widest].column_names)

@@ -10,33 +10,20 @@ from pathlib import Path
 from typing import Optional
 
 import pyarrow
-from datasets import (
-    BuilderConfig,
-    Dataset,
-    DatasetBuilder,
-    DownloadMode,
-    concatenate_datasets,
-    load_dataset,
-    load_dataset_builder,
-)
+from datasets import BuilderConfig, Dataset, DatasetBuilder, DownloadMode
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
-from huggingface_hub import metadata_load
 
 from ..errors import UsageError
 from .arguments import DataTrainingArguments, ending_of
+from .builders import builder_of
 from .glue_server_files import FOLDERS
-from .joined_files import check_columns, note_joined
+from .joined_files import join, note_joined
 from .readers import read_file
 
 # File endings that our reader reads, and the options that `datasets` sets for them by itself.
 _PLAIN = (({".csv"}, {"sep": ","}), ({".tsv"}, {"sep": "\t"}), ({".json", ".jsonl"}, {}))
-
-# What pandas takes for a missing value by default.
-_MISSING = "|#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null".split(
-    "|"
-)
 
 
 @dataclass(frozen=True)
@@ -88,7 +75,7 @@ def _builder_of(location: DatasetLocation, splits: list[str]) -> Iterator[Datase
     logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # it warns of a card without a header
     with tempfile.TemporaryDirectory(prefix="tensorized_adapters_") as cache:
         # The full path, since some names ("csv", "text") are the library's own readers.
-        builder = load_dataset_builder(str(location.folder), location.config, cache_dir=cache)
+        builder = builder_of(str(location.folder), location.config, cache)
         files = builder.config.data_files or {}
         _check_splits(splits, files, location)
         builder.config.data_files = {split: files[split] for split in splits}
@@ -111,8 +98,9 @@ def read_splits(location: DatasetLocation, splits: list[str], anew: bool) -> dic
             return {split: _read_split(location, split) for split in splits}
         if location.name in _PACKAGED_DATASETS_MODULES:  # it would read files of the current folder
             raise UsageError(f"{location} is a file format, no data set; give a folder, a hub id or --train_file")
-        mode = DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None
-        available = load_dataset(location.name, location.config, download_mode=mode)
+        builder = builder_of(location.name, location.config)
+        builder.download_and_prepare(download_mode=DownloadMode.REUSE_CACHE_IF_EXISTS if anew else None)
+        available = builder.as_dataset()
         _check_splits(splits, available, location)
         return {split: _validated(available[split]) for split in splits}
 
@@ -125,18 +113,15 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
         paths = [Path(file) for file in builder.config.data_files[split]]
         names = [os.path.relpath(path, location.folder) if path.is_file() else path.name for path in paths]
         note_joined(names, f"{location}, split {split}")
-        # pandas would drop rows, and take the words "None" and "NA" for missing values; pyarrow makes dates of texts.
+        # pandas drops blank rows, and pyarrow makes dates of texts.
         if _has_plain_files(builder):
             parts = [read_file(str(path), f"{location}, {path.name}") for path in paths]
-            check_columns(dict(zip(names, parts)), f"{location}, split {split}")
-            return concatenate_datasets(parts)
+            return join(dict(zip(names, parts)), f"{location}, split {split}")
         for path in paths:
             if path.is_file() and not path.stat().st_size:
                 raise UsageError(f"{location}, {path.name} is empty")
         in_card = getattr((builder.info.splits or {}).get(split), "num_examples", None)
         builder.download_and_prepare(verification_mode="no_checks")  # check the split's number alone
-        if _keep_words(builder, location):
-            builder.download_and_prepare(download_mode="force_redownload", verification_mode="no_checks")
         rows = builder.info.splits[split].num_examples
         if not rows:
             raise UsageError(f"{location}, split {split} has no rows")
@@ -158,24 +143,6 @@ def _has_plain_files(builder: DatasetBuilder) -> bool:
     plain = type(builder.config)(**options)
     own = {field.name for field in fields(BuilderConfig)}  # name, version, files
     return all(getattr(builder.config, f.name) == getattr(plain, f.name) for f in fields(plain) if f.name not in own)
-
-
-def _keep_words(builder: DatasetBuilder, location: DatasetLocation) -> bool:
-    """Let pandas take no word for a missing value in columns of texts or names, unless the card chooses these words.
-
-    Return whether the files have to be read again. They were read once, which tells the types of the columns.
-    """
-    config, card = builder.config, location.folder / "README.md"
-    entries = (metadata_load(card) or {}).get("configs") if card.is_file() else None
-    by_card = any("keep_default_na" in entry for entry in (entries if isinstance(entries, list) else []))
-    if by_card or not getattr(config, "keep_default_na", False) or config.na_values is not None:
-        return False
-    config.keep_default_na, config.na_values = False, {}
-    for name, feature in builder.info.features.items():
-        if "string" not in getattr(feature, "dtype", ""):
-            classes = getattr(feature, "names", ())
-            config.na_values[name] = [word for word in _MISSING if word not in classes]
-    return True
 
 
 def _validated(examples: Dataset) -> Dataset:

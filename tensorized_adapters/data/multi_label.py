@@ -103,11 +103,11 @@ def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str
         if value is None:
             raise UsageError(f"{source}: row {row} has no labels; write an empty list, or remove the row")
         if isinstance(value, list):
-            written.append(tuple(map(name_of, value)))
-            values = [_class_name(i, inner, row, source) for i in value] if isinstance(inner, ClassLabel) else value
+            values = [class_name(i, inner, row, source) for i in value] if isinstance(inner, ClassLabel) else value
+            written.append(tuple(map(name_of, values)))
         else:
             is_class = isinstance(feature, ClassLabel)
-            values = _class_name(value, feature, row, source) if is_class else name_of(value)
+            values = class_name(value, feature, row, source) if is_class else name_of(value)
             values = values.split(separator)
             written.append(tuple(filter(None, map(name_of, values))))
         names = list(dict.fromkeys(map(name_of, values)))
@@ -118,7 +118,7 @@ def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str
     return label_sets
 
 
-def _class_name(number: Optional[int], feature: ClassLabel, row: int, source: str) -> str:
+def class_name(number: Optional[int], feature: ClassLabel, row: int, source: str) -> str:
     """Return the name of a class, and nothing for a missing one; refuse a number that no class has."""
     if number is None:
         return ""

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
-from datasets import Dataset, load_dataset_builder
+from datasets import Dataset
 
 from ..errors import UsageError
 from .arguments import FILE_FLAGS, SPLIT_FLAGS, DataTrainingArguments
+from .builders import builder_of
 from .locations import DatasetLocation, files_of, location_of, read_splits, refusing
 from .readers import read_file
 from .tasks import TASKS
@@ -63,7 +64,7 @@ def check_source(arguments: DataTrainingArguments, wanted: set[str]) -> None:
     if arguments.files or (location := location_of(arguments)).folder:
         return
     with refusing(location):
-        load_dataset_builder(location.name, location.config)
+        builder_of(location.name, location.config)
 
 
 def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:

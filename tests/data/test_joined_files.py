@@ -70,3 +70,23 @@ def test_a_table_lacks_no_column_and_json_lines_may_lack_one(tmp_path):
         read(tmp_path / "csv")
     write(tmp_path / "csv" / "train-1.csv", [{"more": "m", "label": "y", "text": "b"}])  # in another order
     assert read(tmp_path / "csv")["text"][:] == ["b", "a"]
+
+
+def test_integers_and_decimals_of_two_files_are_decimals(tmp_path):
+    for number, labels in enumerate([[1, 2], [2.5, 0.5], [None, 7]]):
+        write(tmp_path / f"train-{number}.jsonl", [{"text": "a", "label": label, "more": []} for label in labels])
+    write(tmp_path / "train-3.jsonl", [{"text": "b", "label": 3, "more": ["x"]}])
+    assert read(tmp_path)[:] == {
+        "text": ["a"] * 6 + ["b"],
+        "label": [1.0, 2.0, 2.5, 0.5, None, 7.0, 3.0],
+        "more": [[]] * 6 + [["x"]],
+    }
+
+
+@pytest.mark.parametrize("value", [True, "x", ["x"], 2**60])
+def test_other_kinds_of_values_in_two_files_are_refused_by_name(tmp_path, value):
+    for number, more in enumerate([None, 0.5, 1, value]):
+        write(tmp_path / f"train-{number}.jsonl", [{"text": "a", "label": "x", "more": more}])
+    refusal = "train-1.jsonl and train-3.jsonl cannot be joined: .*; write values of one kind in a column"
+    with pytest.raises(UsageError, match=refusal):
+        read(tmp_path)

@@ -66,6 +66,17 @@ def test_numbers_of_classes_that_are_none(tmp_path, sets, feature, message):
         load_data(DataTrainingArguments(dataset_name=folder, label_separator=separator), {"train"})
 
 
+def test_numbers_of_classes_are_no_0_or_1_for_each_label(tmp_path):
+    names = ["toxic", "insult", "spam"]
+    write_parquet(tmp_path / "train.parquet", [[0, 2], [1]], List(ClassLabel(names=names)))
+    folder = write_parquet(tmp_path / "validation.parquet", [[0, 1], [1, 0], [0, 1]], List(ClassLabel(names=names)))
+    data = load_data(DataTrainingArguments(dataset_name=folder), {"train", "evaluation"})
+    assert data.task.labels == tuple(names) and data.evaluation[""]["label"][:] == [[1, 1, 0]] * 3
+    write_parquet(tmp_path / "train.parquet", [[0, 1], [1, 0]], List(ClassLabel(names=["0", "1"])))
+    with pytest.raises(UsageError, match="a 0 or 1 for each label"):
+        load_data(DataTrainingArguments(dataset_name=folder), {"train"})
+
+
 def test_names_that_are_0_and_1_stay_names(tmp_path):
     for sets in ([["0"], ["1"], []], [["0", "1"], ["0"]], [["0", "1"], [], ["0", "1"]], [["0"], ["1"]]):
         path = str(write_sets(tmp_path / "a.jsonl", sets))

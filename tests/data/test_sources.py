@@ -82,50 +82,6 @@ def test_a_folder_of_tables_is_read_as_files_are(tmp_path, kind, sep):
     assert data.train["text"][:] == ["to, fro\tand", "again"]
 
 
-WORDS_OF_PANDAS = ["NA", "null", "None", "nan", "n/a", "", "good"]
-
-
-TYPES = """dataset_info:
-  features:
-  - name: text
-    dtype: string
-  - name: score
-    dtype: float64
-  - name: count
-    dtype: int64
-  - name: label
-    dtype:
-      class_label:
-        names:
-          '0': None
-          '1': b"""
-
-
-@pytest.mark.parametrize(
-    "sep, card", [(",", TYPES), (";", "configs:\n- config_name: default\n  data_files: train.csv\n  sep: ';'")]
-)
-def test_words_for_missing_values_are_texts_beside_a_card_too(tmp_path, sep, card):
-    (tmp_path / "README.md").write_text(f"---\n{card}\n---\n")
-    others = [(("0.5", "", "NA")[i % 3], ("7", "8")[i % 2], ("None", "b")[i % 2]) for i in range(7)]
-    rows = [(text, *other) for text, other in zip(WORDS_OF_PANDAS, others)]
-    (tmp_path / "train.csv").write_text("\n".join(map(sep.join, [("text", "score", "count", "label"), *rows])) + "\n")
-    data = load_data(DataTrainingArguments(dataset_name=str(tmp_path), text_columns="text"), {"train"})
-    assert [text or "" for text in data.train["text"][:]] == WORDS_OF_PANDAS
-    assert data.train["score"][:] == [(0.5, None, None)[i % 3] for i in range(7)]  # a number may be missing
-    assert data.train["count"][:] == [(7, 8)[i % 2] for i in range(7)]
-    assert data.task.labels == ("None", "b") and data.train["label"][:] == [i % 2 for i in range(7)]
-
-
-@pytest.mark.parametrize("option", ["keep_default_na: true", "na_values: [good]"])
-def test_a_card_may_name_the_words_for_missing_values(tmp_path, option):
-    card = f"---\nconfigs:\n- config_name: default\n  data_files: train.csv\n  {option}\n  sep: ';'\n---\n"
-    (tmp_path / "README.md").write_text(card)
-    (tmp_path / "train.csv").write_text("text;label\n" + "".join(f"{x};y\n" for x in WORDS_OF_PANDAS))
-    examples = load_splits(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})[0]["train"]
-    kept = ["good"] if option.startswith("keep") else []
-    assert [text for text in examples["text"][:] if text] == kept
-
-
 @pytest.mark.parametrize("kind", ["jsonl", "json"])
 def test_a_folder_of_json_is_read_as_files_are(tmp_path, kind):
     """Arrow's reader would make dates of these texts."""

@@ -96,6 +96,23 @@ def test_a_narrow_column_has_the_shortest_decimals(base, monkeypatch, tmp_path):
     assert seen == [(["0.1", "2", ""],)]
 
 
+def test_classes_are_read_as_their_names(tmp_path):
+    kinds = datasets.ClassLabel(names=["alpha", "beta"])
+    features = datasets.Features({"kind": kinds, "text": datasets.Value("string"), "label": kinds})
+    rows = {"kind": [1, 0, None], "text": ["a", "b", "c"], "label": [0, 1, 0]}
+    for split in ("train", "validation", "test"):
+        Dataset.from_dict(rows, features=features).to_parquet(tmp_path / f"{split}.parquet")
+    arguments = DataTrainingArguments(text_columns="kind,text", dataset_name=str(tmp_path))
+    data = load_data(arguments, {"train", "evaluation", "prediction"})
+    for examples in (data.train, *data.evaluation.values(), *data.prediction.values()):
+        tokenizer = Mock(return_value={"input_ids": [[1]] * 3})
+        tokenize(examples, data.task, tokenizer, arguments, 32)
+        assert tokenizer.call_args.args == (["beta", "alpha", ""], ["a", "b", "c"])
+    Dataset.from_dict(rows | {"kind": [1, -1, 0]}, features=features).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(UsageError, match="column 'kind': row 2 has the label -1; expected some of alpha, beta"):
+        load_data(arguments, {"train"})
+
+
 def test_joined_columns_are_the_same_text_everywhere(tmp_path):
     rows = [{"a": f"x {i}", "b": i / 2, "c": "" if i else "y", "label": "xy"[i % 2]} for i in range(4)]
     path = tmp_path / "a.jsonl"

@@ -1,0 +1,58 @@
+"""The builder with which `datasets` reads a data set. It reads columns of CSV files as strings, as our reader does."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Optional
+
+import pandas as pd
+import pyarrow
+from datasets import ClassLabel, DatasetBuilder, load_dataset_builder
+from datasets.builder import Key
+from datasets.packaged_modules.csv.csv import Csv
+from huggingface_hub import metadata_load
+from pyarrow.csv import ConvertOptions
+
+
+def builder_of(name: str, config: Optional[str], cache_dir: Optional[str] = None) -> DatasetBuilder:
+    """Return the builder for a folder or hub id, with a reader of our own for the files of a CSV data set.
+
+    pandas would read the text 007 as the number 7 and NA as a missing value, and predictions would read other texts.
+    """
+    try:
+        # CSV alone has this option. Its empty value changes nothing but the name of the data set in the cache, which
+        # may hold tables that another program read with pandas.
+        builder = load_dataset_builder(name, config, cache_dir=cache_dir, converters={})
+    except (TypeError, ValueError):
+        return load_dataset_builder(name, config, cache_dir=cache_dir)
+    if isinstance(builder, Csv):
+        builder.config.converters = None
+        card = Path(name) / "README.md"
+        entries = (metadata_load(card) or {}).get("configs") if card.is_file() else None
+        by_card = any("keep_default_na" in entry for entry in (entries if isinstance(entries, list) else []))
+        by_card = by_card or builder.config.na_values is not None
+        builder._generate_tables = partial(_csv_tables, builder, by_card)
+    return builder
+
+
+def _csv_tables(
+    builder: Csv, missing_by_card: bool, base_files: Any, files_iterables: list
+) -> Iterator[tuple[Key, pyarrow.Table]]:
+    """Yield the tables of CSV files as ``Csv._generate_tables`` does, but of strings unless the card has types.
+
+    An empty cell is an empty text, but a missing class. Among numbers it is missing too, and so are words such as NA.
+    The card may name other words for missing values.
+    """
+    options, types = builder.config.pd_read_csv_kwargs, builder.info.features or {}
+    if types and options["header"] is None:
+        options.setdefault("names", [*types])
+    classes = {name for name, feature in types.items() if isinstance(feature, ClassLabel)}
+    texts = {name for name, feature in types.items() if "string" in str(getattr(feature, "dtype", ""))}
+    options["dtype"] = dict.fromkeys(texts | classes, str) if types else str
+    if not missing_by_card:
+        numbers = dict.fromkeys(types.keys() - texts - classes, [*ConvertOptions().null_values, "None"])
+        options |= {"keep_default_na": False, "na_values": numbers | dict.fromkeys(classes, [""])}
+    for shard, files in enumerate(files_iterables):
+        batches = (batch for file in files for batch in pd.read_csv(file, iterator=True, **options))
+        for number, batch in enumerate(batches):
+            yield Key(shard, number), pyarrow.Table.from_pandas(batch)

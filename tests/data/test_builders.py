@@ -1,0 +1,98 @@
+"""Columns of CSV files are strings as they stand, unless the card has types or words for missing values."""
+
+import pytest
+from datasets import load_dataset
+
+from tensorized_adapters.data.arguments import DataTrainingArguments
+from tensorized_adapters.data.loading import load_data
+from tensorized_adapters.data.locations import DatasetLocation, read_splits
+from tensorized_adapters.data.sources import load_splits
+
+
+def card_with(*options):
+    return "\n  ".join(["configs:\n- config_name: default", "data_files: '*.csv'", *options])
+
+
+def write_card(folder, card):
+    (folder / "README.md").write_text(f"---\n{card}\n---\n")
+
+
+COLUMNS = ("text", "number")
+STRINGS = ["007", "0015.50", "True", "2.0", "", "NA", "None"]
+
+
+@pytest.mark.parametrize("of_hub", [False, True])
+@pytest.mark.parametrize(
+    "sep, card",
+    [
+        (";", card_with("sep: ';'")),
+        ("||", card_with(r"sep: '\|\|'", "engine: python")),
+        (",", card_with("encoding: utf-8")),
+        (",", "language: en"),
+        (",", "dataset_info:\n  features:\n" + "".join(f"  - name: {x}\n    dtype: string\n" for x in COLUMNS)),
+    ],
+)
+def test_strings_stay_as_they_stand(tmp_path, sep, card, of_hub):
+    write_card(tmp_path, card)
+    rows = [COLUMNS, *((text, ("1", "")[i % 2]) for i, text in enumerate(STRINGS))]
+    (tmp_path / "train.csv").write_text("\n".join(map(sep.join, rows)) + "\n")
+    load_dataset(str(tmp_path))  # the cache has what pandas makes of them
+    location = DatasetLocation("--dataset_name", str(tmp_path), None, None if of_hub else tmp_path)
+    for _ in range(2):
+        examples = read_splits(location, ["train"], anew=False)["train"]
+        assert examples[:] == {"text": STRINGS, "number": [("1", "")[i % 2] for i in range(7)]}
+
+
+def test_a_table_without_a_header(tmp_path):
+    write_card(tmp_path, card_with("sep: '|'", "header: null"))
+    (tmp_path / "train.csv").write_text("a b|0111|1\nc d|007|\ne f|007|2.5\n")
+    arguments = DataTrainingArguments(dataset_name=str(tmp_path), text_columns="0", label_column="1")
+    data = load_data(arguments, {"train"})
+    assert data.train["0"][:] == ["a b", "c d", "e f"]
+    assert data.task.labels == ("007", "0111") and data.train["label"][:] == [1, 0, 0]
+    for anew in (False, True):  # the second time the cache has the types of the columns
+        rows = read_splits(DatasetLocation("--dataset_name", str(tmp_path), None, None), ["train"], anew)["train"]
+        assert rows["1"][:] == ["0111", "007", "007"] and rows["2"][:] == ["1", "", "2.5"]
+
+
+WORDS_OF_PANDAS = ["NA", "null", "None", "nan", "n/a", "", "good"]
+
+
+TYPES = """dataset_info:
+  features:
+  - name: text
+    dtype: string
+  - name: score
+    dtype: float64
+  - name: count
+    dtype: int64
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': None
+          '1': b"""
+
+
+@pytest.mark.parametrize("sep, card", [(",", TYPES), (";", card_with("sep: ';'"))])
+def test_words_for_missing_values_are_texts_beside_a_card_too(tmp_path, sep, card):
+    write_card(tmp_path, card)
+    others = [(("0.5", "", "NA")[i % 3], ("7", "8")[i % 2], ("None", "b")[i % 2]) for i in range(7)]
+    rows = [(text, *other) for text, other in zip(WORDS_OF_PANDAS, others)]
+    (tmp_path / "train.csv").write_text("\n".join(map(sep.join, [("text", "score", "count", "label"), *rows])) + "\n")
+    data = load_data(DataTrainingArguments(dataset_name=str(tmp_path), text_columns="text"), {"train"})
+    assert [text or "" for text in data.train["text"][:]] == WORDS_OF_PANDAS
+    # A number may be missing, if the card says that the column holds numbers.
+    scores, counts = ((0.5, None, None), (7, 8)) if card is TYPES else (("0.5", "", "NA"), ("7", "8"))
+    assert data.train["score"][:] == [scores[i % 3] for i in range(7)]
+    assert data.train["count"][:] == [counts[i % 2] for i in range(7)]
+    assert data.task.labels == ("None", "b") and data.train["label"][:] == [i % 2 for i in range(7)]
+
+
+@pytest.mark.parametrize("option", ["keep_default_na: true", "na_values: [good]"])
+def test_a_card_may_name_the_words_for_missing_values(tmp_path, option):
+    write_card(tmp_path, card_with(option, "sep: ';'"))
+    (tmp_path / "train.csv").write_text("text;label\n" + "".join(f"{x};y\n" for x in WORDS_OF_PANDAS))
+    examples = load_splits(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})[0]["train"]
+    kept = ["good"] if option.startswith("keep") else []
+    assert [text for text in examples["text"][:] if text] == kept
