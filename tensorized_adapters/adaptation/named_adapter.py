@@ -1,4 +1,4 @@
-"""One named adapter: its config, and while another one is active its tensors, labels, flags and gradients."""
+"""One named adapter: its config, and while another one is active its tensors, labels, notes, flags and gradients."""
 
 import contextlib
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ class NamedAdapter:
     newly_initialized: frozenset[str]  # parameters of the base that are trained like the head
     saver: Any  # model.save_pretrained while it is active
     labels: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     requires_grad: dict[str, bool] = field(default_factory=dict)
     gradients: dict[str, Optional[Tensor]] = field(default_factory=dict, repr=False)
@@ -41,6 +42,7 @@ class NamedAdapter:
         for parameter in trained.values():
             parameter.grad = None
         self.labels, self.backbone_when_stored = labels_of(model), _device_and_dtype(model)
+        self.notes = adaptation_of(model).notes
         if adaptation_of(model).method.replaces_parameters:
             self.parameters = added_parameters(model)
 
@@ -66,6 +68,7 @@ class NamedAdapter:
             fits = gradient is not None and (gradient.device, gradient.dtype) == (parameter.device, parameter.dtype)
             parameter.grad = gradient if fits else None
         model.config.update(self.labels)
+        adaptation.notes = self.notes
         if self.saver is not None:
             model.save_pretrained = self.saver
         self.tensors, self.gradients = {}, {}

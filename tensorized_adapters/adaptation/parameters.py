@@ -34,6 +34,7 @@ class Adaptation:
     originals: dict[str, Tensor]  # the values before training
     requires_grad: dict[str, bool]  # each pre-trained parameter's flag before adaptation
     labels: dict[str, Any]  # the config's label fields before adaptation
+    notes: dict[str, Any] = field(default_factory=dict)  # of the adapter that was loaded; saving it passes them on
     half: Optional[torch.dtype] = None  # the backbone's half precision; trained parameters are in float32 then
     within_adapters_off: bool = False
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
