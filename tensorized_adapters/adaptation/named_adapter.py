@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..config import AdapterConfig
+from ..errors import UsageError
 from .parameters import adaptation_of, added_parameters, check_present, labels_of
 
 
@@ -32,6 +33,14 @@ class NamedAdapter:
     def settings(self) -> tuple[AdapterConfig, frozenset[str]]:
         """Return what decides on the modules. Two adapters of equal settings fit into the same modules."""
         return self.config, self.newly_initialized
+
+    def check_fits(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:
+        """Refuse a model that has a parameter of another name or shape now, as in another head; raise UsageError."""
+        plain = adaptation_of(model).plain
+        for name, parameter in trained.items():
+            stored = self.tensors.get(name)
+            if stored.shape != parameter.shape if stored is not None else name in plain:
+                raise UsageError(f"{name} was replaced by one of another shape; put it back, or load a fresh model")
 
     def take_from(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:
         """Store what belongs to this adapter, which is active; ``trained`` are its parameters by name. Its gradients
