@@ -16,6 +16,7 @@ REFUSED |= {
     "adaption_prompt": "it puts trained vectors before the text, and PEFT has it for decoders' language models alone",
     "adalora": "it moves ranks between layers after each step, for which a loop has to call update_and_allocate",
     "xlora": "it mixes saved LoRA adapters, and trains none",
+    "lily": "its router averages over all texts of a batch, so that a prediction depends on the texts beside it",
     "poly": "each forward pass needs the ids of tasks (task_ids)",
     "shadow": "it runs a second network through a forward pass of its own",
     "unilora": "its trained vector is outside of the model's layers",
@@ -25,7 +26,7 @@ REFUSED |= {
 _UNDECAYED_TYPES = {"ia3", "ln_tuning"}
 _UNDECAYED = {"boft_s", "frod_lambda_l", "lora_magnitude_vector", "road_alpha", "vector_a", "vector_b"}
 _PRODUCTS = {"deft", "gralora", "hira", "loha", "lokr", "lora", "osf", "peanut", "pvera", "randlora", "vera"}
-_PAIRS = {"adamss", "lily", "vblora"}
+_PAIRS = {"adamss", "vblora"}
 # Values of init_lora_weights that cannot be used.
 _STARTS = dict.fromkeys(("eva", "corda", "lora_ga"), "reads the training data first")
 _STARTS |= {"loftq": "quantises the backbone", "mica": "freezes one of its two matrices"}
