@@ -64,4 +64,5 @@ def write_dense(model: PreTrainedModel, folder: Path) -> None:
     }
     (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n")
     (folder / CODE_FILE).write_bytes(Path(__file__).with_name("attach_dense.py").read_bytes())
-    safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    # save_file would write a file that no other user can read.
+    (folder / WEIGHTS_FILE).write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
