@@ -69,6 +69,12 @@ def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
     return getattr(model, "_orig_mod", model)
 
 
+def without_autocast(model: PreTrainedModel) -> torch.autocast:
+    """Return a context in which products of weights have the weights' own precision, also within ``torch.autocast``.
+    In its precision an update would be rounded, and then stored."""
+    return torch.autocast(next(model.parameters()).device.type, enabled=False)
+
+
 def adaptation_of(model: PreTrainedModel) -> Adaptation:
     """Return the record of an adapted model; raise UsageError if it is not adapted."""
     adaptation = getattr(model, "adaptation", None)
