@@ -41,9 +41,19 @@ def config_of(kind: str, **settings) -> AdapterConfig:
     return AdapterConfig(method="peft", peft_type=kind, peft_config=SETTINGS.get(kind, {}) | settings)
 
 
+def is_independent_of_the_batch(model) -> bool:
+    """Return whether a text has the same logits by itself and beside other texts, with padding."""
+    ids, lengths = torch.randint(5, 20, (3, 9), generator=torch.Generator().manual_seed(4)), (9, 3, 6)
+    mask = torch.arange(9) < torch.tensor(lengths)[:, None]
+    with torch.no_grad():
+        together = model.eval()(input_ids=ids.where(mask, 0), attention_mask=mask.long()).logits
+        alone = torch.cat([model(input_ids=row[None, :length]).logits for row, length in zip(ids, lengths)])
+    return torch.allclose(together, alone, atol=1e-5)
+
+
 def life(config: AdapterConfig, folder) -> dict[str, bool]:
-    """Train, save, load with this program and with PEFT alone, switch off, merge and remove; return which steps
-    worked."""
+    """Train, compute texts together and alone, save, load with this program and with PEFT alone, switch off, merge and
+    remove; return which steps worked."""
     model, found = tiny_model(), {}
     plain = copy.deepcopy(model)
     before = logits(model)
@@ -55,6 +65,7 @@ def life(config: AdapterConfig, folder) -> dict[str, bool]:
     added = [name for name in now if not name.startswith("classifier")]
     found["trained"] = bool(added) and any(not torch.equal(now[name], start[name]) for name in added)
     after = logits(model)
+    found["independent"] = is_independent_of_the_batch(model)
     save_adapter(model, folder)
     torch.manual_seed(2)
     found["loaded"] = torch.equal(logits(load_adapter(copy.deepcopy(plain), folder)), after)

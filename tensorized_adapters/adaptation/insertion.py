@@ -49,7 +49,7 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
     plain = {name: plain_of[id(p)] for name, p in model.named_parameters() if id(p) in plain_of}
     if half is not None:
         raise_precision(model, {id(p) for name, p in model.named_parameters() if plain.get(name) in {None, *trained}})
-    model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad, labels_of(model), half)
+    model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad, labels_of(model), half=half)
     model.register_load_state_dict_post_hook(_forget_frozen)
     wrap_forward(model)
     for name, parameter in pretrained_parameters(model).items():

@@ -21,6 +21,7 @@ from .parameters import (
     precisions_before,
     pretrained_parameters,
     unwrapped,
+    without_autocast,
 )
 
 
@@ -58,7 +59,7 @@ def merge_adapters(model: PreTrainedModel) -> None:
     adaptation = adaptation_of(model)
     if adaptation.merged_or_off:
         raise UsageError("the adapters are merged already, or off; undo that first")
-    with _alone(model, adaptation):
+    with _alone(model, adaptation), without_autocast(model):
         # The sum is in this precision too, so that it is rounded only once, when it is stored in the weight.
         updates = adaptation.method.deltas(model)
         deltas = [(layer, delta.to(torch.promote_types(delta.dtype, torch.float32))) for layer, delta in updates]

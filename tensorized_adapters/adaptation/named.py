@@ -100,11 +100,12 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     _check_free(model)
     if name == kept.active:
         return
-    old, new = kept.by_name.get(kept.active), kept.by_name.get(name)
+    before, old, new = kept.active, kept.by_name.get(kept.active), kept.by_name.get(name)
     # A mixed batch may run in inference mode, where PyTorch would make parameters that can never be trained.
     with torch.inference_mode(next(model.parameters()).is_inference()), torch.no_grad():
         if old is not None and new is not None and new.settings == old.settings:
             trained = trained_by_present_name(model)
+            new.check_fits(model, trained)
             old.take_from(model, trained)
             new.put_into(model, trained)
         else:
@@ -119,6 +120,12 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
                 device = next(model.parameters()).device
                 with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                     insert_method(model, new.config, new.newly_initialized)  # its random start is overwritten
+                try:
+                    new.check_fits(model, trained_by_present_name(model))
+                except UsageError:
+                    take_out_method(model, keep_forward=True)
+                    set_adapter(model, before)
+                    raise
                 put_back(model, kept.removed.pop(new.settings, {}))
                 new.put_into(model, trained_by_present_name(model))
         kept.active = name

@@ -1,4 +1,4 @@
-"""One named adapter: its config, and while another one is active its tensors, labels, flags and gradients."""
+"""One named adapter: its config, and while another one is active its tensors, labels, notes, flags and gradients."""
 
 import contextlib
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..config import AdapterConfig
+from ..errors import UsageError
 from .parameters import adaptation_of, added_parameters, check_present, labels_of
 
 
@@ -20,6 +21,7 @@ class NamedAdapter:
     newly_initialized: frozenset[str]  # parameters of the base that are trained like the head
     saver: Any  # model.save_pretrained while it is active
     labels: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     requires_grad: dict[str, bool] = field(default_factory=dict)
     gradients: dict[str, Optional[Tensor]] = field(default_factory=dict, repr=False)
@@ -32,6 +34,14 @@ class NamedAdapter:
         """Return what decides on the modules. Two adapters of equal settings fit into the same modules."""
         return self.config, self.newly_initialized
 
+    def check_fits(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:
+        """Refuse a model that has a parameter of another name or shape now, as in another head; raise UsageError."""
+        plain = adaptation_of(model).plain
+        for name, parameter in trained.items():
+            stored = self.tensors.get(name)
+            if stored.shape != parameter.shape if stored is not None else name in plain:
+                raise UsageError(f"{name} was replaced by one of another shape; put it back, or load a fresh model")
+
     def take_from(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:
         """Store what belongs to this adapter, which is active; ``trained`` are its parameters by name. Its gradients
         are taken off them, since the next adapter may have the same ones."""
@@ -41,6 +51,7 @@ class NamedAdapter:
         for parameter in trained.values():
             parameter.grad = None
         self.labels, self.backbone_when_stored = labels_of(model), _device_and_dtype(model)
+        self.notes = adaptation_of(model).notes
         if adaptation_of(model).method.replaces_parameters:
             self.parameters = added_parameters(model)
 
@@ -66,6 +77,7 @@ class NamedAdapter:
             fits = gradient is not None and (gradient.device, gradient.dtype) == (parameter.device, parameter.dtype)
             parameter.grad = gradient if fits else None
         model.config.update(self.labels)
+        adaptation.notes = self.notes
         if self.saver is not None:
             model.save_pretrained = self.saver
         self.tensors, self.gradients = {}, {}

@@ -34,6 +34,7 @@ class Adaptation:
     originals: dict[str, Tensor]  # the values before training
     requires_grad: dict[str, bool]  # each pre-trained parameter's flag before adaptation
     labels: dict[str, Any]  # the config's label fields before adaptation
+    notes: dict[str, Any] = field(default_factory=dict)  # of the adapter that was loaded; saving it passes them on
     half: Optional[torch.dtype] = None  # the backbone's half precision; trained parameters are in float32 then
     within_adapters_off: bool = False
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
@@ -66,6 +67,12 @@ def labels_of(model: PreTrainedModel) -> dict[str, Any]:
 def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
     """Return the model inside a wrapper of ``torch.compile``, which puts a prefix before parameters' names."""
     return getattr(model, "_orig_mod", model)
+
+
+def without_autocast(model: PreTrainedModel) -> torch.autocast:
+    """Return a context in which products of weights have the weights' own precision, also within ``torch.autocast``.
+    In its precision an update would be rounded, and then stored."""
+    return torch.autocast(next(model.parameters()).device.type, enabled=False)
 
 
 def adaptation_of(model: PreTrainedModel) -> Adaptation:

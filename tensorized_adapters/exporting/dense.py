@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..adaptation.parameters import adaptation_of, added_parameters, pretrained_parameters, unwrapped
+from ..adaptation.parameters import adaptation_of, added_parameters, pretrained_parameters, unwrapped, without_autocast
 from ..adapters.insertion import CHILD, adapters_of, source_names
 from ..errors import UsageError
 from ..methods.residual import ResidualAdapters
@@ -53,7 +53,8 @@ def dense_weights(model: PreTrainedModel) -> tuple[dict[str, Optional[str]], dic
 
 def write_dense(model: PreTrainedModel, folder: Path) -> None:
     """Write :func:`dense_weights` into ``folder``, with the code that attaches them without this package."""
-    sites, tensors = dense_weights(model)
+    with without_autocast(model):
+        sites, tensors = dense_weights(model)
     settings = {
         "base_model": str(model.config._name_or_path),
         "num_labels": model.config.num_labels,
@@ -64,4 +65,5 @@ def write_dense(model: PreTrainedModel, folder: Path) -> None:
     }
     (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n")
     (folder / CODE_FILE).write_bytes(Path(__file__).with_name("attach_dense.py").read_bytes())
-    safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    # save_file would write a file that no other user can read.
+    (folder / WEIGHTS_FILE).write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))

@@ -82,10 +82,7 @@ class Method:
 
     @torch.no_grad()
     def put_state(self, trained: dict[str, nn.Parameter], state: dict[str, Tensor]) -> None:
-        """Copy a :meth:`state` into the adapted model; raise UsageError first if a parameter has another shape now."""
-        for name, parameter in trained.items():
-            if parameter.shape != state[name].shape:
-                raise UsageError(f"{name} was replaced by one of another shape; put it back, or load a fresh model")
+        """Copy a :meth:`state` into the adapted model, whose parameters have its shapes."""
         for name, parameter in trained.items():
             parameter.copy_(state[name])
         torch.clear_autocast_cache()  # it may hold casts of the values that were overwritten

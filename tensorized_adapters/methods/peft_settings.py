@@ -16,16 +16,19 @@ REFUSED |= {
     "adaption_prompt": "it puts trained vectors before the text, and PEFT has it for decoders' language models alone",
     "adalora": "it moves ranks between layers after each step, for which a loop has to call update_and_allocate",
     "xlora": "it mixes saved LoRA adapters, and trains none",
+    "lily": "its router averages over all texts of a batch, so that a prediction depends on the texts beside it",
     "poly": "each forward pass needs the ids of tasks (task_ids)",
     "shadow": "it runs a second network through a forward pass of its own",
     "unilora": "its trained vector is outside of the model's layers",
 }
 # For the weight decay: the types that train scales alone, the scales of other types, the types whose updates are
-# products of all factors of a layer, and those whose updates are sums of products of two.
+# products of all factors of a layer, those whose updates are sums of products of two, and the names
+# of such factors in types that train others too.
 _UNDECAYED_TYPES = {"ia3", "ln_tuning"}
 _UNDECAYED = {"boft_s", "frod_lambda_l", "lora_magnitude_vector", "road_alpha", "vector_a", "vector_b"}
-_PRODUCTS = {"deft", "gralora", "hira", "loha", "lokr", "lora", "osf", "peanut", "pvera", "randlora", "vera"}
-_PAIRS = {"adamss", "lily", "vblora"}
+_PRODUCTS = {"deft", "hira", "loha", "lokr", "lora", "osf", "peanut", "pvera", "randlora", "vera"}
+_PAIRS = {"adamss", "gralora", "vblora"}
+_SOME_PAIRS = {"glora": ("Xd", "Xu"), "supertuning": ("supertuning_lora_A", "supertuning_lora_B")}
 # Values of init_lora_weights that cannot be used.
 _STARTS = dict.fromkeys(("eva", "corda", "lora_ga"), "reads the training data first")
 _STARTS |= {"loftq": "quantises the backbone", "mica": "freezes one of its two matrices"}
@@ -83,8 +86,8 @@ def decay_shares(kind: str, prefix: str, names: list[str]) -> dict[str, float]:
         return dict.fromkeys(names, 0.0)
     scales = {name for name in names if _UNDECAYED & set(name.split("."))}
     shares = dict.fromkeys(scales, 0.0)
-    if kind == "glora":
-        return dict.fromkeys((name for name in names if name.endswith((".Xd", ".Xu"))), 1 / 2)
+    if kind in _SOME_PAIRS:
+        return {name: 1 / 2 for name in names if set(_SOME_PAIRS[kind]) & set(name.split("."))}
     if kind in _PAIRS:
         return dict.fromkeys(names, 1 / 2)
     if kind in _PRODUCTS:

@@ -120,16 +120,21 @@ def _loss_label(window: int) -> str:
 
 
 def _curves(runs: list[dict[str, Any]], metric: str, window: int) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Return two tables of runs by the steps that all of them have: the mean loss of the last ``window`` steps, and
-    the metric on the development set. Runs without values are left out; a note in brackets counts the others."""
-    losses = pd.DataFrame([run["step_losses"] for run in runs if run.get("step_losses")]).dropna(axis=1)
+    """Return tables of runs by steps: the mean loss of the last ``window`` steps, and the development set's metric.
+    A step that a run lacks, for example because it stopped early, is NaN. Runs without values are left out. A note in
+    brackets counts the others, and names the first step that some of them lack."""
+    losses = pd.DataFrame([run["step_losses"] for run in runs if run.get("step_losses")])
     losses.columns += 1  # steps count from 1
-    losses = losses.T.rolling(window).mean().dropna().T
+    losses = losses.T.rolling(window).mean().dropna(how="all").T
     scores = pd.DataFrame(
         {entry["step"]: number(entry, f"eval_{metric}") for entry in run.get("history") or () if "step" in entry}
         for run in runs
     )
-    scores = scores.dropna(how="all").dropna(axis=1).sort_index(axis=1)
-    lengths = {"loss": len(losses), "score": len(scores)}
-    fewer = [f"{name}: {length} of {len(runs)} runs" for name, length in lengths.items() if length < len(runs)]
+    scores = scores.dropna(how="all").dropna(how="all", axis=1).sort_index(axis=1)
+    fewer = []
+    for name, values in (("loss", losses), ("score", scores)):
+        if len(values) < len(runs):
+            fewer.append(f"{name}: {len(values)} of {len(runs)} runs")
+        for step in values.columns[values.isna().any()][:1]:
+            fewer.append(f"{name}: fewer runs from step {step} on")
     return losses, scores, f" ({', '.join(fewer)})" if fewer else ""

@@ -25,6 +25,15 @@ METHOD_SETTINGS = {name for names in METHOD_FIELDS.values() for name in names} |
     "head_start",
 }
 METHOD_SETTINGS |= {"learning_rate", "learning_rates", "layer_norm_learning_rate", "head_learning_rate"}
+# Settings of the data and of the passes over it, which a grid may choose for each task. All others, such as the base
+# model, are the method's: a mean over tasks is of one method.
+_TASK_SETTINGS = set(
+    "num_train_epochs max_steps max_train_samples max_eval_samples max_train_metric_samples shuffle_train_dataset "
+    "max_seq_length pad_to_max_length per_device_train_batch_size per_device_eval_batch_size "
+    "gradient_accumulation_steps processes eval_strategy eval_steps eval_delay eval_on_start save_strategy save_steps "
+    "glue_path train_split_name validation_split_name validation_fraction text_column_delimiter label_separator "
+    "do_regression metric_name metric_for_best_model greater_is_better".split()
+)
 # A name leaves the first setting out if it shows the second, from which the first follows.
 _DERIVED = {
     "learning_rates": "learning_rate",
@@ -66,7 +75,7 @@ def plain_task(record: dict[str, Any]) -> str:
 def moved_to_tasks(
     tasks: Sequence[str], of_methods: Sequence[dict[str, Any]], of_tasks: Sequence[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """Move the settings that all runs of a task share, such as its number of epochs, from the methods to the tasks.
+    """Move those of ``_TASK_SETTINGS`` that all runs of a task share, such as its number of epochs, to the tasks.
 
     As settings of the methods they would give each task rows of its own. Return the settings of the methods, those of
     the tasks, and a note for each task.
@@ -74,7 +83,7 @@ def moved_to_tasks(
     by_task = defaultdict(list)
     for task, settings in zip(tasks, of_methods):
         by_task[task].append(settings)
-    moved = _differing(of_methods) - METHOD_SETTINGS
+    moved = _differing(of_methods) & _TASK_SETTINGS
     for settings in by_task.values():
         moved -= _differing(settings)
     notes = []

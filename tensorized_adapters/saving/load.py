@@ -57,8 +57,9 @@ def load_adapter(
         token: for a private repository, if it is not the one of ``hf auth login`` or ``HF_TOKEN``.
 
     Returns:
-        The same model, with ``config.id2label``, ``label2id`` and ``problem_type`` of the adapter; with ``new_head``
-        they stay as they are.
+        The same model, with ``config.id2label``, ``label2id`` and ``problem_type`` of the adapter, and with its notes
+        as ``adaptation.notes``, which :func:`save_adapter` passes on. With ``new_head`` the model's own labels stay,
+        and the notes are left out, since they describe another task.
 
     Raises:
         UsageError: missing, truncated or altered files, another base model, another number of labels (without
@@ -77,6 +78,7 @@ def load_adapter(
     record, tensors = read_adapter(folder)
     config = check_adapter_fits(model, record, tensors, folder, labels="any" if new_head else "same number")
     id2label, problem_type = {int(key): value for key, value in record["id2label"].items()}, record["problem_type"]
+    notes = {} if new_head else record["notes"]
     fresh = adaptation is None
     if fresh:  # check the sizes before memory is allocated
         method, held = method_of(config), sum(tensor.numel() for tensor in tensors.values())
@@ -100,6 +102,7 @@ def load_adapter(
         if isinstance(error, UsageError):
             raise UsageError(f"{folder} {error}") from None
         raise
+    adaptation_of(model).notes = notes
     if new_head:
         return model
     model.config.id2label, model.config.label2id = id2label, {value: key for key, value in id2label.items()}

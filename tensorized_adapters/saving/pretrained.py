@@ -17,7 +17,7 @@ from ..adaptation.named import active_adapter, adapter_names, load_named
 from ..adaptation.parameters import adaptation_of, added_parameters, not_off, trained_parameters, unwrapped
 from ..config import AdapterConfig
 from ..errors import UsageError
-from ..runtime.files import written_then_renamed
+from ..runtime.files import write_atomically
 from . import CONFIG_FILE
 from .save import save_adapter
 
@@ -123,5 +123,4 @@ def _write_for_trainer(model: PreTrainedModel, folder: Path) -> None:
     file and loads its best model from it. Only this file holds diff pruning's dense search."""
     now = {id(parameter): name for name, parameter in model.named_parameters()}
     state = {now[id(p)]: p.detach().cpu().contiguous() for p in trained_parameters(model).values()}
-    with written_then_renamed(folder / SAFE_WEIGHTS_NAME) as temporary:
-        safetensors.torch.save_file(state, temporary, metadata={"format": "pt"})
+    write_atomically(folder / SAFE_WEIGHTS_NAME, safetensors.torch.save(state, metadata={"format": "pt"}))

@@ -42,7 +42,8 @@ def save_adapter(
     Args:
         model: a model that went through :func:`add_adapters` or :func:`load_adapter`.
         folder: made if missing; other files in it stay.
-        notes: shown in the card and kept in the config as JSON, for example the task and its metrics.
+        notes: shown in the card and kept in the config as JSON, for example the task and its metrics. By default
+            those of the adapter that was loaded, so that ``predict`` reads texts as before.
         name: of the adapter to save; by default the active one.
 
     Raises:
@@ -59,6 +60,7 @@ def save_adapter(
 def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str, Any]] = None) -> dict[str, bytes]:
     """Return the active adapter's files as bytes, by file name. The folder is checked, and nothing is written."""
     adaptation = not_off(not_merged(model, "saving them"))
+    notes = adaptation.notes if notes is None else notes
     method, head = adaptation.method, adaptation.in_place["head"]
     tensors = method.tensors(trained_parameters(model))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -70,8 +72,8 @@ def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str
     weights = safetensors.torch.save(in_file, metadata={"format": "pt"})
     peft_config = method.peft_config(model, head)
     pointer = {} if peft_config else {"base_model_name_or_path": str(model.config._name_or_path), "peft_type": POINTER}
-    content = json.dumps(_record_of(model, tensors, weights, notes or {}, pointer), indent=1).encode()
-    files = {WEIGHTS_FILE: weights, CARD_FILE: model_card(model, notes or {})}
+    content = json.dumps(_record_of(model, tensors, weights, notes, pointer), indent=1).encode()
+    files = {WEIGHTS_FILE: weights, CARD_FILE: model_card(model, notes)}
     if peft_config is not None:
         files |= {BESIDE_PEFT_FILE: content}
         content = json.dumps(peft_config, indent=1, sort_keys=True).encode()

@@ -1,14 +1,25 @@
 """Under autocast, whose cache keeps copies of weights, a model computes with the adapter that is active."""
 
+import contextlib
 import functools
 
 import pytest
 import torch
 from accelerate import Accelerator
 from helpers import tokens, trained_a_little
+from safetensors.torch import load_file
 from tiny_models import CONFIGS, build
 
-from tensorized_adapters import add_adapters, load_adapter, remove_adapters, save_adapter, set_adapter
+from tensorized_adapters import (
+    add_adapters,
+    load_adapter,
+    merge_adapters,
+    remove_adapters,
+    save_adapter,
+    set_adapter,
+    unmerge_adapters,
+)
+from tensorized_adapters.exporting.dense import write_dense
 
 CACHED = functools.partial(torch.autocast, "cpu", torch.bfloat16)
 UNCACHED = functools.partial(torch.autocast, "cpu", torch.bfloat16, cache_enabled=False)
@@ -63,6 +74,24 @@ def test_loading_and_removing_within_autocast(tmp_path, key):
             found.append(model(tokens()).logits)
         outputs.append(found)
     assert all(torch.equal(one, two) for one, two in zip(*outputs, strict=True))
+
+
+@pytest.mark.parametrize("key", ["weights", "weights, joint", "lora", "peft"])
+def test_merging_and_exporting_within_autocast_round_nothing(tmp_path, key):
+    model = trained_a_little(add_adapters(build("bert")[0], CONFIGS[key]))
+    found = []
+    for autocast in (contextlib.nullcontext, CACHED):
+        with autocast():
+            merge_adapters(model)
+            assert torch.is_autocast_enabled("cpu") == (autocast is CACHED)
+            merged = model(tokens()).logits if autocast is CACHED else None
+        found.append([layer.weight.clone() for layer, _ in model.adaptation.merged])
+        with autocast():
+            unmerge_adapters(model)
+            write_dense(model, tmp_path)
+        found[-1] += [*load_file(tmp_path / "dense_adapter.safetensors").values()]
+    assert merged.dtype == torch.bfloat16
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("early", [True, False], ids=["before", "after"])

@@ -1,7 +1,8 @@
 """A head that was replaced by one of another structure is refused in one line wherever its parameters are needed."""
 
 import pytest
-from helpers import logits
+import torch
+from helpers import logits, tokens
 from tiny_models import CONFIGS, build
 from torch import nn
 
@@ -44,3 +45,36 @@ def test_a_head_of_another_structure_is_refused(tmp_path, key):
         assert (logits(each) == before).all()
         for action in actions:
             action(each)
+
+
+HEADS = {"another size": nn.Linear(32, 5), "another structure": nn.Sequential(nn.Linear(32, 8), nn.Linear(8, 3))}
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+@pytest.mark.parametrize("key", ["tensorized", "lora", "bitfit", "diff_pruning"])
+def test_a_refused_switch_changes_nothing(key, head):
+    model = build("bert")[0]
+    for name, of in (("b", key), ("other", "dense"), ("a", key)):
+        add_adapters(model, CONFIGS[of], name=name)
+    plain = model.classifier
+    model.train()(tokens(), labels=torch.tensor([0, 1])).loss.backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.classifier = head
+    for name in ("b", "other", None):
+        with pytest.raises(UsageError, match="classifier.* was replaced"):
+            set_adapter(model, name)
+    model.classifier = plain
+    now = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert active_adapter(model) == "a" and now.keys() == gradients.keys()
+    assert all(torch.equal(now[name], gradients[name]) for name in now)
+    expected = logits(model)
+    set_adapter(model, None)
+    before = logits(model)
+    model.classifier = head
+    with pytest.raises(UsageError, match="classifier.* was replaced"):
+        set_adapter(model, "a")
+    assert active_adapter(model) is None and not hasattr(model, "adaptation")
+    model.classifier = plain
+    assert torch.equal(logits(model), before)
+    set_adapter(model, "a")
+    assert torch.equal(logits(model), expected)

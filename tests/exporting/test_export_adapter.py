@@ -1,5 +1,6 @@
 """tensorized-adapters export: each kind of output, run without this package, gives the adapter's logits."""
 
+import os
 import runpy
 
 import pytest
@@ -127,3 +128,15 @@ def test_what_is_refused_leaves_nothing_behind(folders, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="adapter_config.json"):
         export_adapter.main(["--adapter_path", str(tmp_path), "--to", "dense", "--output_dir", str(tmp_path / "out")])
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("to", ["dense", "pt2"])
+def test_files_have_the_rights_of_the_users_umask(folders, tmp_path, to):
+    before = os.umask(0o027)
+    try:
+        folder = export(folders, "weights", tmp_path / "out", to)
+    finally:
+        os.umask(before)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()} == dict.fromkeys(
+        (path.name for path in folder.iterdir()), oct(0o640)
+    )

@@ -13,7 +13,7 @@ from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_t
 from tensorized_adapters.adaptation.counts import count_parameters
 from tensorized_adapters.methods.peft_settings import REFUSED
 
-UNMERGED = ("beft", "glora", "lily", "ln_tuning")
+UNMERGED = ("beft", "glora", "ln_tuning")
 TYPES = sorted({kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING} - set(REFUSED) - {"tensorized"})
 FEW = [(kind, {}) for kind in ("lora", "vera", "loha", "boft", "fourierft", "ln_tuning")]
 
@@ -29,7 +29,7 @@ def test_a_type_of_peft_is_trained_saved_loaded_merged_and_removed(kind, setting
 
 
 @pytest.mark.parametrize("kind", sorted(REFUSED))
-def test_a_type_that_needs_another_forward_or_loop_is_refused_with_the_reason(kind):
+def test_a_type_that_cannot_be_used_is_refused_with_the_reason(kind):
     with pytest.raises(UsageError, match=f"^--peft_type {kind} cannot be used: "):
         add_adapters(tiny_model(), config_of(kind))
 

@@ -30,7 +30,7 @@ def row(name: str, kind: str, **settings) -> str:
             if "-v" in sys.argv:
                 traceback.print_exc()
             return f"| {name} | fails | | | {type(error).__name__}: {str(error)[:100]} |"
-    wrong = [each for each in ("trained", "loaded", "off", "removed") if not found[each]]
+    wrong = [each for each in ("trained", "independent", "loaded", "off", "removed") if not found[each]]
     yes = {True: "yes", False: "no"}
     state = f"not {', '.join(wrong)}" if wrong else "works"
     return f"| {name} | {state} | {yes[found['peft']]} | {yes[found['merged']]} | |"

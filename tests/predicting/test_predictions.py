@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from helpers import rewrite
 from predict_script import evaluated, predicted, refused_by_script, script, table
+from transformers import AutoModelForSequenceClassification
 
-from tensorized_adapters import load_pipeline
+from tensorized_adapters import load_adapter, load_pipeline, save_adapters
 from tensorized_adapters.predicting import batches
 from tensorized_adapters.runtime import exits
 
@@ -134,6 +135,16 @@ def test_a_folder_moved_elsewhere(capfd, folders, tmp_path):
         assert predicted(capfd, [*words, "--model_name_or_path", tmp_path / "base"]).out == here
     finally:
         shutil.move(tmp_path / "base", folders / "base")
+
+
+def test_an_adapter_loaded_and_saved_in_python_reads_the_same_texts(capfd, folders, tmp_path):
+    model = AutoModelForSequenceClassification.from_pretrained(folders / "base")
+    save_adapters(load_adapter(model, folders / "pairs", name="a"), tmp_path / "all")
+    outputs = [
+        predicted(capfd, ["--adapter_path", folder, "--input", folders / "pairs.csv"])
+        for folder in (folders / "pairs", tmp_path / "all" / "a")
+    ]
+    assert outputs[0] == outputs[1]
 
 
 def test_what_an_adapter_from_python_does_not_say_is_reported_or_asked(capfd, folders, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from records import put
 from test_report_classes import classes
 
@@ -77,3 +78,25 @@ def test_what_all_runs_of_a_task_share_is_of_the_task(real, tmp_path):
     put(tmp_path / "other", real, 0.8, task="rte", tensorized_layer_rank=8, num_train_epochs=9)
     names = {*read_results([tmp_path]).cells["method"]}
     assert names == {f"cp-{rank} [num_train_epochs {n}]" for rank, n in ((2, 4), (2, 5), (4, 4), (4, 5), (8, 9))}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("model_name_or_path", ("bert-base-cased", "microsoft/mpnet-base")),
+        ("model_revision", ("main", "v2")),
+        ("weight_decay", (0.0, 0.1)),
+        ("class_weights", (None, "balanced")),
+        ("bf16", (False, True)),
+    ],
+)
+def test_tasks_with_another_model_or_method_have_rows_of_their_own(real, tmp_path, name, values):
+    """Otherwise the mean over the tasks would be of two models or methods."""
+    for task, epochs, value in zip(("mrpc", "rte"), (4, 5), values):
+        put(tmp_path / task, real, 0.7, task=task, num_train_epochs=epochs, **{name: value})
+    results = read_results([tmp_path])
+    assert len(set(results.cells["method"])) == 2
+    assert all(f"[{name} " in method for method in results.cells["method"])
+    assert {note for note in results.notes if note.startswith("the runs of")} == {
+        f"the runs of {task} have num_train_epochs {n}" for task, n in (("mrpc", 4), ("rte", 5))
+    }

@@ -141,6 +141,20 @@ def test_every_mean_of_fewer_runs_says_so(real, tmp_path):
     assert len(drawn.axes[1].lines[0].get_xdata()) == 2
 
 
+def test_curves_go_on_after_the_shortest_run(real, tmp_path):
+    """Early stopping ends runs at different steps."""
+    for seed, (length, score) in enumerate(((10, 0.9), (40, 0.5), (40, 0.7)), 1):
+        record = put(tmp_path / f"a{seed}", real, 0.8, seed)
+        history = [{"step": step, "eval_f1": score} for step in range(10, length + 1, 10)]
+        changed(tmp_path / f"a{seed}", record, step_losses=[score] * length, history=history)
+    drawn = {stem: figure for stem, _, figure in figures(read_results([tmp_path]))}["training_mrpc"]
+    loss, metric = (axes.lines[0].get_xydata().tolist() for axes in drawn.axes)
+    assert loss == [[step, pytest.approx(0.7 if step <= 10 else 0.6)] for step in range(1, 41)]
+    assert metric == [[step, pytest.approx(0.7 if step <= 10 else 0.6)] for step in (10, 20, 30, 40)]
+    label = drawn.legends[0].get_texts()[0].get_text()
+    assert label == "cp-2 (loss: fewer runs from step 11 on, score: fewer runs from step 20 on)"
+
+
 def test_methods_that_lack_a_task_are_named_below_the_mean(results):
     assert "Left out, since they lack a task: cp-4." in mean_table(read_results([results])).caption
 

@@ -1,8 +1,10 @@
 """save_adapters and load_adapters: all named adapters of a model in one folder."""
 
+import copy
 import errno
 import json
 import os
+import pickle
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from tensorized_adapters import (
     save_adapters,
     set_adapter,
 )
+from tensorized_adapters.saving.manifest import read_config
 
 NAMES = {"cp of Monday": "tensorized", "ü.b": "lora", "bits": "bitfit"}
 
@@ -58,6 +61,43 @@ def test_all_come_back_with_the_active_one_and_each_alone(tmp_path, model, activ
     set_adapter(again, active)
     save_adapters(again, tmp_path / "all")  # over those of the same names
     assert contents(tmp_path / "all") == before
+
+
+def notes_in(folder):
+    return read_config(folder)["notes"]
+
+
+@pytest.mark.parametrize("key", ["tensorized", "lora", "diff_pruning"])
+@pytest.mark.parametrize("copied", [lambda it: it, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_notes_of_a_loaded_adapter_are_saved_again(tmp_path, key, copied):
+    """They say how texts are read, so an adapter without them would read others."""
+    notes = {name: {"texts": [name, "body", "c"], "text_column_delimiter": " | ", "seed": 3} for name in "ab"}
+    for name in notes:
+        save_adapter(add_adapters(tiny_model(), CONFIGS[key]), tmp_path / name, notes[name])
+    alone = copied(load_adapter(tiny_model(), tmp_path / "a"))
+    save_adapter(alone, tmp_path / "again")
+    assert notes_in(tmp_path / "again") == notes["a"]
+    save_adapter(alone, tmp_path / "again", {"mine": 1})
+    assert notes_in(tmp_path / "again") == {"mine": 1}
+    save_adapter(load_adapter(alone, tmp_path / "b"), tmp_path / "again")  # over those of a
+    assert notes_in(tmp_path / "again") == notes["b"]
+    save_adapter(alone, tmp_path / "again", {})
+    assert notes_in(tmp_path / "again") == {}
+    model = tiny_model()
+    for name in notes:
+        load_adapter(model, tmp_path / name, name=name)
+    add_adapters(model, CONFIGS["bitfit"], name="new")
+    model = copied(model)
+    load_adapter(model, tmp_path / "b", name="of a new task", new_head=True)
+    save_adapter(model, tmp_path / "one", name="b")
+    assert notes_in(tmp_path / "one") == notes["b"]
+    save_adapters(model, tmp_path / "all")
+    expected = notes | {"new": {}, "of a new task": {}}
+    assert {name: notes_in(tmp_path / "all" / name) for name in expected} == expected
+    delete_adapter(model, "b")
+    add_adapters(model, CONFIGS[key], name="b")
+    save_adapter(model, tmp_path / "one")
+    assert notes_in(tmp_path / "one") == {}
 
 
 def test_they_are_loaded_beside_others_or_not_at_all(tmp_path, model):

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import os
 import pickle
 
 import pytest
@@ -53,6 +54,15 @@ def test_an_adapted_model_is_written_as_its_adapter(tmp_path, key):
     remove_adapters(model)
     model.save_pretrained(tmp_path / "removed")
     assert torch.equal(logits(from_pretrained(tmp_path / "removed")), logits(from_pretrained(tmp_path / "base")))
+
+
+def test_all_files_of_an_adapter_have_the_rights_of_the_users_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        add_adapters(tiny_model(), CONFIGS["lora"]).save_pretrained(tmp_path / "adapter")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "adapter").iterdir()} == {0o640}
 
 
 @pytest.mark.parametrize("name", ["bert", "albert", "modernbert"])

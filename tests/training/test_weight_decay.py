@@ -78,12 +78,14 @@ SETTINGS_OF_TYPES = {
     **{kind: config_of(kind) for kind in TYPES},
     **{name: config_of("lora", **settings) for name, settings in LORA.items()},
     "lokr, four factors": config_of("lokr", r=2, decompose_both=True, decompose_factor=4),
+    "gralora, hybrid": config_of("gralora", r=8, hybrid_r=4),
+    "supertuning with a product": config_of("supertuning", r=4),
 }
 # These methods train parts of the pre-trained weights, which decay as in full fine-tuning.
 PARTS_OF_WEIGHTS = {"osf", "trainable_tokens", "PiSSA", "OLoRA"}
-# Each update of these methods is the product of all factors of a layer.
-PRODUCTS = {"adamss", "deft", "gralora", "hira", "loha", "lokr", "lokr, four factors", "lora", "peanut", "randlora"}
-PRODUCTS |= {"rsLoRA", "vera"}
+# Each update of these methods is the product of all factors of a layer, or a sum of products of two.
+PRODUCTS = {"adamss", "deft", "gralora", "gralora, hybrid", "hira", "loha", "lokr", "lokr, four factors", "lora"}
+PRODUCTS |= {"peanut", "randlora", "rsLoRA", "supertuning with a product", "vera"}
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS_OF_TYPES.keys() - PARTS_OF_WEIGHTS))
