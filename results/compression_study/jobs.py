@@ -7,7 +7,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Optional
 
-from tensorized_adapters.arguments.config_files import words_of
 from tensorized_adapters.backbone.arguments import ModelArguments
 from tensorized_adapters.data.arguments import DataTrainingArguments
 from tensorized_adapters.errors import RunFailed, Terminated, UsageError
@@ -80,7 +79,7 @@ def score_of(flags: dict[str, Any], flags_from: Path, adapter: Path, output_dir:
         flags |= {"do_train": True, "num_train_epochs": epochs, "save_strategy": "no", "eval_strategy": "no"}
     output = io.StringIO()  # tables and progress of the run; this script prints one line for each job
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        code = main(words_of(flags | {"disable_tqdm": True}))
+        code = main([f"--{name}={value}" for name, value in {**flags, "disable_tqdm": True}.items()])
     if code:
         line = output.getvalue().splitlines()[-1].partition(": ")[2]
         mend = f"so it stands in {flags_from}, whose relative paths begin at the folder that it was started in"
