@@ -10,8 +10,10 @@ The records are evidence for docs/results.md. The saved adapters are not for use
 counts of their parameters include the frozen factors.
 """
 
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from unittest import mock
 
 import torch
@@ -19,6 +21,8 @@ from torch import Tensor
 
 import run_glue_tensorized
 from tensorized_adapters.adapters import tensorized
+from tensorized_adapters.runs.folder import RECORD_FILE
+from tensorized_adapters.runtime.files import write_atomically
 from tensorized_adapters.tensors.factorized_weight import FactorizedWeight, project
 from tensorized_adapters.tensors.initialization import calibrated_start_
 
@@ -71,8 +75,19 @@ IDEAS = {
     "frozen_middle": (_START, start_with_frozen_middle_),
 }
 
-if __name__ == "__main__":
-    idea, *flags = sys.argv[1:]
+
+def main(idea: str, flags: list[str]) -> int:
+    """Run the job with an idea, and name it in the record, so that a report has a row of its own for it."""
     name, function = IDEAS[idea]
     with mock.patch.object(tensorized, name, function):
-        sys.exit(run_glue_tensorized.main(flags))
+        code = run_glue_tensorized.main(flags)
+    record = Path(flags[flags.index("--output_dir") + 1]) / RECORD_FILE
+    if not code:
+        content = json.loads(record.read_bytes())
+        content["arguments"]["idea"] = idea
+        write_atomically(record, json.dumps(content).encode())
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
