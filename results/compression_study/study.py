@@ -88,8 +88,8 @@ class _Study:
         point = point_of(self.record, projection_type, rank)
         if point is None:
             print(f"{name}: compressing ...", flush=True)
-            model, sites, notes = compressed(adapter_path, model_name_or_path, projection_type, rank)
-            save_adapter(model, folder, notes)
+            model, sites = compressed(adapter_path, model_name_or_path, projection_type, rank)
+            save_adapter(model, folder)
             point = {
                 "format": projection_type,
                 "rank": rank,

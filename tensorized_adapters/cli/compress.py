@@ -33,8 +33,8 @@ def main(argv: list[str]) -> int:
         from tensorized_adapters.saving.save import save_adapter
 
         settings = (arguments.adapter_projection_type, arguments.rank, arguments.target_error)
-        model, sites, notes = compressed(arguments.adapter_path, arguments.model_name_or_path, *settings)
-        save_adapter(model, folder, notes)
+        model, sites = compressed(arguments.adapter_path, arguments.model_name_or_path, *settings)
+        save_adapter(model, folder)
     width = max(len(site.site) for site in sites)
     print(f"{'site':<{width}}  error: down     up  parameters:  before    after")
     for site in sites:
@@ -42,6 +42,6 @@ def main(argv: list[str]) -> int:
         print(f"{site.site:<{width}}  {site.down_error:>11.4f} {site.up_error:>6.4f}{sizes}")
     sums = f"{sum(site.parameters_before for site in sites):>20,} {sum(site.parameters_after for site in sites):>8,}"
     print(f"{'all sites':<{width}}{'':>20}{sums}")
-    before, after = notes["compressed_from"], model.adaptation.config.describe()
+    before, after = model.adaptation.notes["compressed_from"], model.adaptation.config.describe()
     print(f"{before} is {after} now, without biases: {arguments.output_dir}")
     return 0

@@ -1,7 +1,7 @@
 """Export a saved adapter for use without this program.
 
---to dense   ordinary bottleneck adapters of equal output, with LayerNorms and head (safetensors), and 50 lines of code
-             that put them on the plain Transformers model; updates of weights are added to the weights
+--to dense   ordinary bottleneck adapters of equal output, with LayerNorms and head (safetensors), and some 100 lines
+             of code that put them on the plain Transformers model; updates of weights are added to the weights
 --to pt2     the complete model as a program of torch.export: torch.export.load("model.pt2").module()
 --to onnx    the complete model as ONNX, for onnxruntime and others
 

@@ -60,13 +60,11 @@ def compressed(
     adapter_projection_type: str,
     rank: Optional[int] = None,
     target_error: Optional[float] = None,
-) -> tuple[PreTrainedModel, list[CompressedSite], dict[str, Any]]:
-    """Return the model with the compressed adapter of a folder, its sites, and notes; see :func:`compress_adapter`."""
-    notes = check_dense(path)["notes"]
+) -> tuple[PreTrainedModel, list[CompressedSite]]:
+    """Return the model with the compressed adapter of a folder, and its sites; see :func:`compress_adapter`."""
+    check_dense(path)
     model = load_pipeline(path, model_name_or_path, device="cpu").model
-    kept = {name: notes[name] for name in _KEPT_NOTES if name in notes}
-    kept["compressed_from"] = model.adaptation.config.describe()
-    return model, compress_adapter(model, adapter_projection_type, rank, target_error), kept
+    return model, compress_adapter(model, adapter_projection_type, rank, target_error)
 
 
 def compress_adapter(
@@ -77,7 +75,8 @@ def compress_adapter(
 ) -> list[CompressedSite]:
     """Turn the dense adapters of ``model`` into tensorized ones, which can be evaluated, saved and trained as usual.
 
-    LayerNorms and head stay as trained. The biases of dense adapters are left out, as tensorized ones have none.
+    LayerNorms and head stay as trained. The biases of dense adapters are left out, as tensorized ones have none. The
+    notes of a loaded adapter stay, but for its measurements.
 
     Args:
         model: adapted by the method "dense", and trained.
@@ -188,8 +187,10 @@ def _replace(model: PreTrainedModel, config: AdapterConfig, adapters: list[Bottl
     adaptation, pretrained, labels = adaptation_of(model), pretrained_parameters(model), labels_of(model)
     trained = {name: (pretrained[name].clone(), pretrained[name].requires_grad) for name in adaptation.originals}
     new = [name for name in adaptation.in_place["head"] if name.startswith(base_prefix(model))]
+    notes = {name: adaptation.notes[name] for name in _KEPT_NOTES if name in adaptation.notes}
     remove_adapters(model)
     add_adapters(model, config, newly_initialized=new)
+    adaptation_of(model).notes = notes | {"compressed_from": adaptation.config.describe()}
     for (_, replaced), adapter in zip(adapters_of(model), adapters):
         replaced.load_state_dict(adapter.state_dict())
     for name, parameter in pretrained_parameters(model).items():

@@ -13,6 +13,7 @@ from ..adaptation.parameters import adaptation_of, added_parameters, pretrained_
 from ..adapters.insertion import CHILD, adapters_of, source_names
 from ..errors import UsageError
 from ..methods.residual import ResidualAdapters
+from .attach_dense import numbers_of
 
 SETTINGS_FILE, WEIGHTS_FILE, CODE_FILE = "dense_adapter.json", "dense_adapter.safetensors", "dense_adapter.py"
 
@@ -55,6 +56,7 @@ def write_dense(model: PreTrainedModel, folder: Path) -> None:
     """Write :func:`dense_weights` into ``folder``, with the code that attaches them without this package."""
     with without_autocast(model):
         sites, tensors = dense_weights(model)
+    pretrained = pretrained_parameters(unwrapped(model))
     settings = {
         "base_model": str(model.config._name_or_path),
         "num_labels": model.config.num_labels,
@@ -62,6 +64,7 @@ def write_dense(model: PreTrainedModel, folder: Path) -> None:
         "problem_type": model.config.problem_type,
         "pad_token_id": getattr(model.config.get_text_config(), "pad_token_id", None),
         "sites": sites,
+        "base_numbers": numbers_of({n: p for n, p in pretrained.items() if n not in tensors}).tolist(),
     }
     (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n")
     (folder / CODE_FILE).write_bytes(Path(__file__).with_name("attach_dense.py").read_bytes())

@@ -3,11 +3,12 @@
 import contextlib
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
+import torch
 from transformers import TextClassificationPipeline
 from transformers.utils import logging as transformers_logging
 
@@ -21,11 +22,14 @@ from ..data.columns import Columns, kept_columns, other_forms
 from ..data.encoding import check_room
 from ..data.multi_label import SEPARATOR, saved_separator
 from ..data.texts import joined, text_of
-from ..errors import UsageError, quoted
+from ..errors import UsageError, did_you_mean, quoted
+from ..saving.fingerprint import PRECISIONS
 from ..saving.hub import resolved_revision
 from ..saving.load import load_adapter
 from ..saving.manifest import kept_note, read_adapter
 
+_OPTIONS = ("device", "batch_size", "num_workers", "top_k", "function_to_apply")  # of Transformers' pipeline
+_OPTIONS += ("max_length", "padding", "pad_to_multiple_of", "add_special_tokens", "truncation")  # of its tokenizer
 _AS_TEXT = (type(None), int, float, np.generic)  # types of values that are read as text
 
 
@@ -52,12 +56,20 @@ def load_pipeline(
         max_seq_length: longer inputs are truncated; by default as in training.
         revision: branch, tag or commit of an adapter on the hub.
         token: for private repositories on the hub; by default that of ``hf auth login`` or ``HF_TOKEN``.
-        options: those of Transformers' pipeline, such as ``device`` and ``batch_size``.
+        options: those of Transformers' pipeline: ``device``, ``batch_size``, ``num_workers``, ``top_k``,
+            ``function_to_apply``, and ``dtype`` or ``torch_dtype``, to which the model is converted (float32 by
+            default). Of the tokenizer's, ``max_length``, ``padding``, ``pad_to_multiple_of`` and
+            ``add_special_tokens``.
 
     Raises:
-        UsageError: if the folder holds no adapter, if its base model is missing or another one, or if the length
-            leaves no room for text.
+        UsageError: if the folder holds no adapter, if its base model is missing or another one, if the length leaves
+            no room for text, or for an unknown option.
     """
+    dtype = options.pop("dtype", options.pop("torch_dtype", None)) or torch.float32
+    dtype = PRECISIONS.get(dtype, dtype)
+    if dtype not in PRECISIONS.values():
+        raise UsageError(f"dtype is {quoted(dtype)}; give torch.float32, torch.float16 or torch.bfloat16")
+    _check_options(options, ["dtype", *inspect.signature(load_pipeline).parameters])
     folder = resolved_revision(folder, revision, token)
     record, _ = read_adapter(folder)
     arguments = ModelArguments(
@@ -92,7 +104,7 @@ def load_pipeline(
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
     if record["problem_type"] == MULTI_LABEL:
         options.setdefault("top_k", None)  # every label with its probability, since a text may have several
-    pipeline = _TextPipeline(model=model.eval(), tokenizer=tokenizer, truncation=True, **options)
+    pipeline = _TextPipeline(model=model.eval().to(dtype), tokenizer=tokenizer, **options | {"truncation": True})
     pipeline.columns, pipeline.label_separator = columns, saved_separator(record)
     return pipeline
 
@@ -103,10 +115,24 @@ class _TextPipeline(TextClassificationPipeline):
     columns: Optional[Columns] = None  # those that the adapter was trained on, if its folder names them
     label_separator: str = SEPARATOR  # joins the names of several labels in predictions
 
+    def _sanitize_parameters(self, **options: Any) -> Any:  # those of a call too
+        _check_options(options)
+        return super()._sanitize_parameters(**options)
+
     def preprocess(self, inputs: Any, **options: Any) -> Any:
         texts = _as_text(_of_columns(inputs, self.columns))
         _check_texts(texts, self.columns)
         return super().preprocess(texts, **options)
+
+
+def _check_options(options: dict[str, Any], further: Iterable[str] = ()) -> None:
+    """Refuse options that Transformers would ignore silently; ``further`` ones may be meant. Raise UsageError."""
+    for name in options:
+        if name not in _OPTIONS:
+            near = did_you_mean(name, [*_OPTIONS, *further], f"it takes {', '.join(_OPTIONS)}, and on loading dtype")
+            raise UsageError(f"the pipeline takes no {quoted(name)[1:-1]}; {near}")
+    if options.get("truncation", True) is not True:
+        raise UsageError(f"truncation={options['truncation']} is not possible; max_seq_length sets the length")
 
 
 def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:

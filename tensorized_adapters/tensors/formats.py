@@ -154,6 +154,8 @@ class RingTensor(FactorizedTensor, name="tensorized_adapters_ring"):
         return self.factors
 
     def to_tensor(self) -> Tensor:
+        if self.order == 1:  # as after indexing; tensorly needs two cores
+            return torch.einsum("aia->i", self.factors[0])
         return tensorly.tr_to_tensor([*self.factors])
 
     def __getitem__(self, indices: Any) -> Union[Tensor, "RingTensor"]:

@@ -176,6 +176,16 @@ def test_a_compressed_adapter_knows_the_rows_that_were_held_out(flags, tmp_path)
         assert after[name] == before[name]
 
 
+def test_from_python_it_keeps_the_notes_that_predictions_need(tmp_path):
+    notes = {"texts": ["sentence1", "sentence2"], "label": "label", "max_seq_length": 16, "seed": 3}
+    save_adapter(trained_dense(), tmp_path / "dense", notes | {"accuracy": 0.9})
+    model = load_adapter(tiny_model(initializer_range=0.3), tmp_path / "dense")
+    compress_adapter(model, "tt", 2)
+    save_adapter(model, tmp_path / "compressed")
+    again = load_adapter(tiny_model(initializer_range=0.3), tmp_path / "compressed")
+    assert again.adaptation.notes == notes | {"compressed_from": "dense-8"}  # the score was the dense adapter's
+
+
 def test_named_adapters_beside_it_are_not_lost(tmp_path):
     """Only an adapter without a name is compressed. A named one is refused, and all stay as they are."""
     save_adapter(trained_dense(), tmp_path / "dense")

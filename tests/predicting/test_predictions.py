@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from helpers import rewrite
 from predict_script import evaluated, predicted, refused_by_script, script, table
 from transformers import AutoModelForSequenceClassification
@@ -60,6 +61,18 @@ def test_the_pipeline_is_the_evaluation(folders, kind):
     assert {r["label"] for r in results} == ({"score"} if kind == "scores" else {row[name] for row in truth})
     if kind != "scores":
         assert [r["label"] for r in results] == [row[name] for row in truth]
+
+
+@pytest.mark.parametrize("kind", ["pairs", "single", "scores"])
+@pytest.mark.parametrize("option", [{"dtype": torch.bfloat16}, {"torch_dtype": "float16"}], ids=str)
+def test_the_pipeline_computes_in_half_precision(folders, kind, option):
+    text = {"text": "the cat", "text_pair": "a dog"} if kind != "single" else "the cat"
+    pipeline = load_pipeline(folders / kind, device="cpu", **option)
+    assert f"torch.{next(iter(option.values()))}".endswith(str(pipeline.model.dtype))
+    exact = load_pipeline(folders / kind, device="cpu", dtype=torch.float32)
+    assert exact.model.dtype == torch.float32
+    for half, full in zip(pipeline([text], top_k=None)[0], exact([text], top_k=None)[0], strict=True):
+        assert half["label"] == full["label"] and 0 < abs(half["score"] - full["score"]) < 0.05
 
 
 def given(folders, kind, form):

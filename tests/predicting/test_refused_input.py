@@ -5,6 +5,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from predict_script import predicted, refused_by_script, table
 
 from tensorized_adapters import UsageError, load_pipeline
@@ -81,6 +82,36 @@ def test_another_base_is_refused_from_python_too(folders, other_base):
 def test_a_length_without_room_is_refused_from_python_too(folders, length):
     with pytest.raises(UsageError, match=f"--max_seq_length {length} leaves no room for text; at least 5"):
         load_pipeline(folders / "pairs", max_seq_length=length)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_sise": 3}, "the pipeline takes no batch_sise; did you mean batch_size?"),
+        ({"devise": "cpu"}, "no devise; did you mean device?"),
+        ({"tokenizer": None}, "no tokenizer; did you mean tokenizer_name?"),
+        ({"device_map": "auto"}, "no device_map; did you mean device?"),
+        ({"trust_remote_code": True}, "no trust_remote_code; it takes .*device, .*dtype"),
+        ({"truncation": False}, "truncation=False is not possible; max_seq_length sets the length"),
+        ({"dtype": "half"}, "dtype is 'half'; give torch.float32, torch.float16 or torch.bfloat16"),
+        ({"torch_dtype": torch.int8}, "dtype is torch.int8; give"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(folders, options, message):
+    with pytest.raises(UsageError, match=message):
+        load_pipeline(folders / "pairs", **options)
+
+
+def test_options_of_a_call_are_refused_too(folders):
+    pipeline = load_pipeline(folders / "single", device="cpu", truncation=True)
+    assert len(pipeline("the cat", top_k=None)) == 2
+    for options, message in (
+        ({"truncation": False}, "truncation=False is"),
+        ({"topk": 1}, "takes no topk; did you mean top_k"),
+        ({"max_seq_length": 5}, "takes no max_seq_length; did you mean max_length"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            pipeline("the cat", **options)
 
 
 def test_a_failure_is_one_line_and_leaves_no_file(capfd, monkeypatch, folders, tmp_path):

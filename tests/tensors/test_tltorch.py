@@ -13,6 +13,8 @@ from tensorized_adapters.tensors.formats import FORMATS, LowRankMatrix
 # np.s_ writes indices as they are between brackets.
 INDICES = [np.s_[1], np.s_[1:], np.s_[:, 2, :], np.s_[2:, :2, :, 0], np.s_[0, 2, 1, 3], np.s_[-1, :, :, ::2]]
 INDICES += [np.s_[:, 1, 0], np.s_[0, 1], np.s_[:, 1, :, 2]]
+SINGLE_MODES = [((3, 4, 5), index) for index in (np.s_[0, 1], np.s_[:, 2, 0], np.s_[0, :, 1])]
+SINGLE_MODES += [((3, 4), index) for index in (np.s_[1], np.s_[:, 2])]
 PAPER_FORMATS = [kind for kind in FORMATS if FORMATS[kind] is not LowRankMatrix]
 
 
@@ -37,6 +39,13 @@ def test_indices_pick_the_entries_of_the_tensor_with_the_gain(kind, index):
     part, expected = weight[index], weight.to_tensor()[index]
     assert tuple(part.shape) == tuple(expected.shape)
     torch.testing.assert_close(part if isinstance(part, torch.Tensor) else part.to_tensor(), expected)
+
+
+@pytest.mark.parametrize("shape, index", SINGLE_MODES)
+@pytest.mark.parametrize("kind", [kind for kind in PAPER_FORMATS if kind != "tucker"])  # tltorch's needs two modes
+def test_one_mode_is_left(kind, shape, index):
+    weight = drawn(kind, shape, 2)
+    torch.testing.assert_close(weight[index].to_tensor(), weight.to_tensor()[index])
 
 
 def test_a_ring_refuses_indices_that_are_none_of_its():
