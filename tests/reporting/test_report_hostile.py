@@ -69,7 +69,7 @@ def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, resu
     message = capsys.readouterr().out
     page = (tmp_path / "out" / "report.html").read_text()
     for name in [*bad, *texts, "folder", "pipe", "link"]:
-        line = f"note: left out because it is not a run record: {results}/bad/{name}/run.json: "
+        line = f"missing: left out because it is not a run record: {results}/bad/{name}/run.json: "
         assert message.count(line) == 1 and f"{results}/bad/{name}/run.json: " in page, name
     assert "sweep.json cannot be read" in message
     assert scores(tmp_path / "out")["cp-2", "mrpc"]["seeds"] == "1 2 3"

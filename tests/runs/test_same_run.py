@@ -18,6 +18,7 @@ from helpers import (
 )
 
 from run_glue_tensorized import main
+from tensorized_adapters.runs.read_record import read_record
 from tensorized_adapters.training.checkpoints import checkpoints_in
 
 FROM_A_FOLDER = {"train_file": None, "validation_file": None}
@@ -118,3 +119,39 @@ def test_a_record_that_somebody_else_made_is_one_line(flags, capsys, change):
         change if isinstance(change, str) else json.dumps(record | {"arguments": record["arguments"] | change})
     )
     assert refused(capsys, argv(flags, num_train_epochs=1))
+
+
+def _read_back(folder):
+    assert read_record(folder / "run.json") == record_of(folder)
+    return record_of(folder)
+
+
+def test_records_with_and_without_a_correct_prediction_are_read_back(flags, tmp_path, capsys):
+    """The same row is evaluated with either label, so one of both predictions is wrong."""
+    accuracies = set()
+    for label in (0, 1):
+        out, dev = tmp_path / str(label), write_rows(tmp_path / f"{label}.csv", [("the cat", "a dog", label, 0)])
+        words = argv(flags, num_train_epochs=1, validation_file=dev, output_dir=out)
+        assert main(words) == 0
+        accuracies.add(_read_back(out)["metrics"]["eval_accuracy"])
+        assert main(words) == 0 and "finished; nothing to do" in capsys.readouterr().out
+    assert accuracies == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("name_of", "changes"),
+    [
+        (lambda i: int(i < 8), {"metric_name": "accuracy,roc_auc"}),
+        (lambda i: "abc"[i % 3], {"task_name": None}),
+        (lambda i: ("a", "a;b", "c")[i % 3], {"task_name": None, "label_separator": ";"}),
+        (lambda i: i / 4, {"task_name": "stsb"}),
+    ],
+    ids=["one class", "three classes", "several labels", "scores"],
+)
+@pytest.mark.parametrize("count", [1, 8])
+def test_records_of_each_kind_of_label_are_read_back(flags, tmp_path, name_of, changes, count):
+    rows = [(one, other, name_of(i), i) for one, other, _, i in pairs(16, 1)]
+    data = {"train_file": write_rows(tmp_path / "train.csv", rows)}
+    data["validation_file"] = write_rows(tmp_path / "dev.csv", rows[:count])
+    assert main(argv(flags | changes | data, num_train_epochs=1, measure_contribution=True)) == 0
+    _read_back(flags["output_dir"])
