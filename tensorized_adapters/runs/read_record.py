@@ -28,6 +28,7 @@ class _Arguments(_Part):
     """The arguments by which a second start is compared with a run."""
 
     input_sha256: Optional[dict[str, str]] = None
+    started_from: Optional[dict[str, str]] = None
     train_file: Optional[str] = None
     validation_file: Optional[str] = None
     test_file: Optional[str] = None
@@ -99,6 +100,7 @@ class Record(_Part):
     status: str
     arguments: _Arguments
     seconds: float = 0.0
+    notes: list[str] = []
 
 
 class FinishedRecord(Record):

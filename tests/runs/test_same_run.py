@@ -18,6 +18,7 @@ from helpers import (
 )
 
 from run_glue_tensorized import main
+from tensorized_adapters.reporting.results import read_results
 from tensorized_adapters.runs.read_record import read_record
 from tensorized_adapters.training.checkpoints import checkpoints_in
 
@@ -104,6 +105,39 @@ def test_a_checkpoint_of_another_folder_replaces_no_run(flags, tmp_path, capsys)
     assert main(argv(flags, **words)) == 0
     assert f"going on from {out / 'checkpoint-12'}\n" in capsys.readouterr().out  # its own, which is the later one
     assert_equal_runs(other, out)
+
+
+def test_a_start_from_a_checkpoint_of_another_run_is_a_setting(flags, tmp_path):
+    """It stays in the record when the run is interrupted later. A checkpoint of the same run is no setting."""
+    flags |= {"num_train_epochs": 3, "save_total_limit": 3}
+    from_seed_5, scratch, moved = (
+        {"output_dir": tmp_path / name, "seed": 6} for name in ("other", "scratch", "moved")
+    )
+    assert main(argv(flags, seed=5)) == 0
+    for run, named in ((from_seed_5, flags["output_dir"] / "checkpoint-6"), (scratch, None)):
+        kill_9_after_checkpoint(argv(flags | run, resume_from_checkpoint=named), 1)
+        assert main(argv(flags | run)) == 0
+        assert record_of(run["output_dir"])["resumed_from"].startswith(str(run["output_dir"]))
+    assert main(argv(flags | moved, resume_from_checkpoint=tmp_path / "scratch" / "checkpoint-12")) == 0
+    started = record_of(tmp_path / "other")["arguments"]["started_from"]
+    assert started["checkpoint"] == str(flags["output_dir"] / "checkpoint-6")
+    results = read_results([tmp_path])
+    (one, of_one), (other, of_other) = zip(results.methods, results.cells["seeds"])
+    assert "[started_from " in one and one.endswith("out/checkpoint-6]") and of_one == [6]
+    assert other == "cp-2 [started_from None]" and of_other == [5, 6]
+    assert any("are the same run, with equal scores" in note for note in results.notes)  # scratch and moved
+
+
+def test_notes_of_the_first_start_stay_in_the_record(flags, tmp_path):
+    assert main(argv(flags, seed=5)) == 0
+    other = {"output_dir": tmp_path / "other", "num_train_epochs": 4, "seed": 6}
+    words = argv(flags | other, resume_from_checkpoint=flags["output_dir"] / "checkpoint-6")
+    for _ in range(2):
+        kill_9_after_checkpoint(words, 1)
+    assert main(words) == 0
+    notes = record_of(tmp_path / "other")["notes"]
+    assert sum("was trained under other arguments (--num_train_epochs 2" in note for note in notes) == 1
+    assert len(notes) == len(set(notes))
 
 
 @pytest.mark.parametrize(
