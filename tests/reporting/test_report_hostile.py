@@ -108,6 +108,21 @@ def test_names_that_mean_something_elsewhere(real, tmp_path):
         ElementTree.parse(figure)
 
 
+def test_names_are_escaped_in_titles_captions_and_latex(real, tmp_path, undrawn):
+    """Rows of LaTeX tables must not begin with [ or *, which would be options of the line break before them."""
+    name = '<b>x|y "z"'
+    record = put(tmp_path / "a", real, 0.8)
+    names = {"names": ["[c]", "*d"], "mistakes": []}
+    changes = {"method": name, "classes": {"eval": CLASSES | names}}
+    (tmp_path / "a" / "run.json").write_text(json.dumps(record | changes))
+    assert report.main([str(tmp_path / "a"), "--output_dir", str(tmp_path / "out")]) == 0
+    text, tex = ((tmp_path / "out" / file).read_text() for file in ("tables.md", "tables.tex"))
+    assert "## Scores by class: &lt;b>x\\|y" in text and "<b>" not in text
+    assert r"\textless{}b\textgreater{}x\textbar{}y ''z''" in tex
+    assert not set('<>|"') & set(tex) and not any(line[:1] in ("[", "*") for line in tex.splitlines())
+    assert "{[}c] & 0.500" in tex and "{*}d & 0.500" in tex
+
+
 def test_a_copy_with_another_seed_is_reported(real, tmp_path):
     put(tmp_path / "a", real, 0.8)
     put(tmp_path / "b", real, 0.8, seed=2)
