@@ -46,6 +46,16 @@ def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_pat
     assert_equal_runs(complete, killed)
 
 
+def test_a_kill_before_old_checkpoints_were_removed_leaves_no_more_than_the_limit(flags):
+    """The last checkpoint was sealed, so the second start saves none."""
+    out, words = flags["output_dir"], argv(flags, save_total_limit=1)
+    kill_9_after_checkpoint(words, 2)
+    assert len([*out.glob("checkpoint-*")]) == 2
+    assert main(words) == 0
+    assert record_of(out)["resumed_from"].endswith("checkpoint-12")
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-12"]
+
+
 def test_seconds_are_totals_over_all_starts(flags, tmp_path):
     """The record of the first start has no seconds, because it was killed."""
     out = flags["output_dir"]
