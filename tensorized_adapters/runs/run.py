@@ -181,6 +181,8 @@ def _check_inputs_survive(folder: Path, arguments: Arguments) -> None:
         "resume_from_checkpoint": arguments.training.resume_from_checkpoint,
         "adapter_path": arguments.run.adapter_path,
         "model_name_or_path": arguments.model.model_name_or_path,
+        "config_name": arguments.model.config_name,
+        "tokenizer_name": arguments.model.tokenizer_name,
         **arguments.data.files,
     }
     root = folder.resolve()

@@ -143,7 +143,8 @@ def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
     if arguments.saved:
         resolved["adapter_sha256"] = arguments.saved["weights_sha256"]
     # One path can be written in several ways. Hub ids are not paths and stay as they are.
-    for name in ("model_name_or_path", "glue_path", "dataset_name", "adapter_path", *FILE_FLAGS):
+    models = ("model_name_or_path", "config_name", "tokenizer_name", "adapter_path")
+    for name in (*models, "glue_path", "dataset_name", *FILE_FLAGS):
         if resolved.get(name) and Path(resolved[name]).exists():
             resolved[name] = str(Path(resolved[name]).resolve())
     return resolved

@@ -111,10 +111,13 @@ def test_a_checkpoint_that_is_incomplete_is_never_resumed_from(flags, tmp_path, 
 def test_overwriting_what_the_run_starts_from_is_refused(flags, capsys):
     out = flags["output_dir"]
     assert main(argv(flags)) == 0
+    shutil.copy(flags["model_name_or_path"] / "config.json", out / "adapter")
     before = sorted(out.rglob("*"))
     for changes in (
         {"resume_from_checkpoint": out / "checkpoint-6"},
         {"adapter_path": out / "adapter", **dict.fromkeys(OWN)},
+        {"tokenizer_name": out / "adapter"},
+        {"config_name": out / "adapter"},
     ):
         assert main(argv(flags, overwrite_output_dir=True, **changes)) == 2
         assert "--overwrite_output_dir would remove" in capsys.readouterr().err

@@ -59,6 +59,15 @@ def test_contents_that_changed_are_another_run(flags, tmp_path, capsys, changed,
     assert f"other contents of the {role} files" in refused(capsys, argv(flags, num_train_epochs=1))
 
 
+@pytest.mark.parametrize("name", ["model_name_or_path", "config_name", "tokenizer_name", "train_file"])
+def test_a_path_that_is_written_in_another_way_is_the_same(flags, files, monkeypatch, capsys, name):
+    path = files["train"] if name == "train_file" else flags["model_name_or_path"]
+    assert main(argv(flags, num_train_epochs=1, **{name: path})) == 0
+    monkeypatch.chdir(path.parent)
+    assert main(argv(flags, num_train_epochs=1, **{name: f"./{path.name}"})) == 0
+    assert "finished; nothing to do" in capsys.readouterr().out
+
+
 def test_checkpoints_of_other_arguments_are_passed_over(flags, tmp_path, capsys, monkeypatch):
     """A run was resumed under another seed and stopped before a save, so the folder holds the old seed's
     checkpoints."""
