@@ -2,7 +2,7 @@
 
 Writes into --output_dir: report.html (everything, in one file), tables.md, tables.tex, scores.csv, parameters.csv,
 contribution.csv if runs measured the contribution of their adapters, and figures/ as PNG and SVG. Scores are means
-over seeds of runs that differ in nothing else. Missing runs are listed.
+over seeds of runs that differ in nothing else. Missing runs, and records that cannot be read, are listed.
 """
 
 from pathlib import Path

@@ -23,9 +23,8 @@ def class_scores(logits: np.ndarray, references: np.ndarray, examples: Dataset, 
     """
     predictions, probabilities = predictions_of(logits, task), probabilities_of(logits).max(axis=1)
     ids = range(len(task.labels))
-    precision, recall, f1, support = precision_recall_fscore_support(
-        references, predictions, labels=ids, zero_division=0
-    )
+    precision, recall, f1, _ = precision_recall_fscore_support(references, predictions, labels=ids, zero_division=0)
+    confusion = confusion_matrix(references, predictions, labels=ids)
     wrong = np.flatnonzero(predictions != references)
     rows = wrong[np.argsort(-probabilities[wrong], kind="stable")][:MISTAKES]
     chosen = examples.select(rows)
@@ -35,8 +34,9 @@ def class_scores(logits: np.ndarray, references: np.ndarray, examples: Dataset, 
         "precision": precision.tolist(),
         "recall": recall.tolist(),
         "f1": f1.tolist(),
-        "support": support.tolist(),
-        "confusion": confusion_matrix(references, predictions, labels=ids).tolist(),
+        # scikit-learn's own support is of floats if no prediction is correct.
+        "support": confusion.sum(axis=1).tolist(),
+        "confusion": confusion.tolist(),
         "mistakes": [
             {
                 "row": int(row),

@@ -53,7 +53,7 @@ def class_table(scores: ClassScores) -> Table:
     cells = pd.DataFrame({"class": values["names"]})
     for name, heading in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
         cells[heading] = [decimals(value) for value in values[name]]
-    cells["examples"] = [f"{count:,}" for count in values["support"]]
+    cells["examples"] = [f"{count:,.0f}" for count in values["support"]]
     caption = f"{scores.note}On the development set, with the weights at the end of the run, {OF_BEST}."
     if len(cells) > MOST_CLASSES:
         caption += f" The confusion matrix is left out, since {len(cells)} classes are more than {MOST_CLASSES}."

@@ -40,6 +40,7 @@ _DERIVED = {
     "head_start": "adapter_init",
     "input_sha256": "train_file",
     "model_sha256": "model_name_or_path",
+    "started_from_sha256": "started_from",
 }
 
 
@@ -53,10 +54,13 @@ def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     hashes = data["input_sha256"] or {}  # of data, and of model, config and tokenizer if they are local
     data["input_sha256"] = {role: hashes[role] for role in ROLES if role in hashes and role != "prediction"}
     git, machine = record.get("git") or {}, record.get("machine") or {}
+    started_from = record["arguments"].get("started_from") or {}
     arguments |= {f"{name} version": version for name, version in (record.get("versions") or {}).items()}
     arguments.setdefault("processes", 1)
     arguments |= {
         "model_sha256": {role: value for role, value in hashes.items() if role not in ROLES},
+        "started_from": started_from.get("checkpoint"),
+        "started_from_sha256": started_from.get("sha256"),
         "version": record.get("version"),
         "commit": git.get("commit"),
         "threads": record.get("threads"),

@@ -78,7 +78,8 @@ class Results:
 
 def read_results(paths: Iterable[Path]) -> Results:
     """Read all run records at any depth below the paths; raise UsageError if no finished run with a score is there."""
-    files, missing, notes = _record_files(paths)
+    files, missing = _record_files(paths)
+    notes: list[str] = []
     runs: list[dict[str, Any]] = []
     for path in files:
         try:
@@ -88,7 +89,7 @@ def read_results(paths: Iterable[Path]) -> Results:
             run = _run(record) if record["status"] == "finished" else {}
         except Exception as error:  # one damaged or foreign record must not prevent the report
             reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {quoted(str(error))}"
-            notes.append(f"left out because it is not a run record: {path}: {reason}")
+            missing.append(f"left out because it is not a run record: {path}: {reason}")
             continue
         if not run:
             reason = f": {record['reason']}" if record.get("reason") else ""
@@ -100,7 +101,7 @@ def read_results(paths: Iterable[Path]) -> Results:
         else:
             runs.append(run)
     if not runs:
-        others = f"; {notes[0]}" if notes else ""
+        others = "".join(f"; {line}" for line in (missing + notes)[:1])
         raise UsageError(f"no finished run with a score below {', '.join(map(str, paths))}{others}")
     unclean = sum(not (run["record"].get("git") or {"clean": True})["clean"] for run in runs)
     if unclean:
@@ -111,8 +112,8 @@ def read_results(paths: Iterable[Path]) -> Results:
     return Results(table, _cells(table), [*map(one_line, missing)], [*map(one_line, notes)])
 
 
-def _record_files(paths: Iterable[Path]) -> tuple[list[Path], list[str], list[str]]:
-    """Return the run.json files, lines on trials without one, and lines on folders that cannot be read."""
+def _record_files(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """Return the run.json files, and lines on trials without one and on folders that cannot be read."""
     found: dict[str, None] = {}
     missing: list[str] = []
     unreadable: list[OSError] = []
@@ -128,8 +129,8 @@ def _record_files(paths: Iterable[Path]) -> tuple[list[Path], list[str], list[st
                 found[os.path.realpath(Path(folder, RECORD_FILE))] = None
             if LEDGER_FILE in names:
                 missing += _trials_without_record(Path(folder))
-    notes = [f"left out because it cannot be read: {error.filename}: {error.strerror}" for error in unreadable]
-    return [*map(Path, found)], missing, notes
+    missing += [f"left out because it cannot be read: {error.filename}: {error.strerror}" for error in unreadable]
+    return [*map(Path, found)], missing
 
 
 def _trials_without_record(folder: Path) -> list[str]:

@@ -31,6 +31,12 @@ _TEX = {character: "\\" + character for character in "&%$#_{}"} | {
     "†": r"$\dagger$",
     "‡": r"$\ddagger$",
     "²": "$^2$",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",  # babel makes it an active character in some languages
+    "[": "{[}",  # as the first character of a row it would begin an option of the line break before it, like *
+    "*": "{*}",
 }
 
 
@@ -82,7 +88,7 @@ def markdown(table: Table) -> str:
     for row in table.rows():
         rows.append([f"**{_markdown_text(text)}**" if best else _markdown_text(text) for _, text, best in row])
     lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"## {table.title}\n\n{lines}\n\n{table.caption}\n"
+    return f"## {_markdown_text(table.title)}\n\n{lines}\n\n{_markdown_text(table.caption)}\n"
 
 
 def _markdown_page(results: Results, tables: list[Table]) -> str:

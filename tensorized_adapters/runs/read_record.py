@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from .. import PROGRAM
 from ..config import METHODS, PROJECTION_TYPES
@@ -16,6 +16,10 @@ _Count = Annotated[int, Field(ge=0, lt=2**63)]
 _Positive = Annotated[_Count, Field(gt=0)]
 
 
+def _integral(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -24,6 +28,7 @@ class _Arguments(_Part):
     """The arguments by which a second start is compared with a run."""
 
     input_sha256: Optional[dict[str, str]] = None
+    started_from: Optional[dict[str, str]] = None
     train_file: Optional[str] = None
     validation_file: Optional[str] = None
     test_file: Optional[str] = None
@@ -76,7 +81,7 @@ class _Classes(_Part):
     precision: list[float]
     recall: list[float]
     f1: list[float]
-    support: list[_Count]
+    support: list[Annotated[_Count, BeforeValidator(_integral)]]  # earlier versions wrote some as 2.0
     confusion: list[list[_Count]]  # true by predicted class
     mistakes: list[_Mistake]
 
@@ -95,6 +100,7 @@ class Record(_Part):
     status: str
     arguments: _Arguments
     seconds: float = 0.0
+    notes: list[str] = []
 
 
 class FinishedRecord(Record):

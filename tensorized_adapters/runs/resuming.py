@@ -7,10 +7,12 @@ from typing import Any, Optional
 
 from ..arguments.flags import Arguments
 from ..errors import UsageError
+from ..runtime.files import sha256_of
 from ..saving.load import check_adapter_fits
 from ..saving.manifest import read_adapter
 from ..training.checkpoints import (
     ADAPTER_FOLDER,
+    MANIFEST_FILE,
     flaw_of_checkpoint,
     newest_complete_checkpoint,
     step_of,
@@ -46,8 +48,9 @@ def resumes_in(folder: Path, arguments: Arguments) -> bool:
 
 def choose_checkpoint(
     arguments: Arguments, resolved: dict[str, Any], start: Start
-) -> tuple[Optional[Path], list[str]]:
-    """Return the checkpoint to resume from, or None, and notes on how its training differs from this run.
+) -> tuple[Optional[Path], list[str], Optional[dict[str, str]]]:
+    """Return the checkpoint to resume from, or None, notes on how its training differs from this run, and
+    ``started_from``: path and sha256 of the other run's checkpoint from which this run began, if it began so.
 
     Without ``--resume_from_checkpoint`` it must have been trained under this run's arguments. Messages say which newer
     ones are skipped. If the flag names a checkpoint of another folder, a later one of this folder is taken instead:
@@ -59,7 +62,7 @@ def choose_checkpoint(
     names_its_own = checkpoint is not None and in_this_folder
     if start.kind == "resume" and arguments.training.do_train and not names_its_own:
         checkpoint = _later_of(checkpoint, folder, lambda before: in_this_folder or not differences(before, resolved))
-    return checkpoint, _differences(checkpoint, resolved) if checkpoint else []
+    return checkpoint, *(_differences(checkpoint, resolved, folder) if checkpoint else ([], None))
 
 
 def _later_of(named: Optional[Path], folder: Path, accepts: Callable[[dict[str, Any]], bool]) -> Optional[Path]:
@@ -82,8 +85,11 @@ def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:
         trainer.check_checkpoint(checkpoint)
 
 
-def _differences(checkpoint: Path, resolved: dict[str, Any]) -> list[str]:
-    """Return notes on arguments that differ; refuse a difference that the state of the optimizer would override."""
+def _differences(
+    checkpoint: Path, resolved: dict[str, Any], folder: Path
+) -> tuple[list[str], Optional[dict[str, str]]]:
+    """Return notes on arguments that differ, and ``started_from``, which later checkpoints of the run keep. Refuse a
+    difference that the state of the optimizer would override."""
     advice = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
     arguments = read_progress(checkpoint).arguments
     if odd := contradictions(arguments, resolved):
@@ -91,12 +97,15 @@ def _differences(checkpoint: Path, resolved: dict[str, Any]) -> list[str]:
             f"{checkpoint} restores the optimizer's state, which overrides these arguments ({', '.join(odd[:4])}); to "
             f"change them, {advice}"
         )
-    notes = []
+    notes, started_from = [], arguments.get("started_from")
     if odd := differences(arguments, resolved):
+        if checkpoint.resolve().parent != folder.resolve():
+            manifest = checkpoint.resolve() / MANIFEST_FILE
+            started_from = {"checkpoint": str(manifest.parent), "sha256": sha256_of(manifest)}
         notes.append(f"{checkpoint} was trained under other arguments ({', '.join(odd[:4])})")
     if (there := arguments.get("processes", 1)) != (here := resolved["processes"]):
         notes.append(
             f"{checkpoint} was trained in {there} process(es), this run has {here}: sums are rounded otherwise, and "
             "dropout is drawn anew"
         )
-    return notes
+    return notes, started_from

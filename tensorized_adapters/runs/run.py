@@ -48,16 +48,18 @@ class Run:
         """Print a message for the user, if there is one, and keep it in the record."""
         if message:
             print(f"note: {message}")
-            self._notes.append(message)
+            self._notes += [message] if message not in self._notes else []
 
     def checkpoint(self) -> Optional[Path]:
         """Return the checkpoint to resume from, or None. All processes call this, and the first one chooses. Raises
         UsageError if the checkpoint cannot be read, or cannot go on under this run's arguments."""
         with fail_together():
-            chosen: tuple[Optional[Path], list[str]] = (None, [])
+            chosen: tuple[Optional[Path], list[str], Optional[dict[str, str]]] = (None, [], None)
             if is_main_process():
                 chosen = choose_checkpoint(self._arguments, self.resolved, self._start)
-        checkpoint, notes = broadcast_object_list([chosen])[0]
+        checkpoint, notes, started_from = broadcast_object_list([chosen])[0]
+        if started_from:  # the Trainer writes this dictionary into its checkpoints
+            self.resolved["started_from"] = started_from
         for note in notes:
             self.note(note)
         return checkpoint
@@ -72,7 +74,9 @@ class Run:
         rates = self.resolved["learning_rates"]
         self.record |= {"threads": self.threads, "notes": self._notes, "learning_rates": rates} | known
         if known.get("resumed_from"):
-            self.seconds_before = (self._start.record or {}).get("seconds", 0.0)
+            before = self._start.record or {}
+            self.seconds_before = before.get("seconds", 0.0)
+            self._notes[:0] = [note for note in before.get("notes", ()) if note not in self._notes]
         self.record["machine"]["gpus_used"] = arguments.training.n_gpu * self.resolved["processes"]
         for note in arguments.notes:
             self.note(note)
@@ -177,6 +181,8 @@ def _check_inputs_survive(folder: Path, arguments: Arguments) -> None:
         "resume_from_checkpoint": arguments.training.resume_from_checkpoint,
         "adapter_path": arguments.run.adapter_path,
         "model_name_or_path": arguments.model.model_name_or_path,
+        "config_name": arguments.model.config_name,
+        "tokenizer_name": arguments.model.tokenizer_name,
         **arguments.data.files,
     }
     root = folder.resolve()

@@ -20,9 +20,10 @@ from ..runtime.files import sha256_of
 
 _MODEL_ROLES = ("model", "config", "tokenizer")
 
-# Arguments that cannot change the result, so a second start may have other values.
+# Arguments that cannot change the result, so a second start may have other values. Only ``started_from`` can: a start
+# does not know it until it has chosen its checkpoint, so reports compare it themselves.
 _WITHOUT_EFFECT = (
-    "output_dir overwrite_output_dir resume_from_checkpoint cache_dir token overwrite_cache report_to "
+    "output_dir overwrite_output_dir resume_from_checkpoint started_from cache_dir token overwrite_cache report_to "
     "run_name project disable_tqdm debug skip_memory_metrics push_to_hub "
     "dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor "
     "prefix_cache_dir measure_contribution preprocessing_num_workers "
@@ -142,7 +143,8 @@ def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
     if arguments.saved:
         resolved["adapter_sha256"] = arguments.saved["weights_sha256"]
     # One path can be written in several ways. Hub ids are not paths and stay as they are.
-    for name in ("model_name_or_path", "glue_path", "dataset_name", "adapter_path", *FILE_FLAGS):
+    models = ("model_name_or_path", "config_name", "tokenizer_name", "adapter_path")
+    for name in (*models, "glue_path", "dataset_name", *FILE_FLAGS):
         if resolved.get(name) and Path(resolved[name]).exists():
             resolved[name] = str(Path(resolved[name]).resolve())
     return resolved

@@ -81,4 +81,13 @@ class CompleteCheckpoints(TrainerCallback):
     def on_save(self, args, state, control, **kwargs) -> None:
         if state.is_world_process_zero:
             seal_checkpoint(checkpoint_at(Path(args.output_dir), state.global_step))
-            rotate_checkpoints(Path(args.output_dir), self.limit, state.best_model_checkpoint)
+            self._rotate(args, state)
+
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        """Remove old checkpoints once more: a start that was killed after its last save may have left too many, and a
+        resumed one saves none."""
+        if state.is_world_process_zero:
+            self._rotate(args, state)
+
+    def _rotate(self, args, state) -> None:
+        rotate_checkpoints(Path(args.output_dir), self.limit, state.best_model_checkpoint)

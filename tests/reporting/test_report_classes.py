@@ -6,7 +6,7 @@ import json
 from records import put
 
 from tensorized_adapters.cli import report
-from tensorized_adapters.reporting.classes import MOST_CLASSES, class_scores, mistake_table
+from tensorized_adapters.reporting.classes import MOST_CLASSES, class_scores, class_table, mistake_table
 from tensorized_adapters.reporting.figures import figures
 from tensorized_adapters.reporting.results import read_results
 
@@ -91,4 +91,10 @@ def test_a_damaged_list_of_classes_leaves_the_record_out(real, tmp_path):
     put(tmp_path / "a", real, 0.8)
     put_classes(tmp_path / "b", real, 0.9, 2, sets={"eval": classes() | {"support": ["x"]}})
     results = read_results([tmp_path])
-    assert len(results.runs) == 1 and "classes.eval.support.0" in results.notes[0]
+    assert len(results.runs) == 1 and "classes.eval.support.0" in results.missing[0]
+
+
+def test_counts_that_earlier_versions_wrote_as_floats_are_read(real, tmp_path):
+    put_classes(tmp_path / "a", real, 0.0, sets={"eval": classes() | {"support": [0.0, 1.0, 1234.0]}})
+    (scores,) = class_scores(read_results([tmp_path]))
+    assert [*class_table(scores).cells["examples"]] == ["0", "1", "1,234"]

@@ -69,7 +69,7 @@ def test_a_bad_record_is_left_out_by_name_and_the_others_are_reported(real, resu
     message = capsys.readouterr().out
     page = (tmp_path / "out" / "report.html").read_text()
     for name in [*bad, *texts, "folder", "pipe", "link"]:
-        line = f"note: left out because it is not a run record: {results}/bad/{name}/run.json: "
+        line = f"missing: left out because it is not a run record: {results}/bad/{name}/run.json: "
         assert message.count(line) == 1 and f"{results}/bad/{name}/run.json: " in page, name
     assert "sweep.json cannot be read" in message
     assert scores(tmp_path / "out")["cp-2", "mrpc"]["seeds"] == "1 2 3"
@@ -106,6 +106,21 @@ def test_names_that_mean_something_elsewhere(real, tmp_path):
     assert "\\| \\`a\\` &lt;b> [c\\](d) \\\\x00\\\\x1b\\\\ud800\\\\n" in text
     for figure in (tmp_path / "out" / "figures").glob("*.svg"):
         ElementTree.parse(figure)
+
+
+def test_names_are_escaped_in_titles_captions_and_latex(real, tmp_path, undrawn):
+    """Rows of LaTeX tables must not begin with [ or *, which would be options of the line break before them."""
+    name = '<b>x|y "z"'
+    record = put(tmp_path / "a", real, 0.8)
+    names = {"names": ["[c]", "*d"], "mistakes": []}
+    changes = {"method": name, "classes": {"eval": CLASSES | names}}
+    (tmp_path / "a" / "run.json").write_text(json.dumps(record | changes))
+    assert report.main([str(tmp_path / "a"), "--output_dir", str(tmp_path / "out")]) == 0
+    text, tex = ((tmp_path / "out" / file).read_text() for file in ("tables.md", "tables.tex"))
+    assert "## Scores by class: &lt;b>x\\|y" in text and "<b>" not in text
+    assert r"\textless{}b\textgreater{}x\textbar{}y ''z''" in tex
+    assert not set('<>|"') & set(tex) and not any(line[:1] in ("[", "*") for line in tex.splitlines())
+    assert "{[}c] & 0.500" in tex and "{*}d & 0.500" in tex
 
 
 def test_a_copy_with_another_seed_is_reported(real, tmp_path):

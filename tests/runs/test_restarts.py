@@ -46,6 +46,16 @@ def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_pat
     assert_equal_runs(complete, killed)
 
 
+def test_a_kill_before_old_checkpoints_were_removed_leaves_no_more_than_the_limit(flags):
+    """The last checkpoint was sealed, so the second start saves none."""
+    out, words = flags["output_dir"], argv(flags, save_total_limit=1)
+    kill_9_after_checkpoint(words, 2)
+    assert len([*out.glob("checkpoint-*")]) == 2
+    assert main(words) == 0
+    assert record_of(out)["resumed_from"].endswith("checkpoint-12")
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-12"]
+
+
 def test_seconds_are_totals_over_all_starts(flags, tmp_path):
     """The record of the first start has no seconds, because it was killed."""
     out = flags["output_dir"]
@@ -101,10 +111,13 @@ def test_a_checkpoint_that_is_incomplete_is_never_resumed_from(flags, tmp_path, 
 def test_overwriting_what_the_run_starts_from_is_refused(flags, capsys):
     out = flags["output_dir"]
     assert main(argv(flags)) == 0
+    shutil.copy(flags["model_name_or_path"] / "config.json", out / "adapter")
     before = sorted(out.rglob("*"))
     for changes in (
         {"resume_from_checkpoint": out / "checkpoint-6"},
         {"adapter_path": out / "adapter", **dict.fromkeys(OWN)},
+        {"tokenizer_name": out / "adapter"},
+        {"config_name": out / "adapter"},
     ):
         assert main(argv(flags, overwrite_output_dir=True, **changes)) == 2
         assert "--overwrite_output_dir would remove" in capsys.readouterr().err

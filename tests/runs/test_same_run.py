@@ -18,6 +18,8 @@ from helpers import (
 )
 
 from run_glue_tensorized import main
+from tensorized_adapters.reporting.results import read_results
+from tensorized_adapters.runs.read_record import read_record
 from tensorized_adapters.training.checkpoints import checkpoints_in
 
 FROM_A_FOLDER = {"train_file": None, "validation_file": None}
@@ -55,6 +57,15 @@ def test_contents_that_changed_are_another_run(flags, tmp_path, capsys, changed,
         write_rows(victim, pairs(48, 9))
     role = "model" if changed == "model_name_or_path" else "train"
     assert f"other contents of the {role} files" in refused(capsys, argv(flags, num_train_epochs=1))
+
+
+@pytest.mark.parametrize("name", ["model_name_or_path", "config_name", "tokenizer_name", "train_file"])
+def test_a_path_that_is_written_in_another_way_is_the_same(flags, files, monkeypatch, capsys, name):
+    path = files["train"] if name == "train_file" else flags["model_name_or_path"]
+    assert main(argv(flags, num_train_epochs=1, **{name: path})) == 0
+    monkeypatch.chdir(path.parent)
+    assert main(argv(flags, num_train_epochs=1, **{name: f"./{path.name}"})) == 0
+    assert "finished; nothing to do" in capsys.readouterr().out
 
 
 def test_checkpoints_of_other_arguments_are_passed_over(flags, tmp_path, capsys, monkeypatch):
@@ -105,6 +116,39 @@ def test_a_checkpoint_of_another_folder_replaces_no_run(flags, tmp_path, capsys)
     assert_equal_runs(other, out)
 
 
+def test_a_start_from_a_checkpoint_of_another_run_is_a_setting(flags, tmp_path):
+    """It stays in the record when the run is interrupted later. A checkpoint of the same run is no setting."""
+    flags |= {"num_train_epochs": 3, "save_total_limit": 3}
+    from_seed_5, scratch, moved = (
+        {"output_dir": tmp_path / name, "seed": 6} for name in ("other", "scratch", "moved")
+    )
+    assert main(argv(flags, seed=5)) == 0
+    for run, named in ((from_seed_5, flags["output_dir"] / "checkpoint-6"), (scratch, None)):
+        kill_9_after_checkpoint(argv(flags | run, resume_from_checkpoint=named), 1)
+        assert main(argv(flags | run)) == 0
+        assert record_of(run["output_dir"])["resumed_from"].startswith(str(run["output_dir"]))
+    assert main(argv(flags | moved, resume_from_checkpoint=tmp_path / "scratch" / "checkpoint-12")) == 0
+    started = record_of(tmp_path / "other")["arguments"]["started_from"]
+    assert started["checkpoint"] == str(flags["output_dir"] / "checkpoint-6")
+    results = read_results([tmp_path])
+    (one, of_one), (other, of_other) = zip(results.methods, results.cells["seeds"])
+    assert "[started_from " in one and one.endswith("out/checkpoint-6]") and of_one == [6]
+    assert other == "cp-2 [started_from None]" and of_other == [5, 6]
+    assert any("are the same run, with equal scores" in note for note in results.notes)  # scratch and moved
+
+
+def test_notes_of_the_first_start_stay_in_the_record(flags, tmp_path):
+    assert main(argv(flags, seed=5)) == 0
+    other = {"output_dir": tmp_path / "other", "num_train_epochs": 4, "seed": 6}
+    words = argv(flags | other, resume_from_checkpoint=flags["output_dir"] / "checkpoint-6")
+    for _ in range(2):
+        kill_9_after_checkpoint(words, 1)
+    assert main(words) == 0
+    notes = record_of(tmp_path / "other")["notes"]
+    assert sum("was trained under other arguments (--num_train_epochs 2" in note for note in notes) == 1
+    assert len(notes) == len(set(notes))
+
+
 @pytest.mark.parametrize(
     "change",
     [{"method": []}, {"train_file": 3}, {"input_sha256": {"train": []}}, {"input_sha256": [1]}, "[" * 10**5],
@@ -118,3 +162,39 @@ def test_a_record_that_somebody_else_made_is_one_line(flags, capsys, change):
         change if isinstance(change, str) else json.dumps(record | {"arguments": record["arguments"] | change})
     )
     assert refused(capsys, argv(flags, num_train_epochs=1))
+
+
+def _read_back(folder):
+    assert read_record(folder / "run.json") == record_of(folder)
+    return record_of(folder)
+
+
+def test_records_with_and_without_a_correct_prediction_are_read_back(flags, tmp_path, capsys):
+    """The same row is evaluated with either label, so one of both predictions is wrong."""
+    accuracies = set()
+    for label in (0, 1):
+        out, dev = tmp_path / str(label), write_rows(tmp_path / f"{label}.csv", [("the cat", "a dog", label, 0)])
+        words = argv(flags, num_train_epochs=1, validation_file=dev, output_dir=out)
+        assert main(words) == 0
+        accuracies.add(_read_back(out)["metrics"]["eval_accuracy"])
+        assert main(words) == 0 and "finished; nothing to do" in capsys.readouterr().out
+    assert accuracies == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("name_of", "changes"),
+    [
+        (lambda i: int(i < 8), {"metric_name": "accuracy,roc_auc"}),
+        (lambda i: "abc"[i % 3], {"task_name": None}),
+        (lambda i: ("a", "a;b", "c")[i % 3], {"task_name": None, "label_separator": ";"}),
+        (lambda i: i / 4, {"task_name": "stsb"}),
+    ],
+    ids=["one class", "three classes", "several labels", "scores"],
+)
+@pytest.mark.parametrize("count", [1, 8])
+def test_records_of_each_kind_of_label_are_read_back(flags, tmp_path, name_of, changes, count):
+    rows = [(one, other, name_of(i), i) for one, other, _, i in pairs(16, 1)]
+    data = {"train_file": write_rows(tmp_path / "train.csv", rows)}
+    data["validation_file"] = write_rows(tmp_path / "dev.csv", rows[:count])
+    assert main(argv(flags | changes | data, num_train_epochs=1, measure_contribution=True)) == 0
+    _read_back(flags["output_dir"])
