@@ -21,7 +21,7 @@ from ..adaptation.parameters import (
     trained_parameters,
     unwrapped,
 )
-from ..backbone.parts import base_prefix
+from ..backbone.parts import base_prefix, check_not_offloaded
 from ..config import MULTI_LABEL, REGRESSION, AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.registry import method_of
@@ -75,6 +75,7 @@ def load_adapter(
     if adaptation is not None:
         not_off(not_merged(model, "loading others"))
     check_alone(model)
+    check_not_offloaded(model)
     record, tensors = read_adapter(folder)
     config = check_adapter_fits(model, record, tensors, folder, labels="any" if new_head else "same number")
     id2label, problem_type = {int(key): value for key, value in record["id2label"].items()}, record["problem_type"]

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import transformers
+from accelerate import disk_offload
 from helpers import save_base_of
 from tiny_models import CONFIGS, MODELS, build
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
@@ -108,3 +109,20 @@ def test_another_kind_of_model_is_named(tmp_path, architecture, kind):
     name = f"a {type(model).__name__} is a model of another kind"
     with pytest.raises(UsageError, match=f"{name}; load it with AutoModelForSequenceClassification$"):
         load_adapter(model, tmp_path / "adapter")
+
+
+def test_offloaded_weights_are_refused(tmp_path, base):
+    """accelerate keeps them on the disk, and their parameters are empty. So they are after a model was adapted."""
+    save_adapter(add_adapters(classifier(base), HEAD), tmp_path / "adapter")
+    places = {"bert.embeddings": "cpu", "bert.encoder": "disk", "bert.pooler": "cpu", "classifier": "cpu"}
+    model = classifier(base, device_map=places, offload_folder=tmp_path / "offloaded")
+    adapted = disk_offload(add_adapters(classifier(base), HEAD), tmp_path / "later")
+    for act in (
+        lambda: load_adapter(model, tmp_path / "adapter"),
+        lambda: add_adapters(model, HEAD),
+        lambda: save_adapter(adapted, tmp_path / "saved"),
+    ):
+        with pytest.raises(UsageError, match="^device_map left .* weights .* offloaded, .*; load the model without"):
+            act()
+    assert not (tmp_path / "saved").exists()
+    load_adapter(classifier(base, device_map="cpu"), tmp_path / "adapter")
