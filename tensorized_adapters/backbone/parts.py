@@ -56,6 +56,16 @@ def base_prefix(model: PreTrainedModel) -> str:
     return "" if model.base_model is model else f"{model.base_model_prefix}."
 
 
+def check_not_offloaded(model: PreTrainedModel) -> None:
+    """Refuse a model with offloaded weights, whose parameters hold no values to read or to save; raise UsageError."""
+    empty = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    if empty:
+        raise UsageError(
+            f"device_map left {len(empty)} weights of the model offloaded, {empty[0]} first, and an adapter needs "
+            "them in memory; load the model without device_map, or with one that offloads nothing to disk or CPU"
+        )
+
+
 def head_names(model: PreTrainedModel) -> set[str]:
     """Return the names of the parameters outside of the base model, for a model that is not adapted."""
     prefix = base_prefix(model)

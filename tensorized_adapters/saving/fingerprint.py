@@ -1,7 +1,9 @@
-"""Identifies a frozen base model by its contents, for any path, name and precision."""
+"""Identifies a frozen base model by its weights and its configuration, for any path, name and precision."""
 
 import hashlib
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,17 +12,29 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..adaptation.parameters import backbone_parameters
+from ..backbone.architectures import ARCHITECTURES
 from ..backbone.parts import base_prefix
 
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 SAMPLE_SIZE = 64
 # Two roundings of one number differ by at most a share of it (bfloat16) plus the smallest step (float16).
 _SHARE, _STEP = 2.0**-8, 2.0**-24
+# Fields of a configuration that do not change what an evaluated model computes, that a user may set otherwise for the
+# same base model, or whose change the fingerprint shows (vocab_size).
+_WITHOUT_EFFECT = re.compile(
+    r"_.*|.*drop.*|.*_token_id|init.*|output_.*|return_dict|use_return_dict|(id2|num_)labels?|label2id|problem_type"
+    r"|architectures|auto_map|.*name_or_path|transformers_version|(torch_)?dtype|.*attn_implementation|vocab_size"
+    r"|use_cache|tie_.*|gradient_checkpointing|chunk_size_feed_forward|pretraining_tp|reorder_and_upcast_attn|legacy"
+    r"|deterministic_flash_attn|reference_compile|quantization_config|sparse_pred.*|decoder_bias|finetuning_task"
+    r"|task_specific_params|tokenizer_class"
+)
+_OF_HEAD = re.compile(r"classifier_.*|pooler_.*|summary_.*")
 
 
-def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable[str]) -> dict[str, str]:
+def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable[str]) -> dict[str, Any]:
     """Return the fields that identify an adapter's base model; the arguments are those of :func:`base_fingerprint`.
 
+    ``config`` has the configuration that the fingerprint does not show, such as the number of attention heads.
     ``sample`` has a few numbers, for a base that is loaded in a precision that does not give the fingerprint.
     """
     values = _frozen_values(model, trained, head)
@@ -29,7 +43,45 @@ def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable
         "fingerprint": base_fingerprint(model, trained, head, precision),
         "dtype": precision,
         "sample": _sample_of(values).tobytes().hex(),
+        "config": _settings_of(model),
     }
+
+
+def config_differences(
+    recorded: dict[str, Any], model: PreTrainedModel, new_head: bool = False
+) -> list[tuple[str, Any, Any]]:
+    """Return name, saved value and present value of each field in which the configuration of ``model`` computes
+    otherwise than that of a :func:`base_identity`. Fields of the head are left out with ``new_head``.
+
+    Only fields that both have are compared, because versions of Transformers add and remove fields. An adapter that
+    was saved without a configuration has no differences.
+    """
+    found = _differences(recorded.get("config", {}), _settings_of(model))
+    return [difference for difference in found if not (new_head and _OF_HEAD.fullmatch(difference[0]))]
+
+
+def _settings_of(model: PreTrainedModel) -> dict[str, Any]:
+    """Return the fields of the configuration that change what the model computes, as JSON holds them."""
+    config, architecture = model.config, ARCHITECTURES.get(model.config.model_type)
+    content = json.dumps(config.to_dict(), skipkeys=True, default=lambda _: None)  # None: what JSON cannot hold
+    settings = _with_effect(json.loads(content))
+    if architecture is not None and architecture.positions_after_padding:
+        settings["pad_token_id"] = config.pad_token_id
+    return settings
+
+
+def _with_effect(values: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in values.items() if not _WITHOUT_EFFECT.fullmatch(name)}
+    return {name: _with_effect(value) if isinstance(value, dict) else value for name, value in kept.items()}
+
+
+def _differences(saved: dict[str, Any], present: dict[str, Any], within: str = "") -> Iterator[tuple[str, Any, Any]]:
+    for name in sorted(saved.keys() & present.keys()):
+        there, here = saved[name], present[name]
+        if isinstance(there, dict) and isinstance(here, dict):
+            yield from _differences(there, here, f"{within}{name}.")
+        elif there != here:
+            yield f"{within}{name}", there, here
 
 
 def is_base(recorded: dict[str, Any], model: PreTrainedModel, trained: Iterable[str], head: Iterable[str]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Literal, Optional
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
 from ..adaptation.forward import check_alone
 from ..adaptation.lifecycle import remove_adapters
@@ -21,11 +21,11 @@ from ..adaptation.parameters import (
     trained_parameters,
     unwrapped,
 )
-from ..backbone.parts import base_prefix
+from ..backbone.parts import base_prefix, check_not_offloaded
 from ..config import MULTI_LABEL, REGRESSION, AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.registry import method_of
-from .fingerprint import is_base, token_count
+from .fingerprint import config_differences, is_base, token_count
 from .hub import resolved_revision
 from .manifest import read_adapter
 from .pretrained import add_adapters
@@ -75,6 +75,7 @@ def load_adapter(
     if adaptation is not None:
         not_off(not_merged(model, "loading others"))
     check_alone(model)
+    check_not_offloaded(model)
     record, tensors = read_adapter(folder)
     config = check_adapter_fits(model, record, tensors, folder, labels="any" if new_head else "same number")
     id2label, problem_type = {int(key): value for key, value in record["id2label"].items()}, record["problem_type"]
@@ -143,33 +144,7 @@ def check_adapter_fits(
             names; a new head takes any labels, since the stored head is not loaded.
     """
     config = AdapterConfig.from_dict(record["adapter"])
-    head = sorted(name for name in tensors if not name.startswith(f"{model.base_model_prefix}."))
-    if head and not pretrained_parameters(model).keys() & set(head):  # a bare base model, or of another kind of task
-        raise UsageError(
-            f"{folder} holds a classification head ({head[-1]}), and a {type(model).__name__} has none; load the "
-            "model with AutoModelForSequenceClassification"
-        )
-    if labels != "any" and model.config.num_labels != record["num_labels"]:
-        raise UsageError(
-            f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
-        )
-    if not is_base(record["base_model"], model, tensors, record["newly_initialized"]):
-        present, stored = model.config._name_or_path or "this model", record["base_model"]["name"]
-        here, there = token_count(model), record["base_model"]["tokens"]
-        if here > there:
-            raise UsageError(
-                f"{folder} was trained on a base model of {there:,} tokens, {quoted(stored)}, and {quoted(present)} "
-                f"has {here:,}; load the model without resize_token_embeddings, or resize it after load_adapter"
-            )
-        if here < there:
-            raise UsageError(
-                f"{folder} was trained after tokens were added to {quoted(stored)}: it had {there:,}, and "
-                f"{quoted(present)} has {here:,}; load the model with the same tokens added"
-            )
-        raise UsageError(
-            f"{folder} was trained on another base model: the frozen weights of {quoted(present)} are not those of "
-            f"{quoted(stored)}"
-        )
+    _check_base(model, record, tensors, folder, labels)
     names = {str(key): value for key, value in model.config.id2label.items()}
     task = names, model.config.problem_type
     if labels == "same names" and (record["id2label"], record["problem_type"]) != task:
@@ -183,6 +158,51 @@ def check_adapter_fits(
             f"({changes})"
         )
     return config
+
+
+def _check_base(
+    model: PreTrainedModel, record: dict[str, Any], tensors: dict[str, Tensor], folder: str | Path, labels: str
+) -> None:
+    """Refuse a model that is not the base of an adapter that was read, or has another head; raise UsageError."""
+    base, another = record["base_model"], f"{folder} was trained on another base model"
+    stored, present = quoted(base["name"]), quoted(model.config._name_or_path or "this model")
+    if base["model_type"] != model.config.model_type:
+        raise UsageError(
+            f"{another}: {stored} is a {base['model_type']} model, and {present} a {model.config.model_type} model"
+        )
+    kind, classifier = type(model), MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(model.config), None)
+    other_kind = classifier is not None and not issubclass(kind, classifier)
+    not_a_classifier = (
+        f"{folder} is for a model that classifies sequences, and a {kind.__name__} is a model of another kind; load "
+        "it with AutoModelForSequenceClassification"
+    )
+    head = {name for name in tensors if not name.startswith(f"{model.base_model_prefix}.")}
+    lacking = head - pretrained_parameters(model).keys()
+    if other_kind and lacking and (base_prefix(model) or lacking == head):  # adapters of a bare model are lacking too
+        raise UsageError(not_a_classifier)
+    if labels != "any" and model.config.num_labels != record["num_labels"]:
+        raise UsageError(
+            f"{folder} was trained for {record['num_labels']} labels, the model's head has {model.config.num_labels}"
+        )
+    if found := config_differences(base, model, new_head=labels == "any"):
+        fields = ", ".join(f"{name}: {quoted(there)} there, {quoted(here)} here" for name, there, here in found)
+        raise UsageError(f"{another}: the configuration of {present} is not that of {stored} ({fields})")
+    if is_base(base, model, tensors, record["newly_initialized"]):
+        return
+    if other_kind:  # BERT's others have a head of the same names, and no pooler
+        raise UsageError(not_a_classifier)
+    here, there = token_count(model), base["tokens"]
+    if here > there:
+        raise UsageError(
+            f"{folder} was trained on a base model of {there:,} tokens, {stored}, and {present} has {here:,}; load "
+            "the model without resize_token_embeddings, or resize it after load_adapter"
+        )
+    if here < there:
+        raise UsageError(
+            f"{folder} was trained after tokens were added to {stored}: it had {there:,}, and {present} has {here:,}; "
+            "load the model with the same tokens added"
+        )
+    raise UsageError(f"{another}: the frozen weights of {present} are not those of {stored}")
 
 
 def kept_and_new(model: PreTrainedModel, saved: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from ..adaptation.insertion import insert_method
 from ..adaptation.named import active_adapter, adapter_names, load_named
 from ..adaptation.parameters import adaptation_of, added_parameters, not_off, trained_parameters, unwrapped
+from ..backbone.parts import check_not_offloaded
 from ..config import AdapterConfig
 from ..errors import UsageError
 from ..runtime.files import write_atomically
@@ -45,7 +46,7 @@ def add_adapters(
 
     Raises:
         UsageError: if the model is adapted already, ``config`` is of another type, the method cannot be built on the
-            model, or the name is taken.
+            model, its weights are offloaded, or the name is taken.
     """
     if not isinstance(config, AdapterConfig):
         kind = type(config).__name__
@@ -58,6 +59,7 @@ def add_adapters(
         raise UsageError("the model's adapters have names; load_adapter(model, folder, name=...) adds one more")
     if getattr(model, "adaptation", None) is not None or hasattr(model, "peft_config"):
         raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
+    check_not_offloaded(model)
     insert_method(model, config, newly_initialized)
     if (half := model.adaptation.half) is not None:
         name = str(half).removeprefix("torch.")

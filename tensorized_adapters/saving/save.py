@@ -17,7 +17,7 @@ from transformers.utils import CONFIG_NAME
 
 from ..adaptation.named import adapter_set
 from ..adaptation.parameters import adaptation_of, not_merged, not_off, trained_parameters, unwrapped
-from ..backbone.parts import base_prefix
+from ..backbone.parts import base_prefix, check_not_offloaded
 from ..errors import RunFailed, UsageError, quoted
 from ..runtime.files import make_folder, read_json, write_to_disk, written_then_renamed
 from . import ADAPTER_FILES, BESIDE_PEFT_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
@@ -60,6 +60,7 @@ def save_adapter(
 def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str, Any]] = None) -> dict[str, bytes]:
     """Return the active adapter's files as bytes, by file name. The folder is checked, and nothing is written."""
     adaptation = not_off(not_merged(model, "saving them"))
+    check_not_offloaded(model)
     notes = adaptation.notes if notes is None else notes
     method, head = adaptation.method, adaptation.in_place["head"]
     tensors = method.tensors(trained_parameters(model))

@@ -161,6 +161,27 @@ def test_what_cannot_be_is_refused(settings, name, message):
     assert dict(base.named_parameters()).keys() == before.keys()
 
 
+@pytest.mark.parametrize("modules", [["layer.1.output"], ["embeddings"], ["attention.output"], ["layer.1"]])
+def test_a_module_to_save_may_contain_layer_norms(tmp_path, modules):
+    base, _ = build("bert")
+    model = trained_a_little(through_peft(copy.deepcopy(base), TT | {"modules_to_save": modules}))
+    model.save_pretrained(tmp_path)
+    loaded = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path)
+    assert torch.equal(logits(loaded), logits(model))
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    norms = [name for name, _ in base.named_parameters() if "LayerNorm" in name]
+    assert sum("LayerNorm" in name for name in trained) == len(norms)
+
+
+@pytest.mark.parametrize("modules", [["intermediate.dense"], ["intermediate"], ["attention.self"]])
+def test_a_module_to_save_may_not_hold_the_input_of_a_parallel_adapter(modules):
+    message = r"modules_to_save=\['.*'\] with adapter_placement='parallel': the adapter at .* takes the input of"
+    with pytest.raises(UsageError, match=message):
+        through_peft(build("bert")[0], SETTINGS["parallel"] | {"modules_to_save": modules})
+    model = through_peft(build("bert")[0], SETTINGS["parallel"] | {"modules_to_save": ["layer.1", "query"]})
+    trained_a_little(model)
+
+
 def test_models_that_take_no_adapter_are_refused():
     with pytest.raises(UsageError, match="into a model of Transformers, not into a Sequential"):
         get_peft_model(torch.nn.Sequential(torch.nn.Linear(8, 8)), TensorizedAdapterConfig(**TT))

@@ -142,7 +142,7 @@ def test_every_way_of_changing_the_base_is_seen_by_the_next_save(tmp_path, base,
 def test_a_model_without_the_head_is_refused(tmp_path, base, kind, labels):
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=labels)
     save_adapter(add_adapters(model, CONFIG), tmp_path)
-    with pytest.raises(UsageError, match="has none; load the model with AutoModelForSequenceClassification"):
+    with pytest.raises(UsageError, match="another kind; load it with AutoModelForSequenceClassification"):
         load_adapter(kind.from_pretrained(base), tmp_path)
 
 

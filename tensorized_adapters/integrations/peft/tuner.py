@@ -19,6 +19,12 @@ from .layer import TensorizedLayer
 _CHILD = ".tensorized_adapter."
 
 
+def _is_within(name: str, modules_to_save: set[str]) -> bool:
+    """Return whether a module is one of peft's ``modules_to_save`` or lies within one. peft compares names' ends."""
+    parts = f"base_model.model.{name}".split(".")
+    return any(".".join(parts[:end]).endswith(tuple(modules_to_save)) for end in range(1, len(parts) + 1))
+
+
 class TensorizedModel(BaseTuner):
     """Wraps the modules at the sites; ``model`` is a Transformers model of a supported architecture."""
 
@@ -53,11 +59,25 @@ class TensorizedModel(BaseTuner):
         self._check_name(plain)
         self._sources = {name: prefix + source for name, source in zip(names, sources or [])}
         saved = set(peft_config.modules_to_save or [])
+        self._check_sources(saved)
         if peft_config.train_layer_norm:
-            saved |= {name.rpartition(".")[0] for name in layer_norm_names(plain, peft_config.adapter.layers)}
+            norms = {name.rpartition(".")[0] for name in layer_norm_names(plain, peft_config.adapter.layers)}
+            # peft would wrap one within a module of the user's, which is trained already, twice, and load neither.
+            saved |= {name for name in norms if not _is_within(name, saved)}
         if peft_config.task_type == TaskType.SEQ_CLS:  # peft would find only its last layer, by usual names
             saved |= {name.split(".")[0] for name, _ in plain.named_parameters() if not name.startswith(prefix)}
         peft_config.modules_to_save = sorted(saved) or None
+
+    def _check_sources(self, saved: set[str]) -> None:
+        """Refuse modules to save that take the source from a parallel adapter; raise UsageError. peft copies them, and
+        the copy's input is not seen. It inserts no adapter within such a module."""
+        for site, source in self._sources.items():
+            if _is_within(source, saved) and not _is_within(site, saved):
+                raise UsageError(
+                    f"modules_to_save={quoted(sorted(saved))} with adapter_placement='parallel': the adapter at "
+                    f"{site} takes the input of {source}, of which peft makes a copy; leave it out of modules_to_save, or "
+                    "choose adapter_placement='sequential'"
+                )
 
     def _check_name(self, plain: nn.Module) -> None:
         """Refuse a name that torch does not accept, or that is part of other names, where peft would find it too."""
