@@ -75,8 +75,8 @@ class TensorizedModel(BaseTuner):
             if _is_within(source, saved) and not _is_within(site, saved):
                 raise UsageError(
                     f"modules_to_save={quoted(sorted(saved))} with adapter_placement='parallel': the adapter at "
-                    f"{site} takes the input of {source}, of which peft makes a copy; leave it out of modules_to_save, or "
-                    "choose adapter_placement='sequential'"
+                    f"{site} takes the input of {source}, of which peft makes a copy; leave it out of "
+                    "modules_to_save, or choose adapter_placement='sequential'"
                 )
 
     def _check_name(self, plain: nn.Module) -> None:
