@@ -48,7 +48,8 @@ class Run:
         """Print a message for the user, if there is one, and keep it in the record."""
         if message:
             print(f"note: {message}")
-            self._notes += [message] if message not in self._notes else []
+            if message not in self._notes:
+                self._notes.append(message)
 
     def checkpoint(self) -> Optional[Path]:
         """Return the checkpoint to resume from, or None. All processes call this, and the first one chooses. Raises
