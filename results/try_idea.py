@@ -35,7 +35,7 @@ def gelu_bottleneck(hidden: Tensor, down: tuple[Tensor, ...], up: tuple[Tensor, 
 
 
 def clipped_to(ratio: float) -> Callable[..., Tensor]:
-    """Return a bottleneck h + u, u = relu(h D) U, in which the norm of u is cut to ``ratio`` times that of h."""
+    """Return a bottleneck h + u, u = relu(h D) U, in which u is shortened to at most ``ratio`` times the norm of h."""
 
     def clipped_bottleneck(hidden: Tensor, down: tuple[Tensor, ...], up: tuple[Tensor, ...]) -> Tensor:
         update = project(torch.relu(project(hidden, down)), up)
@@ -51,17 +51,13 @@ def orthogonal_start_(weight: FactorizedWeight, std: float, last_factor: float =
     calibrated_start_(weight, std, last_factor)
     for factor in weight.parameters():
         if factor.dim() > 1 and factor.any():
-            matrix = factor.movedim(1, 0).flatten(1) if factor.dim() == 3 else factor.flatten(1)  # of cores: by mode
-            norm = matrix.norm()
-            torch.nn.init.orthogonal_(matrix := torch.empty_like(matrix))
-            matrix *= norm / matrix.norm()
-            factor.copy_(
-                matrix.view(factor.movedim(1, 0).shape).movedim(0, 1) if factor.dim() == 3 else matrix.view_as(factor)
-            )
+            by_mode = factor.movedim(1, 0) if factor.dim() == 3 else factor  # a core is (bond, mode, bond)
+            matrix = torch.nn.init.orthogonal_(torch.empty(by_mode.shape))  # later dimensions count as columns
+            by_mode.copy_(matrix * (by_mode.norm() / matrix.norm()))
 
 
 def start_with_frozen_middle_(weight: FactorizedWeight, std: float, last_factor: float = 1.0) -> None:
-    """Start as usual, and let the gradients of all but the first and the last factor be zero."""
+    """Start as usual, and set the gradients of all factors but the first and the last to zero."""
     calibrated_start_(weight, std, last_factor)
     for factor in list(weight.parameters())[1:-1]:
         factor.register_hook(torch.zeros_like)

@@ -39,7 +39,8 @@ class NamedAdapter:
         plain = adaptation_of(model).plain
         for name, parameter in trained.items():
             stored = self.tensors.get(name)
-            if stored.shape != parameter.shape if stored is not None else name in plain:
+            fits = name not in plain if stored is None else stored.shape == parameter.shape
+            if not fits:
                 raise UsageError(f"{name} was replaced by one of another shape; put it back, or load a fresh model")
 
     def take_from(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:

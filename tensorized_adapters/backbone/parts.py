@@ -46,8 +46,8 @@ def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
 
 
 def holder_of(model_config: PretrainedConfig, name: str) -> PretrainedConfig:
-    """Return the configuration that has a setting: of a model for images and text, which may lack it, the text part's.
-    That may lack it too."""
+    """Return the configuration that has a setting. A model for images and text may have it in the configuration of its
+    text part, which is returned even if that lacks the setting too."""
     return model_config if hasattr(model_config, name) else model_config.get_text_config()
 
 

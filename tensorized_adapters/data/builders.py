@@ -40,8 +40,8 @@ def _csv_tables(
 ) -> Iterator[tuple[Key, pyarrow.Table]]:
     """Yield the tables of CSV files as ``Csv._generate_tables`` does, but of strings unless the card has types.
 
-    An empty cell is an empty text, but a missing class. Among numbers it is missing too, and so are words such as NA.
-    The card may name other words for missing values.
+    In a column of texts an empty cell is an empty text. In a column of classes or numbers it is a missing value, and
+    so is a word such as NA among numbers. The card may name other words for missing values.
     """
     options, types = builder.config.pd_read_csv_kwargs, builder.info.features or {}
     if types and options["header"] is None:

@@ -96,9 +96,10 @@ def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
 
 
 def other_forms(present: Collection[str], wanted: Collection[str]) -> dict[str, str]:
-    """Return by present name the wanted one that lacks and has the same characters, composed (NFC) or not.
+    """Return the new name of each present column that a wanted one means, although its accents are encoded otherwise.
 
-    An accent has two ways to be written, which look the same. A name that is present as wanted is taken as it is.
+    Unicode encodes an accented letter as one character (NFC) or as two, which look the same. A column that is present
+    under exactly the wanted name keeps it.
     """
     composed = {unicodedata.normalize("NFC", name): name for name in present if name not in wanted}
     lacking = {name: unicodedata.normalize("NFC", name) for name in wanted if name not in present}

@@ -47,8 +47,8 @@ class Task:
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """Return the names of all metrics. ``combined_score`` is the mean of several ``metrics``, which there is for
-        one label a text."""
+        """Return the names of all metrics. ``combined_score`` is the mean of several ``metrics``. It is not computed
+        with several labels a text."""
         combined = len(self.metrics) > 1 and not self.multi_label
         return (*self.metrics, *self.chosen, *(("combined_score",) if combined else ()))
 

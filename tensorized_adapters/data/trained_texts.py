@@ -1,8 +1,8 @@
-"""Which texts an adapter was trained on, so that a later run does not hold them out to measure it.
+"""Recognises texts that a saved adapter was trained on, so that a later run does not hold them out to measure it.
 
 A saved adapter keeps the smallest hashes of its training texts: all of a small set, and a random sample of a large one
-(Bar-Yossef et al., "Counting Distinct Elements in a Data Stream", 2002). They find texts again in whatever file,
-order, format or split, and the sample of several trainings, one after the other, is made of theirs.
+(Bar-Yossef et al., "Counting Distinct Elements in a Data Stream", 2002). A text has the same hash in any file, format
+or split. After several trainings the adapter keeps the smallest hashes of all of them.
 """
 
 import base64

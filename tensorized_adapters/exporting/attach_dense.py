@@ -33,8 +33,8 @@ def attach(model: nn.Module, folder: str) -> nn.Module:
     padding on the right, and with this token. What was trained stays in float32 on a model in half precision.
 
     Raises:
-        ValueError: if the model is not the base that the adapter was trained on, or has a dense adapter already. It is
-            as before then.
+        ValueError: if the model is not the base that the adapter was trained on, or has a dense adapter already. The
+            model is unchanged then.
     """
     tensors = load_file(Path(folder) / "dense_adapter.safetensors")
     settings = json.loads((Path(folder) / "dense_adapter.json").read_text())
@@ -108,7 +108,7 @@ def in_own_precision(plain: type) -> type:
 
 
 def numbers_of(parameters: dict[str, Tensor]) -> Tensor:
-    """Return two or three numbers of each parameter. They identify a model, and are read in no time."""
+    """Return two or three numbers of each parameter. They identify a model, and reading them is cheap."""
     picked = [values.detach().flatten()[:: max(1, values.numel() // 2)] for _, values in sorted(parameters.items())]
     return torch.cat([torch.empty(0), *(values.cpu().float() for values in picked)])
 

@@ -22,8 +22,8 @@ REFUSED |= {
     "unilora": "its trained vector is outside of the model's layers",
 }
 # For the weight decay: the types that train scales alone, the scales of other types, the types whose updates are
-# products of all factors of a layer, those whose updates are sums of products of two, and the names
-# of such factors in types that train others too.
+# products of all factors of a layer, those whose updates are sums of products of two, and for types that train other
+# parameters too the names of the two factors.
 _UNDECAYED_TYPES = {"ia3", "ln_tuning"}
 _UNDECAYED = {"boft_s", "frod_lambda_l", "lora_magnitude_vector", "road_alpha", "vector_a", "vector_b"}
 _PRODUCTS = {"deft", "hira", "loha", "lokr", "lora", "osf", "peanut", "pvera", "randlora", "vera"}

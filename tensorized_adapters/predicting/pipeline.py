@@ -115,7 +115,8 @@ class _TextPipeline(TextClassificationPipeline):
     columns: Optional[Columns] = None  # those that the adapter was trained on, if its folder names them
     label_separator: str = SEPARATOR  # joins the names of several labels in predictions
 
-    def _sanitize_parameters(self, **options: Any) -> Any:  # those of a call too
+    def _sanitize_parameters(self, **options: Any) -> Any:
+        """Check the options of loading and of each call, then return them as Transformers does."""
         _check_options(options)
         return super()._sanitize_parameters(**options)
 

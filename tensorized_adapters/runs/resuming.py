@@ -62,7 +62,9 @@ def choose_checkpoint(
     names_its_own = checkpoint is not None and in_this_folder
     if start.kind == "resume" and arguments.training.do_train and not names_its_own:
         checkpoint = _later_of(checkpoint, folder, lambda before: in_this_folder or not differences(before, resolved))
-    return checkpoint, *(_differences(checkpoint, resolved, folder) if checkpoint else ([], None))
+    if checkpoint is None:
+        return None, [], None
+    return checkpoint, *_differences(checkpoint, resolved, folder)
 
 
 def _later_of(named: Optional[Path], folder: Path, accepts: Callable[[dict[str, Any]], bool]) -> Optional[Path]:

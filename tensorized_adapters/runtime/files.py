@@ -35,8 +35,11 @@ def refusing_unwritable(name: str, advice: str = "") -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it. Raise OSError naming a link to a missing folder, of which the system would
-    say that it exists. Its target is not made, since it may be on a disk that is not mounted."""
+    """Make a folder, and those above it. Raise OSError, which names the link, for a link to a missing folder.
+
+    The system's own error would say that the link exists. Its target is not made, since it may be on a disk that is
+    not mounted.
+    """
     for folder in (path, *path.parents):
         if folder.is_symlink() and not folder.exists():
             raise OSError(errno.ENOENT, f"{folder} links to {os.readlink(folder)}, where there is no folder")

@@ -20,7 +20,7 @@ _CHILD = ".tensorized_adapter."
 
 
 def _is_within(name: str, modules_to_save: set[str]) -> bool:
-    """Return whether a module is one of peft's ``modules_to_save`` or lies within one. peft compares names' ends."""
+    """Return whether a module is one of peft's ``modules_to_save`` or lies within one. peft matches ends of names."""
     parts = f"base_model.model.{name}".split(".")
     return any(".".join(parts[:end]).endswith(tuple(modules_to_save)) for end in range(1, len(parts) + 1))
 
