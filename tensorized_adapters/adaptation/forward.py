@@ -64,7 +64,7 @@ def wrap_forward(model: PreTrainedModel) -> None:
     """Wrap the model's ``forward`` in ours, unless it is wrapped already, perhaps under other wrappers."""
     model.__dict__.setdefault("adapter_passes", Passes())
     own = model.__dict__.get("forward")
-    # Then no later wrapper is around ours.
+    # If so, neither our wrapper nor a later one is in place.
     of_class = own is None or getattr(own, "__func__", None) is type(model).forward
     if _BEFORE in model.__dict__ and not of_class:
         return
@@ -127,7 +127,8 @@ def _adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
     if "adapter_names" in kwargs and (names := kwargs.pop("adapter_names")) is not None:
         if named is None:
             raise UsageError("adapter_names: the model has no named adapters; load_adapter(model, folder, name=...)")
-        # Wrappers around this function run once, as one that is entered again within itself may break.
+        # Compute each group by our own function, so that wrappers put on later run once a batch. A wrapper that is
+        # entered again within itself may break.
         return named.mixed(model, names, args, kwargs, functools.partial(_adapted, model))
     adaptation = model.__dict__.get("adaptation")
     compute = model.__dict__.get(_BEFORE) or functools.partial(type(model).forward, model)
@@ -141,8 +142,8 @@ def _adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
 
 
 def check_pass(model: PreTrainedModel) -> None:
-    """Refuse a pass while another thread has adapters off or sets others for a while, and one whose activations are
-    recomputed after adapters are on again."""
+    """Refuse a pass while another thread has adapters off or sets others for a while. Also refuse training with
+    gradient checkpointing inside adapters_off: the backward pass would recompute it with adapters on."""
     adaptation = model.__dict__.get("adaptation")
     check_not_held(model.__dict__.get("named_adapters"))
     if adaptation is None or adaptation.switched_off_by is None:

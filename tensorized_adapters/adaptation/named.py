@@ -2,6 +2,9 @@
 
 If the new adapter has the settings of the active one, its tensors are copied into the model. Otherwise the active
 adapter is removed and the new one is added. So hooks, precision, devices and copies behave as PyTorch's users expect.
+
+An optimizer holds Parameter objects, not names. An adapter that is set again therefore gets its earlier Parameters
+back, so that its optimizer goes on.
 """
 
 import threading
@@ -91,7 +94,7 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     if model is not unwrapped(model):
         raise UsageError("a compiled model keeps its adapter; set_adapter on the model itself, and compile it anew")
     kept = _kept(model)
-    if name is not None and name not in adapter_names(model):  # a list: an unhashable name is only not found
+    if name is not None and name not in adapter_names(model):  # a list, so an unhashable name is unknown
         raise UsageError(f"no adapter {quoted(name)} on the model; there are {quoted(adapter_names(model))}")
     if kept is None:
         if getattr(model, "adaptation", None) is not None:

@@ -85,8 +85,8 @@ class NamedAdapter:
 
 
 def put_back(model: PreTrainedModel, removed: dict[str, nn.Parameter]) -> None:
-    """Replace the added parameters of a model by those that an adapter of equal settings had before it was removed.
-    They get the values and flags of those that they replace, and no gradients."""
+    """Put the Parameter objects of an earlier adapter of equal settings back, with the present values and flags and
+    without gradients, so that its optimizer stays valid."""
     replaced = {id(parameter): removed[name] for name, parameter in added_parameters(model).items() if name in removed}
     for module in model.modules():
         for name, parameter in module._parameters.items():
@@ -96,9 +96,8 @@ def put_back(model: PreTrainedModel, removed: dict[str, nn.Parameter]) -> None:
 
 
 def trained_by_present_name(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """Return every trained parameter by its name in the adapted model, where :func:`parameters.trained_parameters` has
-    the names before adaptation. The names are kept while the adapter is in the model, because finding them would take
-    a third of a switch."""
+    """Like :func:`parameters.trained_parameters`, but by the names in the adapted model. The names are cached, because
+    finding them would take a third of a switch."""
     adaptation = adaptation_of(model)
     if adaptation.trained_names is not None:
         with contextlib.suppress(KeyError):  # a module was replaced, so the names may have changed

@@ -114,17 +114,16 @@ def replaced(name: str) -> UsageError:
 
 
 def check_present(adaptation: Adaptation, names: Collection[str]) -> None:
-    """Refuse a model in which a trained pre-trained parameter is not among ``names``, those before it was adapted. The
-    parameters of a head of another structure would be taken for adapters; raise UsageError."""
+    """Raise UsageError if a trained pre-trained parameter is missing among ``names``, the names before adaptation. The
+    parameters of a replaced head would be counted as adapters."""
     for name in adaptation.originals:
         if name not in names:
             raise replaced(name)
 
 
 def precisions_before(model: PreTrainedModel) -> dict[str, torch.dtype]:
-    """Return for each of the ``originals`` its precision without adapters. On a half-precision backbone this is the
-    precision of the frozen parameters. If all are trained it is the original's, unless the model was converted since.
-    """
+    """Return the dtype that each of the ``originals`` has without adapters. On a half-precision backbone this is the
+    dtype of the frozen parameters, or if all are trained the original's, unless the model was converted since."""
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
     check_present(adaptation, pretrained)
     precisions = {name: pretrained[name].dtype for name in adaptation.originals}

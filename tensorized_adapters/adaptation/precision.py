@@ -71,11 +71,11 @@ def _derived_class(plain: type, names: tuple[str, ...], frozen: str) -> type:
 
     Args:
         names: the parameters in float32; if empty, all are.
-        frozen: the name of a half-precision parameter at or below the module.
+        frozen: the path, from the module, of a half-precision parameter, in whose dtype the float32 ones are read.
     """
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        if not args:  # a path of GLoRA has no input, and its caller converts what it returns
+        if not args:  # GLoRA calls some modules without input; the caller converts the result
             return plain.forward(self, **kwargs)
         x, dtype = args[0], next(self.parameters()).dtype
         return plain.forward(self, x.to(dtype), *args[1:], **kwargs).to(x.dtype)

@@ -66,7 +66,7 @@ class CompacterAdapter(Adapter):
         self.up = PHMWeight(m, hidden_size, self.rule)
         self.down_bias = nn.Parameter(torch.zeros(m))
         self.up_bias = nn.Parameter(torch.zeros(hidden_size))
-        # The identity, bit for bit: D is as wide as a dense layer's weight, U's t_i are zero.
+        # Starts as the identity, bit for bit: D has a dense layer's standard deviation, U's t_i are zero.
         for weight in (self.down, self.up):
             _calibrated_start_(weight, 1 / math.sqrt(weight.view.in_features), rule_std(hidden_size, m))
         nn.init.zeros_(self.up.right)

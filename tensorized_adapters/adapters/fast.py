@@ -78,7 +78,7 @@ class BatchedWeights:
                 continue
             parts = [torch.stack(part) for part in zip(*(weight.parts() for weight in weights))]
             first, *rest = weights[0].matrices(parts)
-            first = first.mT.contiguous().mT  # columns behind each other, as factorized_weight.times wants them
+            first = first.mT.contiguous().mT  # column-major, as factorized_weight.times needs it
             stacked = [first, *(matrix.contiguous() for matrix in rest)]
             yield from zip(map(id, weights), zip(*(matrix.unbind() for matrix in stacked)))
 
@@ -98,7 +98,7 @@ def _in_few_launches(weights: list[Weight], assembled: bool) -> list[Matrices]:
         matrices = weights[0].matrices(parts)  # (sites or 1, n, m), or (sites or 1, n, k) and (sites or 1, k, m)
         if assembled and len(matrices) == 2:
             a, b = matrices
-            matrices = ((b.mT @ a.mT).mT,)  # columns behind each other at once
+            matrices = ((b.mT @ a.mT).mT,)  # column-major without a copy
     if torch.is_autocast_enabled(kind) and parts[0].dtype is not torch.float64:  # which it leaves alone
         matrices = [matrix.to(torch.get_autocast_dtype(kind)) for matrix in matrices]
     first, *rest = matrices

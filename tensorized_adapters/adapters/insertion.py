@@ -84,7 +84,7 @@ def _beside_sublayer(site: nn.Module, _, output):
     adapter = getattr(site, CHILD)
     if not adapter.enabled:
         return output
-    compiled = adapter.__dict__.get("kept")  # non-empty if the module that kept the input was compiled
+    compiled = adapter.__dict__.get("kept")  # set if the source module was compiled
     x = (compiled or kept_inputs.by_id).pop(id(adapter))
     return changed(output, lambda hidden: adapter.beside(x, hidden))
 

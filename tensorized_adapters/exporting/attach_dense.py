@@ -27,7 +27,7 @@ class Square(nn.Linear):
 
 
 def attach(model: nn.Module, folder: str) -> nn.Module:
-    """Replace each site's output by output + adapter(x). x is that output, or the input of the source module.
+    """Add adapter(x) to each site's output. x is that output, or the source module's input.
 
     The configuration gets the labels' names, the type of problem, and the token to pad with. A decoder needs its
     padding on the right, and with this token. What was trained stays in float32 on a model in half precision.

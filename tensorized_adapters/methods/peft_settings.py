@@ -21,13 +21,15 @@ REFUSED |= {
     "shadow": "it runs a second network through a forward pass of its own",
     "unilora": "its trained vector is outside of the model's layers",
 }
-# For the weight decay: the types that train scales alone, the scales of other types, the types whose updates are
-# products of all factors of a layer, those whose updates are sums of products of two, and for types that train other
-# parameters too the names of the two factors.
+# The tables of decay_shares. Types that train scales alone:
 _UNDECAYED_TYPES = {"ia3", "ln_tuning"}
+# Scales of other types:
 _UNDECAYED = {"boft_s", "frod_lambda_l", "lora_magnitude_vector", "road_alpha", "vector_a", "vector_b"}
+# Types whose update is the product of all factors of a layer:
 _PRODUCTS = {"deft", "hira", "loha", "lokr", "lora", "osf", "peanut", "pvera", "randlora", "vera"}
+# Types whose update is a sum of products of two factors:
 _PAIRS = {"adamss", "gralora", "vblora"}
+# The same for types that train other parameters as well, with the names of the two factors:
 _SOME_PAIRS = {"glora": ("Xd", "Xu"), "supertuning": ("supertuning_lora_A", "supertuning_lora_B")}
 # Values of init_lora_weights that cannot be used.
 _STARTS = dict.fromkeys(("eva", "corda", "lora_ga"), "reads the training data first")

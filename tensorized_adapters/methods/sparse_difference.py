@@ -69,8 +69,7 @@ class Difference(nn.Module):
         return super()._apply(*args, **kwargs)
 
     def train(self, mode: bool = True) -> "Difference":
-        """Set the mode. What pruning would keep is found anew afterwards, since the last evaluation may have been
-        followed by a change through ``parameter.data``, of which no version tells."""
+        """Set the mode. Drop the cache: a change through ``parameter.data`` does not raise the version counter."""
         self.pruned = None
         return super().train(mode)
 

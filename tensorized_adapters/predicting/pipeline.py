@@ -154,8 +154,8 @@ def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
 
 
 def _check_texts(inputs: Any, columns: Optional[Columns]) -> None:
-    """Raise UsageError for inputs that Transformers would misread: it takes the first of several texts, and a single
-    text where the adapter was trained on pairs, or a pair where it was trained on single texts."""
+    """Refuse inputs that Transformers would misread: several texts (it takes the first), a single text for an adapter
+    of pairs, a pair for an adapter of single texts. Raise UsageError."""
     texts = inputs if isinstance(inputs, dict) else {"text": inputs}
     is_pair = columns is not None and len(columns.texts) == 2 and columns.delimiter is None
     named = f"a dict of {' and '.join(columns.texts)}" if columns else "a dict of text and text_pair"

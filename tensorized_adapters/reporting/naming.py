@@ -34,7 +34,7 @@ _TASK_SETTINGS = set(
     "glue_path train_split_name validation_split_name validation_fraction text_column_delimiter label_separator "
     "do_regression metric_name metric_for_best_model greater_is_better".split()
 )
-# A name leaves the first setting out if it shows the second, from which the first follows.
+# A derived setting, and the setting it follows from. A name that shows the second leaves the first out.
 _DERIVED = {
     "learning_rates": "learning_rate",
     "head_start": "adapter_init",

@@ -174,7 +174,7 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
         "best": scores.min() if lower_is_better(metric) else scores.max(),
         "gap": number(metrics, f"train_{metric}") - number(metrics, key),
         "share": number(record.get("contribution") or {}, "share"),
-        # It is known of the weights and the set that ``metrics`` are of.
+        # It was found for the weights and the set of ``metrics``, and counts only if ``last`` is that score.
         "one_class": "eval" in (record.get("one_class") or {}) and last == number(metrics, key),
         "collapsed": record.get("collapsed_at_step") is not None,
         "family": arguments["adapter_projection_type"] if tensorized else arguments["method"],

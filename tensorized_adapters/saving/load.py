@@ -178,7 +178,7 @@ def _check_base(
     )
     head = {name for name in tensors if not name.startswith(f"{model.base_model_prefix}.")}
     lacking = head - pretrained_parameters(model).keys()
-    if other_kind and lacking and (base_prefix(model) or lacking == head):  # adapters of a bare model are lacking too
+    if other_kind and lacking and (base_prefix(model) or lacking == head):  # a bare model lacks the added ones as well
         raise UsageError(not_a_classifier)
     if labels != "any" and model.config.num_labels != record["num_labels"]:
         raise UsageError(
@@ -189,7 +189,7 @@ def _check_base(
         raise UsageError(f"{another}: the configuration of {present} is not that of {stored} ({fields})")
     if is_base(base, model, tensors, record["newly_initialized"]):
         return
-    if other_kind:  # BERT's others have a head of the same names, and no pooler
+    if other_kind:  # such as BertForTokenClassification: equal names of the head, and no pooler
         raise UsageError(not_a_classifier)
     here, there = token_count(model), base["tokens"]
     if here > there:
