@@ -113,6 +113,18 @@ def linear_names(model: PreTrainedModel, *parts: str) -> list[str]:
     return [prefix + _existing(model, f"{layer}.{part}") for layer in layer_names(model) for part in wanted]
 
 
+def ia3_names(model: PreTrainedModel, flag: str) -> tuple[list[str], list[str]]:
+    """Return the names of the linear layers whose outputs (IA)3 rescales, and of those whose inputs it rescales. Raise
+    UsageError, which names the ``flag``, if one layer computes the keys or values with others."""
+    architecture = architecture_of(model.config.model_type)
+    if architecture.key in (architecture.query, architecture.value):
+        raise UsageError(
+            f"{flag} rescales keys and values, which a {model.config.model_type} model computes in one layer with "
+            "others; choose another method"
+        )
+    return linear_names(model, "key", "value"), linear_names(model, "output")
+
+
 def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
     """Return whether a module of the model, head included, is a LayerNorm in its architecture. RMSNorm counts as one.
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ..backbone.parts import architecture_of, linear_names, sizes_of, target_names
+from ..backbone.parts import ia3_names, sizes_of, target_names
 from ..errors import UsageError
 from .base import Method
 from .peft import ADAPTER, Peft
@@ -55,18 +55,11 @@ class IA3(Peft):
     name, prefix = "ia3", "ia3_"
     deltas = Method.deltas  # it also rescales biases
 
-    def check(self, model: PreTrainedModel) -> None:
-        super().check(model)
-        architecture = architecture_of(model.config.model_type)
-        if architecture.key in (architecture.query, architecture.value):
-            raise UsageError(
-                f"--method ia3 rescales keys and values, which a {model.config.model_type} model computes in one "
-                "layer with others; choose another method"
-            )
-
     def targets(self, model: PreTrainedModel) -> list[str]:
-        return linear_names(model, "key", "value", "output")
+        outer, inner = ia3_names(model, self.flag)
+        return outer + inner
 
     def added_count(self, model: PreTrainedModel) -> int:
-        outer = sum(model.get_submodule(name).out_features for name in linear_names(model, "key", "value"))
-        return outer + sum(model.get_submodule(name).in_features for name in linear_names(model, "output"))
+        outer, inner = ia3_names(model, self.flag)
+        count = sum(model.get_submodule(name).out_features for name in outer)
+        return count + sum(model.get_submodule(name).in_features for name in inner)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ..backbone.parts import base_prefix, linear_names
+from ..backbone.parts import base_prefix, ia3_names, linear_names
 from ..config import AdapterConfig
 from ..errors import UsageError, did_you_mean, need, quoted
 from .base import Method
@@ -163,8 +163,8 @@ class Peft(Method):
         tuner = PEFT_TYPE_TO_TUNER_MAPPING[kind]
         targets = getattr(tuner, "target_module_mapping", {})
         if self.kind == "ia3" and not {"target_modules", "feedforward_modules"} & set(values):
-            inner = linear_names(model, "output")
-            values |= {"target_modules": [*linear_names(model, "key", "value"), *inner], "feedforward_modules": inner}
+            outer, inner = ia3_names(model, self.flag)
+            values |= {"target_modules": outer + inner, "feedforward_modules": inner}
         elif "target_modules" in known and "target_modules" not in values and model.config.model_type not in targets:
             values["target_modules"] = linear_names(model, "query", "value")
         if excluded:

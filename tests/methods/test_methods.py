@@ -32,6 +32,12 @@ def test_what_an_architecture_lacks_is_refused(name, key):
         add_adapters(build(name)[0], CONFIGS[key])
 
 
+@pytest.mark.parametrize("name", [name for name, key in REFUSED if key == "ia3"])
+def test_ia3_as_a_type_of_peft_is_refused_where_the_method_is(name):
+    with pytest.raises(UsageError, match="^--peft_type ia3 rescales .* in one layer with others"):
+        add_adapters(build(name)[0], AdapterConfig(method="peft", peft_type="ia3"))
+
+
 FEW = [(name, key) for name, key in COMBINATIONS if name in FEW_ARCHITECTURES]
 
 
