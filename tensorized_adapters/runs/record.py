@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import numpy as np
 import torch
-from rich.table import Column, Table
+from rich.table import Table
 
 from .. import PROGRAM, __version__
 from ..adaptation.parameters import GROUPS
@@ -19,6 +19,7 @@ from ..data.metric_names import lower_is_better
 from ..data.metrics import predictions_of, probabilities_of
 from ..data.multi_label import joined_names
 from ..data.tasks import Task
+from ..runtime.console import numbers_table
 from ..runtime.files import tsv_of, write_atomically
 from ..saving import ADAPTER_FILES
 from ..training.callbacks import EarlyStopping
@@ -111,9 +112,8 @@ def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, tas
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
     """Return how many parameters each group has, in numbers and percent of the model, and its learning rate."""
-    numbers = [Column(name, justify="right") for name in ("count", "%", "learning rate")]
-    caption = "% of the model without adapters"
-    table = Table("parameters", *numbers, title=title, caption=caption, title_justify="left", caption_justify="left")
+    table = numbers_table(title, "parameters", "count", "%", "learning rate")
+    table.caption = "% of the model without adapters"
     for group in GROUPS:
         if counts.get(group):
             table.add_row(group, *_share(counts[group], counts["model"]), f"{rates[group]:g}")
@@ -125,8 +125,7 @@ def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str)
 
 def results_table(record: dict[str, Any]) -> Table:
     """Return the metrics of the last and best epoch, trained parameters, size of the adapter folder."""
-    title = f"{record['method']} on {record['task']}"
-    table = Table("", Column("value", justify="right"), title=title, title_justify="left")
+    table = numbers_table(f"{record['method']} on {record['task']}", "", "value")
     for name, value in record["metrics"].items():
         if name.startswith("eval_") and not name.endswith(("_runtime", "_per_second", "_samples")):
             table.add_row(name, f"{value:.4f}")

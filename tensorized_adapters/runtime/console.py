@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from collections.abc import Collection
 
 import torch
 from rich.console import Console
@@ -28,7 +29,7 @@ def console() -> Console:
     return Console(width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-def numbers_table(title: str, first: str, *others: str) -> Table:
-    """Return an empty table whose columns are aligned to the right, except the ``first``."""
-    columns = [Column(first, no_wrap=True), *(Column(name, justify="right", no_wrap=True) for name in others)]
-    return Table(*columns, title=Text(one_line(title)), title_justify="left")
+def numbers_table(title: str, first: str, *others: str, text: Collection[str] = ()) -> Table:
+    """Return an empty table whose columns are aligned to the right, except the ``first`` and those in ``text``."""
+    columns = [Column(name, justify="left" if name in (first, *text) else "right") for name in (first, *others)]
+    return Table(*columns, title=Text(one_line(title)), title_justify="left", caption_justify="left")

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..data.metric_names import lower_is_better
 from ..errors import one_line
-from ..runtime.console import console
+from ..runtime.console import console, numbers_table
 from .ledger import Ledger, score_text
 
 _STYLES = {"finished": "green", "failed": "red", "refused": "yellow", "interrupted": "magenta"}
@@ -73,12 +73,12 @@ class Progress:
         return max(0.0, left) / min(self.at_a_time, max(1, len(self.costs) - len(done)))
 
     def _tables(self) -> Group:
-        running = _table(self._summary(), "running", "task", "seed", "for")
+        running = numbers_table(self._summary(), "running", "task", "seed", "for", text=("task",))
         for name, began in list(self.running.items()):
             entry = self.ledger.entries[name]
             row = (entry["method"], entry["task"], entry["seed"], _span(time.time() - began))
             running.add_row(*map(_plain, row))
-        best = _table("best so far", "task", "metric", "score", "method", "seed")
+        best = numbers_table("best so far", "task", "metric", "score", "method", "seed", text=("metric", "method"))
         for task, entry in sorted(self._best().items()):
             [(metric, score)] = entry["score"].items()
             best.add_row(*map(_plain, (task, metric, f"{score:.4f}", entry["method"], entry["seed"])))
@@ -101,7 +101,8 @@ def _rank(entry: dict[str, Any]) -> float:
 
 def trials_table(ledger: Ledger, title: str) -> Table:
     """Return every trial of the command: parameters, state, score, seconds."""
-    table = _table(title, "task", "method", "seed", "learning rate", "trained", "%", "state", "score", "seconds")
+    columns = ("task", "method", "seed", "learning rate", "trained", "%", "state", "score", "seconds")
+    table = numbers_table(title, *columns, text=("method", "state"))
     for name, trial in ledger.trials.items():
         entry = ledger.entries[name]
         state = entry["state"]
@@ -117,14 +118,6 @@ def trials_table(ledger: Ledger, title: str) -> Table:
             f"{entry['seconds']:.0f}" if entry["seconds"] else "",
         )
         table.add_row(*map(_plain, row), style=_STYLES.get(state))
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=_plain(title), title_justify="left")
-    for column in columns:
-        right = column in ("seed", "learning rate", "trained", "%", "score", "seconds", "for")
-        table.add_column(column, justify="right" if right else "left", no_wrap=column != "state")
     return table
 
 
