@@ -40,7 +40,7 @@ class RaisesUsageErrors:
         import re  # not above: a script's first import is of this module
 
         string = r"""(['"])(?:\\.|(?!\1).)*\1"""  # a string as Python writes it
-        raise UsageError(re.sub(string, lambda found: _shortened(found[0]), message, flags=re.DOTALL))
+        raise UsageError(re.sub(string, lambda found: shortened(found[0]), message, flags=re.DOTALL))
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
@@ -51,13 +51,13 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     return f"did you mean {near[0]}?" if near else otherwise
 
 
-def quoted(value: object, limit: int = _LONGEST_VALUE) -> str:
-    """Return a value of the user's for a message: as Python writes it, in at most ``limit`` characters."""
+def quoted(value: object, most: int = _LONGEST_VALUE) -> str:
+    """Return a value of the user's for a message: as Python writes it, in at most ``most`` characters."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no number of more than 4300 digits
         text = hex(value)
-    return _shortened(text, limit)
+    return shortened(text, most)
 
 
 def listed(names: Sequence[str]) -> str:
@@ -76,13 +76,13 @@ def printable(text: str) -> str:
 def one_line(message: object) -> str:
     """Return a message for the terminal: one line, what does not print escaped, its middle left out if it is very
     long."""
-    text = printable(" ".join(str(message).split()))
-    half = _LONGEST_LINE // 2
-    return text if len(text) <= _LONGEST_LINE else f"{text[:half]} ... {text[-half:]}"
+    return shortened(printable(" ".join(str(message).split())), _LONGEST_LINE)
 
 
-def _shortened(text: str, limit: int = _LONGEST_VALUE) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 4]}...{text[-1]}"
+def shortened(text: str, most: int = _LONGEST_VALUE) -> str:
+    """Return the text in at most ``most`` characters; the middle of a longer one is left out."""
+    half = most // 2 - 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
 
 
 @contextlib.contextmanager

@@ -16,8 +16,7 @@ from typing import Any, Optional
 
 from tensorized_adapters import PROGRAM
 from tensorized_adapters.config import PROJECTION_TYPES
-from tensorized_adapters.errors import UsageError, printable, quoted
-from tensorized_adapters.reporting.naming import shortened
+from tensorized_adapters.errors import UsageError, printable, quoted, shortened
 from tensorized_adapters.reporting.results import number
 from tensorized_adapters.runtime.files import content_of
 

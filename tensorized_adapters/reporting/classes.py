@@ -6,7 +6,7 @@ from typing import Any, Optional
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .naming import shortened
+from ..errors import shortened
 from .results import Results
 from .tables import OF_BEST, Table, decimals
 

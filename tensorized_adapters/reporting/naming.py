@@ -10,9 +10,9 @@ from typing import Any
 from ..config import METHOD_FIELDS
 from ..data.arguments import FILE_FLAGS
 from ..data.sources import ROLES
+from ..errors import shortened
 from ..runs.same_run import effective_arguments
 
-LONGEST_NAME = 80
 _MOST_SETTINGS = 12  # in a name
 _DATA = ["task_name", "dataset_name", "dataset_config_name", "text_columns", "label_column"]
 _DATA += [*FILE_FLAGS, "input_sha256"]
@@ -116,12 +116,6 @@ def distinct_names(plain: list[str], settings: list[dict[str, Any]], own: Iterab
         alike = sum(other == name or other.startswith(f"{name} #") for other in names.values())
         names[key] = f"{name} #{alike + 1}" if alike else name  # long values are shortened and may look alike
     return [names[key] for key in keys]
-
-
-def shortened(text: str, most: int = LONGEST_NAME) -> str:
-    """Return the first and the last characters of a name, at most ``most`` in all."""
-    half = most // 2 - 2
-    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
 
 
 def several(texts: Iterable[str], most: int = 4) -> str:

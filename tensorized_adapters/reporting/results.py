@@ -14,13 +14,13 @@ import pandas as pd
 
 from ..config import METHODS, PROJECTION_TYPES
 from ..data.metric_names import lower_is_better
-from ..errors import UsageError, one_line, quoted
+from ..errors import UsageError, one_line, quoted, shortened
 from ..runs.folder import RECORD_FILE
 from ..runs.read_record import printable_copy, read_record
 from ..runtime.files import read_json
 from ..sweeping import LEDGER_FILE, TRIALS
 from .missing import means_of_fewer_runs, runs_that_others_have
-from .naming import METHOD_SETTINGS, distinct_names, moved_to_tasks, plain_task, settings_of, several, shortened
+from .naming import METHOD_SETTINGS, distinct_names, moved_to_tasks, plain_task, settings_of, several
 
 _FAMILIES = [*PROJECTION_TYPES, *METHODS]
 _VALUES = ["last", "best", "gap", "share"]

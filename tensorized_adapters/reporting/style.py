@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from ..config import PROJECTION_TYPES
-from .naming import shortened
+from ..errors import shortened
 
 # family -> name, colour, marker, all different; the markers of formats are filled, those of other methods hollow
 LOOKS = {
