@@ -79,6 +79,11 @@ def one_line(message: object) -> str:
     return shortened(printable(" ".join(str(message).split())), _LONGEST_LINE)
 
 
+def reason_of(error: BaseException, most: int = _LONGEST_LINE) -> str:
+    """Return an error's message as one line of at most ``most`` characters, or its type if it has no message."""
+    return one_line(error)[:most] or type(error).__name__
+
+
 def shortened(text: str, most: int = _LONGEST_VALUE) -> str:
     """Return the text in at most ``most`` characters; the middle of a longer one is left out."""
     half = most // 2 - 2

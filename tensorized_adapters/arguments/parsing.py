@@ -19,7 +19,7 @@ from ..backbone.loading import load_config, use_attention
 from ..backbone.parts import skeleton
 from ..config import PROJECTION_TYPES, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 from ..data.arguments import DataTrainingArguments
-from ..errors import RaisesUsageErrors, UsageError, refuse_first
+from ..errors import RaisesUsageErrors, UsageError, reason_of, refuse_first
 from ..methods.tensorized import rank_within
 from ..runtime.distributed import fail_together, flaws_of_variables, world_size
 from ..runtime.processor import computes_bfloat16, multiplies_bfloat16
@@ -82,7 +82,7 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
     except UsageError:
         raise
     except Exception as error:  # TrainingArguments may raise anything while it sets up
-        raise UsageError(f"refused by TrainingArguments: {str(error) or type(error).__name__}") from None
+        raise UsageError(f"refused by TrainingArguments: {reason_of(error)}") from None
     notes += filter(None, [low_rate(given, config)])
     if "early_stopping_patience" in given and "metric_for_best_model" not in given:
         notes.append("early stopping watches the evaluation's loss; --metric_for_best_model names another")

@@ -21,7 +21,7 @@ from transformers.initialization import no_init_weights
 from transformers.utils import is_flash_attn_2_available
 
 from ..config import MULTI_LABEL, REGRESSION
-from ..errors import UsageError, one_line, quoted
+from ..errors import UsageError, one_line, quoted, reason_of
 from .architectures import ARCHITECTURES
 from .arguments import ModelArguments
 from .parts import head_names, holder_of, is_encoder_parameter, skeleton
@@ -196,7 +196,5 @@ def _loaded(cls: Any, flag: str, arguments: ModelArguments, **options: Any) -> A
     except (UsageError, MemoryError):
         raise
     except Exception as error:  # any of a dozen types means a wrong or damaged source
-        text = " ".join(str(error).split())
-        if not Path(name).is_dir():
-            text = f"it is no folder here, and as a hub id: {text}"
-        raise UsageError(f"--{flag} {name} cannot be loaded: {text[:300]}") from None
+        where = "" if Path(name).is_dir() else "it is no folder here, and as a hub id: "
+        raise UsageError(f"--{flag} {name} cannot be loaded: {where}{reason_of(error, 300)}") from None

@@ -21,7 +21,7 @@ from transformers.initialization import no_init_weights
 from transformers.pytorch_utils import Conv1D
 
 from ..config import AdapterConfig
-from ..errors import UsageError, quoted
+from ..errors import UsageError, quoted, reason_of
 from .architectures import ARCHITECTURES, architecture_of
 
 _TOKENS = ("embed_tokens.weight", "wte.weight", "wpe.weight")  # embeddings outside a module named "embeddings"
@@ -42,7 +42,7 @@ def skeleton(model_config: PretrainedConfig) -> PreTrainedModel:
         with torch.device("meta"), no_init_weights():
             return AutoModelForSequenceClassification.from_config(model_config)
     except Exception as error:  # any of a dozen types means that numbers do not match
-        raise UsageError(f"--model_name_or_path: its configuration makes no model: {error}") from None
+        raise UsageError(f"--model_name_or_path: its configuration makes no model: {reason_of(error)}") from None
 
 
 def holder_of(model_config: PretrainedConfig, name: str) -> PretrainedConfig:

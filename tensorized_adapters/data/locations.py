@@ -15,7 +15,7 @@ from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
 
-from ..errors import UsageError
+from ..errors import UsageError, reason_of
 from .arguments import DataTrainingArguments, ending_of
 from .builders import builder_of
 from .glue_server_files import FOLDERS
@@ -174,7 +174,7 @@ def refusing(location: DatasetLocation) -> Iterator[None]:
     except Exception as error:  # any of a dozen types means that the data set is at fault
         if isinstance(error, DatasetGenerationError) and error.__cause__:
             error = error.__cause__
-        text = " ".join(str(error).split())[:300] or type(error).__name__
+        text = reason_of(error, 300)
         if location.folder is None:
             text = f"it is no folder here, and of the hub: {text}"
             # These types mean that a cached file is incomplete or missing.

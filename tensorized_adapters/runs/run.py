@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 from ..arguments.flags import Arguments
-from ..errors import Terminated, UsageError, one_line
+from ..errors import Terminated, UsageError, reason_of
 from ..runtime.console import console, peak_memory
 from ..runtime.distributed import fail_together, is_main_process
 from ..runtime.files import locked_folder, write_json
@@ -105,7 +105,7 @@ class Run:
         if not is_main_process():
             return
         self.record["status"] = "interrupted" if isinstance(error, (KeyboardInterrupt, Terminated)) else "failed"
-        self.record["reason"] = one_line(error) or type(error).__name__
+        self.record["reason"] = reason_of(error)
         self.record["seconds"] = self._seconds()  # a later start adds its own
         with contextlib.suppress(OSError):  # the disk may be full
             self._write_record()

@@ -12,7 +12,7 @@ from ..arguments.flags import Arguments
 from ..data.loading import Data
 from ..data.metric_names import PROBABILITY_METRICS, metrics_for
 from ..data.tasks import Task
-from ..errors import UsageError
+from ..errors import UsageError, reason_of
 from ..runtime.files import make_folder
 
 # Words in the Trainer's messages, and the flags that they are about.
@@ -74,6 +74,6 @@ def refused_by_the_trainer() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, ImportError, AttributeError, OSError) as error:
-        text = str(error) or type(error).__name__
+        text = reason_of(error)
         hint = next((f"; see {flags}" for word, flags in _ABOUT if re.search(word, text)), "")
         raise UsageError(f"refused by the Trainer: {text}{hint}") from None

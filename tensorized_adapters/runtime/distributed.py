@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from typing import Optional
 
-from ..errors import RunFailed, Terminated, UsageError, one_line, quoted
+from ..errors import RunFailed, Terminated, UsageError, quoted, reason_of
 
 # Seconds that a refusing process waits for the launcher to end it, which shows that rank 0 was refused too.
 _PATIENCE = 30.0
@@ -105,7 +105,7 @@ def fail_together() -> Iterator[None]:
         own = error
     from accelerate.utils import gather_object
 
-    report = None if own is None else (isinstance(own, UsageError), one_line(own) or type(own).__name__)
+    report = None if own is None else (isinstance(own, UsageError), reason_of(own))
     answers = gather_object([(report, socket.gethostname(), os.getpid())])
     _main_process = answers[0][1:]
     failures = [(number, report) for number, (report, *_) in enumerate(answers) if report is not None]

@@ -16,7 +16,7 @@ from typing import Optional
 from huggingface_hub import errors, is_offline_mode, snapshot_download
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from ..errors import UsageError, one_line, quoted
+from ..errors import UsageError, one_line, quoted, reason_of
 from . import ADAPTER_FILES, CONFIG_FILE
 
 _NAME = re.compile(r"(?P<repository>[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*)(@(?P<revision>[^@\s]+))?", re.ASCII)
@@ -77,7 +77,7 @@ def hub_errors(repository: str, doing: str) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     """Return why a request to the hub failed, and what helps."""
-    text = one_line(error)[:200] or type(error).__name__
+    text = reason_of(error, 200)
     code = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     match error:
         case errors.OfflineModeIsEnabled():
