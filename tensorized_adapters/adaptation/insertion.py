@@ -23,6 +23,19 @@ from .parameters import (
 )
 from .precision import half_precision_of, raise_precision, restore_classes
 
+_WITHIN = "is_in_adapted_model"  # an attribute of the base model, which does not know the model that holds it
+
+
+def is_part_adapted(model: PreTrainedModel) -> bool:
+    """Return whether the model, a model within it, or one that it is the base model of is adapted."""
+    return any({"adaptation", _WITHIN} & part.__dict__.keys() for part in model.modules())
+
+
+def trainable_in_inference_mode(model: PreTrainedModel) -> torch.inference_mode:
+    """Return a context that makes parameters as the model's own are. In inference mode PyTorch would otherwise make
+    some that can never be trained."""
+    return torch.inference_mode(next(model.parameters()).is_inference())
+
 
 def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initialized: Iterable[str] = ()) -> None:
     """Freeze a plain model, insert the method of ``config``, and mark as trainable what it trains. Raise UsageError if
@@ -51,6 +64,8 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
         raise_precision(model, {id(p) for name, p in model.named_parameters() if plain.get(name) in {None, *trained}})
     model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad, labels_of(model), half=half)
     model.register_load_state_dict_post_hook(_forget_frozen)
+    if model.base_model is not model:
+        setattr(model.base_model, _WITHIN, True)
     wrap_forward(model)
     for name, parameter in pretrained_parameters(model).items():
         parameter.requires_grad = name in trained
@@ -78,6 +93,7 @@ def take_out_method(model: PreTrainedModel, keep_forward: bool = False) -> None:
     adaptation.method.remove(model)
     model.__dict__.pop("save_pretrained", None)
     del model.adaptation
+    model.base_model.__dict__.pop(_WITHIN, None)
     hooks = model._load_state_dict_post_hooks
     for key in [key for key, hook in hooks.items() if hook is _forget_frozen]:
         del hooks[key]

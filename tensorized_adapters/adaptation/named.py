@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from ..backbone.parts import base_prefix
 from ..errors import UsageError, quoted
 from .forward import check_alone, check_pass, unwrap_forward, wrap_forward
-from .insertion import check_removable, insert_method, take_out_method
+from .insertion import check_removable, insert_method, take_out_method, trainable_in_inference_mode
 from .mixed import in_groups
 from .named_adapter import NamedAdapter, put_back, trained_by_present_name
 from .parameters import adaptation_of, added_parameters, unwrapped
@@ -104,8 +104,7 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     if name == kept.active:
         return
     before, old, new = kept.active, kept.by_name.get(kept.active), kept.by_name.get(name)
-    # A mixed batch may run in inference mode, where PyTorch would make parameters that can never be trained.
-    with torch.inference_mode(next(model.parameters()).is_inference()), torch.no_grad():
+    with trainable_in_inference_mode(model), torch.no_grad():  # a mixed batch may run in inference mode
         if old is not None and new is not None and new.settings == old.settings:
             trained = trained_by_present_name(model)
             new.check_fits(model, trained)

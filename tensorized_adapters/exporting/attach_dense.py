@@ -5,6 +5,8 @@
 """
 
 import json
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -68,11 +70,18 @@ def attach(model: nn.Module, folder: str) -> nn.Module:
         if source is None:
             site.register_forward_hook(lambda site, _, output: changed(output, site.adapter, output))
         else:
-            kept = {}
-            model.get_submodule(source).register_forward_pre_hook(lambda _, x, kept=kept: kept.update(x=x[0]))
-            site.register_forward_hook(lambda site, _, output, kept=kept: changed(output, site.adapter, kept.pop("x")))
+            kept = inputs_by_thread()
+            model.get_submodule(source).register_forward_pre_hook(lambda _, x, kept=kept: kept().update(x=x[0]))
+            site.register_forward_hook(lambda site, _, out, kept=kept: changed(out, site.adapter, kept().pop("x")))
     model.dense_adapter = str(folder)
     return model
+
+
+def inputs_by_thread() -> Callable[[], dict[str, Tensor]]:
+    """Return a function that gives each thread a dictionary of its own. The compiler, which cannot trace variables of
+    a thread, gets one for all."""
+    compiled, local = {}, threading.local()
+    return lambda: compiled if torch.compiler.is_compiling() else local.__dict__
 
 
 def changed(output: Tensor, adapter: nn.Module, x: Tensor) -> Tensor:

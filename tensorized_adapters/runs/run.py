@@ -16,6 +16,8 @@ from ..runtime.console import console, peak_memory
 from ..runtime.distributed import fail_together, is_main_process
 from ..runtime.files import locked_folder, write_json
 from ..runtime.signals import raise_on_signals, signals_ignored
+from ..saving.manifest import read_adapter
+from ..training.checkpoints import ADAPTER_FOLDER
 from .failures import as_failure
 from .folder import RECORD_FILE, RESULTS_FILE, Start, clear_remains, clear_run, inspect_folder, is_ours
 from .record import new_record, parameter_table, results_table
@@ -120,6 +122,7 @@ class Run:
     def print_results(self) -> None:
         if self.finished:
             print(f"{self.path} holds this run, finished; nothing to do")
+            self._note_lost_adapter()
             if self._arguments.run.measure_contribution and "contribution" not in self.record:
                 print("note: it was trained without --measure_contribution; --overwrite_output_dir trains it anew")
         console().print(results_table(self.record))
@@ -127,6 +130,13 @@ class Run:
             if path.is_file():
                 print(f"predictions: {path}")
         print(f"record: {self.path / RECORD_FILE}")
+
+    def _note_lost_adapter(self) -> None:
+        try:
+            if self._arguments.training.do_train:
+                read_adapter(self.path / ADAPTER_FOLDER)
+        except UsageError as error:
+            print(f"note: {error}; take a checkpoint's, or train anew with --overwrite_output_dir")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
 from ..adaptation.forward import check_alone
+from ..adaptation.insertion import trainable_in_inference_mode
 from ..adaptation.lifecycle import remove_adapters
 from ..adaptation.named import load_named
 from ..adaptation.parameters import (
@@ -96,7 +97,8 @@ def load_adapter(
             tensors = _with_head_of(model, tensors)
         method.check_tensors(trained, tensors)
         _check_finite(model, trained, tensors)
-        method.put_tensors(trained, tensors)
+        with trainable_in_inference_mode(model):
+            method.put_tensors(trained, tensors)
     except BaseException as error:
         if fresh:
             remove_adapters(model)

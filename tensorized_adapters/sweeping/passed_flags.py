@@ -21,6 +21,8 @@ _NOT_FOR_TRIALS = {
     "if_adapter_like": "a sweep takes --modes",
 }
 
+_LAYERS, _CACHE = {"adapter_layers", "lora_targets"}, {"cache_frozen_prefix", "prefix_cache_dir"}
+
 
 def passed_flags(flags: list[str]) -> dict[str, list[str]]:
     """Return the words ``--name value ...`` by name. The last of equal names wins, as in argparse. Raises UsageError
@@ -46,6 +48,14 @@ def passed_flags(flags: list[str]) -> dict[str, list[str]]:
 def owns(config: AdapterConfig, name: str) -> bool:
     """Return whether a flag has a meaning for the method of a config."""
     return not any(flaws_of_ownership({name: None}, config))
+
+
+def own_words(config: AdapterConfig, passed: dict[str, list[str]]) -> list[str]:
+    """Return the words of the flags that a method owns. The cache of frozen layers goes with a choice of layers."""
+    own = {name: words for name, words in passed.items() if owns(config, name)}
+    choices = _LAYERS & passed.keys()
+    without_cache = choices and not choices & own.keys()
+    return [word for name, words in own.items() if not (without_cache and name in _CACHE) for word in words]
 
 
 def take_value(passed: dict[str, list[str]], name: str) -> str:

@@ -35,7 +35,7 @@ from ..errors import UsageError, one_line
 from ..runs.same_run import effective_arguments, resolved_arguments, used_roles
 from . import REPOSITORY, TRIALS
 from .grid import MODES, grid_of
-from .passed_flags import owns, passed_flags, take_value, with_defaults
+from .passed_flags import own_words, owns, passed_flags, take_value, with_defaults
 
 # The numbers of examples in GLUE's training sets, and the seconds of a step of each method relative to tensorized
 # adapters (benchmarks/). They only decide the order of the trials and the estimate of the remaining time.
@@ -96,7 +96,7 @@ def trials_of(options: argparse.Namespace, flags: list[str]) -> list[Trial]:
     trials: dict[str, Trial] = {}
     flaws: dict[AdapterConfig, UsageError] = {}  # why a config has no valid trial
     for config, settings in configs.items():
-        own = [word for name, given in passed.items() if owns(config, name) for word in given]
+        own = own_words(config, passed)
         made, flaw = _valid_trials([own + words for words in _points(settings, options)], config_of, skeletons)
         if flaw and made:  # a task, a rate or a seed is at fault, and not the config
             raise flaw

@@ -4,10 +4,13 @@ Their output does not depend on trained parameters. It is computed in evaluation
 dropout. Everything else is as without the cache.
 """
 
+import fcntl
 import hashlib
 import inspect
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
@@ -36,15 +39,13 @@ def lowest_trained_layer(model: PreTrainedModel) -> int:
     inside = [name for name in trained_parameters(model) if name.startswith(base_prefix(model))]
     every_layer = layer_names(model)
     if len(every_layer) < model.config.num_hidden_layers:
-        raise UsageError(
-            f"--cache_frozen_prefix: the layers of this model ({model.config.model_type}) are shared; leave it out"
-        )
+        raise UsageError(f"--cache_frozen_prefix: the layers of {model.config.model_type} are shared; leave it out")
     layers = [layer_of(name, every_layer) for name in inside if ".pooler." not in f".{name}"]
     lowest = min((layer for layer in layers if layer is not None), default=None)
     if not lowest or None in layers:
         raise UsageError(
             "--cache_frozen_prefix needs frozen layers below the lowest trained one: choose upper layers, such as "
-            f"--adapter_layers {len(every_layer) // 2}-{len(every_layer) - 1}"
+            f"--adapter_layers {len(every_layer) // 2}-{len(every_layer) - 1}, or --lora_targets of upper layers"
         )
     return lowest
 
@@ -84,24 +85,30 @@ class FrozenPrefix:
         ends = np.cumsum(lengths)
         path = self.folder / f"{self._key(examples)}.npy"
         if not _is_intact(path):
-            if path.exists():
-                print(f"note: {path} is damaged; computing it again")
-            shape = (int(ends[-1]), self.model.config.hidden_size)
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                needed, free = self.dtype.itemsize * shape[0] * shape[1], shutil.disk_usage(self.folder).free
-                if needed > free:
-                    raise RunFailed(f"--prefix_cache_dir {self.folder} needs {needed:,} bytes, and {free:,} are free")
-                print(f"computing layers 0-{self.lowest - 1} once for {len(examples):,} examples: {path}")
-                with written_then_renamed(path) as temporary:
-                    states = np.lib.format.open_memmap(temporary, mode="w+", dtype=self.dtype, shape=shape)
-                    self._fill(states, examples, collate, batch_size, ends - lengths, lengths)
-                    states.flush()
-                    digest = sha256_of(temporary)
-                write_atomically(path.with_suffix(".sha256"), digest.encode())
+                with _locked(path):
+                    if not _is_intact(path):  # another run may have written it meanwhile
+                        self._write(path, examples, collate, batch_size, ends - lengths, lengths)
             except OSError as error:
                 raise RunFailed(f"--prefix_cache_dir {self.folder} cannot be written: {error.strerror}") from None
         return PrefixedExamples(examples, np.load(path, mmap_mode="r"), ends - lengths, lengths)
+
+    def _write(self, path: Path, examples: Dataset, collate: Collate, batch_size: int, starts, lengths) -> None:
+        """Write the file of hidden states, and its checksum. Raise RunFailed if the disk has no room for it."""
+        if path.exists():
+            print(f"note: {path} is damaged; computing it again")
+        shape = (int(lengths.sum()), self.model.config.hidden_size)
+        needed, free = self.dtype.itemsize * math.prod(shape), shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise RunFailed(f"--prefix_cache_dir {self.folder} needs {needed:,} bytes, and {free:,} are free")
+        print(f"computing layers 0-{self.lowest - 1} once for {len(examples):,} examples: {path}")
+        with written_then_renamed(path) as temporary:
+            states = np.lib.format.open_memmap(temporary, mode="w+", dtype=self.dtype, shape=shape)
+            self._fill(states, examples, collate, batch_size, starts, lengths)
+            states.flush()
+            digest = sha256_of(temporary)
+        write_atomically(path.with_suffix(".sha256"), digest.encode())
 
     @torch.no_grad()
     def _fill(self, states: np.ndarray, examples: Dataset, collate: Collate, batch_size: int, starts, lengths) -> None:
@@ -127,8 +134,7 @@ class FrozenPrefix:
             self.model.train(training)
 
     def _key(self, examples: Dataset) -> str:
-        """Return the sha256 of all inputs of the hidden states: frozen weights below, configuration, token ids,
-        precision."""
+        """Return the sha256 of what decides the hidden states: frozen weights, configuration, tokens, precision."""
         backbone = backbone_parameters(self.model)
         above = {name for name in backbone if (layer_of(name, self._names) or 0) >= self.lowest or ".pooler." in name}
         config = self.model.config.to_dict()
@@ -216,6 +222,20 @@ def with_prefix(collate: Collate) -> Collate:
         return batch
 
     return collate_both
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one run at a time into the block, so that a single one computes the states. Without locks all of them do."""
+    with open(path.with_suffix(".lock"), "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another run that computes {path}", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a file system without locks
+        yield
 
 
 def _is_intact(path: Path) -> bool:

@@ -4,6 +4,8 @@ import copy
 import runpy
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -161,3 +163,28 @@ def test_adapters_that_are_merged_or_off_are_refused(tmp_path):
     with pytest.raises(UsageError, match="merged or off"):
         write_dense(model, tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+def test_threads_that_share_a_model_keep_their_own_inputs(tmp_path):
+    """Each thread's pass of a parallel adapter waits until both threads have gone through its source module."""
+    model, _ = build("bert")
+    trained_a_little(add_adapters(model, CONFIGS["parallel"]))
+    write_dense(model, tmp_path)
+    attached = attach_of(tmp_path)(build("bert")[0], tmp_path).eval()
+    texts = [tokens()[:, :4], tokens()]
+    with torch.no_grad():
+        expected = [attached(ids).logits for ids in texts]
+    both = threading.Barrier(2)
+
+    def wait_for_both(*_):
+        both.wait(timeout=60)
+
+    attached.bert.encoder.layer[0].intermediate.register_forward_hook(wait_for_both)
+
+    def compute(ids):
+        with torch.no_grad():
+            return attached(ids).logits
+
+    with ThreadPoolExecutor(2) as threads:
+        got = list(threads.map(compute, texts))
+    assert all(torch.equal(one, other) for one, other in zip(got, expected))

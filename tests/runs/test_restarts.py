@@ -23,6 +23,10 @@ def test_second_starts(flags, capsys):
     assert main(argv(flags, logging_steps=1)) == 0  # what cannot change the result does not count
     assert "finished; nothing to do" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in (out, *out.rglob("*"))} == stamps
+    (out / "adapter").rename(out / "elsewhere")
+    assert main(argv(flags)) == 0
+    assert "take a checkpoint's, or train anew" in capsys.readouterr().out
+    (out / "elsewhere").rename(out / "adapter")
     assert main(argv(flags, seed=7)) == 2
     assert "--seed 42 there, 7 now" in capsys.readouterr().err
     (out / "notes.txt").write_text("mine")

@@ -45,6 +45,14 @@ def test_a_flag_goes_to_the_methods_that_own_it(job):
     assert [method for method in of if value(of[method], "--measure_contribution")] == ["tensorized"]
 
 
+def test_the_cache_of_frozen_layers_goes_with_the_choice_of_layers(job):
+    words = "--adapter_layers 1 --cache_frozen_prefix --prefix_cache_dir cache"
+    plan = trials(f"--projection_types cp --ranks 2 --methods dense,bitfit,lora {words}", job)
+    cached = {trial.config.method for trial in plan if "--cache_frozen_prefix" in trial.words}
+    assert cached == {"tensorized", "dense"} and len(plan) == 4
+    assert {t.config.method for t in plan if "--prefix_cache_dir" in t.words} == cached
+
+
 def test_each_type_of_peft_is_a_trial_and_one_that_peft_lacks_is_refused_by_itself(job):
     words = [*"--methods peft,lora --projection_types cp --ranks 2 --peft_type".split(), "vera, loha,verra"]
     plan = trials("", [*words, *job])

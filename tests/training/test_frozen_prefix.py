@@ -1,5 +1,7 @@
 """Adapters in some layers only, and the frozen layers below read from a file."""
 
+import fcntl
+
 import numpy as np
 import pytest
 import torch
@@ -266,6 +268,23 @@ def test_a_killed_process_leaves_nothing_for_long(prefix_flags, tmp_path):
     path.rename(left)
     assert main(argv(flags, output_dir=tmp_path / "again")) == 0
     assert path.exists() and not left.exists()
+
+
+def test_runs_that_need_the_same_states_wait_for_the_one_that_computes_them(tmp_path, monkeypatch, capsys):
+    data, collate = examples(), with_prefix(_Collate())
+    FrozenPrefix(adapted("2-3"), tmp_path, None).with_states(data, collate, 3)
+    assert "computing layers 0-1" in capsys.readouterr().out
+    [path] = tmp_path.glob("*.npy")
+    checksum = path.with_suffix(".sha256").rename(tmp_path / "not there yet")
+
+    def held_by_another(file, operation):
+        if operation & fcntl.LOCK_NB:
+            raise BlockingIOError
+        checksum.rename(path.with_suffix(".sha256"))  # the other run is done
+
+    monkeypatch.setattr(fcntl, "flock", held_by_another)
+    FrozenPrefix(adapted("2-3"), tmp_path, None).with_states(data, collate, 3)
+    assert capsys.readouterr().out == f"waiting for another run that computes {path}\n"
 
 
 def test_processes_that_share_a_folder_keep_out_of_each_others_files(tmp_path):
