@@ -126,7 +126,7 @@ class AdapterConfig:
 
     @property
     def trains_layer_norm(self) -> bool:
-        """Return whether all LayerNorms are trained as a group of their own (bitfit and full train them otherwise)."""
+        """Return whether all LayerNorms are trained as a group of their own (bitfit and full: with the backbone)."""
         if self.method == "layer_norm":
             return True
         return "train_layer_norm" in METHOD_FIELDS[self.method] and self.train_layer_norm

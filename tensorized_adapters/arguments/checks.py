@@ -17,8 +17,8 @@ from .selection import NEEDS_EVALUATIONS
 
 
 def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
-    """Yield a message for each combination of flags that is refused, also with the processes and the packages that are
-    here, and for each data file that cannot be read. Missing packages and --class_weights raise UsageError."""
+    """Yield a message for each refused combination of flags, also with the launched processes and the installed
+    packages, and for each unreadable data file. Missing packages and --class_weights raise UsageError."""
     model, data, run, training = arguments.model, arguments.data, arguments.run, arguments.training
     half = training.bf16 or training.fp16
     files = data.files

@@ -49,9 +49,7 @@ def flags_of_yaml(path: str) -> list[str]:
                 raise UsageError(f"{path}: {name} must be true or false")
             argv += [f"--{name}"] * value
         elif value is not None:
-            text = _text_of(value, f"{path}: {quoted(name)}")
-            # With "=" if the value would look like a flag.
-            argv += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
+            argv.append(f"--{name}={_text_of(value, f'{path}: {quoted(name)}')}")
     return argv
 
 

@@ -20,8 +20,8 @@ def builder_of(name: str, config: Optional[str], cache_dir: Optional[str] = None
     pandas would read the text 007 as the number 7 and NA as a missing value, and predictions would read other texts.
     """
     try:
-        # CSV alone has this option. Its empty value changes nothing but the name of the data set in the cache, which
-        # may hold tables that another program read with pandas.
+        # Only the CSV builder takes this option. Its empty value gives the cache another key, so no table that pandas
+        # typed is used.
         builder = load_dataset_builder(name, config, cache_dir=cache_dir, converters={})
     except (TypeError, ValueError):
         return load_dataset_builder(name, config, cache_dir=cache_dir)

@@ -1,4 +1,4 @@
-"""Joins several files of a folder to one split: those of other columns are refused, and a note names the others.
+"""Joins the files of a split. Files with different columns are refused, and a note lists those that were joined.
 
 `datasets` takes every file whose name has the word of a split in it, such as ``test.csv`` and ``test-notes.csv``.
 """

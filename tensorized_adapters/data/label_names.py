@@ -16,7 +16,7 @@ _STYLED = re.compile(
     re.IGNORECASE,
 )
 COMMA = "a comma"
-# Full-width and Arabic signs and the blanks of numbers, and what stands for them in other texts.
+# Full-width and Arabic punctuation and non-breaking spaces, mapped to the usual characters.
 _SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥\u00a0\u202f", "%%%,,.'+-$£¥  ")
 # Letters of other scripts that look like Latin ones.
 _LOOKALIKES = str.maketrans("АВЕКМНОРСТХасеорхуіѕјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTXaceopxyisjABEZHIKMNOPTYXo")

@@ -33,8 +33,8 @@ _ROLES = {
 class Data:
     """Checked examples with text columns or, once tokenised, token ids, and, except in test sets, ``label``.
 
-    A label is a class id, a score, or 0 and 1 for each name. ``label`` names its column in the source; evaluation sets
-    are by the suffix of the metric names, prediction sets by the name of the submission file.
+    A label is a class id, a score, or 0 and 1 for each name. ``label`` names its column in the source. ``evaluation``
+    maps a suffix of metric names ("" or "_mm") to a set, and ``prediction`` the name of a submission file.
     """
 
     task: Task

@@ -1,7 +1,10 @@
-"""GLUE's metrics as an `evaluate` module of our own: scikit-learn and SciPy inside, nothing downloaded."""
+"""The metrics of an evaluation, and the scores of each class. scikit-learn and SciPy compute them.
+
+GLUE's metrics are an `evaluate` module of our own, so that nothing is downloaded.
+"""
 
 import warnings
-from typing import Optional
+from typing import Any, Optional
 
 import datasets
 import evaluate
@@ -11,17 +14,24 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
+    confusion_matrix,
     f1_score,
     matthews_corrcoef,
     mean_absolute_error,
+    precision_recall_fscore_support,
     r2_score,
     roc_auc_score,
 )
 
-from ..errors import listed
+from ..errors import listed, quoted
 from . import multi_label
 from .metric_names import PROBABILITY_METRICS
 from .tasks import Task
+from .texts import texts_of
+
+MISTAKES = 20
+LONGEST_TEXT = 1000  # characters
+_WORST = 3
 
 
 def _or_zero(function, predictions: np.ndarray, references: np.ndarray, name: str) -> float:
@@ -126,3 +136,46 @@ def probabilities_of(logits: np.ndarray, multi_label: bool = False) -> np.ndarra
     """Return the probability of each label, one row an example: by softmax for one label a text, else by sigmoid."""
     logits = logits.astype(np.float64)
     return expit(logits) if multi_label else softmax(logits, axis=1)
+
+
+def class_scores(logits: np.ndarray, references: np.ndarray, examples: datasets.Dataset, task: Task) -> dict[str, Any]:
+    """Return the scores of each class, for the record, from logits and label ids in the order of the file.
+
+    ``examples`` are the same ones with their texts. ``row`` of a mistake counts them from 0.
+    """
+    predictions, probabilities = predictions_of(logits, task), probabilities_of(logits).max(axis=1)
+    ids = range(len(task.labels))
+    precision, recall, f1, _ = precision_recall_fscore_support(references, predictions, labels=ids, zero_division=0)
+    confusion = confusion_matrix(references, predictions, labels=ids)
+    wrong = np.flatnonzero(predictions != references)
+    rows = wrong[np.argsort(-probabilities[wrong], kind="stable")][:MISTAKES]
+    chosen = examples.select(rows)
+    texts = zip(*(texts_of(chosen[name][:], chosen.features[name].dtype) for name in task.texts))
+    return {
+        "names": list(task.labels),
+        "precision": precision.tolist(),
+        "recall": recall.tolist(),
+        "f1": f1.tolist(),
+        # scikit-learn's own support is of floats if no prediction is correct.
+        "support": confusion.sum(axis=1).tolist(),
+        "confusion": confusion.tolist(),
+        "mistakes": [
+            {
+                "row": int(row),
+                "texts": [text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..." for text in of_row],
+                "label": task.labels[int(references[row])],
+                "predicted": task.labels[int(predictions[row])],
+                "probability": float(probabilities[row]),
+            }
+            for row, of_row in zip(rows, texts)
+        ],
+    }
+
+
+def worst_classes(scores: dict[str, Any]) -> Optional[str]:
+    """Return a line with the classes of the lowest F1, or None for two classes of equal F1."""
+    with_examples = [entry for entry in zip(scores["f1"], scores["names"], scores["support"]) if entry[2]]
+    if len(scores["names"]) < 3 and len({f1 for f1, *_ in with_examples}) < 2:
+        return None
+    worst = sorted(with_examples, key=lambda entry: entry[0])[:_WORST]
+    return "lowest F1: " + ", ".join(f"{quoted(name)} {f1:.4f} of {count:,} examples" for f1, name, count in worst)

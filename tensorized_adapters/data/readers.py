@@ -181,7 +181,7 @@ def _parsed(text: str, source: str, line: int = 1) -> Any:
 
 
 class _Object(dict):
-    """An object of JSON with the first key that it has ``twice``, of which Python takes the last value."""
+    """A JSON object. ``twice`` is its first repeated key, of which Python takes the last value, or None."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)

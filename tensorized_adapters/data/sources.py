@@ -94,7 +94,7 @@ def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dic
 def _diagnostics(
     arguments: DataTrainingArguments, wanted: set[str], location: DatasetLocation
 ) -> list[tuple[str, DatasetLocation]]:
-    """Return file names and configurations of further prediction sets, which the data set may lack."""
+    """Return file name and location of each optional prediction set, such as MNLI's AX."""
     task = TASKS.get(arguments.task_name or "")
     if task is None or "prediction" not in wanted:
         return []

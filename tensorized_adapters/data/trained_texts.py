@@ -31,7 +31,8 @@ def check_held_out(
 ) -> None:
     """Compare the part of a training set that a run holds out with the texts that a saved adapter was trained on.
 
-    Texts that the ``rest`` has too are left out, because the adapter's own training may have had the same parts.
+    Texts that are in ``rest`` too are ignored: an adapter that was trained on the same split has them from its
+    training part.
 
     Args:
         notes: those of the saved adapter.

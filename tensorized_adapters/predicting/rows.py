@@ -111,7 +111,7 @@ def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], sourc
 def _table_of(first: str, columns: tuple[str, ...]) -> str:
     """Return "tsv" or "csv" if the first line is a header with these columns, else nothing.
 
-    A header of other capitals is a header too, so that the column is asked for and the header is no text.
+    Case is ignored, so a header in another case is refused as a header instead of being predicted.
     """
 
     def plain(names: Iterable[str]) -> set[str]:

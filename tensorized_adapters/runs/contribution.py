@@ -20,9 +20,8 @@ def contribution(trainer: Trainer, task: Task, limit: int, untrained: dict[str, 
     ``without_adapters``. ``share`` is the part of the decrease of the training loss that is lost without the
     adapters' updates; None if the loss did not decrease.
 
-    ``untrained`` are the values of the trained parameters before training. A resumed run has the same, because every
-    start of a run builds the untrained model from its seed before a checkpoint is loaded. At most ``limit`` training
-    examples are measured.
+    ``untrained`` are the values of the trained parameters before training. A resumed run rebuilds the same values from
+    its seed. At most ``limit`` training examples are measured.
     """
     examples = {"train": train_sample(trainer.train_dataset, limit, trainer.args.seed)}
     if trainer.eval_dataset is not None:

@@ -10,10 +10,9 @@ from datasets import Dataset
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from ..data.class_scores import class_scores, worst_classes
 from ..data.encoding import longest_first
 from ..data.loading import Data
-from ..data.metrics import GlueMetric, predictions_of, probabilities_of
+from ..data.metrics import GlueMetric, class_scores, predictions_of, probabilities_of, worst_classes
 from ..data.multi_label import joined_names
 from ..data.tasks import Task
 from ..errors import quoted

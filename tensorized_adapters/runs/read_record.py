@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from .. import PROGRAM
 from ..config import METHODS, PROJECTION_TYPES
@@ -14,10 +14,6 @@ from ..runtime.files import content_of
 # A report computes with them, as numbers of 64 bits.
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
 _Positive = Annotated[_Count, Field(gt=0)]
-
-
-def _integral(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class _Part(BaseModel):
@@ -81,7 +77,7 @@ class _Classes(_Part):
     precision: list[float]
     recall: list[float]
     f1: list[float]
-    support: list[Annotated[_Count, BeforeValidator(_integral)]]  # earlier versions wrote some as 2.0
+    support: list[_Count]
     confusion: list[list[_Count]]  # true by predicted class
     mistakes: list[_Mistake]
 

@@ -49,13 +49,18 @@ def resumes_in(folder: Path, arguments: Arguments) -> bool:
 def choose_checkpoint(
     arguments: Arguments, resolved: dict[str, Any], start: Start
 ) -> tuple[Optional[Path], list[str], Optional[dict[str, str]]]:
-    """Return the checkpoint to resume from, or None, notes on how its training differs from this run, and
-    ``started_from``: path and sha256 of the other run's checkpoint from which this run began, if it began so.
+    """Choose the checkpoint to resume from.
 
-    Without ``--resume_from_checkpoint`` it must have been trained under this run's arguments. Messages say which newer
-    ones are skipped. If the flag names a checkpoint of another folder, a later one of this folder is taken instead:
-    then the same command was interrupted before. Raises UsageError if the checkpoint cannot be read, or cannot go on
-    under this run's arguments.
+    Without ``--resume_from_checkpoint`` it is this folder's newest complete one that was trained under this run's
+    arguments; lines say which newer ones are skipped. If the flag names a checkpoint of another folder, a later one of
+    this folder is taken instead, since it shows that the same command was interrupted before.
+
+    Returns:
+        The checkpoint or None, notes on how its training differs from this run, and ``started_from``: path and sha256
+        of another run's checkpoint, if this run began from one.
+
+    Raises:
+        UsageError: if the checkpoint cannot be read, or cannot go on under this run's arguments.
     """
     checkpoint, folder = _named_checkpoint(arguments), Path(arguments.training.output_dir)
     in_this_folder = resumes_in(folder, arguments)

@@ -20,8 +20,8 @@ from ..runtime.files import sha256_of
 
 _MODEL_ROLES = ("model", "config", "tokenizer")
 
-# Arguments that cannot change the result, so a second start may have other values. Only ``started_from`` can: a start
-# does not know it until it has chosen its checkpoint, so reports compare it themselves.
+# Arguments that cannot change the result, so a second start may have other values. ``started_from`` can change it, but
+# is known only after the checkpoint is chosen; reports compare it.
 _WITHOUT_EFFECT = (
     "output_dir overwrite_output_dir resume_from_checkpoint started_from cache_dir token overwrite_cache report_to "
     "run_name project disable_tqdm debug skip_memory_metrics push_to_hub "

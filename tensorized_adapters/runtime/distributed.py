@@ -89,8 +89,8 @@ def silence_other_processes() -> None:
 
 @contextlib.contextmanager
 def fail_together() -> Iterator[None]:
-    """Raise an error of one process within the block in all processes, with the same message: UsageError, or RunFailed
-    after any other error, which its own process raises itself.
+    """If one process raises in the block, all raise the same message: as UsageError if it was one, else as RunFailed.
+    The process with an unexpected error raises that error.
 
     All processes wait for each other at its end. The code within it must not wait for another process.
     """

@@ -61,12 +61,12 @@ def written_then_renamed(path: Path) -> Iterator[Path]:
     Several hosts may share the folder, so the name is random, and the file is locked while it is written. The lock
     ends with its process on any host. An unlocked file was left by a killed process, and is removed.
     """
-    for temporary in path.parent.glob(f".{path.name}.*.aside"):
+    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
         with contextlib.suppress(OSError), open(temporary, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             temporary.unlink(missing_ok=True)
     while True:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.aside")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         with contextlib.suppress(OSError):  # a file system without locks; no file counts as abandoned there
             fcntl.flock(handle, fcntl.LOCK_EX)

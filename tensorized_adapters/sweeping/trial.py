@@ -24,7 +24,7 @@ _SECONDS_TO_STOP = 10.0  # for a stopped job to write its record
 # A job whose sweep was killed, or whose machine was lost, may hold its folder for a moment longer.
 _SECONDS_FOR_FOLDER = 60.0
 _NO_ROOM_ERRORS = (errno.ENOSPC, errno.EDQUOT)
-# The system's messages in a job's last line, and the words of runs/failures.py, which stand there in their place.
+# How a job's last line reports a full disk: with the system's message, or with the words of runs/failures.py.
 _NO_ROOM_WORDS = (*map(os.strerror, _NO_ROOM_ERRORS), "no space left for")
 _ROOM_BYTES = 2**20
 _FOREVER = 1e9

@@ -34,7 +34,7 @@ class EarlyStopping(EarlyStoppingCallback):
         name = type(self).__name__
         if kept := state.stateful_callbacks.get(name):
             self.early_stopping_patience_counter = kept["attributes"]["early_stopping_patience_counter"]
-        state.stateful_callbacks[name] = self.state()  # the Trainer writes into it, and the checkpoint may lack it
+        state.stateful_callbacks[name] = self.state()  # the Trainer updates it; an old checkpoint may lack it
         control.should_training_stop = self.stopped
 
     def on_train_end(self, args, state, control, **kwargs) -> None:

@@ -35,7 +35,7 @@ _RANDOM = re.compile(r"rng_state(_\d+)?\.pth")  # with a number if there are sev
 _OURS = ADAPTER_FILES | {"optimizer.pt", "scheduler.pt", "scaler.pt", TRAINER_STATE_NAME, PROGRESS_FILE}
 _OURS |= {SEARCH_STATE_FILE, MANIFEST_FILE, INCOMPLETE_FILE}
 _IN_ADAPTER_FOLDER = {f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES}
-_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]+\.aside")
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]+\.tmp")
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

@@ -40,7 +40,7 @@ class DiffPruningTrainer(AdapterTrainer):
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         if self.difference.searching and self.state.global_step >= self._search_steps():
             self._end_search()
-        # The Trainer's loop keeps the wrapper from before the end of the search.
+        # The Trainer's loop still holds the wrapper (DDP) from before the pruning; the new one is used.
         sums = model is self.model_wrapped or self.accelerator.sync_gradients
         with contextlib.nullcontext() if sums else self.model_wrapped.no_sync():
             return super().training_step(self.model_wrapped, inputs, num_items_in_batch)

@@ -15,7 +15,6 @@ from transformers import EvalPrediction
 
 from run_glue_tensorized import main
 from tensorized_adapters import UsageError
-from tensorized_adapters.data.class_scores import LONGEST_TEXT, MISTAKES, class_scores, worst_classes
 from tensorized_adapters.data.metric_names import (
     CLASS_METRICS,
     SCORE_METRICS,
@@ -23,6 +22,7 @@ from tensorized_adapters.data.metric_names import (
     metric_names,
     with_metrics,
 )
+from tensorized_adapters.data.metrics import LONGEST_TEXT, MISTAKES, class_scores, worst_classes
 from tensorized_adapters.data.tasks import TASKS, other_task
 from tensorized_adapters.runs.evaluation import metric_function
 

@@ -94,7 +94,7 @@ def test_a_damaged_list_of_classes_leaves_the_record_out(real, tmp_path):
     assert len(results.runs) == 1 and "classes.eval.support.0" in results.missing[0]
 
 
-def test_counts_that_earlier_versions_wrote_as_floats_are_read(real, tmp_path):
-    put_classes(tmp_path / "a", real, 0.0, sets={"eval": classes() | {"support": [0.0, 1.0, 1234.0]}})
+def test_the_number_of_examples_of_each_class_is_shown(real, tmp_path):
+    put_classes(tmp_path / "a", real, 0.0, sets={"eval": classes() | {"support": [0, 1, 1234]}})
     (scores,) = class_scores(read_results([tmp_path]))
     assert [*class_table(scores).cells["examples"]] == ["0", "1", "1,234"]

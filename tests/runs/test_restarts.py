@@ -163,7 +163,7 @@ def test_foreign_files_survive_rotation_resuming_and_links(flags, tmp_path):
     out, elsewhere = flags["output_dir"], tmp_path / "elsewhere"
     assert main(argv(flags)) == 0
     elsewhere.mkdir()
-    mine = [out / "checkpoint-6" / "notes.txt", elsewhere / "optimizer.pt", out / "checkpoint-7", out / ".notes.aside"]
+    mine = [out / "checkpoint-6" / "notes.txt", elsewhere / "optimizer.pt", out / "checkpoint-7", out / ".notes.tmp"]
     for path in mine:
         path.write_text("mine")
     foreign = out / "checkpoint-500"

@@ -264,7 +264,7 @@ def test_a_killed_process_leaves_nothing_for_long(prefix_flags, tmp_path):
     flags = prefix_flags | {"cache_frozen_prefix": True}
     assert main(argv(flags)) == 0
     path = next((tmp_path / "cache").glob("*.npy"))
-    left = path.with_name(f".{path.name}.99999999.aside")
+    left = path.with_name(f".{path.name}.99999999.tmp")
     path.rename(left)
     assert main(argv(flags, output_dir=tmp_path / "again")) == 0
     assert path.exists() and not left.exists()
