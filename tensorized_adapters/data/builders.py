@@ -11,7 +11,9 @@ from datasets import ClassLabel, DatasetBuilder, load_dataset_builder
 from datasets.builder import Key
 from datasets.packaged_modules.csv.csv import Csv
 from huggingface_hub import metadata_load
-from pyarrow.csv import ConvertOptions
+
+from ..errors import UsageError
+from .typed_columns import WORDS_FOR_MISSING
 
 
 def builder_of(name: str, config: Optional[str], cache_dir: Optional[str] = None) -> DatasetBuilder:
@@ -30,14 +32,12 @@ def builder_of(name: str, config: Optional[str], cache_dir: Optional[str] = None
         card = Path(name) / "README.md"
         entries = (metadata_load(card) or {}).get("configs") if card.is_file() else None
         by_card = any("keep_default_na" in entry for entry in (entries if isinstance(entries, list) else []))
-        by_card = by_card or builder.config.na_values is not None
-        builder._generate_tables = partial(_csv_tables, builder, by_card)
+        builder.words_for_missing_by_card = by_card or builder.config.na_values is not None
+        builder._generate_tables = partial(_csv_tables, builder)
     return builder
 
 
-def _csv_tables(
-    builder: Csv, missing_by_card: bool, base_files: Any, files_iterables: list
-) -> Iterator[tuple[Key, pyarrow.Table]]:
+def _csv_tables(builder: Csv, base_files: Any, files_iterables: list) -> Iterator[tuple[Key, pyarrow.Table]]:
     """Yield the tables of CSV files as ``Csv._generate_tables`` does, but of strings unless the card has types.
 
     In a column of texts an empty cell is an empty text. In a column of classes or numbers it is a missing value, and
@@ -49,10 +49,12 @@ def _csv_tables(
     classes = {name for name, feature in types.items() if isinstance(feature, ClassLabel)}
     texts = {name for name, feature in types.items() if "string" in str(getattr(feature, "dtype", ""))}
     options["dtype"] = dict.fromkeys(texts | classes, str) if types else str
-    if not missing_by_card:
-        numbers = dict.fromkeys(types.keys() - texts - classes, [*ConvertOptions().null_values, "None"])
+    if not builder.words_for_missing_by_card:
+        numbers = dict.fromkeys(types.keys() - texts - classes, [*WORDS_FOR_MISSING])
         options |= {"keep_default_na": False, "na_values": numbers | dict.fromkeys(classes, [""])}
     for shard, files in enumerate(files_iterables):
         batches = (batch for file in files for batch in pd.read_csv(file, iterator=True, **options))
         for number, batch in enumerate(batches):
+            if options["index_col"] is None and not isinstance(batch.index, pd.RangeIndex):
+                raise UsageError("its rows have more fields than the header; name every column there")
             yield Key(shard, number), pyarrow.Table.from_pandas(batch)

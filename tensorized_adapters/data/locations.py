@@ -21,9 +21,12 @@ from .builders import builder_of
 from .glue_server_files import FOLDERS
 from .joined_files import join, note_joined
 from .readers import read_file
+from .typed_columns import with_types
 
-# File endings that our reader reads, and the options that `datasets` sets for them by itself.
-_PLAIN = (({".csv"}, {"sep": ","}), ({".tsv"}, {"sep": "\t"}), ({".json", ".jsonl"}, {}))
+# File endings that our reader reads, and the separator that `datasets` sets for them by itself.
+_PLAIN = (({".csv"}, ","), ({".tsv"}, "\t"), ({".json", ".jsonl"}, None))
+# What a card may say about a file that our reader reads: the separator of columns, and their types.
+_FOR_OUR_READER = {"sep", "delimiter", "features"}
 
 
 @dataclass(frozen=True)
@@ -113,36 +116,47 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
         paths = [Path(file) for file in builder.config.data_files[split]]
         names = [os.path.relpath(path, location.folder) if path.is_file() else path.name for path in paths]
         note_joined(names, f"{location}, split {split}")
-        # pandas drops blank rows, and pyarrow makes dates of texts.
-        if _has_plain_files(builder):
-            parts = [read_file(str(path), f"{location}, {path.name}") for path in paths]
-            return join(dict(zip(names, parts)), f"{location}, split {split}")
+        in_card = getattr((builder.info.splits or {}).get(split), "num_examples", None)
         for path in paths:
             if path.is_file() and not path.stat().st_size:
                 raise UsageError(f"{location}, {path.name} is empty")
-        in_card = getattr((builder.info.splits or {}).get(split), "num_examples", None)
-        builder.download_and_prepare(verification_mode="no_checks")  # check the split's number alone
-        rows = builder.info.splits[split].num_examples
-        if not rows:
+        # pandas drops blank rows and takes a surplus field for an index, and pyarrow makes dates of texts.
+        if _has_plain_files(builder):
+            sep = _separator_of_card(builder)
+            parts = [read_file(str(path), f"{location}, {path.name}", delimiter=sep) for path in paths]
+            examples = join(dict(zip(names, parts)), f"{location}, split {split}")
+            examples = with_types(examples, builder.info.features or {})
+        else:
+            builder.download_and_prepare(verification_mode="no_checks")  # the split's number is checked below
+            examples = _validated(builder.as_dataset(split=split, in_memory=True))
+        if not len(examples):
             raise UsageError(f"{location}, split {split} has no rows")
-        if in_card not in (None, rows):
-            raise UsageError(
-                f"{location}, split {split} has {rows} rows, its README.md says {in_card}; correct either"
-            )
-        return _validated(builder.as_dataset(split=split, in_memory=True))
+        if in_card not in (None, len(examples)):
+            found = f"has {len(examples)} rows, its README.md says {in_card}"
+            raise UsageError(f"{location}, split {split} {found}; correct either")
+        return examples
 
 
 def _has_plain_files(builder: DatasetBuilder) -> bool:
     """Return whether our reader can be used: local CSV, TSV or JSON files, about which the card says nothing but their
-    names."""
+    names, a separator of one character and the types of columns."""
     files = [Path(file) for names in builder.config.data_files.values() for file in names]
     kinds = {ending_of(path.name) for path in files}
-    options = next((options for plain, options in _PLAIN if kinds and kinds <= plain), None)
-    if options is None or builder.info.features or not all(path.is_file() for path in files):
+    if not any(kinds and kinds <= plain for plain, _ in _PLAIN) or not all(path.is_file() for path in files):
         return False
-    plain = type(builder.config)(**options)
-    own = {field.name for field in fields(BuilderConfig)}  # name, version, files
-    return all(getattr(builder.config, f.name) == getattr(plain, f.name) for f in fields(plain) if f.name not in own)
+    if getattr(builder, "words_for_missing_by_card", False):
+        return False
+    plain, options = type(builder.config)(), {field.name for field in fields(builder.config)}
+    options -= {field.name for field in fields(BuilderConfig)} | _FOR_OUR_READER  # name, version, files
+    same = all(getattr(builder.config, name) == getattr(plain, name) for name in options)
+    return same and len(_separator_of_card(builder) or ",") == 1
+
+
+def _separator_of_card(builder: DatasetBuilder) -> Optional[str]:
+    """Return the separator that the card gives for CSV or TSV files, None if it is the usual one of the ending."""
+    sep = getattr(builder.config, "sep", None)
+    file = next(iter(builder.config.data_files.values()))[0]
+    return None if any(sep == usual and ending_of(Path(file).name) in plain for plain, usual in _PLAIN) else sep
 
 
 def _validated(examples: Dataset) -> Dataset:

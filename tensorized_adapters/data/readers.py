@@ -14,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Optional
 
 from datasets import Dataset
 
@@ -30,10 +30,11 @@ _KINDS = {type(None): "", bool: "true or false", int: "a number", float: "a numb
 _NESTED = "a list or an object"
 
 
-def read_file(path: str, source: str, task: str = "") -> Dataset:
+def read_file(path: str, source: str, task: str = "", delimiter: Optional[str] = None) -> Dataset:
     """Read one file, also compressed as ``.gz``, as strings (CSV, TSV) or as it is typed (JSON). TSV has no quotes.
 
-    A GLUE ``task`` may have its own layout. An irregular file is refused: UsageError names ``source`` and the line.
+    A GLUE ``task`` may have its own layout. With a ``delimiter`` every table is read as CSV. An irregular file is
+    refused: UsageError names ``source`` and the line.
     """
     with open_input(Path(path)) as file:
         lines = list(lines_of(file, source))
@@ -44,6 +45,8 @@ def read_file(path: str, source: str, task: str = "") -> Dataset:
         rows = [_object(row, source, f"row {number}") for number, row in enumerate(_parsed(text, source), 1)]
     elif ending in (".json", ".jsonl"):
         rows = [row for _, row in json_rows(lines, source)]
+    elif delimiter is not None:
+        rows = [row for _, row in csv_rows(lines, source, delimiter=delimiter)]
     elif ending == ".tsv":
         rows = [row for _, row in tsv_rows(with_header(lines, task, source), source, task)]
     else:

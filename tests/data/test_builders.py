@@ -1,5 +1,7 @@
 """Columns of CSV files are strings as they stand, unless the card has types or words for missing values."""
 
+import json
+
 import pytest
 from datasets import load_dataset
 
@@ -7,6 +9,7 @@ from tensorized_adapters.data.arguments import DataTrainingArguments
 from tensorized_adapters.data.loading import load_data
 from tensorized_adapters.data.locations import DatasetLocation, read_splits
 from tensorized_adapters.data.sources import load_splits
+from tensorized_adapters.errors import UsageError
 
 
 def card_with(*options):
@@ -96,3 +99,39 @@ def test_a_card_may_name_the_words_for_missing_values(tmp_path, option):
     examples = load_splits(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})[0]["train"]
     kept = ["good"] if option.startswith("keep") else []
     assert [text for text in examples["text"][:] if text] == kept
+
+
+def card_of(folder, features, *options):
+    types = "".join(f"  - name: {name}\n    dtype: {kind}\n" for name, kind in features.items())
+    write_card(folder, "\n".join([card_with(*options), f"dataset_info:\n  features:\n{types}".rstrip()]))
+
+
+def test_json_beside_a_card_of_types_is_the_text_that_predictions_read(tmp_path):
+    """pyarrow makes dates of such texts, and another number of decimals."""
+    card_of(tmp_path, {"day": "string", "count": "string", "label": "string", "score": "float32"})
+    rows = [{"day": "2020-01-01T10:00:00Z", "count": 15000000000, "label": "2019-01-01", "score": 1}]
+    rows += [{"day": "2020-01-02", "count": 10**15, "label": "2019-01-02", "score": None, "more": {"a": 1}}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_card(tmp_path, (tmp_path / "README.md").read_text().strip("-\n").replace("*.csv", "*.jsonl"))
+    examples = load_splits(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})[0]["train"]
+    assert examples["day"][:] == ["2020-01-01T10:00:00Z", "2020-01-02"]
+    assert examples["count"][:] == ["15000000000", "1000000000000000"]
+    assert examples["label"][:] == ["2019-01-01", "2019-01-02"] and examples["score"][:] == [1.0, None]
+
+
+@pytest.mark.parametrize("option", ["sep: ';'", "encoding: utf-8"])
+@pytest.mark.parametrize("row", ["good;x;", "good;x;more"])
+def test_a_row_with_a_surplus_field_is_refused_beside_a_card(tmp_path, option, row):
+    sep = ";" if option.startswith("sep") else ","
+    write_card(tmp_path, card_with(option))
+    (tmp_path / "train.csv").write_text(f"text;label\n{row}\nbad;y;\n".replace(";", sep))
+    with pytest.raises(UsageError, match="has 3 fields, the header 2|more fields than the header"):
+        load_splits(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})
+
+
+def test_tsv_beside_a_card_of_types_has_no_quotes(tmp_path):
+    card_of(tmp_path, {"text": "string", "label": "string"})
+    write_card(tmp_path, (tmp_path / "README.md").read_text().strip("-\n").replace("*.csv", "*.tsv"))
+    (tmp_path / "train.tsv").write_text('text\tlabel\n"Wow\tpos\n"Oh no," she said\tneg\n007\tpos\n')
+    data = load_data(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})
+    assert data.train["text"][:] == ['"Wow', '"Oh no," she said', "007"]
