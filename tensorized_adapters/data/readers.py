@@ -24,6 +24,9 @@ from .glue_server_files import with_header, with_usual_names
 from .texts import text_of
 
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
+_QUOTED = '"[^"]*"'
+_OPEN_QUOTE = re.compile(r'(^|[,;\t])\s*"')  # in a header without what is quoted
+_LONGEST_HEADER = 2**13  # characters, so that a quote which is never closed does not read everything
 _HALF = re.compile("[\ud800-\udfff]")
 # The kind of a value of JSON in words. A column has one kind; every other value is _NESTED.
 _KINDS = {type(None): "", bool: "true or false", int: "a number", float: "a number", str: "text"}
@@ -125,18 +128,21 @@ def csv_rows(
 
 def delimiter_in(header: str) -> str:
     """Return the separator of a CSV file: a comma, unless its header has no comma but semicolons or tabs."""
-    bare = re.sub(r'"[^"]*"', "", header)
+    bare = re.sub(_QUOTED, "", header)
     return next((mark for mark in ",;\t" if mark in bare), ",")
 
 
 def _delimiter_of(lines: Iterable[str], source: str) -> tuple[str, Iterable[str]]:
-    """Return the separator, with a note if it is not a comma, and all lines, the header included."""
-    lines, head = iter(lines), []
+    """Return the separator, with a note if it is not a comma, and all lines, the header included, which may have line
+    ends in quotes."""
+    lines, head, header = iter(lines), [], ""
     for line in lines:
         head.append(line)
-        if line.strip():
+        header += line
+        is_open = _OPEN_QUOTE.search(re.sub(_QUOTED, "", header)) and len(header) < _LONGEST_HEADER
+        if header.strip() and not is_open:
             break
-    delimiter = delimiter_in(head[-1]) if head else ","
+    delimiter = delimiter_in(header)
     if delimiter != ",":
         print(
             f"note: {source}: its header has no comma; {_SEPARATORS[delimiter]} are read as the separator of columns"

@@ -147,3 +147,26 @@ def test_a_semicolon_among_commas_is_part_of_a_name(capsys, tmp_path):
     assert texts_of(tmp_path / "a.csv", 'text,b;c\n"a",b\n') == [("a",)]
     assert texts_of(tmp_path / "b.csv", '"te;xt"\na;b\n', "te;xt") == [("a;b",)]
     assert "separator" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text, column, row",
+    [
+        ('\n"q;1\n\nb",label\n"a\n;",b\n', "q;1\n\nb", "a\n;"),
+        ('"q,1\nb";label\n"a,\n";b\n', "q,1\nb", "a,\n"),
+        ('"a ""q;"" b\n",label\na,b\n', 'a "q;" b', "a"),
+        ('5" screen,label\na;",b\n', '5" screen', 'a;"'),
+    ],
+)
+def test_a_header_may_have_line_ends_in_quotes(tmp_path, text, column, row):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    assert list(text_rows(path, None, (column,))) == [(row,)]
+    saved = SAVED | {"notes": {"texts": [column]}}
+    data = load_data(DataTrainingArguments(test_file=str(path)), {"prediction"}, saved)
+    assert data.prediction["predictions"][column][:] == [row]
+
+
+def test_a_quote_that_is_never_closed_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="a.csv cannot be parsed: unexpected end of data, in the row that begins at"):
+        texts_of(tmp_path / "a.csv", 'text,"label\n' + "a,b\n" * 9999)
