@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from scipy.special import logit
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -55,7 +57,8 @@ def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfi
     """Make tokenizer and model pad alike. Both are changed. Return a line for each choice made for the user.
 
     The head of a decoder reads the last token that is not ``config.pad_token_id``, so the tokenizer must pad with that
-    token. It must pad on the right, because padding on the left would shift absolute positions.
+    token. It must pad on the right, because padding on the left would shift absolute positions. An encoder keeps its
+    id, from which it may count positions.
 
     Raise UsageError if the tokenizer has no token to pad with.
     """
@@ -72,7 +75,8 @@ def agree_on_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfi
             lines.append("the tokenizer pads on the left; padding on the right, as everywhere here")
         config.use_cache = False  # the cache of keys and values is for generating text
     holder = holder_of(config, "pad_token_id")
-    if getattr(holder, "pad_token_id", None) is None or decoder:
+    listed_decoder = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+    if getattr(holder, "pad_token_id", None) is None or decoder or listed_decoder:
         holder.pad_token_id = tokenizer.pad_token_id
     return lines
 

@@ -40,10 +40,12 @@ def fit_head_(
     | for one score           | are scores                         | as it was   |                         |
     | for equally many labels | have equal names in the same order | as it was   |                         |
     | for equally many labels | have equal names in another order  | reordered   | the new order           |
-    | for equally many labels | are the ids 0, 1, ... on one side  | as it was   | the guess               |
+    | for equally many labels | are ids on one side, names on the  | as it was   | the guess               |
+    |                         | other                              |             |                         |
     | any other               |                                    | initialised | what it was for         |
 
-    Names are equal in any case, and with blanks, ``_`` or ``-`` between words. LABEL_0, LABEL_1, ... are ids.
+    Names are equal in any case, and with blanks, ``_`` or ``-`` between words. The ids are 0, 1, ... or LABEL_0,
+    LABEL_1, ... . Integers that are no equal set, such as 0, 1 and 1, 2, are other labels.
 
     Args:
         model: with the data's labels in its configuration.
@@ -73,7 +75,9 @@ def fit_head_(
             moved = f"its rows were put in the data's order, {listed(data_labels)}"
             return f"{head} has its labels in the order {listed(head_labels)}; {moved}"
         ids = [str(i) for i in range(len(data_labels))]
-        if len(head_labels) == len(data_labels) and ids in (_plain(head_labels), _plain(data_labels)):
+        plain = _plain(head_labels), _plain(data_labels)
+        are_integers = all(re.fullmatch(r"-?\d+", name) for names in plain for name in names)
+        if len(head_labels) == len(data_labels) and ids in plain and not are_integers:
             pairs = listed([f"{theirs} is {ours}" for theirs, ours in zip(head_labels, data_labels)])
             return f"{head} is kept with its rows in their order: {pairs}; if that is wrong, correct id2label"
     draw_head_(model, new)

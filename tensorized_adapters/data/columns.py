@@ -20,6 +20,8 @@ LABEL = "label"
 # Columns that number the examples, such as the index that pandas writes; they are never taken for text.
 _INDEX = re.compile(r"\s*(idx|id|index)?\s*|(unnamed:|__index_level_).*", re.IGNORECASE | re.DOTALL)
 
+_NUMBERS = ("int", "uint", "float", "bool")  # how the names of their types begin
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -123,6 +125,10 @@ def with_usual_label(examples: Dataset, columns: Columns, source: str, is_test: 
         if not (isinstance(feature, (Value, ClassLabel)) or is_list_of_labels(feature)):
             rule = "one label or a list of labels a row, no objects"
             raise UsageError(f"{source}: the column {quoted(columns.label)} must hold {rule}")
+        dtype = getattr(feature, "feature", feature).dtype
+        if not dtype.startswith((*_NUMBERS, "decimal", "null")) and "string" not in dtype:
+            held = f"the column {quoted(columns.label)} holds values of type {dtype}, no labels"
+            raise UsageError(f"{source}: {held}; write text or numbers")
     if LABEL in examples.column_names and (is_test or columns.label != LABEL):
         examples = examples.remove_columns(LABEL)
     return examples if is_test or columns.label == LABEL else examples.rename_column(columns.label, LABEL)
@@ -150,7 +156,7 @@ def _with_text(name: str, examples: Dataset, columns: Columns, source: str) -> D
         examples = examples.remove_columns(name).add_column(name, names, feature=Value("string"))
     elif not isinstance(feature, Value):
         raise UsageError(f"{source}: the column {quoted(name)} must hold one value a row, no lists or objects")
-    elif feature.dtype.startswith(("int", "uint", "float", "bool")):
+    elif feature.dtype.startswith(_NUMBERS):
         print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
     elif "string" not in feature.dtype and feature.dtype != "null":
         raise UsageError(f"{source}: the column {quoted(name)} holds values of type {feature.dtype}, no text")

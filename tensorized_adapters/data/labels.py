@@ -1,6 +1,7 @@
 """Decides whether labels are names of classes or scores, encodes them as class ids or scores, and refuses others."""
 
 import math
+from decimal import Decimal
 from typing import Any, Optional
 
 from datasets import ClassLabel, Dataset, Value
@@ -184,8 +185,8 @@ def number_of(value: Any) -> Optional[float]:
         number = float(value)
         if not math.isfinite(number):
             return None
-        is_integer = isinstance(value, int) or (isinstance(value, str) and value.strip().lstrip("+-").isdigit())
-        return int(value) if is_integer else number
+        digits = str(value).strip().lstrip("+-") if isinstance(value, (str, Decimal)) else ""
+        return int(value) if isinstance(value, int) or digits.isdigit() else number
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -18,7 +18,7 @@ from .multi_label import names_in, separator_of
 from .sources import load_splits
 from .tasks import TASKS, Task, other_task
 from .texts import text_of
-from .trained_texts import check_held_out
+from .trained_texts import check_held_out, note_repeated
 
 _Change = Callable[[Dataset], Dataset]
 # What the examples of a split are used for, the word for it in messages, and the flag that limits them.
@@ -100,8 +100,10 @@ def load_data(
     raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
     if arguments.validation_fraction is not None and "train" in raw:
         raw, sources = _hold_out(raw, sources, task, arguments.validation_fraction, seed)
+        held_out = raw[task.evaluation[0][1]]
+        note_repeated(held_out, raw["train"], columns.texts)
         if earlier is not None:
-            check_held_out(raw[task.evaluation[0][1]], raw["train"], columns.texts, earlier["notes"], new_head)
+            check_held_out(held_out, raw["train"], columns.texts, earlier["notes"], new_head)
     check_labels(raw, task, sources)
     raw = _cut(raw, sources, wanted, arguments, seed)
     if arguments.max_train_samples and "train" in raw:

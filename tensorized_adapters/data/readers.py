@@ -24,6 +24,11 @@ from .glue_server_files import with_header, with_usual_names
 from .texts import text_of
 
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
+_QUOTED = '"[^"]*"'
+_OPEN_QUOTE = re.compile(r'(^|[,;\t])\s*"')  # in a header without what is quoted
+_LONGEST_HEADER = 2**13  # characters, so that a quote which is never closed does not read everything
+# The first line by which Excel gives the separator.
+SEP_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\s*', re.IGNORECASE)
 _HALF = re.compile("[\ud800-\udfff]")
 # The kind of a value of JSON in words. A column has one kind; every other value is _NESTED.
 _KINDS = {type(None): "", bool: "true or false", int: "a number", float: "a number", str: "text"}
@@ -95,7 +100,8 @@ def csv_rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each row of ``lines``, which keep their ends, with the number of the line on which it ends.
 
-    A row of empty fields is a row. A blank line is a row only if the header has a single column.
+    A row of empty fields is a row. A blank line is a row only if the header has a single column. Several columns
+    without a name, as Excel writes behind a table, are left out if they are empty.
     """
     if not dialect:
         delimiter, lines = _delimiter_of(lines, source)
@@ -103,7 +109,8 @@ def csv_rows(
     reader = csv.reader(lines, strict=True, **dialect)
     parsed = _parsed_rows(reader, source)
     header = [name.strip() for name in next(filter(None, parsed), [])]
-    if twice := sorted({name for name in header if header.count(name) > 1}):
+    unnamed = [i for i, name in enumerate(header) if not name and header.count("") > 1]
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise UsageError(f"{source} has the column {quoted(twice[0])} twice")
     blank: list[int] = []  # line numbers that are rows if another row follows
     skipped = cut = 0
@@ -114,13 +121,16 @@ def csv_rows(
             cut += 1  # one of the few damaged rows of GLUE's own files
         elif len(fields) != len(header):
             raise UsageError(f"{source}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
+        elif filled := [fields[i] for i in unnamed if fields[i].strip()]:
+            flaw = f"{quoted(filled[0])} in a column without a name; name the column in the header"
+            raise UsageError(f"{source}: line {reader.line_num} has {flaw}")
         else:
             if len(header) == 1:
                 yield from ((number, {header[0]: ""}) for number in blank)
             else:
                 skipped += len(blank)
             blank.clear()  # those at the end are no rows
-            yield reader.line_num, dict(zip(header, fields))
+            yield reader.line_num, {name: field for name, field in zip(header, fields) if name or not unnamed}
     _note_skipped(skipped, source)
     if cut:
         print(f"note: {source}: {cut} rows with too few fields are left out, as in the hub's QQP")
@@ -128,18 +138,24 @@ def csv_rows(
 
 def delimiter_in(header: str) -> str:
     """Return the separator of a CSV file: a comma, unless its header has no comma but semicolons or tabs."""
-    bare = re.sub(r'"[^"]*"', "", header)
+    bare = re.sub(_QUOTED, "", header)
     return next((mark for mark in ",;\t" if mark in bare), ",")
 
 
 def _delimiter_of(lines: Iterable[str], source: str) -> tuple[str, Iterable[str]]:
-    """Return the separator, with a note if it is not a comma, and all lines, the header included."""
-    lines, head = iter(lines), []
+    """Return the separator, with a note if it is not a comma, and all lines, the header included, which may have line
+    ends in quotes. A first line such as ``sep=;``, by which Excel gives the separator, becomes a blank one."""
+    lines, head, header = iter(lines), [], ""
     for line in lines:
+        if not header.strip() and (given := SEP_LINE.fullmatch(line)):
+            print(f"note: {source}: {quoted(given[1])} separates the columns, as its first line says")
+            return given[1], itertools.chain(head, ["\n"], lines)
         head.append(line)
-        if line.strip():
+        header += line
+        is_open = _OPEN_QUOTE.search(re.sub(_QUOTED, "", header)) and len(header) < _LONGEST_HEADER
+        if header.strip() and not is_open:
             break
-    delimiter = delimiter_in(head[-1]) if head else ","
+    delimiter = delimiter_in(header)
     if delimiter != ",":
         print(
             f"note: {source}: its header has no comma; {_SEPARATORS[delimiter]} are read as the separator of columns"

@@ -26,6 +26,13 @@ def sample_of(train: Dataset, texts: tuple[str, ...], earlier: Optional[str] = N
     return base64.b64encode(hashes[:SAMPLE].astype("<u8").tobytes()).decode()
 
 
+def note_repeated(held_out: Dataset, rest: Dataset, texts: tuple[str, ...]) -> None:
+    """Print how many examples that a run holds out have texts that the rest of the training set has too."""
+    if repeated := int(np.isin(_hashes_of_rows(held_out, texts), _hashes_of_rows(rest, texts)).sum()):
+        count = f"{repeated:,} of the {len(held_out):,} held-out examples"
+        print(f"note: {count} repeat texts of the training set; remove repeated rows to measure on new texts")
+
+
 def check_held_out(
     held_out: Dataset, rest: Dataset, texts: tuple[str, ...], notes: dict[str, Any], new_head: bool = False
 ) -> None:
@@ -69,9 +76,13 @@ def check_held_out(
 
 def _hashes(examples: Dataset, texts: tuple[str, ...]) -> np.ndarray:
     """Return the hashes of the rows' texts in ascending order, each once."""
+    return np.unique(_hashes_of_rows(examples, texts))
+
+
+def _hashes_of_rows(examples: Dataset, texts: tuple[str, ...]) -> np.ndarray:
     columns = [texts_of(examples[name][:], examples.features[name].dtype) for name in texts]
     rows = np.array(["\0".join(row) for row in zip(*columns)], dtype=object)
-    return np.unique(hash_array(rows, categorize=False))
+    return hash_array(rows, categorize=False)
 
 
 def _decoded(sample: Any) -> np.ndarray:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
+import pandas as pd
 import torch
+from datasets import Column
 from transformers import TextClassificationPipeline
 from transformers.utils import logging as transformers_logging
 
@@ -21,6 +23,7 @@ from ..data.arguments import DataTrainingArguments
 from ..data.columns import Columns, kept_columns, other_forms
 from ..data.encoding import check_room
 from ..data.multi_label import SEPARATOR, saved_separator
+from ..data.readers import is_unicode
 from ..data.texts import joined, text_of
 from ..errors import UsageError, did_you_mean, quoted
 from ..saving.fingerprint import PRECISIONS
@@ -30,6 +33,7 @@ from ..saving.manifest import kept_note, read_adapter
 
 _OPTIONS = ("device", "batch_size", "num_workers", "top_k", "function_to_apply")  # of Transformers' pipeline
 _OPTIONS += ("max_length", "padding", "pad_to_multiple_of", "add_special_tokens", "truncation")  # of its tokenizer
+_COLUMNS = (Column, pd.Series, np.ndarray)  # types that are read as a list of inputs
 _AS_TEXT = (type(None), int, float, np.generic)  # types of values that are read as text
 
 
@@ -45,7 +49,8 @@ def load_pipeline(
     """Load a saved adapter as a pipeline, whose predictions are those of the evaluation of its run.
 
     Updates of weights are merged into them. An input is a string, for pairs a dict of ``text`` and ``text_pair``, or a
-    dict with the columns that the adapter was trained on; or a list of these. Labels have their names, and a score is
+    dict with the columns that the adapter was trained on; or a list of these, or a column of `datasets`, pandas or
+    NumPy. An empty text is refused. Labels have their names, and a score is
     the label's probability; a regression gives its score as it is. If a text may have several labels, all are given
     with their probabilities, unless ``top_k`` is given.
 
@@ -120,9 +125,13 @@ class _TextPipeline(TextClassificationPipeline):
         _check_options(options)
         return super()._sanitize_parameters(**options)
 
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        return super().__call__(list(inputs) if isinstance(inputs, _COLUMNS) else inputs, **options)
+
     def preprocess(self, inputs: Any, **options: Any) -> Any:
         texts = _as_text(_of_columns(inputs, self.columns))
         _check_texts(texts, self.columns)
+        _check_characters(texts, self.columns)
         return super().preprocess(texts, **options)
 
 
@@ -168,6 +177,19 @@ def _check_texts(inputs: Any, columns: Optional[Columns]) -> None:
         raise UsageError(f"an input is {quoted(inputs)}; give {form}, or a list of these")
     if is_pair and "text_pair" not in texts:
         raise UsageError(f"the adapter was trained on pairs; give {named}, or of text and text_pair")
+
+
+def _check_characters(inputs: Any, columns: Optional[Columns]) -> None:
+    """Raise UsageError for an empty text, which would get a label too, and for half of a character. The second text
+    may be empty where the adapter was trained on single texts or names no columns."""
+    pair = [text for text in inputs[0] if isinstance(text, str)] if isinstance(inputs, list) else [inputs]
+    if isinstance(inputs, dict):
+        pair = [inputs["text"], inputs.get("text_pair", "")]
+    needed = pair[: len(columns.texts) if columns and columns.delimiter is None else 1]
+    if not all(text.strip() for text in needed):
+        raise UsageError(f"an input is {quoted(inputs)}, with an empty text; write it or leave the input out")
+    if not all(map(is_unicode, pair)):
+        raise UsageError(f"an input is {quoted(inputs)}, with an unpaired surrogate (half of a character)")
 
 
 def _as_text(inputs: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Optional
 from ..data.arguments import DataTrainingArguments, ending_of
 from ..data.columns import Columns, columns_of_adapter, kept_columns, other_forms
 from ..data.label_names import shown_beside
-from ..data.readers import csv_rows, delimiter_in, is_unicode, json_rows, lines_of, open_input, tsv_rows
+from ..data.readers import SEP_LINE, csv_rows, delimiter_in, is_unicode, json_rows, lines_of, open_input, tsv_rows
 from ..data.texts import delimiter_for, joined, text_of
 from ..errors import UsageError, listed, quoted
 from . import FORMATS
@@ -103,6 +103,8 @@ def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], sourc
     if path is not None and path.is_file():
         known = ", ".join(_BY_ENDING)
         raise UsageError(f"{source} has none of the endings {known}; --format says what it is: {', '.join(FORMATS)}")
+    if SEP_LINE.fullmatch(first):
+        return "csv"
     file_format = "jsonl" if _BEGINS_JSON.match(first) else _table_of(first, columns) or "text"
     print(f"note: {source} is read as {_CALLED[file_format]}; --format sets another format", file=sys.stderr)
     return file_format

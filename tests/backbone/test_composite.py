@@ -1,9 +1,10 @@
-"""Models whose configuration holds that of their text part, and models without a vocabulary."""
+"""Models outside of the table of architectures: with the configuration of a text part, without a vocabulary, or with
+another padding token than their tokenizer."""
 
 import pytest
 import torch
 import transformers
-from helpers import OWN, argv, refused, save_base_of
+from helpers import OWN, argv, refused, save_base, save_base_of
 
 from run_glue_tensorized import main
 from tensorized_adapters import AdapterConfig, UsageError, add_adapters, load_adapter, load_pipeline, save_adapter
@@ -41,6 +42,29 @@ def test_methods_that_need_no_row_train_it(base, method, flags, tmp_path):
     assert main(argv(flags, model_name_or_path=base(tmp_path / "base"), **changes)) == 0
     pipeline = load_pipeline(flags["output_dir"])
     texts = [{"text": "the cat saw a", "text_pair": "the dog"}, {"text": "a bird", "text_pair": "saw"}]
+    together = [answer["score"] for answer in pipeline(texts, batch_size=2)]
+    assert together == pytest.approx([pipeline(text)["score"] for text in texts], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind, changes, padding",
+    [
+        (transformers.MistralConfig, {}, 0),
+        (transformers.OPTConfig, {"ffn_dim": 64, "word_embed_proj_dim": 32}, 0),
+        (transformers.RobertaPreLayerNormConfig, {}, 9),  # its positions are counted from this id
+    ],
+)
+def test_the_head_of_a_decoder_takes_the_padding_of_the_tokenizer(kind, changes, padding, flags, tmp_path):
+    """Else the label of a text depends on the length of the texts beside it."""
+    base = save_base(tmp_path / "base")
+    torch.manual_seed(0)
+    config = kind(**TEXT | {"pad_token_id": 9, "num_labels": 2} | changes)
+    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(base)
+    own = dict.fromkeys(OWN) | {"method": "head", "num_train_epochs": 1, "max_seq_length": 32}
+    assert main(argv(flags, model_name_or_path=base, **own)) == 0
+    pipeline = load_pipeline(flags["output_dir"])
+    assert pipeline.model.config.pad_token_id == padding and pipeline.tokenizer.pad_token_id == 0
+    texts = [{"text": "the cat", "text_pair": "a"}, {"text": "a bird saw a woman", "text_pair": "the old house"}]
     together = [answer["score"] for answer in pipeline(texts, batch_size=2)]
     assert together == pytest.approx([pipeline(text)["score"] for text in texts], abs=1e-5)
 

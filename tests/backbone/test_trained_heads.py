@@ -87,6 +87,13 @@ def test_without_names_the_order_is_kept_and_reported(flags, base, tmp_path, cap
     assert found == [1, 2] and "is kept with its rows in their order" in message
 
 
+@pytest.mark.parametrize("there", [("LABEL_0", "LABEL_1"), ("0", "1"), ("-1", "0")])
+def test_a_head_of_other_integers_is_drawn(flags, base, tmp_path, capsys, there):
+    here = ("0", "1") if "-1" in there else ("1", "2")
+    found, message = rows_after(flags, headed(base, tmp_path / "headed", there), tmp_path, capsys, here)
+    assert found is None and "a new head is drawn" in message
+
+
 def test_named_tasks_too(flags, base, tmp_path, capsys):
     names = TASKS["mrpc"].labels
     turned = tuple(name.upper() for name in reversed(names))

@@ -88,19 +88,6 @@ def test_columns_that_cannot_be(capsys, flags, changes, message):
     assert message in error
 
 
-@pytest.mark.parametrize(
-    "column, message",
-    [
-        (Dataset.from_dict({"a": [[1], [2]]}), "'a' must hold one value a row, no lists or objects"),
-        (Dataset.from_dict({"a": [b"x", b"y"]}), "'a' holds values of type binary, no text"),
-    ],
-)
-def test_other_types_are_no_text(tmp_path, column, message):
-    column.add_column("label", [0, 1]).to_parquet(tmp_path / "train.parquet")
-    with pytest.raises(UsageError, match=message):
-        load_data(DataTrainingArguments(dataset_name=str(tmp_path), text_columns="a"), {"train"})
-
-
 def test_class_labels_of_a_data_set_keep_their_names(tmp_path):
     examples = Dataset.from_dict({"a": ["x", "y", "z"], "gold": [1, 0, 1]})
     examples.cast_column("gold", ClassLabel(names=["5", "4"])).to_parquet(tmp_path / "train.parquet")

@@ -97,6 +97,15 @@ def test_a_part_of_a_glue_task(tmp_path):
     assert len(data.train) == 9 and {name: len(part) for name, part in data.evaluation.items()} == {"": 3}
 
 
+def test_texts_that_are_trained_on_too_are_counted(capsys, tmp_path):
+    for texts, note in ((4, "note: 8 of the 8 held-out examples repeat texts of the training set; remove"), (32, "")):
+        rows = [(f"text {i % texts}", "xy"[i % texts % 2]) for i in range(32)]
+        file = str(write_rows(tmp_path / f"{texts}.csv", rows, ("text", "label")))
+        load_data(DataTrainingArguments(train_file=file, validation_fraction=0.25), BOTH)
+        out = capsys.readouterr().out
+        assert note in out and ("held-out" in out) == bool(note)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

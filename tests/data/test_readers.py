@@ -1,8 +1,11 @@
 """Data files give equal rows in every format, and irregular ones are refused in one line."""
 
 import gzip
+import io
 import json
 import os
+import sys
+from types import SimpleNamespace
 
 import pytest
 from helpers import argv, record_of, refused, write_rows
@@ -93,7 +96,9 @@ def test_predictions_have_a_line_for_each_row(flags, tmp_path):
         ("a.jsonl", '{"text": "\u00e9"}'.encode("utf-16-be"), "line 1 holds a NUL character, as UTF-16 does; save it"),
         ("a.csv", "text\na\nb\0b\n" + "c\n" * 9, "line 3 holds a NUL character"),
         ("a.csv", f"{'x' * 500},{'x' * 500}\n", "has the column 'xxx"),
-        ("a.csv", ",,\ntext,more,label\na,b,c\n", "has the column '' twice"),
+        ("a.csv", ",,\ntext,more,label\na,b,c\n", "line 2 has 'text' in a column without a name; name the column"),
+        ("a.csv", "text,label,,\na,b,,\nc,d,,e\n", "line 3 has 'e' in a column without a name; name the column in"),
+        ("a.csv", ",,\n,,\n", "has no column 'text'"),
         ("a.csv", '""\ntext\na\n', "has no column 'text'"),
         ("a.jsonl", '{"text": "a"}\n{"text": ["b"]}', r"row 2 has \['b'\] in the column 'text', a list or an object"),
         ("a.jsonl", '{"text": "a"}\n{"text": 3}', "row 2 has 3 in the column 'text', a number, where rows before"),
@@ -147,3 +152,45 @@ def test_a_semicolon_among_commas_is_part_of_a_name(capsys, tmp_path):
     assert texts_of(tmp_path / "a.csv", 'text,b;c\n"a",b\n') == [("a",)]
     assert texts_of(tmp_path / "b.csv", '"te;xt"\na;b\n', "te;xt") == [("a;b",)]
     assert "separator" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text, column, row",
+    [
+        ('\n"q;1\n\nb",label\n"a\n;",b\n', "q;1\n\nb", "a\n;"),
+        ('"q,1\nb";label\n"a,\n";b\n', "q,1\nb", "a,\n"),
+        ('"a ""q;"" b\n",label\na,b\n', 'a "q;" b', "a"),
+        ('5" screen,label\na;",b\n', '5" screen', 'a;"'),
+    ],
+)
+def test_a_header_may_have_line_ends_in_quotes(tmp_path, text, column, row):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    assert list(text_rows(path, None, (column,))) == [(row,)]
+    saved = SAVED | {"notes": {"texts": [column]}}
+    data = load_data(DataTrainingArguments(test_file=str(path)), {"prediction"}, saved)
+    assert data.prediction["predictions"][column][:] == [row]
+
+
+def test_a_quote_that_is_never_closed_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="a.csv cannot be parsed: unexpected end of data, in the row that begins at"):
+        texts_of(tmp_path / "a.csv", 'text,"label\n' + "a,b\n" * 9999)
+
+
+@pytest.mark.parametrize(
+    "text, rows, note",
+    [
+        ("text,label,,\na,b,,\nc,d, ,\n", ["a", "c"], ""),
+        ("text;label;;\na;b;;\n", ["a"], "semicolons (;) are read"),
+        ("\ufeffsep=;\r\ntext;label\r\na,b;c\r\n", ["a,b"], "a.csv: ';' separates the columns, as its first line"),
+        ('"SEP=|"\ntext|label\n\na;b|c\n', ["a;b"], "a.csv: '|' separates the columns"),
+        ("sep=\t\ntext\tlabel\na,b;\tb\n", ["a,b;"], "separates the columns"),
+    ],
+)
+def test_what_excel_writes_is_read(capsys, monkeypatch, tmp_path, text, rows, note):
+    path = tmp_path / "a.csv"
+    assert texts_of(path, text) == [(row,) for row in rows]
+    assert note in capsys.readouterr().out
+    assert list(text_rows(path, None, ("text",))) == [(row,) for row in rows]
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+    assert list(text_rows(None, None, ("text",))) == [(row,) for row in rows]

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 from datasets import Dataset
 from transformers import AutoTokenizer
@@ -149,8 +150,38 @@ def test_the_pipeline_takes_values_as_training_does(folders):
     ids = [pipeline.preprocess(value)["input_ids"].tolist() for value in (1.0, 1, "1", {"text": 1.0})]
     assert ids[0] == ids[1] == ids[2] == ids[3]
     assert pipeline([1.0, True]) == pipeline(["1", "true"])
-    pipeline = load_pipeline(folders / "pairs" / "adapter", device="cpu")
-    assert pipeline({"text": "the cat", "text_pair": None}) == pipeline({"text": "the cat", "text_pair": ""})
+
+
+def test_the_pipeline_takes_the_columns_of_other_libraries(folders):
+    texts, pipeline = ["the cat", "a dog"], load_pipeline(folders / "single" / "adapter", device="cpu")
+    for column in (Dataset.from_dict({"text": texts})["text"], pd.Series(texts), np.array(texts)):
+        assert pipeline(column) == pipeline(texts)
+
+
+@pytest.mark.parametrize("nothing", ["", " \n", None, float("nan")])
+def test_the_pipeline_refuses_empty_texts_as_predict_does(folders, nothing):
+    single = load_pipeline(folders / "single" / "adapter", device="cpu")
+    pairs = load_pipeline(folders / "pairs" / "adapter", device="cpu")
+    for pipeline, value in (
+        (single, nothing),
+        (single, [nothing]),
+        (single, {"text": nothing}),
+        (pairs, {"text": "the cat", "text_pair": nothing}),
+        (pairs, {"sentence1": nothing, "sentence2": "the cat"}),
+        (pairs, [[[nothing, "the cat"]]]),
+    ):
+        with pytest.raises(UsageError, match="an input is .*, with an empty text; write it or leave the input out"):
+            pipeline(value)
+    single.columns = Columns(("one", "two"), delimiter=" ")
+    assert single([{"one": "the cat", "two": nothing}])
+    with pytest.raises(UsageError, match="with an empty text"):
+        single([{"one": nothing, "two": nothing}])
+
+
+def test_the_pipeline_refuses_half_a_character(folders):
+    for kind, value in (("single", "the \ud83d"), ("pairs", {"text": "the cat", "text_pair": "\ud83d"})):
+        with pytest.raises(UsageError, match=r"ud83d'.*, with an unpaired surrogate \(half of a character\)"):
+            load_pipeline(folders / kind / "adapter", device="cpu")(value)
 
 
 @pytest.mark.parametrize(
