@@ -20,8 +20,8 @@ def predicted(folder, task, names=None, **sizes):
     """A run's folder with its prediction files, all of the last label."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names or [name for name, _ in TASKS[task].prediction_sets]:
-        value = 2.5 if TASKS[task].labels is None else len(TASKS[task].labels) - 1
-        write_predictions(folder / f"{name}.tsv", np.full(sizes.get(name, SIZES[name]), value), TASKS[task])
+        logits = [2.5] if TASKS[task].labels is None else range(len(TASKS[task].labels))
+        write_predictions(folder / f"{name}.tsv", np.array([logits] * sizes.get(name, SIZES[name])), TASKS[task])
     return folder
 
 
