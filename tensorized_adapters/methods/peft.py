@@ -153,6 +153,7 @@ class Peft(Method):
         """Return PEFT's configuration for the ``layers``, or for a trial that finds them. Raise UsageError for a
         setting that is unknown, set by us, or refused by PEFT."""
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+        from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as FEEDFORWARD
 
         kind = self._type()
         known = {each.name for each in fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind]) if each.init}
@@ -165,6 +166,10 @@ class Peft(Method):
         if self.kind == "ia3" and not {"target_modules", "feedforward_modules"} & set(values):
             inner = linear_names(model, "output")
             values |= {"target_modules": [*linear_names(model, "key", "value"), *inner], "feedforward_modules": inner}
+        elif self.kind == "ia3" and values.get("target_modules") and values.get("feedforward_modules") is None:
+            # PEFT would take its own ones, and could not load a configuration in which these are no targets.
+            inner = FEEDFORWARD.get(model.config.model_type, [])
+            values["feedforward_modules"] = [name for name in inner if name in values["target_modules"]]
         elif "target_modules" in known and "target_modules" not in values and model.config.model_type not in targets:
             values["target_modules"] = linear_names(model, "query", "value")
         if excluded:

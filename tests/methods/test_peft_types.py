@@ -15,13 +15,14 @@ from tensorized_adapters.methods.peft_settings import REFUSED
 
 UNMERGED = ("beft", "glora", "ln_tuning")
 TYPES = sorted({kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING} - set(REFUSED) - {"tensorized"})
-FEW = [(kind, {}) for kind in ("lora", "vera", "loha", "boft", "fourierft", "ln_tuning")]
+IA3 = [("ia3", {"target_modules": names}) for names in (["key"], "all-linear", ["key", "output.dense"])]
+FEW = [*((kind, {}) for kind in ("lora", "vera", "loha", "boft", "fourierft", "ln_tuning")), *IA3]
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "kind, settings",
-    exhaustive_but(FEW, [*((kind, {}) for kind in TYPES), *(("lora", more) for more in LORA.values())]),
+    exhaustive_but(FEW, [*((kind, {}) for kind in TYPES), *(("lora", more) for more in LORA.values()), *IA3]),
 )
 def test_a_type_of_peft_is_trained_saved_loaded_merged_and_removed(kind, settings, tmp_path):
     found = life(config_of(kind, **settings), tmp_path)
