@@ -5,7 +5,6 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from ..backbone.parts import base_prefix, linear_names
 from ..config import AdapterConfig
 from ..errors import UsageError, did_you_mean, need, quoted
 from .base import Method
-from .peft_settings import REFUSED, check_settings, decay_shares, note_once
+from .peft_settings import REFUSED, check_settings, decay_shares, note_once, types_of
 
 PREFIX = "base_model.model."  # of the names in peft's files
 ADAPTER = "default"  # peft's default name of an adapter; its files leave it out
@@ -156,7 +155,7 @@ class Peft(Method):
         from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as FEEDFORWARD
 
         kind = self._type()
-        known = {each.name for each in fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind]) if each.init}
+        known = types_of(PEFT_TYPE_TO_CONFIG_MAPPING[kind])
         values = self.settings(model, layers)
         check_settings(values, known, self.flag)
         if not layers and "init_lora_weights" in known:
