@@ -55,8 +55,14 @@ def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[
 
 
 def imbalance(names: tuple[str, ...], labels: Sequence[int]) -> Optional[str]:
-    """Return a line for the user if some class has less than a tenth of the largest one's training examples."""
+    """Return a line for the user if some class has less than a tenth of the largest one's training examples, or none,
+    which no weights can make up for."""
     counts = Counter(labels)
+    if lacking := tuple(name for i, name in enumerate(names) if not counts[i]):
+        return (
+            f"no training example is of the class {listed(lacking)}, so that the run learns nothing about it; other "
+            "data or a larger --max_train_samples may have some"
+        )
     (least, rarest), (most, largest) = (f((counts[i], name) for i, name in enumerate(names)) for f in (min, max))
     if least >= _RARE * most:
         return None

@@ -49,6 +49,11 @@ def choose_columns(
         return columns_of_adapter(trained, arguments)
     label = arguments.label_column or LABEL
     texts = arguments.texts or _guessed_texts(examples, label, source)
+    if len(texts) == 1 and arguments.text_column_delimiter is not None:
+        raise UsageError(
+            f"--text_column_delimiter joins columns, and the text is {quoted(texts[0])} alone; leave it out, or "
+            "--text_columns names several"
+        )
     delimiter = delimiter_for(texts, arguments.text_column_delimiter)
     return Columns(texts, label, delimiter, guessed=not arguments.texts)
 
@@ -61,8 +66,10 @@ def columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Co
             f"--text_columns {arguments.text_columns} contradicts --adapter_path, which was trained on "
             f"{len(trained.texts)}: {', '.join(trained.texts)}"
         )
-    if delimiter not in (None, trained.delimiter) and len(texts) > 1:
-        used = "a pair of texts" if trained.delimiter is None else f"columns joined by {quoted(trained.delimiter)}"
+    if delimiter not in (None, trained.delimiter):
+        used = "one text" if len(texts) == 1 else "a pair of texts"
+        if trained.delimiter is not None:
+            used = f"columns joined by {quoted(trained.delimiter)}"
         raise UsageError(
             f"--text_column_delimiter {quoted(delimiter)} contradicts --adapter_path, which was trained on {used}; "
             "leave it out"

@@ -1,5 +1,6 @@
 """Loads the data of a run from the hub, a local folder or files, and checks it."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Optional
@@ -167,8 +168,8 @@ def _hold_out(
 ) -> tuple[dict[str, Dataset], dict[str, str]]:
     """Return the sets and their sources, with a part of the training set as the evaluation set.
 
-    Both parts keep the order of the rows. Classes keep their shares in both parts, if each has enough examples. Rows
-    with a label that the other part would lack are trained on.
+    Both parts keep the order of the rows. Classes keep their shares in both parts, if there are enough examples. Rows
+    with a label that the other part would lack are trained on, those of a class with one example without being drawn.
     """
     examples, source = raw["train"], f"{sources['train']}, --validation_fraction {fraction}"
     count = round(len(examples) * fraction)
@@ -179,16 +180,23 @@ def _hold_out(
         )
     labels = None if task.labels is None or task.multi_label else examples["label"][:]
     how = "whatever their labels" if labels is None else "stratified by label"
-    rows = np.arange(len(examples))
+    rows, counts = np.arange(len(examples)), Counter(labels or ())
+    alone = {row for row, label in enumerate(labels or ()) if counts[label] == 1}
     try:
-        parts = train_test_split(rows, test_size=count, random_state=seed, stratify=labels)
-    except ValueError:  # a class of one example, or fewer examples in a part than there are classes
+        shared = [row for row in rows if row not in alone]
+        strata = labels and [labels[row] for row in shared]
+        parts = train_test_split(shared, test_size=count, random_state=seed, stratify=strata)
+    except ValueError:  # fewer examples in a part than there are classes
+        alone.clear()
         parts = train_test_split(rows, test_size=count, random_state=seed)
         how = "not stratified, since some labels have too few examples"
-    kept, held = map(set, parts)
-    if task.labels is not None and (back := _with_labels_of_their_own(examples, held, kept, task.multi_label)):
-        kept, held = kept | back, held - back
-        how += f", without {len(back):,} whose labels the others lack"
+    held = set(parts[1])
+    kept = set(rows) - held
+    if task.labels is not None:
+        back = _with_labels_of_their_own(examples, held, kept, task.multi_label)
+        kept, held, alone = kept | back, held - back, alone | back
+    if alone:
+        how += f", without {len(alone):,} whose labels the others lack"
     if not held:
         raise UsageError(f"{source}: every drawn example has a label that the others lack; merge rare labels")
     print(

@@ -31,6 +31,7 @@ from .texts import texts_of
 
 MISTAKES = 20
 LONGEST_TEXT = 1000  # characters
+LARGEST_MATRIX = 100  # classes; the record's size would grow with their square
 _WORST = 3
 
 
@@ -141,7 +142,8 @@ def probabilities_of(logits: np.ndarray, multi_label: bool = False) -> np.ndarra
 def class_scores(logits: np.ndarray, references: np.ndarray, examples: datasets.Dataset, task: Task) -> dict[str, Any]:
     """Return the scores of each class, for the record, from logits and label ids in the order of the file.
 
-    ``examples`` are the same ones with their texts. ``row`` of a mistake counts them from 0.
+    ``examples`` are the same ones with their texts. ``row`` of a mistake counts them from 0. ``confusion`` is None for
+    many classes, since the file of the evaluation's predictions has the same counts.
     """
     predictions, probabilities = predictions_of(logits, task), probabilities_of(logits).max(axis=1)
     ids = range(len(task.labels))
@@ -158,7 +160,7 @@ def class_scores(logits: np.ndarray, references: np.ndarray, examples: datasets.
         "f1": f1.tolist(),
         # scikit-learn's own support is of floats if no prediction is correct.
         "support": confusion.sum(axis=1).tolist(),
-        "confusion": confusion.tolist(),
+        "confusion": confusion.tolist() if len(ids) <= LARGEST_MATRIX else None,
         "mistakes": [
             {
                 "row": int(row),

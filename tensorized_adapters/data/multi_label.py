@@ -10,6 +10,7 @@ from ..config import MULTI_LABEL
 from ..errors import UsageError, listed, quoted
 from .label_names import find_name, name_of, shown_beside
 from .tasks import Task
+from .texts import text_of
 
 SEPARATOR = ";"  # joins the names in predictions, unless --label_separator is given
 _ZERO_OR_ONE = {"0", "1", "0.0", "1.0", "true", "false"}  # in lower case
@@ -63,6 +64,9 @@ def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
                 f"{source}: the label {quoted(name)} holds {quoted(separator)}, by which predictions join the names; "
                 "--label_separator names another separator"
             )
+    if isinstance(feature, Value) and not any(separator in text_of(cell) for cell in examples["label"]):
+        each = f"each cell is one label ({len(names)}: {listed(names)})"
+        print(f"note: {source}: no row holds {quoted(separator)}; {each}; --label_separator names another separator")
     return names
 
 

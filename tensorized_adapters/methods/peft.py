@@ -5,7 +5,6 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from ..backbone.parts import base_prefix, ia3_names, linear_names
 from ..config import AdapterConfig
 from ..errors import UsageError, did_you_mean, need, quoted
 from .base import Method
-from .peft_settings import REFUSED, check_settings, decay_shares, note_once
+from .peft_settings import REFUSED, check_settings, decay_shares, note_once, types_of
 
 PREFIX = "base_model.model."  # of the names in peft's files
 ADAPTER = "default"  # peft's default name of an adapter; its files leave it out
@@ -153,9 +152,10 @@ class Peft(Method):
         """Return PEFT's configuration for the ``layers``, or for a trial that finds them. Raise UsageError for a
         setting that is unknown, set by us, or refused by PEFT."""
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+        from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as FEEDFORWARD
 
         kind = self._type()
-        known = {each.name for each in fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind]) if each.init}
+        known = types_of(PEFT_TYPE_TO_CONFIG_MAPPING[kind])
         values = self.settings(model, layers)
         check_settings(values, known, self.flag)
         if not layers and "init_lora_weights" in known:
@@ -165,6 +165,10 @@ class Peft(Method):
         if self.kind == "ia3" and not {"target_modules", "feedforward_modules"} & set(values):
             outer, inner = ia3_names(model, self.flag)
             values |= {"target_modules": outer + inner, "feedforward_modules": inner}
+        elif self.kind == "ia3" and values.get("target_modules") and values.get("feedforward_modules") is None:
+            # PEFT would take its own ones, and could not load a configuration in which these are no targets.
+            inner = FEEDFORWARD.get(model.config.model_type, [])
+            values["feedforward_modules"] = [name for name in inner if name in values["target_modules"]]
         elif "target_modules" in known and "target_modules" not in values and model.config.model_type not in targets:
             values["target_modules"] = linear_names(model, "query", "value")
         if excluded:

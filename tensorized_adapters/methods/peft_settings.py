@@ -2,9 +2,10 @@
 
 import sys
 from collections import Counter
-from collections.abc import Collection
+from dataclasses import fields
 from functools import cache
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ..errors import UsageError, did_you_mean, quoted
 
@@ -38,12 +39,23 @@ _STARTS |= {"pissa_niter_": "changes the backbone at random, which a saved adapt
 _SET_HERE = ("peft_type", "task_type", "modules_to_save", "inference_mode", "base_model_name_or_path", "auto_mapping")
 _SET_HERE += ("peft_version", "revision")
 # Settings that scale the update. At 0 there is no update.
-_SCALES = ("lora_alpha", "randlora_alpha", "alpha", "d_initial", "delora_lambda", "scaling")
+_SCALES = ("lora_alpha", "randlora_alpha", "alpha", "d_initial", "delora_lambda", "scaling", "alpha_pattern")
+# The types of settings that are compared with their values.
+_PLAIN = {bool: "true or false", float: "a number", int: "an integer", type(None): "null"}
 
 
-def check_settings(values: dict[str, Any], known: Collection[str], flag: str) -> None:
-    """Refuse settings that are unknown to the type of ``flag``, set by us, or that a saved adapter cannot keep; raise
-    UsageError. ``known`` are the names of PEFT's settings of that type."""
+def types_of(config_type: type) -> dict[str, set[Any]]:
+    """Return the names of PEFT's settings in a class of configurations, with the types that each may have."""
+    types = get_type_hints(config_type)
+    kinds = {
+        name: get_args(kind) if get_origin(kind) in (Union, UnionType) else [kind] for name, kind in types.items()
+    }
+    return {each.name: set(kinds[each.name]) for each in fields(config_type) if each.init}
+
+
+def check_settings(values: dict[str, Any], known: dict[str, set[Any]], flag: str) -> None:
+    """Refuse settings that are unknown to the type of ``flag``, set by us, of a wrong type, or that a saved adapter
+    cannot keep; raise UsageError. ``known`` are PEFT's settings of that type, with their types."""
     for key, value in values.items():
         if key in _SET_HERE:
             raise UsageError(f"--peft_config: {key} is set by the program; leave it out")
@@ -57,11 +69,17 @@ def check_settings(values: dict[str, Any], known: Collection[str], flag: str) ->
             raise UsageError(f"--peft_config: init_lora_weights {value!r} {_STARTS[start]}; choose another")
         if key in ("layer_replication", "trainable_token_indices", "alora_invocation_tokens") and value:
             raise UsageError(f"--peft_config: {key} changes more than linear layers; leave it out")
-        if key in _SCALES and value == 0:
+        if key in _SCALES and 0 in (value.values() if isinstance(value, dict) else [value]):
             raise UsageError(f"--peft_config: {key} {value} would leave the adapter without effect; choose another")
         if key.endswith("dropout") and not (type(value) in (int, float) and 0 <= value < 1):
             # PEFT takes a negative one for none.
             raise UsageError(f"--peft_config: {key} must be at least 0 and below 1, got {quoted(value)}")
+        # An integer is a decimal too. PEFT annotates some scales as integers, and takes decimals.
+        wider = {int: float} if float in known[key] or key in _SCALES else {}
+        kinds = {wider.get(kind, kind) for kind in known[key]}
+        if kinds <= _PLAIN.keys() and wider.get(type(value), type(value)) not in kinds:
+            words = " or ".join(word for kind, word in _PLAIN.items() if kind in kinds)
+            raise UsageError(f"--peft_config: {key} must be {words}, got {quoted(value)}")
     if "token_indices" in known:  # PEFT checks none of this, and its forward pass would fail
         tokens = values.get("token_indices")
         if not tokens:

@@ -1,5 +1,6 @@
 """Collects the prediction files of runs into the zip file that GLUE's server takes."""
 
+import codecs
 import io
 import zipfile
 from collections.abc import Iterable
@@ -62,6 +63,8 @@ def _labels(name: str) -> list[str]:
 def _checked(path: Path, name: str) -> bytes:
     """Return the content of a prediction file."""
     content = content_of(path)
+    if content.startswith(codecs.BOM_UTF8):  # pandas would read past it
+        raise UsageError(f"{path} begins with a byte order mark, as an editor writes it; predict again")
     try:
         values = pd.read_csv(io.BytesIO(content), sep="\t", dtype=str, keep_default_na=False)
     except ValueError as error:  # also for an empty file and for bytes that are not UTF-8

@@ -146,16 +146,20 @@ def _check_options(options: dict[str, Any], further: Iterable[str] = ()) -> None
 
 
 def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
-    """Return the text or pair of an input that is a dict of the training columns. Other inputs stay as they are."""
+    """Return the text or pair of an input that is a dict of the training columns. Other inputs stay as they are.
+
+    A column that is missing among several which are joined is an empty part, as in training.
+    """
     if columns is None or not isinstance(inputs, dict):
         return inputs
     forms = other_forms([name for name in inputs if isinstance(name, str)], columns.texts)
     inputs = {forms.get(name, name): value for name, value in inputs.items()}
-    if not set(columns.texts) <= set(inputs):
+    present = set(columns.texts) & set(inputs)
+    if not present or (columns.delimiter is None and len(present) < len(columns.texts)):
         return inputs
     if set(inputs) <= {"text", "text_pair"} and set(inputs) != set(columns.texts):  # Transformers' own names
         return inputs
-    values = [inputs[name] for name in columns.texts]
+    values = [inputs.get(name) for name in columns.texts]
     if not all(isinstance(value, (str, *_AS_TEXT)) for value in values):  # such as a list, which is refused later
         return inputs
     texts = joined(list(map(text_of, values)), columns.delimiter)

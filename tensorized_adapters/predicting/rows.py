@@ -61,7 +61,8 @@ def text_rows(
         raise UsageError(f"{source} is a JSON object over several lines; write one JSON object a line")
     csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
     readers = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows, "text": partial(_plain_rows, columns=columns)}
-    rows = _texts(readers[file_format](lines, source), columns, delimiter, source)
+    may_lack = file_format == "jsonl" and delimiter is not None
+    rows = _texts(readers[file_format](lines, source), columns, delimiter, source, may_lack)
     first_row = next(rows, None)
     if first_row is None:
         raise UsageError(f"{source} has no rows")
@@ -151,20 +152,27 @@ def _plain_rows(lines: Iterable[str], source: str, columns: tuple[str, ...]) -> 
 
 
 def _texts(
-    rows: Iterable[tuple[int, dict[str, Any]]], columns: tuple[str, ...], delimiter: Optional[str], source: str
+    rows: Iterable[tuple[int, dict[str, Any]]],
+    columns: tuple[str, ...],
+    delimiter: Optional[str],
+    source: str,
+    may_lack: bool,
 ) -> Iterator[Texts]:
-    """Yield the checked texts of each row for the tokenizer. A note names the first line with a number. A part of a
-    joined text may be empty, as in training."""
+    """Yield the checked texts of each row for the tokenizer. A note names the first line with a number.
+
+    A part of a joined text may be empty, as in training. If rows ``may_lack`` columns, a missing one is an empty part.
+    """
     noted = False
     for number, row in rows:
         line = f"{source}: line {number}"
         if not row.keys() >= set(columns):
             row |= {name: row[form] for form, name in other_forms(row, columns).items()}
-        if absent := [name for name in columns if name not in row]:
+        absent = [name for name in columns if name not in row]
+        if absent and not (may_lack and len(absent) < len(columns)):
             has = listed(tuple(map(str, row)))
             lacking = shown_beside(absent[0], map(str, row))
             raise UsageError(f"{line} has no column {lacking}; it has {has}; --text_columns names others")
-        values = [row[name] for name in columns]
+        values = [row.get(name) for name in columns]
         if not noted and any(isinstance(value, (int, float)) for value in values):
             print(f"note: {line} holds a number, which is read as text", file=sys.stderr)
             noted = True

@@ -43,7 +43,7 @@ def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
                 title = f"Calibrated and published start on {task}"
                 yield f"starts_{names[task]}", title, by_start(pairs, metric)
         for number, scores in enumerate(class_scores(results), 1):
-            if len(scores.values["names"]) <= MOST_CLASSES:
+            if scores.values["confusion"] and len(scores.values["names"]) <= MOST_CLASSES:
                 stem = f"confusion_{names[scores.task]}_{number}"
                 yield stem, f"Confusion matrix: {scores.name}", confusion_matrix(scores)
 

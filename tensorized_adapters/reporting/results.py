@@ -97,7 +97,10 @@ def read_results(paths: Iterable[Path]) -> Results:
         elif not record["arguments"].get("do_train"):
             notes.append(f"left out because nothing was trained: {path.parent}")
         elif math.isnan(run["last"]):
-            missing.append(f"{name}: no score (evaluate it with --do_eval) ({path.parent})")
+            reason = "evaluate it with --do_eval"
+            if "eval_loss" in record["metrics"]:
+                reason = f"{record['primary_metric']} is not defined for its evaluation set"
+            missing.append(f"{name}: no score ({reason}) ({path.parent})")
         else:
             runs.append(run)
     if not runs:

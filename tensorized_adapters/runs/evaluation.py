@@ -97,9 +97,9 @@ def predict(trainer: Trainer, sets: dict[str, Dataset], task: Task, folder: Path
     """Write the submission file of each prediction set, in GLUE's format; return how many examples they have."""
     for name, examples in sets.items():
         output = trainer.predict(examples, metric_key_prefix="predict")
-        (predictions,) = _in_file_order(examples, predictions_of(output.predictions, task))
+        (logits,) = _in_file_order(examples, output.predictions)
         if is_main_process():
-            write_predictions(folder / f"{name}.tsv", predictions, task)
+            write_predictions(folder / f"{name}.tsv", logits, task)
     return {"predict_samples": sum(map(len, sets.values()))}
 
 

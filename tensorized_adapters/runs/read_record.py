@@ -78,12 +78,13 @@ class _Classes(_Part):
     recall: list[float]
     f1: list[float]
     support: list[_Count]
-    confusion: list[list[_Count]]  # true by predicted class
+    confusion: Optional[list[list[_Count]]]  # true by predicted class; None for many classes
     mistakes: list[_Mistake]
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
-        lists = (self.precision, self.recall, self.f1, self.support, self.confusion, *self.confusion)
+        matrix = [] if self.confusion is None else [self.confusion, *self.confusion]
+        lists = (self.precision, self.recall, self.f1, self.support, *matrix)
         if any(len(values) != len(self.names) for values in lists):
             raise ValueError("all lists but the mistakes must have an entry for each name")
         return self

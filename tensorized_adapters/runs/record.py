@@ -83,11 +83,11 @@ def bytes_of_adapter(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in ADAPTER_FILES if (folder / name).is_file())
 
 
-def write_predictions(path: Path, predictions: np.ndarray, task: Task) -> None:
+def write_predictions(path: Path, logits: np.ndarray, task: Task) -> None:
     """Write predictions in GLUE's submission format: ``index<TAB>prediction`` in file order, with label names where
-    GLUE wants them."""
-    names = _names(predictions, task, task.writes_label_names)
-    write_atomically(path, tsv_of([("index", "prediction"), *enumerate(names)]))
+    GLUE wants them. Several labels a text also have the probability of each label."""
+    columns = {"prediction": _names(predictions_of(logits, task), task, task.writes_label_names)}
+    _write_columns(path, columns | _of_each_label(logits, task))
 
 
 def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, task: Task) -> None:
@@ -97,17 +97,11 @@ def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, tas
     names, with the probability of each label.
     """
     predictions = predictions_of(logits, task)
-    header = ["index", "label", "prediction"]
-    columns = [_names(values, task, False) for values in (references, predictions)]
-    if task.multi_label:
-        header += [f"probability_of_{name}" for name in task.labels]
-        probabilities = probabilities_of(logits, multi_label=True)
-        columns += [[f"{value:.6g}" for value in of_label] for of_label in probabilities.T]
-    elif task.labels is not None:
-        header += ["label_name", "predicted_name", "probability"]
-        columns += [_names(values, task, True) for values in (references, predictions)]
-        columns.append([f"{value:.6g}" for value in probabilities_of(logits).max(axis=1)])
-    write_atomically(path, tsv_of([header, *((i, *row) for i, row in enumerate(zip(*columns)))]))
+    columns = {"label": _names(references, task, False), "prediction": _names(predictions, task, False)}
+    if task.labels is not None and not task.multi_label:
+        columns |= {"label_name": _names(references, task, True), "predicted_name": _names(predictions, task, True)}
+        columns["probability"] = _shown(probabilities_of(logits).max(axis=1))
+    _write_columns(path, columns | _of_each_label(logits, task))
 
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
@@ -166,6 +160,23 @@ def _names(values: np.ndarray, task: Task, as_names: bool) -> list[Any]:
     if task.multi_label:
         return [joined_names(value, task) for value in values]
     return [task.labels[int(value)] if as_names else int(value) for value in values]
+
+
+def _shown(probabilities: np.ndarray) -> list[str]:
+    return [f"{value:.6g}" for value in probabilities]
+
+
+def _of_each_label(logits: np.ndarray, task: Task) -> dict[str, list[str]]:
+    """Return a column with the probability of each label if a text may have several, else no columns."""
+    if not task.multi_label:
+        return {}
+    probabilities = probabilities_of(logits, multi_label=True).T
+    return {f"probability_of_{name}": _shown(values) for name, values in zip(task.labels, probabilities)}
+
+
+def _write_columns(path: Path, columns: dict[str, list[Any]]) -> None:
+    rows = ((index, *row) for index, row in enumerate(zip(*columns.values())))
+    write_atomically(path, tsv_of([("index", *columns), *rows]))
 
 
 def _git_state() -> Optional[dict[str, Any]]:

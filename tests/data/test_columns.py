@@ -155,7 +155,7 @@ def test_three_columns_are_joined_and_a_pair_on_demand(capsys, tmp_path):
         ({"text_columns": "a,b,c", "text_column_delimiter": " | "}, "abc", " | "),
         ({"text_columns": "a,b", "text_column_delimiter": "-"}, "ab", "-"),
         ({"text_column_delimiter": "-"}, "ab", "-"),
-        ({"text_columns": "a", "text_column_delimiter": "-"}, "a", None),
+        ({"text_columns": "a"}, "a", None),
         ({"text_columns": "a,b"}, "ab", None),
     ):
         arguments = DataTrainingArguments(train_file=str(path), **given)
@@ -170,6 +170,19 @@ def test_three_columns_are_joined_and_a_pair_on_demand(capsys, tmp_path):
         expected = [[dict(zip(header, row))[name] for name in columns] for row in rows]
         texts = list(zip(*expected)) if delimiter is None else [[delimiter.join(row) for row in expected]]
         assert list(tokenizer.call_args.args) == list(map(list, texts))
+
+
+def test_a_delimiter_without_columns_to_join_is_refused(tmp_path):
+    for given in ({"text_columns": "a"}, {}):  # the only column with words is guessed
+        with pytest.raises(
+            UsageError, match="--text_column_delimiter joins columns, and the text is 'a' alone; leave"
+        ):
+            columns_of(tmp_path, ("a", "label"), text_column_delimiter="-", **given)
+    saved = {"problem_type": "regression", "notes": {"texts": ["a"]}}
+    with pytest.raises(
+        UsageError, match="'-' contradicts --adapter_path, which was trained on one text; leave it out"
+    ):
+        columns_of(tmp_path, ("a", "label"), saved=saved, text_column_delimiter="-")
 
 
 def test_a_name_with_a_comma_is_quoted(tmp_path):

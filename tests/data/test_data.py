@@ -130,15 +130,15 @@ def test_metrics_of_one_or_two_examples_are_numbers(task, truth, guess):
 
 
 @pytest.mark.parametrize(
-    "task, values, lines",
+    "task, logits, lines",
     [
-        ("rte", [1, 0], ["0\tnot_entailment", "1\tentailment"]),
-        ("cola", [1, 0], ["0\t1", "1\t0"]),
-        ("stsb", [2.5, 0.125], ["0\t2.5", "1\t0.125"]),
+        ("rte", [[0, 1], [1, 0]], ["0\tnot_entailment", "1\tentailment"]),
+        ("cola", [[0, 1], [1, 0]], ["0\t1", "1\t0"]),
+        ("stsb", [[2.5], [0.125]], ["0\t2.5", "1\t0.125"]),
     ],
 )
-def test_submission_files(tmp_path, task, values, lines):
-    write_predictions(tmp_path / "out.tsv", np.array(values), TASKS[task])
+def test_submission_files(tmp_path, task, logits, lines):
+    write_predictions(tmp_path / "out.tsv", np.array(logits), TASKS[task])
     assert (tmp_path / "out.tsv").read_text().splitlines() == ["index\tprediction", *lines]
 
 

@@ -61,9 +61,18 @@ def test_what_cannot_be_stratified_is_drawn_and_reported(capsys, tmp_path):
     scores = written(tmp_path / "a.csv", [i / 7 for i in range(20)])
     data = load_data(DataTrainingArguments(train_file=scores, validation_fraction=0.25), BOTH)
     assert len(data.evaluation[""]) == 5 and "whatever their labels" in capsys.readouterr().out
-    rare = written(tmp_path / "b.csv", ["x", *"yz" * 10])
-    load_data(DataTrainingArguments(train_file=rare, validation_fraction=0.1), BOTH, seed=1)
+    many = written(tmp_path / "b.csv", [f"name {i // 3}" for i in range(30)])
+    load_data(DataTrainingArguments(train_file=many, validation_fraction=0.1), BOTH, seed=1)
     assert "not stratified, since some labels have too few examples" in capsys.readouterr().out
+
+
+def test_a_class_with_one_example_is_trained_on_and_the_others_are_stratified(capsys, tmp_path):
+    rare = written(tmp_path / "a.csv", ["x", *"yyyz" * 10, "w"])
+    for seed in range(4):
+        data = load_data(DataTrainingArguments(train_file=rare, validation_fraction=0.2), BOTH, seed=seed)
+        assert data.task.labels == ("w", "x", "y", "z")
+        assert Counter(data.evaluation[""]["label"]) == {2: 6, 3: 2} and len(data.train) == 34
+        assert "stratified by label, without 2 whose labels the others lack" in capsys.readouterr().out
 
 
 def test_labels_that_only_the_held_out_part_would_have_are_trained_on(capsys, tmp_path):

@@ -2,6 +2,7 @@
 labels."""
 
 import itertools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from tensorized_adapters.data.metric_names import (
     metric_names,
     with_metrics,
 )
-from tensorized_adapters.data.metrics import LONGEST_TEXT, MISTAKES, class_scores, worst_classes
+from tensorized_adapters.data.metrics import LARGEST_MATRIX, LONGEST_TEXT, MISTAKES, class_scores, worst_classes
 from tensorized_adapters.data.tasks import TASKS, other_task
 from tensorized_adapters.runs.evaluation import metric_function
 
@@ -135,6 +136,16 @@ def test_scores_of_each_class_are_scikit_learns():
         assert mistake["probability"] == pytest.approx(chances[row])
     lowest = "abc"[int(np.argmin(scores["f1"]))]
     assert worst_classes(scores).startswith(f"lowest F1: {lowest!r} {min(scores['f1']):.4f} of ")
+
+
+def test_the_record_does_not_grow_with_the_square_of_the_classes():
+    for count in (LARGEST_MATRIX, LARGEST_MATRIX + 1, 1500):
+        truth, logits = classes_and_logits(2 * count, count)
+        task = other_task(("text",), tuple(f"class {i}" for i in range(count)))
+        examples = Dataset.from_dict({"text": ["a"] * len(truth), "label": truth})
+        scores = class_scores(logits, truth, examples, task)
+        assert (scores["confusion"] is None) == (count > LARGEST_MATRIX) and sum(scores["support"]) == 2 * count
+        assert len(json.dumps(scores, indent=2)) < 250_000
 
 
 def test_of_two_classes_of_equal_f1_none_is_the_worst():

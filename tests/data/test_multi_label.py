@@ -67,6 +67,16 @@ def test_lists_and_separated_names_are_the_same_labels(capsys, tmp_path):
     assert data.task.labels == ("z", "y") and data.train["label"][:] == [[1, 1], [1, 0]]
 
 
+def test_a_separator_that_no_row_holds_is_reported(capsys, tmp_path):
+    note = "no row holds '|'; each cell is one label (3: a, a;c, b); --label_separator names another separator"
+    path = write_sets(tmp_path / "a.csv", [["a", "c"], ["b"], ["a"]])
+    assert loaded(path, label_separator="|").task.labels == ("a", "a;c", "b")
+    assert f"note: --train_file {path}: {note}" in capsys.readouterr().out
+    for given in (path, write_sets(tmp_path / "a.jsonl", SETS)):  # a list needs no separator
+        assert len(loaded(given, label_separator=";").task.labels) == 3
+        assert "no row holds" not in capsys.readouterr().out
+
+
 def test_an_evaluation_set_has_the_labels_of_training(tmp_path):
     train, dev = write_sets(tmp_path / "a.jsonl", SETS), tmp_path / "b.jsonl"
     assert loaded(train, write_sets(dev, [[], []])).evaluation[""]["label"][:] == [[0, 0, 0]] * 2
@@ -166,7 +176,7 @@ def test_a_run_from_training_to_predictions(capsys, given, tmp_path):
     loss = torch.nn.functional.binary_cross_entropy(torch.tensor(shares), torch.tensor(decided[0]).double())
     assert results["eval_loss"] == pytest.approx(loss.item(), abs=1e-4)
     submitted = list(csv.DictReader((out / "predictions.tsv").open(), delimiter="\t"))
-    assert [row["prediction"] for row in submitted] == [row["prediction"] for row in rows]
+    assert submitted == [{key: value for key, value in row.items() if key != "label"} for row in rows]
     # Python, and the command line as TSV and as JSON lines.
     texts = [json.loads(line)["text"] for line in given["train_file"].read_text().splitlines()]
     pipeline = load_pipeline(out / "adapter", device="cpu")

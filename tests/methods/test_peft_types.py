@@ -15,13 +15,14 @@ from tensorized_adapters.methods.peft_settings import REFUSED
 
 UNMERGED = ("beft", "glora", "ln_tuning")
 TYPES = sorted({kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING} - set(REFUSED) - {"tensorized"})
-FEW = [(kind, {}) for kind in ("lora", "vera", "loha", "boft", "fourierft", "ln_tuning")]
+IA3 = [("ia3", {"target_modules": names}) for names in (["key"], "all-linear", ["key", "output.dense"])]
+FEW = [*((kind, {}) for kind in ("lora", "vera", "loha", "boft", "fourierft", "ln_tuning")), *IA3]
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "kind, settings",
-    exhaustive_but(FEW, [*((kind, {}) for kind in TYPES), *(("lora", more) for more in LORA.values())]),
+    exhaustive_but(FEW, [*((kind, {}) for kind in TYPES), *(("lora", more) for more in LORA.values()), *IA3]),
 )
 def test_a_type_of_peft_is_trained_saved_loaded_merged_and_removed(kind, settings, tmp_path):
     found = life(config_of(kind, **settings), tmp_path)
@@ -66,6 +67,15 @@ def test_a_type_that_cannot_be_used_is_refused_with_the_reason(kind):
         ("lora", {"init_lora_weights": "pissa", "r": 64}, "pissa.* has 32 singular vectors, and r is 64"),
         ("lora", {"init_lora_weights": "olora", "rank_pattern": {"query": 33}}, "query has 32 .* and r is 33"),
         ("lora", {"lora_alpha": 0}, "--peft_config: lora_alpha 0 would leave the adapter without effect"),
+        ("lora", {"alpha_pattern": {"query": 0}}, "alpha_pattern {'query': 0} would leave the adapter without effect"),
+        ("lora", {"use_dora": "no"}, "--peft_config: use_dora must be true or false, got 'no'"),
+        ("lora", {"r": "8"}, "--peft_config: r must be an integer, got '8'"),
+        ("lora", {"r": 8.0}, "--peft_config: r must be an integer, got 8.0"),
+        ("lora", {"r": True}, "--peft_config: r must be an integer, got True"),
+        ("lora", {"lora_alpha": "16"}, "--peft_config: lora_alpha must be a number, got '16'"),
+        ("vera", {"d_initial": None}, "--peft_config: d_initial must be a number, got None"),
+        ("randlora", {"sparse": 1}, "--peft_config: sparse must be true or false, got 1"),
+        ("fourierft", {"scaling": [150]}, "--peft_config: scaling must be a number, got .150."),
         ("vera", {"d_initial": 0.0}, "--peft_config: d_initial 0.0 would leave"),
         ("delora", {"delora_lambda": 0}, "--peft_config: delora_lambda 0 would leave"),
         ("lora", {"lora_dropout": 1}, "--peft_config: lora_dropout must be at least 0 and below 1, got 1"),

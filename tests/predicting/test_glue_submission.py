@@ -1,5 +1,7 @@
 """tensorized-adapters glue_submission: the zip file for GLUE's server, and refused input."""
 
+import codecs
+import json
 import shlex
 import zipfile
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tensorized_adapters import PROGRAM
 from tensorized_adapters.cli import glue_submission
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.predicting.glue_submission import SIZES
@@ -20,8 +23,8 @@ def predicted(folder, task, names=None, **sizes):
     """A run's folder with its prediction files, all of the last label."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names or [name for name, _ in TASKS[task].prediction_sets]:
-        value = 2.5 if TASKS[task].labels is None else len(TASKS[task].labels) - 1
-        write_predictions(folder / f"{name}.tsv", np.full(sizes.get(name, SIZES[name]), value), TASKS[task])
+        logits = [2.5] if TASKS[task].labels is None else range(len(TASKS[task].labels))
+        write_predictions(folder / f"{name}.tsv", np.array([logits] * sizes.get(name, SIZES[name])), TASKS[task])
     return folder
 
 
@@ -59,6 +62,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, cap
     Path("infinite/STS-B.tsv").write_text(Path("infinite/STS-B.tsv").read_text().replace("9\t2.5", "9\tinf", 1))
     Path("odd").mkdir()
     Path("odd/RTE.tsv").write_text("x")
+    Path("marked").mkdir()
+    Path("marked/RTE.tsv").write_bytes(codecs.BOM_UTF8 + Path("a/RTE.tsv").read_bytes())
     Path("taken.zip").write_text("kept")
     for words, message in {
         ("empty",): "empty has no predictions for GLUE",
@@ -70,6 +75,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, cap
         ("sorted",): "sorted/WNLI.tsv has the index '8' in row 8, not 7",
         ("infinite",): "infinite/STS-B.tsv predicts 'inf'",
         ("odd",): "odd/RTE.tsv has the columns ['x']",
+        ("marked",): "marked/RTE.tsv begins with a byte order mark, as an editor writes it; predict again",
+        ("a", "--output", "new.tar"): "--output new.tar must end in .zip",
         ("a", "--output", "taken.zip"): "--output taken.zip exists",
         ("a", "--output", "no/such/folder.zip"): "--output no/such/folder.zip cannot be written",
     }.items():
@@ -77,7 +84,34 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, cap
         assert exits.run(glue_submission.main, [*words, *output]) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and message in error and error.count("\n") == 1, error
-    assert not Path("new.zip").exists() and Path("taken.zip").read_text() == "kept"
+    assert not Path("new.zip").exists() and not Path("new.tar").exists() and Path("taken.zip").read_text() == "kept"
+
+
+def test_predictions_that_are_not_of_the_run_in_the_folder_are_reported(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    record = {"program": PROGRAM, "status": "finished", "arguments": {"task_name": "wnli", "method": "bitfit"}}
+    record |= {"method": "bitfit", "task": "wnli", "primary_metric": "accuracy", "metrics": {}}
+    record |= {"parameters": {"trained": 1, "model": 2}}
+    path = predicted(Path("a"), "wnli") / "run.json"
+    for number, (change, note) in enumerate(
+        (
+            ({}, ""),
+            (
+                {"status": "interrupted"},
+                f"{path} says interrupted, not finished; the predictions may be of an earlier",
+            ),
+            (
+                {"arguments": {"task_name": "rte", "method": "full"}},
+                f"a/WNLI.tsv is of another task than {path} (rte)",
+            ),
+            ({"arguments": {"method": "full"}}, f"a/WNLI.tsv is of another task than {path} (no task of GLUE)"),
+            ({"program": "other"}, f"{path}: it is not a record of this program"),
+        )
+    ):
+        path.write_text(json.dumps(record | change))
+        assert glue_submission.main(["a", "--output", f"{number}.zip"]) == 0
+        error = capsys.readouterr().err
+        assert error.startswith(f"note: {note}") and error.count("\n") == 1 if note else not error
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -130,6 +130,34 @@ def test_joined_columns_are_the_same_text_everywhere(tmp_path):
     assert [_of_columns(row, columns) for row in rows] == expected
 
 
+def test_a_missing_key_is_an_empty_part_of_a_joined_text_everywhere(tmp_path):
+    rows = [
+        {"a": "x", "c": "z", "label": "n"},
+        {"a": "x", "b": "y", "label": "m"},
+        {"b": "y", "c": None, "label": "n"},
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tokenizer = Mock(return_value={"input_ids": [[1]] * 3})
+    arguments = DataTrainingArguments(text_columns="a,b,c", text_column_delimiter="/", train_file=str(path))
+    data = load_data(arguments, {"train"})
+    tokenize(data.train, data.task, tokenizer, arguments, 32)
+    assert tokenizer.call_args.args == (["x//z", "x/y/", "/y/"],)
+    assert list(text_rows(path, None, ("a", "b", "c"), "/")) == [("x//z",), ("x/y/",), ("/y/",)]
+    columns = Columns(("a", "b", "c"), delimiter="/")
+    assert [_of_columns(row, columns) for row in rows] == ["x//z", "x/y/", "/y/"]
+    assert _of_columns({"d": "x"}, columns) == {"d": "x"}  # is refused afterwards
+    path.write_text('{"d": "x"}\n')
+    with pytest.raises(UsageError, match="line 1 has no column 'a'; it has d;"):
+        text_rows(path, None, ("a", "b", "c"), "/")
+    path.write_text('{"a": "x"}\n')  # a part of a pair is not missing
+    with pytest.raises(UsageError, match="line 1 has no column 'b'; it has a;"):
+        text_rows(path, None, ("a", "b"))
+    (tmp_path / "a.csv").write_text("a,b\nx,y\n")
+    with pytest.raises(UsageError, match="line 2 has no column 'c'; it has a, b;"):
+        text_rows(tmp_path / "a.csv", None, ("a", "b", "c"), "/")
+
+
 def test_columns_with_the_names_of_transformers_are_read_as_they_were_trained():
     row = {"text": "a", "text_pair": "b"}
     assert _of_columns(row, Columns(("text", "text_pair"), delimiter=" ")) == "a b"

@@ -195,8 +195,13 @@ def test_columns_stay_apart_where_their_names_are_cut_alike(real, tmp_path):
 def test_a_score_that_is_no_number_is_missing(real, tmp_path):
     put(tmp_path / "a", real, 0.8)
     put(tmp_path / "b", real, float("nan"), seed=2)
+    record = put(tmp_path / "c", real, float("nan"), seed=3)
+    del record["metrics"]["eval_loss"]
+    (tmp_path / "c" / "run.json").write_text(json.dumps(record))
     results = read_results([tmp_path])
-    assert len(results.runs) == 1 and "no score" in results.missing[0]
+    assert len(results.runs) == 1 and len(results.missing) == 2
+    assert "no score (f1 is not defined for its evaluation set)" in results.missing[0]
+    assert "no score (evaluate it with --do_eval)" in results.missing[1]
 
 
 def test_the_same_run_twice_counts_once(results, real, tmp_path):

@@ -123,6 +123,9 @@ def test_a_rare_class_is_named():
     assert imbalance(("no", "yes"), [0] * 100 + [1] * 10) is None
     line = imbalance(("no", "yes"), [0] * 100 + [1] * 9)
     assert line.startswith("9 training examples are of the class 'yes' and 100 of 'no'; --class_weights balanced")
+    line = imbalance(("a", "b", "c", "d"), [0] * 7 + [1] * 7)
+    assert line.startswith("no training example is of the class c, d, so that the run learns nothing about it; ")
+    assert "--max_train_samples" in line and "--class_weights" not in line  # which would be refused
 
 
 def test_runs_accumulate_to_the_same_and_keep_the_weights(flags, still_base, tmp_path, capsys):
