@@ -14,6 +14,7 @@ from .losses import StepLosses
 TOLERANCE = 0.02  # how far the loss may be below the best constant prediction's, relative to it
 FALL = 0.1  # the median gradient norm must be below this share of the largest one so far
 SHORTEST_WINDOW = 10  # steps
+HELPFUL_EPSILON = 1e-3  # of Adam: the steps of a vanishing gradient stay short, so the model can recover
 CHECKS = 3  # checks in a row that must agree. They are half a window apart, so the first and the last share no step
 
 
@@ -78,10 +79,13 @@ class CollapseGuard(TrainerCallback):
             if self._in_a_row == CHECKS:
                 self.step = step
                 where = f"by step {step:,} of {state.max_steps:,}"
+                advice = f"try a lower --learning_rate than {args.learning_rate:g}"
+                if args.adam_epsilon < HELPFUL_EPSILON:
+                    advice += f", or --adam_epsilon {HELPFUL_EPSILON:g}"
                 self._say(
                     f"note: the training has collapsed to a constant prediction {where}: the loss is {loss:.3g}, a "
                     f"constant's {self._constant:.3g}, and the gradient norm fell from {largest:.2g} to {norm:.2g}; "
-                    f"try a lower --learning_rate than {args.learning_rate:g}"
+                    f"{advice}"
                 )
                 return
         self._looked = len(losses)

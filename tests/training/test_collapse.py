@@ -17,11 +17,14 @@ COLLAPSING = {"learning_rate": 0.1, "head_start": "random", "num_train_epochs": 
 COLLAPSING |= {"save_strategy": "steps", "save_steps": 35, "eval_strategy": "no"}
 
 
-def collapse(losses, norms, constant=CONSTANT, every=5):
+def collapse(losses, norms, constant=CONSTANT, every=5, epsilon=1e-8):
     """The step and the lines of a guard that reads ``every`` so many of the steps."""
     lines, kept = [], StepLosses()
     guard = CollapseGuard(kept, constant, lines.append)
-    arguments, state = SimpleNamespace(learning_rate=2e-3), SimpleNamespace(max_steps=len(losses))
+    arguments, state = (
+        SimpleNamespace(learning_rate=2e-3, adam_epsilon=epsilon),
+        SimpleNamespace(max_steps=len(losses)),
+    )
     for step, loss in enumerate(losses, 1):
         kept.add(torch.tensor(loss), ends_step=True)
         if norms:
@@ -44,7 +47,8 @@ def test_a_collapse_is_reported_once_at_the_same_step_however_often_losses_are_r
         step, lines = collapse(FLAT, FALLING, every=every)
         assert step == 50 and len(lines) == 1
         assert "collapsed to a constant prediction by step 50 of 100" in lines[0]
-        assert "from 2.5 to 0.1; try a lower --learning_rate than 0.002" in lines[0]
+        assert lines[0].endswith("from 2.5 to 0.1; try a lower --learning_rate than 0.002, or --adam_epsilon 0.001")
+    assert collapse(FLAT, FALLING, epsilon=1e-3)[1][0].endswith("try a lower --learning_rate than 0.002")
     assert collapse([0.685] * 100, FALLING)[0] == 50  # within 2 % below the constant's loss
     assert collapse([3.0] * 100, FALLING)[0] == 50  # far above it
 
