@@ -1,10 +1,11 @@
 """run_glue_tensorized.py with an idea that the program does not have: python results/try_idea.py IDEA FLAGS...
 
-``gelu``: bottleneck adapters h + gelu(h D) U instead of relu. ``orthogonal``: every factor that does not start at zero
-has orthogonal columns or rows of one norm (CaRA, AdaLoRA). ``frozen_middle``: only the first and the last factor of
-each weight are trained, as in TRAC (ICLR 2026), which also shares the last one between layers. ``clipped`` and
-``clipped_half``: the update of each token is at most as long as its input, or half as long, so that no update can
-drown the layer's own output, as it does in a collapse.
+``gelu``, ``tanh``, ``linear``: bottleneck adapters with this function, or none, instead of relu. ``centred``: the mean
+of relu(h D) over all tokens of the batch is subtracted, so that the update has no part common to all tokens.
+``clipped`` and ``clipped_half``: the update of each token is at most as long as its input, or half as long, so that no
+update can drown the layer's own output, as it does in a collapse. ``orthogonal``: every factor that does not start at
+zero has orthogonal columns or rows of one norm (CaRA, AdaLoRA). ``frozen_middle``: only the first and the last factor
+of each weight are trained, as in TRAC (ICLR 2026), which also shares the last one between layers.
 
 The records are evidence for docs/results.md. The saved adapters are not for use: they load as ordinary ones, and the
 counts of their parameters include the frozen factors.
@@ -32,6 +33,22 @@ _BOTTLENECK, _START = "bottleneck", "calibrated_start_"  # the two functions of 
 def gelu_bottleneck(hidden: Tensor, down: tuple[Tensor, ...], up: tuple[Tensor, ...]) -> Tensor:
     """Return h + gelu(h D) U for hidden (..., hidden_size)."""
     return tensorized.add_projection(hidden, torch.nn.functional.gelu(project(hidden, down)), up)
+
+
+def linear_bottleneck(hidden: Tensor, down: tuple[Tensor, ...], up: tuple[Tensor, ...]) -> Tensor:
+    """Return h + h D U for hidden (..., hidden_size)."""
+    return tensorized.add_projection(hidden, project(hidden, down), up)
+
+
+def tanh_bottleneck(hidden: Tensor, down: tuple[Tensor, ...], up: tuple[Tensor, ...]) -> Tensor:
+    """Return h + tanh(h D) U for hidden (..., hidden_size)."""
+    return tensorized.add_projection(hidden, torch.tanh(project(hidden, down)), up)
+
+
+def centred_bottleneck(hidden: Tensor, down: tuple[Tensor, ...], up: tuple[Tensor, ...]) -> Tensor:
+    """Return h + (r - mean(r)) U, r = relu(h D), with the mean over all tokens of the batch."""
+    features = torch.relu(project(hidden, down))
+    return tensorized.add_projection(hidden, features - features.mean((0, 1), keepdim=True), up)
 
 
 def clipped_to(ratio: float) -> Callable[..., Tensor]:
@@ -65,6 +82,9 @@ def start_with_frozen_middle_(weight: FactorizedWeight, std: float, last_factor:
 
 IDEAS = {
     "gelu": (_BOTTLENECK, gelu_bottleneck),
+    "linear": (_BOTTLENECK, linear_bottleneck),
+    "tanh": (_BOTTLENECK, tanh_bottleneck),
+    "centred": (_BOTTLENECK, centred_bottleneck),
     "clipped": (_BOTTLENECK, clipped_to(1.0)),
     "clipped_half": (_BOTTLENECK, clipped_to(0.5)),
     "orthogonal": (_START, orthogonal_start_),

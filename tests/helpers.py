@@ -15,6 +15,7 @@ from tiny_models import MODELS, build
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
 from run_glue_tensorized import main
+from tensorized_adapters import add_adapters
 from tensorized_adapters.adapters.tensorized import views_of
 from tensorized_adapters.config import AdapterConfig
 from tensorized_adapters.data.tasks import TASKS
@@ -251,3 +252,13 @@ def record_of(folder):
 
 def tensors_of(folder):
     return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+FOUR = {"num_hidden_layers": 4}
+
+
+def adapted_in(layers, **changes):
+    config = AdapterConfig(
+        adapter_projection_type="cp", tensorized_layer_rank=2, adapter_size=8, adapter_layers=layers, **changes
+    )
+    return add_adapters(tiny_model(**FOUR), config)

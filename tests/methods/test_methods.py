@@ -247,33 +247,6 @@ def test_a_new_pooler_is_head_for_every_method_and_comes_back(tmp_path, base, co
     assert count_trained(again) == count_trained(model)
 
 
-@pytest.mark.parametrize("key", ["tensorized", "lora", "bitfit"])
-def test_a_model_and_its_base_model_are_not_adapted_both(key):
-    model = add_adapters(tiny_model(), CONFIGS[key])
-    with pytest.raises(UsageError, match="adapted already"):
-        add_adapters(model.bert, CONFIGS["dense"])
-    remove_adapters(model)
-    add_adapters(model.bert, CONFIGS[key])
-    with pytest.raises(UsageError, match="adapted already"):
-        add_adapters(model, CONFIGS["dense"])
-    remove_adapters(model.bert)
-    add_adapters(model, CONFIGS[key])
-
-
-@pytest.mark.parametrize("key", ["tensorized", "dense", "lora", "weights", "bitfit"])
-def test_what_was_added_or_loaded_in_inference_mode_can_be_trained(tmp_path, key):
-    save_adapter(add_adapters(tiny_model(), CONFIGS[key]), tmp_path)
-    added, loaded = tiny_model(), tiny_model()
-    with torch.inference_mode():
-        add_adapters(added, CONFIGS[key])
-        load_adapter(loaded, tmp_path)
-    for model in (added, loaded):
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        before = [parameter.detach().clone() for parameter in trained]
-        trained_a_little(model)
-        assert trained and not any(map(torch.equal, before, trained))
-
-
 def test_a_peft_model_is_adapted_already():
     from peft import LoraConfig, get_peft_model
 

@@ -1,4 +1,4 @@
-"""Adapters in some layers only, and the frozen layers below read from a file."""
+"""The frozen layers below the trained ones, computed once and read from a file."""
 
 import fcntl
 
@@ -8,6 +8,8 @@ import torch
 from datasets import Dataset
 from exhaustive import exhaustive_but
 from helpers import (
+    FOUR,
+    adapted_in,
     argv,
     assert_equal_runs,
     kill_9_after_checkpoint,
@@ -23,52 +25,9 @@ from tiny_models import MODELS, build
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
 from run_glue_tensorized import main
-from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained, load_adapter, save_adapter
-from tensorized_adapters.adapters.insertion import adapters_of
-from tensorized_adapters.backbone.parts import layer_names, layer_of
+from tensorized_adapters import AdapterConfig, UsageError, add_adapters
 from tensorized_adapters.runtime.files import written_then_renamed
 from tensorized_adapters.training.frozen_prefix import PREFIX_KEY, FrozenPrefix, lowest_trained_layer, with_prefix
-
-FOUR = {"num_hidden_layers": 4}
-
-
-def adapted(layers, **changes):
-    config = AdapterConfig(
-        adapter_projection_type="cp", tensorized_layer_rank=2, adapter_size=8, adapter_layers=layers, **changes
-    )
-    return add_adapters(tiny_model(**FOUR), config)
-
-
-@pytest.mark.parametrize("layers, expected", [("2-3", {2, 3}), ("0,2", {0, 2}), ("3", {3}), (" 1 - 2 , 3", {1, 2, 3})])
-def test_only_the_chosen_layers_are_trained(layers, expected):
-    model = adapted(layers)
-    trained = {name for name, p in model.named_parameters() if p.requires_grad and "classifier" not in name}
-    assert {layer_of(name, layer_names(model)) for name in trained} == expected
-    assert sum(1 for _ in adapters_of(model)) == 2 * len(expected)
-    assert count_trained(model)["layer_norm"] == 2 * 2 * 32 * len(expected)
-
-
-def test_nothing_below_the_lowest_trained_layer_is_differentiated():
-    model = adapted("2-3").train()
-    differentiable = {}
-    for i, layer in enumerate(model.bert.encoder.layer):
-        layer.register_forward_hook(lambda _, args, out, i=i: differentiable.update({i: out.requires_grad}))
-    model(input_ids=torch.randint(5, 20, (2, 7)), labels=torch.tensor([0, 1])).loss.backward()
-    assert differentiable == {0: False, 1: False, 2: True, 3: True}
-
-
-def test_layers_are_saved_and_checked(tmp_path):
-    model = adapted("1,3")
-    save_adapter(model, tmp_path)
-    again = load_adapter(tiny_model(**FOUR), tmp_path)
-    assert again.adaptation.config == model.adaptation.config
-    with pytest.raises(UsageError, match="holds cp-2, the model was adapted with"):
-        load_adapter(adapted("1,2"), tmp_path)
-    with pytest.raises(UsageError, match="--adapter_layers 2-4 is beyond the model's last layer, 3"):
-        adapted("2-4")
-    for wrong in ("", "3-1", "a", "1,,2", "-1", "1-2-3"):
-        with pytest.raises(UsageError, match="must be layers such as 6-11 or 0,2,8-11, got"):
-            AdapterConfig(method="layer_norm", adapter_layers=wrong)
 
 
 class _Collate(DataCollatorWithPadding):
@@ -124,19 +83,19 @@ def test_the_file_is_keyed_by_all_that_it_depends_on(tmp_path):
         FrozenPrefix(model, tmp_path, autocast).with_states(data, collate, 3)
         return {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
 
-    first = files_after(adapted("2-3"))
+    first = files_after(adapted_in("2-3"))
     assert len(first) == 1
     assert (
         files_after(add_adapters(tiny_model(**FOUR), AdapterConfig(method="layer_norm", adapter_layers="2"))) == first
     )
-    assert len(files_after(adapted("1-3"))) == 2  # another layer
-    assert len(files_after(adapted("2-3"), examples(6))) == 3  # other data
-    assert len(files_after(adapted("2-3"), autocast=torch.bfloat16)) == 4
-    other = adapted("2-3")
+    assert len(files_after(adapted_in("1-3"))) == 2  # another layer
+    assert len(files_after(adapted_in("2-3"), examples(6))) == 3  # other data
+    assert len(files_after(adapted_in("2-3"), autocast=torch.bfloat16)) == 4
+    other = adapted_in("2-3")
     with torch.no_grad():
         other.bert.encoder.layer[0].output.dense.weight.add_(0.1)
     assert len(files_after(other)) == 5
-    above = adapted("2-3")
+    above = adapted_in("2-3")
     with torch.no_grad():
         above.bert.encoder.layer[3].output.dense.weight.add_(0.1)
     assert len(files_after(above)) == 5
@@ -226,10 +185,10 @@ def test_refusals_of_a_run(prefix_flags, capsys, tmp_path):
 
 def test_rows_of_other_shapes_do_not_change_the_states(tmp_path):
     """Each example's states are the same in every batch."""
-    model, data, collate = adapted("2-3").eval(), examples(), with_prefix(_Collate())
+    model, data, collate = adapted_in("2-3").eval(), examples(), with_prefix(_Collate())
     prefix = FrozenPrefix(model, tmp_path / "a", None)
     one = prefix.with_states(data, collate, 1)
-    three = FrozenPrefix(adapted("2-3"), tmp_path / "b", None).with_states(data, collate, 3)
+    three = FrozenPrefix(adapted_in("2-3"), tmp_path / "b", None).with_states(data, collate, 3)
     for i in range(len(data)):
         np.testing.assert_allclose(one[i][PREFIX_KEY], three[i][PREFIX_KEY], rtol=1e-5, atol=1e-6)
 
@@ -272,7 +231,7 @@ def test_a_killed_process_leaves_nothing_for_long(prefix_flags, tmp_path):
 
 def test_runs_that_need_the_same_states_wait_for_the_one_that_computes_them(tmp_path, monkeypatch, capsys):
     data, collate = examples(), with_prefix(_Collate())
-    FrozenPrefix(adapted("2-3"), tmp_path, None).with_states(data, collate, 3)
+    FrozenPrefix(adapted_in("2-3"), tmp_path, None).with_states(data, collate, 3)
     assert "computing layers 0-1" in capsys.readouterr().out
     [path] = tmp_path.glob("*.npy")
     checksum = path.with_suffix(".sha256").rename(tmp_path / "not there yet")
@@ -283,7 +242,7 @@ def test_runs_that_need_the_same_states_wait_for_the_one_that_computes_them(tmp_
         checksum.rename(path.with_suffix(".sha256"))  # the other run is done
 
     monkeypatch.setattr(fcntl, "flock", held_by_another)
-    FrozenPrefix(adapted("2-3"), tmp_path, None).with_states(data, collate, 3)
+    FrozenPrefix(adapted_in("2-3"), tmp_path, None).with_states(data, collate, 3)
     assert capsys.readouterr().out == f"waiting for another run that computes {path}\n"
 
 
