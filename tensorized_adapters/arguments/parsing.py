@@ -137,8 +137,7 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
         defaults["use_cpu"] = True  # TrainingArguments refuses bfloat16 on CPU without this flag
     if world_size() > 1 and not torch.accelerator.is_available():
         defaults["use_cpu"] = True  # without it TrainingArguments takes each process for the only one
-    entry = TABLE[adapter.method]
-    defaults |= {"learning_rate": entry.learning_rate, "adam_epsilon": entry.adam_epsilon}
+    defaults["learning_rate"] = TABLE[adapter.method].learning_rate
     if not adapter.calibrated:
         defaults |= {"learning_rate": PUBLISHED_LEARNING_RATE, "warmup_steps": 0}
     return {name: value for name, value in defaults.items() if name not in given}

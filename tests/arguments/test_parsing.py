@@ -22,14 +22,6 @@ def test_defaults(flags):
     assert (training.save_total_limit, training.report_to, training.per_device_eval_batch_size) == (2, [], 64)
     assert resolve_rates(arguments, arguments.adapter) == {"adapters": 2e-3, "layer_norm": 5e-3, "head": 5e-3}
     assert training.warmup_steps == 0.1 and not arguments.data.pad_to_max_length
-    assert training.adam_epsilon == 1e-8
-
-
-def test_dense_adapters_have_a_larger_epsilon(flags):
-    """With Adam's usual one they collapse at BERT-base's size (docs/results.md)."""
-    words = argv(flags, method="dense", **dict.fromkeys(OWN))
-    assert parse_arguments(words).training.adam_epsilon == 1e-3
-    assert parse_arguments([*words, "--adam_epsilon", "1e-6"]).training.adam_epsilon == 1e-6
 
 
 def test_the_published_start_has_one_rate_and_no_warm_up(flags):
