@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
+from torch.optim import Optimizer
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -35,6 +36,7 @@ _RANDOM = re.compile(r"rng_state(_\d+)?\.pth")  # with a number if there are sev
 _OURS = ADAPTER_FILES | {"optimizer.pt", "scheduler.pt", "scaler.pt", TRAINER_STATE_NAME, PROGRESS_FILE}
 _OURS |= {SEARCH_STATE_FILE, MANIFEST_FILE, INCOMPLETE_FILE}
 _IN_ADAPTER_FOLDER = {f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES}
+_OF_PARAMETERS_SHAPE = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer"}  # in an optimizer's state
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]+\.tmp")
 
 
@@ -219,3 +221,13 @@ def is_temporary(path: Path, own_names: set[str]) -> bool:
     """Return whether this is a temporary file of ours (files.write_atomically), left by a killed process."""
     match = _TEMPORARY.fullmatch(path.name)
     return bool(match) and match[1] in own_names and path.is_file() and not path.is_symlink()
+
+
+def check_optimizer_state(optimizer: Optimizer, checkpoint: Optional[str]) -> None:
+    """Raise UsageError unless moments have the shapes of their parameters. Fused AdamW would read beyond a shorter
+    one, and the process would end with a segmentation fault."""
+    for parameter, state in optimizer.state.items():
+        for name in _OF_PARAMETERS_SHAPE & state.keys():
+            if getattr(state[name], "shape", None) != parameter.shape:
+                flaw = f"{name} is no tensor of the parameter's shape {tuple(parameter.shape)}"
+                raise UsageError(f"{checkpoint}/optimizer.pt does not fit the model: {flaw}; start from another one")

@@ -1,6 +1,5 @@
-"""Hugging Face's Trainer with a learning rate for each group, a fixed data order, and a loss that is the mean over the
-examples of a step. Evaluation and prediction fail if an output or a metric is not finite, since a score of NaN would
-look like any other. Checkpoints hold the trained parameters alone; checkpoints.py names their files."""
+"""Hugging Face's Trainer with a rate for each group, a fixed data order, and a loss that is the mean over the examples
+of a step. An output or a metric that is not finite is an error. Checkpoints hold the trained parameters alone."""
 
 import math
 import time
@@ -21,7 +20,7 @@ from ..saving.load import load_adapter
 from ..saving.save import save_adapter
 from .batch_shares import cut, filled_up, shares_of_step
 from .callbacks import CompleteCheckpoints, SaveAfterEvaluation
-from .checkpoints import ADAPTER_FOLDER, begin_checkpoint, check_state
+from .checkpoints import ADAPTER_FOLDER, begin_checkpoint, check_optimizer_state, check_state
 from .collapse import CollapseGuard
 from .finite import check_finite
 from .live_output import LiveOutput
@@ -59,8 +58,7 @@ class AdapterTrainer(Trainer):
         self._given, kwargs["args"] = kwargs["args"], with_our_values(kwargs["args"])
         super().__init__(**kwargs)
         self.rates, self.notes, self.arguments, self.losses = rates, notes, arguments, StepLosses()
-        self.seconds_before = 0.0  # seconds of training in earlier starts of the run
-        self.began = time.time()  # when this start began training
+        self.seconds_before, self.began = 0.0, time.time()  # of training in earlier starts; when this start began it
         smoothing = self.args.label_smoothing_factor
         self._weighted = WeightedLoss(class_weights, smoothing, self.accelerator) if class_weights else None
         self._checkpoints = CompleteCheckpoints(self._given.save_total_limit)
@@ -117,8 +115,7 @@ class AdapterTrainer(Trainer):
 
     def _run_epoch(self, *args, epoch: int, **kwargs) -> None:
         """Set the sampler's epoch, which accelerate does not do in a resumed epoch of several processes. Nothing is
-        trained if early stopping or the last step, which may lie within an epoch, had ended the training before a
-        resume."""
+        trained after a resume if early stopping or the last step had ended the training."""
         if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
             return
         if isinstance(self._order, EpochSampler):
@@ -143,8 +140,7 @@ class AdapterTrainer(Trainer):
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list, Any]:
         """Return the batches of a step, without the examples that fill them up."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        shares = shares_of_step(self.state.global_step, len(self._order), self.args)
-        counts, weights = zip(*shares)
+        counts, weights = zip(*shares_of_step(self.state.global_step, len(self._order), self.args))
         batches = [cut(batch, count) for batch, count in zip(batches, counts, strict=True)]
         if self._weighted:
             weights = self._weighted.shares(batches, counts)
@@ -245,6 +241,10 @@ class AdapterTrainer(Trainer):
         self.losses.values, self.losses.norms = progress.step_losses, progress.gradient_norms
         self.seconds_before = progress.seconds
         self._checkpoints.resumed_from = checkpoint
+
+    def _load_optimizer_and_scheduler(self, checkpoint: Optional[str]) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        check_optimizer_state(self.optimizer, checkpoint)
 
     def _load_best_model(self) -> None:
         load_adapter(self.model, Path(self.state.best_model_checkpoint) / ADAPTER_FOLDER)

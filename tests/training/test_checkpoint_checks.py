@@ -71,6 +71,12 @@ def odd_average(content):
     return content | {"state": content["state"] | {0: content["state"][0] | {"exp_avg": "average"}}}
 
 
+def short_average(content):
+    """An optimizer's state in which the average of the first parameter has fewer numbers than the parameter."""
+    first = content["state"][0]
+    return content | {"state": content["state"] | {0: first | {"exp_avg": first["exp_avg"].flatten()[:1].clone()}}}
+
+
 def without_a_value(state):
     return {name: tensor for name, tensor in state.items() if name != min(state)}
 
@@ -85,6 +91,7 @@ DAMAGES = [
     ("tensorized", "optimizer.pt", bomb),
     ("tensorized", "optimizer.pt", edited(lambda content: {"state": content["state"]})),
     ("tensorized", "optimizer.pt", edited(odd_average)),
+    ("tensorized", "optimizer.pt", edited(short_average)),
     ("tensorized", "scheduler.pt", bomb),
     ("tensorized", "scheduler.pt", field(last_epoch="3")),
     ("tensorized", "rng_state.pth", bomb),
@@ -97,7 +104,7 @@ DAMAGES = [
     ("diff_pruning", "difference_search.safetensors", edited(without_a_value)),
     ("diff_pruning", "difference_search.safetensors", lambda path: path.unlink()),
 ]
-FEW_DAMAGES = [DAMAGES[number] for number in (0, 3, 5, 6, 9, 11, 13, 19)]  # each file once, and each that is unpickled
+FEW_DAMAGES = [DAMAGES[number] for number in (0, 3, 5, 6, 9, 10, 12, 14, 20)]  # each file and each pickle once
 
 
 @pytest.mark.parametrize(
