@@ -122,10 +122,12 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
                 raise UsageError(f"{location}, {path.name} is empty")
         # pandas drops blank rows and takes a surplus field for an index, and pyarrow makes dates of texts.
         if _has_plain_files(builder):
-            sep = _separator_of_card(builder)
-            parts = [read_file(str(path), f"{location}, {path.name}", delimiter=sep) for path in paths]
-            examples = join(dict(zip(names, parts)), f"{location}, split {split}")
-            examples = with_types(examples, builder.info.features or {})
+            sep, types, parts = _separator_of_card(builder), builder.info.features or {}, {}
+            for name, path in zip(names, paths):
+                source = f"{location}, {path.name}"
+                parts[name] = with_types(read_file(str(path), source, delimiter=sep), types, source)
+            source = f"{location}, split {split}"
+            examples = with_types(join(parts, source), types, source)  # joining forgets the names of classes
         else:
             builder.download_and_prepare(verification_mode="no_checks")  # the split's number is checked below
             examples = _validated(builder.as_dataset(split=split, in_memory=True))

@@ -51,6 +51,7 @@ def read_file(path: str, source: str, task: str = "", delimiter: Optional[str] =
     elif ending in (".json", ".jsonl"):
         rows = [row for _, row in json_rows(lines, source)]
     elif delimiter is not None:
+        lines[:1] = ["\n" if SEP_LINE.fullmatch(line) else line for line in lines[:1]]
         rows = [row for _, row in csv_rows(lines, source, delimiter=delimiter)]
     elif ending == ".tsv":
         rows = [row for _, row in tsv_rows(with_header(lines, task, source), source, task)]

@@ -177,3 +177,19 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"{path} does not hold an object")
     return value
+
+
+@contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Let one process at a time into the block that computes a file which several need. Without locks all enter."""
+    with contextlib.ExitStack() as stack:
+        try:  # reading suffices, so that users can share a folder
+            file = os.open(path.with_suffix(".lock"), os.O_RDONLY | os.O_CREAT, 0o666)
+            stack.callback(os.close, file)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process that computes {path}", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a file system without locks, or a folder that is not ours
+        yield

@@ -4,13 +4,11 @@ Their output does not depend on trained parameters. It is computed in evaluation
 dropout. Everything else is as without the cache.
 """
 
-import fcntl
 import hashlib
 import inspect
 import math
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -25,7 +23,7 @@ from ..adaptation.parameters import backbone_parameters, trained_parameters
 from ..backbone.parts import architecture_of, base_prefix, layer_names, layer_of
 from ..data.loading import Data
 from ..errors import RunFailed, UsageError
-from ..runtime.files import sha256_of, write_atomically, written_then_renamed
+from ..runtime.files import one_at_a_time, sha256_of, write_atomically, written_then_renamed
 from ..saving.fingerprint import base_fingerprint
 
 Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
@@ -87,7 +85,7 @@ class FrozenPrefix:
         if not _is_intact(path):
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                with _locked(path):
+                with one_at_a_time(path):
                     if not _is_intact(path):  # another run may have written it meanwhile
                         self._write(path, examples, collate, batch_size, ends - lengths, lengths)
             except OSError as error:
@@ -222,20 +220,6 @@ def with_prefix(collate: Collate) -> Collate:
         return batch
 
     return collate_both
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one run at a time into the block, so that a single one computes the states. Without locks all of them do."""
-    with open(path.with_suffix(".lock"), "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another run that computes {path}", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a file system without locks
-        yield
 
 
 def _is_intact(path: Path) -> bool:

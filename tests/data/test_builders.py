@@ -135,3 +135,42 @@ def test_tsv_beside_a_card_of_types_has_no_quotes(tmp_path):
     (tmp_path / "train.tsv").write_text('text\tlabel\n"Wow\tpos\n"Oh no," she said\tneg\n007\tpos\n')
     data = load_data(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})
     assert data.train["text"][:] == ['"Wow', '"Oh no," she said', "007"]
+
+
+def test_numbers_beside_a_card_of_types(tmp_path):
+    card_of(tmp_path, {"text": "string", "count": "int64", "score": "float32", "sure": "bool", "label": "int64"})
+    rows = ["a,1.0, 2.25,True,1", "b,+3,1e2,false,0", "c, 7,NA,1,1.0"]
+    (tmp_path / "train.csv").write_text("text,count,score,sure,label\n" + "\n".join(rows) + "\n")
+    examples = load_splits(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})[0]["train"]
+    assert examples["count"][:] == [1, 3, 7] and examples["score"][:] == [2.25, 100, None]
+    assert examples["sure"][:] == [True, False, True] and examples["label"][:] == [1, 0, 1]
+    (tmp_path / "train.csv").write_text("text,count,score,sure,label\na,1.5,1,true,1\n")
+    with pytest.raises(UsageError, match=r"train.csv: row 1 has '1.5' in the column 'count', whose type in README.md"):
+        load_splits(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})
+
+
+def test_lists_and_objects_are_no_texts_beside_a_card_that_says_so(tmp_path):
+    card_of(tmp_path, {"text": "string", "label": "string"})
+    write_card(tmp_path, (tmp_path / "README.md").read_text().strip("-\n").replace("*.csv", "*.jsonl"))
+    for text in ({"en": "hello"}, ["a", "b"]):
+        (tmp_path / "train.jsonl").write_text("".join(json.dumps({"text": text, "label": x}) + "\n" for x in "ab"))
+        with pytest.raises(UsageError, match="one value a row, no lists or objects"):
+            load_data(DataTrainingArguments(dataset_name=str(tmp_path), text_columns="text"), {"train"})
+
+
+def test_types_hold_for_each_of_several_files(tmp_path):
+    names = "class_label:\n        names:\n          '0': no\n          '1': yes"
+    card_of(tmp_path, {"text": "string", "label": f"\n      {names}".replace("no", "'no'").replace("yes", "'yes'")})
+    write_card(tmp_path, (tmp_path / "README.md").read_text().strip("-\n").replace("*.csv", "*.jsonl"))
+    (tmp_path / "train-1.jsonl").write_text('{"text": 1, "label": 1}\n')
+    (tmp_path / "train-2.jsonl").write_text('{"text": "x", "label": "no"}\n{"text": null, "label": null}\n')
+    examples = load_splits(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})[0]["train"]
+    assert examples["text"][:] == ["1", "x", None] and examples["label"][:] == [1, 0, None]
+    assert examples.features["label"].names == ["no", "yes"]
+
+
+def test_excels_first_line_beside_a_card(tmp_path):
+    write_card(tmp_path, card_with("sep: ';'"))
+    (tmp_path / "train.csv").write_text("sep=;\ntext;label\na, b;1\n")
+    examples = load_splits(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})[0]["train"]
+    assert examples[:] == {"text": ["a, b"], "label": ["1"]}

@@ -243,7 +243,7 @@ def test_runs_that_need_the_same_states_wait_for_the_one_that_computes_them(tmp_
 
     monkeypatch.setattr(fcntl, "flock", held_by_another)
     FrozenPrefix(adapted_in("2-3"), tmp_path, None).with_states(data, collate, 3)
-    assert capsys.readouterr().out == f"waiting for another run that computes {path}\n"
+    assert capsys.readouterr().out == f"waiting for another process that computes {path}\n"
 
 
 def test_processes_that_share_a_folder_keep_out_of_each_others_files(tmp_path):
