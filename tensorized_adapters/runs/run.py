@@ -24,6 +24,13 @@ from .record import new_record, parameter_table, results_table
 from .resuming import check_named_checkpoint, choose_checkpoint, resumes_in
 from .same_run import differences, resolved_arguments
 
+# Fields of the record that are those of the last start, and how the earlier steps of a resumed run differ in them.
+_CAN_CHANGE_BITS = {
+    "threads": "by another number of threads",
+    "git": "by another commit of this program",
+    "versions": "with other versions of packages",
+}
+
 
 class Run:
     """A run, made by :func:`open_run`. Only the first process writes its files."""
@@ -80,6 +87,9 @@ class Run:
             before = self._start.record or {}
             self.seconds_before = before.get("seconds", 0.0)
             self._notes[:0] = [note for note in before.get("notes", ()) if note not in self._notes]
+            for name, what in _CAN_CHANGE_BITS.items():
+                if before.get(name) not in (None, self.record[name]):
+                    self.note(f"the steps before the checkpoint were computed {what}")
         self.record["machine"]["gpus_used"] = arguments.training.n_gpu * self.resolved["processes"]
         for note in arguments.notes:
             self.note(note)

@@ -17,6 +17,8 @@ from .. import PROGRAM
 from ..errors import RunFailed, UsageError, one_line
 from ..runs.folder import entries_of, inspect_folder
 from ..runtime.files import locked_folder, read_json, write_json
+from ..saving.manifest import read_config
+from ..training.checkpoints import ADAPTER_FOLDER
 from . import LEDGER_FILE, LOGS, REPORT, TRIALS
 from .plan import Trial
 
@@ -48,9 +50,19 @@ class Ledger:
         for name in self.trials:
             self.refresh(name)
         self.notes += [self.entries[name]["reason"] for name in self.trials if name in self._unusable]
+        self.notes += list(self._lost_adapters())
         if lacking := len(self._unmeasured):
             what = f"trained without --measure_contribution: {lacking} of the finished trials"
             self.notes.append(f"{what}; another --output_dir trains them anew")
+
+    def _lost_adapters(self) -> Iterator[str]:
+        """Yield a line for each finished trial whose adapter is missing or damaged. Its weights are not read."""
+        for name, trial in self.trials.items():
+            try:
+                if self.entries[name]["state"] == "finished":
+                    read_config(trial.folder(self.folder) / ADAPTER_FOLDER)
+            except UsageError as error:
+                yield f"{error}; move the trial's folder away to train it again"
 
     def print_notes(self) -> None:
         """Print the notes about damaged files and finished trials, and a line for each trial that is not run."""
@@ -80,7 +92,8 @@ class Ledger:
             found = {"state": "refused", "reason": trial.refused} if trial.refused else self._in_folder(trial)
         except UsageError as error:
             where = trial.folder(self.folder)
-            reason = f"{where} is not as this sweep left it; move it away ({one_line(error)})"
+            flaw = one_line(error).partition(";")[0]  # behind it stands advice for a run
+            reason = f"{where} is not as this sweep left it; move it away ({flaw})"
             found = {"state": "failed", "reason": reason, "last_lines": []}
             self._unusable.add(name)
         else:

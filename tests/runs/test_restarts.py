@@ -50,6 +50,14 @@ def test_kill_9_then_the_same_command_equals_an_uninterrupted_run(flags, tmp_pat
     assert_equal_runs(complete, killed)
 
 
+def test_steps_of_another_number_of_threads_are_noted(flags):
+    words = argv(flags)
+    kill_9_after_checkpoint(words, 1)
+    assert main([*words, "--cpu_threads", str(record_of(flags["output_dir"])["threads"] + 1)]) == 0
+    notes = record_of(flags["output_dir"])["notes"]
+    assert "the steps before the checkpoint were computed by another number of threads" in notes
+
+
 def test_a_kill_before_old_checkpoints_were_removed_leaves_no_more_than_the_limit(flags):
     """The last checkpoint was sealed, so the second start saves none."""
     out, words = flags["output_dir"], argv(flags, save_total_limit=1)

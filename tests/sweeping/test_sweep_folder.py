@@ -99,6 +99,17 @@ def test_a_contribution_that_a_finished_trial_has_not_measured_is_a_note(job, tm
     assert not Ledger(tmp_path, measuring).notes
 
 
+def test_the_lost_adapter_of_a_finished_trial_is_noted(job, tmp_path):
+    [trial] = trials("--projection_types cp --ranks 2", job)
+    assert run(trial.command(tmp_path)[1:]) == 0
+    assert not Ledger(tmp_path, [trial]).notes
+    (trial.folder(tmp_path) / "adapter" / "adapter_config.json").unlink()
+    ledger = Ledger(tmp_path, [trial])
+    assert ledger.states() == {"finished": 1}
+    [note] = ledger.notes
+    assert "adapter_config.json" in note and note.endswith("move the trial's folder away to train it again")
+
+
 @pytest.mark.parametrize("when", ["before Ray", "later"])
 def test_a_full_disk_is_one_line(job, tmp_path, capsys, monkeypatch, when):
     def full(*_):
