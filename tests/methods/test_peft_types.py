@@ -6,6 +6,7 @@ import pytest
 import torch
 from exhaustive import exhaustive_but
 from helpers import logits, tiny_model
+from peft import IA3Config, inject_adapter_in_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft_cases import LORA, config_of, life
 
@@ -15,7 +16,9 @@ from tensorized_adapters.methods.peft_settings import REFUSED
 
 UNMERGED = ("beft", "glora", "ln_tuning")
 TYPES = sorted({kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING} - set(REFUSED) - {"tensorized"})
-IA3 = [("ia3", {"target_modules": names}) for names in (["key"], "all-linear", ["key", "output.dense"])]
+IA3_TARGETS = [["key"], ["key", "output.dense"], ["key", "dense"], ["key", "attention.output.dense"]]
+IA3_TARGETS += ["all-linear", r".*(key|output\.dense)"]
+IA3 = [("ia3", {"target_modules": names}) for names in IA3_TARGETS]
 FEW = [*((kind, {}) for kind in ("lora", "vera", "loha", "boft", "fourierft", "ln_tuning")), *IA3]
 
 
@@ -115,6 +118,15 @@ def test_lora_and_ia3_are_two_of_them(kind, own):
     settings = {"r": 4, "lora_alpha": 16} if kind == "lora" else {}
     theirs = add_adapters(tiny_model(), config_of(kind, **settings))
     assert count_trained(ours) == count_trained(theirs) == count_parameters(theirs.adaptation.config, tiny_model())
+
+
+@pytest.mark.parametrize("names", IA3_TARGETS)
+def test_ia3_rescales_the_inputs_and_outputs_that_peft_chooses(names):
+    ours = add_adapters(tiny_model(), config_of("ia3", target_modules=names))
+    theirs = inject_adapter_in_model(IA3Config(target_modules=names), tiny_model())
+    chosen = {name: p.shape for name, p in theirs.bert.named_parameters() if "ia3_l" in name}
+    assert {name: p.shape for name, p in ours.bert.named_parameters() if "ia3_l" in name} == chosen
+    assert count_trained(ours) == count_parameters(ours.adaptation.config, tiny_model())
 
 
 def test_a_newly_initialised_layer_is_trained_in_full():
