@@ -157,7 +157,8 @@ def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
     present = set(columns.texts) & set(inputs)
     if not present or (columns.delimiter is None and len(present) < len(columns.texts)):
         return inputs
-    if set(inputs) <= {"text", "text_pair"} and set(inputs) != set(columns.texts):  # Transformers' own names
+    own_names = set(inputs) <= {"text", "text_pair"} and set(inputs) != set(columns.texts)  # those of Transformers
+    if own_names and (columns.delimiter is None or len(inputs) == 2):
         return inputs
     values = [inputs.get(name) for name in columns.texts]
     if not all(isinstance(value, (str, *_AS_TEXT)) for value in values):  # such as a list, which is refused later
