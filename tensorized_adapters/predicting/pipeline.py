@@ -126,7 +126,11 @@ class _TextPipeline(TextClassificationPipeline):
         return super()._sanitize_parameters(**options)
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
-        return super().__call__(list(inputs) if isinstance(inputs, _COLUMNS) else inputs, **options)
+        if isinstance(inputs, _COLUMNS) and getattr(inputs, "ndim", 1):  # an array of no dimension is no column
+            inputs = list(inputs)
+        if isinstance(inputs, (list, tuple)) and not inputs:
+            raise UsageError("there are no inputs; give at least one text")
+        return super().__call__(inputs, **options)
 
     def preprocess(self, inputs: Any, **options: Any) -> Any:
         texts = _as_text(_of_columns(inputs, self.columns))

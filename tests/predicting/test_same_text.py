@@ -189,6 +189,11 @@ def test_the_pipeline_takes_the_columns_of_other_libraries(folders):
     texts, pipeline = ["the cat", "a dog"], load_pipeline(folders / "single" / "adapter", device="cpu")
     for column in (Dataset.from_dict({"text": texts})["text"], pd.Series(texts), np.array(texts)):
         assert pipeline(column) == pipeline(texts)
+    with pytest.raises(UsageError, match=r"an input is array\('the cat', .*\); give a text"):
+        pipeline(np.array(texts[0]))
+    for nothing in (pd.Series([], dtype=object), np.array([]), [], ()):
+        with pytest.raises(UsageError, match="there are no inputs; give at least one text"):
+            pipeline(nothing)
 
 
 @pytest.mark.parametrize("nothing", ["", " \n", None, float("nan")])
