@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from ..backbone.parts import base_prefix
 from ..config import AdapterConfig
+from ..errors import UsageError
 from ..methods.registry import method_of
 from .forward import unwrap_forward, wrap_forward
 from .parameters import (
@@ -26,9 +27,17 @@ from .precision import half_precision_of, raise_precision, restore_classes
 _WITHIN = "is_in_adapted_model"  # an attribute of the base model, which does not know the model that holds it
 
 
-def is_part_adapted(model: PreTrainedModel) -> bool:
-    """Return whether the model, a model within it, or one that it is the base model of is adapted."""
-    return any({"adaptation", _WITHIN} & part.__dict__.keys() for part in model.modules())
+def check_not_adapted(model: PreTrainedModel) -> None:
+    """Raise UsageError if the model, a model within it, or one that it is the base model of is adapted."""
+    for name, part in model.named_modules():
+        part_name, path = (f"the model's {name}", f"model.{name}") if name else ("the model", "model")
+        if "adaptation" in part.__dict__:
+            raise UsageError(f"{part_name} is adapted already; remove_adapters({path}) first, or load a fresh one")
+        if _WITHIN in part.__dict__:
+            raise UsageError(
+                f"{part_name} is the base model of one that is adapted already; call remove_adapters on that one "
+                "first, or load a fresh one"
+            )
 
 
 def trainable_in_inference_mode(model: PreTrainedModel) -> torch.inference_mode:

@@ -169,7 +169,7 @@ def _hold_out(
     """Return the sets and their sources, with a part of the training set as the evaluation set.
 
     Both parts keep the order of the rows. Classes keep their shares in both parts, if there are enough examples. Rows
-    with a label that the other part would lack are trained on, those of a class with one example without being drawn.
+    with a label that the other part would lack are trained on, so a class with a single example is never held out.
     """
     examples, source = raw["train"], f"{sources['train']}, --validation_fraction {fraction}"
     count = round(len(examples) * fraction)

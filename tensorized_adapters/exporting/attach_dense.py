@@ -79,9 +79,9 @@ def attach(model: nn.Module, folder: str) -> nn.Module:
 
 def inputs_by_thread() -> Callable[[], dict[str, Tensor]]:
     """Return a function that gives each thread a dictionary of its own. The compiler, which cannot trace variables of
-    a thread, gets one for all."""
+    a thread, gets one for all. It is read outside of compiled code too, if only the source module is compiled."""
     compiled, local = {}, threading.local()
-    return lambda: compiled if torch.compiler.is_compiling() else local.__dict__
+    return lambda: compiled if compiled or torch.compiler.is_compiling() else local.__dict__
 
 
 def changed(output: Tensor, adapter: nn.Module, x: Tensor) -> Tensor:

@@ -165,17 +165,19 @@ class Peft(Method):
         if self.kind == "ia3" and not {"target_modules", "feedforward_modules"} & set(values):
             outer, inner = ia3_names(model, self.flag)
             values |= {"target_modules": outer + inner, "feedforward_modules": inner}
-        elif self.kind == "ia3" and values.get("target_modules") and values.get("feedforward_modules") is None:
-            # PEFT would take its own ones, and could not load a configuration in which these are no targets.
-            inner = FEEDFORWARD.get(model.config.model_type, [])
-            values["feedforward_modules"] = [name for name in inner if name in values["target_modules"]]
+        elif self.kind == "ia3" and values.get("feedforward_modules") is None:
+            # PEFT chooses the layers whose inputs are rescaled. It loads no file whose targets lack one of their
+            # names, so both settings get the complete names of the layers.
+            inner = tuple(FEEDFORWARD.get(model.config.model_type, ()))
+            if layers:
+                values |= {"target_modules": layers, "feedforward_modules": [n for n in layers if n.endswith(inner)]}
+            elif not inner:
+                values["feedforward_modules"] = []
         elif "target_modules" in known and "target_modules" not in values and model.config.model_type not in targets:
             values["target_modules"] = linear_names(model, "query", "value")
         if excluded:
             if excluded == layers or "exclude_modules" not in known:
-                raise UsageError(
-                    f"{self.flag}: {excluded[0]} is newly initialised and so trained in full; name others"
-                )
+                raise UsageError(f"{self.flag}: {excluded[0]} is newly initialised, so trained in full; name others")
             values["exclude_modules"] = [*(values.get("exclude_modules") or []), *excluded]
         with self._refusing():
             return PEFT_TYPE_TO_CONFIG_MAPPING[kind](

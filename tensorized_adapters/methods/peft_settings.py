@@ -39,7 +39,8 @@ _STARTS |= {"pissa_niter_": "changes the backbone at random, which a saved adapt
 _SET_HERE = ("peft_type", "task_type", "modules_to_save", "inference_mode", "base_model_name_or_path", "auto_mapping")
 _SET_HERE += ("peft_version", "revision")
 # Settings that scale the update. At 0 there is no update.
-_SCALES = ("lora_alpha", "randlora_alpha", "alpha", "d_initial", "delora_lambda", "scaling", "alpha_pattern")
+_SCALES = ("lora_alpha", "randlora_alpha", "psoft_alpha", "alpha", "d_initial", "delora_lambda", "scaling")
+_SCALES += ("alpha_pattern", "lambda_pattern")
 # The types of settings that are compared with their values.
 _PLAIN = {bool: "true or false", float: "a number", int: "an integer", type(None): "null"}
 
@@ -74,10 +75,15 @@ def check_settings(values: dict[str, Any], known: dict[str, set[Any]], flag: str
         if key.endswith("dropout") and not (type(value) in (int, float) and 0 <= value < 1):
             # PEFT takes a negative one for none.
             raise UsageError(f"--peft_config: {key} must be at least 0 and below 1, got {quoted(value)}")
-        # An integer is a decimal too. PEFT annotates some scales as integers, and takes decimals.
+        if dict in known[key] and key.endswith("_pattern") and not isinstance(value, dict):
+            # PEFT annotates these as optional, and fails at null.
+            raise UsageError(f"--peft_config: {key} must be an object such as {{'query': 4}}, got {quoted(value)}")
+        # An integer is a decimal too. PEFT annotates some scales as integers, and takes decimals. It takes 0 for false
+        # and 1 for true.
         wider = {int: float} if float in known[key] or key in _SCALES else {}
         kinds = {wider.get(kind, kind) for kind in known[key]}
-        if kinds <= _PLAIN.keys() and wider.get(type(value), type(value)) not in kinds:
+        fits = wider.get(type(value), type(value)) in kinds or (bool in kinds and value in (0, 1))
+        if kinds <= _PLAIN.keys() and not fits:
             words = " or ".join(word for kind, word in _PLAIN.items() if kind in kinds)
             raise UsageError(f"--peft_config: {key} must be {words}, got {quoted(value)}")
     if "token_indices" in known:  # PEFT checks none of this, and its forward pass would fail

@@ -126,7 +126,11 @@ class _TextPipeline(TextClassificationPipeline):
         return super()._sanitize_parameters(**options)
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
-        return super().__call__(list(inputs) if isinstance(inputs, _COLUMNS) else inputs, **options)
+        if isinstance(inputs, _COLUMNS) and getattr(inputs, "ndim", 1):  # an array of no dimension is no column
+            inputs = list(inputs)
+        if isinstance(inputs, (list, tuple)) and not inputs:
+            raise UsageError("there are no inputs; give at least one text")
+        return super().__call__(inputs, **options)
 
     def preprocess(self, inputs: Any, **options: Any) -> Any:
         texts = _as_text(_of_columns(inputs, self.columns))
@@ -157,7 +161,8 @@ def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
     present = set(columns.texts) & set(inputs)
     if not present or (columns.delimiter is None and len(present) < len(columns.texts)):
         return inputs
-    if set(inputs) <= {"text", "text_pair"} and set(inputs) != set(columns.texts):  # Transformers' own names
+    own_names = set(inputs) <= {"text", "text_pair"} and set(inputs) != set(columns.texts)  # those of Transformers
+    if own_names and (columns.delimiter is None or len(inputs) == 2):
         return inputs
     values = [inputs.get(name) for name in columns.texts]
     if not all(isinstance(value, (str, *_AS_TEXT)) for value in values):  # such as a list, which is refused later

@@ -28,6 +28,7 @@ _CALLED = {
     "text": "plain text, tabs between its columns and without a header",
 }
 _BEGINS_JSON = re.compile(r"\s*(\{|\[\s*(\{|\]?\s*$))")  # an object, or a list of objects in any layout
+_OPEN_QUOTE = re.compile(r'(^|[,;\t])"')  # at the beginning of a field, in a line without its closed quotes
 _LONGEST = 2**24  # characters of a line or field, so that an open quote or a binary file cannot fill the memory
 
 
@@ -40,7 +41,8 @@ def text_rows(
         path: None for standard input.
         file_format: one of FORMATS, or None for that of the file's ending. Input without an ending, such as standard
             input, is JSON lines if its first line that is not blank begins with a brace, a table if that line names
-            the columns, and else plain text. A note names the format.
+            the columns, and else plain text. A note names the format. A line that opens a quote without closing it
+            is refused then, since it may be text or the beginning of a header.
         columns: the names of the text columns; plain text has them in this order.
         delimiter: joins the columns of a row to one text.
 
@@ -106,7 +108,10 @@ def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], sourc
         raise UsageError(f"{source} has none of the endings {known}; --format says what it is: {', '.join(FORMATS)}")
     if SEP_LINE.fullmatch(first):
         return "csv"
-    file_format = "jsonl" if _BEGINS_JSON.match(first) else _table_of(first, columns) or "text"
+    file_format = "jsonl" if _BEGINS_JSON.match(first) else _table_of(first, columns)
+    if not file_format and _OPEN_QUOTE.search(re.sub('"[^"]*"', "", first)):  # a header may end in a later line
+        raise UsageError(f"{source}: its first line opens a quote; --format csv or --format text says what it is")
+    file_format = file_format or "text"
     print(f"note: {source} is read as {_CALLED[file_format]}; --format sets another format", file=sys.stderr)
     return file_format
 

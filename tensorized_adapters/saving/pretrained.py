@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from ..adaptation.insertion import insert_method, is_part_adapted, trainable_in_inference_mode
+from ..adaptation.insertion import check_not_adapted, insert_method, trainable_in_inference_mode
 from ..adaptation.named import active_adapter, adapter_names, load_named
 from ..adaptation.parameters import adaptation_of, added_parameters, not_off, trained_parameters, unwrapped
 from ..backbone.parts import check_not_offloaded
@@ -57,8 +57,9 @@ def add_adapters(
     model = unwrapped(model)
     if adapter_names(model) and active_adapter(model) is None:
         raise UsageError("the model's adapters have names; load_adapter(model, folder, name=...) adds one more")
-    if is_part_adapted(model) or hasattr(model, "peft_config"):
-        raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
+    check_not_adapted(model)
+    if hasattr(model, "peft_config"):
+        raise UsageError("the model is adapted already by peft; load a fresh one")
     check_not_offloaded(model)
     with trainable_in_inference_mode(model):
         insert_method(model, config, newly_initialized)

@@ -11,11 +11,13 @@ from tensorized_adapters import UsageError, add_adapters, load_adapter, remove_a
 @pytest.mark.parametrize("key", ["tensorized", "lora", "bitfit"])
 def test_a_model_and_its_base_model_are_not_adapted_both(key):
     model = add_adapters(tiny_model(), CONFIGS[key])
-    with pytest.raises(UsageError, match="adapted already"):
+    with pytest.raises(UsageError, match="^the model is adapted already; remove_adapters.model. first"):
+        add_adapters(model, CONFIGS["dense"])
+    with pytest.raises(UsageError, match="^the model is the base model of one that is adapted already; call remove_"):
         add_adapters(model.bert, CONFIGS["dense"])
     remove_adapters(model)
     add_adapters(model.bert, CONFIGS[key])
-    with pytest.raises(UsageError, match="adapted already"):
+    with pytest.raises(UsageError, match="^the model's bert is adapted already; remove_adapters.model.bert. first"):
         add_adapters(model, CONFIGS["dense"])
     remove_adapters(model.bert)
     add_adapters(model, CONFIGS[key])

@@ -1,6 +1,7 @@
 """Dense exports give the same outputs on a plain model, through the code beside them."""
 
 import copy
+import json
 import runpy
 import subprocess
 import sys
@@ -188,3 +189,14 @@ def test_threads_that_share_a_model_keep_their_own_inputs(tmp_path):
     with ThreadPoolExecutor(2) as threads:
         got = list(threads.map(compute, texts))
     assert all(torch.equal(one, other) for one, other in zip(got, expected))
+
+
+def test_a_compiled_source_module_gives_its_input_to_an_adapter_that_is_not_compiled(tmp_path):
+    model, _ = build("bert")
+    trained_a_little(add_adapters(model, CONFIGS["parallel"]))
+    write_dense(model, tmp_path)
+    attached = attach_of(tmp_path)(build("bert")[0], tmp_path)
+    for source in set(json.loads((tmp_path / "dense_adapter.json").read_text())["sites"].values()):
+        attached.get_submodule(source).compile(backend="eager")
+    torch.testing.assert_close(logits(attached), logits(model), rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits(attached), logits(model), rtol=0, atol=1e-5)

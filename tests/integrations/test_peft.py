@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import build
 from transformers import Trainer, TrainingArguments
 
-from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained
+from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained, remove_adapters
 from tensorized_adapters.adaptation.parameters import trained_parameters
 from tensorized_adapters.integrations.peft import TensorizedAdapterConfig
 
@@ -187,6 +187,10 @@ def test_models_that_take_no_adapter_are_refused():
         get_peft_model(torch.nn.Sequential(torch.nn.Linear(8, 8)), TensorizedAdapterConfig(**TT))
     adapted = add_adapters(build("bert")[0], AdapterConfig(**TT))
     with pytest.raises(UsageError, match="adapted already"):
+        through_peft(adapted, TT)
+    remove_adapters(adapted)
+    add_adapters(adapted.bert, AdapterConfig(**TT))
+    with pytest.raises(UsageError, match="the model's bert is adapted already"):
         through_peft(adapted, TT)
     model = through_peft(build("bert")[0], TT)
     with pytest.raises(UsageError, match="adapter_names: a batch of several adapters does not go through peft"):

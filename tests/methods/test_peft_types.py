@@ -6,16 +6,27 @@ import pytest
 import torch
 from exhaustive import exhaustive_but
 from helpers import logits, tiny_model
+from peft import IA3Config, inject_adapter_in_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft_cases import LORA, config_of, life
 
-from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained, remove_adapters
+from tensorized_adapters import (
+    AdapterConfig,
+    UsageError,
+    add_adapters,
+    count_trained,
+    load_adapter,
+    remove_adapters,
+    save_adapter,
+)
 from tensorized_adapters.adaptation.counts import count_parameters
 from tensorized_adapters.methods.peft_settings import REFUSED
 
 UNMERGED = ("beft", "glora", "ln_tuning")
 TYPES = sorted({kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING} - set(REFUSED) - {"tensorized"})
-IA3 = [("ia3", {"target_modules": names}) for names in (["key"], "all-linear", ["key", "output.dense"])]
+IA3_TARGETS = [["key"], ["key", "output.dense"], ["key", "dense"], ["key", "attention.output.dense"]]
+IA3_TARGETS += ["all-linear", r".*(key|output\.dense)"]
+IA3 = [("ia3", {"target_modules": names}) for names in IA3_TARGETS]
 FEW = [*((kind, {}) for kind in ("lora", "vera", "loha", "boft", "fourierft", "ln_tuning")), *IA3]
 
 
@@ -74,7 +85,10 @@ def test_a_type_that_cannot_be_used_is_refused_with_the_reason(kind):
         ("lora", {"r": True}, "--peft_config: r must be an integer, got True"),
         ("lora", {"lora_alpha": "16"}, "--peft_config: lora_alpha must be a number, got '16'"),
         ("vera", {"d_initial": None}, "--peft_config: d_initial must be a number, got None"),
-        ("randlora", {"sparse": 1}, "--peft_config: sparse must be true or false, got 1"),
+        ("randlora", {"sparse": 2}, "--peft_config: sparse must be true or false, got 2"),
+        ("lora", {"alpha_pattern": None}, "--peft_config: alpha_pattern must be an object such as .*, got None"),
+        ("psoft", {"psoft_alpha": 0}, "--peft_config: psoft_alpha 0 would leave"),
+        ("delora", {"lambda_pattern": {"query": 0}}, "--peft_config: lambda_pattern {'query': 0} would leave"),
         ("fourierft", {"scaling": [150]}, "--peft_config: scaling must be a number, got .150."),
         ("vera", {"d_initial": 0.0}, "--peft_config: d_initial 0.0 would leave"),
         ("delora", {"delora_lambda": 0}, "--peft_config: delora_lambda 0 would leave"),
@@ -115,6 +129,24 @@ def test_lora_and_ia3_are_two_of_them(kind, own):
     settings = {"r": 4, "lora_alpha": 16} if kind == "lora" else {}
     theirs = add_adapters(tiny_model(), config_of(kind, **settings))
     assert count_trained(ours) == count_trained(theirs) == count_parameters(theirs.adaptation.config, tiny_model())
+
+
+@pytest.mark.parametrize("names", IA3_TARGETS)
+def test_ia3_rescales_the_inputs_and_outputs_that_peft_chooses(names):
+    ours = add_adapters(tiny_model(), config_of("ia3", target_modules=names))
+    theirs = inject_adapter_in_model(IA3Config(target_modules=names), tiny_model())
+    chosen = {name: p.shape for name, p in theirs.bert.named_parameters() if "ia3_l" in name}
+    assert {name: p.shape for name, p in ours.bert.named_parameters() if "ia3_l" in name} == chosen
+    assert count_trained(ours) == count_parameters(ours.adaptation.config, tiny_model())
+
+
+@pytest.mark.parametrize(
+    "kind, settings", [("psoft", {"r": 4, "psoft_alpha": 2.5}), ("lora", {"use_dora": 1}), ("lora", {"use_dora": 0})]
+)
+def test_numbers_that_peft_takes_for_those_of_its_own_types_are_loaded_too(kind, settings, tmp_path):
+    model = add_adapters(tiny_model(), config_of(kind, **settings))
+    save_adapter(model, tmp_path)
+    assert torch.equal(logits(load_adapter(tiny_model(), tmp_path)), logits(model))
 
 
 def test_a_newly_initialised_layer_is_trained_in_full():

@@ -31,9 +31,9 @@ def test_a_compressed_file_and_parts_that_are_empty(tmp_path):
         list(text_rows(path, None, ("one", "two")))
 
 
-def from_stdin(monkeypatch, text, columns):
+def from_stdin(monkeypatch, text, columns, file_format=None):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
-    return list(text_rows(None, None, columns))
+    return list(text_rows(None, file_format, columns))
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,8 @@ def from_stdin(monkeypatch, text, columns):
         ('one\ttwo\n"a\tb\n', ("one", "two"), [('"a', "b")], "TSV"),
         ('a "text", said\nb\n', ("text",), [('a "text", said',), ("b",)], "plain text"),
         ("the text\nb\n", ("text",), [("the text",), ("b",)], "plain text"),
+        ('"a" is said\nb\n', ("text",), [('"a" is said',), ("b",)], "plain text"),
+        ('a 5" disk, she said, "b\nc\n', ("text",), [('a 5" disk, she said, "b',), ("c",)], "plain text"),
         ("[1] is a text\n[a]\n", ("text",), [("[1] is a text",), ("[a]",)], "plain text"),
         ("\n\r\ntext,label\na,x\n", ("text",), [("a",)], "CSV"),
         ('\n\n{"text": "a"}\n', ("text",), [("a",)], "JSON lines"),
@@ -54,6 +56,16 @@ def from_stdin(monkeypatch, text, columns):
 def test_a_stream_is_known_by_its_first_line(capsys, monkeypatch, text, columns, rows, kind):
     assert from_stdin(monkeypatch, text, columns) == rows
     assert f"note: standard input is read as {kind}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mark", [",", ";"])
+@pytest.mark.parametrize("header", ['"text"{}"la\nbel"', '"la\nbel"{}text', 'text{}"la"" \nbel"'])
+def test_a_stream_whose_header_may_have_several_lines_is_refused_without_a_format(monkeypatch, header, mark):
+    text = header.format(mark) + "\n" + mark.join("aa") + "\n"
+    with pytest.raises(UsageError, match="input: its first line opens a quote; --format csv or --format text says"):
+        from_stdin(monkeypatch, text, ("text",))
+    assert from_stdin(monkeypatch, text, ("text",), "csv") == [("a",)]
+    assert from_stdin(monkeypatch, '"a\nb\n', ("text",), "text") == [('"a',), ("b",)]
 
 
 @pytest.mark.parametrize(

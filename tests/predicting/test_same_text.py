@@ -163,6 +163,11 @@ def test_columns_with_the_names_of_transformers_are_read_as_they_were_trained():
     assert _of_columns(row, Columns(("text", "text_pair"), delimiter=" ")) == "a b"
     assert _of_columns(row, Columns(("text_pair", "text"))) == {"text": "b", "text_pair": "a"}
     assert _of_columns(row, Columns(("text",))) == row  # Transformers' pair
+    joined = Columns(("text", "title"), delimiter=" / ")
+    assert _of_columns({"text": "a"}, joined) == "a / "  # as predict reads a line without the title
+    assert _of_columns({"text": "a", "title": "b"}, joined) == "a / b"
+    assert _of_columns({"text_pair": "a"}, Columns(("title", "text_pair"), delimiter=" / ")) == " / a"
+    assert _of_columns(row, joined) == row  # is refused afterwards
 
 
 def test_a_row_as_a_dict_of_columns_is_the_pair_or_the_text(folders):
@@ -184,6 +189,11 @@ def test_the_pipeline_takes_the_columns_of_other_libraries(folders):
     texts, pipeline = ["the cat", "a dog"], load_pipeline(folders / "single" / "adapter", device="cpu")
     for column in (Dataset.from_dict({"text": texts})["text"], pd.Series(texts), np.array(texts)):
         assert pipeline(column) == pipeline(texts)
+    with pytest.raises(UsageError, match=r"an input is array\('the cat', .*\); give a text"):
+        pipeline(np.array(texts[0]))
+    for nothing in (pd.Series([], dtype=object), np.array([]), [], ()):
+        with pytest.raises(UsageError, match="there are no inputs; give at least one text"):
+            pipeline(nothing)
 
 
 @pytest.mark.parametrize("nothing", ["", " \n", None, float("nan")])

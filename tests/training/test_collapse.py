@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import OWN, argv, assert_equal_runs, pairs, record_of, write_rows
+from transformers.training_args import OptimizerNames
 
 from run_glue_tensorized import main
 from tensorized_adapters.training.collapse import CollapseGuard, loss_of_best_constant
@@ -17,12 +18,12 @@ COLLAPSING = {"learning_rate": 0.1, "head_start": "random", "num_train_epochs": 
 COLLAPSING |= {"save_strategy": "steps", "save_steps": 35, "eval_strategy": "no"}
 
 
-def collapse(losses, norms, constant=CONSTANT, every=5, epsilon=1e-8):
+def collapse(losses, norms, constant=CONSTANT, every=5, epsilon=1e-8, optim="adamw_torch"):
     """The step and the lines of a guard that reads ``every`` so many of the steps."""
     lines, kept = [], StepLosses()
     guard = CollapseGuard(kept, constant, lines.append)
     arguments, state = (
-        SimpleNamespace(learning_rate=2e-3, adam_epsilon=epsilon),
+        SimpleNamespace(learning_rate=2e-3, adam_epsilon=epsilon, optim=optim),
         SimpleNamespace(max_steps=len(losses)),
     )
     for step, loss in enumerate(losses, 1):
@@ -49,6 +50,8 @@ def test_a_collapse_is_reported_once_at_the_same_step_however_often_losses_are_r
         assert "collapsed to a constant prediction by step 50 of 100" in lines[0]
         assert lines[0].endswith("from 2.5 to 0.1; try a lower --learning_rate than 0.002, or --adam_epsilon 0.001")
     assert collapse(FLAT, FALLING, epsilon=1e-3)[1][0].endswith("try a lower --learning_rate than 0.002")
+    assert collapse(FLAT, FALLING, optim=OptimizerNames.SGD)[1][0].endswith("a lower --learning_rate than 0.002")
+    assert collapse(FLAT, FALLING, optim=OptimizerNames.ADAMW_TORCH)[1][0].endswith(", or --adam_epsilon 0.001")
     assert collapse([0.685] * 100, FALLING)[0] == 50  # within 2 % below the constant's loss
     assert collapse([3.0] * 100, FALLING)[0] == 50  # far above it
 

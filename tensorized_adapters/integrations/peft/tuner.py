@@ -10,6 +10,7 @@ from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ...adaptation.insertion import check_not_adapted
 from ...backbone.parts import base_prefix, layer_norm_names
 from ...errors import UsageError, quoted
 from ...methods.tensorized import Tensorized
@@ -44,8 +45,7 @@ class TensorizedModel(BaseTuner):
         """Choose sites, make the adapters, and mark LayerNorms and head as trained; raise UsageError if impossible."""
         if not isinstance(model, PreTrainedModel):
             raise UsageError(f"tensorized adapters go into a model of Transformers, not into a {type(model).__name__}")
-        if getattr(model, "adaptation", None) is not None:
-            raise UsageError("the model is adapted already; remove_adapters(model) first, or load a fresh one")
+        check_not_adapted(model)
         with torch.device("meta"):  # without peft's wrappers and without weights, for its names and shapes
             plain = type(model)(model.config)
         method = Tensorized(peft_config.adapter)
