@@ -96,8 +96,8 @@ def put_back(model: PreTrainedModel, removed: dict[str, nn.Parameter]) -> None:
 
 
 def trained_by_present_name(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """Like :func:`parameters.trained_parameters`, but by the names in the adapted model. The names are cached, because
-    finding them would take a third of a switch."""
+    """Return every trained parameter by its name in the adapted model. :func:`parameters.trained_parameters` has the
+    names before adaptation. The names are cached, because finding them would take a third of a switch."""
     adaptation = adaptation_of(model)
     if adaptation.trained_names is not None:
         with contextlib.suppress(KeyError):  # a module was replaced, so the names may have changed

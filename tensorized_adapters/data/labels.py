@@ -66,7 +66,7 @@ def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: 
     if missing := [row for row in words if _is_missing(values[row])]:
         raise UsageError(f"{source}: row {missing[0] + 1} has no label; write it or remove the row")
     gaps = [row for row in words if _is_no_number(values[row])]
-    if gaps and (numeric or isinstance(values[0], float) or len(gaps) <= few):  # among words, many are names
+    if gaps and (numeric or isinstance(values[0], float) or len(gaps) <= few):  # many of them are a class
         raise UsageError(f"{label(gaps[0])}, which is neither a score nor a class; correct it or remove the row")
     styles = {row: style for row in words if (style := styled_number(values[row]))}
     if styles:

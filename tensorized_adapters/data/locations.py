@@ -23,8 +23,8 @@ from .joined_files import join, note_joined
 from .readers import read_file
 from .typed_columns import with_types
 
-# File endings that our reader reads, and the separator that `datasets` sets for them by itself.
-_PLAIN = (({".csv"}, ","), ({".tsv"}, "\t"), ({".json", ".jsonl"}, None))
+# File endings that our reader reads, and the separator of columns that `datasets` sets for them by itself.
+_USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t", ".json": None, ".jsonl": None}
 # What a card may say about a file that our reader reads: the separator of columns, and their types.
 _FOR_OUR_READER = {"sep", "delimiter", "features"}
 
@@ -144,9 +144,9 @@ def _has_plain_files(builder: DatasetBuilder) -> bool:
     names, a separator of one character and the types of columns."""
     files = [Path(file) for names in builder.config.data_files.values() for file in names]
     kinds = {ending_of(path.name) for path in files}
-    if not any(kinds and kinds <= plain for plain, _ in _PLAIN) or not all(path.is_file() for path in files):
-        return False
-    if getattr(builder, "words_for_missing_by_card", False):
+    one_kind = kinds <= _USUAL_SEPARATORS.keys() and len({_USUAL_SEPARATORS[kind] for kind in kinds}) == 1
+    names_missing = getattr(builder, "words_for_missing_by_card", False)
+    if names_missing or not one_kind or not all(path.is_file() for path in files):
         return False
     plain, options = type(builder.config)(), {field.name for field in fields(builder.config)}
     options -= {field.name for field in fields(BuilderConfig)} | _FOR_OUR_READER  # name, version, files
@@ -158,7 +158,7 @@ def _separator_of_card(builder: DatasetBuilder) -> Optional[str]:
     """Return the separator that the card gives for CSV or TSV files, None if it is the usual one of the ending."""
     sep = getattr(builder.config, "sep", None)
     file = next(iter(builder.config.data_files.values()))[0]
-    return None if any(sep == usual and ending_of(Path(file).name) in plain for plain, usual in _PLAIN) else sep
+    return None if sep == _USUAL_SEPARATORS[ending_of(Path(file).name)] else sep
 
 
 def _validated(examples: Dataset) -> Dataset:

@@ -24,7 +24,6 @@ from .glue_server_files import with_header, with_usual_names
 from .texts import text_of
 
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
-_QUOTED = '"[^"]*"'
 _OPEN_QUOTE = re.compile(r'(^|[,;\t])\s*"')  # in a header without what is quoted
 _LONGEST_HEADER = 2**13  # characters, so that a quote which is never closed does not read everything
 # The first line by which Excel gives the separator.
@@ -137,10 +136,14 @@ def csv_rows(
         print(f"note: {source}: {cut} rows with too few fields are left out, as in the hub's QQP")
 
 
+def without_quoted(line: str) -> str:
+    """Return a line of a CSV file without its quoted parts. A quote that is left is open."""
+    return re.sub('"[^"]*"', "", line)
+
+
 def delimiter_in(header: str) -> str:
     """Return the separator of a CSV file: a comma, unless its header has no comma but semicolons or tabs."""
-    bare = re.sub(_QUOTED, "", header)
-    return next((mark for mark in ",;\t" if mark in bare), ",")
+    return next((mark for mark in ",;\t" if mark in without_quoted(header)), ",")
 
 
 def _delimiter_of(lines: Iterable[str], source: str) -> tuple[str, Iterable[str]]:
@@ -153,14 +156,13 @@ def _delimiter_of(lines: Iterable[str], source: str) -> tuple[str, Iterable[str]
             return given[1], itertools.chain(head, ["\n"], lines)
         head.append(line)
         header += line
-        is_open = _OPEN_QUOTE.search(re.sub(_QUOTED, "", header)) and len(header) < _LONGEST_HEADER
+        is_open = _OPEN_QUOTE.search(without_quoted(header)) and len(header) < _LONGEST_HEADER
         if header.strip() and not is_open:
             break
     delimiter = delimiter_in(header)
     if delimiter != ",":
-        print(
-            f"note: {source}: its header has no comma; {_SEPARATORS[delimiter]} are read as the separator of columns"
-        )
+        read = f"{_SEPARATORS[delimiter]} are read as the separator of columns"
+        print(f"note: {source}: its header has no comma; {read}")
     return delimiter, itertools.chain(head, lines)
 
 

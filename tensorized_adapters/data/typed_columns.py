@@ -14,11 +14,11 @@ WORDS_FOR_MISSING = (*ConvertOptions().null_values, "None")
 
 
 def with_types(examples: Dataset, types: Features, source: str) -> Dataset:
-    """Return the examples with the card's types of texts, classes, lists of classes, numbers, and true and false.
+    """Convert columns to the card's types if these are strings, classes, lists of classes, numbers or booleans.
 
-    A column of strings gets the texts that predictions make of the values, so a date stays as it is written. In
-    columns of numbers words such as NA, and in columns of classes an empty cell, are missing values. Columns of other
-    types stay as they were read, and so do those whose values are not of the named kind, such as a list for a text.
+    A column of strings gets the texts that predictions make of the values, so a date stays as it is written. In a
+    column of numbers, words such as NA are missing values. In a column of classes, an empty cell is one. A column of
+    another type stays as it was read. So does one whose values are not of the named kind, such as a list for a text.
 
     Raises:
         UsageError: if a value is no number of the type, with its row.

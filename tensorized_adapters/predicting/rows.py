@@ -13,7 +13,17 @@ from typing import Any, BinaryIO, Optional
 from ..data.arguments import DataTrainingArguments, ending_of
 from ..data.columns import Columns, columns_of_adapter, kept_columns, other_forms
 from ..data.label_names import shown_beside
-from ..data.readers import SEP_LINE, csv_rows, delimiter_in, is_unicode, json_rows, lines_of, open_input, tsv_rows
+from ..data.readers import (
+    SEP_LINE,
+    csv_rows,
+    delimiter_in,
+    is_unicode,
+    json_rows,
+    lines_of,
+    open_input,
+    tsv_rows,
+    without_quoted,
+)
 from ..data.texts import delimiter_for, joined, text_of
 from ..errors import UsageError, listed, quoted
 from . import FORMATS
@@ -109,7 +119,7 @@ def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], sourc
     if SEP_LINE.fullmatch(first):
         return "csv"
     file_format = "jsonl" if _BEGINS_JSON.match(first) else _table_of(first, columns)
-    if not file_format and _OPEN_QUOTE.search(re.sub('"[^"]*"', "", first)):  # a header may end in a later line
+    if not file_format and _OPEN_QUOTE.search(without_quoted(first)):  # a header may end in a later line
         raise UsageError(f"{source}: its first line opens a quote; --format csv or --format text says what it is")
     file_format = file_format or "text"
     print(f"note: {source} is read as {_CALLED[file_format]}; --format sets another format", file=sys.stderr)

@@ -25,8 +25,8 @@ METHOD_SETTINGS = {name for names in METHOD_FIELDS.values() for name in names} |
     "head_start",
 }
 METHOD_SETTINGS |= {"learning_rate", "learning_rates", "layer_norm_learning_rate", "head_learning_rate"}
-# Settings of the data and of the passes over it, which a grid may choose for each task. All others, such as the base
-# model, belong to the method, because a mean over tasks must not mix methods.
+# Settings of the data and of the passes over it, which a grid may choose for each task. All others are
+# settings of the method, such as the base model, because a mean over tasks must not mix methods.
 _TASK_SETTINGS = set(
     "num_train_epochs max_steps max_train_samples max_eval_samples max_train_metric_samples shuffle_train_dataset "
     "max_seq_length pad_to_max_length per_device_train_batch_size per_device_eval_batch_size "

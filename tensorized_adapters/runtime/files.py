@@ -181,7 +181,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Let one process at a time into the block that computes a file which several need. Without locks all enter."""
+    """Let one process at a time run the block, which writes the file ``path`` that several need. The others wait. On a
+    file system without locks nobody waits."""
     with contextlib.ExitStack() as stack:
         try:  # reading suffices, so that users can share a folder
             file = os.open(path.with_suffix(".lock"), os.O_RDONLY | os.O_CREAT, 0o666)

@@ -1,4 +1,4 @@
-"""The frozen layers below the trained ones, computed once and read from a file."""
+"""The frozen layers below the trained ones are computed once and read from a file in later passes."""
 
 import fcntl
 
