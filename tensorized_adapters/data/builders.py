@@ -13,7 +13,7 @@ from datasets.packaged_modules.csv.csv import Csv
 from huggingface_hub import metadata_load
 
 from ..errors import UsageError
-from .typed_columns import WORDS_FOR_MISSING
+from .tables import WORDS_FOR_MISSING
 
 
 def builder_of(name: str, config: Optional[str], cache_dir: Optional[str] = None) -> DatasetBuilder:

@@ -19,9 +19,7 @@ from ..errors import UsageError, reason_of
 from .arguments import DataTrainingArguments, ending_of
 from .builders import builder_of
 from .glue_server_files import FOLDERS
-from .joined_files import join, note_joined
-from .readers import read_file
-from .typed_columns import with_types
+from .tables import note_joined, read_file, read_files
 
 # File endings that our reader reads, and the separator of columns that `datasets` sets for them by itself.
 _USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t", ".json": None, ".jsonl": None}
@@ -122,12 +120,8 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
                 raise UsageError(f"{location}, {path.name} is empty")
         # pandas drops blank rows and takes a surplus field for an index, and pyarrow makes dates of texts.
         if _has_plain_files(builder):
-            sep, types, parts = _separator_of_card(builder), builder.info.features or {}, {}
-            for name, path in zip(names, paths):
-                source = f"{location}, {path.name}"
-                parts[name] = with_types(read_file(str(path), source, delimiter=sep), types, source)
-            source = f"{location}, split {split}"
-            examples = with_types(join(parts, source), types, source)  # joining forgets the names of classes
+            files, sep = dict(zip(names, map(str, paths))), _separator_of_card(builder)
+            examples = read_files(files, str(location), builder.info.features or {}, sep)
         else:
             builder.download_and_prepare(verification_mode="no_checks")  # the split's number is checked below
             examples = _validated(builder.as_dataset(split=split, in_memory=True))

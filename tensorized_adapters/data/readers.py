@@ -16,12 +16,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
-from datasets import Dataset
-
 from ..errors import UsageError, quoted
 from .arguments import ending_of
-from .glue_server_files import with_header, with_usual_names
-from .texts import text_of
+from .glue_server_files import with_header
 
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
 _OPEN_QUOTE = re.compile(r'(^|[,;\t])\s*"')  # in a header without what is quoted
@@ -29,13 +26,11 @@ _LONGEST_HEADER = 2**13  # characters, so that a quote which is never closed doe
 # The first line by which Excel gives the separator.
 SEP_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\s*', re.IGNORECASE)
 _HALF = re.compile("[\ud800-\udfff]")
-# The kind of a value of JSON in words. A column has one kind; every other value is _NESTED.
-_KINDS = {type(None): "", bool: "true or false", int: "a number", float: "a number", str: "text"}
-_NESTED = "a list or an object"
 
 
-def read_file(path: str, source: str, task: str = "", delimiter: Optional[str] = None) -> Dataset:
-    """Read one file, also compressed as ``.gz``, as strings (CSV, TSV) or as it is typed (JSON). TSV has no quotes.
+def rows_of(path: str, source: str, task: str = "", delimiter: Optional[str] = None) -> list[dict[str, Any]]:
+    """Return the rows of one file, also compressed as ``.gz``: strings (CSV, TSV) or as it is typed (JSON). TSV has no
+    quotes.
 
     A GLUE ``task`` may have its own layout. With a ``delimiter`` every table is read as CSV. An irregular file is
     refused: UsageError names ``source`` and the line.
@@ -49,18 +44,13 @@ def read_file(path: str, source: str, task: str = "", delimiter: Optional[str] =
         rows = [_object(row, source, f"row {number}") for number, row in enumerate(_parsed(text, source), 1)]
     elif ending in (".json", ".jsonl"):
         rows = [row for _, row in json_rows(lines, source)]
-    elif delimiter is not None:
-        lines[:1] = ["\n" if SEP_LINE.fullmatch(line) else line for line in lines[:1]]
-        rows = [row for _, row in csv_rows(lines, source, delimiter=delimiter)]
-    elif ending == ".tsv":
+    elif ending == ".tsv" and delimiter is None:
         rows = [row for _, row in tsv_rows(with_header(lines, task, source), source, task)]
     else:
-        rows = [row for _, row in csv_rows(lines, source)]
+        rows = [row for _, row in csv_rows(lines, source, delimiter=delimiter)]
     if not rows:
         raise UsageError(f"{source} has no rows")
-    names = dict.fromkeys(name for row in rows for name in row)
-    examples = Dataset.from_dict({name: _column(name, [row.get(name) for row in rows], source) for name in names})
-    return with_usual_names(examples, task, source)
+    return rows
 
 
 def open_input(path: Path) -> BinaryIO:
@@ -96,17 +86,17 @@ def is_unicode(text: str) -> bool:
 
 
 def csv_rows(
-    lines: Iterable[str], source: str, task: str = "", **dialect: Any
+    lines: Iterable[str], source: str, task: str = "", delimiter: Optional[str] = None, quotes: bool = True
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each row of ``lines``, which keep their ends, with the number of the line on which it ends.
 
     A row of empty fields is a row. A blank line is a row only if the header has a single column. Several columns
     without a name, as Excel writes behind a table, are left out if they are empty.
     """
-    if not dialect:
-        delimiter, lines = _delimiter_of(lines, source)
-        dialect = {"delimiter": delimiter}
-    reader = csv.reader(lines, strict=True, **dialect)
+    if quotes:
+        delimiter, lines = _delimiter_of(lines, source, delimiter)
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.reader(lines, strict=True, delimiter=delimiter, quoting=quoting)
     parsed = _parsed_rows(reader, source)
     header = [name.strip() for name in next(filter(None, parsed), [])]
     unnamed = [i for i, name in enumerate(header) if not name and header.count("") > 1]
@@ -146,21 +136,23 @@ def delimiter_in(header: str) -> str:
     return next((mark for mark in ",;\t" if mark in without_quoted(header)), ",")
 
 
-def _delimiter_of(lines: Iterable[str], source: str) -> tuple[str, Iterable[str]]:
-    """Return the separator, with a note if it is not a comma, and all lines, the header included, which may have line
-    ends in quotes. A first line such as ``sep=;``, by which Excel gives the separator, becomes a blank one."""
+def _delimiter_of(lines: Iterable[str], source: str, given: Optional[str]) -> tuple[str, Iterable[str]]:
+    """Return the separator, with a note if it is not a comma and not ``given``, and all lines, the header included,
+    which may have line ends in quotes. A first line such as ``sep=;``, by which Excel gives the separator, becomes a
+    blank one."""
     lines, head, header = iter(lines), [], ""
     for line in lines:
-        if not header.strip() and (given := SEP_LINE.fullmatch(line)):
-            print(f"note: {source}: {quoted(given[1])} separates the columns, as its first line says")
-            return given[1], itertools.chain(head, ["\n"], lines)
+        if not header.strip() and (found := SEP_LINE.fullmatch(line)):
+            if given is None:
+                print(f"note: {source}: {quoted(found[1])} separates the columns, as its first line says")
+            return given or found[1], itertools.chain(head, ["\n"], lines)
         head.append(line)
         header += line
         is_open = _OPEN_QUOTE.search(without_quoted(header)) and len(header) < _LONGEST_HEADER
         if header.strip() and not is_open:
             break
-    delimiter = delimiter_in(header)
-    if delimiter != ",":
+    delimiter = given or delimiter_in(header)
+    if given is None and delimiter != ",":
         read = f"{_SEPARATORS[delimiter]} are read as the separator of columns"
         print(f"note: {source}: its header has no comma; {read}")
     return delimiter, itertools.chain(head, lines)
@@ -178,7 +170,7 @@ def _parsed_rows(reader: Any, source: str) -> Iterator[list[str]]:
 
 def tsv_rows(lines: Iterable[str], source: str, task: str = "") -> Iterator[tuple[int, dict[str, str]]]:
     """Yield rows as :func:`csv_rows` does, and take quotes as part of the text."""
-    return csv_rows(lines, source, task, delimiter="\t", quoting=csv.QUOTE_NONE)
+    return csv_rows(lines, source, task, "\t", quotes=False)
 
 
 def json_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -223,28 +215,3 @@ def _object(row: Any, source: str, where: str) -> dict[str, Any]:
 def _note_skipped(lines: int, source: str) -> None:
     if lines:
         print(f"note: {source}: {lines} blank lines between the rows are left out")
-
-
-def _column(name: str, values: list, source: str) -> list:
-    """Return the values for Arrow, all of one kind; raise UsageError naming the row that differs."""
-    kinds = [_KINDS.get(type(value), _NESTED) for value in values]
-    first = next((kind for kind in kinds if kind), None)
-    # Arrow's integers have 64 bits; among decimals they become decimals, which hold 53 of them.
-    limit = 2**53 if float in map(type, values) else 2**63
-    for row, (value, kind) in enumerate(zip(values, kinds), 1):
-        items, flaw = value if isinstance(value, list) else [value], ""
-        if kind not in ("", first):
-            flaw = f"{quoted(value)} in the column {quoted(name)}, {kind}, where rows before have {first}"
-        elif not all(is_unicode(item) for item in items if isinstance(item, str)):
-            flaw = f"an unpaired surrogate (half of a character) in {quoted(name)}"
-        elif type(value) is int and abs(value) >= limit:
-            flaw = f"the number {quoted(value)} in the column {quoted(name)}, which is too large; write it as text"
-        if flaw:
-            raise UsageError(f"{source} cannot be parsed: row {row} has {flaw}")
-    if first != _NESTED:
-        return values
-    labels = [item for value in values if value is not None for item in (value if type(value) is list else [value])]
-    if all(label is None or isinstance(label, (str, int, float)) for label in labels):
-        return [value and list(map(text_of, value)) for value in values]
-    # Only the column's type is kept, since it cannot be used and may be nested deeper than Arrow allows.
-    return [[[]] for _ in values]

@@ -12,7 +12,7 @@ from ..errors import UsageError
 from .arguments import FILE_FLAGS, SPLIT_FLAGS, DataTrainingArguments
 from .builders import builder_of
 from .locations import DatasetLocation, files_of, location_of, read_splits, refusing
-from .readers import read_file
+from .tables import read_file
 from .tasks import TASKS
 
 ROLES = ("train", "evaluation", "prediction")

@@ -87,6 +87,7 @@ def test_integers_and_decimals_of_two_files_are_decimals(tmp_path):
 def test_other_kinds_of_values_in_two_files_are_refused_by_name(tmp_path, value):
     for number, more in enumerate([None, 0.5, 1, value]):
         write(tmp_path / f"train-{number}.jsonl", [{"text": "a", "label": "x", "more": more}])
-    refusal = "train-1.jsonl and train-3.jsonl cannot be joined: .*; write values of one kind in a column"
+    flaw = "which is too large" if value == 2**60 else "where .*train-1.jsonl has a number"
+    refusal = f"train-3.jsonl cannot be parsed: row 1 has .* in the column 'more', .*{flaw}"
     with pytest.raises(UsageError, match=refusal):
         read(tmp_path)

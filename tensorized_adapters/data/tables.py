@@ -1,0 +1,145 @@
+"""Makes one table of the rows of one or several files: all values of a column are of one kind.
+
+`datasets` takes every file whose name has the word of a split in it, such as ``test.csv`` and ``test-notes.csv``.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from datasets import ClassLabel, Dataset, Features, Value
+from pyarrow.csv import ConvertOptions
+
+from ..errors import UsageError, listed, quoted
+from .arguments import ending_of
+from .glue_server_files import with_usual_names
+from .labels import number_of
+from .readers import is_unicode, rows_of
+from .texts import text_of
+
+# Words for a missing value in a column of numbers, as pandas and pyarrow read them.
+WORDS_FOR_MISSING = (*ConvertOptions().null_values, "None")
+# The kind of a value of JSON in words. A column has one kind; every other value is _NESTED.
+_KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"}
+_NESTED = "a list or an object"
+# The types of a card that are given to what was read. A column of another type stays as it was read.
+_TYPES = ("string", "large_string", "int", "uint", "float", "bool")
+_SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(?:-[0-9a-f]+)?(\..+)")
+_BY_CARD = "in README.md (data_files)"
+
+_Rows = list[dict[str, Any]]
+
+
+def read_file(path: str, source: str, task: str = "") -> Dataset:
+    """Read one file; a GLUE ``task`` may have its own layout. UsageError names ``source`` and the line."""
+    return with_usual_names(_table({source: rows_of(path, source, task)}, {}), task, source)
+
+
+def read_files(paths: Mapping[str, str], folder: str, types: Features, delimiter: Optional[str] = None) -> Dataset:
+    """Read files by their names in a ``folder`` as if one file held their rows.
+
+    The card's ``types`` are given to columns of strings, classes, lists of classes, numbers or booleans. A column of
+    strings gets the texts that predictions make of the values, so a date stays as it is written. In a column of
+    numbers, words such as NA are missing values. In a column of classes, an empty cell is one.
+
+    Raises:
+        UsageError: for an irregular file, files that do not go together, and a value that is no number of the type.
+        ArrowInvalid, ValueError: if a value has another type.
+    """
+    sources = {name: f"{folder}, {name}" for name in paths}
+    files = {name: rows_of(path, sources[name], delimiter=delimiter) for name, path in paths.items()}
+    _check_columns(files, folder)
+    return _table({sources[name]: rows for name, rows in files.items()}, types)
+
+
+def note_joined(names: Sequence[str], source: str) -> None:
+    """Print which files are joined, unless there is one, or they are all shards of one such as x-00000-of-00002."""
+    shards = [_SHARD.fullmatch(name) for name in names]
+    of_one = all(shards) and len({found.groups() for found in shards}) == 1 and int(shards[0][2]) == len(names)
+    if len(names) == 1 or of_one:
+        return
+    advice = f"to leave one out, move it away, or name the files of the split {_BY_CARD}"
+    print(f"note: {source}: {len(names)} files are joined: {listed(names)}; {advice}")
+
+
+def _check_columns(files: dict[str, _Rows], folder: str) -> None:
+    """Refuse files of other columns. JSON lines may lack some, as one of their rows may."""
+    columns = {file: tuple(dict.fromkeys(name for row in rows for name in row)) for file, rows in files.items()}
+    widest = max(columns, key=lambda file: len(columns[file]))
+    for file, names in columns.items():
+        lacks_some = ending_of(file) in (".json", ".jsonl") and set(columns[widest]).issuperset(names)
+        if set(names) != set(columns[widest]) and not lacks_some:
+            found = f"{widest} has the columns {listed(columns[widest])}, and {file} has {listed(names)}"
+            advice = f"move a file away that does not belong there, or name those of the split {_BY_CARD}"
+            raise UsageError(f"{folder}: {found}; {advice}")
+
+
+def _table(files: dict[str, _Rows], types: dict[str, Any]) -> Dataset:
+    """Return the rows of all files as one table, with the ``types`` of its columns as far as they are given."""
+    columns, features = {}, {}
+    for name in dict.fromkeys(name for rows in files.values() for row in rows for name in row):
+        values = {file: [row.get(name) for row in rows] for file, rows in files.items()}
+        nested = any(isinstance(value, (list, dict)) for of_file in values.values() for value in of_file)
+        feature = types.get(name)
+        if not nested and isinstance(feature, (Value, ClassLabel)) and feature.dtype.startswith(_TYPES):
+            features[name] = feature
+            column = f"the column {quoted(name)}, whose type in README.md is {feature.dtype}"
+            for file, of_file in values.items():
+                rows = enumerate(of_file, 1)
+                values[file] = [_of_type(value, feature, f"{file}: row {row}", column) for row, value in rows]
+        columns[name] = _of_one_kind(name, values)
+        if nested and isinstance(getattr(feature, "feature", None), ClassLabel):
+            features[name] = feature
+            columns[name] = [row and [None if label == "" else label for label in row] for row in columns[name]]
+    examples = Dataset.from_dict(columns)
+    return examples.cast(Features({**examples.features, **features})) if features else examples
+
+
+def _of_type(value: Any, feature: Value | ClassLabel, row: str, column: str) -> Any:
+    """Return the value for a column of that type."""
+    if isinstance(feature, ClassLabel):
+        return None if value in (None, "") else feature.encode_example(value)
+    if value is None or feature.dtype == "bool":
+        return value
+    if "string" in feature.dtype:
+        return text_of(value)
+    text = value.strip() if isinstance(value, str) else value
+    if text in WORDS_FOR_MISSING:
+        return None
+    number = number_of(text)
+    if number is not None and feature.dtype.startswith("float"):
+        return float(number)
+    if number is None or number != int(number):
+        raise UsageError(f"{row} has {quoted(value)} in {column}; correct either")
+    return int(number)
+
+
+def _of_one_kind(name: str, files: dict[str, list]) -> list:
+    """Return the values of a column for Arrow, all of one kind; raise UsageError naming the row that differs."""
+    rows = [(file, row, value) for file, values in files.items() for row, value in enumerate(values, 1)]
+    values = [value for _, _, value in rows]
+    first, first_file = next(((_kind(value), file) for file, _, value in rows if value is not None), ("", ""))
+    # Arrow's integers have 64 bits; among decimals they become decimals, which hold 53 of them.
+    limit = 2**53 if float in map(type, values) else 2**63
+    for file, row, value in rows:
+        items, flaw = value if isinstance(value, list) else [value], ""
+        if value is not None and _kind(value) != first:
+            before = "rows before have" if file == first_file else f"{first_file} has"
+            flaw = f"{quoted(value)} in the column {quoted(name)}, {_kind(value)}, where {before} {first}"
+        elif not all(is_unicode(item) for item in items if isinstance(item, str)):
+            flaw = f"an unpaired surrogate (half of a character) in {quoted(name)}"
+        elif type(value) is int and abs(value) >= limit:
+            flaw = f"the number {quoted(value)} in the column {quoted(name)}, which is too large; write it as text"
+        if flaw:
+            raise UsageError(f"{file} cannot be parsed: row {row} has {flaw}")
+    if first != _NESTED:
+        return values
+    labels = [item for value in values if value is not None for item in (value if type(value) is list else [value])]
+    if all(label is None or isinstance(label, (str, int, float)) for label in labels):
+        return [value and list(map(text_of, value)) for value in values]
+    # Only the column's type is kept, since it cannot be used and may be nested deeper than Arrow allows.
+    return [[[]] for _ in values]
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), _NESTED)
