@@ -5,7 +5,7 @@ import io
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,48 +20,40 @@ _MOST_PARTS = 10_000  # the most pieces of one flag's JSON, since nested YAML al
 _SWITCHES = ("dry_run", "no_report", "fresh_processes")  # flags of a sweep without a value
 
 
-def flags_of_json(path: str, of_several_words: Collection[str]) -> list[str]:
-    """Return the words of a command line for a file such as ``{"task_name": "mrpc", "do_train": true}``.
+def flags_of_file(path: str, of_several_words: Collection[str] = ()) -> list[str]:
+    """Return the words of a command line for a JSON file such as ``{"task_name": "mrpc", "do_train": true}``, or for a
+    YAML file of the same kind.
 
     ``of_several_words`` are the names of flags that take a list as one word for each value; other lists are joined by
     commas. Raises UsageError if the file cannot be read, names a flag twice, or holds a value that no flag can have.
     """
+    is_json = path.endswith(".json")
     argv = []
-    for name, value in _mapping_in(path, "JSON", strict_json).items():
-        if value in (None, []):
-            continue
-        if isinstance(value, list) and name in of_several_words:
-            argv += [f"--{name}", *map(str, value)]
-        else:  # with "=", since a value may start with a dash
-            argv.append(f"--{name}={_text_of(value, f'{path}: {quoted(name)}')}")
-    return argv
-
-
-def flags_of_yaml(path: str) -> list[str]:
-    """Return the words of a command line for a file such as ``{"ranks": [2, 4], "num_train_epochs": 3}``. Raises
-    UsageError if the file cannot be read, or holds anything but names with plain values or lists."""
-    argv = []
-    for name, value in _mapping_in(path, "YAML", lambda content: yaml.load(content, _Loader)).items():
+    for name, value in _mapping_in(path, is_json).items():
         if not isinstance(name, str) or not name:
             raise UsageError(f"{path}: {quoted(name)} is not a flag's name")
         if name in _SWITCHES:
             if not isinstance(value, bool):
                 raise UsageError(f"{path}: {name} must be true or false")
             argv += [f"--{name}"] * value
-        elif value is not None:
+        elif value is None or (is_json and value == []):
+            continue
+        elif isinstance(value, list) and name in of_several_words:
+            argv += [f"--{name}", *map(str, value)]
+        else:  # with "=", since a value may start with a dash
             argv.append(f"--{name}={_text_of(value, f'{path}: {quoted(name)}')}")
     return argv
 
 
-def _mapping_in(path: str, language: str, load: Callable[[bytes], Any]) -> dict[Any, Any]:
+def _mapping_in(path: str, is_json: bool) -> dict[Any, Any]:
     content = content_of(Path(path), _MOST_BYTES)
     try:
-        values = load(content)
+        values = strict_json(content) if is_json else yaml.load(content, _Loader)
     except RecursionError:
         raise UsageError(f"{path} is nested too deeply") from None
     # YAML's constructors of numbers, dates and booleans raise errors of many types.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
-        raise UsageError(f"{path} is not valid {language}: {error}") from None
+        raise UsageError(f"{path} is not valid {'JSON' if is_json else 'YAML'}: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold flag names and values")
     return values

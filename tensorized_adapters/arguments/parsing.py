@@ -25,7 +25,7 @@ from ..runtime.distributed import fail_together, flaws_of_variables, world_size
 from ..runtime.processor import computes_bfloat16, multiplies_bfloat16
 from ..saving.manifest import kept_note, read_adapter
 from .checks import flaws_of_arguments
-from .config_files import flags_of_json
+from .config_files import flags_of_file
 from .flags import Arguments, GlueTrainingArguments, RunArguments
 from .method_settings import method_settings
 from .old_flags import OldArguments, merge_warmup
@@ -63,7 +63,7 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
     )
     if argv and argv[0].endswith(".json"):
         several = {option[2:] for action in parser._actions if action.nargs == "+" for option in action.option_strings}
-        argv = flags_of_json(argv[0], several) + argv[1:]
+        argv = flags_of_file(argv[0], several) + argv[1:]
     if {"-h", "--help"} & set(argv):
         _print_help(parser)
         raise SystemExit(0)

@@ -22,7 +22,7 @@ from typing import Any, Optional
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from tensorized_adapters.arguments.config_files import flags_of_yaml
+from tensorized_adapters.arguments.config_files import flags_of_file
 from tensorized_adapters.cli.parser import (
     ScriptParser,
     comma_separated,
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     """Run the sweep; raise UsageError if input is refused, and RunFailed if the sweep itself fails."""
     began = time.time()
     if argv and argv[0].endswith((".yaml", ".yml")):
-        argv = flags_of_yaml(argv[0]) + argv[1:]
+        argv = flags_of_file(argv[0]) + argv[1:]
     argv = [_with_underscores(word) for word in argv]
     parser = _parser()
     options, flags = parser.parse_known_args(argv)

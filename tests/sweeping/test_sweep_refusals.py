@@ -8,7 +8,7 @@ import pytest
 from grids import refused, sweep
 from helpers import write_rows
 
-from tensorized_adapters.arguments.config_files import flags_of_yaml
+from tensorized_adapters.arguments.config_files import flags_of_file
 from tensorized_adapters.errors import UsageError
 
 
@@ -22,9 +22,9 @@ def test_a_yaml_file_says_the_same(job, tmp_path, capsys):
     assert sweep.main([str(path), "--seeds", "8", "--output_dir", str(tmp_path / "s")]) == 0
     message = capsys.readouterr().out
     assert "4 trials, 4 to run" in message and "tt-2" in message and not (tmp_path / "s").exists()
-    assert flags_of_yaml(str(path))[:3] == ["--projection_types=cp,tt", "--ranks=1,2", "--seeds=7"]
+    assert flags_of_file(str(path))[:3] == ["--projection_types=cp,tt", "--ranks=1,2", "--seeds=7"]
     path.write_text('text_columns: ["a, b", c]')
-    assert flags_of_yaml(str(path)) == ['--text_columns="a, b",c']
+    assert flags_of_file(str(path)) == ['--text_columns="a, b",c']
 
 
 def test_a_yaml_file_may_name_a_folder_in_the_users_home(job, tmp_path, capsys, monkeypatch):
