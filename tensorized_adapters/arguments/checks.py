@@ -15,6 +15,13 @@ from ..runtime.distributed import local_world_size, world_size
 from .flags import Arguments, GlueTrainingArguments
 from .selection import NEEDS_EVALUATIONS
 
+# Flags that need --do_train, and what they do.
+_OF_TRAINING = {
+    "new_head": "draws a head that has to be trained",
+    "push_to_hub": "uploads what a run has trained",
+    "class_weights": "is about training",
+}
+
 
 def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
     """Yield a message for each refused combination of flags, also with the launched processes and the installed
@@ -32,10 +39,9 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
         yield "nothing to do: give --do_train, --do_eval or --do_predict"
     if not training.do_train and not run.adapter_path:
         yield "an untrained adapter has nothing to evaluate: give --do_train, or --adapter_path FOLDER"
-    if not training.do_train and run.new_head:
-        yield "--new_head draws a head that has to be trained: give --do_train, or leave it out"
-    if not training.do_train and training.push_to_hub:
-        yield "--push_to_hub uploads what a run has trained: give --do_train, or leave it out"
+    for flag, purpose in _OF_TRAINING.items():
+        if arguments.given.get(flag) and not training.do_train:
+            yield f"--{flag} {purpose}: give --do_train, or leave it out"
     if run.overwrite_output_dir and (value := training.resume_from_checkpoint) and value.lower() == "true":
         yield (
             f"--overwrite_output_dir would remove the checkpoint that --resume_from_checkpoint {value} means; leave "
@@ -57,8 +63,6 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
             "--measure_contribution compares a training's end with its start from an untrained adapter: it needs "
             "--do_train and no --adapter_path; leave it out"
         )
-    if data.task_name and data.dataset_name:
-        yield "--task_name and --dataset_name exclude each other"
     if data.dataset_name and files:
         yield "--dataset_name and data files exclude each other"
     if not (data.task_name or data.dataset_name or files):
@@ -70,8 +74,6 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
     if run.early_stopping_threshold is not None and run.early_stopping_patience is None:
         yield "--early_stopping_threshold needs --early_stopping_patience; give both or neither"
     if run.class_weights is not None:
-        if not training.do_train:
-            yield "--class_weights is about training: give --do_train, or leave it out"
         check_class_weights(run.class_weights, TASKS.get(data.task_name or ""))
     if world_size() > 1 and training.world_size != world_size():
         seen = f"the Trainer sees {training.world_size}"

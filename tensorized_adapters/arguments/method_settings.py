@@ -22,8 +22,6 @@ def method_settings(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict
             raise UsageError("--new_head draws a new head for a saved adapter: give --adapter_path, or leave it out")
         config = AdapterConfig(**{f.name: given[f.name] for f in fields(AdapterConfig) if f.name in given})
         refuse_first(flaws_of_ownership(given, config))
-        if "target_params" in given and "tensorized_layer_rank" in given:
-            raise UsageError("--target_params and --tensorized_layer_rank exclude each other; leave one of them out")
         return config, None
     if "head_start" in given and not given.get("new_head"):
         raise UsageError(

@@ -36,7 +36,18 @@ RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("dataloader_num_workers", "at least 0 and at most 256", lambda value: 0 <= value <= 256),
     ("seed data_seed", "at least 0 and below 2**32", lambda value: 0 <= value < 2**32),
     ("label_smoothing_factor adam_beta1 adam_beta2", "at least 0 and below 1", lambda value: 0 <= value < 1),
+    ("validation_fraction", "between 0 and 1", lambda value: 0 < value < 1),
     ("local_rank", "0 or -1: torchrun gives each process its own", lambda value: value in (-1, 0)),
+)
+# Pairs of flags of which only one can be given.
+EXCLUSIVE = (
+    ("task_name", "dataset_name"),
+    ("do_regression", "label_separator"),
+    ("validation_fraction", "validation_file"),
+    ("validation_fraction", "validation_split_name"),
+    ("target_params", "tensorized_layer_rank"),
+    ("fp16", "bf16"),
+    ("fp16_full_eval", "bf16_full_eval"),
 )
 _MOST = 2**31  # larger counts overflow in the libraries
 _LARGER = ("seed", "data_seed")  # they have a range of their own
@@ -107,11 +118,11 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
         if given.get(f"dataloader_{name}") and not given.get("dataloader_num_workers"):
             yield f"--dataloader_{name} is about workers: give --dataloader_num_workers, or leave it out"
     for half in ("fp16", "fp16_full_eval"):
-        bfloat = half.replace("fp", "bf")
         if given.get(half) and (given.get("use_cpu") or not torch.accelerator.is_available()):
-            yield f"--{half} needs a GPU; on CPU --{bfloat} computes in bfloat16, or leave it out"
-        if given.get(half) and given.get(bfloat):
-            yield f"--{half} and --{bfloat} exclude each other; leave one of them out"
+            yield f"--{half} needs a GPU; on CPU --{half.replace('fp', 'bf')} computes in bfloat16, or leave it out"
+    for one, other in EXCLUSIVE:
+        if given.get(one) and given.get(other):
+            yield f"--{one} and --{other} exclude each other; leave one of them out"
     if "optim_args" in given and not all(part.count("=") == 1 for part in given["optim_args"].split(",")):
         yield f"--optim_args must be like name=1,other=2, got {quoted(given['optim_args'])}"
     for names, range_, holds in RANGES:

@@ -125,15 +125,6 @@ class DataTrainingArguments:
         for flag in SPLIT_FLAGS:
             if getattr(self, flag) is not None and not self.dataset_name:
                 raise UsageError(f"--{flag} names a split of --dataset_name; give both or neither")
-        for one, other in (
-            ("do_regression", "label_separator"),
-            ("validation_fraction", "validation_file"),
-            ("validation_fraction", "validation_split_name"),
-        ):
-            if all(getattr(self, flag) not in (None, False) for flag in (one, other)):
-                raise UsageError(f"--{one} and --{other} exclude each other; leave one of them out")
-        if self.validation_fraction is not None and not 0 < self.validation_fraction < 1:
-            raise UsageError(f"--validation_fraction must be between 0 and 1, got {self.validation_fraction}")
         self._check_columns()
 
     def _check_columns(self) -> None:
