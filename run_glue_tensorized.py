@@ -37,7 +37,7 @@ def run_job(argv: list[str]) -> int:
     """Parse the command line, open the run's folder, run, print the results and upload them."""
     distributed.check_launch()
     distributed.silence_other_processes()
-    # Imported step by step, so that a misspelled flag is refused before the Trainer and datasets are imported.
+    # Imported step by step, so that a misspelled flag is refused before Trainer, datasets and evaluate are imported.
     _announce("importing PyTorch", argv)
     import torch  # noqa: F401 - takes longest
 

@@ -1,6 +1,6 @@
 """Parses the command line: flags are read, checked, and completed with our defaults.
 
-Nothing here imports the Trainer or datasets, so that ``--help`` and a typo are answered quickly.
+Nothing here imports the Trainer, datasets or evaluate, so that ``--help`` and a typo are answered quickly.
 """
 
 import argparse

@@ -1,12 +1,14 @@
-"""The metrics of an evaluation, and the scores of each class. scikit-learn and SciPy compute them."""
+"""The metrics of an evaluation, and the scores of each class. scikit-learn and SciPy compute them.
+
+GLUE's metrics are an `evaluate` module of our own, so that nothing is downloaded.
+"""
 
 import warnings
-from functools import partial
 from typing import Any, Optional
 
 import datasets
+import evaluate
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import expit, softmax
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import (
@@ -32,37 +34,37 @@ LARGEST_MATRIX = 100  # classes; the record's size would grow with their square
 _WORST = 3
 
 
-# Each takes the labels and the predictions.
-_METRICS = {
-    "accuracy": accuracy_score,
-    "f1": partial(f1_score, zero_division=0),  # of class 1
-    "f1_macro": partial(f1_score, average="macro", zero_division=0),
-    "f1_weighted": partial(f1_score, average="weighted", zero_division=0),
-    "matthews_correlation": lambda y, x: matthews_corrcoef(y, x) if len({*y}) > 1 < len({*x}) else np.nan,
-    "pearson": lambda y, x: pearsonr(y, x)[0],
-    "spearmanr": lambda y, x: spearmanr(y, x)[0],
-    "r2": r2_score,
-    "mean_absolute_error": mean_absolute_error,
-}
-# Metrics that may be undefined, as messages name them.
-_MAY_BE_UNDEFINED = {"matthews_correlation": "Matthews", "pearson": "Pearson", "spearmanr": "Spearman", "r2": "R2"}
-_METRICS_OF_PROBABILITIES = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
-
-
-def _value(name: str, predictions: np.ndarray, references: np.ndarray) -> float:
-    """Return the value of a metric, or 0 with a warning if it is not defined."""
-    few = name in _MAY_BE_UNDEFINED and len(references) < 2  # SciPy would raise
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constant input is reported below
-        value = np.nan if few else float(_METRICS[name](references, predictions))
+def _or_zero(function, predictions: np.ndarray, references: np.ndarray, name: str) -> float:
+    """Return the value of ``function``, or 0 with a warning if it is not defined."""
+    value = np.nan  # for a single example SciPy raises
+    if len(references) > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # constant input is reported below
+            value = float(function(references, predictions))
     if np.isfinite(value):
         return value
-    why = "of fewer than two examples" if few else "predictions or labels are constant"
-    warnings.warn(f"{_MAY_BE_UNDEFINED.get(name, name)} is not defined ({why}); reported as 0", stacklevel=2)
+    why = "predictions or labels are constant" if len(references) > 1 else "of fewer than two examples"
+    warnings.warn(f"{name} is not defined ({why}); reported as 0", stacklevel=2)
     return 0.0
 
 
-class GlueMetric:
+_METRICS = {
+    "accuracy": lambda p, r: float(accuracy_score(r, p)),
+    "f1": lambda p, r: float(f1_score(r, p, zero_division=0)),  # of class 1
+    "f1_macro": lambda p, r: float(f1_score(r, p, average="macro", zero_division=0)),
+    "f1_weighted": lambda p, r: float(f1_score(r, p, average="weighted", zero_division=0)),
+    "matthews_correlation": lambda p, r: _or_zero(
+        lambda y, x: matthews_corrcoef(y, x) if len(set(y)) > 1 and len(set(x)) > 1 else np.nan, p, r, "Matthews"
+    ),
+    "pearson": lambda p, r: _or_zero(lambda y, x: pearsonr(y, x)[0], p, r, "Pearson"),
+    "spearmanr": lambda p, r: _or_zero(lambda y, x: spearmanr(y, x)[0], p, r, "Spearman"),
+    "r2": lambda p, r: _or_zero(r2_score, p, r, "R2"),
+    "mean_absolute_error": lambda p, r: float(mean_absolute_error(r, p)),
+}
+_METRICS_OF_PROBABILITIES = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
+
+
+class GlueMetric(evaluate.Metric):
     """``GlueMetric(task).compute(predictions=..., references=...)`` -> {metric name: value}.
 
     Where a task has several metrics of its own, ``combined_score`` is their mean, as in Hugging Face's run_glue. If
@@ -73,24 +75,30 @@ class GlueMetric:
         self.task = task
         self.takes_probabilities = any(name in PROBABILITY_METRICS for name in task.measured)
         self._noted: set[str] = set()
+        super().__init__(keep_in_memory=True)
 
-    def compute(
-        self, predictions: ArrayLike, references: ArrayLike, prediction_scores: Optional[ArrayLike] = None
-    ) -> dict[str, float]:
-        """Return the metrics of class ids, scores, or 0 and 1 for each label."""
-        kind = np.float64 if self.task.labels is None else np.int64
-        predictions, references = np.asarray(predictions, kind), np.asarray(references, kind)
+    def _info(self) -> evaluate.MetricInfo:
+        feature = datasets.Value("float64" if self.task.labels is None else "int64")
+        if self.task.multi_label:
+            feature = datasets.Sequence(datasets.Value("float32"))
+        features = {"predictions": feature, "references": feature}
+        if self.takes_probabilities:
+            features["prediction_scores"] = datasets.Sequence(datasets.Value("float64"))
+        description = "GLUE's metrics (https://arxiv.org/abs/1804.07461), and further ones of scikit-learn."
+        return evaluate.MetricInfo(description=description, citation="", features=datasets.Features(features))
+
+    def _compute(self, predictions, references, prediction_scores=None) -> dict[str, float]:
+        predictions, references = np.asarray(predictions), np.asarray(references)
         if self.task.multi_label:
             return multi_label.measured(predictions, references)
-        values = {name: _value(name, predictions, references) for name in self.task.metrics}
-        if len(values) > 1:
-            values["combined_score"] = float(np.mean(list(values.values())))
+        values = {name: _METRICS[name](predictions, references) for name in self.task.metrics}
+        combined = float(np.mean(list(values.values()))) if len(values) > 1 else None
         for name in self.task.chosen:
             if name in _METRICS:
-                values[name] = _value(name, predictions, references)
+                values[name] = _METRICS[name](predictions, references)
             elif (value := self._of_probabilities(name, np.asarray(prediction_scores), references)) is not None:
                 values[name] = value
-        return values
+        return values if combined is None else values | {"combined_score": combined}
 
     def _of_probabilities(self, name: str, probabilities: np.ndarray, references: np.ndarray) -> Optional[float]:
         """Return the metric of class 1 for two classes, else the mean over the classes, each against the others.

@@ -91,6 +91,7 @@ def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
 
 def measured(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
     """Return F1 over all decisions (micro), as in run_classification, and its mean over the labels (macro)."""
+    predictions, references = (np.asarray(values).astype(np.int64) for values in (predictions, references))
     micro = f1_score(references.ravel(), predictions.ravel(), zero_division=0)
     by_label = [f1_score(*pair, zero_division=0) for pair in zip(references.T, predictions.T)]
     return {"f1_micro": float(micro), "f1_macro": float(np.mean(by_label))}

@@ -25,7 +25,7 @@ from ..saving import ADAPTER_FILES
 from ..training.callbacks import EarlyStopping
 from ..training.trainer import AdapterTrainer
 
-_PACKAGES = ("torch", "transformers", "datasets", "tensorly", "tensorly-torch", "safetensors", "numpy")
+_PACKAGES = ("torch", "transformers", "datasets", "evaluate", "tensorly", "tensorly-torch", "safetensors", "numpy")
 
 
 def new_record(argv: list[str], arguments: dict[str, Any], given: dict[str, Any], seed: int) -> dict[str, Any]:

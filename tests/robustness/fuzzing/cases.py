@@ -172,13 +172,14 @@ def _watched(folder: Path, materials: Materials, notes: Path) -> Callable[[], No
     def prepare() -> None:
         nonlocal opened
         import datasets.config
+        import evaluate.config
 
         opened = os.open(notes, os.O_WRONLY | os.O_APPEND)
         for name in ("home", "tmp"):
             (folder / name).mkdir()
         os.environ["HOME"] = str(folder / "home")
         tempfile.tempdir = os.environ["TMPDIR"] = str(folder / "tmp")
-        datasets.config.HF_DATASETS_CACHE = materials.cache
+        datasets.config.HF_DATASETS_CACHE = evaluate.config.HF_METRICS_CACHE = materials.cache
         os.chdir(folder)
         sys.dont_write_bytecode = True
         resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
