@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..data.metric_names import canonical, check_metrics, lower_is_better, metric_names
+from ..data.metric_names import CLASS_METRICS, SCORE_METRICS, canonical, check_metrics, lower_is_better, metric_names
 from ..data.tasks import TASKS
 from ..errors import UsageError
 
@@ -11,18 +11,27 @@ NEEDS_EVALUATIONS = "needs evaluations while training: give --do_train and --do_
 
 def resolve_metrics(given: dict[str, Any]) -> None:
     """Replace the metrics of the command line by our spelling in place, so that one run has one spelling. Raises
-    UsageError for a metric that is unknown, or that does not suit the GLUE task."""
+    UsageError for a metric that is unknown, or that suits neither the task nor the others."""
     names: dict[str, tuple[str, ...]] = {}
     if "metric_name" in given:
         names["metric_name"] = metric_names(given["metric_name"])
         given["metric_name"] = ",".join(names["metric_name"])
-    best = given.get("metric_for_best_model") or ""
-    if name := canonical(best.removeprefix("eval_")):
-        names["metric_for_best_model"] = (name,)
-        given["metric_for_best_model"] = ("eval_" if best.startswith("eval_") else "") + name
-    if task := TASKS.get(str(given.get("task_name") or "").lower()):
-        for flag, of_flag in names.items():
+    if best := given.get("metric_for_best_model"):
+        prefix = "eval_" if best.startswith("eval_") else ""
+        if name := canonical(best.removeprefix("eval_")):
+            names["metric_for_best_model"] = (name,)
+            given["metric_for_best_model"] = prefix + name
+    task = TASKS.get(str(given.get("task_name") or "").lower())
+    for flag, of_flag in names.items():
+        if task:
             check_metrics(of_flag, flag, task.labels)
+    every = [name for of_flag in names.values() for name in of_flag]
+    classes, scores = (
+        next((name for name in every if name in known), None) for known in (CLASS_METRICS, SCORE_METRICS)
+    )
+    if classes and scores:
+        flags = " and ".join(f"--{flag}" for flag in names)
+        raise UsageError(f"{flags}: {classes} is for classes and {scores} for scores; leave one of them out")
 
 
 def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:
