@@ -30,6 +30,7 @@ class Method:
     stores_positions: ClassVar[bool] = False  # it stores the position of each changed number
     replaces_parameters: ClassVar[bool] = False  # put_state makes new parameters instead of filling the present ones
     budget: Optional[int] = None  # how many numbers count as trained, if not all of the added parameters do
+    found_nothing: bool = False  # it searches for the numbers to change, and has changed none yet
 
     def __init__(self, config: AdapterConfig):
         self.config = config
