@@ -72,6 +72,9 @@ class Method:
     def switch(self, model: PreTrainedModel, on: bool) -> None:
         """Switch the inserted modules on or off."""
 
+    def tie(self, model: PreTrainedModel) -> None:
+        """Let modules share their parameters again, after ``load_state_dict(..., assign=True)`` gave each its own."""
+
     def forward_pass(self, model: PreTrainedModel) -> AbstractContextManager[None]:
         """Return the context in which the adapted model computes a forward pass."""
         return nullcontext()
