@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-AMSGRAD = "amsgrad=True"  # the value of --optim_args
+from ..method_table import AMSGRAD
 
 
 def with_our_values(given: TrainingArguments) -> TrainingArguments:
