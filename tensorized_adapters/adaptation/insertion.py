@@ -72,7 +72,7 @@ def insert_method(model: PreTrainedModel, config: AdapterConfig, newly_initializ
     if half is not None:
         raise_precision(model, {id(p) for name, p in model.named_parameters() if plain.get(name) in {None, *trained}})
     model.adaptation = Adaptation(method, in_place, plain, originals, requires_grad, labels_of(model), half=half)
-    model.register_load_state_dict_post_hook(_forget_frozen)
+    model.register_load_state_dict_post_hook(_after_loading)
     if model.base_model is not model:
         setattr(model.base_model, _WITHIN, True)
     wrap_forward(model)
@@ -104,7 +104,7 @@ def take_out_method(model: PreTrainedModel, keep_forward: bool = False) -> None:
     del model.adaptation
     model.base_model.__dict__.pop(_WITHIN, None)
     hooks = model._load_state_dict_post_hooks
-    for key in [key for key, hook in hooks.items() if hook is _forget_frozen]:
+    for key in [key for key, hook in hooks.items() if hook is _after_loading]:
         del hooks[key]
     if not keep_forward:
         unwrap_forward(model)
@@ -118,11 +118,14 @@ def take_out_method(model: PreTrainedModel, keep_forward: bool = False) -> None:
     model.config.update(adaptation.labels)
 
 
-def _forget_frozen(model: PreTrainedModel, incompatible: Any) -> None:
-    """Report no missing keys if a state dict holds exactly the trained parameters, as a checkpoint's does. Otherwise a
-    Trainer that resumes would report every frozen parameter."""
+def _after_loading(model: PreTrainedModel, incompatible: Any) -> None:
+    """Tie shared parameters, and report no missing keys if a state dict holds exactly the trained parameters, as a
+    checkpoint's does. Otherwise a Trainer that resumes would report every frozen parameter."""
     missing = set(incompatible.missing_keys)
-    if missing and getattr(model, "adaptation", None) is not None:
+    if getattr(model, "adaptation", None) is None:
+        return
+    model.adaptation.method.tie(model)
+    if missing:
         named = model.named_parameters(remove_duplicate=False)  # a file has one name for a shared parameter
         loaded = {id(parameter) for name, parameter in named if name not in missing}
         if loaded == {id(parameter) for parameter in trained_parameters(model).values()}:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..adapters.fast import HALF_PRECISION
-from ..backbone.default_rates import default_rates
+from ..backbone.default_rates import default_amsgrad, default_rates
 from ..backbone.parts import base_prefix, is_layer_norm
 from ..config import AdapterConfig
 from ..errors import UsageError
@@ -194,7 +194,8 @@ def optimizer_groups(
 ) -> list[dict[str, Any]]:
     """Return parameter groups for any torch optimizer: ``AdamW(optimizer_groups(model))``.
 
-    The default rates are those of the command line. They depend on the method, and shrink for larger models.
+    The default rates are those of the command line. They depend on the method, and shrink for larger models. On those
+    the groups of tensorized and dense adapters have ``amsgrad`` set, which other optimizers than Adam ignore.
 
     Args:
         model: an adapted model.
@@ -212,7 +213,8 @@ def optimizer_groups(
     given = {"layer_norm": layer_norm, "head": head}
     multiples |= {group: multiple for group, multiple in given.items() if multiple is not None}
     rates = {"adapters": rate, "backbone": rate} | {group: rate * multiple for group, multiple in multiples.items()}
-    return groups_at(model, rates, weight_decay)
+    options = {"amsgrad": True} if default_amsgrad(adaptation_of(model).config, model.config) else {}
+    return [group | options for group in groups_at(model, rates, weight_decay)]
 
 
 def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:

@@ -15,6 +15,9 @@ from transformers import PreTrainedModel
 from ..adapters.base import Adapter
 from ..adapters.fast import HALF_PRECISION
 
+# An empty buffer of a trained embedding in the backbone's half precision, which follows conversions of the model.
+_HALF = "half_precision"
+
 
 def half_precision_of(model: PreTrainedModel) -> Optional[torch.dtype]:
     """Return the half precision that a parameter of the model has, or None if all are wider."""
@@ -36,6 +39,8 @@ def raise_precision(model: PreTrainedModel, trained: set[int]) -> None:
         if isinstance(module, Adapter) or (ours and _is_trained_alone(module, trained)):
             # It computes in float32 on its input, and returns its output in the input's precision.
             module.__class__ = _derived_class(type(module), (), "")
+            if isinstance(module, nn.Embedding):  # its input, ids of tokens, has no precision
+                module.register_buffer(_HALF, torch.empty(0, dtype=half_precision_of(model)), persistent=False)
         elif ours:  # as under BitFit: it computes with these in the precision of the others
             frozen = next((name for name, p in module.named_parameters() if p.dtype in HALF_PRECISION), "")
             module.__class__ = _derived_class(type(module), ours, frozen)
@@ -63,6 +68,8 @@ def restore_classes(model: PreTrainedModel) -> None:
     for module in model.modules():
         if (plain := type(module).__dict__.get("class_before")) is not None:
             module.__class__ = plain
+            if hasattr(module, _HALF):
+                delattr(module, _HALF)
 
 
 @functools.cache
@@ -78,6 +85,8 @@ def _derived_class(plain: type, names: tuple[str, ...], frozen: str) -> type:
         if not args:  # GLoRA calls some modules without input; the caller converts the result
             return plain.forward(self, **kwargs)
         x, dtype = args[0], next(self.parameters()).dtype
+        if not x.is_floating_point():
+            return plain.forward(self, *args, **kwargs).to(getattr(self, _HALF, next(self.parameters())).dtype)
         return plain.forward(self, x.to(dtype), *args[1:], **kwargs).to(x.dtype)
 
     def beside(self, x: Tensor, output: Tensor) -> Tensor:  # of an adapter

@@ -1,12 +1,14 @@
-"""The learning rates: each group's own, and how default rates shrink for larger models."""
+"""The learning rates: each group's own, and how default rates and the optimizer's options depend on the model."""
 
 from typing import Any, Optional
 
 from transformers import PretrainedConfig
 
-from ..backbone.default_rates import default_rates
+from ..backbone.default_rates import default_amsgrad, default_rates
 from ..config import LAYER_NORM_AND_HEAD_RATIO, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
+from ..method_table import AMSGRAD
 from .flags import Arguments
+from .trainer_fields import ADAMW
 
 
 def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
@@ -32,6 +34,13 @@ def rates_for_model(arguments: Arguments, model_config: PretrainedConfig) -> dic
         del multiples["layer_norm"]
     rates = {f"{group}_learning_rate": multiple * rate for group, multiple in multiples.items()}
     return {"learning_rate": rate} | {flag: value for flag, value in rates.items() if flag not in given}
+
+
+def optim_args_for_model(arguments: Arguments, model_config: PretrainedConfig) -> Optional[str]:
+    """Return ``--optim_args``, by default AMSGrad where the method's entry in the table has it."""
+    training = arguments.training
+    is_open = training.optim_args is None and training.optim in ADAMW
+    return AMSGRAD if is_open and default_amsgrad(arguments.adapter, model_config) else training.optim_args
 
 
 def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:

@@ -6,7 +6,7 @@ A test fails if a newer version of transformers has a field that is in none of t
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import torch
 
@@ -63,6 +63,7 @@ CHOICES = {
     "hub_strategy": ("end",),  # the adapter is uploaded once
     "torch_compile_mode": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
 }
+ADAMW = ("adamw_torch", "adamw_torch_fused")  # PyTorch's own
 JSON_OBJECTS = ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
 
 _DATA_PARALLEL = (
@@ -123,8 +124,7 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
     for one, other in EXCLUSIVE:
         if given.get(one) and given.get(other):
             yield f"--{one} and --{other} exclude each other; leave one of them out"
-    if "optim_args" in given and not all(part.count("=") == 1 for part in given["optim_args"].split(",")):
-        yield f"--optim_args must be like name=1,other=2, got {quoted(given['optim_args'])}"
+    yield from _flaws_of_optim_args(given.get("optim_args"), given.get("optim", ADAMW[0]))
     for names, range_, holds in RANGES:
         for name in names.split():
             if name in given and not holds(given[name]):
@@ -143,6 +143,20 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
     for flag, alone in (("dataloader_num_workers", 0), ("preprocessing_num_workers", 1)):
         if given.get(flag, alone) > alone:
             check_sockets_of_workers(flag)
+
+
+def _flaws_of_optim_args(value: Optional[str], optimizer: str) -> Iterator[str]:
+    if value is None:
+        return
+    if not all(part.count("=") == 1 for part in value.split(",")):
+        yield f"--optim_args must be like name=1,other=2, got {quoted(value)}"
+    elif optimizer in ADAMW and value not in ("amsgrad=True", "amsgrad=False"):
+        yield (
+            f"--optim_args of PyTorch's AdamW is amsgrad=True or amsgrad=False, got {quoted(value)}; its betas and "
+            "epsilon are --adam_beta1, --adam_beta2 and --adam_epsilon"
+        )
+    elif optimizer == "adafactor":
+        yield "--optim_args has no effect with --optim adafactor; leave it out"
 
 
 def _is_json_object(value: Any) -> bool:

@@ -84,8 +84,12 @@ def inputs_by_thread() -> Callable[[], dict[str, Tensor]]:
     return lambda: compiled if compiled or torch.compiler.is_compiling() else local.__dict__
 
 
-def changed(output: Tensor, adapter: nn.Module, x: Tensor) -> Tensor:
-    """Return output + adapter(x), computed in the adapter's precision, in the precision of the output."""
+def changed(output: Tensor | tuple, adapter: nn.Module, x: Tensor | tuple) -> Tensor | tuple:
+    """Return output + adapter(x), computed in the adapter's precision, in the precision of the output. In a tuple the
+    hidden states come first."""
+    x = x[0] if isinstance(x, tuple) else x
+    if isinstance(output, tuple):
+        return changed(output[0], adapter, x), *output[1:]
     dtype = next(adapter.parameters()).dtype
     return (output.to(dtype) + adapter(x.to(dtype))).to(output.dtype)
 
@@ -94,10 +98,11 @@ def load_trained(module: nn.Module, prefix: str, trained: dict[str, Tensor], som
     """Load the trained values of a module's own parameters.
 
     A module that is trained completely computes in float32, even if the others are in half precision. A trained bias
-    beside a frozen weight has the precision of the weight.
+    beside a frozen weight has the precision of the weight. So has an embedding, whose output would be rounded anyway.
     """
     own = {prefix + name: parameter for name, parameter in module.named_parameters(recurse=False)}
-    alone = not some_are_frozen or (own.keys() <= trained.keys() and not any(module.children()))
+    computes_in_float32 = not (any(module.children()) or isinstance(module, nn.Embedding))
+    alone = not some_are_frozen or (own.keys() <= trained.keys() and computes_in_float32)
     before = {parameter.dtype for parameter in own.values()}
     for name in own.keys() & trained.keys():
         dtype = torch.promote_types(own[name].dtype, torch.float32) if alone else own[name].dtype

@@ -30,6 +30,8 @@ class Method:
     stores_positions: ClassVar[bool] = False  # it stores the position of each changed number
     replaces_parameters: ClassVar[bool] = False  # put_state makes new parameters instead of filling the present ones
     budget: Optional[int] = None  # how many numbers count as trained, if not all of the added parameters do
+    cause_of_shapes: str = ""  # the end of the message about a tensor of another shape
+    found_nothing: bool = False  # it searches for the numbers to change, and has changed none yet
 
     def __init__(self, config: AdapterConfig):
         self.config = config
@@ -70,6 +72,9 @@ class Method:
 
     def switch(self, model: PreTrainedModel, on: bool) -> None:
         """Switch the inserted modules on or off."""
+
+    def tie(self, model: PreTrainedModel) -> None:
+        """Let modules share their parameters again, after ``load_state_dict(..., assign=True)`` gave each its own."""
 
     def forward_pass(self, model: PreTrainedModel) -> AbstractContextManager[None]:
         """Return the context in which the adapted model computes a forward pass."""
@@ -130,7 +135,8 @@ class Method:
             raise UsageError(f"does not fit its own settings: {len(odd)} tensors missing or foreign, {odd[0]} first")
         for name, tensor in tensors.items():
             if tensor.shape != trained[name].shape:
-                raise UsageError(f"does not fit: {name} is {tuple(tensor.shape)}, not {tuple(trained[name].shape)}")
+                shapes = f"{tuple(tensor.shape)}, not {tuple(trained[name].shape)}"
+                raise UsageError(f"does not fit: {name} is {shapes}{self.cause_of_shapes}")
 
     def put_tensors(self, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
         """Make checked tensors the trained state of the adapted model."""

@@ -48,6 +48,11 @@ class DiffPruning(Method):
         """Return how many numbers of an adapted model's backbone change."""
         return self.difference.budget
 
+    @property
+    def found_nothing(self) -> bool:
+        """Return whether the search has left every difference at zero, where it began."""
+        return self.difference.searching and not any(part.value.any() for part in self.difference.parts.values())
+
     def insert(self, model: PreTrainedModel, head: set[str]) -> None:
         """Add a difference to each frozen parameter. All differences start at zero, so the outputs do not change."""
         prefix, parts, size = base_prefix(model), {}, 0

@@ -16,7 +16,7 @@ from ..backbone.parts import base_prefix, ia3_names, linear_names
 from ..config import AdapterConfig
 from ..errors import UsageError, did_you_mean, need, quoted
 from .base import Method
-from .peft_settings import REFUSED, check_settings, decay_shares, note_once, types_of
+from .peft_settings import CAUSES_OF_SHAPES, REFUSED, check_settings, decay_shares, note_once, types_of
 
 PREFIX = "base_model.model."  # of the names in peft's files
 ADAPTER = "default"  # peft's default name of an adapter; its files leave it out
@@ -33,6 +33,7 @@ class Peft(Method):
         super().__init__(config)
         self.kind = config.peft_type or self.name
         self.flag = f"--peft_type {config.peft_type}" if config.peft_type else f"--method {self.name}"
+        self.cause_of_shapes = CAUSES_OF_SHAPES.get(self.kind, "")
         self._tried: tuple[list[str], int] | None = None
 
     def check(self, model: PreTrainedModel) -> None:

@@ -22,6 +22,10 @@ REFUSED |= {
     "shadow": "it runs a second network through a forward pass of its own",
     "unilora": "its trained vector is outside of the model's layers",
 }
+# Ends of the message about a saved tensor of another shape, for types that compute shapes from the base's weights.
+CAUSES_OF_SHAPES = {
+    "adamss": "; adamss computes shapes from the base's weights, so load the base in the precision of its training"
+}
 # The tables of decay_shares. Types that train scales alone:
 _UNDECAYED_TYPES = {"ia3", "ln_tuning"}
 # Scales of other types:

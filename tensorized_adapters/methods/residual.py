@@ -78,6 +78,11 @@ class Compacter(ResidualAdapters):
             rule = adapter.rule
             yield adapter
 
+    def tie(self, model: PreTrainedModel) -> None:
+        adapters = [adapter for _, adapter in adapters_of(model)]
+        for part in (part for adapter in adapters for part in (adapter, adapter.down, adapter.up)):
+            part.rule = adapters[0].rule
+
     def added_count(self, model: PreTrainedModel) -> int:
         of_one = 3 * (model.config.hidden_size + self.config.adapter_size)
         return self.config.phm_dim**3 + len(site_names(model, self.config)) * of_one

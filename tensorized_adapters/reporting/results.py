@@ -163,9 +163,10 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
     arguments, counts, metrics, metric = map(record.get, ("arguments", "parameters", "metrics", "primary_metric"))
     key = f"eval_{metric}"
     scores = pd.Series([number(entry, key) for entry in record.get("history") or ()], dtype=float).dropna()
-    # With this flag ``metrics`` are those of the best epoch.
-    ends_with_best = arguments.get("load_best_model_at_end") and len(scores)
-    last = scores.iloc[-1] if ends_with_best else number(metrics, key)
+    last, best = number(metrics, key), scores.min() if lower_is_better(metric) else scores.max()
+    if arguments.get("load_best_model_at_end") and len(scores):
+        # ``metrics`` are those of the weights that were kept, whichever metric chose them.
+        last, best = scores.iloc[-1], best if math.isnan(last) else last
     tensorized = arguments["method"] == "tensorized"
     return {
         "method": record["method"],
@@ -174,7 +175,7 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
         "metric": metric,
         "seed": record["seed"],
         "last": last,
-        "best": scores.min() if lower_is_better(metric) else scores.max(),
+        "best": best,
         "gap": number(metrics, f"train_{metric}") - number(metrics, key),
         "share": number(record.get("contribution") or {}, "share"),
         # It was found for the weights and the set of ``metrics``, and counts only if ``last`` is that score.

@@ -27,7 +27,7 @@ _FOOTNOTES = {
     ),
 }
 # Follows the words on the weights that were measured at the end of a run.
-OF_BEST = "with --load_best_model_at_end those of the best epoch"
+OF_BEST = "with --load_best_model_at_end those that were kept"
 _GROUPS = ("adapters", "layer_norm", "backbone", "head", "trained")
 
 
@@ -68,6 +68,8 @@ def score_table(results: Results, which: str, published: bool) -> Table:
             caption += f" {mark}: {meaning}"
     if which == "best":
         caption += " The best epoch is chosen on the same development set, which flatters every method."
+        if any(record["arguments"].get("load_best_model_at_end") for record in results.runs["record"]):
+            caption += " With --load_best_model_at_end it is the epoch whose weights were kept."
     if published:
         caption += f" Published: single runs of {PUBLISHED_MODEL}."
         if others := [model for model in results.models if model != PUBLISHED_MODEL]:

@@ -56,8 +56,6 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
         for entry in trainer.state.log_history
         if any(key.startswith("eval_") for key in entry)
     ]
-    primary = f"eval_{task.primary}"
-    best = min if lower_is_better(task.primary) else max  # the earliest of equals
     callbacks = trainer.callback_handler.callbacks
     stopped_at = next((own.stopped_at for own in callbacks if isinstance(own, EarlyStopping)), None)
     events = {"collapsed_at_step": trainer.guard.step, "stopped_early_at_step": stopped_at}
@@ -65,10 +63,17 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
         "train_seconds": trainer.train_seconds(),
         "step_losses": trainer.losses.values,
         "history": history,
-        "best_epoch": best(
-            (entry for entry in history if primary in entry), key=lambda entry: entry[primary], default=None
-        ),
+        "best_epoch": _best_epoch(history, trainer, task.primary),
     } | {name: step for name, step in events.items() if step is not None}
+
+
+def _best_epoch(history: list[dict[str, Any]], trainer: AdapterTrainer, primary: str) -> Optional[dict[str, Any]]:
+    """Return the evaluation with the best primary metric, or that of the weights that were kept, if chosen."""
+    key, best = f"eval_{primary}", min if lower_is_better(primary) else max  # the earliest of equals
+    entries = [entry for entry in history if key in entry]
+    if trainer.args.load_best_model_at_end:
+        entries = [entry for entry in entries if entry["step"] == trainer.state.best_global_step] or entries
+    return best(entries, key=lambda entry: entry[key], default=None)
 
 
 def measured_examples(metrics: dict[str, Any], seed: int) -> dict[str, Optional[int]]:
@@ -121,7 +126,7 @@ def results_table(record: dict[str, Any]) -> Table:
     """Return the metrics of the last and best epoch, trained parameters, size of the adapter folder."""
     table = numbers_table(f"{record['method']} on {record['task']}", "", "value")
     for name, value in record["metrics"].items():
-        if name.startswith("eval_") and not name.endswith(("_runtime", "_per_second", "_samples")):
+        if name.startswith("eval_") and not name.endswith(("_runtime", "_per_second", "_samples", "_time")):
             table.add_row(name, f"{value:.4f}")
     if best := record.get("best_epoch"):
         primary = f"eval_{record['primary_metric']}"

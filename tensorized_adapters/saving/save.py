@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
@@ -27,6 +28,10 @@ from .model_card import CARD_MARK, Training, model_card
 
 # Written as ``peft_type``: peft and Transformers do not know it and print it in their error.
 POINTER = "not of peft: load it with tensorized_adapters.load_adapter(model, folder)"
+_FOUND_NOTHING = (
+    "only the head was trained, and the difference is zero; call model.train() before training, because in "
+    "evaluation mode the difference gets no gradient"
+)
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)  # another folder would not help
 
 
@@ -69,6 +74,11 @@ def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str
         if not torch.isfinite(tensor).all():
             raise RunFailed(f"{name} holds NaN or infinity; nothing was written to {folder}")
     _check_free(folder)
+    weights_of_head = [name for name in head if not name.endswith("bias")]  # a run sets the bias before training
+    if method.found_nothing and any(
+        not torch.equal(tensors[name], adaptation.originals[name].to(tensors[name])) for name in weights_of_head
+    ):
+        print(f"note: {_FOUND_NOTHING}", file=sys.stderr)
     in_file = {method.file_name(name): tensor for name, tensor in tensors.items()}
     weights = safetensors.torch.save(in_file, metadata={"format": "pt"})
     peft_config = method.peft_config(model, head)

@@ -1,8 +1,12 @@
 """The TrainingArguments of a run with the values that AdapterTrainer needs."""
 
 import copy
+from typing import Any
 
+import torch
 from transformers import TrainingArguments
+
+from ..method_table import AMSGRAD
 
 
 def with_our_values(given: TrainingArguments) -> TrainingArguments:
@@ -22,3 +26,11 @@ def with_our_values(given: TrainingArguments) -> TrainingArguments:
         args.accelerator_config = copy.copy(args.accelerator_config)
         args.accelerator_config.non_blocking = True
     return args
+
+
+def adamw_options(optimizer_class: type, args: TrainingArguments) -> dict[str, Any]:
+    """Return the options of PyTorch's AdamW that ``--optim_args`` gives, and that the Trainer ignores for it: amsgrad
+    (Reddi et al., 2018), with which the second moment in the denominator never falls."""
+    if optimizer_class is not torch.optim.AdamW:
+        return {}
+    return {"amsgrad": args.optim_args == AMSGRAD}

@@ -27,7 +27,7 @@ from .live_output import LiveOutput
 from .losses import StepLosses, WeightedLoss
 from .progress_file import read_progress, write_progress
 from .sampler import EpochSampler, train_sampler
-from .settings import with_our_values
+from .settings import adamw_options, with_our_values
 
 _WEIGHT = "loss_weight"  # key of a training batch: the factor of its mean loss
 
@@ -88,6 +88,7 @@ class AdapterTrainer(Trainer):
         """Build the optimizer with the method's parameter groups, at the rates of this run."""
         if self.optimizer is None:
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            options |= adamw_options(optimizer_class, self.args)
             self.optimizer = optimizer_class(groups_at(self.model, self.rates, self.args.weight_decay), **options)
         return self.optimizer
 
@@ -169,8 +170,7 @@ class AdapterTrainer(Trainer):
         return norm
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
-        """Replace ``train_loss`` and ``train_runtime`` in the last entry by those of all steps, also before a resume.
-        The Trainer's samples and steps a second are those of this start, and stay."""
+        """Replace ``train_loss`` and ``train_runtime`` in the last entry by those of all steps and starts."""
         if "train_loss" in logs and self.losses.values:
             logs["train_loss"] = self.losses.mean()
         if "train_runtime" in logs:

@@ -179,3 +179,19 @@ def test_a_compiled_model_computes_the_same(key):
     compiled = torch.compile(model, backend="aot_eager")
     torch.testing.assert_close(logits(compiled), before, atol=0.03, rtol=0.03)
     compiled.train()(input_ids=tokens(), labels=torch.tensor([0, 1])).loss.backward()
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_a_newly_initialised_embedding_takes_ids_and_returns_half_precision(tmp_path, dtype):
+    new = ["bert.embeddings.token_type_embeddings.weight"]
+    model = build("bert")[0].to(dtype)
+    plain, buffers = logits(model), dict(model.named_buffers())
+    add_adapters(model, CONFIGS["tensorized"], newly_initialized=new)
+    assert torch.equal(logits(model), plain) and logits(model).dtype == dtype
+    trained(model)
+    save_adapter(model, tmp_path)
+    assert torch.equal(logits(load_adapter(build("bert")[0].to(dtype), tmp_path)), logits(model))
+    copied = copy.deepcopy(model)
+    assert torch.equal(logits(copied), logits(model)) and logits(copied.float()).dtype == torch.float32
+    remove_adapters(model)
+    assert torch.equal(logits(model), plain) and dict(model.named_buffers()).keys() == buffers.keys()

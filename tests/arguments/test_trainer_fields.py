@@ -71,6 +71,7 @@ def test_every_field_is_decided_upon():
         ("accelerator_config", "foo", "there is no such file"),
         ("accelerator_config", '{"foo": 1}', "unexpected keyword argument 'foo'"),
         ("optim_args", "foo", "must be like name=1,other=2"),
+        ("optim_args", "eps=1e-3", "is amsgrad=True or amsgrad=False, got 'eps=1e-3'; its betas and epsilon are"),
         ("optim_target_modules", "all", "is not supported"),
         ("enable_jit_checkpoint", True, "is not supported: its checkpoints have no manifest and would"),
         ("output_dir", "", "is empty"),

@@ -1,6 +1,7 @@
 """Dense exports give the same outputs on a plain model, through the code beside them."""
 
 import copy
+import dataclasses
 import json
 import runpy
 import subprocess
@@ -23,6 +24,7 @@ from tensorized_adapters import (
     merge_adapters,
     save_adapter,
 )
+from tensorized_adapters.backbone.architectures import ARCHITECTURES
 from tensorized_adapters.exporting.dense import write_dense
 
 FORMATS = ("cp", "tucker", "tt", "tr", "matrix")
@@ -73,6 +75,25 @@ with torch.no_grad():
     print(attach(plain, {str(tmp_path)!r}).eval()(torch.tensor({tokens().tolist()})).logits.tolist())"""
     printed = subprocess.run([sys.executable, "-O", "-c", code], check=True, capture_output=True, text=True).stdout
     torch.testing.assert_close(torch.tensor(eval(printed)), logits(model), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("key", ["tensorized", "parallel"])
+def test_a_site_may_return_a_tuple(tmp_path, monkeypatch, key):
+    monkeypatch.setitem(ARCHITECTURES, "bert", dataclasses.replace(ARCHITECTURES["bert"], attention="attention"))
+    model = trained_a_little(add_adapters(build("bert")[0], CONFIGS[key]))
+    write_dense(model, tmp_path)
+    attached = attach_of(tmp_path)(build("bert")[0], tmp_path)
+    torch.testing.assert_close(logits(attached), logits(model), rtol=0, atol=1e-5)
+
+
+def test_a_newly_initialised_embedding_is_attached_to_a_half_precision_base(tmp_path):
+    new = ["bert.embeddings.token_type_embeddings.weight"]
+    base = build("bert")[0].bfloat16()
+    model = add_adapters(copy.deepcopy(base), CONFIGS["tensorized"], newly_initialized=new)
+    write_dense(trained_a_little(model), tmp_path)
+    attached = attach_of(tmp_path)(base, tmp_path)
+    assert logits(attached).dtype == torch.bfloat16
+    torch.testing.assert_close(logits(attached), logits(model), rtol=0, atol=1e-3)
 
 
 def test_the_model_gets_labels_and_type_of_problem(tmp_path):

@@ -1,5 +1,6 @@
 """Each baseline against an independent statement of it: numpy's Kronecker product, peft alone, plain arithmetic."""
 
+import copy
 import json
 import math
 
@@ -10,7 +11,7 @@ from helpers import logits, tiny_model, tokens, trained_a_little
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
-from tensorized_adapters import AdapterConfig, UsageError, add_adapters, load_adapter, save_adapter
+from tensorized_adapters import AdapterConfig, UsageError, add_adapters, count_trained, load_adapter, save_adapter
 from tensorized_adapters.adapters.compacter import CompacterAdapter, PHMWeight
 from tensorized_adapters.adapters.dense import DenseAdapter
 from tensorized_adapters.adapters.fast import factorized_weights
@@ -48,6 +49,15 @@ def test_compacter_shares_its_slow_matrices_over_all_adapters():
     assert sum(name.endswith(".rule") for name, _ in model.named_parameters()) == 1
     model.double()
     assert len({id(weight.rule) for weight in weights}) == 1
+
+
+def test_compacters_rule_stays_shared_when_a_state_dict_is_assigned(tmp_path):
+    config = AdapterConfig(method="compacter", adapter_size=8)
+    model, again = (add_adapters(tiny_model(), config) for _ in range(2))
+    again.load_state_dict(copy.deepcopy(trained_a_little(model).state_dict()), assign=True)
+    assert torch.equal(logits(again), logits(model)) and count_trained(again) == count_trained(model)
+    save_adapter(trained_a_little(again), tmp_path)
+    assert torch.equal(logits(load_adapter(tiny_model(), tmp_path)), logits(again))
 
 
 @pytest.mark.parametrize("kind, method", [(DenseAdapter, "dense"), (CompacterAdapter, "compacter")])

@@ -16,7 +16,15 @@ from helpers import (
 )
 from transformers import AutoModelForSequenceClassification
 
-from tensorized_adapters import AdapterConfig, UsageError, add_adapters, load_adapter, remove_adapters, save_adapter
+from tensorized_adapters import (
+    AdapterConfig,
+    UsageError,
+    add_adapters,
+    load_adapter,
+    optimizer_groups,
+    remove_adapters,
+    save_adapter,
+)
 from tensorized_adapters.methods.diff_pruning import budget_of
 from tensorized_adapters.methods.sparse_difference import GATE_START, Difference
 
@@ -206,3 +214,16 @@ def test_an_evaluation_of_the_search_sees_values_that_were_changed_by_data(tmp_p
     save_adapter(model, tmp_path)
     torch.testing.assert_close(logits(load_adapter(tiny_model(), tmp_path)), before)
     torch.testing.assert_close(logits(model), before)
+
+
+@pytest.mark.parametrize("training, expected", [(False, 1), (True, 0)])
+def test_a_loop_in_evaluation_mode_that_trains_no_difference_gets_a_note(tmp_path, capsys, training, expected):
+    model = add_adapters(tiny_model(), CONFIG).train(training)
+    save_adapter(model, tmp_path)  # an untrained one gets none
+    optimizer = torch.optim.AdamW(optimizer_groups(model))
+    model(input_ids=tokens(), labels=torch.tensor([0, 1])).loss.backward()
+    optimizer.step()
+    assert capsys.readouterr().err == ""
+    save_adapter(model, tmp_path)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == expected and all("call model.train() before training" in line for line in lines)

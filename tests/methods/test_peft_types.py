@@ -149,6 +149,14 @@ def test_numbers_that_peft_takes_for_those_of_its_own_types_are_loaded_too(kind,
     assert torch.equal(logits(load_adapter(tiny_model(), tmp_path)), logits(model))
 
 
+@pytest.mark.exhaustive  # adamss clusters the rows of each weight, which takes long
+@pytest.mark.filterwarnings("ignore")
+def test_adamss_on_a_base_in_another_precision_is_refused_with_the_cause(tmp_path):
+    save_adapter(add_adapters(tiny_model(), config_of("adamss", target_modules=["value"])), tmp_path)
+    with pytest.raises(UsageError, match="does not fit: .*; adamss .* load the base in the precision of its training"):
+        load_adapter(tiny_model().bfloat16(), tmp_path)
+
+
 def test_a_newly_initialised_layer_is_trained_in_full():
     new = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"]
     config = config_of("lora", target_modules=["query", "pooler.dense"])

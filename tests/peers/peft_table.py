@@ -19,6 +19,9 @@ from peft_cases import LORA, config_of, life  # noqa: E402
 
 from tensorized_adapters import UsageError  # noqa: E402
 
+NOTES = dict.fromkeys(("`psoft`", "`lora`, PiSSA", "`lora`, OLoRA"), "not on a base in float64")
+NOTES["`adamss`"] = "loads only on a base in the precision of its training"
+
 
 def row(name: str, kind: str, **settings) -> str:
     with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +36,8 @@ def row(name: str, kind: str, **settings) -> str:
     wrong = [each for each in ("trained", "independent", "loaded", "off", "removed") if not found[each]]
     yes = {True: "yes", False: "no"}
     state = f"not {', '.join(wrong)}" if wrong else "works"
-    return f"| {name} | {state} | {yes[found['peft']]} | {yes[found['merged']]} | |"
+    note = f"{NOTES[name]} " if name in NOTES else ""
+    return f"| {name} | {state} | {yes[found['peft']]} | {yes[found['merged']]} | {note}|"
 
 
 def main() -> None:

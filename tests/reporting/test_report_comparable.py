@@ -34,6 +34,14 @@ def test_a_constant_of_the_best_weights_is_not_said_of_the_last_epoch(real, tmp_
     assert [text for row in table.rows() for _, text, _ in row] == ["cp-2", "0.470", "cp-4", "0.470 †"]
 
 
+def test_the_best_epoch_is_the_one_whose_weights_were_kept(real, tmp_path):
+    """--metric_for_best_model may have chosen another epoch than the primary metric would."""
+    record = put(tmp_path / "a", real, 0.47, load_best_model_at_end=True, metric_for_best_model="loss")
+    changed(tmp_path / "a", record, metrics=record["metrics"] | {"eval_f1": 0.48})
+    table = score_table(read_results([tmp_path]), "best", published=False)
+    assert "0.480" in table.cells.values and "it is the epoch whose weights were kept" in table.caption
+
+
 def test_a_constant_on_a_second_set_is_not_said_of_the_first(real, tmp_path):
     record = put(tmp_path / "a", real, 0.75)
     changed(tmp_path / "a", record, one_class={"eval_mm": "neutral"})
@@ -48,7 +56,7 @@ def test_captions_say_of_which_weights(real, tmp_path):
     results = read_results([tmp_path])
     (scores,) = class_scores(results)
     for table in (gap_table(results), class_table(scores)):
-        assert "with --load_best_model_at_end those of the best epoch" in table.caption
+        assert "with --load_best_model_at_end those that were kept" in table.caption
 
 
 def test_predicting_test_sets_makes_no_other_method_or_task(real, tmp_path):

@@ -24,6 +24,7 @@ def test_a_resumed_run_stops_where_it_would_have_with_the_same_bits(flags, tmp_p
     scores = [entry["eval_accuracy"] for entry in record["history"]]
     assert len(scores) == 3 and record["metrics"]["eval_accuracy"] == max(scores)
     assert record["arguments"]["load_best_model_at_end"] is True
+    assert record["best_epoch"] == record["history"][0]  # whichever has the best F1, these weights were kept
     for checkpoint in (2, 3):
         out = tmp_path / f"killed-{checkpoint}"
         kill_9_after_checkpoint(argv(flags, output_dir=out), checkpoint)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import argv, optimizer_of, spoil_step, tiny_model
+from helpers import argv, optimizer_of, spoil_step, tensors_of, tiny_model
 
 import tensorized_adapters
 from run_glue_tensorized import main
@@ -96,3 +96,17 @@ def test_a_gradient_that_is_not_finite_stops_the_run(flags, monkeypatch, capsys)
     assert error.startswith("failed: the gradient is nan at step 9") and error.count("\n") == 1
     checkpoints = [path.name for path in flags["output_dir"].glob("checkpoint-*")]
     assert checkpoints == ["checkpoint-6"] and flaw_of_checkpoint(flags["output_dir"] / "checkpoint-6") is None
+
+
+def test_the_second_moment_never_falls_with_amsgrad(flags):
+    """Also after a resume, which ends with the same numbers as the run without a pause."""
+    assert main(argv(flags, optim_args="amsgrad=True")) == 0
+    out = flags["output_dir"]
+    states = torch.load(out / "checkpoint-12" / "optimizer.pt")["state"].values()
+    assert all((state["max_exp_avg_sq"] >= state["exp_avg_sq"]).all() for state in states)
+    plain, resumed = (flags["output_dir"].with_name(name) for name in ("plain", "resumed"))
+    last = argv(flags, optim_args="amsgrad=True", resume_from_checkpoint=out / "checkpoint-6", output_dir=resumed)
+    assert main(last) == main(argv(flags, output_dir=plain)) == 0
+    trained, without = tensors_of(out), tensors_of(plain)
+    assert all(torch.equal(trained[name], tensor) for name, tensor in tensors_of(resumed).items())
+    assert any(not torch.equal(trained[name], tensor) for name, tensor in without.items())
