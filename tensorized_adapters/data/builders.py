@@ -16,7 +16,9 @@ from ..errors import UsageError
 from .tables import WORDS_FOR_MISSING
 
 
-def builder_of(name: str, config: Optional[str], cache_dir: Optional[str] = None) -> DatasetBuilder:
+def builder_of(
+    name: str, config: Optional[str], cache_dir: Optional[str] = None, data_files: Optional[dict[str, str]] = None
+) -> DatasetBuilder:
     """Return the builder for a folder or hub id, with a reader of our own for the files of a CSV data set.
 
     pandas would read the text 007 as the number 7 and NA as a missing value, and predictions would read other texts.
@@ -24,9 +26,9 @@ def builder_of(name: str, config: Optional[str], cache_dir: Optional[str] = None
     try:
         # Only the CSV builder takes this option. Its empty value gives the cache another key, so no table that pandas
         # typed is used.
-        builder = load_dataset_builder(name, config, cache_dir=cache_dir, converters={})
+        builder = load_dataset_builder(name, config, data_files=data_files, cache_dir=cache_dir, converters={})
     except (TypeError, ValueError):
-        return load_dataset_builder(name, config, cache_dir=cache_dir)
+        return load_dataset_builder(name, config, data_files=data_files, cache_dir=cache_dir)
     if isinstance(builder, Csv):
         builder.config.converters = None
         card = Path(name) / "README.md"

@@ -1,5 +1,6 @@
 """Finds a data set by its folder or hub id, reads it without stale caches, and refuses a bad one in one line."""
 
+import glob
 import logging
 import os
 import tempfile
@@ -78,9 +79,19 @@ def _builder_of(location: DatasetLocation, splits: list[str]) -> Iterator[Datase
         # The full path, since some names ("csv", "text") are the library's own readers.
         builder = builder_of(str(location.folder), location.config, cache)
         files = builder.config.data_files or {}
+        if not files.keys() >= set(splits) and not location.config and (named := _files_of(splits, location.folder)):
+            builder = builder_of(str(location.folder), None, cache, named)
+            files = builder.config.data_files
         _check_splits(splits, files, location)
         builder.config.data_files = {split: files[split] for split in splits}
         yield builder
+
+
+def _files_of(splits: list[str], folder: Path) -> Optional[dict[str, str]]:
+    """Return the file of each split by its name, such as ``fit.csv`` for ``fit``, or None if one has no or two files.
+    `datasets` knows the usual names of splits alone, and takes all other files for the training set."""
+    found = {split: [path.name for path in folder.glob(f"{glob.escape(split)}.*")] for split in splits}
+    return {split: names[0] for split, names in found.items()} if all(len(f) == 1 for f in found.values()) else None
 
 
 def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Path]]:

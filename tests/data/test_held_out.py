@@ -5,6 +5,7 @@ import json
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import argv, glue_folder, refused, write_rows
 from sklearn.model_selection import train_test_split
@@ -174,3 +175,20 @@ def test_splits_of_other_names(tmp_path):
     assert [paths[0].name for paths in used_files(arguments, every).values()] == [f"{x}.csv" for x in names.values()]
     with pytest.raises(UsageError, match="has no split 'train'; it has learn, check, guess; --train_split_name"):
         load_data(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
+def test_splits_that_files_are_named_by(tmp_path, ending):
+    for name, rows in (("fit", 10), ("tune", 4)):
+        table = pd.DataFrame({"text": [f"{name} {i}" for i in range(rows)], "label": list("ab") * (rows // 2)})
+        path = tmp_path / (name + ending)
+        table.to_parquet(path) if ending == ".parquet" else table.to_csv(path, index=False)
+    arguments = DataTrainingArguments(
+        dataset_name=str(tmp_path), train_split_name="fit", validation_split_name="tune", test_split_name="blind"
+    )
+    data = load_data(arguments, {"train", "evaluation"})
+    assert len(data.train) == 10 and len(data.evaluation[""]) == 4
+    files = used_files(arguments, {"train", "evaluation"}).values()
+    assert [[path.name for path in paths] for paths in files] == [["fit" + ending], ["tune" + ending]]
+    with pytest.raises(UsageError, match="has no split 'blind'"):
+        load_data(arguments, {"train", "evaluation", "prediction"})
