@@ -91,13 +91,11 @@ def locked_folder(path: Path, user: str) -> Iterator[None]:
     with contextlib.ExitStack() as at_the_end:
         made: list[Path] = []
         at_the_end.callback(_remove_empty, made)
-        try:
+        with refusing_unwritable(f"--output_dir {path}"):
             made += [folder for folder in (path, *path.parents) if not folder.exists()]
             make_folder(path)
             tempfile.TemporaryFile(dir=path).close()  # mode bits do not tell whether root can write
             lock = [os.open(path, os.O_RDONLY)]
-        except OSError as error:
-            raise UsageError(f"--output_dir {path} cannot be written: {error.strerror}") from None
 
         def unlock() -> None:
             if lock:
