@@ -26,8 +26,8 @@ def main(argv: list[str]) -> int:
         "projection_types": (PROJECTION_TYPES[:4], PROJECTION_TYPES, "formats of the tensorized adapters"),
         "modes": (("bottleneck",), MODES, "modes of the tensorized adapters"),
         "bitfit_terms": (("all",), BITFIT_TERMS, "biases that BitFit trains"),
-        "ranks": ((2, 4, 8), None, "ranks of the tensorized adapters"),
         "adapter_sizes": ((64,), None, "bottleneck dimensions of all adapters"),
+        "ranks": ((2, 4, 8), None, "ranks of the tensorized adapters"),
         "lora_r": ((8,), None, "ranks of LoRA"),
         "phm_dim": ((4,), None, "numbers of Kronecker products of Compacter"),
     }

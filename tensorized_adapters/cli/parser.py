@@ -8,6 +8,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,20 +37,15 @@ class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
         return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
 
 
-def positive_integer(text: str) -> int:
-    return _integer(text, least=1)
-
-
-def nonnegative_integer(text: str) -> int:
-    return _integer(text, least=0)
-
-
 def _integer(text: str, least: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18 and least <= int(text) <= _MOST):
         raise argparse.ArgumentTypeError(
             f"{quoted(text)} must be an integer of at least {least}, and at most {_MOST:,}"
         )
     return int(text)
+
+
+positive_integer, nonnegative_integer = partial(_integer, least=1), partial(_integer, least=0)
 
 
 def number(text: str) -> float:
@@ -92,16 +88,12 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise UsageError(f"{flag} must end in the name of a new or empty folder")
     with refusing_unwritable(flag, "; name another folder"):
         target = Path(os.path.realpath(path))
-        empty = target.is_dir() and not any(target.iterdir())
-        there = os.path.lexists(path) and not empty
-        is_mount = empty and os.path.ismount(target)
+        if os.path.lexists(path) and not (target.is_dir() and not any(target.iterdir())):
+            raise UsageError(f"--output_dir {path} exists and is not an empty folder; name another")
+        if os.path.ismount(target):
+            raise UsageError(f"{flag} is a mount point, which cannot be replaced; name a folder in it")
         temporary = target.with_name(f".{target.name[:20]}.{secrets.token_hex(8)}")
-        if not (there or is_mount):
-            temporary.mkdir(parents=True)
-    if there:
-        raise UsageError(f"--output_dir {path} exists and is not an empty folder; name another")
-    if is_mount:
-        raise UsageError(f"{flag} is a mount point, which cannot be replaced; name a folder in it")
+        temporary.mkdir(parents=True)
     try:
         yield temporary
         os.replace(temporary, target)

@@ -18,7 +18,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -120,33 +120,25 @@ def _run(ledger: Any, options: argparse.Namespace) -> dict[str, float]:
 
 def _report(ledger: Any, options: argparse.Namespace, ran: bool) -> int:
     """Write the report, if one is wanted, and if trials ran print where the time went; returns the exit code."""
+    from tensorized_adapters.sweeping import REPORT
     from tensorized_adapters.sweeping.progress import print_timing
 
     if options.report and ledger.states()["finished"]:
-        if (seconds := _write_report(options.output_dir)) is None:
+        from tensorized_adapters.reporting.write import write_report  # needs packages that --no_report does without
+
+        began, folder = time.time(), options.output_dir / REPORT
+        try:
+            write_report([options.output_dir], folder)
+        except UsageError as error:  # the trials are done nevertheless
+            print(f"no report: {one_line(error)}", file=sys.stderr)
             return 1
-        if ran:
-            ledger.timing["report"] = seconds
+        print(f"report: {one_line(folder / 'report.html')}")
+        ledger.timing["report"] = time.time() - began
     if ran:
         ledger.timing = {name: round(seconds, 2) for name, seconds in ledger.timing.items()}
         ledger.write()
         print_timing(ledger.timing)
     return 1 if ledger.states()["failed"] else 0
-
-
-def _write_report(output_dir: Path) -> Optional[float]:
-    """Write the report and print its path; returns the seconds that it took. If there is none, print why instead."""
-    from tensorized_adapters.reporting.write import write_report
-    from tensorized_adapters.sweeping import REPORT
-
-    began = time.time()
-    try:
-        write_report([output_dir], output_dir / REPORT)
-    except UsageError as error:  # the trials are done nevertheless
-        print(f"no report: {one_line(error)}", file=sys.stderr)
-        return None
-    print(f"report: {one_line(output_dir / REPORT / 'report.html')}")
-    return time.time() - began
 
 
 def _parser() -> argparse.ArgumentParser:

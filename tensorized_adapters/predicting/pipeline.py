@@ -133,10 +133,7 @@ class _TextPipeline(TextClassificationPipeline):
         return super().__call__(inputs, **options)
 
     def preprocess(self, inputs: Any, **options: Any) -> Any:
-        texts = _as_text(_of_columns(inputs, self.columns))
-        _check_texts(texts, self.columns)
-        _check_characters(texts, self.columns)
-        return super().preprocess(texts, **options)
+        return super().preprocess(_texts_of(inputs, self.columns), **options)
 
 
 def _check_options(options: dict[str, Any], further: Iterable[str] = ()) -> None:
@@ -171,42 +168,34 @@ def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
     return texts[0] if len(texts) == 1 else dict(zip(("text", "text_pair"), texts))
 
 
-def _check_texts(inputs: Any, columns: Optional[Columns]) -> None:
-    """Refuse inputs that Transformers would misread: several texts (it takes the first), a single text for an adapter
-    of pairs, a pair for an adapter of single texts. Raise UsageError."""
-    texts = inputs if isinstance(inputs, dict) else {"text": inputs}
+def _texts_of(inputs: Any, columns: Optional[Columns]) -> dict[str, str]:
+    """Return the text of an input, or its pair, under the names of the tokenizer's arguments; raise UsageError.
+
+    Refused is what Transformers would misread: several texts (it takes the first), a single text for an adapter of
+    pairs, a pair for an adapter of single texts. So are half of a character and an empty text, which would get a label
+    too. The second text may be empty where the adapter was trained on single texts or names no columns.
+    """
+    given = _of_columns(inputs, columns)
+    if isinstance(given, list) and len(given) == 1 and isinstance(given[0], list) and len(given[0]) == 2:
+        texts = dict(zip(("text", "text_pair"), given[0]))  # Transformers' older form of a pair, [[text, text_pair]]
+    else:
+        texts = given if isinstance(given, dict) else {"text": given}
+    texts = {name: text_of(value) if isinstance(value, _AS_TEXT) else value for name, value in texts.items()}
     is_pair = columns is not None and len(columns.texts) == 2 and columns.delimiter is None
     named = f"a dict of {' and '.join(columns.texts)}" if columns else "a dict of text and text_pair"
-    if columns is not None and not is_pair and (isinstance(inputs, list) or texts.get("text_pair")):
+    if columns is not None and not is_pair and (isinstance(given, list) or texts.get("text_pair")):
         raise UsageError(f"the adapter was trained on one text; give a text or {named}, or a list of these")
-    if isinstance(inputs, list) and len(inputs) == 1 and isinstance(inputs[0], list) and len(inputs[0]) == 2:
-        return  # Transformers' older form of a pair, [[text, text_pair]]
-    if not (isinstance(texts.get("text"), str) and isinstance(texts.get("text_pair", ""), str)):
+    pair = [texts.get("text"), texts.get("text_pair", "")]
+    if not all(isinstance(text, str) for text in pair):
         form = named if is_pair else f"a text, {named}"
         raise UsageError(f"an input is {quoted(inputs)}; give {form}, or a list of these")
     if is_pair and "text_pair" not in texts:
         raise UsageError(f"the adapter was trained on pairs; give {named}, or of text and text_pair")
-
-
-def _check_characters(inputs: Any, columns: Optional[Columns]) -> None:
-    """Raise UsageError for an empty text, which would get a label too, and for half of a character. The second text
-    may be empty where the adapter was trained on single texts or names no columns."""
-    pair = [text for text in inputs[0] if isinstance(text, str)] if isinstance(inputs, list) else [inputs]
-    if isinstance(inputs, dict):
-        pair = [inputs["text"], inputs.get("text_pair", "")]
-    needed = pair[: len(columns.texts) if columns and columns.delimiter is None else 1]
-    if not all(text.strip() for text in needed):
+    if not all(text.strip() for text in pair[: 2 if is_pair else 1]):
         raise UsageError(f"an input is {quoted(inputs)}, with an empty text; write it or leave the input out")
     if not all(map(is_unicode, pair)):
         raise UsageError(f"an input is {quoted(inputs)}, with an unpaired surrogate (half of a character)")
-
-
-def _as_text(inputs: Any) -> Any:
-    if isinstance(inputs, dict):
-        return {name: _as_text(value) for name, value in inputs.items()}
-    if isinstance(inputs, (list, tuple)):
-        return type(inputs)(_as_text(value) for value in inputs)
-    return text_of(inputs) if isinstance(inputs, _AS_TEXT) else inputs
+    return texts
 
 
 @contextlib.contextmanager

@@ -61,7 +61,11 @@ def text_rows(
     """
     source = "standard input" if path is None else f"--input {path}"
     lines = lines_of(_opened(path, source), source, _LONGEST)
-    head = list(_to_first_text(lines))
+    head: list[str] = []  # the lines up to the first one that is not blank
+    for line in lines:
+        head.append(line)
+        if line.strip():
+            break
     if not head:
         raise UsageError(f"{source} is empty")
     first = head[-1]
@@ -102,14 +106,6 @@ def _opened(path: Optional[Path], source: str) -> BinaryIO:
         raise UsageError(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _to_first_text(lines: Iterator[str]) -> Iterator[str]:
-    """Yield the lines up to the first one that is not blank."""
-    for line in lines:
-        yield line
-        if line.strip():
-            return
-
-
 def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
     if path is not None and (ending := ending_of(str(path))) in _BY_ENDING:
         return _BY_ENDING[ending]
@@ -144,26 +140,23 @@ def _table_of(first: str, columns: tuple[str, ...]) -> str:
     return "csv" if plain(columns) <= plain(header) else ""
 
 
-def _without_blank_end(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines without the blank ones at the end. A tab separates columns, so a line with one is not blank."""
-    held: list[str] = []
-    for line in lines:
-        held.append(line)
-        if line.strip(" \r\n"):
-            yield from held
-            held.clear()
-
-
 def _plain_rows(lines: Iterable[str], source: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and row of plain text, which has its columns between tabs."""
-    for number, line in enumerate(_without_blank_end(lines), 1):
-        texts = line.rstrip("\r\n").split("\t")
-        if len(texts) != len(columns):
-            raise UsageError(
-                f"{source}: line {number} has {len(texts)} columns between tabs, the adapter takes "
-                f"{len(columns)} ({listed(columns)}); --format csv reads a table with a header"
-            )
-        yield number, dict(zip(columns, texts))
+    """Yield line number and row of plain text, which has its columns between tabs. Blank lines at the end are no rows.
+    A line with a tab is not blank."""
+    held: list[tuple[int, str]] = []
+    for numbered in enumerate(lines, 1):
+        held.append(numbered)
+        if not numbered[1].strip(" \r\n"):
+            continue
+        for number, line in held:
+            texts = line.rstrip("\r\n").split("\t")
+            if len(texts) != len(columns):
+                raise UsageError(
+                    f"{source}: line {number} has {len(texts)} columns between tabs, the adapter takes "
+                    f"{len(columns)} ({listed(columns)}); --format csv reads a table with a header"
+                )
+            yield number, dict(zip(columns, texts))
+        held.clear()
 
 
 def _texts(

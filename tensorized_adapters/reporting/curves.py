@@ -8,12 +8,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .naming import settings_of
 from .results import number
-from .style import DASHES, LOOKS, THREE_DIGITS, add_legend, legend_of_labels, lines_of, look_of, without_head
+from .style import DASHES, LOOKS, THREE_DIGITS, legend_of_labels, lines_of, look_of, without_head
 from .tables import METRICS
 
 _STARTS = {
@@ -64,35 +63,30 @@ def by_start(pairs: list[tuple[pd.Series, pd.Series]], metric: str) -> Figure:
     rows = figure.subplots(len(pairs), 2, squeeze=False, sharex="row", sharey="col")
     window = _window([cell["records"] for pair in pairs for cell in pair])
     names = [f"{LOOKS[cell['family']][0]}, rank {cell['rank']}" for cell, _ in pairs]
+    labels = {}
+    for start, cells in zip(_STARTS, zip(*pairs)):
+        rates = {number(cell["record"]["arguments"], "learning_rate") for cell in cells}
+        shown = ", ".join(sorted({"?" if math.isnan(rate) else f"{rate:g}" for rate in rates}))
+        labels[start] = f"{start} start, learning rate {shown}"
     for name, pair, (left, right) in zip(names, pairs, rows):
         alike = names.count(name) > 1
         variant = f"\n{textwrap.fill(pair[0]['variant'], 50)}" if alike else ""
         left.set_title(name + variant, fontsize=8 if alike else 10)
         left.set(xlabel="step", ylabel=_loss_label(window).replace(", ", ",\n"))
-        right.set(ylabel=f"{METRICS.get(metric, metric)},\ndevelopment set")
-        right.set_xlabel("step" + _draw_pair(pair, metric, window, left, right))
+        right.set(xlabel="step", ylabel=f"{METRICS.get(metric, metric)},\ndevelopment set")
+        for (start, style), cell in zip(_STARTS.items(), pair):
+            losses, scores, fewer = _curves(cell["records"], metric, window)
+            if fewer:
+                right.set_xlabel(f"{right.get_xlabel()}\n{start}{fewer}")
+            _with_band(left, losses, **style | {"marker": ""})
+            every = max(1, len(scores.columns) // 6)
+            _with_band(right, scores, label=labels[start], markersize=4, markevery=every, **style)
         for axes in (left, right):
             axes.yaxis.set_major_formatter(THREE_DIGITS)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     figure.suptitle(pairs[0][0]["task"], fontsize=11)
-    handles = {}
-    for (start, style), cells in zip(_STARTS.items(), zip(*pairs)):
-        rates = {number(cell["record"]["arguments"], "learning_rate") for cell in cells}
-        shown = ", ".join(sorted({"?" if math.isnan(rate) else f"{rate:g}" for rate in rates}))
-        handles[f"{start} start, learning rate {shown}"] = Line2D([], [], markersize=4, **style)
-    add_legend(figure, handles)
+    legend_of_labels(figure)
     return figure
-
-
-def _draw_pair(pair: tuple[pd.Series, pd.Series], metric: str, window: int, left: Axes, right: Axes) -> str:
-    """Draw losses and scores of both starts. Return a line for each start whose curves leave out some of its runs."""
-    lines = ""
-    for (start, style), cell in zip(_STARTS.items(), pair):
-        losses, scores, fewer = _curves(cell["records"], metric, window)
-        lines += f"\n{start}{fewer}" if fewer else ""
-        _with_band(left, losses, **style | {"marker": ""})
-        _with_band(right, scores, markersize=4, markevery=max(1, len(scores.columns) // 6), **style)
-    return lines
 
 
 def _differ_in_the_start_alone(calibrated: dict[str, Any], published: dict[str, Any]) -> bool:

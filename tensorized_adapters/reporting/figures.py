@@ -67,52 +67,50 @@ def file_names(tasks: Iterable[str]) -> dict[str, str]:
 
 
 def _scores_by_parameters(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:
-    figure, panels = style.panels_of(labels)
+    figure, panels = _against_parameters(cells, labels, "last")
     for task, axes in panels.items():
         of_task = cells[cells["task"] == task]
-        _against_parameters(axes, of_task, "last")
         is_head, spread = of_task["family"] == "head", of_task["last_std"].fillna(0)
         ends = pd.concat([of_task["last_mean"] - spread, of_task["last_mean"] + spread])
         style.without_head(axes, ends[~pd.concat([is_head, is_head])], of_task.loc[is_head, "last_mean"])
         sign = -1 if lower_is_better(of_task["metric"].iloc[0]) else 1
-        front = [(x, sign * y) for x, y in pareto(list(zip(of_task["trained"], sign * of_task["last_mean"])))]
-        front.append((axes.get_xlim()[1], front[-1][1]))
-        axes.step(
-            *zip(*front), where="post", color=style.EDGE, linestyle="--", linewidth=1.2, zorder=1, label="Pareto front"
-        )
+        x, y = zip(*pareto(list(zip(of_task["trained"], sign * of_task["last_mean"]))))
+        x, y = (*x, axes.get_xlim()[1]), [sign * value for value in (*y, y[-1])]
+        look = {"color": style.EDGE, "linestyle": "--", "linewidth": 1.2, "zorder": 1}
+        axes.step(x, y, where="post", label="Pareto front", **look)
     style.legend_of_labels(figure)
     return figure
 
 
 def _gaps_by_parameters(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:
-    tasks = set(cells["task"])
-    figure, panels = style.panels_of(
-        {t: f"training − development\n{label}" for t, label in labels.items() if t in tasks}
-    )
-    for task, axes in panels.items():
-        _against_parameters(axes, cells[cells["task"] == task], "gap")
+    labels = {task: f"training − development\n{labels[task]}" for task in labels if task in set(cells["task"])}
+    figure, panels = _against_parameters(cells, labels, "gap")
+    for axes in panels.values():
         axes.axhline(0, color=style.EDGE, linewidth=0.8, zorder=1)
     style.legend_of_labels(figure)
     return figure
 
 
-def _against_parameters(axes: Axes, of_task: pd.DataFrame, value: str) -> None:
-    """Draw means and deviations of a value of one task's cells."""
-    for line in style.lines_of(of_task):
-        x, y, look = line["trained"], line[f"{value}_mean"], style.look_of(line.iloc[0])
-        spread = line[f"{value}_std"].fillna(0)
-        axes.errorbar(x, y, spread, color=look["color"], linestyle="none", elinewidth=1, capsize=2)
-        axes.plot(x, y, linestyle="-" if len(x) > 1 else "none", linewidth=0.8, label=style.label_of(line), **look)
-    low, high = of_task["trained"].min() / 1.3, of_task["trained"].max() * 1.3
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    narrow = high < 4 * low  # too narrow for the ticks of a logarithmic axis
-    axes.xaxis.set_major_locator(
-        MaxNLocator(5) if narrow else LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,))
-    )
-    axes.xaxis.set_major_formatter(EngFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("trained parameters")
+def _against_parameters(cells: pd.DataFrame, labels: dict[str, str], value: str) -> tuple[Figure, dict[str, Axes]]:
+    """Draw means and deviations of a value, in a panel for each task."""
+    figure, panels = style.panels_of(labels)
+    for task, axes in panels.items():
+        of_task = cells[cells["task"] == task]
+        for line in style.lines_of(of_task):
+            x, y, look = line["trained"], line[f"{value}_mean"], style.look_of(line.iloc[0])
+            spread = line[f"{value}_std"].fillna(0)
+            axes.errorbar(x, y, spread, color=look["color"], linestyle="none", elinewidth=1, capsize=2)
+            axes.plot(x, y, linestyle="-" if len(x) > 1 else "none", linewidth=0.8, label=style.label_of(line), **look)
+        low, high = of_task["trained"].min() / 1.3, of_task["trained"].max() * 1.3
+        axes.set_xscale("log")
+        axes.set_xlim(low, high)
+        ticks = LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,))
+        # Some ranges are too narrow for the ticks of a logarithmic axis.
+        axes.xaxis.set_major_locator(MaxNLocator(5) if high < 4 * low else ticks)
+        axes.xaxis.set_major_formatter(EngFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("trained parameters")
+    return figure, panels
 
 
 def _by_rank(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:

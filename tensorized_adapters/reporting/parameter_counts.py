@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.table import Table
 from rich.text import Text
 from transformers import PreTrainedModel
 
@@ -16,17 +15,15 @@ from ..backbone.known_models import model_config
 from ..backbone.parts import skeleton
 from ..config import AdapterConfig
 from ..errors import UsageError, about_model, one_line
-from ..runtime.console import console
+from ..runtime.console import console, numbers_table
 from ..sweeping.grid import MODES, grid_of
 from .published import NOTES, PUBLISHED
 
 COLUMNS = ("method", "mode", "adapters", "backbone", "layer_norm", "head", "trained", "percent")
 BYTES = ("bytes_float32", "bytes_float16")
-# Flag with several values -> the setting that it varies; then the settings that have one value.
-_AXES = {name: name for name in ("phm_dim", "lora_r", "bitfit_terms", "peft_type")}
-_AXES |= {"projection_types": "adapter_projection_type", "modes": "if_adapter_like", "adapter_sizes": "adapter_size"}
-_AXES |= {"ranks": "tensorized_layer_rank"}
-_SINGLE = "peft_config lora_targets diff_sparsity adapter_sites tensor_split tensor_scope adapter_placement".split()
+# Flags that have another name than the setting that they vary.
+_SETTINGS = {"projection_types": "adapter_projection_type", "modes": "if_adapter_like"}
+_SETTINGS |= {"adapter_sizes": "adapter_size", "ranks": "tensorized_layer_rank"}
 
 
 def counts_text(arguments: argparse.Namespace) -> str:
@@ -42,10 +39,8 @@ def counts_text(arguments: argparse.Namespace) -> str:
         return cells.to_csv(index=False)
     size = f"{rows[0]['model']:,} parameters, {arguments.num_labels} labels"
     title = one_line(f"Trained parameters, {arguments.model} ({size})")
-    table = Table(box=box.MARKDOWN if arguments.format == "markdown" else box.SIMPLE)
-    for column in cells:
-        justify = "left" if column in ("method", "mode") else "right"
-        table.add_column(column.replace("_", " "), justify=justify, no_wrap=True)
+    table = numbers_table("", *(column.replace("_", " ") for column in cells), text=("mode",))
+    table.box = box.MARKDOWN if arguments.format == "markdown" else box.SIMPLE
     for row in cells.map(lambda cell: f"{cell:,}" if isinstance(cell, int) else cell).values:
         table.add_row(*map(Text, row))
     printer = console()
@@ -59,10 +54,12 @@ def counts_text(arguments: argparse.Namespace) -> str:
 def _rows(arguments: argparse.Namespace, model: PreTrainedModel) -> list[dict[str, Any]]:
     """Return a row for each method that fits the model. A line on stderr names each method that does not."""
     values = vars(arguments) | {"modes": [MODES[mode] for mode in arguments.modes]}
-    axes = {name: values[flag] for flag, name in _AXES.items()} | {name: [values[name]] for name in _SINGLE}
+    lists = {flag: value if isinstance(value, (list, tuple)) else [value] for flag, value in values.items()}
+    names = {flag: _SETTINGS.get(flag, flag) for flag in lists}
+    axes = {name: lists[flag] for flag, name in names.items() if hasattr(AdapterConfig, name)}
     configs = grid_of(arguments.methods, axes)
     for flag in arguments.given:
-        name = _AXES.get(flag, flag)
+        name = names[flag]
         if name in axes and not any(name in settings for settings in configs.values()):
             raise UsageError(f"--{flag} belongs to none of --methods {','.join(arguments.methods)}; leave it out")
     rows, flaws = [], []

@@ -60,10 +60,6 @@ class _Git(_Part):
     clean: bool
 
 
-class _Machine(_Part):
-    gpu: Optional[str] = None
-
-
 class _Mistake(_Part):
     row: _Count
     texts: list[str]
@@ -113,7 +109,7 @@ class FinishedRecord(Record):
     command: Optional[str] = None
     version: Optional[str] = None
     versions: Optional[dict[str, str]] = None
-    machine: Optional[_Machine] = None
+    machine: Optional[dict[str, Any]] = None
     git: Optional[_Git] = None
     given: Optional[list[str]] = None
     history: Optional[list[_Evaluation]] = None

@@ -1,7 +1,6 @@
 """Chooses the checkpoint that a run goes on from."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -62,26 +61,20 @@ def choose_checkpoint(
     Raises:
         UsageError: if the checkpoint cannot be read, or cannot go on under this run's arguments.
     """
-    checkpoint, folder = _named_checkpoint(arguments), Path(arguments.training.output_dir)
-    in_this_folder = resumes_in(folder, arguments)
-    names_its_own = checkpoint is not None and in_this_folder
-    if start.kind == "resume" and arguments.training.do_train and not names_its_own:
-        checkpoint = _later_of(checkpoint, folder, lambda before: in_this_folder or not differences(before, resolved))
+    named, folder = _named_checkpoint(arguments), Path(arguments.training.output_dir)
+    checkpoint, in_this_folder = named, resumes_in(folder, arguments)
+    if start.kind == "resume" and arguments.training.do_train and not (named and in_this_folder):
+        newest, skipped = newest_complete_checkpoint(
+            folder, lambda before: in_this_folder or not differences(before, resolved)
+        )
+        for note in skipped:
+            print(f"note: {note}", file=sys.stderr)
+        if named is None or (newest and step_of(newest) > step_of(named)):
+            print(f"going on from {newest}" if newest else "no complete checkpoint yet: starting from zero")
+            checkpoint = newest
     if checkpoint is None:
         return None, [], None
     return checkpoint, *_differences(checkpoint, resolved, folder)
-
-
-def _later_of(named: Optional[Path], folder: Path, accepts: Callable[[dict[str, Any]], bool]) -> Optional[Path]:
-    """Return the newest complete checkpoint of the folder whose arguments are accepted, or ``named`` if that is given
-    and the folder has no later one."""
-    newest, skipped = newest_complete_checkpoint(folder, accepts)
-    for note in skipped:
-        print(f"note: {note}", file=sys.stderr)
-    if named is not None and (newest is None or step_of(newest) <= step_of(named)):
-        return named
-    print(f"going on from {newest}" if newest else "no complete checkpoint yet: starting from zero")
-    return newest
 
 
 def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:

@@ -64,9 +64,8 @@ class Run:
         """Return the checkpoint to resume from, or None. All processes call this, and the first one chooses. Raises
         UsageError if the checkpoint cannot be read, or cannot go on under this run's arguments."""
         with fail_together():
-            chosen: tuple[Optional[Path], list[str], Optional[dict[str, str]]] = (None, [], None)
-            if is_main_process():
-                chosen = choose_checkpoint(self._arguments, self.resolved, self._start)
+            main = is_main_process()
+            chosen = choose_checkpoint(self._arguments, self.resolved, self._start) if main else None
         checkpoint, notes, started_from = broadcast_object_list([chosen])[0]
         if started_from:  # the Trainer writes this dictionary into its checkpoints
             self.resolved["started_from"] = started_from
@@ -132,7 +131,11 @@ class Run:
     def print_results(self) -> None:
         if self.finished:
             print(f"{self.path} holds this run, finished; nothing to do")
-            self._note_lost_adapter()
+            try:
+                if self._arguments.training.do_train:
+                    read_adapter(self.path / ADAPTER_FOLDER)
+            except UsageError as error:
+                print(f"note: {error}; take a checkpoint's, or train anew with --overwrite_output_dir")
             if self._arguments.run.measure_contribution and "contribution" not in self.record:
                 print("note: it was trained without --measure_contribution; --overwrite_output_dir trains it anew")
         console().print(results_table(self.record))
@@ -140,13 +143,6 @@ class Run:
             if path.is_file():
                 print(f"predictions: {path}")
         print(f"record: {self.path / RECORD_FILE}")
-
-    def _note_lost_adapter(self) -> None:
-        try:
-            if self._arguments.training.do_train:
-                read_adapter(self.path / ADAPTER_FOLDER)
-        except UsageError as error:
-            print(f"note: {error}; take a checkpoint's, or train anew with --overwrite_output_dir")
 
 
 @contextlib.contextmanager

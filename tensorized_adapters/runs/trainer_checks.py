@@ -1,6 +1,7 @@
 """Checks that the Trainer makes without naming a flag, or only after an epoch."""
 
 import contextlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from ..data.loading import Data
 from ..data.metric_names import PROBABILITY_METRICS, metrics_for
 from ..data.tasks import Task
 from ..errors import UsageError, reason_of
-from ..runtime.files import make_folder
+from ..runtime.files import make_folder, refusing_unwritable
 
 # Words in the Trainer's messages, and the flags that they are about.
 _ABOUT = (
@@ -58,13 +59,12 @@ def flaws_of_training(
 def usable_cache_folder(folder: str) -> Path:
     """Return the folder of ``--prefix_cache_dir``, which is made if it is missing. A test file is written and removed.
     Raises UsageError if it cannot be made or written."""
-    try:
-        path = Path(folder).expanduser()
+    path = Path(os.path.expanduser(folder))
+    with refusing_unwritable(f"--prefix_cache_dir {folder}", "; name another folder"):
+        if str(path).startswith("~"):
+            raise ValueError("its home is not known")
         make_folder(path)
         tempfile.TemporaryFile(dir=path).close()
-    except (OSError, RuntimeError) as error:  # RuntimeError if the home is not known
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"--prefix_cache_dir {folder} cannot be written: {reason}; name another folder") from None
     return path
 
 

@@ -30,6 +30,8 @@ def refusing_unwritable(name: str, advice: str = "") -> Iterator[None]:
     """Turn an error of the system within the block into one line: UsageError, NAME cannot be written."""
     try:
         yield
+    except UsageError:
+        raise
     except (OSError, ValueError) as error:  # ValueError for a path with a null byte
         raise UsageError(f"{name} cannot be written: {getattr(error, 'strerror', None) or error}{advice}") from None
 
@@ -86,36 +88,30 @@ def locked_folder(path: Path, user: str) -> Iterator[None]:
     """Make the folder of ``--output_dir`` and lock it within the block. If it was made here and nothing was written,
     it is removed at the end. Raises UsageError if it cannot be made, written or locked, or if another ``user`` (a run
     or a sweep) holds it."""
-    made: list[Path] = []
-    try:
-        made = [folder for folder in (path, *path.parents) if not folder.exists()]
-        make_folder(path)
-        tempfile.TemporaryFile(dir=path).close()  # mode bits do not tell whether root can write
-        lock = [os.open(path, os.O_RDONLY)]
-    except OSError as error:
-        _remove_empty(made)
-        raise UsageError(f"--output_dir {path} cannot be written: {error.strerror}") from None
+    with contextlib.ExitStack() as at_the_end:
+        made: list[Path] = []
+        at_the_end.callback(_remove_empty, made)
+        with refusing_unwritable(f"--output_dir {path}"):
+            made += [folder for folder in (path, *path.parents) if not folder.exists()]
+            make_folder(path)
+            tempfile.TemporaryFile(dir=path).close()  # mode bits do not tell whether root can write
+            lock = [os.open(path, os.O_RDONLY)]
 
-    def unlock() -> None:
-        if lock:
-            os.close(lock.pop())
+        def unlock() -> None:
+            if lock:
+                os.close(lock.pop())
 
-    os.register_at_fork(after_in_child=unlock)  # a worker that outlives a killed process must not keep its lock
-    try:
-        fcntl.flock(lock[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        unlock()
-        raise UsageError(f"--output_dir {path} is in use by another {user}; wait for it or name another") from None
-    except OSError as error:
-        unlock()
-        _remove_empty(made)
-        advice = "name a folder on a file system with locks"
-        raise UsageError(f"--output_dir {path} cannot be locked: {error.strerror}; {advice}") from None
-    try:
+        at_the_end.callback(unlock)
+        os.register_at_fork(after_in_child=unlock)  # a worker that outlives a killed process must not keep its lock
+        try:
+            fcntl.flock(lock[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            made.clear()  # the folder is the other's now
+            raise UsageError(f"--output_dir {path} is in use by another {user}; wait for it or name another") from None
+        except OSError as error:
+            advice = "name a folder on a file system with locks"
+            raise UsageError(f"--output_dir {path} cannot be locked: {error.strerror}; {advice}") from None
         yield
-    finally:
-        unlock()
-        _remove_empty(made)
 
 
 def _remove_empty(folders: list[Path]) -> None:

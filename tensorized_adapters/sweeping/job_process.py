@@ -10,23 +10,23 @@ import contextlib
 import ctypes
 import gc
 import importlib
-import json
 import math
+import multiprocessing
 import os
 import runpy
-import select
 import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn, Optional
+from typing import NoReturn, Optional
 
 _SECONDS_TO_DIE = 10.0
 _POLL_SECONDS = 0.1  # Ray's cancellation does not interrupt a blocking system call
-# The arguments are this process's id, the job's script, the number of the pipe for replies, and whether everything is
+# The arguments are this process's id, the job's script, the number of the connection, and whether everything is
 # imported. The script's folder holds the package. Python looks there for modules, and not in the current folder.
 _FORK_SERVER = """
 import sys
@@ -70,39 +70,34 @@ class ForkServer:
     """
 
     def __init__(self, job: Job, preloads: bool):
-        replies, pipe = os.pipe()  # not standard output, because imported libraries may print
-        self._replies = open(replies, "rb", buffering=0)  # select would not see a reply that was read ahead
+        self._connection, remote = multiprocessing.Pipe()  # not standard output, because imported libraries may print
         self._job: Optional[int] = None  # the process id of the job, until it has ended
-        arguments = [str(os.getpid()), job.command[0], str(pipe), *(["preload"] if preloads else [])]
-        try:
+        arguments = [str(os.getpid()), job.command[0], str(remote.fileno()), *(["preload"] if preloads else [])]
+        with remote:
             self._server = subprocess.Popen(
                 [sys.executable, "-c", _FORK_SERVER, *arguments],
                 env=os.environ | job.environment,
-                stdin=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=[pipe],
+                pass_fds=[remote.fileno()],
                 start_new_session=True,
             )
-        finally:
-            os.close(pipe)
         try:
             self._reply(math.inf)  # the first reply: the server is ready
         except BaseException:
             self.end()
             raise
 
-    def is_alive(self) -> bool:
-        """Return whether the server still runs."""
-        return self._server.poll() is None
+    def has_ended(self) -> bool:
+        """Return whether a job found that the server had ended."""
+        return self._connection.closed
 
     def fork(self, job: Job) -> None:
         """Start the job; raise OSError if the server has ended."""
-        request = {"command": job.command, "directory": str(job.directory), "log": str(job.log)}
         try:
-            self._server.stdin.write(json.dumps(request).encode() + b"\n")
-            self._server.stdin.flush()
-            self._job = self._reply(math.inf)["pid"]
+            self._connection.send((job.command, str(job.directory), str(job.log)))
+            self._job = self._reply(math.inf)
         except OSError:
             self.end()
             raise
@@ -111,7 +106,7 @@ class ForkServer:
         """Return the job's exit code, which is -9 if it is killed together with the server; raise
         subprocess.TimeoutExpired."""
         try:
-            code = self._reply(timeout)["code"]
+            code = self._reply(timeout)
         except OSError:
             self.end()
             self._kill_group()
@@ -140,23 +135,22 @@ class ForkServer:
         """Kill the server and its job."""
         self._server.kill()
         self._server.wait()
-        with contextlib.suppress(OSError):  # a request that was not written
-            self._server.stdin.close()
-        self._replies.close()
+        self._connection.close()
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._job, signal.SIGKILL)
 
-    def _reply(self, timeout: float) -> dict[str, int]:
+    def _reply(self, timeout: float) -> int:
         """Return the next reply; raise OSError if the server has ended, or subprocess.TimeoutExpired."""
         until = time.monotonic() + timeout
-        while not select.select([self._replies], [], [], _POLL_SECONDS)[0]:
+        while not self._connection.poll(_POLL_SECONDS):
             if time.monotonic() > until:
                 raise subprocess.TimeoutExpired("the job", timeout)
-        if line := self._replies.readline():  # a reply is written at once
-            return json.loads(line)
-        raise OSError("the server has ended")
+        try:
+            return self._connection.recv()
+        except EOFError:
+            raise OSError("the server has ended") from None
 
 
 _server: Optional[ForkServer] = None  # of this Ray worker, with everything imported
@@ -169,7 +163,7 @@ def server_for(job: Job) -> ForkServer:
     global _server, _server_starts
     if job.forks and _server_starts:
         try:
-            if _server is None or not _server.is_alive():
+            if _server is None or _server.has_ended():
                 _server = ForkServer(job, preloads=True)
             return _server
         except OSError:
@@ -187,34 +181,33 @@ def preload() -> None:
 def serve() -> None:
     """Fork a job for each request. Reply with its process id at once, and with its exit code when it has ended.
 
-    The arguments of this process are the parent's process id, the script, the pipe for replies, and "preload" if
-    everything is imported first. Requests are lines of JSON on standard input with ``command`` (a Python script and
-    its arguments), ``directory`` and ``log`` (a file). A reply is a line of JSON: ``{}`` when everything is imported,
-    and for each job ``{"pid": 7}`` and then ``{"code": 0}``. If a signal killed the job, the code is its negative
-    number. Processes that the job left behind are killed before.
+    The arguments of this process are the parent's process id, the script, the number of the connection, and "preload"
+    if everything is imported first. A request is a command (a Python script and its arguments), the folder in which it
+    runs, and the file of its log. The first reply says that everything is imported. If a signal killed the job, the
+    code is its negative number. Processes that the job left behind are killed before.
     """
     server = os.getpid()
     _die_with_parent(int(sys.argv[1]))
-    os.set_inheritable(int(sys.argv[3]), False)
-    replies = os.fdopen(int(sys.argv[3]), "w")
+    connection = Connection(int(sys.argv[3]))
+    os.set_inheritable(connection.fileno(), False)
     if sys.argv[4:]:
         preload()
     assert threading.active_count() == 1, "a library has started a thread, which a fork would lose"
     gc.collect()
     gc.freeze()  # a garbage collection in a job would copy all of this memory
-    print("{}", file=replies, flush=True)
-    for line in sys.stdin:
+    connection.send(server)
+    while True:
+        request = connection.recv()  # EOFError ends this process when no further job can come
         sys.stdout.flush()
         pid = os.fork()
         if not pid:
-            replies.close()
-            _become(json.loads(line), server)
-        print(json.dumps({"pid": pid}), file=replies, flush=True)
+            connection.close()
+            _become(*request, server)
+        connection.send(pid)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # the process id stays reserved until its group is killed
         with contextlib.suppress(ProcessLookupError):  # the job ended before it had its own group
             os.killpg(pid, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        print(json.dumps({"code": code}), file=replies, flush=True)
+        connection.send(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def _die_with_parent(parent: int) -> None:
@@ -225,19 +218,17 @@ def _die_with_parent(parent: int) -> None:
         sys.exit("the sweep has ended")
 
 
-def _become(request: dict[str, Any], server: int) -> NoReturn:
+def _become(command: list[str], directory: str, log: str, server: int) -> NoReturn:
     """Turn the forked process into the job, as if the interpreter had been started on its command."""
     os.setsid()
     _die_with_parent(server)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, number in ((null, 0), (log, 1), (log, 2)):
-        os.dup2(source, number)
-    sys.stdin = os.fdopen(0, closefd=False)  # the server's own has read requests ahead
-    os.chdir(request["directory"])
-    sys.argv = request["command"]
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.chdir(directory)
+    sys.argv = command
     sys.path[0] = os.path.dirname(sys.argv[0])
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")

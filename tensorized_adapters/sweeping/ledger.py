@@ -50,19 +50,15 @@ class Ledger:
         for name in self.trials:
             self.refresh(name)
         self.notes += [self.entries[name]["reason"] for name in self.trials if name in self._unusable]
-        self.notes += list(self._lost_adapters())
-        if lacking := len(self._unmeasured):
-            what = f"trained without --measure_contribution: {lacking} of the finished trials"
-            self.notes.append(f"{what}; another --output_dir trains them anew")
-
-    def _lost_adapters(self) -> Iterator[str]:
-        """Yield a line for each finished trial whose adapter is missing or damaged. Its weights are not read."""
         for name, trial in self.trials.items():
             try:
                 if self.entries[name]["state"] == "finished":
-                    read_config(trial.folder(self.folder) / ADAPTER_FOLDER)
+                    read_config(trial.folder(self.folder) / ADAPTER_FOLDER)  # not its weights, which takes longer
             except UsageError as error:
-                yield f"{error}; move the trial's folder away to train it again"
+                self.notes.append(f"{error}; move the trial's folder away to train it again")
+        if lacking := len(self._unmeasured):
+            what = f"trained without --measure_contribution: {lacking} of the finished trials"
+            self.notes.append(f"{what}; another --output_dir trains them anew")
 
     def print_notes(self) -> None:
         """Print the notes about damaged files and finished trials, and a line for each trial that is not run."""

@@ -35,7 +35,7 @@ _NOT_REACHED = ("Failed to connect", "errors resolving", "Deadline")
 _ENVIRONMENT = ("HF_", "TRANSFORMERS_", "TOKENIZERS_")
 
 
-class Machines:
+class Machines(contextlib.AbstractContextManager):
     """Ray, started on this machine's loopback address or joined; to be used in a ``with`` statement.
 
     Raises UsageError if no cluster answers, or if one trial fits on no machine, and RunFailed if Ray does not start.
@@ -62,9 +62,6 @@ class Machines:
                 f"{gpus_per_trial:g}; the largest has {most}"
             )
         self.seconds_to_start = time.time() - began
-
-    def __enter__(self) -> "Machines":
-        return self
 
     def __exit__(self, *_) -> None:
         ray.shutdown()
@@ -160,7 +157,10 @@ def _job_of(planned: Trial, ledger: Ledger, machines: Machines, options: Any) ->
 def check_address(address: str) -> None:
     """Ask for a cluster at ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``. Raises UsageError, naming ``--address`` and
     what is wrong there."""
-    where = _newest_cluster() if address == "auto" else address
+    where = address
+    if address == "auto":  # as Ray resolves it: the variable, else the address that ``ray start`` saved
+        saved = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+        where = os.environ.get("RAY_ADDRESS") or (saved.read_text().strip() if saved.is_file() else "auto")
     if where == "auto":
         return  # Ray looks for its processes on this machine, which takes no time
     host, _, port = where.removeprefix(_CLIENT).rpartition(":")
@@ -169,14 +169,6 @@ def check_address(address: str) -> None:
     if flaw := _flaw_of_answer(f"{host}:{port}", where.startswith(_CLIENT)):
         where = f"{where}: " if address == "auto" else ""
         raise UsageError(f"--address {quoted(address)}: no Ray cluster answers there ({where}{flaw})")
-
-
-def _newest_cluster() -> str:
-    """Resolve ``auto``: return RAY_ADDRESS if it is set, else the address that ``ray start`` saved, else ``auto``."""
-    if os.environ.get("RAY_ADDRESS"):
-        return os.environ["RAY_ADDRESS"]
-    path = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
-    return path.read_text().strip() if path.is_file() else "auto"
 
 
 def _flaw_of_answer(where: str, client: bool) -> Optional[str]:

@@ -10,12 +10,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..adaptation.counts import count_parameters
 from ..arguments.flags import Arguments
@@ -85,55 +85,37 @@ def trials_of(options: argparse.Namespace, flags: list[str]) -> list[Trial]:
     passed = passed_flags(flags)
     configs = _configs_of(options, passed)
     passed = with_defaults(passed, options)
-    skeletons: dict[int, PreTrainedModel] = {}  # one for each number of labels
-    loaded: Optional[PretrainedConfig] = None  # all trials have the same model
+    skeletons: dict[int, PreTrainedModel] = {}  # one for each number of labels, since all trials have the same model
 
-    def config_of(model: ModelArguments) -> PretrainedConfig:
-        nonlocal loaded
-        loaded = loaded or model_config(model, num_labels=2)
-        return loaded
+    def skeleton_with(labels: int, model: ModelArguments) -> PreTrainedModel:
+        if labels not in skeletons:
+            skeletons[labels] = skeleton(model_config(model, labels))
+        return skeletons[labels]
 
     trials: dict[str, Trial] = {}
     flaws: dict[AdapterConfig, UsageError] = {}  # why a config has no valid trial
     for config, settings in configs.items():
         own = own_words(config, passed)
-        made, flaw = _valid_trials([own + words for words in _points(settings, options)], config_of, skeletons)
-        if flaw and made:  # a task, a rate or a seed is at fault, and not the config
-            raise flaw
+        rest = itertools.product(options.tasks or (None,), options.learning_rates or (None,), options.seeds)
+        made: dict[str, Trial] = {}  # command lines of equal settings are one trial
+        for task, rate, seed in rest:
+            point = settings | {"task_name": task, "learning_rate": rate, "seed": seed}
+            words = [str(word) for name, value in point.items() if value is not None for word in (f"--{name}", value)]
+            try:
+                arguments = parse_arguments(own + words, lambda model: skeleton_with(2, model).config)
+            except UsageError as error:
+                flaws.setdefault(config, error)
+            else:
+                trial = _trial(arguments, own + words, skeleton_with)
+                made[trial.name] = trial
+        if made and config in flaws:  # a task, a rate or a seed is at fault, and not the config
+            raise flaws[config]
         trials |= made
-        flaws |= {config: flaw} if flaw else {}
     for config, flaw in flaws.items():
         if not any(trial.config.method == config.method for trial in trials.values()):
             raise flaw  # no format accepts the flag, so the flag is wrong
         print(f"skipped: {one_line(f'{config.describe()}: {flaw}')}", file=sys.stderr)
     return sorted(trials.values(), key=lambda trial: -trial.cost)
-
-
-def _points(settings: dict[str, Any], options: argparse.Namespace) -> Iterator[list[str]]:
-    """Yield the flags of each point of the grid at which a config has these settings."""
-    tasks, rates = options.tasks or (None,), options.learning_rates or (None,)
-    for task, rate, seed in itertools.product(tasks, rates, options.seeds):
-        point = settings | {"task_name": task, "learning_rate": rate, "seed": seed}
-        yield [str(word) for name, value in point.items() if value is not None for word in (f"--{name}", value)]
-
-
-def _valid_trials(
-    command_lines: list[list[str]],
-    config_of: Callable[[ModelArguments], PretrainedConfig],
-    skeletons: dict[int, PreTrainedModel],
-) -> tuple[dict[str, Trial], Optional[UsageError]]:
-    """Return the trials of the valid command lines by name, and the error of the first that is not valid. Command
-    lines of equal settings are one trial."""
-    trials, flaw = {}, None
-    for words in command_lines:
-        try:
-            arguments = parse_arguments(words, config_of)
-        except UsageError as error:
-            flaw = flaw or error
-            continue
-        trial = _trial(arguments, words, skeletons)
-        trials[trial.name] = trial
-    return trials, flaw
 
 
 def _configs_of(options: argparse.Namespace, passed: dict[str, list[str]]) -> dict[AdapterConfig, dict[str, Any]]:
@@ -211,25 +193,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _trial(arguments: Arguments, words: list[str], skeletons: dict[int, PreTrainedModel]) -> Trial:
+def _trial(
+    arguments: Arguments, words: list[str], skeleton_with: Callable[[int, ModelArguments], PreTrainedModel]
+) -> Trial:
     resolved = resolved_arguments(arguments)
     data, config, training = arguments.data, arguments.adapter, arguments.training
     task = data.task_name or Path(data.dataset_name or data.train_file).stem
     settings = json.dumps(effective_arguments(resolved), sort_keys=True)
     described = re.sub(r"[^A-Za-z0-9.+-]+", "_", f"{task}_{config.describe()}_seed{training.seed}")
-    name = f"{described[:_LONGEST]}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
-    heads = labels_of(resolved)
-    if heads not in skeletons:
-        skeletons[heads] = skeleton(model_config(arguments.model, heads))
-    counts, refused = None, None
+    counts, refused, model = None, None, skeleton_with(labels_of(resolved), arguments.model)
     try:
-        counts = count_parameters(config, skeletons[heads])
+        counts = count_parameters(config, model)
     except UsageError as error:
         refused = one_line(error)
     count = min(_EXAMPLES.get(data.task_name, 5000), data.max_train_samples or 10**9)
     examples = max(training.max_steps, 0) * training.per_device_train_batch_size or count * training.num_train_epochs
     return Trial(
-        name=name,
+        name=f"{described[:_LONGEST]}_{hashlib.sha256(settings.encode()).hexdigest()[:10]}",
         words=tuple(words),
         resolved=resolved,
         config=config,

@@ -17,8 +17,8 @@ from .ledger import Ledger, score_text
 _STYLES = {"finished": "green", "failed": "red", "refused": "yellow", "interrupted": "magenta"}
 
 
-class Progress:
-    """The display of a running sweep. Use it in a ``with`` statement."""
+class Progress(Live):
+    """The display of a running sweep. Use it in a ``with`` statement. Without a terminal it shows no tables."""
 
     def __init__(self, ledger: Ledger, at_a_time: int):
         self.ledger, self.at_a_time = ledger, at_a_time
@@ -26,16 +26,7 @@ class Progress:
         self.running: dict[str, float] = {}  # when each running trial was started
         self.seconds: dict[str, float] = {}  # the time of each trial that has ended
         self.costs = {trial.name: trial.cost for trial in ledger.to_run()}
-        self.console = console()
-        self._live = Live(console=self.console, get_renderable=self._tables, refresh_per_second=1, transient=True)
-
-    def __enter__(self) -> "Progress":
-        if self.console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._live.stop()
+        super().__init__(console=console(), refresh_per_second=1, transient=True)
 
     def started(self, name: str) -> None:
         self.running[name] = time.time()
@@ -72,7 +63,7 @@ class Progress:
         left -= sum(time.time() - began for began in list(self.running.values()))
         return max(0.0, left) / min(self.at_a_time, max(1, len(self.costs) - len(done)))
 
-    def _tables(self) -> Group:
+    def get_renderable(self) -> Group:
         running = numbers_table(self._summary(), "running", "task", "seed", "for", text=("task",))
         for name, began in list(self.running.items()):
             entry = self.ledger.entries[name]

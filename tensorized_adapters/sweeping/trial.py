@@ -79,7 +79,7 @@ def _run_once(job: Job, number: int) -> Optional[int]:
         with _cancelled_afterwards():
             try:
                 process.fork(job)
-            except OSError:  # the server died after it was found alive
+            except OSError:  # the server was killed since its last job
                 process = server_for(job)
                 process.fork(job)
         # With a timeout Python looks for signals while it waits, so that the task can be cancelled.

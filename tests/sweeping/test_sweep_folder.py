@@ -150,9 +150,9 @@ def test_what_users_and_trials_wrote_is_shown_as_it_is(job, tmp_path, capsys):
     ledger = Ledger(out, [trial])
     with Progress(ledger, 1) as progress:
         progress.started(trial.name)
-        progress.console.print(progress._tables())
+        progress.console.print(progress.get_renderable())
         progress.ended(trial.name, bad)
-        progress.console.print(progress._tables())
+        progress.console.print(progress.get_renderable())
     message = capsys.readouterr().out
     assert "last line: [/b][red]\\x1b[2J" in message and "\x1b" not in message
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import pickle
 import struct
 import termios
 import time
@@ -220,14 +221,18 @@ def test_a_job_finds_modules_where_an_interpreter_of_its_own_does(job, tmp_path)
     assert f"first {tmp_path}\nhere False\n" in (tmp_path / "logs" / "x.log").read_text()
 
 
+def waiting_bytes(server):
+    return struct.unpack("i", fcntl.ioctl(server._connection, termios.FIONREAD, bytes(4)))[0]
+
+
 def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
-    """Both replies of the server are then in the pipe, and the job has no process to stop."""
+    """Both replies of the server are then in the connection, and the job has no process to stop."""
     script = tmp_path / "job.py"
     script.write_text("raise SystemExit(3)")
     job = trial.Job([str(script)], tmp_path, tmp_path / "x.log", {}, tmp_path, 0, None, forks=True)
     process = job_process.server_for(job)
     process.fork(job)  # which ends at once
-    while not struct.unpack("i", fcntl.ioctl(process._replies, termios.FIONREAD, bytes(4)))[0]:
+    while not waiting_bytes(process):
         pass
     process.terminate()
     assert process.wait(10) == 3
@@ -236,8 +241,8 @@ def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
     reply = job_process.ForkServer._reply
 
     def slowly(server, timeout):
-        pipe, both = server._replies, len('{"pid": 1}\n{"code": 3}\n')
-        while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0] < both:
+        longest = 4 + len(pickle.dumps(2**30))  # of one reply
+        while waiting_bytes(server) <= longest:
             pass
         return reply(server, timeout)
 
@@ -247,11 +252,9 @@ def test_a_job_that_ends_before_it_is_waited_for(tmp_path):
     assert process.wait(10) == 3
 
 
-def test_a_server_that_dies_before_it_forks_is_replaced(job, monkeypatch):
+def test_a_server_that_dies_before_it_forks_is_replaced(job):
     server = job_process.server_for(job("", forks=True))
     server._server.kill()
-    alive = iter([True, False])  # it was asked just before
-    monkeypatch.setattr(job_process.ForkServer, "is_alive", lambda _: next(alive))
     assert trial.run_job(job("print('first')", forks=True))["reason"] == "ended without a finished record"
 
 
