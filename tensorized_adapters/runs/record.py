@@ -110,15 +110,16 @@ def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, tas
 
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
-    """Return how many parameters each group has, in numbers and percent of the model, and its learning rate."""
-    table = numbers_table(title, "parameters", "count", "%", "learning rate")
+    """Return how many parameters each group has, in numbers and percent of the model, and its learning rate, if there
+    are ``rates``."""
+    table = numbers_table(title, "parameters", "count", "%", *(["learning rate"] if rates else []))
     table.caption = "% of the model without adapters"
     for group in GROUPS:
         if counts.get(group):
-            table.add_row(group, *_share(counts[group], counts["model"]), f"{rates[group]:g}")
+            table.add_row(group, *_share(counts[group], counts["model"]), *([f"{rates[group]:g}"] if rates else []))
     table.add_section()
-    table.add_row("trained", *_share(counts["trained"], counts["model"]), "")
-    table.add_row("frozen", *_share(counts["frozen"], counts["model"]), "0")
+    table.add_row("trained", *_share(counts["trained"], counts["model"]))
+    table.add_row("frozen", *_share(counts["frozen"], counts["model"]), *(["0"] if rates else []))
     return table
 
 

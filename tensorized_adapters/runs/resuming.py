@@ -56,7 +56,7 @@ def choose_checkpoint(
 
     Returns:
         The checkpoint or None, notes on how its training differs from this run, and ``started_from``: path and sha256
-        of another run's checkpoint, if this run began from one.
+        of a checkpoint that was trained under other arguments, if this run began from one.
 
     Raises:
         UsageError: if the checkpoint cannot be read, or cannot go on under this run's arguments.
@@ -74,7 +74,7 @@ def choose_checkpoint(
             checkpoint = newest
     if checkpoint is None:
         return None, [], None
-    return checkpoint, *_differences(checkpoint, resolved, folder)
+    return checkpoint, *_differences(checkpoint, resolved)
 
 
 def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:
@@ -85,9 +85,7 @@ def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:
         trainer.check_checkpoint(checkpoint)
 
 
-def _differences(
-    checkpoint: Path, resolved: dict[str, Any], folder: Path
-) -> tuple[list[str], Optional[dict[str, str]]]:
+def _differences(checkpoint: Path, resolved: dict[str, Any]) -> tuple[list[str], Optional[dict[str, str]]]:
     """Return notes on arguments that differ, and ``started_from``, which later checkpoints of the run keep. Refuse a
     difference that the state of the optimizer would override."""
     advice = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
@@ -99,9 +97,8 @@ def _differences(
         )
     notes, started_from = [], arguments.get("started_from")
     if odd := differences(arguments, resolved):
-        if checkpoint.resolve().parent != folder.resolve():
-            manifest = checkpoint.resolve() / MANIFEST_FILE
-            started_from = {"checkpoint": str(manifest.parent), "sha256": sha256_of(manifest)}
+        manifest = checkpoint.resolve() / MANIFEST_FILE
+        started_from = {"checkpoint": str(manifest.parent), "sha256": sha256_of(manifest)}
         notes.append(f"{checkpoint} was trained under other arguments ({', '.join(odd[:4])})")
     if (there := arguments.get("processes", 1)) != (here := resolved["processes"]):
         notes.append(

@@ -99,7 +99,8 @@ class Run:
                 clear_remains(self.path)
                 self._write_record()
         self.began = time.time()
-        console().print(parameter_table(known["parameters"], rates, known["method"]))
+        shown = rates if arguments.training.do_train else {}
+        console().print(parameter_table(known["parameters"], shown, known["method"]))
 
     def finish(self) -> None:
         """Write ``record["metrics"]`` as the results, and the record."""

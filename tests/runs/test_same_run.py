@@ -99,6 +99,8 @@ def test_a_resume_under_what_its_optimizer_would_not_obey_is_refused(flags, tmp_
     assert main(argv(flags, resume_from_checkpoint=value, num_train_epochs=3)) == 0  # this one takes effect
     assert "was trained under other arguments (--num_train_epochs 2" in capsys.readouterr().out
     assert checkpoints_in(out)[0].name == "checkpoint-18"
+    started = record_of(out)["arguments"]["started_from"]  # a run of three epochs has another schedule
+    assert started["checkpoint"].startswith(str(out / "checkpoint-"))
 
 
 def test_a_checkpoint_of_another_folder_replaces_no_run(flags, tmp_path, capsys):
