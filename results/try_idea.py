@@ -2,13 +2,15 @@
 
 ``gelu``, ``tanh``, ``linear``: bottleneck adapters with this function, or none, instead of relu. ``centred``: the mean
 of relu(h D) over all tokens of the batch is subtracted, so that the update has no part common to all tokens.
-``clipped`` and ``clipped_half``: the update of each token is at most as long as its input, or half as long, so that no
-update can drown the layer's own output, as it does in a collapse. ``orthogonal``: every factor that does not start at
-zero has orthogonal columns or rows of one norm (CaRA, AdaLoRA). ``frozen_middle``: only the first and the last factor
-of each weight are trained, as in TRAC (ICLR 2026), which also shares the last one between layers.
+``clipped``, ``clipped_half``, ``clipped_.2``, ``clipped_.1``: the update of each token is at most as long as its input
+or that part of it, so that no update can drown the layer's own output, as it does in a collapse. ``orthogonal``: every
+factor that does not start at zero has orthogonal columns or rows of one norm (CaRA, AdaLoRA). ``frozen_middle``: only
+the first and the last factor of each weight are trained, as in TRAC (ICLR 2026), which also shares the last one
+between layers.
 
-The records are evidence for docs/results.md. The saved adapters are not for use: they load as ordinary ones, and the
-counts of their parameters include the frozen factors.
+The records are evidence for docs/results.md. Those of the idea ``amsgrad`` were trained before the program had
+``--optim_args amsgrad=True``. The saved adapters are not for use: they load as ordinary ones, and the counts of their
+parameters include the frozen factors.
 """
 
 import json
@@ -87,6 +89,8 @@ IDEAS = {
     "centred": (_BOTTLENECK, centred_bottleneck),
     "clipped": (_BOTTLENECK, clipped_to(1.0)),
     "clipped_half": (_BOTTLENECK, clipped_to(0.5)),
+    "clipped_.2": (_BOTTLENECK, clipped_to(0.2)),
+    "clipped_.1": (_BOTTLENECK, clipped_to(0.1)),
     "orthogonal": (_START, orthogonal_start_),
     "frozen_middle": (_START, start_with_frozen_middle_),
 }
