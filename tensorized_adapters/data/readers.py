@@ -155,6 +155,9 @@ def _delimiter_of(lines: Iterable[str], source: str, given: Optional[str]) -> tu
     if given is None and delimiter != ",":
         read = f"{_SEPARATORS[delimiter]} are read as the separator of columns"
         print(f"note: {source}: its header has no comma; {read}")
+    elif given is None and (semicolons := without_quoted(header).count(";")) > without_quoted(header).count(","):
+        advice = "if semicolons separate the columns, write sep=; as the first line"
+        print(f"note: {source}: its header has {semicolons} semicolons, but commas separate the columns; {advice}")
     return delimiter, itertools.chain(head, lines)
 
 

@@ -137,6 +137,15 @@ def test_what_is_no_regular_file_is_not_opened(capsys, flags, tmp_path, kind):
     assert f"--train_file {path} is no regular file" in error
 
 
+def test_a_comma_within_a_header_of_semicolons_is_reported(capsys, tmp_path):
+    """Excel does not quote a comma where semicolons separate the columns."""
+    path = tmp_path / "a.csv"
+    path.write_text("number;text, long;label\n1;a, b;x\n")
+    with pytest.raises(UsageError):
+        load_data(DataTrainingArguments(train_file=str(path), text_columns="text, long"), {"train"})
+    assert "2 semicolons, but commas separate the columns; if semicolons separate" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("mark, note", [(";", "semicolons (;) are read"), ("\t", "tabs are read"), (",", None)])
 def test_another_separator_is_read_and_reported(capsys, tmp_path, mark, note):
     text = f'"text"{mark}more\n"great fun, 0{mark} really, yes"{mark}neg\na{mark}b\n'
