@@ -187,7 +187,8 @@ def _write_columns(path: Path, columns: dict[str, list[Any]]) -> None:
 
 def _git_state() -> Optional[dict[str, Any]]:
     """Return the commit of the code's checkout, and whether the tree is clean, or None outside of a checkout."""
-    git = ["git", "-C", str(Path(__file__).resolve().parent)]
+    # Without this option the status of a checkout locks its index, and a commit at that moment fails.
+    git = ["git", "--no-optional-locks", "-C", str(Path(__file__).resolve().parent)]
     options = {"text": True, "stderr": subprocess.DEVNULL, "timeout": 10}
     try:
         commit = subprocess.check_output([*git, "rev-parse", "HEAD"], **options)
