@@ -12,9 +12,9 @@ from ..errors import UsageError, listed, quoted
 from .arguments import DataTrainingArguments
 from .label_names import shown_beside
 from .labels import number_of
-from .multi_label import is_list_of_labels, named_classes
+from .multi_label import class_name, is_list_of_labels
 from .tasks import Task
-from .texts import delimiter_for, texts_of
+from .texts import delimiter_for
 
 LABEL = "label"
 # Columns that number the examples, such as the index that pandas writes; they are never taken for text.
@@ -154,23 +154,22 @@ def _feature(name: str, examples: Dataset, columns: Columns, source: str) -> Any
 
 
 def _with_text(name: str, examples: Dataset, columns: Columns, source: str) -> Dataset:
-    """Return the examples with a checked column of texts. Class ids become the names of their classes, which are what
-    files for prediction hold. Numbers become text, with a note; other types are refused."""
+    """Return the examples with a checked text column. Class ids become the names of their classes, which are what
+    files for prediction hold. Numbers are read as text, with a note; other types are refused."""
     feature = _feature(name, examples, columns, source)
-    column = f"{source}: the column {quoted(name)}"
-    if not isinstance(feature, (Value, ClassLabel)):
-        raise UsageError(f"{column} must hold one value a row, no lists or objects")
-    if not feature.dtype.startswith((*_NUMBERS, "null")) and "string" not in feature.dtype:
-        raise UsageError(f"{column} holds values of type {feature.dtype}, no text")
-    if isinstance(feature, Value) and feature.dtype.startswith(_NUMBERS):
-        print(f"note: {column} holds numbers, which are read as text")
-    elif isinstance(feature, Value) and columns.guessed and not _holds_words(examples, name):
-        print(f"note: {column} holds no words, but is read as text")
-    texts = texts_of(named_classes(examples, name, f"{source}, column {quoted(name)}"), feature.dtype)
-    others = examples.remove_columns(name)
-    if not others.column_names:  # then it has no rows to which a column could be added
-        return Dataset.from_dict({name: texts})
-    return others.add_column(name, texts, feature=Value("string"))
+    if isinstance(feature, ClassLabel):
+        column = f"{source}, column {quoted(name)}"
+        names = [class_name(number, feature, row, column) for row, number in enumerate(examples[name], 1)]
+        examples = examples.remove_columns(name).add_column(name, names, feature=Value("string"))
+    elif not isinstance(feature, Value):
+        raise UsageError(f"{source}: the column {quoted(name)} must hold one value a row, no lists or objects")
+    elif feature.dtype.startswith(_NUMBERS):
+        print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
+    elif "string" not in feature.dtype and feature.dtype != "null":
+        raise UsageError(f"{source}: the column {quoted(name)} holds values of type {feature.dtype}, no text")
+    elif columns.guessed and not _holds_words(examples, name):
+        print(f"note: {source}: the column {quoted(name)} holds no words, but is read as text")
+    return examples
 
 
 def note_columns(columns: Columns, task: Task, source: str) -> None:

@@ -16,7 +16,7 @@ from ..errors import UsageError
 from .arguments import DataTrainingArguments
 from .loading import Data
 from .tasks import Task
-from .texts import joined
+from .texts import joined, text_of, texts_of
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: DataTrainingArguments) -> None:
@@ -24,7 +24,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: D
     task = data.task
     check_room(tokenizer, arguments.max_seq_length, task.inputs)
     examples = data.train or next(iter([*data.evaluation.values(), *data.prediction.values()]))
-    texts = [text for name in task.texts for text in examples[name][:100]]
+    texts = [text_of(text) for name in task.texts for text in examples[name][:100]]
     ids = [i for text in texts for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
     if ids and set(ids) == {tokenizer.unk_token_id}:
         raise UsageError("--model_name_or_path has no usable tokenizer: every word is unknown to it")
@@ -72,7 +72,7 @@ def tokenize(
     """
 
     def encode(batch: dict[str, list]) -> dict[str, list]:
-        texts = [batch[name] for name in task.texts]
+        texts = [texts_of(batch[name], examples.features[name].dtype) for name in task.texts]
         if task.delimiter is not None:
             texts = [[text for row in zip(*texts) for text in joined(row, task.delimiter)]]
         padding = "max_length" if arguments.pad_to_max_length else False

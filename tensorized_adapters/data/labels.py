@@ -4,13 +4,12 @@ import math
 from decimal import Decimal
 from typing import Any, Optional
 
-import numpy as np
-from datasets import Dataset, List, Value
+from datasets import ClassLabel, Dataset, Value
 
 from ..config import REGRESSION
 from ..errors import UsageError, listed, quoted
 from .label_names import COMMA, find_name, lookalikes, name_of, shown_beside, styled_number
-from .multi_label import named_classes, names_of_rows
+from .multi_label import encode_label_sets
 from .tasks import Task
 from .texts import text_of
 
@@ -26,20 +25,24 @@ def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
     """Return the sorted names of the classes, or None if the labels are scores, which are written as decimals. Raise
     UsageError, naming the first row whose label is missing or does not go with the others."""
     numbers = [number_of(value) for value in values]
-    _check_mixture(values, numbers, source)
-    if any(isinstance(number, float) for number in numbers):
+    words = [row for row, number in enumerate(numbers) if number is None]
+    numeric = [row for row, number in enumerate(numbers) if number is not None]
+    decimal = any(isinstance(number, float) for number in numbers)
+    _check_mixture(values, words, numeric, decimal, source)
+    if decimal:
         return None
-    found = {name_of(value) if number is None else _name_of_integer(value) for value, number in zip(values, numbers)}
-    names = tuple(sorted(found, key=lambda name: (number_of(name) is None, number_of(name) or 0, name)))
+    integers = {_name_of_integer(values[row], numbers[row]) for row in numeric}
+    texts = {name_of(values[row]) for row in words}
+    names = (*sorted(integers, key=lambda name: (int(name), name)), *sorted(texts))
     if len(names) > _SCORES_LIKELY_ABOVE or 2 < len(names) > len(values) / 10:
-        scores = "" if None in numbers else "; scores are written as decimals, for example 3.0"
+        scores = "" if words else "; scores are written as decimals, for example 3.0"
         print(f"note: {source}: the {len(values)} labels are taken for {len(names)} classes{scores}")
     if alike := lookalikes(names):
         print(f"note: {source}: the classes {alike[0]} and {alike[1]} look alike and are two")
     return names
 
 
-def _check_mixture(values: list, numbers: list[Optional[float]], source: str) -> None:
+def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: bool, source: str) -> None:
     """Refuse missing labels, and labels among numbers that are gaps, misspelled numbers or a few words.
 
     | among the labels is                    | and                                 | then                         |
@@ -52,18 +55,17 @@ def _check_mixture(values: list, numbers: list[Optional[float]], source: str) ->
     | a word beside numbers                  | a decimal, or at most 5 % are words | refused                      |
     | a word beside integers                 | more than 5 % are words             | all are names, with a note   |
 
-    In a short list a single gap or word counts as 5 %.
+    In a short list a single gap or word counts as 5 %. ``words`` and ``numeric`` are the rows of labels that are no
+    numbers, and of those that are; ``decimal`` is true if a number is written as a decimal.
     """
 
     def label(row: int) -> str:
         return f"{source}: row {row + 1} has the label {quoted(values[row])}"
 
     few = max(1, len(values) * _GAPS_AT_MOST)
-    words = [row for row, number in enumerate(numbers) if number is None]
-    numeric = [row for row, number in enumerate(numbers) if number is not None]
     if missing := [row for row in words if _is_missing(values[row])]:
         raise UsageError(f"{source}: row {missing[0] + 1} has no label; write it or remove the row")
-    gaps = [row for row in words if not math.isfinite(_float_of(values[row]) or 0)]
+    gaps = [row for row in words if _is_no_number(values[row])]
     if gaps and (numeric or isinstance(values[0], float) or len(gaps) <= few):  # many of them are a class
         raise UsageError(f"{label(gaps[0])}, which is neither a score nor a class; correct it or remove the row")
     styles = {row: style for row in words if (style := styled_number(values[row]))}
@@ -78,7 +80,7 @@ def _check_mixture(values: list, numbers: list[Optional[float]], source: str) ->
             print(f"note: {number}; all are taken for names of classes")
     if words and numeric:
         first = f"{label(min(words, numeric, key=len)[0])}, where {len(numeric)} of {len(values)} labels are numbers"
-        if len(words) <= few or any(isinstance(number, float) for number in numbers):
+        if decimal or len(words) <= few:
             advice = "correct it or remove the row, or give every class a name that is no number"
             raise UsageError(f"{first}; {advice}")
         print(f"note: {first}; all are taken for names of classes")
@@ -92,47 +94,31 @@ def saved_label_names(record: dict[str, Any]) -> Optional[tuple[str, ...]]:
 
 
 def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool) -> Dataset:
-    """Return ``label`` as class id (int64) or score (float64), or as a list of 0.0 and 1.0 for several labels a text.
+    """Return ``label`` as class id (int64) or score (float64), or as a list of 0 and 1 for several labels a text.
 
     If ``numbered``, a file may hold GLUE's numbers of the classes instead of their names. Raise UsageError for a
     missing or unknown label, naming its row.
     """
-    names, several = task.labels, task.multi_label
-    ids = {name: i for i, name in enumerate(names or ())}
-    known = {str(i): i for i in range(len(ids))} | ids if numbered else ids
-    if several:
-        rows = names_of_rows(examples, task.label_separator, source)
-    else:
-        rows = [[value] for value in named_classes(examples, "label", source)]
-    encoded = []
-    for row, values in enumerate(rows, 1):
-        codes = [_code_of(value, known) for value in values]
-        if None in codes:
-            raise UsageError(f"{source}: row {row} {_flaw_of(values[codes.index(None)], task)}")
-        encoded.append([float(i in codes) for i in range(len(ids))] if several else codes[0])
-    feature = List(Value("float32")) if several else Value("float64" if names is None else "int64")
-    return examples.remove_columns("label").add_column("label", encoded, feature=feature)
-
-
-def _flaw_of(value: Any, task: Task) -> str:
-    """Return what is wrong with a label that the task does not know, and what is expected."""
-    names = task.labels
-    if names is None:
-        shown, expected = quoted(value), "a number"
-    else:
-        shown, expected = shown_beside(value, names), f"{'some' if task.multi_label else 'one'} of {listed(names)}"
-    flaw = "has no label" if _is_missing(value) or value == -1 else f"has the label {shown}"
-    numbers = names is None or any(number_of(name) is not None for name in names)
-    if numbers and (style := styled_number(value)):
-        return f"{flaw}, a number with {style}; expected {expected}; {_AS_NUMBERS}"
-    return f"{flaw}; expected {expected}"
-
-
-def ids_of_rows(examples: Dataset, task: Task) -> list[frozenset[int]]:
-    """Return the ids of the encoded labels that each example has, or its score."""
     if task.multi_label:
-        return [frozenset(np.flatnonzero(labels)) for labels in examples["label"][:]]
-    return [frozenset((label,)) for label in examples["label"][:]]
+        return encode_label_sets(examples, task, source)
+    feature, names = examples.features["label"], task.labels
+    ids = {name: i for i, name in enumerate(names or ())}
+    if numbered and not isinstance(feature, ClassLabel):
+        ids = {str(i): i for i in range(len(ids))} | ids
+    encoded = []
+    for row, value in enumerate(examples["label"], 1):
+        code = _encode(value, feature, ids)
+        if code is None:
+            shown = quoted(value) if names is None else shown_beside(value, names)
+            flaw = "has no label" if _is_missing(value) or value == -1 else f"has the label {shown}"
+            expected = "a number" if names is None else f"one of {listed(names)}"
+            numbers = names is None or any(number_of(name) is not None for name in names)
+            if numbers and (style := styled_number(value)):
+                flaw, expected = f"{flaw}, a number with {style}", f"{expected}; {_AS_NUMBERS}"
+            raise UsageError(f"{source}: row {row} {flaw}; expected {expected}")
+        encoded.append(code)
+    dtype = Value("float64") if names is None else Value("int64")
+    return examples.remove_columns("label").add_column("label", encoded, feature=dtype)
 
 
 def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -> None:
@@ -142,62 +128,82 @@ def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -
     check_variety(raw["train"], task, sources["train"])
     if task.labels is None:
         return
-    trained = frozenset().union(*ids_of_rows(raw["train"], task))
+    trained = _present(raw["train"], task)
     for split, examples in raw.items():
-        if split.startswith("validation") and (lacking := set().union(*ids_of_rows(examples, task)) - trained):
+        if split.startswith("validation") and (lacking := _present(examples, task) - trained):
             name = quoted(task.labels[min(lacking)])
             raise UsageError(f"{sources[split]} has the label {name}, which {sources['train']} lacks")
 
 
 def check_variety(train: Dataset, task: Task, source: str) -> None:
     """Raise UsageError if the training set has a single class or score, or the same labels for every text."""
-    first, *others = set(ids_of_rows(train, task))
-    if others:
-        return
     if task.multi_label:
-        raise UsageError(f"{source} has the same labels in every row; training needs a difference")
-    (only,) = first
-    only = f"score ({only})" if task.labels is None else f"class ({listed((task.labels[only],))})"
-    raise UsageError(f"{source} has only one {only}; training needs at least two")
+        if len(set(map(tuple, train["label"]))) == 1:
+            raise UsageError(f"{source} has the same labels in every row; training needs a difference")
+    elif len(seen := set(train["label"])) == 1:
+        name, only = "score", seen.pop()
+        if task.labels is not None:
+            name, only = "class", listed((task.labels[only],))
+        raise UsageError(f"{source} has only one {name} ({only}); training needs at least two")
 
 
-def _code_of(value: Any, ids: dict[str, int]) -> Optional[float]:
+def _present(examples: Dataset, task: Task) -> set[int]:
+    """Return the ids of the labels that at least one example has."""
+    if task.multi_label:
+        return {i for labels in examples["label"] for i, has in enumerate(labels) if has}
+    return set(examples["label"])
+
+
+def _encode(value: Any, feature: Any, ids: dict[str, int]) -> Optional[float]:
     """Return the id of a class, or a score if there are no ``ids``; None for what is neither."""
-    number = number_of(value)
+    if value is None:
+        return None
+    if isinstance(feature, ClassLabel):
+        if not 0 <= value < feature.num_classes:
+            return None
+        value = feature.int2str(value)
+        if ids:
+            return find_name(value, ids)
+    text, number = text_of(value).strip(), number_of(value)
     if not ids:
         return None if number is None else float(number)
-    code = find_name(text_of(value).strip(), ids)
+    if text in ids:
+        return ids[text]
+    if number is not None and float(number).is_integer():
+        return ids.get(str(int(number)))  # 1.0 and "01" are the class 1
+    code = find_name(text, ids)
     if code is None and isinstance(value, bool):
-        number = int(value)  # older adapters, and GLUE's numbers, have 0 and 1 for false and true
-    if code is None and number is not None and float(number).is_integer():
-        code = ids.get(str(int(number)))  # 1.0 and "01" are the class 1
+        code = ids.get(str(int(value)))  # older adapters, and GLUE's numbers, have 0 and 1 for false and true
     return code
 
 
 def number_of(value: Any) -> Optional[float]:
     """Return the number in a value, an int if it is written as one; None for NaN and words."""
-    number = _float_of(value)
     if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
         return None  # true, and a name such as 1_0, which Python reads as 10
-    if number is None or not math.isfinite(number):
-        return None
-    digits = str(value).strip().lstrip("+-") if isinstance(value, (str, Decimal)) else ""
-    return int(value) if isinstance(value, int) or digits.isdigit() else number
-
-
-def _float_of(value: Any) -> Optional[float]:
-    """Return the value as a float, also NaN or infinity; None for words and integers that no float can hold."""
     try:
-        return float(value)
+        number = float(value)
+        if not math.isfinite(number):
+            return None
+        digits = str(value).strip().lstrip("+-") if isinstance(value, (str, Decimal)) else ""
+        return int(value) if isinstance(value, int) or digits.isdigit() else number
     except (TypeError, ValueError, OverflowError):
         return None
 
 
-def _name_of_integer(value: Any) -> str:
+def _name_of_integer(value: Any, number: float) -> str:
     """Return the name of a class that is written as an integer. Zeros in front are part of a code such as 0111."""
     digits = text_of(value).strip().lstrip("+-")
-    return name_of(value) if len(digits) > 1 and digits.startswith("0") else str(int(value))
+    return name_of(value) if len(digits) > 1 and digits.startswith("0") else str(int(number))
 
 
 def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _is_no_number(value: Any) -> bool:
+    """Return whether the value is NaN or infinity, also in words."""
+    try:
+        return not math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):  # words, and integers that no float can hold
+        return False

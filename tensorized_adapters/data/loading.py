@@ -13,11 +13,12 @@ from ..config import MULTI_LABEL
 from ..errors import UsageError, listed, quoted
 from .arguments import DataTrainingArguments
 from .columns import Columns, choose_columns, note_columns, with_usual_label
-from .labels import check_labels, check_variety, encode_labels, ids_of_rows, names_or_scores, saved_label_names
+from .labels import check_labels, check_variety, encode_labels, names_or_scores, saved_label_names
 from .locations import quieten_datasets
 from .multi_label import names_in, separator_of
 from .sources import load_splits
 from .tasks import TASKS, Task, other_task
+from .texts import text_of
 from .trained_texts import check_held_out, note_repeated
 
 _Change = Callable[[Dataset], Dataset]
@@ -151,7 +152,7 @@ def _other_task(
 
 def _check_texts(examples: Dataset, names: tuple[str, ...], source: str) -> None:
     """Note rows without a text; raise UsageError if no row has any."""
-    empty = {name: sum(not text.strip() for text in examples[name][:]) for name in names}
+    empty = {name: sum(not text_of(text).strip() for text in examples[name]) for name in names}
     if min(empty.values()) == len(examples):
         lacking = " and ".join(map(quoted, names))
         raise UsageError(
@@ -179,21 +180,21 @@ def _hold_out(
         )
     labels = None if task.labels is None or task.multi_label else examples["label"][:]
     how = "whatever their labels" if labels is None else "stratified by label"
-    rows, counts = range(len(examples)), Counter(labels or ())
+    rows, counts = np.arange(len(examples)), Counter(labels or ())
     alone = {row for row, label in enumerate(labels or ()) if counts[label] == 1}
     try:
         shared = [row for row in rows if row not in alone]
         strata = labels and [labels[row] for row in shared]
-        held = set(train_test_split(shared, test_size=count, random_state=seed, stratify=strata)[1])
+        parts = train_test_split(shared, test_size=count, random_state=seed, stratify=strata)
     except ValueError:  # fewer examples in a part than there are classes
-        alone = set()
-        held = set(train_test_split(rows, test_size=count, random_state=seed)[1])
+        alone.clear()
+        parts = train_test_split(rows, test_size=count, random_state=seed)
         how = "not stratified, since some labels have too few examples"
+    held = set(parts[1])
+    kept = set(rows) - held
     if task.labels is not None:
-        ids = ids_of_rows(examples, task)
-        known = frozenset().union(*(ids[row] for row in rows if row not in held))
-        back = {row for row in held if ids[row] - known}
-        held, alone = held - back, alone | back
+        back = _with_labels_of_their_own(examples, held, kept, task.multi_label)
+        kept, held, alone = kept | back, held - back, alone | back
     if alone:
         how += f", without {len(alone):,} whose labels the others lack"
     if not held:
@@ -202,9 +203,16 @@ def _hold_out(
         f"note: {len(held):,} of {len(examples):,} training examples are the evaluation set and are not trained on "
         f"(--validation_fraction {fraction}); they are drawn by --seed {seed}, {how}"
     )
+    kept, held = (examples.select(sorted(part)) for part in (kept, held))
     evaluation = task.evaluation[0][1]
-    parts = {"train": examples.select(sorted(set(rows) - held)), evaluation: examples.select(sorted(held))}
-    return raw | parts, sources | {evaluation: source}
+    return raw | {"train": kept, evaluation: held}, sources | {evaluation: source}
+
+
+def _with_labels_of_their_own(examples: Dataset, rows: set[int], others: set[int], multi_label: bool) -> set[int]:
+    """Return those of the rows that have a label which none of the ``others`` has."""
+    label_sets = [set(np.flatnonzero(has)) if multi_label else {has} for has in examples["label"]]
+    known = set().union(*(label_sets[row] for row in others))
+    return {row for row in rows if label_sets[row] - known}
 
 
 def _cut(

@@ -27,6 +27,7 @@ from ..errors import listed, quoted
 from . import multi_label
 from .metric_names import PROBABILITY_METRICS
 from .tasks import Task
+from .texts import texts_of
 
 MISTAKES = 20
 LONGEST_TEXT = 1000  # characters
@@ -151,7 +152,7 @@ def class_scores(logits: np.ndarray, references: np.ndarray, examples: datasets.
     wrong = np.flatnonzero(predictions != references)
     rows = wrong[np.argsort(-probabilities[wrong], kind="stable")][:MISTAKES]
     chosen = examples.select(rows)
-    texts = zip(*(chosen[name] for name in task.texts))
+    texts = zip(*(texts_of(chosen[name][:], chosen.features[name].dtype) for name in task.texts))
     return {
         "names": list(task.labels),
         "precision": precision.tolist(),

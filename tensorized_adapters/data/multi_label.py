@@ -3,12 +3,12 @@
 from typing import Any, Optional
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Value
+from datasets import ClassLabel, Dataset, List, Value
 from sklearn.metrics import f1_score
 
 from ..config import MULTI_LABEL
 from ..errors import UsageError, listed, quoted
-from .label_names import name_of
+from .label_names import find_name, name_of, shown_beside
 from .tasks import Task
 from .texts import text_of
 
@@ -19,25 +19,6 @@ _ZERO_OR_ONE = {"0", "1", "0.0", "1.0", "true", "false"}  # in lower case
 def is_list_of_labels(feature: Any) -> bool:
     """Return whether each row of a column holds a list of names or numbers."""
     return isinstance(getattr(feature, "feature", None), (Value, ClassLabel))
-
-
-def named_classes(examples: Dataset, column: str, source: str) -> list:
-    """Return the values of a column, where the ids of a ClassLabel, also in lists, have become names. Raise UsageError
-    for a number that no class has."""
-    feature = examples.features[column]
-    classes = getattr(feature, "feature", feature)
-    if not isinstance(classes, ClassLabel):
-        return examples[column][:]
-
-    def named(number: Optional[int], row: int) -> Optional[str]:
-        if number is not None and not 0 <= number < classes.num_classes:
-            raise UsageError(f"{source}: row {row} has the label {number}; expected some of {listed(classes.names)}")
-        return None if number is None else classes.names[number]
-
-    return [
-        [named(number, row) for number in value] if isinstance(value, list) else named(value, row)
-        for row, value in enumerate(examples[column][:], 1)
-    ]
 
 
 def separator_of(
@@ -74,7 +55,7 @@ def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
     if isinstance(getattr(feature, "feature", None), ClassLabel):
         names = tuple(feature.feature.names)
     else:
-        names = tuple(sorted({name for labels in names_of_rows(examples, separator, source) for name in labels}))
+        names = tuple(sorted({name for labels in _label_sets(examples, separator, source) for name in labels}))
     if not names:
         raise UsageError(f"{source}: no row has a label; training needs at least one label")
     for name in names:
@@ -87,6 +68,22 @@ def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
         each = f"each cell is one label ({len(names)}: {listed(names)})"
         print(f"note: {source}: no row holds {quoted(separator)}; {each}; --label_separator names another separator")
     return names
+
+
+def encode_label_sets(examples: Dataset, task: Task, source: str) -> Dataset:
+    """Encode ``label`` as a list of 0.0 and 1.0 for the task's labels; raise UsageError for an unknown one."""
+    ids = {name: i for i, name in enumerate(task.labels)}
+    encoded = np.zeros((len(examples), len(ids)), dtype=np.float32)
+    for row, labels in enumerate(_label_sets(examples, task.label_separator, source)):
+        for name in labels:
+            code = find_name(name, ids)
+            if code is None:
+                shown = shown_beside(name, task.labels)
+                raise UsageError(
+                    f"{source}: row {row + 1} has the label {shown}; expected some of {listed(task.labels)}"
+                )
+            encoded[row, code] = 1.0
+    return examples.remove_columns("label").add_column("label", encoded.tolist(), feature=List(Value("float32")))
 
 
 def measured(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
@@ -102,27 +99,45 @@ def joined_names(decisions: np.ndarray, task: Task) -> str:
     return task.label_separator.join(name for name, has in zip(task.labels, decisions) if has)
 
 
-def names_of_rows(examples: Dataset, separator: str, source: str) -> list[list[str]]:
-    """Return the names of each row's labels, each once."""
-    rows = []
-    for row, value in enumerate(named_classes(examples, "label", source), 1):
-        is_list = isinstance(value, list)
-        if value is None and not isinstance(examples.features["label"], ClassLabel):
+def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str]]:
+    feature = examples.features["label"]
+    inner = getattr(feature, "feature", None)
+    label_sets, written = [], []
+    for row, value in enumerate(examples["label"], 1):
+        if value is None:
             raise UsageError(f"{source}: row {row} has no labels; write an empty list, or remove the row")
-        names = [name_of(label) for label in (value if is_list else name_of(value).split(separator))]
-        if is_list and "" in names:
+        if isinstance(value, list):
+            values = [class_name(i, inner, row, source) for i in value] if isinstance(inner, ClassLabel) else value
+            written.append(tuple(map(name_of, values)))
+        else:
+            is_class = isinstance(feature, ClassLabel)
+            values = class_name(value, feature, row, source) if is_class else name_of(value)
+            values = values.split(separator)
+            written.append(tuple(filter(None, map(name_of, values))))
+        names = list(dict.fromkeys(map(name_of, values)))
+        if isinstance(value, list) and "" in names:
             raise UsageError(f"{source}: row {row} has an empty label in its list; correct it or remove the row")
-        rows.append(list(filter(None, names)))
-    _refuse_zeros_and_ones(rows, source)
-    return [list(dict.fromkeys(names)) for names in rows]
+        label_sets.append([name for name in names if name])
+    _refuse_zeros_and_ones(written, source)
+    return label_sets
 
 
-def _refuse_zeros_and_ones(rows: list[list[str]], source: str) -> None:
+def class_name(number: Optional[int], feature: ClassLabel, row: int, source: str) -> str:
+    """Return the name of a class, and nothing for a missing one; refuse a number that no class has."""
+    if number is None:
+        return ""
+    if not 0 <= number < feature.num_classes:
+        expected = f"expected some of {listed(feature.names)}"
+        raise UsageError(f"{source}: row {row} has the label {number}; {expected}")
+    return feature.int2str(number)
+
+
+def _refuse_zeros_and_ones(rows: list[tuple[str, ...]], source: str) -> None:
     """Refuse rows with a 0 or 1 for each label, whose place tells the label.
 
     Names may be 0 and 1 too. Such rows differ in length, or hold each name once and in one order.
     """
-    filled = {tuple(row) for row in rows if row}
+    filled = {row for row in rows if row}
     values = set().union(*filled)
     if not {value.lower() for value in values} <= _ZERO_OR_ONE or len({len(row) for row in filled}) != 1:
         return

@@ -13,6 +13,7 @@ from datasets import Dataset
 from pandas.util import hash_array
 
 from ..errors import UsageError
+from .texts import texts_of
 
 SAMPLE = 512  # hashes, which are 5.5 kB in the adapter's config
 _REFUSED = 0.05  # a smaller share of known texts may be chance, as short texts occur in several data sets
@@ -27,7 +28,7 @@ def sample_of(train: Dataset, texts: tuple[str, ...], earlier: Optional[str] = N
 
 def note_repeated(held_out: Dataset, rest: Dataset, texts: tuple[str, ...]) -> None:
     """Print how many examples that a run holds out have texts that the rest of the training set has too."""
-    if repeated := int(np.isin(_hashes(held_out, texts), _hashes(rest, texts)).sum()):
+    if repeated := int(np.isin(_hashes_of_rows(held_out, texts), _hashes_of_rows(rest, texts)).sum()):
         count = f"{repeated:,} of the {len(held_out):,} held-out examples"
         print(f"note: {count} repeat texts of the training set; remove repeated rows to measure on new texts")
 
@@ -74,8 +75,13 @@ def check_held_out(
 
 
 def _hashes(examples: Dataset, texts: tuple[str, ...]) -> np.ndarray:
-    """Return the hash of each row's texts."""
-    rows = np.array(["\0".join(row) for row in zip(*(examples[name][:] for name in texts))], dtype=object)
+    """Return the hashes of the rows' texts in ascending order, each once."""
+    return np.unique(_hashes_of_rows(examples, texts))
+
+
+def _hashes_of_rows(examples: Dataset, texts: tuple[str, ...]) -> np.ndarray:
+    columns = [texts_of(examples[name][:], examples.features[name].dtype) for name in texts]
+    rows = np.array(["\0".join(row) for row in zip(*columns)], dtype=object)
     return hash_array(rows, categorize=False)
 
 

@@ -242,7 +242,7 @@ def test_scores_on_demand(tmp_path):
     with pytest.raises(UsageError, match="--do_regression contradicts --adapter_path, which has the classes yes"):
         loaded([1, 2], saved=saved)
     names = Dataset.from_dict({"a": ["x", "y", "z"], "label": [1, 0, 1]})
-    for labels, message in ((["5", "4"], None), (["good", "bad"], "row 1 has the label 'bad'; expected a number")):
+    for labels, message in ((["5", "4"], None), (["good", "bad"], "row 1 has the label 1; expected a number")):
         names.cast_column("label", ClassLabel(names=labels)).to_parquet(tmp_path / "train.parquet")
         arguments = DataTrainingArguments(dataset_name=str(tmp_path), do_regression=True)
         (tmp_path / "train.csv").unlink(missing_ok=True)

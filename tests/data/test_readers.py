@@ -65,7 +65,7 @@ SAVED = {"problem_type": "regression", "notes": {}}
         ("a.tsv", "text\n\na\n", ["", "a"]),
         ("a.csv", "\n,text\n0,a\n\n,\n2,b\n", ["a", "", "b"]),
         ("a.tsv", "text\tmore\na\t\n\t\nb\t\n", ["a", "", "b"]),
-        ("a.jsonl", '{"text": "a"}\n\n{"text": ""}\n{}\n{"text": "b"}\n\n', ["a", "", "", "b"]),
+        ("a.jsonl", '{"text": "a"}\n\n{"text": ""}\n{}\n{"text": "b"}\n\n', ["a", "", None, "b"]),
         ("a.csv", f"text\n{'a ' * 100000}\nb\n", ["a " * 100000, "b"]),
     ],
 )
