@@ -16,8 +16,8 @@ class MethodEntry:
     # of rate_factor (backbone/default_rates.py), which is 1/2 at BERT-base's size. So rates with a positive power
     # shrink, and those with a negative one grow.
     rate_powers: tuple[float, float, float] = (1, 2, 2)
-    # On models larger than MiniLM the default AdamW keeps the largest second moment (AMSGrad). On a plateau, where the
-    # gradient nearly vanishes, its steps get shorter than those of AdamW, which are then mostly noise.
+    # On models larger than MiniLM the default AdamW keeps the largest second moment (AMSGrad). Where the gradient
+    # nearly vanishes, the steps of AdamW keep their length and are mostly noise; with AMSGrad they get shorter.
     amsgrad: bool = False
     changes_backbone: bool = False  # it trains pre-trained numbers other than LayerNorms
 

@@ -32,7 +32,7 @@ def flags_of_file(path: str, of_several_words: Collection[str] = ()) -> list[str
     for name, value in _mapping_in(path, is_json).items():
         if not isinstance(name, str) or not name:
             raise UsageError(f"{path}: {quoted(name)} is not a flag's name")
-        if name in _SWITCHES:
+        if name in _SWITCHES and not is_json:
             if not isinstance(value, bool):
                 raise UsageError(f"{path}: {name} must be true or false")
             argv += [f"--{name}"] * value

@@ -8,7 +8,7 @@ from ..backbone.default_rates import default_amsgrad, default_rates
 from ..config import LAYER_NORM_AND_HEAD_RATIO, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 from ..method_table import AMSGRAD
 from .flags import Arguments
-from .trainer_fields import ADAMW
+from .trainer_fields import ADAMW, PLAIN_ADAMW
 
 
 def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
@@ -37,10 +37,13 @@ def rates_for_model(arguments: Arguments, model_config: PretrainedConfig) -> dic
 
 
 def optim_args_for_model(arguments: Arguments, model_config: PretrainedConfig) -> Optional[str]:
-    """Return ``--optim_args``, by default AMSGrad where the method's entry in the table has it."""
+    """Return ``--optim_args``, by default AMSGrad where the method's entry in the table has it.
+
+    Plain AdamW has one value, None, so that a run with ``amsgrad=False`` equals one without the option."""
     training = arguments.training
-    is_open = training.optim_args is None and training.optim in ADAMW
-    return AMSGRAD if is_open and default_amsgrad(arguments.adapter, model_config) else training.optim_args
+    if training.optim not in ADAMW or training.optim_args is not None:
+        return None if training.optim_args == PLAIN_ADAMW else training.optim_args
+    return AMSGRAD if default_amsgrad(arguments.adapter, model_config) else None
 
 
 def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:

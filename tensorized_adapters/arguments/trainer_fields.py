@@ -12,6 +12,7 @@ import torch
 
 from ..config import flaws_of_choice
 from ..errors import quoted
+from ..method_table import AMSGRAD
 from ..runtime.sockets import check_sockets_of_workers
 
 # Each entry has the names of flags, of whichever group, a description of their valid values, and a test of a value.
@@ -64,6 +65,7 @@ CHOICES = {
     "torch_compile_mode": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
 }
 ADAMW = ("adamw_torch", "adamw_torch_fused")  # PyTorch's own
+PLAIN_ADAMW = "amsgrad=False"  # the value of --optim_args that is AdamW's usual form
 JSON_OBJECTS = ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
 
 _DATA_PARALLEL = (
@@ -150,9 +152,9 @@ def _flaws_of_optim_args(value: Optional[str], optimizer: str) -> Iterator[str]:
         return
     if not all(part.count("=") == 1 for part in value.split(",")):
         yield f"--optim_args must be like name=1,other=2, got {quoted(value)}"
-    elif optimizer in ADAMW and value not in ("amsgrad=True", "amsgrad=False"):
+    elif optimizer in ADAMW and value not in (AMSGRAD, PLAIN_ADAMW):
         yield (
-            f"--optim_args of PyTorch's AdamW is amsgrad=True or amsgrad=False, got {quoted(value)}; its betas and "
+            f"--optim_args of PyTorch's AdamW is {AMSGRAD} or {PLAIN_ADAMW}, got {quoted(value)}; its betas and "
             "epsilon are --adam_beta1, --adam_beta2 and --adam_epsilon"
         )
     elif optimizer == "adafactor":

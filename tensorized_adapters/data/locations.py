@@ -24,6 +24,7 @@ from .tables import note_joined, read_file, read_files
 
 # File endings that our reader reads, and the separator of columns that `datasets` sets for them by itself.
 _USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t", ".json": None, ".jsonl": None}
+_ENDINGS = {*_USUAL_SEPARATORS, ".parquet"}  # of files that a split can be named by
 # What a card may say about a file that our reader reads: the separator of columns, and their types.
 _FOR_OUR_READER = {"sep", "delimiter", "features"}
 
@@ -68,8 +69,8 @@ def location_of(arguments: DataTrainingArguments) -> DatasetLocation:
 
 
 @contextmanager
-def _builder_of(location: DatasetLocation, splits: list[str]) -> Iterator[DatasetBuilder]:
-    """Yield the builder with which `datasets` would read the splits of a folder.
+def _builder_of(location: DatasetLocation, split: str) -> Iterator[DatasetBuilder]:
+    """Yield the builder with which `datasets` would read a split of a folder.
 
     Its cache is removed after the block. The usual cache identifies a folder by the last part of its name and by its
     card: it would return old data for another folder of that name, for changed files, and for a damaged file.
@@ -79,19 +80,21 @@ def _builder_of(location: DatasetLocation, splits: list[str]) -> Iterator[Datase
         # The full path, since some names ("csv", "text") are the library's own readers.
         builder = builder_of(str(location.folder), location.config, cache)
         files = builder.config.data_files or {}
-        if not files.keys() >= set(splits) and not location.config and (named := _files_of(splits, location.folder)):
-            builder = builder_of(str(location.folder), None, cache, named)
+        if split not in files and (named := _file_named(split, location.folder)):
+            builder = builder_of(str(location.folder), None, cache, {split: named})
             files = builder.config.data_files
-        _check_splits(splits, files, location)
-        builder.config.data_files = {split: files[split] for split in splits}
+        _check_splits([split], files, location)
+        builder.config.data_files = {split: files[split]}
         yield builder
 
 
-def _files_of(splits: list[str], folder: Path) -> Optional[dict[str, str]]:
-    """Return the file of each split by its name, such as ``fit.csv`` for ``fit``, or None if one has no or two files.
-    `datasets` knows the usual names of splits alone, and takes all other files for the training set."""
-    found = {split: [path.name for path in folder.glob(f"{glob.escape(split)}.*")] for split in splits}
-    return {split: names[0] for split, names in found.items()} if all(len(f) == 1 for f in found.values()) else None
+def _file_named(split: str, folder: Path) -> Optional[str]:
+    """Return the file, such as ``fit.csv``, that is named as a split of a folder without a card, or None if there is
+    not exactly one. `datasets` knows the usual names of splits, and takes all other files for the training set."""
+    if "/" in split or (folder / "README.md").exists():
+        return None
+    found = [path for path in folder.glob(f"{glob.escape(split)}.*") if ending_of(path.name) in _ENDINGS]
+    return found[0].name if len(found) == 1 and found[0].is_file() else None
 
 
 def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Path]]:
@@ -99,8 +102,11 @@ def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Pat
     official = {split: location.official_file(split) for split in splits}
     if None not in official.values():
         return {split: [path] for split, path in official.items()}
-    with refusing(location), _builder_of(location, splits) as builder:
-        return {split: [Path(file) for file in files] for split, files in builder.config.data_files.items()}
+    found = {}
+    for split in splits:
+        with refusing(location), _builder_of(location, split) as builder:
+            found[split] = [Path(file) for file in builder.config.data_files[split]]
+    return found
 
 
 def read_splits(location: DatasetLocation, splits: list[str], anew: bool) -> dict[str, Dataset]:
@@ -121,7 +127,7 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
     """Read one split of a folder by itself, since a test set may lack the column of labels."""
     if path := location.official_file(split):
         return read_file(str(path), f"{location}, {path.name}", location.config)
-    with _builder_of(location, [split]) as builder:
+    with _builder_of(location, split) as builder:
         paths = [Path(file) for file in builder.config.data_files[split]]
         names = [os.path.relpath(path, location.folder) if path.is_file() else path.name for path in paths]
         note_joined(names, f"{location}, split {split}")

@@ -40,7 +40,8 @@ def read_files(paths: Mapping[str, str], folder: str, types: Features, delimiter
 
     The card's ``types`` are given to columns of strings, classes, lists of classes, numbers or booleans. A column of
     strings gets the texts that predictions make of the values, so a date stays as it is written. In a column of
-    numbers, words such as NA are missing values. In a column of classes, an empty cell is one.
+    numbers, words such as NA are missing values, and in a column of classes empty cells are. A JSON column that the
+    card types may mix texts and numbers.
 
     Raises:
         UsageError: for an irregular file, files that do not go together, and a value that is no number of the type.
@@ -98,7 +99,11 @@ def _table(files: dict[str, _Rows], types: dict[str, Any]) -> Dataset:
 def _of_type(value: Any, feature: Value | ClassLabel, row: str, column: str) -> Any:
     """Return the value for a column of that type."""
     if isinstance(feature, ClassLabel):
-        return None if value in (None, "") else feature.encode_example(value)
+        try:
+            return None if value in (None, "") else feature.encode_example(value)
+        except (TypeError, ValueError):
+            names = listed(feature.names)
+            raise UsageError(f"{row} has {quoted(value)} in {column}; expected one of {names}") from None
     if value is None or feature.dtype == "bool":
         return value
     if "string" in feature.dtype:

@@ -98,7 +98,8 @@ def load_trained(module: nn.Module, prefix: str, trained: dict[str, Tensor], som
     """Load the trained values of a module's own parameters.
 
     A module that is trained completely computes in float32, even if the others are in half precision. A trained bias
-    beside a frozen weight has the precision of the weight. So has an embedding, whose output would be rounded anyway.
+    beside a frozen weight has the precision of the weight. An embedding keeps half precision, because its output is
+    rounded anyway.
     """
     own = {prefix + name: parameter for name, parameter in module.named_parameters(recurse=False)}
     computes_in_float32 = not (any(module.children()) or isinstance(module, nn.Embedding))

@@ -31,7 +31,7 @@ class Method:
     replaces_parameters: ClassVar[bool] = False  # put_state makes new parameters instead of filling the present ones
     budget: Optional[int] = None  # how many numbers count as trained, if not all of the added parameters do
     cause_of_shapes: str = ""  # the end of the message about a tensor of another shape
-    found_nothing: bool = False  # it searches for the numbers to change, and has changed none yet
+    found_nothing: bool = False  # a search for the numbers to change has changed none yet
 
     def __init__(self, config: AdapterConfig):
         self.config = config

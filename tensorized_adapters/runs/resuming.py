@@ -74,7 +74,7 @@ def choose_checkpoint(
             checkpoint = newest
     if checkpoint is None:
         return None, [], None
-    return checkpoint, *_differences(checkpoint, resolved)
+    return checkpoint, *_differences(checkpoint, resolved, folder)
 
 
 def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:
@@ -85,7 +85,9 @@ def check_checkpoint(trainer: AdapterTrainer, checkpoint: Path) -> None:
         trainer.check_checkpoint(checkpoint)
 
 
-def _differences(checkpoint: Path, resolved: dict[str, Any]) -> tuple[list[str], Optional[dict[str, str]]]:
+def _differences(
+    checkpoint: Path, resolved: dict[str, Any], folder: Path
+) -> tuple[list[str], Optional[dict[str, str]]]:
     """Return notes on arguments that differ, and ``started_from``, which later checkpoints of the run keep. Refuse a
     difference that the state of the optimizer would override."""
     advice = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
@@ -97,9 +99,11 @@ def _differences(checkpoint: Path, resolved: dict[str, Any]) -> tuple[list[str],
         )
     notes, started_from = [], arguments.get("started_from")
     if odd := differences(arguments, resolved):
-        manifest = checkpoint.resolve() / MANIFEST_FILE
+        manifest, changed = checkpoint.resolve() / MANIFEST_FILE, ", ".join(odd[:4])
         started_from = {"checkpoint": str(manifest.parent), "sha256": sha256_of(manifest)}
-        notes.append(f"{checkpoint} was trained under other arguments ({', '.join(odd[:4])})")
+        if manifest.parent.parent == folder.resolve():  # a report averages seeds that went on in the same way
+            started_from = {"checkpoint": f"{checkpoint.name} ({changed})"}
+        notes.append(f"{checkpoint} was trained under other arguments ({changed})")
     if (there := arguments.get("processes", 1)) != (here := resolved["processes"]):
         notes.append(
             f"{checkpoint} was trained in {there} process(es), this run has {here}: sums are rounded otherwise, and "

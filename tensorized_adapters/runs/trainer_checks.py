@@ -62,7 +62,7 @@ def usable_cache_folder(folder: str) -> Path:
     path = Path(os.path.expanduser(folder))
     with refusing_unwritable(f"--prefix_cache_dir {folder}", "; name another folder"):
         if str(path).startswith("~"):
-            raise ValueError("its home is not known")
+            raise ValueError("the home of this user is not known")
         make_folder(path)
         tempfile.TemporaryFile(dir=path).close()
     return path

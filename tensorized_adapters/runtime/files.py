@@ -116,7 +116,7 @@ def locked_folder(path: Path, user: str) -> Iterator[None]:
 
 def _remove_empty(folders: list[Path]) -> None:
     """Remove folders, the innermost first, up to the first that is not empty."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         for folder in folders:
             folder.rmdir()
 

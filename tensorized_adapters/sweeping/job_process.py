@@ -184,7 +184,7 @@ def serve() -> None:
     The arguments of this process are the parent's process id, the script, the number of the connection, and "preload"
     if everything is imported first. A request is a command (a Python script and its arguments), the folder in which it
     runs, and the file of its log. The first reply says that everything is imported. If a signal killed the job, the
-    code is its negative number. Processes that the job left behind are killed before.
+    code is its negative number. First, processes that the job left behind are killed.
     """
     server = os.getpid()
     _die_with_parent(int(sys.argv[1]))

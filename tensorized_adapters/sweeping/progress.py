@@ -26,7 +26,8 @@ class Progress(Live):
         self.running: dict[str, float] = {}  # when each running trial was started
         self.seconds: dict[str, float] = {}  # the time of each trial that has ended
         self.costs = {trial.name: trial.cost for trial in ledger.to_run()}
-        super().__init__(console=console(), refresh_per_second=1, transient=True)
+        shown = console()
+        super().__init__(console=shown, auto_refresh=shown.is_terminal, refresh_per_second=1, transient=True)
 
     def started(self, name: str) -> None:
         self.running[name] = time.time()

@@ -29,8 +29,10 @@ def with_our_values(given: TrainingArguments) -> TrainingArguments:
 
 
 def adamw_options(optimizer_class: type, args: TrainingArguments) -> dict[str, Any]:
-    """Return the options of PyTorch's AdamW that ``--optim_args`` gives, and that the Trainer ignores for it: amsgrad
-    (Reddi et al., 2018), with which the second moment in the denominator never falls."""
+    """Return the options of PyTorch's AdamW in ``--optim_args``, which the Trainer ignores for this optimizer.
+
+    With amsgrad (Reddi et al., 2018) the second moment in the denominator never falls.
+    """
     if optimizer_class is not torch.optim.AdamW:
         return {}
     return {"amsgrad": args.optim_args == AMSGRAD}

@@ -179,16 +179,21 @@ def test_splits_of_other_names(tmp_path):
 
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
 def test_splits_that_files_are_named_by(tmp_path, ending):
-    for name, rows in (("fit", 10), ("tune", 4)):
+    """Also beside a usual split of two files, whose hash covers what is read."""
+    (tmp_path / "tune.csv.bak").write_text("")
+    for name, rows in (("train", 6), ("train-more", 4), ("tune", 4)):
         table = pd.DataFrame({"text": [f"{name} {i}" for i in range(rows)], "label": list("ab") * (rows // 2)})
         path = tmp_path / (name + ending)
         table.to_parquet(path) if ending == ".parquet" else table.to_csv(path, index=False)
     arguments = DataTrainingArguments(
-        dataset_name=str(tmp_path), train_split_name="fit", validation_split_name="tune", test_split_name="blind"
+        dataset_name=str(tmp_path), validation_split_name="tune", test_split_name="blind"
     )
     data = load_data(arguments, {"train", "evaluation"})
     assert len(data.train) == 10 and len(data.evaluation[""]) == 4
     files = used_files(arguments, {"train", "evaluation"}).values()
-    assert [[path.name for path in paths] for paths in files] == [["fit" + ending], ["tune" + ending]]
+    assert [sorted(p.name for p in paths) for paths in files] == [
+        ["train-more" + ending, "train" + ending],
+        ["tune" + ending],
+    ]
     with pytest.raises(UsageError, match="has no split 'blind'"):
         load_data(arguments, {"train", "evaluation", "prediction"})
