@@ -16,9 +16,6 @@ class MethodEntry:
     # of rate_factor (backbone/default_rates.py), which is 1/2 at BERT-base's size. So rates with a positive power
     # shrink, and those with a negative one grow.
     rate_powers: tuple[float, float, float] = (1, 2, 2)
-    # On models larger than MiniLM the default AdamW keeps the largest second moment (AMSGrad). Where the gradient
-    # nearly vanishes, the steps of AdamW keep their length and are mostly noise; with AMSGrad they get shorter.
-    amsgrad: bool = False
     changes_backbone: bool = False  # it trains pre-trained numbers other than LayerNorms
 
 
@@ -34,7 +31,6 @@ TABLE: dict[str, MethodEntry] = {
         ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "if_adapter_like", "tensor_split")
         + ("tensor_scope", "adapter_placement", "adapter_scale", "lora_targets", "adapter_init", *_SITES),
         rate_powers=(-math.log2(1.25), 2, 2),  # 2.5e-3 at BERT-base's size; docs/results.md has the runs
-        amsgrad=True,
     ),
     "dense": MethodEntry(
         "Houlsby adapters and LayerNorms",
@@ -42,7 +38,6 @@ TABLE: dict[str, MethodEntry] = {
         "dense-{adapter_size}",
         ("adapter_size", *_SITES),
         rate_powers=(0, 3, 1),  # with LayerNorms at 1.25e-3 instead of 3.1e-4, MPNet collapses on RTE
-        amsgrad=True,  # without it one of three seeds collapses on CoLA
     ),
     "compacter": MethodEntry(
         "PHM adapters and LayerNorms", 2e-3, "compacter{plus}-{adapter_size}", ("adapter_size", "phm_dim", *_SITES)
@@ -74,8 +69,6 @@ METHODS = tuple(TABLE)
 METHOD_FIELDS = {name: entry.fields for name, entry in TABLE.items()}
 
 PUBLISHED_LEARNING_RATE = 2e-4  # one rate for everything, with --adapter_init published
-
-AMSGRAD = "amsgrad=True"  # the value of --optim_args
 
 # The rate of LayerNorms and head relative to the adapters', on a model of MiniLM's size.
 LAYER_NORM_AND_HEAD_RATIO = 2.5

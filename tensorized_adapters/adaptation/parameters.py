@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..adapters.fast import HALF_PRECISION
-from ..backbone.default_rates import default_amsgrad, default_rates
+from ..backbone.default_rates import default_rates
 from ..backbone.parts import base_prefix, is_layer_norm
 from ..config import AdapterConfig
 from ..errors import UsageError
@@ -191,7 +191,6 @@ def optimizer_groups(
     layer_norm: Optional[float] = None,
     head: Optional[float] = None,
     weight_decay: float = 0.0,
-    amsgrad: Optional[bool] = None,
 ) -> list[dict[str, Any]]:
     """Return parameter groups for any torch optimizer: ``AdamW(optimizer_groups(model))``.
 
@@ -200,11 +199,10 @@ def optimizer_groups(
     Args:
         model: an adapted model.
         learning_rate: of the adapters, as for a dense layer. One value serves every format and rank.
-        layer_norm, head: multiples of ``learning_rate``, by default 2.5 up to MiniLM's size.
+        layer_norm: the LayerNorms' rate as a multiple of ``learning_rate``, by default 2.5 up to MiniLM's size.
+        head: the same for the classification head.
         weight_decay: of every weight except LayerNorms, biases, and scales such as (IA)3's vectors. Each factor of a
             weight gets a share of it, so that the assembled weight decays like a dense one.
-        amsgrad: whether AdamW keeps the largest second moment, whatever its own argument says. Default: yes for
-            tensorized and dense adapters on models larger than MiniLM.
 
     Raises:
         UsageError: if the model is not adapted, or its adapters are merged or off.
@@ -214,8 +212,7 @@ def optimizer_groups(
     given = {"layer_norm": layer_norm, "head": head}
     multiples |= {group: multiple for group, multiple in given.items() if multiple is not None}
     rates = {"adapters": rate, "backbone": rate} | {group: rate * multiple for group, multiple in multiples.items()}
-    keeps = default_amsgrad(adaptation_of(model).config, model.config) if amsgrad is None else amsgrad
-    return [group | ({"amsgrad": True} if keeps else {}) for group in groups_at(model, rates, weight_decay)]
+    return groups_at(model, rates, weight_decay)
 
 
 def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ from .config_files import flags_of_file
 from .flags import Arguments, GlueTrainingArguments, RunArguments
 from .method_settings import method_settings
 from .old_flags import OldArguments, merge_warmup
-from .rates import low_rate, optim_args_for_model, rates_for_model
+from .rates import low_rate, rates_for_model
 from .selection import resolve_metrics, selection_defaults
 from .trainer_fields import ALWAYS_ON, UNSUPPORTED, flaws_of_values
 
@@ -155,7 +155,7 @@ def _as_trained(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 def _resolved(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments:
     """Return the arguments with what depends on the model and the machine: its configuration, its default learning
-    rates and optimizer, and the rank of ``--target_params``."""
+    rates, and the rank of ``--target_params``."""
     if arguments.saved:
         read_adapter(arguments.run.adapter_path)  # check the weights too, before slow steps
     model_config = model_config_of(arguments.model)
@@ -164,7 +164,6 @@ def _resolved(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments
     rates = rates_for_model(arguments, model_config)
     training, adapter, notes = arguments.training, arguments.adapter, list(arguments.notes)
     training.learning_rate = rates.pop("learning_rate", training.learning_rate)
-    training.optim_args = optim_args_for_model(arguments, model_config)
     if arguments.run.target_params is not None:
         rank, note = rank_within(adapter, skeleton(model_config), arguments.run.target_params)
         adapter = replace(adapter, tensorized_layer_rank=rank)

@@ -1,14 +1,12 @@
-"""The learning rates: each group's own, and how default rates and the optimizer's options depend on the model."""
+"""The learning rates: each group's own, and how default rates shrink for larger models."""
 
 from typing import Any, Optional
 
 from transformers import PretrainedConfig
 
-from ..backbone.default_rates import default_amsgrad, default_rates
+from ..backbone.default_rates import default_rates
 from ..config import LAYER_NORM_AND_HEAD_RATIO, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
-from ..method_table import AMSGRAD
 from .flags import Arguments
-from .trainer_fields import ADAMW, PLAIN_ADAMW
 
 
 def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
@@ -34,16 +32,6 @@ def rates_for_model(arguments: Arguments, model_config: PretrainedConfig) -> dic
         del multiples["layer_norm"]
     rates = {f"{group}_learning_rate": multiple * rate for group, multiple in multiples.items()}
     return {"learning_rate": rate} | {flag: value for flag, value in rates.items() if flag not in given}
-
-
-def optim_args_for_model(arguments: Arguments, model_config: PretrainedConfig) -> Optional[str]:
-    """Return ``--optim_args``, by default AMSGrad where the method's entry in the table has it.
-
-    Plain AdamW has one value, None, so that a run with ``amsgrad=False`` equals one without the option."""
-    training = arguments.training
-    if training.optim not in ADAMW or training.optim_args is not None:
-        return None if training.optim_args == PLAIN_ADAMW else training.optim_args
-    return AMSGRAD if default_amsgrad(arguments.adapter, model_config) else None
 
 
 def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:

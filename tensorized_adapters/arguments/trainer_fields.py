@@ -12,7 +12,6 @@ import torch
 
 from ..config import flaws_of_choice
 from ..errors import quoted
-from ..method_table import AMSGRAD
 from ..runtime.sockets import check_sockets_of_workers
 
 # Each entry has the names of flags, of whichever group, a description of their valid values, and a test of a value.
@@ -64,8 +63,7 @@ CHOICES = {
     "hub_strategy": ("end",),  # the adapter is uploaded once
     "torch_compile_mode": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
 }
-ADAMW = ("adamw_torch", "adamw_torch_fused")  # PyTorch's own
-PLAIN_ADAMW = "amsgrad=False"  # the value of --optim_args that is AdamW's usual form
+_ADAMW = ("adamw_torch", "adamw_torch_fused")  # PyTorch's own
 JSON_OBJECTS = ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
 
 _DATA_PARALLEL = (
@@ -126,7 +124,7 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
     for one, other in EXCLUSIVE:
         if given.get(one) and given.get(other):
             yield f"--{one} and --{other} exclude each other; leave one of them out"
-    yield from _flaws_of_optim_args(given.get("optim_args"), given.get("optim", ADAMW[0]))
+    yield from _flaws_of_optim_args(given.get("optim_args"), given.get("optim", _ADAMW[0]))
     for names, range_, holds in RANGES:
         for name in names.split():
             if name in given and not holds(given[name]):
@@ -152,9 +150,9 @@ def _flaws_of_optim_args(value: Optional[str], optimizer: str) -> Iterator[str]:
         return
     if not all(part.count("=") == 1 for part in value.split(",")):
         yield f"--optim_args must be like name=1,other=2, got {quoted(value)}"
-    elif optimizer in ADAMW and value not in (AMSGRAD, PLAIN_ADAMW):
+    elif optimizer in _ADAMW and value not in ("amsgrad=True", "amsgrad=False"):
         yield (
-            f"--optim_args of PyTorch's AdamW is {AMSGRAD} or {PLAIN_ADAMW}, got {quoted(value)}; its betas and "
+            f"--optim_args of PyTorch's AdamW is amsgrad=True or amsgrad=False, got {quoted(value)}; its betas and "
             "epsilon are --adam_beta1, --adam_beta2 and --adam_epsilon"
         )
     elif optimizer == "adafactor":

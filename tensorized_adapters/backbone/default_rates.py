@@ -1,4 +1,4 @@
-"""How default learning rates shrink with the size of the pre-trained model, and from which size on AMSGrad is used.
+"""How default learning rates shrink with the size of the pre-trained model.
 
 The rates in method_table.TABLE were chosen on MiniLM (6 layers of width 384). On BERT-base (12 of 768) CP adapters
 collapse at them. Each step of Adam moves every parameter by about the rate, and the moves of all layers and hidden
@@ -50,8 +50,3 @@ def default_rates(
         learning_rate = adapters * entry.learning_rate
     multiples = (factor**power / adapters * LAYER_NORM_AND_HEAD_RATIO for power in others)
     return learning_rate, dict(zip(_BESIDE_ADAPTERS, multiples))
-
-
-def default_amsgrad(adapter: AdapterConfig, config: PretrainedConfig) -> bool:
-    """Return whether AdamW keeps the largest second moment by default (AMSGrad, Reddi et al., 2018)."""
-    return adapter.calibrated and TABLE[adapter.method].amsgrad and rate_factor(config) < 1

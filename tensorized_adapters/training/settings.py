@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from ..method_table import AMSGRAD
-
 
 def with_our_values(given: TrainingArguments) -> TrainingArguments:
     """Return a copy of the arguments with the settings that this Trainer needs."""
@@ -35,4 +33,4 @@ def adamw_options(optimizer_class: type, args: TrainingArguments) -> dict[str, A
     """
     if optimizer_class is not torch.optim.AdamW:
         return {}
-    return {"amsgrad": args.optim_args == AMSGRAD}
+    return {"amsgrad": args.optim_args == "amsgrad=True"}

@@ -1,7 +1,6 @@
 """Default learning rates by the size of the pre-trained model."""
 
 import pytest
-import torch
 from helpers import argv, record_of, save_base, tiny_config, tiny_model
 from tiny_models import CONFIGS
 from transformers import BertConfig
@@ -62,23 +61,6 @@ def test_the_rate_of_tensorized_adapters_grows_up_to_base_size_and_no_further():
     assert small == {"adapters": 2e-3, "layer_norm": 5e-3, "head": 5e-3}
 
 
-@pytest.mark.parametrize(
-    ("words", "config", "expected"),
-    [
-        ("--adapter_projection_type tr", BASE, "amsgrad=True"),
-        ("--method dense", BASE, "amsgrad=True"),
-        ("--method dense", tiny_config(), None),
-        ("--method lora", BASE, None),
-        ("--adapter_projection_type tr --adapter_init published", BASE, None),
-        ("--method dense --optim_args amsgrad=False", BASE, None),
-        ("--method dense --optim sgd", BASE, None),
-    ],
-)
-def test_amsgrad_is_the_default_of_adapters_on_larger_models(words, config, expected):
-    words = f"--task_name mrpc --do_train --output_dir x --model_name_or_path m {words}".split()
-    assert parse_arguments(words, lambda model: config).training.optim_args == expected
-
-
 @pytest.mark.parametrize("method", ["full", "diff_pruning"])
 def test_methods_that_change_the_whole_backbone_keep_their_rates(method):
     assert rates(f"--method {method}", BASE) == rates(f"--method {method}", tiny_config())
@@ -102,10 +84,6 @@ def test_python_takes_the_rates_of_the_command_line(config, given):
     for group, parameters in trained_groups(model).items():
         found = {of[id(p)] for name, p in parameters.items() if p.numel() and "gate" not in name}
         assert not found or found == {expected["adapters" if group == "backbone" else group].expected}
-    largest = torch.optim.AdamW(optimizer_groups(model), amsgrad=False).param_groups[0]["amsgrad"]
-    assert largest == (config.calibrated and config.method in ("tensorized", "dense"))
-    plain = optimizer_groups(model, amsgrad=False)
-    assert not torch.optim.AdamW(plain).param_groups[0]["amsgrad"]
 
 
 def test_a_run_trains_at_these_rates_and_records_them(flags, tmp_path):
@@ -115,6 +93,5 @@ def test_a_run_trains_at_these_rates_and_records_them(flags, tmp_path):
     assert main(argv(flags, model_name_or_path=wide, num_train_epochs=1)) == 0
     rates_of_run = record_of(flags["output_dir"])["learning_rates"]
     assert 2e-3 < rates_of_run["adapters"] < 3e-3
-    assert record_of(flags["output_dir"])["arguments"]["optim_args"] == "amsgrad=True"
     assert rates_of_run["layer_norm"] == rates_of_run["head"] == pytest.approx(2.5 * 2e-3 * 6 / 7)
     assert main(argv(flags, model_name_or_path=wide, num_train_epochs=1)) == 0  # the same run
