@@ -9,8 +9,8 @@ the first and the last factor of each weight are trained, as in TRAC (ICLR 2026)
 between layers.
 
 The records are evidence for docs/results.md. Those of the idea ``amsgrad`` were trained before the program had
-``--optim_args amsgrad=True``, with the optimizer that is not fused. The saved adapters are not for use: they load as ordinary ones, and the counts of their
-parameters include the frozen factors.
+``--optim_args amsgrad=True``, with the optimizer that is not fused. The saved adapters are not for use: they load as
+ordinary ones, and the counts of their parameters include the frozen factors.
 """
 
 import json
