@@ -139,12 +139,18 @@ def _record_files(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
 def _trials_without_record(folder: Path) -> list[str]:
     try:
         trials = read_json(folder / LEDGER_FILE)["trials"]
-        return [
-            f"{entry['task']} {entry['method']} seed {entry['seed']}: {entry['state']}"
-            + (f": {entry['reason']}" if entry["reason"] else "")
-            for name, entry in trials.items()
-            if not (folder / TRIALS / name / RECORD_FILE).is_file()
-        ]
+        lines = []
+        for name, entry in trials.items():
+            record = folder / TRIALS / name / RECORD_FILE
+            if not record.is_file():
+                lost = f"finished, but {record} is missing"
+                state = (
+                    lost
+                    if entry["state"] == "finished"
+                    else ": ".join(filter(None, (entry["state"], entry["reason"])))
+                )
+                lines.append(f"{entry['task']} {entry['method']} seed {entry['seed']}: {state}")
+        return lines
     except (UsageError, KeyError, TypeError, AttributeError):
         return [f"{folder / LEDGER_FILE} cannot be read: trials that never ran are not known"]
 

@@ -54,7 +54,8 @@ def test_what_is_missing_is_reported(results, real, tmp_path, capsys, undrawn):
     del failed["metrics"]  # which are written last
     (results / "failed" / "run.json").write_text(json.dumps(failed))
     entry = {"task": "mrpc", "method": "tr-9", "seed": 1, "state": "refused", "reason": "too large"}
-    (results / "sweep.json").write_text(json.dumps({"trials": {"x": entry}}))
+    deleted = entry | {"seed": 2, "state": "finished", "reason": None}
+    (results / "sweep.json").write_text(json.dumps({"trials": {"x": entry, "y": deleted}}))
     lacking = put(results / "lacking", real, 0.9)
     del lacking["parameters"], lacking["arguments"]["method"]
     (results / "lacking" / "run.json").write_text(json.dumps(lacking))
@@ -64,6 +65,8 @@ def test_what_is_missing_is_reported(results, real, tmp_path, capsys, undrawn):
     message = capsys.readouterr().out
     assert "missing: rte cp-4 seed 1: failed: out of memory" in message
     assert "missing: mrpc tr-9 seed 1: refused: too large" in message
+    record = results / "trials" / "y" / "run.json"
+    assert f"missing: mrpc tr-9 seed 2: finished, but {record} is missing" in message
     assert "missing: mrpc, tt-2: no run of seed 2, 3" in message and "missing: rte: no run of cp-4" in message
     assert message.count("not a run record") == 2
     assert "tr-9" in (tmp_path / "out" / "report.html").read_text()
