@@ -86,7 +86,8 @@ def _derived_class(plain: type, names: tuple[str, ...], frozen: str) -> type:
             return plain.forward(self, **kwargs)
         x, dtype = args[0], next(self.parameters()).dtype
         if not x.is_floating_point():
-            return plain.forward(self, *args, **kwargs).to(getattr(self, _HALF, next(self.parameters())).dtype)
+            output = plain.forward(self, *args, **kwargs)
+            return output.to(getattr(self, _HALF).dtype) if hasattr(self, _HALF) else output
         return plain.forward(self, x.to(dtype), *args[1:], **kwargs).to(x.dtype)
 
     def beside(self, x: Tensor, output: Tensor) -> Tensor:  # of an adapter

@@ -127,7 +127,7 @@ def csv_rows(
 
 
 def without_quoted(line: str) -> str:
-    """Return a line of a CSV file without its quoted parts. A quote that is left is open."""
+    """Return a line of a CSV file without its quoted parts. A quote that remains was not closed."""
     return re.sub('"[^"]*"', "", line)
 
 
@@ -151,11 +151,11 @@ def _delimiter_of(lines: Iterable[str], source: str, given: Optional[str]) -> tu
         is_open = _OPEN_QUOTE.search(without_quoted(header)) and len(header) < _LONGEST_HEADER
         if header.strip() and not is_open:
             break
-    delimiter = given or delimiter_in(header)
+    delimiter, bare = given or delimiter_in(header), without_quoted(header)
     if given is None and delimiter != ",":
         read = f"{_SEPARATORS[delimiter]} are read as the separator of columns"
         print(f"note: {source}: its header has no comma; {read}")
-    elif given is None and (semicolons := without_quoted(header).count(";")) > without_quoted(header).count(","):
+    elif given is None and (semicolons := bare.count(";")) > bare.count(","):
         advice = "if semicolons separate the columns, write sep=; as the first line"
         print(f"note: {source}: its header has {semicolons} semicolons, but commas separate the columns; {advice}")
     return delimiter, itertools.chain(head, lines)

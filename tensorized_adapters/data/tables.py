@@ -36,7 +36,7 @@ def read_file(path: str, source: str, task: str = "") -> Dataset:
 
 
 def read_files(paths: Mapping[str, str], folder: str, types: Features, delimiter: Optional[str] = None) -> Dataset:
-    """Read files by their names in a ``folder`` as if one file held their rows.
+    """Read files of a ``folder`` as if one file held their rows. ``paths`` has the path of each file by its name.
 
     The card's ``types`` are given to columns of strings, classes, lists of classes, numbers or booleans. A column of
     strings gets the texts that predictions make of the values, so a date stays as it is written. In a column of
@@ -121,16 +121,20 @@ def _of_type(value: Any, feature: Value | ClassLabel, row: str, column: str) -> 
 
 def _of_one_kind(name: str, files: dict[str, list]) -> list:
     """Return the values of a column for Arrow, all of one kind; raise UsageError naming the row that differs."""
-    rows = [(file, row, value) for file, values in files.items() for row, value in enumerate(values, 1)]
-    values = [value for _, _, value in rows]
-    first, first_file = next(((_kind(value), file) for file, _, value in rows if value is not None), ("", ""))
+    rows = [
+        (file, row, value, _KINDS.get(type(value), _NESTED))
+        for file, values in files.items()
+        for row, value in enumerate(values, 1)
+    ]
+    values = [value for _, _, value, _ in rows]
+    first, first_file = next(((kind, file) for file, _, value, kind in rows if value is not None), ("", ""))
     # Arrow's integers have 64 bits; among decimals they become decimals, which hold 53 of them.
     limit = 2**53 if float in map(type, values) else 2**63
-    for file, row, value in rows:
+    for file, row, value, kind in rows:
         items, flaw = value if isinstance(value, list) else [value], ""
-        if value is not None and _kind(value) != first:
+        if value is not None and kind != first:
             before = "rows before have" if file == first_file else f"{first_file} has"
-            flaw = f"{quoted(value)} in the column {quoted(name)}, {_kind(value)}, where {before} {first}"
+            flaw = f"{quoted(value)} in the column {quoted(name)}, {kind}, where {before} {first}"
         elif not all(is_unicode(item) for item in items if isinstance(item, str)):
             flaw = f"an unpaired surrogate (half of a character) in {quoted(name)}"
         elif type(value) is int and abs(value) >= limit:
@@ -144,7 +148,3 @@ def _of_one_kind(name: str, files: dict[str, list]) -> list:
         return [value and list(map(text_of, value)) for value in values]
     # Only the column's type is kept, since it cannot be used and may be nested deeper than Arrow allows.
     return [[[]] for _ in values]
-
-
-def _kind(value: Any) -> str:
-    return _KINDS.get(type(value), _NESTED)

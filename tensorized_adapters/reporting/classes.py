@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ..errors import shortened
 from .results import Results
-from .tables import OF_BEST, Table, decimals
+from .tables import OF_KEPT, Table, decimals
 
 MOST_CLASSES = 30  # in a confusion matrix
 _MOST_RUNS = 6
@@ -54,7 +54,7 @@ def class_table(scores: ClassScores) -> Table:
     for name, heading in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
         cells[heading] = [decimals(value) for value in values[name]]
     cells["examples"] = [f"{count:,.0f}" for count in values["support"]]
-    caption = f"{scores.note}On the development set, with the weights at the end of the run, {OF_BEST}."
+    caption = f"{scores.note}On the development set, with the weights at the end of the run, {OF_KEPT}."
     if len(cells) > MOST_CLASSES:
         caption += f" The confusion matrix is left out, since {len(cells)} classes are more than {MOST_CLASSES}."
     return Table(f"Scores by class: {scores.name}", caption, cells)

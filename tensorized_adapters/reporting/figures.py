@@ -105,7 +105,7 @@ def _against_parameters(cells: pd.DataFrame, labels: dict[str, str], value: str)
         axes.set_xscale("log")
         axes.set_xlim(low, high)
         ticks = LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,))
-        # Some ranges are too narrow for the ticks of a logarithmic axis.
+        # A logarithmic axis has too few ticks on a narrow range, so they are spaced evenly there.
         axes.xaxis.set_major_locator(MaxNLocator(5) if high < 4 * low else ticks)
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())

@@ -21,7 +21,7 @@ from .published import NOTES, PUBLISHED
 
 COLUMNS = ("method", "mode", "adapters", "backbone", "layer_norm", "head", "trained", "percent")
 BYTES = ("bytes_float32", "bytes_float16")
-# Flags that have another name than the setting that they vary.
+# The setting that a flag varies, where the two have different names.
 _SETTINGS = {"projection_types": "adapter_projection_type", "modes": "if_adapter_like"}
 _SETTINGS |= {"adapter_sizes": "adapter_size", "ranks": "tensorized_layer_rank"}
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..data.metric_names import lower_is_better
 from .results import Results
-from .tables import OF_BEST, Table, by_task, decimals, heading, highest
+from .tables import OF_KEPT, Table, by_task, decimals, heading, highest
 
 _MOMENTS = ("initial", "trained", "without_adapters")
 _MEASURES = [f"{of}_{what}_{when}" for of in ("train", "eval") for what in ("loss", "metric") for when in _MOMENTS]
@@ -60,7 +60,7 @@ def gap_table(results: Results) -> Optional[Table]:
     """Return the metric on the training set minus the metric on the development set."""
     caption = (
         "The metric on the training examples that are measured minus the metric on the development set, both with "
-        f"the weights at the end of the run, {OF_BEST}. Mean ± sample standard deviation over seeds; after the slash "
+        f"the weights at the end of the run, {OF_KEPT}. Mean ± sample standard deviation over seeds; after the slash "
         "the number of training examples that are measured, where records hold it."
     )
     texts, means = by_task(results, "gap")

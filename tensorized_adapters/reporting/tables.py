@@ -27,7 +27,7 @@ _FOOTNOTES = {
     ),
 }
 # Follows the words on the weights that were measured at the end of a run.
-OF_BEST = "with --load_best_model_at_end those that were kept"
+OF_KEPT = "with --load_best_model_at_end those that were kept"
 _GROUPS = ("adapters", "layer_norm", "backbone", "head", "trained")
 
 

@@ -68,7 +68,8 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
 
 
 def _best_epoch(history: list[dict[str, Any]], trainer: AdapterTrainer, primary: str) -> Optional[dict[str, Any]]:
-    """Return the evaluation with the best primary metric, or that of the weights that were kept, if chosen."""
+    """Return the evaluation with the best primary metric, or the one of the weights that --load_best_model_at_end
+    kept."""
     key, best = f"eval_{primary}", min if lower_is_better(primary) else max  # the earliest of equals
     entries = [entry for entry in history if key in entry]
     if trainer.args.load_best_model_at_end:
@@ -112,14 +113,16 @@ def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, tas
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
     """Return how many parameters each group has, in numbers and percent of the model, and its learning rate, if there
     are ``rates``."""
-    table = numbers_table(title, "parameters", "count", "%", *(["learning rate"] if rates else []))
+    columns = ("parameters", "count", "%", "learning rate")[: 4 if rates else 3]
+    table = numbers_table(title, *columns)
     table.caption = "% of the model without adapters"
     for group in GROUPS:
         if counts.get(group):
-            table.add_row(group, *_share(counts[group], counts["model"]), *([f"{rates[group]:g}"] if rates else []))
+            cells = (group, *_share(counts[group], counts["model"]), f"{rates.get(group, 0):g}")
+            table.add_row(*cells[: len(columns)])
     table.add_section()
     table.add_row("trained", *_share(counts["trained"], counts["model"]))
-    table.add_row("frozen", *_share(counts["frozen"], counts["model"]), *(["0"] if rates else []))
+    table.add_row(*("frozen", *_share(counts["frozen"], counts["model"]), "0")[: len(columns)])
     return table
 
 

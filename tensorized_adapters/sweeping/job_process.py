@@ -90,7 +90,7 @@ class ForkServer:
             raise
 
     def has_ended(self) -> bool:
-        """Return whether a job found that the server had ended."""
+        """Return whether the connection was closed because the server had ended."""
         return self._connection.closed
 
     def fork(self, job: Job) -> None:
