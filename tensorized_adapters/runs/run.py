@@ -12,10 +12,10 @@ from accelerate.utils import broadcast_object_list
 
 from ..arguments.flags import Arguments
 from ..errors import Terminated, UsageError, reason_of
+from ..runtime import signals
 from ..runtime.console import console, peak_memory
 from ..runtime.distributed import fail_together, is_main_process
 from ..runtime.files import locked_folder, write_json
-from ..runtime.signals import raise_on_signals, signals_ignored
 from ..saving.manifest import read_adapter
 from ..training.checkpoints import ADAPTER_FOLDER
 from .failures import as_failure
@@ -150,7 +150,7 @@ class Run:
 def open_run(arguments: Arguments) -> Iterator[Run]:
     """Hold the run's folder, locked, until the run has ended, and record how it ended. Raises UsageError if the folder
     holds something else, is in use or cannot be written, and RunFailed if anything goes wrong later."""
-    raise_on_signals()
+    signals.raise_on_signals()
     with contextlib.ExitStack() as held:
         run = _opened(arguments, held)
         if run.finished:
@@ -161,10 +161,10 @@ def open_run(arguments: Arguments) -> Iterator[Run]:
             yield run
             run.finish()
         except BaseException as error:
-            with signals_ignored():  # the launcher of a killed process ends the others while they report their error
-                failure = as_failure(error, run.step, run.path, began=run.began is not None)
-                if run.began:
-                    run.fail(failure)
+            signals.ending = True  # the launcher of a killed process ends the others while they report their error
+            failure = as_failure(error, run.step, run.path, began=run.began is not None)
+            if run.began:
+                run.fail(failure)
             if failure is error:
                 raise
             raise failure from error

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import NoReturn, Optional
 
 from ..errors import RunFailed, Terminated, UsageError, one_line
+from . import signals
 from .distributed import end_process_group, is_reported_by_main_process, rank
 from .files import write_atomically
-from .signals import begin, ignore_signals, raise_on_signals, signals_ignored
+from .signals import begin, ignore_signals, raise_on_signals
 
 TRACEBACK_FILE = "traceback.txt"
 
@@ -33,13 +34,14 @@ def run(main: Callable[[list[str]], int], argv: Optional[list[str]] = None) -> i
                 sys.stdout.flush()  # the interpreter flushes at its end too, but then shows a traceback
         except OSError as error:
             raise RunFailed(f"standard output cannot be written: {error.strerror}") from None
+        signals.ending = True
         return code
     except BaseException as error:
-        with signals_ignored():
-            word, message, code = _ending(error)
-            if not is_reported_by_main_process(error):
-                _report(word, message)
-            return code
+        signals.ending = True
+        word, message, code = _ending(error)
+        if not is_reported_by_main_process(error):
+            _report(word, message)
+        return code
 
 
 def run_program(main: Callable[[list[str]], int]) -> NoReturn:

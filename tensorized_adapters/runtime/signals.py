@@ -5,18 +5,20 @@ A script calls :func:`begin` before its long imports, so this module imports nex
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
 
 from ..errors import Terminated
 from .distributed import is_main_process
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+# Set once a process is ending, so that it can write and report why: a signal then changes nothing. It is assigned and
+# not set by a function, because Python handles signals at calls, and a signal could replace the error just before.
+ending = False
 
 
 def begin() -> None:
@@ -44,23 +46,13 @@ def raise_on_signals() -> None:
 
     Only the handlers that :func:`begin` has set are changed. A program that calls us as a library keeps its own.
     """
+    global ending
+    ending = False
     _replace_ours(_raise)
 
 
-@contextlib.contextmanager
-def signals_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C and SIGTERM within the block, so that a process that is ending can write and report why."""
-    changed = _replace_ours(signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        for number, handler in changed.items():
-            signal.signal(number, handler)
-
-
 def ignore_signals() -> None:
-    """Ignore Ctrl-C and SIGTERM to the end of the process. Its exit code is decided, and the interpreter still takes
-    about a second to end."""
+    """Ignore Ctrl-C and SIGTERM to the end of the process, also after the interpreter has removed its handlers."""
     _replace_ours(signal.SIG_IGN)
 
 
@@ -85,16 +77,16 @@ def _stream(handle: int, old: io.TextIOWrapper | None) -> io.TextIOWrapper:
     )
 
 
-def _replace_ours(new) -> dict:
-    """Replace our handlers; returns those that were replaced."""
-    handlers = {number: signal.getsignal(number) for number in _NUMBERS}
-    ours = {number: handler for number, handler in handlers.items() if handler in (_exit_at_once, _raise)}
-    for number in ours:
-        signal.signal(number, new)
-    return ours
+def _replace_ours(new) -> None:
+    """Replace the handlers that are ours."""
+    for number in _NUMBERS:
+        if signal.getsignal(number) in (_exit_at_once, _raise):
+            signal.signal(number, new)
 
 
 def _exit_at_once(number: int, _) -> None:
+    if ending:
+        return
     word = "interrupted" if number == signal.SIGINT else "terminated"
     try:
         if is_main_process():
@@ -104,4 +96,5 @@ def _exit_at_once(number: int, _) -> None:
 
 
 def _raise(number: int, _) -> None:
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+    if not ending:
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated

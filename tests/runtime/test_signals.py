@@ -186,18 +186,27 @@ def test_a_signal_while_the_interpreter_ends_changes_nothing():
 
 
 @pytest.mark.parametrize("number, error", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
-def test_signals_raise_unless_the_process_ends_already(number, error):
+def test_signals_raise_until_the_exit_code_is_decided(number, error, capsys):
+    """A launcher may end a process that has just failed by itself. Its code and its line stay those of the failure."""
+
+    def failing(argv):
+        raise RunFailed("by itself")
+
     before = signal.signal(number, signals._exit_at_once)
     try:
+        for main_, code in ((failing, 1), (lambda argv: 0, 0)):
+            signals.raise_on_signals()
+            with pytest.raises(error):
+                signal.raise_signal(number)
+            assert exits.run(main_, []) == code
+            signal.raise_signal(number)
         signals.raise_on_signals()
-        with signals.signals_ignored():
-            signal.raise_signal(number)
-        with pytest.raises(error):
-            signal.raise_signal(number)
         signals.ignore_signals()
         signal.raise_signal(number)
     finally:
         signal.signal(number, before)
+        signals.ending = False
+    assert capsys.readouterr().err == "failed: by itself\n"
 
 
 @pytest.mark.parametrize(
