@@ -8,6 +8,11 @@ factor that does not start at zero has orthogonal columns or rows of one norm (C
 the first and the last factor of each weight are trained, as in TRAC (ICLR 2026), which also shares the last one
 between layers.
 
+With ``--optim adafactor``, other optimizers instead of Adafactor, to see which of its parts prevents collapses:
+``unclipped`` is Adafactor whose updates are not clipped. ``stable_adamw`` is AdamW with Adafactor's clipping
+(Wortsman et al., 2023), ``stable_without_momentum`` the same with a first beta of 0, and ``stable_short_memory`` the
+same with Adafactor's growing memory instead of a second beta of 0.999.
+
 The records are evidence for docs/results.md. Those of the idea ``amsgrad`` were trained before the program had
 ``--optim_args amsgrad=True``, with the optimizer that is not fused. The saved adapters are not for use: they load as
 ordinary ones, and the counts of their parameters include the frozen factors.
@@ -16,7 +21,9 @@ ordinary ones, and the counts of their parameters include the frozen factors.
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Optional
 from unittest import mock
 
 import torch
@@ -28,8 +35,10 @@ from tensorized_adapters.runs.folder import RECORD_FILE
 from tensorized_adapters.runtime.files import write_atomically
 from tensorized_adapters.tensors.factorized_weight import FactorizedWeight, project
 from tensorized_adapters.tensors.initialization import calibrated_start_
+from tensorized_adapters.training import settings
 
 _BOTTLENECK, _START = "bottleneck", "calibrated_start_"  # the two functions of adapters/tensorized.py
+_OPTIMIZER = "UnfactoredAdafactor"  # the class in training/settings.py
 
 
 def gelu_bottleneck(hidden: Tensor, down: tuple[Tensor, ...], up: tuple[Tensor, ...]) -> Tensor:
@@ -82,7 +91,42 @@ def start_with_frozen_middle_(weight: FactorizedWeight, std: float, last_factor:
         factor.register_hook(torch.zeros_like)
 
 
+class StableAdamW(torch.optim.Optimizer):
+    """AdamW without weight decay, with debiased averages, in which a step is clipped as Adafactor's is.
+
+    ``beta`` is of the first moment, ``memory`` of the second one; None is Adafactor's 1 - t^-0.8.
+    """
+
+    def __init__(self, params, beta: float = 0.9, memory: Optional[float] = 0.999, clipped: bool = True):
+        super().__init__(params, {"lr": 0.0, "step": 0})
+        self.beta, self.memory, self.clipped = beta, memory, clipped
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:
+        for group in self.param_groups:
+            group["step"] += 1
+            kept = [_debiased(beta, group["step"]) for beta in (self.beta, self.memory)]
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                if not state:
+                    state |= {"first": torch.zeros_like(parameter), "second": torch.zeros_like(parameter)}
+                state["first"].lerp_(parameter.grad, 1 - kept[0])
+                state["second"].lerp_(parameter.grad**2, 1 - kept[1])
+                root = state["second"].sqrt() + 1e-12
+                size = (parameter.grad / root).square().mean().sqrt().clamp_min(1) if self.clipped else 1
+                parameter.sub_(state["first"] / root * (group["lr"] / size))
+
+
+def _debiased(beta: Optional[float], step: int) -> float:
+    """Return how much of an average is kept at a step, so that it is that of all steps so far, from the first one."""
+    return 1 - step**-0.8 if beta is None else beta * (1 - beta ** (step - 1)) / (1 - beta**step)
+
+
 IDEAS = {
+    "unclipped": (_OPTIMIZER, partial(StableAdamW, beta=0.0, memory=None, clipped=False)),
+    "stable_adamw": (_OPTIMIZER, StableAdamW),
+    "stable_without_momentum": (_OPTIMIZER, partial(StableAdamW, beta=0.0)),
+    "stable_short_memory": (_OPTIMIZER, partial(StableAdamW, memory=None)),
     "gelu": (_BOTTLENECK, gelu_bottleneck),
     "linear": (_BOTTLENECK, linear_bottleneck),
     "tanh": (_BOTTLENECK, tanh_bottleneck),
@@ -99,7 +143,7 @@ IDEAS = {
 def main(idea: str, flags: list[str]) -> int:
     """Run the job with an idea, and name it in the record, so that a report has a row of its own for it."""
     name, function = IDEAS[idea]
-    with mock.patch.object(tensorized, name, function):
+    with mock.patch.object(settings if name == _OPTIMIZER else tensorized, name, function):
         code = run_glue_tensorized.main(flags)
     record = Path(flags[flags.index("--output_dir") + 1]) / RECORD_FILE
     if not code:

@@ -26,6 +26,7 @@ _HOME = {
     "compress_adapter": "compressing.decompose",
     "count_trained": "adaptation.parameters",
     "optimizer_groups": "adaptation.parameters",
+    "UnfactoredAdafactor": "training.adafactor",
     "save_adapter": "saving.save",
     "load_adapter": "saving.load",
     "save_adapters": "saving.all_named",

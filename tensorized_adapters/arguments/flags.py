@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
 from transformers import PretrainedConfig, TrainingArguments
+from transformers.training_args import OptimizerNames
 
 from ..backbone.arguments import ModelArguments
 from ..config import PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig, setting
@@ -105,6 +106,11 @@ class GlueTrainingArguments(TrainingArguments):
         "diff_pruning and full): "
         + ", ".join(f"{name} {entry.learning_rate:g}" for name, entry in TABLE.items())
         + ".",
+    )
+    optim: OptimizerNames | str = setting(
+        "adamw_torch_fused",
+        "The optimizer. Default for tensorized and dense adapters on models larger than MiniLM: adafactor, unless a "
+        "flag --adam_... or --adapter_init published is given.",
     )
     warmup_steps: float = setting(
         0.1, "Steps of linear warm-up, or a fraction below 1 of all. With --adapter_init published: 0."

@@ -29,7 +29,7 @@ from .config_files import flags_of_file
 from .flags import Arguments, GlueTrainingArguments, RunArguments
 from .method_settings import method_settings
 from .old_flags import OldArguments, merge_warmup
-from .rates import low_rate, rates_for_model
+from .rates import low_rate, optimizer_for_model, rates_for_model
 from .selection import resolve_metrics, selection_defaults
 from .trainer_fields import ALWAYS_ON, UNSUPPORTED, flaws_of_values
 
@@ -164,6 +164,7 @@ def _resolved(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments
     rates = rates_for_model(arguments, model_config)
     training, adapter, notes = arguments.training, arguments.adapter, list(arguments.notes)
     training.learning_rate = rates.pop("learning_rate", training.learning_rate)
+    training.optim = optimizer_for_model(arguments, model_config)
     if arguments.run.target_params is not None:
         rank, note = rank_within(adapter, skeleton(model_config), arguments.run.target_params)
         adapter = replace(adapter, tensorized_layer_rank=rank)

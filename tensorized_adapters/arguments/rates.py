@@ -1,12 +1,16 @@
-"""The learning rates: each group's own, and how default rates shrink for larger models."""
+"""The learning rates of each group, and how default rates and the optimizer change for larger models."""
 
 from typing import Any, Optional
 
 from transformers import PretrainedConfig
+from transformers.training_args import OptimizerNames
 
-from ..backbone.default_rates import default_rates
+from ..backbone.default_rates import default_rates, rate_factor
 from ..config import LAYER_NORM_AND_HEAD_RATIO, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 from .flags import Arguments
+
+# Flags that choose an optimizer. Those of Adam choose AdamW.
+_CHOOSE_OPTIMIZER = {"optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon"}
 
 
 def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
@@ -32,6 +36,14 @@ def rates_for_model(arguments: Arguments, model_config: PretrainedConfig) -> dic
         del multiples["layer_norm"]
     rates = {f"{group}_learning_rate": multiple * rate for group, multiple in multiples.items()}
     return {"learning_rate": rate} | {flag: value for flag, value in rates.items() if flag not in given}
+
+
+def optimizer_for_model(arguments: Arguments, model_config: PretrainedConfig) -> OptimizerNames:
+    """Return the optimizer. Unless it was given, the method chooses it for models larger than MiniLM."""
+    config, given = arguments.adapter, arguments.given
+    if not config.calibrated or rate_factor(model_config) == 1 or _CHOOSE_OPTIMIZER & given.keys():
+        return arguments.training.optim
+    return OptimizerNames(TABLE[config.method].optimizer_of_large)
 
 
 def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:

@@ -5,6 +5,10 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.optimization import Adafactor
+
+from ..method_table import TABLE
+from .adafactor import UnfactoredAdafactor
 
 
 def with_our_values(given: TrainingArguments) -> TrainingArguments:
@@ -26,11 +30,15 @@ def with_our_values(given: TrainingArguments) -> TrainingArguments:
     return args
 
 
-def adamw_options(optimizer_class: type, args: TrainingArguments) -> dict[str, Any]:
-    """Return the options of PyTorch's AdamW in ``--optim_args``, which the Trainer ignores for this optimizer.
+def optimizer_of(args: TrainingArguments, chosen: tuple[type, dict[str, Any]], method: str) -> tuple[type, dict]:
+    """Return the class and the options of the optimizer, where the Trainer's choice for ``--optim`` is not ours.
 
-    With amsgrad (Reddi et al., 2018) the second moment in the denominator never falls.
+    For PyTorch's AdamW the Trainer ignores ``--optim_args``: with amsgrad (Reddi et al., 2018) the second moment in
+    the denominator never falls. Its Adafactor saves memory where the whole model is trained; elsewhere ours is faster.
     """
-    if optimizer_class is not torch.optim.AdamW:
-        return {}
-    return {"amsgrad": args.optim_args == "amsgrad=True"}
+    optimizer_class, options = chosen
+    if optimizer_class is torch.optim.AdamW:
+        options = options | {"amsgrad": args.optim_args == "amsgrad=True"}
+    elif optimizer_class is Adafactor and not TABLE[method].changes_backbone:
+        return UnfactoredAdafactor, {}
+    return optimizer_class, options

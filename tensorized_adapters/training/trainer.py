@@ -14,7 +14,7 @@ from transformers import EvalPrediction, Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
-from ..adaptation.parameters import groups_at
+from ..adaptation.parameters import adaptation_of, groups_at
 from ..backbone.parts import with_ready_mask
 from ..saving.load import load_adapter
 from ..saving.save import save_adapter
@@ -27,7 +27,7 @@ from .live_output import LiveOutput
 from .losses import StepLosses, WeightedLoss
 from .progress_file import read_progress, write_progress
 from .sampler import EpochSampler, train_sampler
-from .settings import adamw_options, with_our_values
+from .settings import optimizer_of, with_our_values
 
 _WEIGHT = "loss_weight"  # key of a training batch: the factor of its mean loss
 
@@ -87,8 +87,8 @@ class AdapterTrainer(Trainer):
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """Build the optimizer with the method's parameter groups, at the rates of this run."""
         if self.optimizer is None:
-            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            options |= adamw_options(optimizer_class, self.args)
+            chosen = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            optimizer_class, options = optimizer_of(self.args, chosen, adaptation_of(self.model).config.method)
             self.optimizer = optimizer_class(groups_at(self.model, self.rates, self.args.weight_decay), **options)
         return self.optimizer
 

@@ -50,6 +50,24 @@ def test_rates_at_base_size(words, expected):
     assert expected.items() <= rates(words, BASE).items()
 
 
+@pytest.mark.parametrize(
+    ("words", "config", "expected"),
+    [
+        ("--adapter_projection_type cp", BASE, "adafactor"),
+        ("--method dense", BASE, "adafactor"),
+        ("--method lora", BASE, "adamw_torch_fused"),
+        ("--method dense --optim sgd", BASE, "sgd"),
+        ("--method dense --adam_beta2 0.99", BASE, "adamw_torch_fused"),
+        ("--method dense --optim_args amsgrad=True", BASE, "adamw_torch_fused"),
+        ("--adapter_projection_type cp --adapter_init published", BASE, "adamw_torch_fused"),
+        ("--adapter_projection_type cp", tiny_config(), "adamw_torch_fused"),
+    ],
+)
+def test_adapters_of_larger_models_are_trained_with_adafactor(words, config, expected):
+    words = f"--task_name mrpc --do_train --output_dir x --model_name_or_path m {words}".split()
+    assert parse_arguments(words, lambda model: config).training.optim == expected
+
+
 def test_the_rate_of_tensorized_adapters_grows_up_to_base_size_and_no_further():
     large = rates("--adapter_projection_type cp", BertConfig(hidden_size=1024, num_hidden_layers=24))
     assert large == {

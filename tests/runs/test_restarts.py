@@ -250,10 +250,10 @@ def test_sigterm_ends_with_143_and_a_record(flags, tmp_path, monkeypatch):
     assert record_of(flags["output_dir"])["status"] == "interrupted"
 
 
-@pytest.mark.parametrize("killed_at", [1, 2, 4])
-def test_kill_9_at_the_end_of_an_epoch_that_is_still_to_be_evaluated(flags, tmp_path, killed_at):
+@pytest.mark.parametrize("killed_at, optim", [(1, "adafactor"), (2, "adamw_torch_fused"), (4, "adafactor")])
+def test_kill_9_at_the_end_of_an_epoch_that_is_still_to_be_evaluated(flags, tmp_path, killed_at, optim):
     """The run saves every 3 of 6 steps. It is killed within an epoch, at its end, and at the end of the run."""
-    saving = {"save_strategy": "steps", "save_steps": 3}
+    saving = {"save_strategy": "steps", "save_steps": 3, "optim": optim}
     complete, killed = tmp_path / "complete", tmp_path / "killed"
     assert main(argv(flags, output_dir=complete, **saving)) == 0
     words = argv(flags, output_dir=killed, **saving)
