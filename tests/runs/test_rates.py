@@ -65,7 +65,9 @@ def test_rates_at_base_size(words, expected):
 )
 def test_adapters_of_larger_models_are_trained_with_adafactor(words, config, expected):
     words = f"--task_name mrpc --do_train --output_dir x --model_name_or_path m {words}".split()
-    assert parse_arguments(words, lambda model: config).training.optim == expected
+    arguments = parse_arguments(words, lambda model: config)
+    assert arguments.training.optim == expected
+    assert ("--optim adafactor, the default" in " ".join(arguments.notes)) == (expected == "adafactor")
 
 
 def test_the_rate_of_tensorized_adapters_grows_up_to_base_size_and_no_further():
