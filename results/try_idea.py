@@ -8,10 +8,10 @@ factor that does not start at zero has orthogonal columns or rows of one norm (C
 the first and the last factor of each weight are trained, as in TRAC (ICLR 2026), which also shares the last one
 between layers.
 
-With ``--optim adafactor``, other optimizers instead of Adafactor, to see which of its parts prevents collapses:
-``unclipped`` is Adafactor whose updates are not clipped. ``stable_adamw`` is AdamW with Adafactor's clipping
-(Wortsman et al., 2023), ``stable_without_momentum`` the same with a first beta of 0, and ``stable_short_memory`` the
-same with Adafactor's growing memory instead of a second beta of 0.999.
+Four optimizers show which part of Adafactor prevents collapses: ``unclipped`` is Adafactor whose updates are not
+clipped. ``stable_adamw`` is AdamW with Adafactor's clipping (Wortsman et al., 2023), ``stable_without_momentum`` is
+StableAdamW with a first beta of 0, and ``stable_short_memory`` is StableAdamW with Adafactor's growing memory instead
+of a second beta of 0.999.
 
 The records are evidence for docs/results.md. Those of the idea ``amsgrad`` were trained before the program had
 ``--optim_args amsgrad=True``, with the optimizer that is not fused. The saved adapters are not for use: they load as
@@ -92,7 +92,7 @@ def start_with_frozen_middle_(weight: FactorizedWeight, std: float, last_factor:
 
 
 class StableAdamW(torch.optim.Optimizer):
-    """AdamW without weight decay, with debiased averages, in which a step is clipped as Adafactor's is.
+    """Adam with debiased averages, whose steps are clipped as Adafactor's are.
 
     ``beta`` is of the first moment, ``memory`` of the second one; None is Adafactor's 1 - t^-0.8.
     """
@@ -143,6 +143,8 @@ IDEAS = {
 def main(idea: str, flags: list[str]) -> int:
     """Run the job with an idea, and name it in the record, so that a report has a row of its own for it."""
     name, function = IDEAS[idea]
+    if name == _OPTIMIZER:
+        flags = [*flags, "--optim", "adafactor"]  # which it replaces
     with mock.patch.object(settings if name == _OPTIMIZER else tensorized, name, function):
         code = run_glue_tensorized.main(flags)
     record = Path(flags[flags.index("--output_dir") + 1]) / RECORD_FILE

@@ -166,8 +166,7 @@ def _resolved(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments
     training.learning_rate = rates.pop("learning_rate", training.learning_rate)
     if (optimizer := optimizer_for_model(arguments, model_config)) != training.optim:
         training.optim = optimizer
-        if training.do_train:
-            notes.append(f"--optim {optimizer.value}, the default of this method for a model of this size")
+        notes.append(f"--optim {optimizer.value}, the default of this method for a model of this size")
     if arguments.run.target_params is not None:
         rank, note = rank_within(adapter, skeleton(model_config), arguments.run.target_params)
         adapter = replace(adapter, tensorized_layer_rank=rank)

@@ -41,7 +41,8 @@ def rates_for_model(arguments: Arguments, model_config: PretrainedConfig) -> dic
 def optimizer_for_model(arguments: Arguments, model_config: PretrainedConfig) -> OptimizerNames:
     """Return the optimizer. Unless it was given, the method chooses it for models larger than MiniLM."""
     config, given = arguments.adapter, arguments.given
-    if not config.calibrated or rate_factor(model_config) == 1 or _CHOOSE_OPTIMIZER & given.keys():
+    by_size = config.calibrated and rate_factor(model_config) < 1
+    if not arguments.training.do_train or not by_size or _CHOOSE_OPTIMIZER & given.keys():
         return arguments.training.optim
     return OptimizerNames(TABLE[config.method].optimizer_of_large)
 

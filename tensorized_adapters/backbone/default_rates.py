@@ -1,12 +1,12 @@
 """How default learning rates shrink with the size of the pre-trained model.
 
 The rates in method_table.TABLE were chosen on MiniLM (6 layers of width 384). On BERT-base (12 of 768) CP adapters
-collapse at them. Each step of Adam moves every parameter by about the rate, and the moves of all layers and hidden
-units add up in the output. So the rate of LayerNorms and head shrinks with layers x width, and the rate of most
-methods with its square root. That of tensorized adapters grows by a quarter up to BERT-base's size, and no further:
-they have so few parameters that a step follows only a small part of the gradient. Beside dense adapters LayerNorms
-must be trained more slowly, or the model collapses. The exponents, in method_table.TABLE too, fit these two models;
-docs/results.md has the runs.
+collapse at them. Each step of Adam or Adafactor moves every parameter by about the rate, and the moves of all layers
+and hidden units add up in the output. So the rate of LayerNorms and head shrinks with layers x width, and the rate of
+most methods with its square root. That of tensorized adapters grows by a quarter up to BERT-base's size, and no
+further: they have so few parameters that a step follows only a small part of the gradient. Beside dense adapters
+LayerNorms must be trained more slowly, or the model collapses. The exponents, in method_table.TABLE too, fit these two
+models; docs/results.md has the runs.
 """
 
 import math

@@ -18,12 +18,18 @@ from .signals import begin, ignore_signals, raise_on_signals
 
 TRACEBACK_FILE = "traceback.txt"
 
+_running = False  # whether a main function is running in run()
+
 
 def run(main: Callable[[list[str]], int], argv: Optional[list[str]] = None) -> int:
     """Run ``main`` and return its exit code; an exception becomes a code and one line on stderr.
 
-    ``main`` can raise KeyboardInterrupt and Terminated with a text that says how to go on.
+    ``main`` can raise KeyboardInterrupt and Terminated with a text that says how to go on. After the outermost
+    ``main`` of a process signals are ignored until the next one, because its exit code is decided.
     """
+    global _running
+    nested, _running = _running, True
+    signals.ending = False
     try:
         try:
             code = main(sys.argv[1:] if argv is None else argv)
@@ -42,6 +48,10 @@ def run(main: Callable[[list[str]], int], argv: Optional[list[str]] = None) -> i
         if not is_reported_by_main_process(error):
             _report(word, message)
         return code
+    finally:
+        _running = nested
+        if nested:  # the outer main goes on
+            signals.ending = False
 
 
 def run_program(main: Callable[[list[str]], int]) -> NoReturn:

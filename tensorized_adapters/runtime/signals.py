@@ -16,8 +16,9 @@ from .distributed import is_main_process
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
-# Set once a process is ending, so that it can write and report why: a signal then changes nothing. It is assigned and
-# not set by a function, because Python handles signals at calls, and a signal could replace the error just before.
+# Set once a process is ending, so that it can write and report why: a signal then changes nothing. It is assigned as
+# the first statement of an except block and not set by a function, because Python handles signals at calls, and a
+# signal's exception would replace the error.
 ending = False
 
 
@@ -46,8 +47,6 @@ def raise_on_signals() -> None:
 
     Only the handlers that :func:`begin` has set are changed. A program that calls us as a library keeps its own.
     """
-    global ending
-    ending = False
     _replace_ours(_raise)
 
 

@@ -19,7 +19,8 @@ class UnfactoredAdafactor(torch.optim.Optimizer):
     through the parameters one by one.
 
     Args:
-        params: parameters or groups of them. A group's ``weight_decay`` w moves a parameter P by -rate x w x P.
+        params: parameters or groups of them, in float32 or bfloat16. A group's ``weight_decay`` w moves a parameter P
+            by -rate x w x P.
         lr: the rate of groups that have none.
     """
 

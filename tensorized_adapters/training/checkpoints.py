@@ -24,6 +24,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from ..errors import UsageError
 from ..runtime.files import open_regular, read_json, sha256_of, write_json
 from ..saving import ADAPTER_FILES
+from .adafactor import UnfactoredAdafactor
 from .progress_file import PROGRESS_FILE, read_progress
 
 ADAPTER_FOLDER = "adapter"
@@ -225,7 +226,10 @@ def is_temporary(path: Path, own_names: set[str]) -> bool:
 
 def check_optimizer_state(optimizer: Optimizer, checkpoint: Optional[str]) -> None:
     """Raise UsageError unless moments have the shapes of their parameters. Fused AdamW would read beyond a shorter
-    one, and the process would end with a segmentation fault."""
+    one, and the process would end with a segmentation fault. Our Adafactor does not go on from Transformers'."""
+    adafactor = isinstance(getattr(optimizer, "optimizer", optimizer), UnfactoredAdafactor)
+    if adafactor and not all("step" in group for group in optimizer.param_groups):
+        raise UsageError(f"{checkpoint}/optimizer.pt is of another Adafactor; start anew with --overwrite_output_dir")
     for parameter, state in optimizer.state.items():
         for name in _OF_PARAMETERS_SHAPE & state.keys():
             if getattr(state[name], "shape", None) != parameter.shape:

@@ -192,21 +192,25 @@ def test_signals_raise_until_the_exit_code_is_decided(number, error, capsys):
     def failing(argv):
         raise RunFailed("by itself")
 
-    before = signal.signal(number, signals._exit_at_once)
-    try:
+    def going_on(argv):
+        """As a script does that runs several jobs."""
         for main_, code in ((failing, 1), (lambda argv: 0, 0)):
-            signals.raise_on_signals()
+            assert exits.run(main_, []) == code
             with pytest.raises(error):
                 signal.raise_signal(number)
+        return 0
+
+    before = signal.signal(number, signals._exit_at_once)
+    try:
+        signals.raise_on_signals()
+        for main_, code in ((failing, 1), (lambda argv: 0, 0), (going_on, 0)):
             assert exits.run(main_, []) == code
             signal.raise_signal(number)
-        signals.raise_on_signals()
         signals.ignore_signals()
         signal.raise_signal(number)
     finally:
         signal.signal(number, before)
-        signals.ending = False
-    assert capsys.readouterr().err == "failed: by itself\n"
+    assert capsys.readouterr().err == "failed: by itself\n" * 2
 
 
 @pytest.mark.parametrize(

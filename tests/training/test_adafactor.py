@@ -1,13 +1,15 @@
 """Our Adafactor computes what Transformers' does for vectors, where neither factorises the second moments."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
-from helpers import argv
+from helpers import argv, refused, spoil_step
 from transformers.optimization import Adafactor
 
 from run_glue_tensorized import main
+from tensorized_adapters.training import settings
 from tensorized_adapters.training.adafactor import UnfactoredAdafactor
 
 SHAPES = ((4, 8, 4), (16,), (6, 5), (2,))
@@ -83,3 +85,18 @@ def test_second_moments_are_factorised_where_the_backbone_is_trained(flags, meth
     states = torch.load(checkpoint / "optimizer.pt", weights_only=False)["state"].values()
     of_matrices = [state for state in states if not (method == "full" and "exp_avg_sq" in state)]
     assert of_matrices and all(moments <= state.keys() for state in of_matrices)
+
+
+def test_a_checkpoint_of_the_factorised_adafactor_is_one_line(flags, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(settings, "UnfactoredAdafactor", partial(Adafactor, scale_parameter=False, relative_step=False))
+        spoil_step(patch, 9, lambda output: 1 / 0)
+        assert main(argv(flags, optim="adafactor")) == 1  # after its first checkpoint
+    capsys.readouterr()
+    assert main(argv(flags, optim="adafactor")) == 1
+    assert "optimizer.pt is of another Adafactor; start anew with" in capsys.readouterr().err
+
+
+def test_flags_of_adam_are_refused_beside_it(flags, capsys):
+    error = refused(capsys, argv(flags, optim="adafactor", adam_beta2=0.99))
+    assert "--adam_beta2 has no effect with --optim adafactor" in error
