@@ -109,8 +109,8 @@ class GlueTrainingArguments(TrainingArguments):
     )
     optim: OptimizerNames | str = setting(
         "adamw_torch_fused",
-        "The optimizer. Default for tensorized and dense adapters on models larger than MiniLM: adafactor, unless a "
-        "flag --adam_... or --adapter_init published is given.",
+        "The optimizer. Default for dense adapters and all formats but tt on models larger than MiniLM: adafactor, "
+        "unless a flag --adam_... or --adapter_init published is given.",
     )
     warmup_steps: float = setting(
         0.1, "Steps of linear warm-up, or a fraction below 1 of all. With --adapter_init published: 0."
