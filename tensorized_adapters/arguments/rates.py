@@ -42,7 +42,7 @@ def optimizer_for_model(arguments: Arguments, model_config: PretrainedConfig) ->
     """Return the optimizer. Unless it was given, the method chooses it for models larger than MiniLM."""
     config, given = arguments.adapter, arguments.given
     by_size = config.calibrated and rate_factor(model_config) < 1
-    # MPNet with TT-4 does not learn CoLA with Adafactor and one of two seeds. With AdamW it does.
+    # MPNet with TT-4 does not learn CoLA with Adafactor and one of three seeds. With AdamW it does.
     by_format = config.adapter_projection_type != "tt"
     if not (arguments.training.do_train and by_size and by_format) or _CHOOSE_OPTIMIZER & given.keys():
         return arguments.training.optim
