@@ -37,8 +37,9 @@ from tensorized_adapters.tensors.factorized_weight import FactorizedWeight, proj
 from tensorized_adapters.tensors.initialization import calibrated_start_
 from tensorized_adapters.training import settings
 
-_BOTTLENECK, _START = "bottleneck", "calibrated_start_"  # the two functions of adapters/tensorized.py
-_OPTIMIZER = "UnfactoredAdafactor"  # the class in training/settings.py
+# What an idea replaces: a module and a name in it.
+_BOTTLENECK, _START = (tensorized, "bottleneck"), (tensorized, "calibrated_start_")
+_OPTIMIZER = (settings, "UnfactoredAdafactor")
 
 
 def gelu_bottleneck(hidden: Tensor, down: tuple[Tensor, ...], up: tuple[Tensor, ...]) -> Tensor:
@@ -118,7 +119,7 @@ class StableAdamW(torch.optim.Optimizer):
 
 
 def _debiased(beta: Optional[float], step: int) -> float:
-    """Return how much of an average is kept at a step, so that it is that of all steps so far, from the first one."""
+    """Return the decay of a moving average at a step (from 1), with Adam's bias correction; Adafactor's for None."""
     return 1 - step**-0.8 if beta is None else beta * (1 - beta ** (step - 1)) / (1 - beta**step)
 
 
@@ -142,10 +143,10 @@ IDEAS = {
 
 def main(idea: str, flags: list[str]) -> int:
     """Run the job with an idea, and name it in the record, so that a report has a row of its own for it."""
-    name, function = IDEAS[idea]
-    if name == _OPTIMIZER:
-        flags = [*flags, "--optim", "adafactor"]  # which it replaces
-    with mock.patch.object(settings if name == _OPTIMIZER else tensorized, name, function):
+    replaced, replacement = IDEAS[idea]
+    if replaced == _OPTIMIZER:
+        flags = [*flags, "--optim", "adafactor"]
+    with mock.patch.object(*replaced, replacement):
         code = run_glue_tensorized.main(flags)
     record = Path(flags[flags.index("--output_dir") + 1]) / RECORD_FILE
     if not code:

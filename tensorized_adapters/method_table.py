@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Optional
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class MethodEntry:
     # shrink, and those with a negative one grow.
     rate_powers: tuple[float, float, float] = (1, 2, 2)
     changes_backbone: bool = False  # it trains pre-trained numbers other than LayerNorms
-    optimizer_of_large: str = "adamw_torch_fused"  # the default --optim for models larger than MiniLM
+    optimizer_of_large: Optional[str] = None  # the default --optim for models larger than MiniLM, if not the Trainer's
 
 
 _SITES = ("adapter_sites", "adapter_layers", "train_layer_norm")

@@ -108,7 +108,7 @@ class GlueTrainingArguments(TrainingArguments):
         + ".",
     )
     optim: OptimizerNames | str = setting(
-        "adamw_torch_fused",
+        TrainingArguments.optim,
         "The optimizer. Default for dense adapters and all formats but tt on models larger than MiniLM: adafactor, "
         "unless a flag --adam_... or --adapter_init published is given.",
     )

@@ -1,16 +1,17 @@
-"""The learning rates of each group, and how default rates and the optimizer change for larger models."""
+"""Resolves the learning rate of each group, and the optimizer. Their defaults depend on the model's size."""
 
 from typing import Any, Optional
 
 from transformers import PretrainedConfig
 from transformers.training_args import OptimizerNames
 
-from ..backbone.default_rates import default_rates, rate_factor
+from ..backbone.default_rates import default_optimizer, default_rates
 from ..config import LAYER_NORM_AND_HEAD_RATIO, PUBLISHED_LEARNING_RATE, TABLE, AdapterConfig
 from .flags import Arguments
+from .trainer_fields import OF_ADAM
 
-# Flags that choose an optimizer. Those of Adam choose AdamW.
-_CHOOSE_OPTIMIZER = {"optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon"}
+# These flags choose an optimizer. Those of Adam choose AdamW.
+_CHOOSE_OPTIMIZER = {"optim", "optim_args", *OF_ADAM}
 
 
 def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
@@ -39,14 +40,11 @@ def rates_for_model(arguments: Arguments, model_config: PretrainedConfig) -> dic
 
 
 def optimizer_for_model(arguments: Arguments, model_config: PretrainedConfig) -> OptimizerNames:
-    """Return the optimizer. Unless it was given, the method chooses it for models larger than MiniLM."""
-    config, given = arguments.adapter, arguments.given
-    by_size = config.calibrated and rate_factor(model_config) < 1
-    # MPNet with TT-4 does not learn CoLA with Adafactor and one of three seeds. With AdamW it does.
-    by_format = config.adapter_projection_type != "tt"
-    if not (arguments.training.do_train and by_size and by_format) or _CHOOSE_OPTIMIZER & given.keys():
-        return arguments.training.optim
-    return OptimizerNames(TABLE[config.method].optimizer_of_large)
+    """Return the optimizer of the run: the given one, or else the default for the adapters and the model."""
+    training = arguments.training
+    chosen = not training.do_train or _CHOOSE_OPTIMIZER & arguments.given.keys()
+    default = None if chosen else default_optimizer(arguments.adapter, model_config)
+    return OptimizerNames(default or training.optim)
 
 
 def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
+from transformers import TrainingArguments
 
 from ..config import flaws_of_choice
 from ..errors import quoted
@@ -64,7 +65,7 @@ CHOICES = {
     "torch_compile_mode": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
 }
 _ADAMW = ("adamw_torch", "adamw_torch_fused")  # PyTorch's own
-_OF_ADAM = {"adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8}  # with Hugging Face's defaults
+OF_ADAM = ("adam_beta1", "adam_beta2", "adam_epsilon")
 JSON_OBJECTS = ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
 
 _DATA_PARALLEL = (
@@ -126,8 +127,9 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
         if given.get(one) and given.get(other):
             yield f"--{one} and --{other} exclude each other; leave one of them out"
     yield from _flaws_of_optim_args(given.get("optim_args"), given.get("optim", _ADAMW[0]))
-    for name, default in _OF_ADAM.items():
-        if given.get("optim") == "adafactor" and given.get(name, default) != default:
+    for name in OF_ADAM if given.get("optim") == "adafactor" else ():
+        default = getattr(TrainingArguments, name)
+        if given.get(name, default) != default:
             yield f"--{name} has no effect with --optim adafactor; leave one of them out"
     for names, range_, holds in RANGES:
         for name in names.split():

@@ -14,7 +14,6 @@ from ..errors import RunFailed, Terminated, UsageError, one_line
 from . import signals
 from .distributed import end_process_group, is_reported_by_main_process, rank
 from .files import write_atomically
-from .signals import begin, ignore_signals, raise_on_signals
 
 TRACEBACK_FILE = "traceback.txt"
 
@@ -56,14 +55,14 @@ def run(main: Callable[[list[str]], int], argv: Optional[list[str]] = None) -> i
 
 def run_program(main: Callable[[list[str]], int]) -> NoReturn:
     """Run ``main`` on the command line as :func:`run` does, take signals from here on, and exit with its code."""
-    begin()
-    raise_on_signals()
+    signals.begin()
+    signals.raise_on_signals()
     exit_with(run(main))
 
 
 def exit_with(code: int) -> NoReturn:
     """End this process at once."""
-    ignore_signals()
+    signals.ignore_signals()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

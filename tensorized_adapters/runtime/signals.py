@@ -16,9 +16,9 @@ from .distributed import is_main_process
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
-# Set once a process is ending, so that it can write and report why: a signal then changes nothing. It is assigned as
-# the first statement of an except block and not set by a function, because Python handles signals at calls, and a
-# signal's exception would replace the error.
+# While this is True, signals change nothing, so that a process that is ending can write and report why. It is assigned
+# where an error is caught, and not by a function: Python handles signals at calls, and the signal's exception would
+# replace the error.
 ending = False
 
 

@@ -34,7 +34,7 @@ def optimizer_of(args: TrainingArguments, chosen: tuple[type, dict[str, Any]], m
     """Return the class and the options of the optimizer, where the Trainer's choice for ``--optim`` is not ours.
 
     For PyTorch's AdamW the Trainer ignores ``--optim_args``: with amsgrad (Reddi et al., 2018) the second moment in
-    the denominator never falls. Its Adafactor saves memory where the whole model is trained; elsewhere ours is faster.
+    the denominator never falls. Its Adafactor saves memory where the backbone is trained; elsewhere ours is faster.
     """
     optimizer_class, options = chosen
     if optimizer_class is torch.optim.AdamW:
