@@ -74,8 +74,8 @@ def inspect_folder(
         return Start("resume", record)
     if odd := differences(record["arguments"], arguments):
         raise UsageError(
-            f"--output_dir {folder} holds a run with other arguments ({', '.join(odd[:4])}); name another folder, or "
-            "add --overwrite_output_dir"
+            f"--output_dir {folder} holds a run with other arguments ({', '.join(odd[:4])}); give those "
+            "arguments to go on with it, name another folder, or add --overwrite_output_dir"
         )
     return Start("finished" if record["status"] == "finished" else "resume", record)
 

@@ -94,8 +94,8 @@ def _differences(
     arguments = read_progress(checkpoint).arguments
     if odd := contradictions(arguments, resolved):
         raise UsageError(
-            f"{checkpoint} restores the optimizer's state, which overrides these arguments ({', '.join(odd[:4])}); to "
-            f"change them, {advice}"
+            f"{checkpoint} restores the optimizer's state, which overrides these arguments ({', '.join(odd[:4])}); "
+            f"give them as they are there to go on, or {advice}"
         )
     notes, started_from = [], arguments.get("started_from")
     if odd := differences(arguments, resolved):
