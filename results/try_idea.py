@@ -13,7 +13,7 @@ clipped. ``stable_adamw`` is AdamW with Adafactor's clipping (Wortsman et al., 2
 StableAdamW with a first beta of 0, and ``stable_short_memory`` is StableAdamW with Adafactor's growing memory instead
 of a second beta of 0.999.
 
-The records are evidence for docs/results.md. Those of the idea ``amsgrad`` were trained before the program had
+The records are evidence for docs/experiments.md. Those of the idea ``amsgrad`` were trained before the program had
 ``--optim_args amsgrad=True``, with the optimizer that is not fused. The saved adapters are not for use: they load as
 ordinary ones, and the counts of their parameters include the frozen factors.
 """

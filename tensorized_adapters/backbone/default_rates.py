@@ -6,7 +6,7 @@ and hidden units add up in the output. So the rate of LayerNorms and head shrink
 most methods with its square root. That of tensorized adapters grows by a quarter up to BERT-base's size, and no
 further: they have so few parameters that a step follows only a small part of the gradient. Beside dense adapters
 LayerNorms must be trained more slowly, or the model collapses. The exponents, in method_table.TABLE too, fit these two
-models; docs/results.md has the runs.
+models; docs/experiments.md has the runs.
 """
 
 import math
