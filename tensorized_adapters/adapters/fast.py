@@ -64,7 +64,7 @@ class BatchedWeights:
         """Keep the weights' matrices within the block, which is one forward pass. They are dropped at its end, also
         after an error."""
         # Gradient checkpointing recomputes activations in the backward pass, when these matrices are already dropped.
-        again = torch.is_grad_enabled() and model.training and getattr(model, "is_activation_checkpointing", False)
+        again = torch.is_grad_enabled() and getattr(model, "is_activation_checkpointing", False)
         token = _of_pass.set({} if again else dict(self._batched()))
         try:
             yield

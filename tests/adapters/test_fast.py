@@ -103,6 +103,21 @@ def test_gradient_checkpointing_gives_the_same_numbers(config, p):
         assert_same(gradients(model), plain)
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_layers_that_train_in_a_model_that_evaluates_are_checkpointed_too(reentrant):
+    """A layer's own mode decides whether it computes its activations again."""
+    model = model_of(CONFIGS[0])
+    plain = gradients(model)
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    model.enable_input_require_grads()
+
+    def forward(**options):
+        model.eval().bert.encoder.train()
+        return model(**options)
+
+    assert_same(gradients(model, forward), plain)
+
+
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("change", ["optimizer", "in place", "loaded", "data", "trained under a compiler"])
 def test_evaluation_follows_every_change_of_a_parameter(change, fused):
