@@ -173,6 +173,18 @@ def test_a_call_of_one_adapter_alone_uses_its_own_factors():
         assert not torch.equal(adapter(x), before)
 
 
+def test_transforms_of_torch_func_give_the_same_gradients():
+    model = model_of(CONFIGS[0])
+    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+    def loss(values):
+        return torch.func.functional_call(model.train(), values, kwargs=batch()).loss
+
+    _, expected = gradients(model)
+    for key, gradient in torch.func.grad(loss)(trained).items():
+        torch.testing.assert_close(gradient, expected[key], rtol=1e-8, atol=1e-10)
+
+
 def test_second_derivatives_of_the_fused_step_are_refused_rather_than_wrong():
     adapter = next(adapters_of(model_of(CONFIGS[0])))[1]
     x = torch.randn(2, 3, 32, dtype=torch.float64, requires_grad=True)
