@@ -153,7 +153,8 @@ def check_pass(model: PreTrainedModel) -> None:
             "another thread has switched the model's adapters off for a while; wait for it, or compute on a copy made "
             "before"
         )
-    if model.training and torch.is_grad_enabled() and getattr(model, "is_activation_checkpointing", False):
+    recomputes = torch.is_grad_enabled() and getattr(model, "is_activation_checkpointing", False)
+    if recomputes and any(part.training for part in model.modules()):  # each layer's own mode decides
         raise UsageError(
             "gradient checkpointing computes again in the backward pass, when adapters may be on again; within "
             "adapters_off and updates_off use torch.no_grad(), or switch checkpointing off"

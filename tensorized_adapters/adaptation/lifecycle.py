@@ -1,11 +1,12 @@
 """Remove adapters, merge them into the weights, and the context managers that switch them off for a while."""
 
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..errors import UsageError
@@ -52,8 +53,8 @@ def merge_adapters(model: PreTrainedModel) -> None:
     trained further, and :func:`unmerge_adapters` restores the model before it, bit for bit.
 
     Raises:
-        UsageError: if the model is not adapted, is merged already, its adapters are no update of weights, or another
-            thread computes with it.
+        UsageError: if the model is not adapted, is merged already, its adapters are no update of weights, one of these
+            weights is tied to another module's, or another thread computes with the model.
     """
     model = unwrapped(model)
     adaptation = adaptation_of(model)
@@ -61,7 +62,7 @@ def merge_adapters(model: PreTrainedModel) -> None:
         raise UsageError("the adapters are merged already, or off; undo that first")
     with _alone(model, adaptation), without_autocast(model):
         # The sum is in this precision too, so that it is rounded only once, when it is stored in the weight.
-        updates = adaptation.method.deltas(model)
+        updates = updates_of(model)
         deltas = [(layer, delta.to(torch.promote_types(delta.dtype, torch.float32))) for layer, delta in updates]
         adaptation.merged = [(layer, layer.weight.detach().clone()) for layer, _ in deltas]
         for layer, delta in deltas:
@@ -70,6 +71,24 @@ def merge_adapters(model: PreTrainedModel) -> None:
         adaptation.frozen_by_merging = [p for p in added_parameters(model).values() if p.requires_grad]
         for parameter in adaptation.frozen_by_merging:
             parameter.requires_grad = False
+
+
+def updates_of(model: PreTrainedModel) -> list[tuple[nn.Linear, Tensor]]:
+    """Return each linear layer that is updated with the change of its weight. Raise UsageError if the method adds no
+    updates of weights, or a weight cannot hold its update alone."""
+    updates = list(adaptation_of(model).method.deltas(model))
+    check_not_tied(model, (layer for layer, _ in updates))
+    return updates
+
+
+def check_not_tied(model: nn.Module, layers: Iterable[nn.Module]) -> None:
+    """Raise UsageError if the weight of one of the layers is another module's too, which would get its update."""
+    holders = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
+    if any(holders[id(layer.weight)] > 1 for layer in layers):
+        raise UsageError(
+            "an updated layer shares its weight with another module, which would get the update too; use the adapters "
+            "without merging them, or give each layer a weight of its own before they are added"
+        )
 
 
 @torch.no_grad()

@@ -64,7 +64,7 @@ class BatchedWeights:
         """Keep the weights' matrices within the block, which is one forward pass. They are dropped at its end, also
         after an error."""
         # Gradient checkpointing recomputes activations in the backward pass, when these matrices are already dropped.
-        again = torch.is_grad_enabled() and model.training and getattr(model, "is_activation_checkpointing", False)
+        again = torch.is_grad_enabled() and getattr(model, "is_activation_checkpointing", False)
         token = _of_pass.set({} if again else dict(self._batched()))
         try:
             yield
@@ -121,7 +121,8 @@ def _batch(parts: Sequence[Tensor]) -> Tensor:
 def bottleneck(hidden: Tensor, down: Sequence[Tensor], up: Sequence[Tensor]) -> Tensor:
     """Return h + relu(h D) U for hidden (..., hidden_size), where D and U are given as one or two matrices each."""
     compiled = torch.compiler.is_compiling() or torch.is_autocast_enabled(hidden.device.type)
-    if torch.is_grad_enabled() and not compiled:
+    transformed = torch._C._are_functorch_transforms_active()  # torch.func takes no such step
+    if torch.is_grad_enabled() and not (compiled or transformed):
         if len(down) == len(up) == 2:
             return FusedBottleneck.apply(hidden, *down, *up)
         if len(down) == len(up) == 1 and saves_launches(hidden.device):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..adaptation.lifecycle import updates_of
 from ..adaptation.parameters import adaptation_of, added_parameters, pretrained_parameters, unwrapped, without_autocast
 from ..adapters.insertion import CHILD, adapters_of, source_names
 from ..errors import UsageError
@@ -33,7 +34,7 @@ def dense_weights(model: PreTrainedModel) -> tuple[dict[str, Optional[str]], dic
 
     Raises:
         UsageError: if the model is not adapted, its adapters are merged or off, or its method adds neither adapters
-            nor updates of weights.
+            nor updates of weights, or adds updates of tied ones.
     """
     model = unwrapped(model)
     adaptation, pretrained = adaptation_of(model), pretrained_parameters(model)
@@ -48,7 +49,7 @@ def dense_weights(model: PreTrainedModel) -> tuple[dict[str, Optional[str]], dic
             tensors |= {f"{name}.{part}": weight for part, weight in adapter.dense_weights().items()}
     elif added_parameters(model):
         names = {id(parameter): name for name, parameter in pretrained.items()}
-        tensors |= {names[id(layer.weight)]: layer.weight + delta for layer, delta in adaptation.method.deltas(model)}
+        tensors |= {names[id(layer.weight)]: layer.weight + delta for layer, delta in updates_of(model)}
     return sites, {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 

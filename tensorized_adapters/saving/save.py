@@ -52,8 +52,9 @@ def save_adapter(
         name: of the adapter to save; by default the active one.
 
     Raises:
-        UsageError: if the model has no adapters, the notes or its labels cannot be kept, or the folder is a file,
-            cannot be written, or holds files of these names that are not of an adapter of this program.
+        UsageError: if the model has no adapters, a weight of the base that is trained was resized, the notes or its
+            labels cannot be kept, or the folder is a file, cannot be written, or holds files of these names that are
+            not of an adapter of this program.
         RunFailed: if a trained tensor is not finite; nothing is written then.
         OSError: if the disk is full or fails.
     """
@@ -73,6 +74,11 @@ def adapter_files(model: PreTrainedModel, folder: Path, notes: Optional[dict[str
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise RunFailed(f"{name} holds NaN or infinity; nothing was written to {folder}")
+        if name in adaptation.in_place["backbone"] and tensor.shape != adaptation.originals[name].shape:
+            raise UsageError(
+                f"{name} has another shape than before add_adapters, so no base model fits the adapter; "
+                "model.save_pretrained(folder) saves the complete model"
+            )
     _check_free(folder)
     weights_of_head = [name for name in head if not name.endswith("bias")]  # a run sets the bias before training
     if method.found_nothing and any(

@@ -132,6 +132,9 @@ def test_what_would_be_computed_again_with_adapters_on_is_refused():
         model(tokens())
     with adapters_off(model), torch.no_grad():
         model(tokens())
+    model.eval().bert.encoder.train()  # its layers compute again
+    with adapters_off(model), pytest.raises(UsageError, match="gradient checkpointing computes again"):
+        model(tokens())
 
 
 def test_an_optimizer_of_parameters_that_are_put_away_is_refused():

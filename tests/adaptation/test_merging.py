@@ -20,6 +20,7 @@ from tensorized_adapters import (
     updates_off,
 )
 from tensorized_adapters.adapters.insertion import adapters_of
+from tensorized_adapters.exporting.dense import write_dense
 
 EVERY_LAYER = "intermediate.dense,attention.output.dense"
 MERGED = {
@@ -113,6 +114,24 @@ def test_updates_of_layers_of_several_sizes():
     ]
     joint = [adapter.weight.joint for _, adapter in adapters_of(model)]
     assert joint[0] is joint[1] is not joint[2]
+
+
+def tied_to(part):
+    """A model in which a layer that is updated shares its weight with another module, updated or not."""
+    model = tiny_model()
+    model.bert.encoder.layer[1].get_submodule(part).weight = model.bert.encoder.layer[0].attention.self.query.weight
+    return model
+
+
+@pytest.mark.parametrize("part", ["attention.self.query", "attention.self.key"])
+@pytest.mark.parametrize("key", ["tr, joint", "lora"])
+def test_an_update_of_a_tied_weight_is_not_merged(tmp_path, key, part):
+    model = trained_a_little(add_adapters(tied_to(part), MERGED[key]))
+    adapted = logits(model)
+    for merge in (merge_adapters, lambda model: write_dense(model, tmp_path)):
+        with pytest.raises(UsageError, match="shares its weight with another module"):
+            merge(model)
+    assert torch.equal(logits(model), adapted) and not any(tmp_path.iterdir())
 
 
 def test_an_adapter_beside_a_sublayer_takes_what_the_sublayer_takes():

@@ -103,6 +103,21 @@ def test_gradient_checkpointing_gives_the_same_numbers(config, p):
         assert_same(gradients(model), plain)
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_layers_that_train_in_a_model_that_evaluates_are_checkpointed_too(reentrant):
+    """A layer's own mode decides whether it computes its activations again."""
+    model = model_of(CONFIGS[0])
+    plain = gradients(model)
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    model.enable_input_require_grads()
+
+    def forward(**options):
+        model.eval().bert.encoder.train()
+        return model(**options)
+
+    assert_same(gradients(model, forward), plain)
+
+
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("change", ["optimizer", "in place", "loaded", "data", "trained under a compiler"])
 def test_evaluation_follows_every_change_of_a_parameter(change, fused):
@@ -156,6 +171,18 @@ def test_a_call_of_one_adapter_alone_uses_its_own_factors():
         for parameter in adapter.parameters():
             parameter.data = 2 * parameter.data
         assert not torch.equal(adapter(x), before)
+
+
+def test_transforms_of_torch_func_give_the_same_gradients():
+    model = model_of(CONFIGS[0])
+    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+    def loss(values):
+        return torch.func.functional_call(model.train(), values, kwargs=batch()).loss
+
+    _, expected = gradients(model)
+    for key, gradient in torch.func.grad(loss)(trained).items():
+        torch.testing.assert_close(gradient, expected[key], rtol=1e-8, atol=1e-10)
 
 
 def test_second_derivatives_of_the_fused_step_are_refused_rather_than_wrong():

@@ -129,6 +129,18 @@ def test_updates_of_weights_merge(architecture):
     assert {name: tuple(parameter.shape) for name, parameter in merged.named_parameters()} == plain
 
 
+def test_an_update_of_a_tied_weight_does_not_merge():
+    base, _ = build("bert")
+    query, other = (layer.attention.self.query for layer in base.bert.encoder.layer)
+    other.weight = query.weight
+    model = trained_a_little(through_peft(base, SETTINGS["weights"]))
+    trained = logits(model)
+    for merge in (model.merge_and_unload, model.merge_adapter):
+        with pytest.raises(UsageError, match="shares its weight with another module"):
+            merge()
+    assert torch.equal(logits(model), trained)
+
+
 def test_other_adapters_do_not_merge():
     model = trained_a_little(through_peft(build("bert")[0], TT))
     model.add_adapter("other", TensorizedAdapterConfig(**SETTINGS["weights"]))

@@ -158,6 +158,17 @@ def test_a_state_of_all_that_is_trained_lacks_nothing_and_any_other_does(tmp_pat
     assert not model._load_state_dict_post_hooks
 
 
+def test_a_model_that_was_resized_in_training_is_saved_as_a_model(tmp_path):
+    """An adapter of it would load onto no base: neither onto one of the old size nor onto one of the new."""
+    model = trained_a_little(add_adapters(build("bert")[0], CONFIGS["full"]))
+    model.resize_token_embeddings(45)
+    with pytest.raises(UsageError, match="word_embeddings.weight has another shape than .* model.save_pretrained"):
+        save_adapter(model, tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
+    model.save_pretrained(tmp_path / "model")
+    assert torch.equal(logits(from_pretrained(tmp_path / "model")), logits(model))
+
+
 def test_the_hub_gets_the_adapter(tmp_path, monkeypatch):
     pushed = []
     model = add_adapters(tiny_model(), CONFIGS["tensorized"])

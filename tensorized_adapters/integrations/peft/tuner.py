@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ...adaptation.insertion import check_not_adapted
+from ...adaptation.lifecycle import check_not_tied
 from ...backbone.parts import base_prefix, layer_norm_names
 from ...errors import UsageError, quoted
 from ...methods.tensorized import Tensorized
@@ -147,14 +148,20 @@ class TensorizedModel(BaseTuner):
         return super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
 
     def _require_mergeable(self, adapter_names: Optional[list[str]]) -> None:
-        """Raise UsageError for adapters (None: the active ones) that are no updates of weights, before one changes."""
-        for name in self.active_adapters if adapter_names is None else adapter_names:
+        """Raise UsageError for adapters (None: the active ones) that are no updates of weights, or are updates of tied
+        ones, before one changes."""
+        names = self.active_adapters if adapter_names is None else adapter_names
+        for name in names:
             placement = getattr(self.peft_config.get(name), "adapter_placement", "weights")
             if placement != "weights":
                 raise UsageError(
                     f"adapter {name!r} has adapter_placement {placement!r}, which is no update of weights and cannot "
                     "be merged; 'weights' can"
                 )
+        layers = [module for module in self.model.modules() if isinstance(module, TensorizedLayer)]
+        check_not_tied(
+            self.model, [each.get_base_layer() for each in layers if set(names) & each.tensorized_adapter.keys()]
+        )
 
     # Saving and loading. The file's names are those of the model without the adapter's name.
 
