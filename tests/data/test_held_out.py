@@ -177,9 +177,12 @@ def test_splits_of_other_names(tmp_path):
         load_data(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})
 
 
+@pytest.mark.parametrize("readme", [None, "# Tickets\n", "---\nlicense: mit\n---\n"])
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
-def test_splits_that_files_are_named_by(tmp_path, ending):
-    """Also beside a usual split of two files, whose hash covers what is read."""
+def test_splits_that_files_are_named_by(tmp_path, ending, readme):
+    """Also beside a usual split of two files, whose hash covers what is read, and a README.md that names no files."""
+    if readme:
+        (tmp_path / "README.md").write_text(readme)
     (tmp_path / "tune.csv.bak").write_text("")
     for name, rows in (("train", 6), ("train-more", 4), ("tune", 4)):
         table = pd.DataFrame({"text": [f"{name} {i}" for i in range(rows)], "label": list("ab") * (rows // 2)})
