@@ -108,12 +108,18 @@ def test_a_part_of_a_glue_task(tmp_path):
 
 
 def test_texts_that_are_trained_on_too_are_counted(capsys, tmp_path):
-    for texts, note in ((4, "note: 8 of the 8 held-out examples repeat texts of the training set; remove"), (32, "")):
+    files = {}
+    for texts, note in ((4, "0.25: 8 of the 8 evaluated examples repeat texts of the training set; remove"), (32, "")):
         rows = [(f"text {i % texts}", "xy"[i % texts % 2]) for i in range(32)]
-        file = str(write_rows(tmp_path / f"{texts}.csv", rows, ("text", "label")))
-        load_data(DataTrainingArguments(train_file=file, validation_fraction=0.25), BOTH)
+        files[texts] = str(write_rows(tmp_path / f"{texts}.csv", rows, ("text", "label")))
+        load_data(DataTrainingArguments(train_file=files[texts], validation_fraction=0.25), BOTH)
         out = capsys.readouterr().out
-        assert note in out and ("held-out" in out) == bool(note)
+        assert note in out and ("repeat" in out) == bool(note)
+    options = {"train_file": files[32], "shuffle_train_dataset": False}
+    for name, count in ((32, 5), (4, 32)):  # what is cut from the training set is not trained on
+        found = f"note: --validation_file {files[name]}: {count} of the 32 evaluated examples repeat texts"
+        load_data(DataTrainingArguments(**options, validation_file=files[name], max_train_samples=5), BOTH)
+        assert found in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
