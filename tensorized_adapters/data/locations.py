@@ -202,6 +202,9 @@ def refusing(location: DatasetLocation) -> Iterator[None]:
         if isinstance(error, DatasetGenerationError) and error.__cause__:
             error = error.__cause__
         text = reason_of(error, 300)
+        if "same data file format" in text:
+            text = "files named as splits have other formats, such as CSV and the eval_predictions.tsv of a run in "
+            text += "a folder below; move some away, or name those of each split in README.md (data_files)"
         if location.folder is None:
             text = f"it is no folder here, and of the hub: {text}"
             # These types mean that a cached file is incomplete or missing.
