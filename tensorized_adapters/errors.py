@@ -61,8 +61,9 @@ def quoted(value: object, most: int = _LONGEST_VALUE) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the names, or the first ten of them, for a message."""
-    shown = ", ".join(quoted(name)[1:-1] for name in names[:10])
+    """Return the names, or the first ten of them, for a message. A name with a comma stands in quotes, or it would
+    look like two."""
+    shown = ", ".join(quoted(name) if "," in name else quoted(name)[1:-1] for name in names[:10])
     return shown if len(names) <= 10 else f"{shown}, ..."
 
 

@@ -31,12 +31,21 @@ def builder_of(
         return load_dataset_builder(name, config, data_files=data_files, cache_dir=cache_dir)
     if isinstance(builder, Csv):
         builder.config.converters = None
-        card = Path(name) / "README.md"
-        entries = (metadata_load(card) or {}).get("configs") if card.is_file() else None
+        entries = card_of(Path(name)).get("configs")
         by_card = any("keep_default_na" in entry for entry in (entries if isinstance(entries, list) else []))
         builder.words_for_missing_by_card = by_card or builder.config.na_values is not None
         builder._generate_tables = partial(_csv_tables, builder)
     return builder
+
+
+def card_of(folder: Path) -> dict[str, Any]:
+    """Return what the card of a folder says about its data: ``configs`` (files of splits), ``dataset_info`` (types).
+
+    Both are missing if there is no README.md, or one without data, such as a title and a licence.
+    """
+    path = folder / "README.md"
+    said = (metadata_load(path) or {}) if path.is_file() else {}
+    return {name: said[name] for name in ("configs", "dataset_info") if said.get(name)}
 
 
 def _csv_tables(builder: Csv, base_files: Any, files_iterables: list) -> Iterator[tuple[Key, pyarrow.Table]]:

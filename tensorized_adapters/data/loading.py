@@ -101,16 +101,17 @@ def load_data(
     raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
     if arguments.validation_fraction is not None and "train" in raw:
         raw, sources = _hold_out(raw, sources, task, arguments.validation_fraction, seed)
-        held_out = raw[task.evaluation[0][1]]
-        note_repeated(held_out, raw["train"], columns.texts)
         if earlier is not None:
-            check_held_out(held_out, raw["train"], columns.texts, earlier["notes"], new_head)
+            check_held_out(raw[task.evaluation[0][1]], raw["train"], columns.texts, earlier["notes"], new_head)
     check_labels(raw, task, sources)
     raw = _cut(raw, sources, wanted, arguments, seed)
     if arguments.max_train_samples and "train" in raw:
         check_variety(raw["train"], task, f"{sources['train']}, cut by --max_train_samples,")
     for split, examples in raw.items():
         _check_texts(examples, columns.texts, sources[split])
+        own = named is None or arguments.validation_fraction is not None  # GLUE's sets are as they are
+        if own and split.startswith("validation") and "train" in raw:
+            note_repeated(examples, raw["train"], columns.texts, sources[split])
     return Data(
         task,
         columns.label,

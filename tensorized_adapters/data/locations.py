@@ -18,7 +18,7 @@ from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
 
 from ..errors import UsageError, reason_of
 from .arguments import DataTrainingArguments, ending_of
-from .builders import builder_of
+from .builders import builder_of, card_of
 from .glue_server_files import FOLDERS
 from .tables import note_joined, read_file, read_files
 
@@ -40,7 +40,7 @@ class DatasetLocation:
 
     def official_file(self, split: str) -> Optional[Path]:
         """Return the file of a split in a folder of GLUE's own TSV files; raise UsageError if it is missing."""
-        if self.folder is None or self.flag != "--glue_path" or (self.folder / "README.md").exists():
+        if self.folder is None or self.flag != "--glue_path" or card_of(self.folder):
             return None  # a card gives the layout of the hub
         own = self.folder / FOLDERS.get(self.config, self.config.upper())
         path = own / f"{'diagnostic' if self.config == 'ax' else split.replace('validation', 'dev')}.tsv"
@@ -89,9 +89,9 @@ def _builder_of(location: DatasetLocation, split: str) -> Iterator[DatasetBuilde
 
 
 def _file_named(split: str, folder: Path) -> Optional[str]:
-    """Return the file, such as ``fit.csv``, that is named as a split of a folder without a card, or None if there is
-    not exactly one. `datasets` knows the usual names of splits, and takes all other files for the training set."""
-    if "/" in split or (folder / "README.md").exists():
+    """Return the file, such as ``fit.csv``, that is named as a split of a folder whose card names no data, or None if
+    there is not exactly one. `datasets` knows the usual names of splits, and takes others for the training set."""
+    if "/" in split or card_of(folder):
         return None
     found = [path for path in folder.glob(f"{glob.escape(split)}.*") if ending_of(path.name) in _ENDINGS]
     return found[0].name if len(found) == 1 and found[0].is_file() else None
@@ -202,6 +202,9 @@ def refusing(location: DatasetLocation) -> Iterator[None]:
         if isinstance(error, DatasetGenerationError) and error.__cause__:
             error = error.__cause__
         text = reason_of(error, 300)
+        if "same data file format" in text:
+            text = "files named as splits have other formats, such as CSV and the eval_predictions.tsv of a run in "
+            text += "a folder below; move some away, or name those of each split in README.md (data_files)"
         if location.folder is None:
             text = f"it is no folder here, and of the hub: {text}"
             # These types mean that a cached file is incomplete or missing.

@@ -26,10 +26,10 @@ def sample_of(train: Dataset, texts: tuple[str, ...], earlier: Optional[str] = N
     return base64.b64encode(hashes[:SAMPLE].astype("<u8").tobytes()).decode()
 
 
-def note_repeated(held_out: Dataset, rest: Dataset, texts: tuple[str, ...]) -> None:
-    """Print how many examples that a run holds out have texts that the rest of the training set has too."""
-    if repeated := int(np.isin(_hashes_of_rows(held_out, texts), _hashes_of_rows(rest, texts)).sum()):
-        count = f"{repeated:,} of the {len(held_out):,} held-out examples"
+def note_repeated(evaluated: Dataset, train: Dataset, texts: tuple[str, ...], source: str) -> None:
+    """Print how many evaluated examples have texts that are trained on, whose score says little about new texts."""
+    if repeated := int(np.isin(_hashes_of_rows(evaluated, texts), _hashes_of_rows(train, texts)).sum()):
+        count = f"{source}: {repeated:,} of the {len(evaluated):,} evaluated examples"
         print(f"note: {count} repeat texts of the training set; remove repeated rows to measure on new texts")
 
 

@@ -76,6 +76,7 @@ def test_a_folder_of_glues_own_files(tmp_path, task):
     own = {"cola": "CoLA", "sst2": "SST-2", "stsb": "STS-B"}.get(task, task.upper())
     (tmp_path / own).mkdir()
     (tmp_path / "other").mkdir()
+    (tmp_path / "README.md").write_text("# Unpacked from gluebenchmark.com\n")  # no card
     sets = ["_matched", "_mismatched"] if task == "mnli" else [""]
     train, test = LAYOUTS[task]
     for name, header in [

@@ -108,12 +108,18 @@ def test_a_part_of_a_glue_task(tmp_path):
 
 
 def test_texts_that_are_trained_on_too_are_counted(capsys, tmp_path):
-    for texts, note in ((4, "note: 8 of the 8 held-out examples repeat texts of the training set; remove"), (32, "")):
+    files = {}
+    for texts, note in ((4, "0.25: 8 of the 8 evaluated examples repeat texts of the training set; remove"), (32, "")):
         rows = [(f"text {i % texts}", "xy"[i % texts % 2]) for i in range(32)]
-        file = str(write_rows(tmp_path / f"{texts}.csv", rows, ("text", "label")))
-        load_data(DataTrainingArguments(train_file=file, validation_fraction=0.25), BOTH)
+        files[texts] = str(write_rows(tmp_path / f"{texts}.csv", rows, ("text", "label")))
+        load_data(DataTrainingArguments(train_file=files[texts], validation_fraction=0.25), BOTH)
         out = capsys.readouterr().out
-        assert note in out and ("held-out" in out) == bool(note)
+        assert note in out and ("repeat" in out) == bool(note)
+    options = {"train_file": files[32], "shuffle_train_dataset": False}
+    for name, count in ((32, 5), (4, 32)):  # what is cut from the training set is not trained on
+        found = f"note: --validation_file {files[name]}: {count} of the 32 evaluated examples repeat texts"
+        load_data(DataTrainingArguments(**options, validation_file=files[name], max_train_samples=5), BOTH)
+        assert found in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -177,9 +183,12 @@ def test_splits_of_other_names(tmp_path):
         load_data(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})
 
 
+@pytest.mark.parametrize("readme", [None, "# Tickets\n", "---\nlicense: mit\n---\n"])
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
-def test_splits_that_files_are_named_by(tmp_path, ending):
-    """Also beside a usual split of two files, whose hash covers what is read."""
+def test_splits_that_files_are_named_by(tmp_path, ending, readme):
+    """Also beside a usual split of two files, whose hash covers what is read, and a README.md that names no files."""
+    if readme:
+        (tmp_path / "README.md").write_text(readme)
     (tmp_path / "tune.csv.bak").write_text("")
     for name, rows in (("train", 6), ("train-more", 4), ("tune", 4)):
         table = pd.DataFrame({"text": [f"{name} {i}" for i in range(rows)], "label": list("ab") * (rows // 2)})

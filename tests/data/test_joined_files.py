@@ -60,6 +60,14 @@ def test_files_of_other_columns_are_refused_by_name(tmp_path, kind, other):
     assert read(tmp_path)["text"][:] == ["a"]
 
 
+def test_the_results_of_a_run_below_the_data_are_named(tmp_path):
+    write(tmp_path / "train.csv", [{"text": "a", "label": "x"}])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "eval_predictions.tsv").write_text("index\tlabel\n0\t1\n")
+    with pytest.raises(UsageError, match=r"the eval_predictions.tsv of a run in a folder below; move .*data_files"):
+        read(tmp_path)
+
+
 def test_a_table_lacks_no_column_and_json_lines_may_lack_one(tmp_path):
     for kind in ("csv", "jsonl"):
         write(tmp_path / kind / f"train.{kind}", [{"text": "a", "label": "x", "more": "m"}])
