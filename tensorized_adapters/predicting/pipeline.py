@@ -46,7 +46,7 @@ def load_pipeline(
     token: Optional[str] = None,
     **options: Any,
 ) -> TextClassificationPipeline:
-    """Load a saved adapter as a pipeline, whose predictions are those of the evaluation of its run.
+    """Load a saved adapter as a pipeline, whose predictions are those of the evaluation of its run, in float32.
 
     Updates of weights are merged into them. An input is a string, for pairs a dict of ``text`` and ``text_pair``, or a
     dict with the columns that the adapter was trained on; or a list of these, or a column of `datasets`, pandas or

@@ -71,9 +71,12 @@ def settings_of(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def plain_task(record: dict[str, Any]) -> str:
-    """Return the task. If the run was trained on a file with columns of its own, put the file's name before it."""
-    file = record["arguments"].get("train_file")
-    return shortened(f"{Path(file).parent.name}/{Path(file).name} as {record['task']}") if file else record["task"]
+    """Return the task. For a run on a file it is the file's name, and the GLUE task whose columns the file has."""
+    file, glue_task = (record["arguments"].get(name) for name in ("train_file", "task_name"))
+    if not file:
+        return record["task"]
+    name = f"{Path(file).parent.name}/{Path(file).name}"
+    return shortened(f"{name} as {glue_task}" if glue_task else name)
 
 
 def moved_to_tasks(

@@ -176,25 +176,6 @@ def test_nor_is_what_another_program_computed(real, tmp_path, change):
     assert len(read_results([tmp_path]).methods) == 2
 
 
-def test_other_data_of_the_same_task_is_another_column(real, tmp_path):
-    put(tmp_path / "a", real, 0.8)
-    put(tmp_path / "b", real, 0.9, seed=2, train_file="/data/my/train.csv", input_sha256={"train": "0"})
-    put(tmp_path / "c", real, 0.9, seed=3, train_file="/data/my/train.csv", input_sha256={"train": "1"})
-    first, second, third = read_results([tmp_path]).metrics
-    assert first == "mrpc" and second.startswith("my/train.csv as mrpc [input_sha256") and third != second
-
-
-def test_columns_stay_apart_where_their_names_are_cut_alike(real, tmp_path):
-    for number, folder in enumerate(("aaa", "bbb", "ccc")):
-        hashes = {"train": str(number)}
-        file = f"/{folder}/some/long/folder/name/data/train.csv"
-        put(tmp_path / folder, real, number / 10, seed=number, train_file=file, input_sha256=hashes)
-    put(tmp_path / "ddd", real, 0.9, seed=9, train_file="/aaa/some/long/folder/name/data/train.csv", input_sha256={})
-    results = read_results([tmp_path])
-    assert len(results.metrics) == 4
-    assert list(results.cells["last_count"]) == [1, 1, 1, 1]
-
-
 def test_a_score_that_is_no_number_is_missing(real, tmp_path):
     put(tmp_path / "a", real, 0.8)
     put(tmp_path / "b", real, float("nan"), seed=2)

@@ -108,3 +108,28 @@ def test_tasks_with_another_model_or_method_have_rows_of_their_own(real, tmp_pat
     assert {note for note in results.notes if note.startswith("the runs of")} == {
         f"the runs of {task} have num_train_epochs {n}" for task, n in (("mrpc", 4), ("rte", 5))
     }
+
+
+def test_other_data_of_the_same_task_is_another_column(real, tmp_path):
+    put(tmp_path / "a", real, 0.8)
+    put(tmp_path / "b", real, 0.9, seed=2, train_file="/data/my/train.csv", input_sha256={"train": "0"})
+    put(tmp_path / "c", real, 0.9, seed=3, train_file="/data/my/train.csv", input_sha256={"train": "1"})
+    first, second, third = read_results([tmp_path]).metrics
+    assert first == "mrpc" and second.startswith("my/train.csv as mrpc [input_sha256") and third != second
+
+
+def test_a_file_without_a_glue_task_is_named_once(real, tmp_path):
+    record = put(tmp_path / "a", real, 0.8, train_file="/data/my/train.csv", task_name=None)
+    changed(tmp_path / "a", record, task="/data/my/train.csv")
+    assert list(read_results([tmp_path]).metrics) == ["my/train.csv"]
+
+
+def test_columns_stay_apart_where_their_names_are_cut_alike(real, tmp_path):
+    for number, folder in enumerate(("aaa", "bbb", "ccc")):
+        hashes = {"train": str(number)}
+        file = f"/{folder}/some/long/folder/name/data/train.csv"
+        put(tmp_path / folder, real, number / 10, seed=number, train_file=file, input_sha256=hashes)
+    put(tmp_path / "ddd", real, 0.9, seed=9, train_file="/aaa/some/long/folder/name/data/train.csv", input_sha256={})
+    results = read_results([tmp_path])
+    assert len(results.metrics) == 4
+    assert list(results.cells["last_count"]) == [1, 1, 1, 1]
