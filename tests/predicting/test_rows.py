@@ -72,7 +72,7 @@ def test_a_stream_whose_header_may_have_several_lines_is_refused_without_a_forma
     "text, columns, kind, has",
     [
         ("Text,label\nhello there,x\n", ("text",), "CSV", "'text'; it has Text, label; --text_columns names"),
-        ('Title,"mid, dle",Body\na,b,c\n', ("title", "mid, dle", "body"), "CSV", "'title'; it has Title, mid, dle"),
+        ('Title,"mid, dle",Body\na,b,c\n', ("title", "mid, dle", "body"), "CSV", "'title'; it has Title, 'mid, dle'"),
         ("One\tTWO\na\tb\n", ("one", "two"), "TSV", "'one'; it has One, TWO"),
     ],
 )
