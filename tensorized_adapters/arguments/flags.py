@@ -109,7 +109,7 @@ class GlueTrainingArguments(TrainingArguments):
     )
     optim: OptimizerNames | str = setting(
         TrainingArguments.optim,
-        "The optimizer. Default for dense adapters and all formats but tt on models larger than MiniLM: adafactor, "
+        "The optimizer. Default for tensorized and dense adapters on models larger than MiniLM: adafactor, "
         "unless a flag --adam_... or --adapter_init published is given.",
     )
     warmup_steps: float = setting(

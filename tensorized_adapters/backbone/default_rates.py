@@ -54,7 +54,5 @@ def default_rates(
 
 def default_optimizer(adapter: AdapterConfig, config: PretrainedConfig) -> Optional[str]:
     """Return the default ``--optim`` if it is not that of the Trainer, which all models up to MiniLM's size have."""
-    # MPNet with TT-4 does not learn CoLA with Adafactor and one of three seeds. With AdamW it does.
-    if not adapter.calibrated or rate_factor(config) == 1 or adapter.adapter_projection_type == "tt":
-        return None
-    return TABLE[adapter.method].optimizer_of_large
+    large = adapter.calibrated and rate_factor(config) < 1
+    return TABLE[adapter.method].optimizer_of_large if large else None

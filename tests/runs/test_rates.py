@@ -55,7 +55,7 @@ def test_rates_at_base_size(words, expected):
     [
         ("--adapter_projection_type cp", BASE, "adafactor"),
         ("--method dense", BASE, "adafactor"),
-        ("--adapter_projection_type tt", BASE, "adamw_torch_fused"),
+        ("--adapter_projection_type tt", BASE, "adafactor"),
         ("--method lora", BASE, "adamw_torch_fused"),
         ("--method dense --optim sgd", BASE, "sgd"),
         ("--method dense --adam_beta2 0.99", BASE, "adamw_torch_fused"),
