@@ -194,7 +194,7 @@ def optimizer_groups(
 ) -> list[dict[str, Any]]:
     """Return parameter groups for any torch optimizer: ``AdamW(optimizer_groups(model))``.
 
-    The default rates are those of the command line. They depend on the method, and shrink for larger models.
+    The default rates are those of the command line. They depend on the method and on the size of the model.
 
     Args:
         model: an adapted model.

@@ -48,7 +48,7 @@ class RunArguments:
     cache_frozen_prefix: bool = setting(
         False,
         "Compute the layers below the lowest trained one once per example, without dropout, and read "
-        "their output from a file in later epochs and runs. Needs --adapter_layers.",
+        "their output from a file in later epochs and runs. Needs --adapter_layers or --lora_targets.",
     )
     prefix_cache_dir: str = setting(
         "~/.cache/tensorized_adapters", "The folder for the files of --cache_frozen_prefix."
@@ -65,8 +65,8 @@ class RunArguments:
     )
     class_weights: Optional[str] = setting(
         None,
-        "Weigh each training example in the loss by its class: 'balanced' (one over the class' "
-        "frequency), 'sqrt' (its square root), or a weight for each class as NAME=W,OTHER=W.",
+        "Weigh each training example in the loss by its class: 'balanced' (examples / (classes x examples of the "
+        "class), as scikit-learn's), 'sqrt' (its square root), or a weight for each class as NAME=W,OTHER=W.",
     )
     early_stopping_patience: Optional[int] = setting(
         None,
