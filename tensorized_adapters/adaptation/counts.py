@@ -1,6 +1,6 @@
 """Counts the parameters that each method trains, in closed form, from a model's shapes without its weights.
 
-A formula of the settings and the model's sizes gives the added parameters. The trained pre-trained ones are summed.
+Each method has a formula for what it adds. The pre-trained parameters that it trains are summed.
 """
 
 from transformers import PreTrainedModel
@@ -21,7 +21,7 @@ def count_parameters(config: AdapterConfig, model: PreTrainedModel) -> dict[str,
         model: any model of the right shapes, not adapted; ``backbone.parts.skeleton`` gives one without weights.
 
     Returns:
-        adapters, backbone, layer_norm, head, trained, frozen, model.
+        The counts adapters, backbone, layer_norm, head, trained, frozen and model.
 
     Raises:
         UsageError: if the method's ``check`` refuses the model.

@@ -63,22 +63,22 @@ class Passes:
 def wrap_forward(model: PreTrainedModel) -> None:
     """Wrap the model's ``forward`` in ours, unless it is wrapped already, perhaps under other wrappers."""
     model.__dict__.setdefault("adapter_passes", Passes())
-    own = model.__dict__.get("forward")
-    # If so, neither our wrapper nor a later one is in place.
-    of_class = own is None or getattr(own, "__func__", None) is type(model).forward
+    present = model.__dict__.get("forward")
+    # If the forward is that of the class, neither our wrapper nor a later one is in place.
+    of_class = present is None or getattr(present, "__func__", None) is type(model).forward
     if _BEFORE in model.__dict__ and not of_class:
         return
-    model.__dict__[_BEFORE] = own
+    model.__dict__[_BEFORE] = present
     model.forward = _Forward(model)
     model.__dict__[_REPLICATE] = _refuse_replicas
 
 
 def unwrap_forward(model: PreTrainedModel) -> None:
-    """Remove our ``forward``. Under a wrapper that was added later it stays, and only passes calls on."""
+    """Remove our ``forward``. Under a wrapper that was added later it stays, and then only passes calls on."""
     model.__dict__.pop(_REPLICATE, None)
     model.__dict__.pop("adapter_passes", None)
-    own = model.__dict__.get("forward")
-    if own is not None and not hasattr(getattr(own, "__func__", None), "is_of_adapters"):
+    present = model.__dict__.get("forward")
+    if present is not None and not hasattr(getattr(present, "__func__", None), "is_of_adapters"):
         return
     model.__dict__.pop("forward", None)
     before = model.__dict__.pop(_BEFORE, None)
@@ -142,8 +142,9 @@ def _adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
 
 
 def check_pass(model: PreTrainedModel) -> None:
-    """Refuse a pass while another thread has adapters off or sets others for a while. Also refuse training with
-    gradient checkpointing inside adapters_off: the backward pass would recompute it with adapters on."""
+    """Refuse a pass while another thread has adapters off or sets others for a while; raise UsageError. Also refuse
+    training with gradient checkpointing inside adapters_off, since the backward pass computes again, perhaps with
+    adapters on."""
     adaptation = model.__dict__.get("adaptation")
     check_not_held(model.__dict__.get("named_adapters"))
     if adaptation is None or adaptation.switched_off_by is None:

@@ -41,8 +41,8 @@ def check_not_adapted(model: PreTrainedModel) -> None:
 
 
 def trainable_in_inference_mode(model: PreTrainedModel) -> torch.inference_mode:
-    """Return a context that makes parameters as the model's own are. In inference mode PyTorch would otherwise make
-    some that can never be trained."""
+    """Return a context in which new parameters can be trained if those of the model can. Without it, parameters that
+    are made in inference mode could never be trained."""
     return torch.inference_mode(next(model.parameters()).is_inference())
 
 

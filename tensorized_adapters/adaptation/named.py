@@ -230,6 +230,7 @@ def _kept(model: PreTrainedModel) -> Optional[NamedAdapters]:
 
 
 def _check_free(model: PreTrainedModel) -> None:
+    """Raise UsageError while the adapter cannot be changed: it is merged or off, or another thread uses the model."""
     adaptation, kept = getattr(model, "adaptation", None), _kept(model)
     if adaptation is not None and adaptation.merged_or_off:
         raise UsageError("the adapters are merged or off; undo that before another one is set")

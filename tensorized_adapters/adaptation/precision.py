@@ -35,15 +35,15 @@ def raise_precision(model: PreTrainedModel, trained: set[int]) -> None:
     adapters = [module for module in model.modules() if isinstance(module, Adapter)]
     inside = {id(part) for adapter in adapters for part in adapter.modules()}
     for module in model.modules():
-        ours = () if id(module) in inside else _trained_in(module, trained)
-        if isinstance(module, Adapter) or (ours and _is_trained_alone(module, trained)):
+        names = () if id(module) in inside else _trained_in(module, trained)
+        if isinstance(module, Adapter) or (names and _is_trained_alone(module, trained)):
             # It computes in float32 on its input, and returns its output in the input's precision.
             module.__class__ = _derived_class(type(module), (), "")
             if isinstance(module, nn.Embedding):  # its input, ids of tokens, has no precision
                 module.register_buffer(_HALF, torch.empty(0, dtype=half_precision_of(model)), persistent=False)
-        elif ours:  # as under BitFit: it computes with these in the precision of the others
+        elif names:  # as under BitFit: the module computes with these in the precision of its other parameters
             frozen = next((name for name, p in module.named_parameters() if p.dtype in HALF_PRECISION), "")
-            module.__class__ = _derived_class(type(module), ours, frozen)
+            module.__class__ = _derived_class(type(module), names, frozen)
 
 
 def _trained_in(module: nn.Module, trained: set[int]) -> tuple[str, ...]:
@@ -60,6 +60,7 @@ def _is_trained_alone(module: nn.Module, trained: set[int]) -> bool:
 
 
 def _own(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters of a module itself, without those of the modules in it."""
     return {name: p for name, p in module._parameters.items() if p is not None and p.is_floating_point()}
 
 

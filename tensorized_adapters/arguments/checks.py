@@ -112,7 +112,7 @@ def _flaws_of_file(flag: str, path: Path) -> Iterator[str]:
     if ending_of(path.name) not in FILE_ENDINGS:
         yield f"{flag} must end in .csv, .tsv, .json or .jsonl, or in one of these and .gz"
     try:
-        if path.exists() and not path.is_file():  # to open a pipe would wait, and a device may never end
+        if path.exists() and not path.is_file():  # opening a pipe would wait, and a device may never end
             yield f"{flag} is no regular file; write the data to one"
         with open(path, "rb") as file:
             if not file.read(4096).strip():

@@ -30,6 +30,7 @@ def renamed(today: str) -> Any:
 
 
 def _logging_dir(folder: str) -> dict[str, Any]:
+    """Set the environment variable that has replaced the flag, and return no arguments."""
     os.environ["TENSORBOARD_LOGGING_DIR"] = folder
     return {}
 
@@ -43,12 +44,12 @@ def _auth_token(value: Optional[str]) -> dict[str, Any]:
 def _warmup_ratio(ratio: float) -> dict[str, Any]:
     if not 0 <= ratio <= 1:
         raise UsageError(f"--warmup_ratio must be between 0 and 1, got {ratio}")
-    return {"warmup_ratio": min(ratio, 1 - 1e-9)}
+    return {"warmup_ratio": min(ratio, 1 - 1e-9)}  # as --warmup_steps, 1 would be one step
 
 
 @dataclass
 class OldArguments:
-    """The parser fills the fields of the other groups from these. --help does not show them."""
+    """Declares old flags, whose values the parser stores in fields of the other groups. --help does not show them."""
 
     evaluation_strategy: str = renamed("eval_strategy")
     no_cuda: bool = renamed("use_cpu")

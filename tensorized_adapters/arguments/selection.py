@@ -25,9 +25,9 @@ def resolve_metrics(given: dict[str, Any]) -> None:
     for flag, of_flag in names.items():
         if task:
             check_metrics(of_flag, flag, task.labels)
-    every = [name for of_flag in names.values() for name in of_flag]
+    all_names = [name for of_flag in names.values() for name in of_flag]
     classes, scores = (
-        next((name for name in every if name in known), None) for known in (CLASS_METRICS, SCORE_METRICS)
+        next((name for name in all_names if name in known), None) for known in (CLASS_METRICS, SCORE_METRICS)
     )
     if classes and scores:
         flags = " and ".join(f"--{flag}" for flag in names)
@@ -48,16 +48,16 @@ def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _matching_saves(given: dict[str, Any]) -> dict[str, Any]:
-    """Return when to save under early stopping: at each evaluation, as the best model comes from a checkpoint."""
-    every = given.get("eval_strategy", "epoch" if given.get("do_eval") else "no")
-    if not given.get("do_train") or every == "no":
+    """Return the flags that save at each evaluation, as early stopping loads the best model from a checkpoint."""
+    strategy = given.get("eval_strategy", "epoch" if given.get("do_eval") else "no")
+    if not given.get("do_train") or strategy == "no":
         raise UsageError(f"--early_stopping_patience {NEEDS_EVALUATIONS}")
     if given.get("load_best_model_at_end") is False:
         return {}
-    if (save := given.get("save_strategy", every)) not in (every, "best"):
+    if (save := given.get("save_strategy", strategy)) not in (strategy, "best"):
         raise UsageError(
-            f"--early_stopping_patience loads the best model at the end, and with --eval_strategy {every} and "
-            f"--save_strategy {save} it may not be saved: give --save_strategy {every} or best, or "
+            f"--early_stopping_patience loads the best model at the end, and with --eval_strategy {strategy} and "
+            f"--save_strategy {save} it may not be saved: give --save_strategy {strategy} or best, or "
             "--load_best_model_at_end False"
         )
     steps = given.get("eval_steps", given.get("logging_steps", 500))  # the same steps as the evaluations

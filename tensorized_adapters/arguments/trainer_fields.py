@@ -178,7 +178,7 @@ def _flaws_of_accelerator_config(value: str) -> Iterator[str]:
     try:
         if value.startswith("{"):
             AcceleratorConfig(**json.loads(value))
-        elif Path(value).is_file():  # to read a pipe would wait
+        elif Path(value).is_file():  # reading a pipe would wait
             AcceleratorConfig.from_json_file(value)
         else:
             raise ValueError("there is no such file")

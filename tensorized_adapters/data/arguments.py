@@ -12,7 +12,7 @@ from .tasks import TASKS
 FILE_FLAGS = ("train_file", "validation_file", "test_file")
 FILE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl")
 SPLIT_FLAGS = ("train_split_name", "validation_split_name", "test_split_name")
-# Flags about the columns and labels of other data; GLUE's own are known.
+# Flags about columns and labels, for data that is not a GLUE task: the columns and labels of GLUE are known.
 _OTHER_DATA_FLAGS = ("text_columns", "text_column_delimiter", "label_column", "do_regression", "label_separator")
 
 

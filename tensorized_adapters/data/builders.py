@@ -19,13 +19,13 @@ from .tables import WORDS_FOR_MISSING
 def builder_of(
     name: str, config: Optional[str], cache_dir: Optional[str] = None, data_files: Optional[dict[str, str]] = None
 ) -> DatasetBuilder:
-    """Return the builder for a folder or hub id, with a reader of our own for the files of a CSV data set.
+    """Return the builder for a folder or hub id. It reads the files of a CSV data set with :func:`_csv_tables`.
 
-    pandas would read the text 007 as the number 7 and NA as a missing value, and predictions would read other texts.
+    By itself pandas reads the text 007 as the number 7 and NA as a missing value. Predictions read what is written.
     """
     try:
-        # Only the CSV builder takes this option. Its empty value gives the cache another key, so no table that pandas
-        # typed is used.
+        # The CSV builder alone takes ``converters``. The empty value only changes the key of the cache, so that no
+        # table is used that `datasets` has cached with the types of pandas.
         builder = load_dataset_builder(name, config, data_files=data_files, cache_dir=cache_dir, converters={})
     except (TypeError, ValueError):
         return load_dataset_builder(name, config, data_files=data_files, cache_dir=cache_dir)
@@ -41,11 +41,11 @@ def builder_of(
 def card_of(folder: Path) -> dict[str, Any]:
     """Return what the card of a folder says about its data: ``configs`` (files of splits), ``dataset_info`` (types).
 
-    Both are missing if there is no README.md, or one without data, such as a title and a licence.
+    Either is missing if the card does not say it, and both are if the folder has no README.md.
     """
     path = folder / "README.md"
-    said = (metadata_load(path) or {}) if path.is_file() else {}
-    return {name: said[name] for name in ("configs", "dataset_info") if said.get(name)}
+    header = (metadata_load(path) or {}) if path.is_file() else {}
+    return {name: header[name] for name in ("configs", "dataset_info") if header.get(name)}
 
 
 def _csv_tables(builder: Csv, base_files: Any, files_iterables: list) -> Iterator[tuple[Key, pyarrow.Table]]:

@@ -11,13 +11,13 @@ from .label_names import find_name
 from .tasks import Task
 
 _BY_FREQUENCY = ("balanced", "sqrt")
-_LEAST, _MOST = 1e-6, 1e6  # beyond them float32 loses the small ones
-_RARE = 0.1  # of the largest class
+_LEAST, _MOST = 1e-6, 1e6  # beyond them float32 loses small weights beside large ones
+_RARE = 0.1  # share of the examples of the largest class
 
 
 def check_class_weights(text: str, task: Optional[Task]) -> None:
-    """Refuse a value of ``--class_weights`` before the data is read; raise UsageError. The classes of a GLUE ``task``
-    are known."""
+    """Refuse a value of ``--class_weights`` before the data is read; raise UsageError. Its names are only checked for
+    a GLUE ``task``, whose classes are known."""
     if task is not None and (task.labels is None or text not in _BY_FREQUENCY):
         class_weights(text, task.labels, ())
     elif text not in _BY_FREQUENCY:
@@ -41,9 +41,9 @@ def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[
             )
         balanced = [len(labels) / (len(names) * counts[i]) for i in range(len(names))]
         return tuple(map(math.sqrt, balanced)) if text == "sqrt" else tuple(balanced)
-    found: dict[int, float] = {}
+    ids, found = {name: i for i, name in enumerate(names)}, {}
     for name, weight in _named(text):
-        code = find_name(name, {known: i for i, known in enumerate(names)})
+        code = find_name(name, ids)
         if code is None:
             raise UsageError(f"--class_weights names the class {quoted(name)}, and the classes are {listed(names)}")
         if code in found:
@@ -55,8 +55,8 @@ def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[
 
 
 def imbalance(names: tuple[str, ...], labels: Sequence[int]) -> Optional[str]:
-    """Return a line for the user if some class has less than a tenth of the largest one's training examples, or none,
-    which no weights can make up for."""
+    """Return a line for the user if some class has no training example, which no weight can make up for, or less than
+    a tenth as many as the largest class."""
     counts = Counter(labels)
     if lacking := tuple(name for i, name in enumerate(names) if not counts[i]):
         return (
@@ -73,7 +73,7 @@ def imbalance(names: tuple[str, ...], labels: Sequence[int]) -> Optional[str]:
 
 
 def _named(text: str) -> list[tuple[str, float]]:
-    """Return names and weights. A name with a comma is in double quotes together with its weight."""
+    """Return the pairs NAME=W of a text. A name with a comma stands in double quotes together with its weight."""
     pairs = []
     try:
         words = next(csv.reader([text], strict=True, skipinitialspace=True), [])

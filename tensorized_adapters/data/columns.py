@@ -19,19 +19,18 @@ from .texts import delimiter_for
 LABEL = "label"
 # Columns that number the examples, such as the index that pandas writes; they are never taken for text.
 _INDEX = re.compile(r"\s*(idx|id|index)?\s*|(unnamed:|__index_level_).*", re.IGNORECASE | re.DOTALL)
-
-_NUMBERS = ("int", "uint", "float", "bool")  # how the names of their types begin
+_NUMBERS = ("int", "uint", "float", "bool")  # beginnings of the names of types that are read as numbers
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns that are read. Two texts without a delimiter are a pair. A test set may lack the label."""
+    """The columns that are read. Two text columns without a delimiter are a pair. A test set may lack the label."""
 
     texts: tuple[str, ...]
     label: str = LABEL
     delimiter: Optional[str] = None  # joins the texts of an example to one
-    guessed: bool = False  # no flag named the texts
-    from_glue_task: bool = False  # they belong to a GLUE task
+    guessed: bool = False  # neither a flag nor a saved adapter named the texts
+    from_glue_task: bool = False
 
 
 def choose_columns(
@@ -94,7 +93,8 @@ def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...
 
 
 def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
-    """Return the columns in the notes of a saved adapter, or None: one saved from Python may have any notes."""
+    """Return the columns in the notes of a saved adapter, or None if they name none: from Python any notes may be
+    saved."""
     notes = saved.get("notes", {})
     texts, label, delimiter = notes.get("texts"), notes.get("label", LABEL), notes.get("text_column_delimiter")
     if not (isinstance(texts, list) and texts and all(isinstance(name, str) for name in [*texts, label])):
@@ -105,10 +105,10 @@ def kept_columns(saved: dict[str, Any]) -> Optional[Columns]:
 
 
 def other_forms(present: Collection[str], wanted: Collection[str]) -> dict[str, str]:
-    """Return the new name of each present column that a wanted one means, although its accents are encoded otherwise.
+    """Return the wanted name of each present column whose name differs from it in the encoding of accents alone.
 
-    Unicode encodes an accented letter as one character (NFC) or as two, which look the same. A column that is present
-    under exactly the wanted name keeps it.
+    Unicode encodes an accented letter as one character (NFC) or as two, which look the same. A wanted column that is
+    present under exactly its name needs no other.
     """
     composed = {unicodedata.normalize("NFC", name): name for name in present if name not in wanted}
     lacking = {name: unicodedata.normalize("NFC", name) for name in wanted if name not in present}

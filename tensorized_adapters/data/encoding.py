@@ -31,7 +31,8 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, data: Data, arguments: D
 
 
 def check_room(tokenizer: PreTrainedTokenizerBase, length: int, texts: int) -> None:
-    """Raise UsageError if ``length`` tokens are too few for one token of each of so many ``texts``."""
+    """Raise UsageError if ``length`` tokens leave no room for a token of each text of an example, of which there are
+    ``texts``."""
     least = tokenizer.num_special_tokens_to_add(pair=texts == 2) + texts
     if length < least:
         raise UsageError(f"--max_seq_length {length} leaves no room for text; at least {least}")
@@ -66,9 +67,9 @@ def encoded(
 def tokenize(
     examples: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, arguments: DataTrainingArguments, length: int
 ) -> Dataset:
-    """Return token ids of at most ``length``, and ``label``.
+    """Return the examples as at most ``length`` token ids each, with ``label``.
 
-    They are made in memory in every run, because a cached file with a flipped bit would silently give other tokens.
+    The ids are made in memory in every run, because a cached file with a flipped bit would silently give other tokens.
     """
 
     def encode(batch: dict[str, list]) -> dict[str, list]:

@@ -28,7 +28,8 @@ def name_of(value: Any) -> str:
 
 
 def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
-    """Return the class of a name. Names are compared as written, then in NFC, then true and false in any case."""
+    """Return the id of the class of that name, or None. Names are compared as they are written, then in NFC, and then,
+    if they are true and false, without regard to case."""
     if name in ids:
         return ids[name]
     composed = {name_of(known): code for known, code in reversed(ids.items())}
@@ -77,8 +78,8 @@ def lookalikes(names: Iterable[str]) -> Optional[tuple[str, str]]:
 
 
 def _looks(name: str) -> str:
-    """Return the visible form of a name: without blanks and invisible characters, one form of each letter. A number is
-    without zeros in front."""
+    """Return a form of a name that is equal for names that look alike: without blanks, invisible characters and zeros
+    in front of a number, and with Latin letters for those of other scripts that look like them."""
     text = unicodedata.normalize("NFKC", name).translate(_LOOKALIKES)
     visible = "".join(c for c in text if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc"))
     return re.sub(r"^0+(?=\d+$)", "", visible)

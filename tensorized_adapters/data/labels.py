@@ -55,8 +55,8 @@ def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: 
     | a word beside numbers                  | a decimal, or at most 5 % are words | refused                      |
     | a word beside integers                 | more than 5 % are words             | all are names, with a note   |
 
-    In a short list a single gap or word counts as 5 %. ``words`` and ``numeric`` are the rows of labels that are no
-    numbers, and of those that are; ``decimal`` is true if a number is written as a decimal.
+    In a short list a single gap, or a single word beside numbers, counts as 5 %. ``words`` and ``numeric`` are the
+    rows of labels that are no numbers, and of those that are; ``decimal`` is true if a number is written as a decimal.
     """
 
     def label(row: int) -> str:
@@ -66,7 +66,7 @@ def _check_mixture(values: list, words: list[int], numeric: list[int], decimal: 
     if missing := [row for row in words if _is_missing(values[row])]:
         raise UsageError(f"{source}: row {missing[0] + 1} has no label; write it or remove the row")
     gaps = [row for row in words if _is_no_number(values[row])]
-    if gaps and (numeric or isinstance(values[0], float) or len(gaps) <= few):  # many of them are a class
+    if gaps and (numeric or isinstance(values[0], float) or len(gaps) <= few):  # else the word is a class
         raise UsageError(f"{label(gaps[0])}, which is neither a score nor a class; correct it or remove the row")
     styles = {row: style for row in words if (style := styled_number(values[row]))}
     if styles:

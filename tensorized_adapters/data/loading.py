@@ -74,43 +74,43 @@ def load_data(
     Args:
         saved: the config record of a saved adapter, whose labels the data must have.
         seed: draws the order of a shuffled training set, and the part that is held out.
-        new_head: whether the saved adapter gets a new head, so that columns and labels need not be its own.
+        new_head: whether the saved adapter gets a new head. Then the data may have other columns and labels.
 
     Raises:
         UsageError: if data is missing, empty, unlabelled, of one class or inconsistent, naming the file or flag, or if
             texts that the saved adapter was trained on would be held out.
     """
     quieten_datasets()
-    earlier, saved = saved, None if new_head else saved
+    fixed = None if new_head else saved  # the record whose columns and labels the data must have
     named = TASKS.get(arguments.task_name or "")
     raw, sources = load_splits(arguments, wanted)
     first = next(iter(raw))  # the training set, if it is used
-    columns = choose_columns(arguments, named, saved, raw[first], sources[first])
+    columns = choose_columns(arguments, named, fixed, raw[first], sources[first])
     raw = {
         split: with_usual_label(examples, columns, sources[split], is_test=split.startswith("test"))
         for split, examples in raw.items()
     }
     labelled = {split: examples for split, examples in raw.items() if not split.startswith("test")}
-    task = named or _other_task(columns, labelled or raw, sources, arguments, saved)
+    task = named or _other_task(columns, labelled or raw, sources, arguments, fixed)
     note_columns(columns, task, sources[first])
-    if named and saved and (saved_label_names(saved) != task.labels or saved["problem_type"] == MULTI_LABEL):
+    if named and fixed and (saved_label_names(fixed) != task.labels or fixed["problem_type"] == MULTI_LABEL):
         raise UsageError(
-            f"--adapter_path was trained for the labels {saved_label_names(saved)}, --task_name "
+            f"--adapter_path was trained for the labels {saved_label_names(fixed)}, --task_name "
             f"{arguments.task_name} has {task.labels}"
         )
     raw |= {split: encode_labels(examples, task, sources[split], bool(named)) for split, examples in labelled.items()}
     if arguments.validation_fraction is not None and "train" in raw:
         raw, sources = _hold_out(raw, sources, task, arguments.validation_fraction, seed)
-        if earlier is not None:
-            check_held_out(raw[task.evaluation[0][1]], raw["train"], columns.texts, earlier["notes"], new_head)
+        if saved is not None:
+            check_held_out(raw[task.evaluation[0][1]], raw["train"], columns.texts, saved["notes"], new_head)
     check_labels(raw, task, sources)
     raw = _cut(raw, sources, wanted, arguments, seed)
     if arguments.max_train_samples and "train" in raw:
         check_variety(raw["train"], task, f"{sources['train']}, cut by --max_train_samples,")
+    of_glue = named is not None and arguments.validation_fraction is None  # the sets of a benchmark stay as they are
     for split, examples in raw.items():
         _check_texts(examples, columns.texts, sources[split])
-        own = named is None or arguments.validation_fraction is not None  # GLUE's sets are as they are
-        if own and split.startswith("validation") and "train" in raw:
+        if not of_glue and split.startswith("validation") and "train" in raw:
             note_repeated(examples, raw["train"], columns.texts, sources[split])
     return Data(
         task,
@@ -152,7 +152,7 @@ def _other_task(
 
 
 def _check_texts(examples: Dataset, names: tuple[str, ...], source: str) -> None:
-    """Note rows without a text; raise UsageError if no row has any."""
+    """Print how many rows have an empty text; raise UsageError if all texts of all rows are empty."""
     empty = {name: sum(not text_of(text).strip() for text in examples[name]) for name in names}
     if min(empty.values()) == len(examples):
         lacking = " and ".join(map(quoted, names))

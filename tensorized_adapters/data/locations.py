@@ -42,11 +42,13 @@ class DatasetLocation:
         """Return the file of a split in a folder of GLUE's own TSV files; raise UsageError if it is missing."""
         if self.folder is None or self.flag != "--glue_path" or card_of(self.folder):
             return None  # a card gives the layout of the hub
-        own = self.folder / FOLDERS.get(self.config, self.config.upper())
-        path = own / f"{'diagnostic' if self.config == 'ax' else split.replace('validation', 'dev')}.tsv"
-        if own.is_dir() and not path.is_file():
+        of_task = self.folder / FOLDERS.get(self.config, self.config.upper())
+        path = of_task / f"{'diagnostic' if self.config == 'ax' else split.replace('validation', 'dev')}.tsv"
+        if not of_task.is_dir():
+            return None
+        if not path.is_file():
             raise UsageError(f"{self} has no file {path.relative_to(self.folder)}")
-        return path if own.is_dir() else None
+        return path
 
     def __str__(self) -> str:
         return f"{self.flag} {self.name}" + (f" ({self.config})" if self.config else "")
@@ -192,7 +194,7 @@ def quieten_datasets() -> None:
 
 @contextmanager
 def refusing(location: DatasetLocation) -> Iterator[None]:
-    """Turn every error of `datasets` into one line."""
+    """Turn every error of `datasets` within the block into one line, a UsageError."""
     quieten_datasets()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The names of the metrics: which there are, how other libraries spell them, and which suit classes or scores."""
+"""The names of the metrics, their names in other libraries, and which of them suit classes or scores."""
 
 from dataclasses import replace
 from typing import Optional
@@ -75,8 +75,8 @@ def check_metrics(names: tuple[str, ...], flag: str, labels: Optional[tuple[str,
 
 
 def with_metrics(task: Task, listed: Optional[str], best: Optional[str]) -> Task:
-    """Return the task with the ``listed`` metrics instead of its own, and with that of the ``best`` model. Raise
-    UsageError for a metric that does not suit the task."""
+    """Return the task with the ``listed`` metrics instead of its own, and with the metric that chooses the ``best``
+    model. Raise UsageError for a metric that does not suit the task."""
     if task.multi_label:
         if listed is not None:
             own = " and ".join(task.metrics)

@@ -142,8 +142,8 @@ def probabilities_of(logits: np.ndarray, multi_label: bool = False) -> np.ndarra
 def class_scores(logits: np.ndarray, references: np.ndarray, examples: datasets.Dataset, task: Task) -> dict[str, Any]:
     """Return the scores of each class, for the record, from logits and label ids in the order of the file.
 
-    ``examples`` are the same ones with their texts. ``row`` of a mistake counts them from 0. ``confusion`` is None for
-    many classes, since the file of the evaluation's predictions has the same counts.
+    ``examples`` has their texts, in the same order. The ``row`` of a mistake is its place there, from 0. ``confusion``
+    is None for many classes; the file with the predictions of the evaluation gives it too.
     """
     predictions, probabilities = predictions_of(logits, task), probabilities_of(logits).max(axis=1)
     ids = range(len(task.labels))

@@ -88,6 +88,7 @@ def encode_label_sets(examples: Dataset, task: Task, source: str) -> Dataset:
 
 def measured(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
     """Return F1 over all decisions (micro), as in run_classification, and its mean over the labels (macro)."""
+    # f1_score(average="micro") would take the column of a single label for two classes.
     predictions, references = (np.asarray(values).astype(np.int64) for values in (predictions, references))
     micro = f1_score(references.ravel(), predictions.ravel(), zero_division=0)
     by_label = [f1_score(*pair, zero_division=0) for pair in zip(references.T, predictions.T)]
@@ -100,6 +101,7 @@ def joined_names(decisions: np.ndarray, task: Task) -> str:
 
 
 def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str]]:
+    """Return the names of each row's labels, each once; raise UsageError naming a row that is refused."""
     feature = examples.features["label"]
     inner = getattr(feature, "feature", None)
     label_sets, written = [], []
@@ -133,9 +135,10 @@ def class_name(number: Optional[int], feature: ClassLabel, row: int, source: str
 
 
 def _refuse_zeros_and_ones(rows: list[tuple[str, ...]], source: str) -> None:
-    """Refuse rows with a 0 or 1 for each label, whose place tells the label.
+    """Refuse rows such as (0, 1, 1), where each place stands for a label, and 1 means that the text has it.
 
-    Names may be 0 and 1 too. Such rows differ in length, or hold each name once and in one order.
+    Labels may also be called 0 and 1. Then rows differ in length, or all hold the same names, each once and in one
+    order.
     """
     filled = {row for row in rows if row}
     values = set().union(*filled)

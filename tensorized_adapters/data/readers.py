@@ -29,8 +29,8 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 def rows_of(path: str, source: str, task: str = "", delimiter: Optional[str] = None) -> list[dict[str, Any]]:
-    """Return the rows of one file, also compressed as ``.gz``: strings (CSV, TSV) or as it is typed (JSON). TSV has no
-    quotes.
+    """Return the rows of one file, which may be compressed as ``.gz``. CSV and TSV give strings, JSON its types. TSV
+    has no quotes.
 
     A GLUE ``task`` may have its own layout. With a ``delimiter`` every table is read as CSV. An irregular file is
     refused: UsageError names ``source`` and the line.
@@ -137,9 +137,11 @@ def delimiter_in(header: str) -> str:
 
 
 def _delimiter_of(lines: Iterable[str], source: str, given: Optional[str]) -> tuple[str, Iterable[str]]:
-    """Return the separator, with a note if it is not a comma and not ``given``, and all lines, the header included,
-    which may have line ends in quotes. A first line such as ``sep=;``, by which Excel gives the separator, becomes a
-    blank one."""
+    """Return the separator, and all lines. A note names a separator that is neither a comma nor ``given``.
+
+    The header is read ahead to find it, and may have line ends in quotes. A first line such as ``sep=;``, by which
+    Excel gives the separator, becomes a blank one.
+    """
     lines, head, header = iter(lines), [], ""
     for line in lines:
         if not header.strip() and (found := SEP_LINE.fullmatch(line)):
@@ -162,6 +164,7 @@ def _delimiter_of(lines: Iterable[str], source: str, given: Optional[str]) -> tu
 
 
 def _parsed_rows(reader: Any, source: str) -> Iterator[list[str]]:
+    """Yield the rows of a ``csv.reader``; raise UsageError naming the line at which a bad row begins."""
     last = 0
     try:
         for fields in reader:

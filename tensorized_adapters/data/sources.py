@@ -19,8 +19,8 @@ ROLES = ("train", "evaluation", "prediction")
 
 
 def _splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, dict[str, str]]:
-    """Return the splits that are read for each role, as usual names and names in the data set. MNLI has two splits for
-    evaluation and two for prediction."""
+    """Return for each role the splits that are read: the name of each in the data set, by its usual name. MNLI has two
+    splits for evaluation and two for prediction."""
     task = TASKS[arguments.task_name or "mrpc"]  # any task with the usual names of splits
     splits = {
         "train": ["train"],

@@ -106,10 +106,10 @@ def other_task(
 
     Its metrics are accuracy (and F1 for two classes), the correlations for scores, and F1 for several labels a text.
     """
-    own = {"prediction": (("predictions", "test"),), "delimiter": delimiter, "label_separator": label_separator}
+    common = {"prediction": (("predictions", "test"),), "delimiter": delimiter, "label_separator": label_separator}
     if labels is None:
-        return Task(texts, None, ("pearson", "spearmanr"), "combined_score", **own)
+        return Task(texts, None, ("pearson", "spearmanr"), "combined_score", **common)
     if label_separator is not None:
-        return Task(texts, labels, ("f1_micro", "f1_macro"), "f1_micro", writes_label_names=True, **own)
+        return Task(texts, labels, ("f1_micro", "f1_macro"), "f1_micro", writes_label_names=True, **common)
     metrics = ("accuracy", "f1") if len(labels) == 2 else ("accuracy",)
-    return Task(texts, labels, metrics, "accuracy", writes_label_names=True, **own)
+    return Task(texts, labels, metrics, "accuracy", writes_label_names=True, **common)

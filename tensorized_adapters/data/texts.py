@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-_EXACT = 2**53  # a decimal below this holds every integer exactly
+_EXACT = 2**53  # a float holds every integer below this exactly
 
 
 def text_of(value: Any) -> str:

@@ -17,18 +17,17 @@ from .texts import texts_of
 
 SAMPLE = 512  # hashes, which are 5.5 kB in the adapter's config
 _REFUSED = 0.05  # a smaller share of known texts may be chance, as short texts occur in several data sets
-_MEND = "give the same with the same data, or --validation_file"
 
 
 def sample_of(train: Dataset, texts: tuple[str, ...], earlier: Optional[str] = None) -> str:
     """Return the smallest hashes of the training texts, and of those of an ``earlier`` training, in base64."""
-    hashes = np.union1d(_hashes(train, texts), _decoded(earlier))
+    hashes = np.union1d(_hashes(train, texts), _decoded(earlier))  # in ascending order, each once
     return base64.b64encode(hashes[:SAMPLE].astype("<u8").tobytes()).decode()
 
 
 def note_repeated(evaluated: Dataset, train: Dataset, texts: tuple[str, ...], source: str) -> None:
     """Print how many evaluated examples have texts that are trained on, whose score says little about new texts."""
-    if repeated := int(np.isin(_hashes_of_rows(evaluated, texts), _hashes_of_rows(train, texts)).sum()):
+    if repeated := int(np.isin(_hashes(evaluated, texts), _hashes(train, texts)).sum()):
         count = f"{source}: {repeated:,} of the {len(evaluated):,} evaluated examples"
         print(f"note: {count} repeat texts of the training set; remove repeated rows to measure on new texts")
 
@@ -62,9 +61,10 @@ def check_held_out(
     if not trained_on:
         return
     fraction, seed = notes.get("validation_fraction"), notes.get("seed")
-    how = f"with --validation_fraction {fraction} and --seed {seed}; {_MEND}"
-    if fraction is None:
-        how = "without --validation_fraction; give --validation_file"
+    how = "without --validation_fraction; give --validation_file"
+    if fraction is not None:
+        same = "give the same with the same data, or --validation_file"
+        how = f"with --validation_fraction {fraction} and --seed {seed}; {same}"
     message = (
         f"--validation_fraction holds out texts that --adapter_path was trained on, {trained_on} of the {len(hashes)} "
         f"that can be compared. It was trained {how}"
@@ -75,11 +75,7 @@ def check_held_out(
 
 
 def _hashes(examples: Dataset, texts: tuple[str, ...]) -> np.ndarray:
-    """Return the hashes of the rows' texts in ascending order, each once."""
-    return np.unique(_hashes_of_rows(examples, texts))
-
-
-def _hashes_of_rows(examples: Dataset, texts: tuple[str, ...]) -> np.ndarray:
+    """Return a hash of the texts of each row, in the order of the rows."""
     columns = [texts_of(examples[name][:], examples.features[name].dtype) for name in texts]
     rows = np.array(["\0".join(row) for row in zip(*columns)], dtype=object)
     return hash_array(rows, categorize=False)

@@ -57,7 +57,7 @@ class Method:
         return 0
 
     def backbone_count(self, model: PreTrainedModel) -> int:
-        """Return how many pre-trained numbers it changes, without LayerNorms and head, in closed form."""
+        """Return how many pre-trained numbers the method changes, without LayerNorms and head, in closed form."""
         sizes = dict(model.named_parameters())
         return sum(sizes[name].numel() for name in self.backbone_names(model))
 
@@ -130,8 +130,7 @@ class Method:
 
     def check_tensors(self, trained: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
         """Refuse tensors of a file that are not exactly those of the adapted model; raise UsageError."""
-        odd = sorted(set(trained) ^ set(tensors))
-        if odd:
+        if odd := sorted(set(trained) ^ set(tensors)):
             raise UsageError(f"does not fit its own settings: {len(odd)} tensors missing or foreign, {odd[0]} first")
         for name, tensor in tensors.items():
             if tensor.shape != trained[name].shape:

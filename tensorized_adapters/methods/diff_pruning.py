@@ -21,10 +21,10 @@ INDICES, VALUES = ".indices", ".values"  # suffixes of a parameter's name in the
 
 
 class DiffPruning(Method):
-    """Parametrizes every parameter of the base model. ``difference`` has the common budget.
+    """Parametrizes every parameter of the base model. ``difference`` has all their differences, which share a budget.
 
-    Its file holds the head, and two vectors for each changed parameter. These are int32 positions in the flattened
-    parameter, in ascending order, and the differences at these positions.
+    The file holds the head, and two vectors for each changed parameter: int32 positions in the flattened parameter, in
+    ascending order, and the differences at these positions.
     """
 
     name = "diff_pruning"
@@ -36,7 +36,7 @@ class DiffPruning(Method):
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)
-        self.backbone_count(model)
+        self.backbone_count(model)  # it raises UsageError for an empty budget
 
     def backbone_count(self, model: PreTrainedModel) -> int:
         """Return the budget, which is the number of entries of the final difference."""

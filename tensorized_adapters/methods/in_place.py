@@ -19,7 +19,7 @@ class LayerNorm(Method):
 
 
 class BitFit(Method):
-    """All biases of the base model, or the two terms that its authors single out: queries and first FFN layers."""
+    """Trains all biases of the base model, or those that its authors single out: of queries and first FFN layers."""
 
     name = "bitfit"
     backbone_called = "biases"

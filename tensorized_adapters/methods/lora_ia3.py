@@ -15,7 +15,7 @@ from .peft import ADAPTER, Peft
 
 
 class LoRA(Peft):
-    """W + (alpha / r) B A for some linear layers; peft's initialisation: A uniform (Kaiming), B zero."""
+    """Adds (alpha / r) B A to the weights of some linear layers. peft draws A (Kaiming, uniform), and B is zero."""
 
     name, prefix = "lora", "lora_"
 
@@ -50,10 +50,10 @@ class LoRA(Peft):
 
 
 class IA3(Peft):
-    """Vectors that rescale the keys, the values and the input of the feed-forward network's last layer."""
+    """Trains vectors that rescale the keys, the values and the input of the feed-forward network's last layer."""
 
     name, prefix = "ia3", "ia3_"
-    deltas = Method.deltas  # it also rescales biases
+    deltas = Method.deltas  # which refuses: the vectors also rescale biases
 
     def targets(self, model: PreTrainedModel) -> list[str]:
         outer, inner = ia3_names(model, self.flag)

@@ -34,7 +34,7 @@ class Peft(Method):
         self.kind = config.peft_type or self.name
         self.flag = f"--peft_type {config.peft_type}" if config.peft_type else f"--method {self.name}"
         self.cause_of_shapes = CAUSES_OF_SHAPES.get(self.kind, "")
-        self._tried: tuple[list[str], int] | None = None
+        self._tried: tuple[list[str], int] | None = None  # the result of _trial, which takes long
 
     def check(self, model: PreTrainedModel) -> None:
         super().check(model)

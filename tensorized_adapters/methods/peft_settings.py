@@ -82,8 +82,8 @@ def check_settings(values: dict[str, Any], known: dict[str, set[Any]], flag: str
         if dict in known[key] and key.endswith("_pattern") and not isinstance(value, dict):
             # PEFT annotates these as optional, and fails at null.
             raise UsageError(f"--peft_config: {key} must be an object such as {{'query': 4}}, got {quoted(value)}")
-        # An integer is a decimal too. PEFT annotates some scales as integers, and takes decimals. It takes 0 for false
-        # and 1 for true.
+        # An integer will do for a decimal. PEFT annotates some scales as integers, and takes decimals. 0 and 1 will do
+        # for false and true.
         wider = {int: float} if float in known[key] or key in _SCALES else {}
         kinds = {wider.get(kind, kind) for kind in known[key]}
         fits = wider.get(type(value), type(value)) in kinds or (bool in kinds and value in (0, 1))

@@ -47,7 +47,7 @@ class ResidualAdapters(Method):
 
 
 class Dense(ResidualAdapters):
-    """Dense adapters with biases, and LayerNorms."""
+    """Trains dense adapters with biases, and LayerNorms."""
 
     name = "dense"
 
@@ -60,7 +60,7 @@ class Dense(ResidualAdapters):
 
 
 class Compacter(ResidualAdapters):
-    """Adapters with PHM weights that share their slow matrices, and LayerNorms."""
+    """Trains adapters whose weights are sums of Kronecker products with shared matrices, and LayerNorms."""
 
     name = "compacter"
 

@@ -22,7 +22,7 @@ from .residual import ResidualAdapters
 
 
 class Tensorized(ResidualAdapters):
-    """Bottleneck or one-matrix adapters with factorised weights, or factorised updates of weights; and LayerNorms."""
+    """Trains adapters with factorised weights, or factorised updates of the model's weights; and LayerNorms."""
 
     name = "tensorized"
 

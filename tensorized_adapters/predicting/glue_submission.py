@@ -23,8 +23,8 @@ _TASKS = {name: task for task in TASKS.values() for name, _ in task.prediction_s
 def write_submission(runs: Iterable[Path], output: Path) -> list[str]:
     """Write the zip file, and return a line for each file in it: the run that it is from, or the constant.
 
-    A file that no run has is filled with a constant, since the server takes all of them only. Raise UsageError for a
-    folder without predictions, two runs for one task, and a file that the server would refuse.
+    A file that no run has is filled with a constant, since the server only takes a complete set. Raise UsageError for
+    a folder without predictions, two runs for one task, and a file that the server would refuse.
     """
     found: dict[str, Path] = {}
     for run in runs:
@@ -61,7 +61,7 @@ def _labels(name: str) -> list[str]:
 
 
 def _checked(path: Path, name: str) -> bytes:
-    """Return the content of a prediction file."""
+    """Return the content of a prediction file; raise UsageError if GLUE's server would refuse it."""
     content = content_of(path)
     if content.startswith(codecs.BOM_UTF8):  # pandas would read past it
         raise UsageError(f"{path} begins with a byte order mark, as an editor writes it; predict again")
@@ -80,9 +80,9 @@ def _checked(path: Path, name: str) -> bytes:
         if index != str(row):
             raise UsageError(f"{path} has the index {quoted(index)} in row {row + 1}, not {row}; predict again")
     if _TASKS[name].labels is None:
-        odd = values[~np.isfinite(pd.to_numeric(values["prediction"], errors="coerce"))]
+        refused = values[~np.isfinite(pd.to_numeric(values["prediction"], errors="coerce"))]
     else:
-        odd = values[~values["prediction"].isin(_labels(name))]
-    if len(odd):
-        raise UsageError(f"{path} predicts {quoted(odd['prediction'].iloc[0])}, which is no label of the task")
+        refused = values[~values["prediction"].isin(_labels(name))]
+    if len(refused):
+        raise UsageError(f"{path} predicts {quoted(refused['prediction'].iloc[0])}, which is no label of the task")
     return content

@@ -48,11 +48,11 @@ def load_pipeline(
 ) -> TextClassificationPipeline:
     """Load a saved adapter as a pipeline, whose predictions are those of the evaluation of its run, in float32.
 
-    Updates of weights are merged into them. An input is a string, for pairs a dict of ``text`` and ``text_pair``, or a
-    dict with the columns that the adapter was trained on; or a list of these, or a column of `datasets`, pandas or
-    NumPy. An empty text is refused. Labels have their names, and a score is
-    the label's probability; a regression gives its score as it is. If a text may have several labels, all are given
-    with their probabilities, unless ``top_k`` is given.
+    Updates of weights are merged into the weights. An input is a string, for pairs a dict of ``text`` and
+    ``text_pair``, or a dict with the columns that the adapter was trained on; or a list of these, or a column of
+    `datasets`, pandas or NumPy. An empty text is refused. Labels have their names, and a score is the label's
+    probability; a regression gives its score as it is. If a text may have several labels, all are given with their
+    probabilities, unless ``top_k`` is given.
 
     Args:
         folder: a folder that a run or ``save_adapter`` wrote, or "owner/name" or "owner/name@revision" of the hub.
@@ -158,8 +158,8 @@ def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
     present = set(columns.texts) & set(inputs)
     if not present or (columns.delimiter is None and len(present) < len(columns.texts)):
         return inputs
-    own_names = set(inputs) <= {"text", "text_pair"} and set(inputs) != set(columns.texts)  # those of Transformers
-    if own_names and (columns.delimiter is None or len(inputs) == 2):
+    of_transformers = set(inputs) <= {"text", "text_pair"} and set(inputs) != set(columns.texts)
+    if of_transformers and (columns.delimiter is None or len(inputs) == 2):
         return inputs
     values = [inputs.get(name) for name in columns.texts]
     if not all(isinstance(value, (str, *_AS_TEXT)) for value in values):  # such as a list, which is refused later
@@ -171,9 +171,9 @@ def _of_columns(inputs: Any, columns: Optional[Columns]) -> Any:
 def _texts_of(inputs: Any, columns: Optional[Columns]) -> dict[str, str]:
     """Return the text of an input, or its pair, under the names of the tokenizer's arguments; raise UsageError.
 
-    Refused is what Transformers would misread: several texts (it takes the first), a single text for an adapter of
-    pairs, a pair for an adapter of single texts. So are half of a character and an empty text, which would get a label
-    too. The second text may be empty where the adapter was trained on single texts or names no columns.
+    What Transformers would misread is refused: several texts (it takes the first), a single text for an adapter of
+    pairs, and a pair for an adapter of single texts. Half of a character and an empty text are refused too, since they
+    would get a label. The second text may be empty if the adapter was trained on single texts or names no columns.
     """
     given = _of_columns(inputs, columns)
     if isinstance(given, list) and len(given) == 1 and isinstance(given[0], list) and len(given[0]) == 2:

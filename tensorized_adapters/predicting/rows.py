@@ -107,6 +107,8 @@ def _opened(path: Optional[Path], source: str) -> BinaryIO:
 
 
 def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
+    """Return the format that the file's ending gives, or for standard input and pipes the one that the first line
+    looks like, with a note."""
     if path is not None and (ending := ending_of(str(path))) in _BY_ENDING:
         return _BY_ENDING[ending]
     if path is not None and path.is_file():
@@ -141,8 +143,8 @@ def _table_of(first: str, columns: tuple[str, ...]) -> str:
 
 
 def _plain_rows(lines: Iterable[str], source: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and row of plain text, which has its columns between tabs. Blank lines at the end are no rows.
-    A line with a tab is not blank."""
+    """Yield line number and row of plain text, whose columns are separated by tabs. Blank lines at the end are no
+    rows. A line with a tab is not blank."""
     held: list[tuple[int, str]] = []
     for numbered in enumerate(lines, 1):
         held.append(numbered)

@@ -40,7 +40,7 @@ def runs_that_others_have(runs: pd.DataFrame) -> list[str]:
         seeds, by_method = set(of_task["seed"]), of_task.groupby(plain)["seed"].agg(set)
         if elsewhere := [method for method in plain.unique() if method not in by_method]:
             lines.append(f"{task}: no run of {', '.join(elsewhere)}")
-        for method, own in by_method.items():
-            if lacking := sorted(seeds - own):
+        for method, present in by_method.items():
+            if lacking := sorted(seeds - present):
                 lines.append(f"{task}, {method}: no run of seed {', '.join(map(str, lacking))}")
     return lines

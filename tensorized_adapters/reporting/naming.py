@@ -19,14 +19,10 @@ _DATA += [*FILE_FLAGS, "input_sha256"]
 # These settings of predictions after training change no score.
 _PREDICTION_SETTINGS = ("do_predict", "test_file", "test_split_name", "max_predict_samples")
 # Settings that only some methods have, or whose defaults differ by method.
-METHOD_SETTINGS = {name for names in METHOD_FIELDS.values() for name in names} | {
-    "method",
-    "warmup_steps",
-    "head_start",
-}
+METHOD_SETTINGS = set().union(*METHOD_FIELDS.values()) | {"method", "warmup_steps", "head_start"}
 METHOD_SETTINGS |= {"learning_rate", "learning_rates", "layer_norm_learning_rate", "head_learning_rate"}
-# Settings of the data and of the passes over it, which a grid may choose for each task. All others are
-# settings of the method, such as the base model, because a mean over tasks must not mix methods.
+# Settings of the data and of the passes over it, which a grid may choose for each task. Any other one, such as the
+# base model, is a setting of the method, because a mean over tasks must not mix methods.
 _TASK_SETTINGS = set(
     "num_train_epochs max_steps max_train_samples max_eval_samples max_train_metric_samples shuffle_train_dataset "
     "max_seq_length pad_to_max_length per_device_train_batch_size per_device_eval_batch_size "
@@ -97,24 +93,25 @@ def moved_to_tasks(
     for task, (settings, *_) in by_task.items() if moved else ():
         shown = [f"{name} {_short(settings.get(name))}" for name in sorted(moved)]
         notes.append(f"the runs of {task} have {several(shown, _MOST_SETTINGS)}")
-    own = [{name: values.get(name) for name in moved} for values in of_methods]
+    taken = [{name: values.get(name) for name in moved} for values in of_methods]
     kept = [{name: value for name, value in values.items() if name not in moved} for values in of_methods]
-    return kept, [task | values for task, values in zip(of_tasks, own)], notes
+    return kept, [task | values for task, values in zip(of_tasks, taken)], notes
 
 
-def distinct_names(plain: list[str], settings: list[dict[str, Any]], own: Iterable[str]) -> list[str]:
+def distinct_names(plain: list[str], settings: list[dict[str, Any]], within: Iterable[str]) -> list[str]:
     """Return a name for each run: its plain name and the settings in which it differs from other runs.
 
-    Settings in ``own`` are compared only among runs of the same plain name, since methods differ in them anyway.
+    The settings ``within`` are compared only among runs of the same plain name, since methods differ in them anyway.
     """
     keys = [json.dumps(values, sort_keys=True, default=str) for values in settings]
     groups = dict(zip(keys, zip(plain, settings)))
-    everywhere = _differing(settings) - set(own)
+    everywhere = _differing(settings) - set(within)
     names: dict[str, str] = {}
     for key, (of_group, values) in groups.items():
-        odd = everywhere | _differing([other for name, other in groups.values() if name == of_group])
-        odd -= {derived for derived, source in _DERIVED.items() if source in odd}
-        shown = [f"{shortened(name.removesuffix(' version'))} {_short(values.get(name))}" for name in sorted(odd)]
+        differing = everywhere | _differing([other for name, other in groups.values() if name == of_group])
+        differing -= {derived for derived, source in _DERIVED.items() if source in differing}
+        pairs = [(shortened(name.removesuffix(" version")), _short(values.get(name))) for name in sorted(differing)]
+        shown = [f"{name} {value}" for name, value in pairs]
         name = f"{of_group} [{several(shown, _MOST_SETTINGS)}]" if shown else of_group
         alike = sum(other == name or other.startswith(f"{name} #") for other in names.values())
         names[key] = f"{name} #{alike + 1}" if alike else name  # long values are shortened and may look alike
@@ -140,6 +137,7 @@ def _differing(settings: list[dict[str, Any]]) -> set[str]:
 
 
 def _short(value: Any) -> str:
+    """Return a value for a name: at most 24 characters, of a path the last ones, of a dictionary a hash."""
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, dict):

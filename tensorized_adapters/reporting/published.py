@@ -28,7 +28,6 @@ PUBLISHED_SCORES = {
     | {"dense-64": 0.873, "bitfit": 0.892, "diff_pruning-0.005": 0.860, "full": 0.889},
 }
 
-
 NOTES = """Percent is trained / (backbone + head). The published figures of four baselines are other papers':
 - Adapters 3.6: Houlsby et al. (2019), BERT-large, the best of 8, 64 and 256 by task: 8 and 256 are 0.28 and 7.56 %.
 - BitFit 0.08: Ben Zaken et al. (2022), BERT-large, of which biases and head are 0.08 %; small models have more.

@@ -137,19 +137,18 @@ def _record_files(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
 
 
 def _trials_without_record(folder: Path) -> list[str]:
+    """Return a line for each trial of a sweep's folder that has no record."""
     try:
-        trials = read_json(folder / LEDGER_FILE)["trials"]
         lines = []
-        for name, entry in trials.items():
+        for name, entry in read_json(folder / LEDGER_FILE)["trials"].items():
             record = folder / TRIALS / name / RECORD_FILE
-            if not record.is_file():
-                lost = f"finished, but {record} is missing"
-                state = (
-                    lost
-                    if entry["state"] == "finished"
-                    else ": ".join(filter(None, (entry["state"], entry["reason"])))
-                )
-                lines.append(f"{entry['task']} {entry['method']} seed {entry['seed']}: {state}")
+            if record.is_file():
+                continue
+            if entry["state"] == "finished":
+                state = f"finished, but {record} is missing"
+            else:
+                state = ": ".join(filter(None, (entry["state"], entry["reason"])))
+            lines.append(f"{entry['task']} {entry['method']} seed {entry['seed']}: {state}")
         return lines
     except (UsageError, KeyError, TypeError, AttributeError):
         return [f"{folder / LEDGER_FILE} cannot be read: trials that never ran are not known"]
@@ -160,7 +159,7 @@ def number(values: dict[str, Any], name: str) -> float:
     value = values.get(name)
     try:
         return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan
-    except OverflowError:  # an integer beyond the largest decimal
+    except OverflowError:  # an integer beyond the largest float
         return math.nan
 
 
@@ -184,7 +183,7 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
         "best": best,
         "gap": number(metrics, f"train_{metric}") - number(metrics, key),
         "share": number(record.get("contribution") or {}, "share"),
-        # It was found for the weights and the set of ``metrics``, and counts only if ``last`` is that score.
+        # The record says this about the weights that ``metrics`` are of, so it counts only if ``last`` is their score.
         "one_class": "eval" in (record.get("one_class") or {}) and last == number(metrics, key),
         "collapsed": record.get("collapsed_at_step") is not None,
         "family": arguments["adapter_projection_type"] if tensorized else arguments["method"],
@@ -211,8 +210,8 @@ def _named(runs: list[dict[str, Any]], notes: list[str]) -> pd.DataFrame:
             equal = "equal" if first["last"] == run["last"] else "OTHER"
             notes.append(f"counted once: {_folders(first, run)} are the same run, with {equal} scores")
             continue
-        plain = f"{run['family']}-{run['rank']}" if run["rank"] else run["family"]
-        run |= {"method": method, "task": task, "variant": method.removeprefix(plain).strip()}
+        method_and_rank = f"{run['family']}-{run['rank']}" if run["rank"] else run["family"]
+        run |= {"method": method, "task": task, "variant": method.removeprefix(method_and_rank).strip()}
         losses = run["record"].get("step_losses")  # two seeds never draw the same batches
         twin = by_losses.setdefault((method, task, repr(losses)), run) if losses else run
         if twin is not run:
@@ -231,6 +230,7 @@ def _folders(one: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def _cells(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of means over the seeds of each method and task (see Results)."""
     groups = runs.groupby(["method", "task"], sort=False)
     scores = groups[_VALUES].agg(["mean", "std", "count"])
     scores.columns = ["_".join(names) for names in scores.columns]

@@ -107,8 +107,8 @@ def label_of(line: pd.DataFrame) -> str:
     first = line.iloc[0]
     name, method = LOOKS[first["family"]][0], first["method"]
     if not first["rank"]:
-        own = method.removeprefix(first["family"])  # the size, and in what it differs from others
-        return method if own == method else name + own  # the family of PEFT's other methods has no name of its own
+        rest = method.removeprefix(first["family"])  # the size, and the settings that differ from those of others
+        return method if rest == method else name + rest  # the names of PEFT's methods do not begin with "peft"
     ranks = ", ".join(map(str, line["rank"]))
     return f"{name} {first['variant']}".strip() + f" ({'rank' if len(line) == 1 else 'ranks'} {ranks})"
 

@@ -45,7 +45,7 @@ class Table:
         self.best = best.reindex(columns=self.cells.columns, fill_value=False)
 
     def rows(self) -> Iterator[list[tuple[str, str, bool]]]:
-        """Return the column, text and mark of each cell, row by row."""
+        """Yield each row as the column, the text and the mark of each of its cells."""
         for texts, marks in zip(self.cells.values, self.best.values):
             yield list(zip(self.cells.columns, texts, marks))
 

@@ -83,6 +83,7 @@ def _write(output_dir: Path, files: dict[str, bytes]) -> None:
 
 
 def markdown(table: Table) -> str:
+    """Return a table with its title and caption as Markdown."""
     rows = [[_markdown_text(column) for column in table.cells]]
     rows.append([":--"] + ["--:"] * (len(rows[0]) - 1))
     for row in table.rows():

@@ -64,11 +64,12 @@ def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
 def evaluate(
     trainer: AdapterTrainer, sets: dict[str, Dataset], texts: dict[str, Dataset], task: Task, folder: Path
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return the ``eval_*`` metrics of the evaluation sets, and the scores of their classes for the record. The
+    """Return the ``eval_*`` metrics of the evaluation sets, and the record's fields about their classes. The
     predictions are written to files.
 
-    The scores are ``classes``, one entry each, and ``one_class``, the class that all examples were predicted as, if
-    there is one. Such a score says nothing about the model, so a line says so. Another line names the worst classes.
+    The fields are ``classes``, the scores of each class, and ``one_class``, the class that all examples were predicted
+    as, if there is one. A note names that class, since the metrics then say little about the model. Another line names
+    the worst classes.
 
     ``sets`` has the evaluation sets by the suffix of their metrics' names and of their file: "" or MNLI's "_mm". Their
     examples are in any order; the column ``row`` is the position in the file. ``texts`` are the same before they were
@@ -121,6 +122,8 @@ def _output(trainer: AdapterTrainer, examples: Dataset) -> EvalLoopOutput:
 
 
 def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
+    """Return the class that all examples were predicted as, with a note, or None if they differ or there is only one
+    example. With several labels a text it is a set of labels."""
     predictions = predictions_of(logits, task)
     if len(predictions) < 2 or (predictions != predictions[0]).any():
         return None
@@ -134,5 +137,6 @@ def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
 
 
 def _in_file_order(examples: Dataset, *values: np.ndarray) -> list[np.ndarray]:
+    """Return arrays with a row for each example, sorted as the examples are in their file."""
     order = np.argsort(examples["row"])
     return [value[order] for value in values]

@@ -47,7 +47,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _cause_without_space(error: Optional[BaseException]) -> Optional[BaseException]:
-    """Return the error of a full disk among the error and its causes, or None."""
+    """Return the first of an error and its causes that reports a full disk, or None."""
     while error is not None:
         if getattr(error, "errno", None) in _NO_SPACE or any(words in str(error) for words in _NO_SPACE_WORDS):
             return error
@@ -56,7 +56,7 @@ def _cause_without_space(error: Optional[BaseException]) -> Optional[BaseExcepti
 
 
 def _no_space(error: BaseException, doing: str, folder: Path, began: bool) -> str:
-    """Return the message of a full disk, with the file or else the full folders."""
+    """Return the message about a full disk. It names the file of the error, or if there is none the full folders."""
     file = getattr(error, "filename", None)
     if file is None:
         folders = {str(folder): folder, "the temporary files' " + tempfile.gettempdir(): Path(tempfile.gettempdir())}

@@ -37,8 +37,8 @@ EVALUATION_FILE = "eval_predictions{suffix}.tsv"
 _RESULTS = {RECORD_FILE, RESULTS_FILE, TRACEBACK_FILE}
 _PREDICTIONS = {f"{name}.tsv" for task in TASKS.values() for name, _ in task.prediction_sets} | {"predictions.tsv"}
 _PREDICTIONS |= {EVALUATION_FILE.format(suffix=suffix) for suffix in ("", "_mm")}
-_SHARED = Path("/tmp").resolve()  # The published command's /tmp/$TASK_NAME/ is /tmp// if TASK_NAME is not set.
 _FILES = _RESULTS | _PREDICTIONS | ADAPTER_FILES
+_SHARED = Path("/tmp").resolve()  # The published command's /tmp/$TASK_NAME/ is /tmp// if TASK_NAME is not set.
 
 
 @dataclass
@@ -52,8 +52,8 @@ class Start:
 def inspect_folder(
     folder: Path, arguments: dict[str, Any], *, overwrite: bool = False, explicit_resume: bool = False
 ) -> Start:
-    """Decide what starting with ``arguments`` in ``folder`` means (table above). Nothing is written. Raises UsageError
-    if the folder holds something else, or a run with other arguments."""
+    """Return how a run with ``arguments`` starts in ``folder`` (table above). Nothing is written. Raises UsageError if
+    the folder holds something else, or a run with other arguments."""
     names = {entry.name for entry in entries_of(folder) if not is_temporary(entry, _FILES)}
     if RECORD_FILE not in names:
         if overwrite:
@@ -72,9 +72,9 @@ def inspect_folder(
         return Start("new", record)
     if explicit_resume:
         return Start("resume", record)
-    if odd := differences(record["arguments"], arguments):
+    if changed := differences(record["arguments"], arguments):
         raise UsageError(
-            f"--output_dir {folder} holds a run with other arguments ({', '.join(odd[:4])}); give those "
+            f"--output_dir {folder} holds a run with other arguments ({', '.join(changed[:4])}); give those "
             "arguments to go on with it, name another folder, or add --overwrite_output_dir"
         )
     return Start("finished" if record["status"] == "finished" else "resume", record)
@@ -94,7 +94,7 @@ def entries_of(folder: Path) -> list[Path]:
 
 
 def _check_nothing_foreign(folder: Path, names: set[str]) -> None:
-    """Refuse to overwrite a folder that has files but no record, since a user may have made them."""
+    """Refuse to overwrite files in a folder without a record, since a user may have made them; raise UsageError."""
     if taken := sorted(name for name in names if is_ours(name)):
         raise UsageError(f"--output_dir {folder} holds {taken[0]}, which no run of this program wrote; move it away")
     foreign = sorted(name for name in names if not name.startswith("."))

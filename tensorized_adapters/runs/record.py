@@ -57,7 +57,7 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
         if any(key.startswith("eval_") for key in entry)
     ]
     callbacks = trainer.callback_handler.callbacks
-    stopped_at = next((own.stopped_at for own in callbacks if isinstance(own, EarlyStopping)), None)
+    stopped_at = next((each.stopped_at for each in callbacks if isinstance(each, EarlyStopping)), None)
     events = {"collapsed_at_step": trainer.guard.step, "stopped_early_at_step": stopped_at}
     return {
         "train_seconds": trainer.train_seconds(),
@@ -68,9 +68,9 @@ def trained_fields(trainer: AdapterTrainer, task: Task) -> dict[str, Any]:
 
 
 def _best_epoch(history: list[dict[str, Any]], trainer: AdapterTrainer, primary: str) -> Optional[dict[str, Any]]:
-    """Return the evaluation with the best primary metric, or the one of the weights that --load_best_model_at_end
-    kept."""
-    key, best = f"eval_{primary}", min if lower_is_better(primary) else max  # the earliest of equals
+    """Return the evaluation with the best primary metric, the earliest of equals. With --load_best_model_at_end it is
+    the evaluation of the weights that were kept."""
+    key, best = f"eval_{primary}", min if lower_is_better(primary) else max
     entries = [entry for entry in history if key in entry]
     if trainer.args.load_best_model_at_end:
         entries = [entry for entry in entries if entry["step"] == trainer.state.best_global_step] or entries
@@ -111,8 +111,8 @@ def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, tas
 
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
-    """Return how many parameters each group has, in numbers and percent of the model, and its learning rate, if there
-    are ``rates``."""
+    """Return a table of the parameters in each group: their number, their percentage of the model, and the learning
+    rate if there are ``rates``."""
     columns = ("parameters", "count", "%", "learning rate")[: 4 if rates else 3]
     table = numbers_table(title, *columns)
     table.caption = "% of the model without adapters"
@@ -127,7 +127,7 @@ def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str)
 
 
 def results_table(record: dict[str, Any]) -> Table:
-    """Return the metrics of the last and best epoch, trained parameters, size of the adapter folder."""
+    """Return a table of the metrics of the last and the best epoch, the trained parameters, and the adapter's size."""
     table = numbers_table(f"{record['method']} on {record['task']}", "", "value")
     for name, value in record["metrics"].items():
         if name.startswith("eval_") and not name.endswith(("_runtime", "_per_second", "_samples", "_time")):

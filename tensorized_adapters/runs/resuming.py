@@ -92,14 +92,14 @@ def _differences(
     difference that the state of the optimizer would override."""
     advice = f"start from its adapter with --adapter_path {checkpoint / ADAPTER_FOLDER} and another --output_dir"
     arguments = read_progress(checkpoint).arguments
-    if odd := contradictions(arguments, resolved):
+    if fixed := contradictions(arguments, resolved):
         raise UsageError(
-            f"{checkpoint} restores the optimizer's state, which overrides these arguments ({', '.join(odd[:4])}); "
+            f"{checkpoint} restores the optimizer's state, which overrides these arguments ({', '.join(fixed[:4])}); "
             f"give them as they are there to go on, or {advice}"
         )
     notes, started_from = [], arguments.get("started_from")
-    if odd := differences(arguments, resolved):
-        manifest, changed = checkpoint.resolve() / MANIFEST_FILE, ", ".join(odd[:4])
+    if found := differences(arguments, resolved):
+        manifest, changed = checkpoint.resolve() / MANIFEST_FILE, ", ".join(found[:4])
         started_from = {"checkpoint": str(manifest.parent), "sha256": sha256_of(manifest)}
         if manifest.parent.parent == folder.resolve():  # a report averages seeds that went on in the same way
             started_from = {"checkpoint": f"{checkpoint.name} ({changed})"}

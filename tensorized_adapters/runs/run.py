@@ -24,7 +24,7 @@ from .record import new_record, parameter_table, results_table
 from .resuming import check_named_checkpoint, choose_checkpoint, resumes_in
 from .same_run import differences, resolved_arguments
 
-# Fields of the record that are those of the last start, and how the earlier steps of a resumed run differ in them.
+# Fields of the record that describe the last start alone, and what a resumed run notes if an earlier start differs.
 _CAN_CHANGE_BITS = {
     "threads": "by another number of threads",
     "git": "by another commit of this program",
@@ -188,8 +188,8 @@ def _opened(arguments: Arguments, held: contextlib.ExitStack) -> Run:
                 _check_inputs_survive(path, arguments)
     start, resolved_by_rank_0 = broadcast_object_list([start, resolved])
     with fail_together():
-        if odd := differences(resolved_by_rank_0, resolved):
-            raise UsageError(f"this process has other arguments or files than rank 0 ({', '.join(odd[:4])})")
+        if found := differences(resolved_by_rank_0, resolved):
+            raise UsageError(f"this process has other arguments or files than rank 0 ({', '.join(found[:4])})")
     return Run(arguments, resolved, start)
 
 
@@ -205,8 +205,8 @@ def _check_inputs_survive(folder: Path, arguments: Arguments) -> None:
     }
     root = folder.resolve()
     # A link is followed, because a run writes into the folder behind it.
-    own = [root / entry.name for entry in root.iterdir() if is_ours(entry.name)]
-    written = {path for entry in own for path in (entry, Path(os.path.realpath(entry)))}
+    entries = [root / entry.name for entry in root.iterdir() if is_ours(entry.name)]
+    written = {path for entry in entries for path in (entry, Path(os.path.realpath(entry)))}
     for name, value in inputs.items():
         path = Path(value).resolve() if value else None
         if path and (any(map(path.is_relative_to, written)) or (name == "adapter_path" and path == root)):

@@ -91,7 +91,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         there, here = _batch(before), _batch(now)
         same = there == here or not now.get("do_train", True)
         lines = [] if same else [f"{there} examples a step there, {here} now, in all processes together"]
-        skip = (*_BATCH, "use_cpu")  # it is set for several processes without a GPU
+        skip = (*_BATCH, "use_cpu")  # several processes without a GPU have use_cpu set, and one has not
         before, now = ({k: v for k, v in arguments.items() if k not in skip} for arguments in (before, now))
     hashes = [arguments.pop("input_sha256", None) or {} for arguments in (before, now)]
     lines += _changes(before, now, sorted(before.keys() | now.keys()))
@@ -100,7 +100,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def contradictions(checkpoint: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return the arguments that a resumed run would ignore, as they are in the state of the checkpoint's optimizer."""
+    """Return the arguments that a resumed run would ignore, because the optimizer's state in the checkpoint has their
+    earlier values."""
     return _changes(effective_arguments(checkpoint), effective_arguments(now), _IN_OPTIMIZER_STATE)
 
 
@@ -110,8 +111,9 @@ def _batch(arguments: dict[str, Any]) -> int:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], names: list[str]) -> list[str]:
-    odd = (name for name in names if before.get(name) != now.get(name))
-    return [f"--{name} {before.get(name)} there, {now.get(name)} now" for name in odd]
+    """Return a text about each of the named arguments that differs."""
+    changed = (name for name in names if before.get(name) != now.get(name))
+    return [f"--{name} {before.get(name)} there, {now.get(name)} now" for name in changed]
 
 
 def _of_all(files: list[Path], named: bool = False) -> str:

@@ -39,10 +39,10 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> None:
     names, index = adapter_names(model), folder / INDEX_FILE
     if not names:
         raise UsageError("the model has no adapters with names; save_adapter(model, folder) saves the one without")
-    if odd := [quoted(name) for name in names if not _is_folder_name(name)]:
+    if unusable := [quoted(name) for name in names if not _is_folder_name(name)]:
         raise UsageError(
-            f"the adapter {odd[0]} cannot give a folder its name; save it alone with save_adapter(model, folder, "
-            f"name={odd[0]})"
+            f"the adapter {unusable[0]} cannot give a folder its name; save it alone with save_adapter(model, folder, "
+            f"name={unusable[0]})"
         )
     if folder.is_dir():
         others = {path.name for path in folder.iterdir() if (path / CONFIG_FILE).exists()} - set(names)
@@ -92,6 +92,7 @@ def load_adapters(model: PreTrainedModel, folder: str | Path) -> list[str]:
 
 
 def _read_index(path: Path) -> dict[str, Any]:
+    """Return the content of ``adapters.json``; raise UsageError if it is missing or damaged."""
     try:
         index = read_json(path)
     except UsageError as error:

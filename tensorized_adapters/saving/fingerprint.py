@@ -47,14 +47,12 @@ def base_identity(model: PreTrainedModel, trained: Iterable[str], head: Iterable
     }
 
 
-def config_differences(
-    recorded: dict[str, Any], model: PreTrainedModel, new_head: bool = False
-) -> list[tuple[str, Any, Any]]:
-    """Return name, saved value and present value of each field in which the configuration of ``model`` computes
-    otherwise than that of a :func:`base_identity`. Fields of the head are left out with ``new_head``.
+def config_differences(recorded: dict[str, Any], model: PreTrainedModel, new_head: bool) -> list[tuple[str, Any, Any]]:
+    """Return name, saved value and present value of each field that differs between the configuration in a
+    :func:`base_identity` and that of ``model``, and changes what is computed.
 
-    Only fields that both have are compared, because versions of Transformers add and remove fields. An adapter that
-    was saved without a configuration has no differences.
+    Fields of the head are left out with ``new_head``. Only fields that both have are compared, because versions of
+    Transformers add and remove fields. An adapter that was saved without a configuration has no differences.
     """
     found = _differences(recorded.get("config", {}), _settings_of(model))
     return [difference for difference in found if not (new_head and _OF_HEAD.fullmatch(difference[0]))]

@@ -61,7 +61,7 @@ def local_folder(adapter: str | Path) -> Path:
 
 @contextlib.contextmanager
 def hub_errors(repository: str, doing: str) -> Iterator[None]:
-    """Hide progress bars, and turn what huggingface_hub raises into one line each: UsageError."""
+    """Hide progress bars within the block, and turn an error of huggingface_hub into one line, a UsageError."""
     bars = not are_progress_bars_disabled()
     disable_progress_bars()
     try:
@@ -104,7 +104,8 @@ def _of_hub(adapter: str | Path) -> Optional[tuple[str, Optional[str]]]:
 
 
 def _downloaded(repository: str, revision: str, token: Optional[str] = None) -> Path:
-    """Return the folder in the cache, named by its commit. A complete commit is not requested again."""
+    """Download an adapter, and return its folder in the cache, whose name is the commit. A commit that is there in
+    full is not requested again."""
     adapter = repository if revision == "main" else f"{repository}@{revision}"
     with hub_errors(f"{adapter} is no folder here, and on the hub it", "read"):
         folder = snapshot_download(repository, revision=revision, token=token, allow_patterns=sorted(ADAPTER_FILES))

@@ -52,14 +52,14 @@ def load_adapter(
             the Hugging Face hub "owner/name" or "owner/name@revision".
         name: for ``set_adapter`` and ``model(..., adapter_names=[...])``. The model must have no adapter yet, or named
             ones.
-        new_head: start another task from this adapter. Everything is loaded but the head: head and labels stay the
-            model's own, and their number may differ.
+        new_head: start another task from this adapter. Everything is loaded but the head: the model keeps its head
+            and labels, whose number may differ.
         revision: branch, tag or commit of the hub's repository; without a commit, a line says which one is used.
         token: for a private repository, if it is not the one of ``hf auth login`` or ``HF_TOKEN``.
 
     Returns:
         The same model, with ``config.id2label``, ``label2id`` and ``problem_type`` of the adapter, and with its notes
-        as ``adaptation.notes``, which :func:`save_adapter` passes on. With ``new_head`` the model's own labels stay,
+        as ``adaptation.notes``, which :func:`save_adapter` passes on. With ``new_head`` the model keeps its labels,
         and the notes are left out, since they describe another task.
 
     Raises:
@@ -114,7 +114,7 @@ def load_adapter(
 
 
 def _with_head_of(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the file's tensors with the model's own head; raise UsageError if the file holds only a head."""
+    """Return the file's tensors with the model's present head; raise UsageError if the file holds only a head."""
     prefix, added = base_prefix(model), added_parameters(model)
     pretrained = pretrained_parameters(model)
     kept = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix) or name in added}
@@ -137,7 +137,7 @@ def check_adapter_fits(
     record: dict[str, Any],
     tensors: dict[str, Tensor],
     folder: str | Path,
-    labels: Literal["same number", "same names", "any"] = "same number",
+    labels: Literal["same number", "same names", "any"],
 ) -> AdapterConfig:
     """Return the settings of an adapter that was read, if it fits the model, adapted or not; raise UsageError if not.
 
@@ -153,8 +153,8 @@ def check_adapter_fits(
         raise UsageError(f"{folder} is of another task: its labels are {list(record['id2label'].values())}")
     adaptation = getattr(model, "adaptation", None)
     if adaptation is not None and (present := adaptation.config.to_dict()) != (stored := config.to_dict()):
-        odd = sorted(name for name in stored.keys() & present.keys() if stored[name] != present[name])
-        changes = ", ".join(f"{name} {stored[name]} there, {present[name]} here" for name in odd)
+        changed = sorted(name for name in stored.keys() & present.keys() if stored[name] != present[name])
+        changes = ", ".join(f"{name} {stored[name]} there, {present[name]} here" for name in changed)
         raise UsageError(
             f"{folder} holds {config.describe()}, the model was adapted with {adaptation.config.describe()} "
             f"({changes})"

@@ -74,7 +74,8 @@ def adapter_folder(folder: str | Path) -> Path:
 
 
 def kept_note(record: dict[str, Any], name: str, expected: type) -> Any:
-    """Return a note of a saved adapter if it has this type, else None. From Python any notes may be saved."""
+    """Return a note of a saved adapter if it has this type and is not empty, else None. From Python any notes may be
+    saved."""
     value = record["notes"].get(name)
     return value if type(value) is expected and value else None
 

@@ -62,7 +62,7 @@ load_adapter(model, "{FOLDER_PLACEHOLDER}")
 def _header(model: PreTrainedModel, title: str, trained: Optional[Training]) -> ModelCardData:
     """Return the header. It names a base model or data set only if that is on the hub."""
     base, config = model.config._name_or_path, adaptation_of(model).config
-    values = [config.method] if config.method != "tensorized" else ["tensorized", config.adapter_projection_type]
+    kinds = [config.method] if config.method != "tensorized" else ["tensorized", config.adapter_projection_type]
     metrics = trained.metrics if trained else {}
     dataset_name = trained and " ".join(filter(None, (trained.data, trained.config)))
     results = [
@@ -75,7 +75,7 @@ def _header(model: PreTrainedModel, title: str, trained: Optional[Training]) -> 
         base_model=base if _HUB_ID.fullmatch(base or "") and not Path(base).exists() else None,
         datasets=[trained.data] if trained and trained.of_hub else None,
         pipeline_tag=_TASK,
-        tags=[LIBRARY, "adapter", *map(str, values)],
+        tags=[LIBRARY, "adapter", *map(str, kinds)],
         metrics=sorted({name for of_split in metrics.values() for name in of_split}) or None,
         model_name=title if results else None,
         eval_results=results or None,
@@ -83,6 +83,7 @@ def _header(model: PreTrainedModel, title: str, trained: Optional[Training]) -> 
 
 
 def _measured(trained: Optional[Training]) -> str:
+    """Return a table of the metrics, or nothing if there are none."""
     if trained is None or not trained.metrics:
         return ""
     rows = [f"| {split} | {n} | {v:.4f} |\n" for split, scores in trained.metrics.items() for n, v in scores.items()]

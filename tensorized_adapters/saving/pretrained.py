@@ -64,8 +64,8 @@ def add_adapters(
     with trainable_in_inference_mode(model):
         insert_method(model, config, newly_initialized)
     if (half := model.adaptation.half) is not None:
-        name = str(half).removeprefix("torch.")
-        print(f"note: the model is in {name}; what is trained is kept in float32", file=sys.stderr)
+        precision = str(half).removeprefix("torch.")
+        print(f"note: the model is in {precision}; what is trained is kept in float32", file=sys.stderr)
     model.save_pretrained = partial(_save_pretrained, model)  # pickles and copies of the model have their own
     return model
 
@@ -84,7 +84,7 @@ def _save_pretrained(
     Args:
         save_directory: made if missing.
         is_main_process: other processes write nothing.
-        state_dict: the model's own values, as a Trainer gathers them.
+        state_dict: the values of the model, as a Trainer gathers them.
         push_to_hub, options: as in Transformers. Sharding applies to complete models only, since an adapter is one
             file.
 
@@ -102,8 +102,9 @@ def _save_pretrained(
             state_dict = plain_state(model, model.state_dict() if state_dict is None else state_dict)
         type(model).save_pretrained(model, folder, is_main_process, state_dict, push_to_hub, **options)
         return
-    own = {value.data_ptr() for value in model.state_dict().values()}  # also those of a wrapper around the model
-    if state_dict is not None and not all(value.data_ptr() in own for value in state_dict.values()):
+    # Addresses are compared, since a wrapper around the model has other names for the same tensors.
+    addresses = {value.data_ptr() for value in model.state_dict().values()}
+    if state_dict is not None and not all(value.data_ptr() in addresses for value in state_dict.values()):
         raise UsageError("save_pretrained(state_dict=...): other values than the model's; save_adapter saves those")
     if not is_main_process:
         return

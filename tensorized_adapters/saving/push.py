@@ -62,7 +62,7 @@ def push_adapter(
 
 
 def ready_repository(repo_id: str, private: Optional[bool], token: Optional[str]) -> str:
-    """Make the repository if it does not exist, which also checks the token's rights; returns its full name. Raise
+    """Make the repository if it does not exist, which also checks the token's rights, and return its full name. Raise
     UsageError if the hub refuses or cannot be reached."""
     with hub_errors(repo_id, "uploaded to"):
         return HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True).repo_id

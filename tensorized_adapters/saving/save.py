@@ -163,7 +163,7 @@ def write_adapters(folders: dict[Path, dict[str, bytes]]) -> None:
         OSError: if the disk is full or fails.
     """
     with _refusing(Path(os.path.commonpath(folders))):
-        with contextlib.ExitStack() as renames:  # in reverse order; if anything raises, nothing is renamed
+        with contextlib.ExitStack() as renames:  # it renames in reverse order, and nothing if anything raises
             for folder, files in reversed(folders.items()):
                 make_folder(folder)
                 for name, content in reversed(files.items()):

@@ -10,8 +10,8 @@ MODES = {"bottleneck": True, "one_matrix": False}  # values of if_adapter_like
 
 
 def grid_of(methods: Iterable[str], axes: Mapping[str, Sequence[Any]]) -> dict[AdapterConfig, dict[str, Any]]:
-    """Return each config once, with the fields that were set: the product of each method's own axes, in the order of
-    the methods; the first axis varies slowest. Raises UsageError for a value outside its field's range.
+    """Return each config once, with the fields that were set. They are the product of the axes that a method has, in
+    the order of the methods; the first axis varies slowest. Raises UsageError for a value outside its field's range.
 
     ``axes`` has values of the fields of AdapterConfig, such as ``{"adapter_projection_type": ("cp", "tt")}``. A field
     without values stays at its default, and a method leaves out the fields of other methods.

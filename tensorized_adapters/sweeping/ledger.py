@@ -88,7 +88,7 @@ class Ledger:
             found = {"state": "refused", "reason": trial.refused} if trial.refused else self._in_folder(trial)
         except UsageError as error:
             where = trial.folder(self.folder)
-            flaw = one_line(error).partition(";")[0]  # behind it stands advice for a run
+            flaw = one_line(error).partition(";")[0]  # the rest is advice for a single run
             reason = f"{where} is not as this sweep left it; move it away ({flaw})"
             found = {"state": "failed", "reason": reason, "last_lines": []}
             self._unusable.add(name)
@@ -158,7 +158,7 @@ class Ledger:
 
 
 def no_room(folder: Path, flaw: object) -> RunFailed:
-    """Return the error that ends a sweep that cannot write."""
+    """Return the error with which a sweep ends that cannot write."""
     advice = "nothing is lost: make room, then give the same command again"
     return RunFailed(f"{folder} cannot be written ({flaw}); {advice}")
 
@@ -181,7 +181,7 @@ def _summary_in(folder: Path) -> Optional[dict[str, Any]]:
         summary = read_json(folder / LEDGER_FILE)
         if summary["program"] == KIND and all(entry.keys() >= _ENTRY for entry in summary["trials"].values()):
             return summary
-    # It is lost or damaged, or the sweep was killed before it wrote any.
+    # sweep.json is missing or damaged. A sweep that was killed early has none.
     known = (LEDGER_FILE, TRIALS, LOGS, REPORT)
     foreign = [name for name in names if name not in known and not name.startswith(f".{LEDGER_FILE}.")]
     if names and (foreign or TRIALS not in names):

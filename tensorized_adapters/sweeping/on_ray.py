@@ -71,7 +71,7 @@ def _init_ray(address: Optional[str]) -> None:
     """Start Ray on this machine, or join the cluster at the address."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "address": address}
     if not address:
-        # Without a token of this sweep's own, Ray writes one to the home directory, for all later clusters.
+        # If a sweep sets no token, Ray writes one to the home directory, for all later clusters.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         options |= {"address": "local", "_node_ip_address": "127.0.0.1", "include_dashboard": False}
         options |= {"num_cpus": cores(), "object_store_memory": _OBJECT_STORE_BYTES}
@@ -129,6 +129,7 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
 
 
 def _outcome_of(reference: ray.ObjectRef) -> dict[str, Any]:
+    """Return the outcome of a task that has ended; that of a task which Ray gave up is a failure."""
     try:
         return ray.get(reference)
     except RayError as error:

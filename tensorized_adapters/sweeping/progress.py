@@ -30,6 +30,7 @@ class Progress(Live):
         super().__init__(console=shown, auto_refresh=shown.is_terminal, refresh_per_second=1, transient=True)
 
     def started(self, name: str) -> None:
+        """Note when a trial was started."""
         self.running[name] = time.time()
         self.ledger.started(name)
 
@@ -114,7 +115,7 @@ def trials_table(ledger: Ledger, title: str) -> Table:
 
 
 def _plain(text: object) -> Text:
-    """Return the text of a user, file or trial with markup and control sequences of a terminal disabled."""
+    """Return a cell of a table, in which markup and control sequences of the text have no effect."""
     return Text(one_line(text))
 
 

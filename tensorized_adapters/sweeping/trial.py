@@ -134,6 +134,7 @@ def _wait_until_unlocked(folder: Path) -> None:
 
 
 def _reason_of(code: Optional[int], job: Job) -> str:
+    """Return why a job failed, by the exit code of its last start, which is None for one that took too long."""
     if code is None:
         return f"killed: a start of it took longer than --trial_time_limit {job.time_limit:g}s"
     if code < 0:
