@@ -107,10 +107,10 @@ def load_data(
     raw = _cut(raw, sources, wanted, arguments, seed)
     if arguments.max_train_samples and "train" in raw:
         check_variety(raw["train"], task, f"{sources['train']}, cut by --max_train_samples,")
-    of_glue = named is not None and arguments.validation_fraction is None  # the sets of a benchmark stay as they are
+    benchmark = named and not arguments.files and arguments.validation_fraction is None  # its sets stay as they are
     for split, examples in raw.items():
         _check_texts(examples, columns.texts, sources[split])
-        if not of_glue and split.startswith("validation") and "train" in raw:
+        if not benchmark and split.startswith("validation") and "train" in raw:
             note_repeated(examples, raw["train"], columns.texts, sources[split])
     return Data(
         task,

@@ -101,7 +101,8 @@ def _file_named(split: str, folder: Path) -> Optional[str]:
 
 def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Path]]:
     """Return the files of each of the splits of a folder. Nothing is read."""
-    official = {split: location.official_file(split) for split in splits}
+    with refusing(location):
+        official = {split: location.official_file(split) for split in splits}
     if None not in official.values():
         return {split: [path] for split, path in official.items()}
     found = {}
@@ -204,7 +205,7 @@ def refusing(location: DatasetLocation) -> Iterator[None]:
         if isinstance(error, DatasetGenerationError) and error.__cause__:
             error = error.__cause__
         text = reason_of(error, 300)
-        if "same data file format" in text:
+        if location.folder is not None and "same data file format" in text:
             text = "files named as splits have other formats, such as CSV and the eval_predictions.tsv of a run in "
             text += "a folder below; move some away, or name those of each split in README.md (data_files)"
         if location.folder is None:

@@ -80,8 +80,10 @@ class CollapseGuard(TrainerCallback):
                 self.step = step
                 where = f"by step {step:,} of {state.max_steps:,}"
                 advice = f"try a lower --learning_rate than {args.learning_rate:g}"
-                if "adam" in args.optim and args.adam_epsilon < HELPFUL_EPSILON:
-                    advice += f", --optim adafactor, or --adam_epsilon {HELPFUL_EPSILON:g}"
+                if "adam" in args.optim:
+                    advice += ", or --optim adafactor"
+                    if args.adam_epsilon < HELPFUL_EPSILON:
+                        advice += f", or --adam_epsilon {HELPFUL_EPSILON:g}"
                 self._say(
                     f"note: the training has collapsed to a constant prediction {where}: the loss is {loss:.3g}, a "
                     f"constant's {self._constant:.3g}, and the gradient norm fell from {largest:.2g} to {norm:.2g}; "

@@ -99,6 +99,10 @@ def test_a_folder_of_glues_own_files(tmp_path, task):
     (tmp_path / own / "train.tsv").unlink()
     with pytest.raises(UsageError, match=f"has no file {own}/train.tsv"):
         load_data(arguments, {"train"})
+    for content in ("# Notes".encode("utf-16"), b"---\n- a\n---\n"):  # neither can be read as a card
+        (tmp_path / "README.md").write_bytes(content)
+        with pytest.raises(UsageError, match="cannot be loaded"):
+            used_files(arguments, {"train"})
 
 
 def test_the_diagnostic_set_of_glues_own_files(tmp_path):

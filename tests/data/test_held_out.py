@@ -120,6 +120,9 @@ def test_texts_that_are_trained_on_too_are_counted(capsys, tmp_path):
         found = f"note: --validation_file {files[name]}: {count} of the 32 evaluated examples repeat texts"
         load_data(DataTrainingArguments(**options, validation_file=files[name], max_train_samples=5), BOTH)
         assert found in capsys.readouterr().out
+    file = str(write_rows(tmp_path / "sst2.csv", [("good", 1), ("bad", 0)], ("sentence", "label")))
+    load_data(DataTrainingArguments(task_name="sst2", train_file=file, validation_file=file), BOTH)
+    assert "2 of the 2 evaluated examples repeat texts" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
