@@ -31,7 +31,7 @@ class NamedAdapter:
 
     @property
     def settings(self) -> tuple[AdapterConfig, frozenset[str]]:
-        """Return what the inserted modules depend on. Two adapters of equal settings fit into the same modules."""
+        """Return the settings that decide which modules are inserted. Adapters with equal ones can share modules."""
         return self.config, self.newly_initialized
 
     def check_fits(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:

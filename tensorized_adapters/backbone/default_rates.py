@@ -53,6 +53,6 @@ def default_rates(
 
 
 def default_optimizer(adapter: AdapterConfig, config: PretrainedConfig) -> Optional[str]:
-    """Return the default ``--optim`` if it is not that of the Trainer, which all models up to MiniLM's size have."""
+    """Return the default ``--optim``, or None if the default is the Trainer's, as for models up to MiniLM's size."""
     large = adapter.calibrated and rate_factor(config) < 1
     return TABLE[adapter.method].optimizer_of_large if large else None

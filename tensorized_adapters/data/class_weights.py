@@ -55,8 +55,8 @@ def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[
 
 
 def imbalance(names: tuple[str, ...], labels: Sequence[int]) -> Optional[str]:
-    """Return a line for the user if some class has no training example, which no weight can make up for, or less than
-    a tenth as many as the largest class."""
+    """Return a line for the user if a class is rare: it has less than a tenth of the training examples of the largest
+    class, or none. No weight can help a class without examples."""
     counts = Counter(labels)
     if lacking := tuple(name for i, name in enumerate(names) if not counts[i]):
         return (

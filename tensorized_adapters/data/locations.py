@@ -40,12 +40,12 @@ class DatasetLocation:
 
     def official_file(self, split: str) -> Optional[Path]:
         """Return the file of a split in a folder of GLUE's own TSV files; raise UsageError if it is missing."""
-        if self.folder is None or self.flag != "--glue_path" or card_of(self.folder):
-            return None  # a card gives the layout of the hub
-        of_task = self.folder / FOLDERS.get(self.config, self.config.upper())
-        path = of_task / f"{'diagnostic' if self.config == 'ax' else split.replace('validation', 'dev')}.tsv"
-        if not of_task.is_dir():
+        if self.folder is None or self.flag != "--glue_path":
             return None
+        of_task = self.folder / FOLDERS.get(self.config, self.config.upper())
+        if not of_task.is_dir() or card_of(self.folder):
+            return None  # a card gives the layout of the hub
+        path = of_task / f"{'diagnostic' if self.config == 'ax' else split.replace('validation', 'dev')}.tsv"
         if not path.is_file():
             raise UsageError(f"{self} has no file {path.relative_to(self.folder)}")
         return path
@@ -93,10 +93,10 @@ def _builder_of(location: DatasetLocation, split: str) -> Iterator[DatasetBuilde
 def _file_named(split: str, folder: Path) -> Optional[str]:
     """Return the file, such as ``fit.csv``, that is named as a split of a folder whose card names no data, or None if
     there is not exactly one. `datasets` knows the usual names of splits, and takes others for the training set."""
-    if "/" in split or card_of(folder):
+    if "/" in split:
         return None
     found = [path for path in folder.glob(f"{glob.escape(split)}.*") if ending_of(path.name) in _ENDINGS]
-    return found[0].name if len(found) == 1 and found[0].is_file() else None
+    return found[0].name if len(found) == 1 and found[0].is_file() and not card_of(folder) else None
 
 
 def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Path]]:

@@ -146,5 +146,5 @@ def _of_one_kind(name: str, files: dict[str, list]) -> list:
     labels = [item for value in values if value is not None for item in (value if type(value) is list else [value])]
     if all(label is None or isinstance(label, (str, int, float)) for label in labels):
         return [value and list(map(text_of, value)) for value in values]
-    # The column cannot be used, and may be nested deeper than Arrow allows. Empty lists in lists keep it nested.
+    # Such a column is never used, and its values may be nested deeper than Arrow allows, so empty ones replace them.
     return [[[]] for _ in values]

@@ -40,8 +40,8 @@ def predicted(
 
 
 def as_probabilities(logits: np.ndarray, config: PretrainedConfig) -> np.ndarray:
-    """Return scores as they are, and of other logits the softmax for classes or the sigmoid for several labels, as
-    Transformers' pipeline computes them."""
+    """Return the softmax of the logits of classes, the sigmoid of those of several labels, and scores as they are, as
+    Transformers' pipeline does."""
     if config.problem_type == REGRESSION:
         return logits.astype(np.float64)
     return probabilities_of(logits, config.problem_type == MULTI_LABEL or config.num_labels == 1)

@@ -94,7 +94,7 @@ def entries_of(folder: Path) -> list[Path]:
 
 
 def _check_nothing_foreign(folder: Path, names: set[str]) -> None:
-    """Refuse to overwrite files in a folder without a record, since a user may have made them; raise UsageError."""
+    """Raise UsageError if a folder without a record holds files, since they may be the user's."""
     if taken := sorted(name for name in names if is_ours(name)):
         raise UsageError(f"--output_dir {folder} holds {taken[0]}, which no run of this program wrote; move it away")
     foreign = sorted(name for name in names if not name.startswith("."))

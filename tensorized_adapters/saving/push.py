@@ -62,7 +62,7 @@ def push_adapter(
 
 
 def ready_repository(repo_id: str, private: Optional[bool], token: Optional[str]) -> str:
-    """Make the repository if it does not exist, which also checks the token's rights, and return its full name. Raise
-    UsageError if the hub refuses or cannot be reached."""
+    """Return the full name of the repository, which is made if it does not exist. Raise UsageError if the hub cannot
+    be reached or refuses, for example because the token may not write."""
     with hub_errors(repo_id, "uploaded to"):
         return HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True).repo_id

@@ -158,7 +158,7 @@ class Ledger:
 
 
 def no_room(folder: Path, flaw: object) -> RunFailed:
-    """Return the error with which a sweep ends that cannot write."""
+    """Return the error that ends a sweep whose folder cannot be written."""
     advice = "nothing is lost: make room, then give the same command again"
     return RunFailed(f"{folder} cannot be written ({flaw}); {advice}")
 

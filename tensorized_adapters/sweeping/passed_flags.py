@@ -51,8 +51,8 @@ def owns(config: AdapterConfig, name: str) -> bool:
 
 
 def own_words(config: AdapterConfig, passed: dict[str, list[str]]) -> list[str]:
-    """Return the words of the flags that belong to a method. The cache of frozen layers is left out for a method to
-    which none of the passed choices of layers belongs."""
+    """Return the words of the flags that belong to a method. The flag for the cache of frozen layers is left out if
+    flags choose layers, and the method has none of these."""
     own = {name: words for name, words in passed.items() if owns(config, name)}
     choices = _LAYERS & passed.keys()
     without_cache = choices and not choices & own.keys()

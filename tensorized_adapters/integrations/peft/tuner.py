@@ -158,10 +158,9 @@ class TensorizedModel(BaseTuner):
                     f"adapter {name!r} has adapter_placement {placement!r}, which is no update of weights and cannot "
                     "be merged; 'weights' can"
                 )
-        layers = [module for module in self.model.modules() if isinstance(module, TensorizedLayer)]
-        check_not_tied(
-            self.model, [each.get_base_layer() for each in layers if set(names) & each.tensorized_adapter.keys()]
-        )
+        layers = (module for module in self.model.modules() if isinstance(module, TensorizedLayer))
+        updated = [layer for layer in layers if set(names) & layer.tensorized_adapter.keys()]
+        check_not_tied(self.model, (layer.get_base_layer() for layer in updated))
 
     # Saving and loading. The file's names are those of the model without the adapter's name.
 
