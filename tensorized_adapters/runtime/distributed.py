@@ -7,11 +7,10 @@ each other, and not above, because it imports PyTorch and a script's first impor
 import contextlib
 import os
 import re
-import signal
 import socket
 import sys
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Optional
 
 from ..errors import RunFailed, Terminated, UsageError, quoted, reason_of
@@ -35,6 +34,7 @@ _OTHER_DIVISIONS = (
 _TRUE = ("1", "true", "yes", "on", "y", "t")  # as Accelerate reads it
 
 _main_process: Optional[tuple[str, int]] = None  # host and process id of rank 0, once the processes have talked
+_failed_together = False  # whether all processes have learned that they raise the same error
 
 
 def world_size() -> int:
@@ -94,7 +94,7 @@ def fail_together() -> Iterator[None]:
 
     All processes wait for each other at its end. The code within it must not wait for another process.
     """
-    global _main_process
+    global _main_process, _failed_together
     if world_size() == 1:
         yield
         return
@@ -103,13 +103,18 @@ def fail_together() -> Iterator[None]:
         yield
     except Exception as error:
         own = error
+    from accelerate import PartialState
     from accelerate.utils import gather_object
 
     report = None if own is None else (isinstance(own, UsageError), reason_of(own))
     answers = gather_object([(report, socket.gethostname(), os.getpid())])
     _main_process = answers[0][1:]
     failures = [(number, report) for number, (report, *_) in enumerate(answers) if report is not None]
+    _failed_together = bool(failures)
     if failures:
+        # Rank 0 ends after all know the failure, because the launcher then ends the others at any moment.
+        with contextlib.suppress(RuntimeError):  # a process that has ended meanwhile
+            PartialState().wait_for_everyone()
         number, (refused, line) = failures[0]
         if own is not None and not isinstance(own, (UsageError, RunFailed)):
             raise own
@@ -123,26 +128,27 @@ def raised_by_all(error: Exception) -> Exception:
     return error
 
 
-def is_reported_by_main_process(error: BaseException) -> bool:
+def is_reported_by_main_process(error: BaseException, signalled: Callable[[], bool]) -> bool:
     """Return whether rank 0 reports how the run ends, so that this process prints nothing.
 
     After a refusal this process waits until the launcher ends it, because its own end could make the launcher end
     rank 0 before that has printed the line. If no signal arrives within 30 s, rank 0 has not failed too, so this
     process reports the error. An interrupt concerns all processes, and rank 0 reports it if it is alive.
+
+    Args:
+        signalled: tells whether a signal has come since the error was caught.
     """
     if is_main_process():
         return False
     if isinstance(error, (KeyboardInterrupt, Terminated)):
-        return _main_process_lives()
+        return _failed_together or _main_process_lives()
     marked = getattr(error, "raised_by_all", False)
     if not (marked or isinstance(error, UsageError)):
         return False
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     for _ in range(int(_PATIENCE / 0.05)):
-        if ended.wait(0.05) or not _main_process_lives():
+        if signalled() or not _main_process_lives():
             return True
+        time.sleep(0.05)
     return marked
 
 

@@ -28,7 +28,7 @@ def run(main: Callable[[list[str]], int], argv: Optional[list[str]] = None) -> i
     """
     global _running
     nested, _running = _running, True
-    signals.ending = False
+    signals.ending = signals.came_while_ending = False
     try:
         try:
             code = main(sys.argv[1:] if argv is None else argv)
@@ -44,7 +44,7 @@ def run(main: Callable[[list[str]], int], argv: Optional[list[str]] = None) -> i
     except BaseException as error:
         signals.ending = True
         word, message, code = _ending(error)
-        if not is_reported_by_main_process(error):
+        if not is_reported_by_main_process(error, lambda: signals.came_while_ending):
             _report(word, message)
         return code
     finally:

@@ -20,6 +20,8 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 # where an error is caught, and not by a function: Python handles signals at calls, and the signal's exception would
 # replace the error.
 ending = False
+# Whether a signal has come while ``ending`` was True.
+came_while_ending = False
 
 
 def begin() -> None:
@@ -84,7 +86,7 @@ def _replace_ours(new) -> None:
 
 
 def _exit_at_once(number: int, _) -> None:
-    if ending:
+    if _noted_while_ending():
         return
     word = "interrupted" if number == signal.SIGINT else "terminated"
     try:
@@ -95,5 +97,11 @@ def _exit_at_once(number: int, _) -> None:
 
 
 def _raise(number: int, _) -> None:
-    if not ending:
+    if not _noted_while_ending():
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+
+def _noted_while_ending() -> bool:
+    global came_while_ending
+    came_while_ending = came_while_ending or ending
+    return ending

@@ -4,11 +4,7 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,13 +12,10 @@ import pytest
 import torch
 from exhaustive import exhaustive_but
 from helpers import argv, assert_equal_runs, pairs, record_of, refused, save_base_of, tensors_of
+from processes import in_two_processes, lines_of, torchrun
 
-import run_glue_tensorized
 from run_glue_tensorized import main
-from tensorized_adapters import RunFailed
 from tensorized_adapters.runs.same_run import differences
-from tensorized_adapters.runtime import distributed, exits, signals
-from tensorized_adapters.saving import save
 from tensorized_adapters.training.batch_shares import shares_of_step
 from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
 from tensorized_adapters.training.trainer import AdapterTrainer
@@ -48,85 +41,6 @@ OTHERS = [name for name in [*METHODS, *ARCHITECTURES] if name not in FEW]
 # In each of two processes, where one has 8 examples a step.
 SHARES = dict.fromkeys([*METHODS, *ARCHITECTURES, "several labels"], {"per_device_train_batch_size": 4})
 SHARES["weighted"] = SHARES["accumulated"] = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return opened.getsockname()[1]
-
-
-def child(rank: int, port: int, commands: list[list[str]], streams: Path, prepare: Callable[[int], None]) -> None:
-    """Run the commands one after the other as a process that torchrun has started; never returns."""
-    code = 99
-    try:
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": 2, "OMP_NUM_THREADS": 1}
-        for name, value in (address | {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}).items():
-            os.environ[name] = str(value)
-        for number, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(streams / f"{name}{rank}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signals.begin()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # a SIGTERM that came meanwhile is handled now
-        prepare(rank)
-        code = next(filter(None, map(main, commands)), 0)
-        exits.exit_with(code)
-    finally:
-        os._exit(code)
-
-
-def in_two_processes(
-    tmp_path: Path,
-    *commands: list[str],
-    of_other: list[str] = (),
-    prepare: Callable[[int], None] = lambda rank: None,
-    ended_by: int = signal.SIGTERM,
-) -> tuple[list[int], str, str]:
-    """Run the commands in two processes that are forked from this one, which has imported everything.
-
-    As torchrun does, it ends the other process if one has failed.
-
-    Args:
-        of_other: words for the command line of rank 1 alone.
-        prepare: called in each process with its rank.
-        ended_by: the signal that ends the other process; torchrun sends SIGTERM, and SIGKILL after 30 s.
-
-    Returns:
-        Exit codes, and what both printed to standard output and error.
-    """
-    port, pids, codes = free_port(), [], [None, None]
-    # SIGTERM is held back until a process has its handlers. The other one may fail, and end it, before that.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    for rank in range(2):
-        if not (pid := os.fork()):
-            own = [[*words, *of_other] if rank else words for words in commands]
-            child(rank, port, own, tmp_path, prepare)
-        pids.append(pid)
-        os.setpgid(pid, pids[0])
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    while None in codes:
-        pid, status = os.waitpid(-pids[0], 0)
-        codes[pids.index(pid)] = os.waitstatus_to_exitcode(status)
-        if status and None in codes:
-            os.kill(pids[codes.index(None)], ended_by)
-    out, err = ("".join((tmp_path / f"{name}{rank}").read_text() for rank in range(2)) for name in ("out", "err"))
-    return codes, out, err
-
-
-def torchrun(words: list[str]) -> subprocess.CompletedProcess:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
-    return subprocess.run(
-        [*launch, "--master_port", str(free_port()), run_glue_tensorized.__file__, *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def lines_of(error: str) -> list[str]:
-    """The lines of the run itself, among torchrun's."""
-    return [line for line in error.splitlines() if line.startswith(("error: ", "failed: ", "terminated: "))]
 
 
 def without_dropout(folder: Path) -> Path:
@@ -224,50 +138,6 @@ def test_a_killed_process_ends_the_run_which_goes_on(flags, tmp_path, capsys, la
     assert f"going on from {moved / 'checkpoint-8'}" in printed
     assert "was trained in 2 process(es), this run has 1" in printed
     assert len(record_of(moved)["step_losses"]) == 12
-
-
-def test_a_refusal_is_printed_once(flags, tmp_path):
-    """All processes refuse together, also before they can talk to each other."""
-    flags["output_dir"].mkdir()
-    (flags["output_dir"] / "foreign").touch()
-    codes, out, error = in_two_processes(tmp_path, argv(flags))
-    assert codes[0] == 2 and codes[1] in (2, 143) and out == ""
-    assert error.count("\n") == 1 and error.startswith("error: --output_dir") and "not a run of this program" in error
-    codes, out, error = in_two_processes(tmp_path, [*argv(flags), "--num_train_epoch", "1"])
-    assert codes[0] == 2 and codes[1] in (2, 143) and out == ""  # the launcher may end rank 1 before it refuses
-    assert error.count("\n") == 1 and error.startswith("error: unknown argument --num_train_epoch")
-
-
-def test_processes_with_different_commands_are_refused(flags, tmp_path):
-    codes, out, error = in_two_processes(tmp_path, argv(flags), of_other=["--seed", "1"])
-    assert error == "error: rank 1: this process has other arguments or files than rank 0 (--seed 42 there, 1 now)\n"
-    assert codes[0] == 2 and codes[1] in (2, 143) and out == "" and not flags["output_dir"].exists()
-
-
-def test_what_one_process_alone_refuses_is_reported_by_it(flags, tmp_path):
-    """Meanwhile rank 0 waits for it without handling signals."""
-
-    def be_impatient(rank):
-        distributed._PATIENCE = 0.1
-
-    other = {"of_other": ["--nonsense", "1"], "prepare": be_impatient, "ended_by": signal.SIGKILL}
-    codes, _, error = in_two_processes(tmp_path, argv(flags), **other)
-    assert codes == [-signal.SIGKILL, 2] and not flags["output_dir"].exists()
-    assert error.startswith("error: rank 1: unknown argument --nonsense") and error.count("\n") == 1
-
-
-def test_the_first_process_alone_makes_the_files_of_the_adapter(flags, tmp_path):
-    """The other one would fetch and serialise all tensors for nothing. Both end if it fails."""
-
-    def fail(rank):
-        def failing(*args):
-            raise RunFailed(f"made by rank {rank}")
-
-        save.adapter_files = failing
-
-    changes = {"num_train_epochs": 1, "save_strategy": "no"}
-    codes, _, error = in_two_processes(tmp_path, argv(flags, **changes), prepare=fail)
-    assert sorted(codes) in ([-signal.SIGTERM, 1], [1, 1]) and error == "failed: made by rank 0\n"
 
 
 @pytest.mark.parametrize("size", [1, 7, 40, 41, 45])
