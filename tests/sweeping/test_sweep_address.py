@@ -3,7 +3,6 @@
 import http.server
 import socket
 import threading
-import time
 
 import pytest
 
@@ -42,19 +41,18 @@ def listener():
         ("a..b:1", "no Ray cluster answers there"),
     ],
 )
-def test_an_address_without_a_cluster_is_refused_in_seconds(listener, tmp_path, monkeypatch, capfd, address, message):
+def test_an_address_without_a_cluster_is_refused(listener, tmp_path, monkeypatch, capfd, address, message):
     def init(**_):  # Ray may run here for somebody else
         raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one")
 
     monkeypatch.setattr(on_ray.ray, "init", init)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "none"))
-    began = time.monotonic()
     words = ["--projection_types", "cp", "--output_dir", str(tmp_path / "s"), "--address"]
     assert exits.run(sweep.main, [*words, address.replace("HTTP", listener)]) == 2
     captured = capfd.readouterr()
     assert captured.err.startswith("error: --address ") and captured.err.count("\n") == 1 and message in captured.err
-    assert time.monotonic() - began < 10 and not captured.out and not list(tmp_path.iterdir())
+    assert not captured.out and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("known", ["by the variable", "by the file"])
@@ -71,6 +69,8 @@ def test_the_cluster_that_auto_stands_for_may_have_ended(tmp_path, monkeypatch, 
 
 
 def test_a_listener_that_never_answers_is_not_waited_for(monkeypatch):
+    """The refusal of any address takes no longer than this wait, and what the machine needs."""
+    assert on_ray._SECONDS_TO_ANSWER < 10
     monkeypatch.setattr(on_ray, "_SECONDS_TO_ANSWER", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UsageError, match="Deadline Exceeded"):
         on_ray.check_address(f"127.0.0.1:{silent.getsockname()[1]}")
