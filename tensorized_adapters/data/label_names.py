@@ -16,8 +16,8 @@ _STYLED = re.compile(
     re.IGNORECASE,
 )
 COMMA = "a comma"
-# Full-width and Arabic punctuation and non-breaking spaces, mapped to the usual characters.
-_SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥\u00a0\u202f", "%%%,,.'+-$£¥  ")
+# Full-width and Arabic punctuation, and non-breaking and thin spaces, mapped to the usual characters.
+_SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥\u00a0\u2007\u2009\u202f", "%%%,,.'+-$£¥    ")
 # A hyphen that looks like the usual one, and letters of other scripts that look like Latin ones.
 _LOOKALIKES = str.maketrans("‐АВЕКМНОРСТХасеорхуіѕјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "-ABEKMHOPCTXaceopxyisjABEZHIKMNOPTYXo")
 # Invisible characters that are no format or control characters (Cf, Cc): joiners, fillers, and variation selectors,
