@@ -24,6 +24,7 @@ from transformers.utils import is_flash_attn_2_available
 
 from ..config import MULTI_LABEL, REGRESSION
 from ..errors import UsageError, one_line, quoted, reason_of
+from ..saving import CONFIG_FILE
 from .architectures import ARCHITECTURES
 from .arguments import ModelArguments
 from .parts import head_names, holder_of, is_encoder_parameter, skeleton
@@ -200,5 +201,10 @@ def _loaded(cls: Any, flag: str, arguments: ModelArguments, **options: Any) -> A
     except (UsageError, MemoryError):
         raise
     except Exception as error:  # any of a dozen types means a wrong or damaged source
-        where = "" if Path(name).is_dir() else "it is no folder here, and as a hub id: "
+        folder = Path(name)
+        if not (folder / "config.json").exists() and any(folder.glob(f"{at}{CONFIG_FILE}") for at in ("", "adapter/")):
+            also = " here, and the adapter as --adapter_path" if flag == "model_name_or_path" else ""
+            flaw = f"--{flag} {name} is an adapter's folder, without a model or tokenizer"
+            raise UsageError(f"{flaw}; name the base model{also}") from None
+        where = "" if folder.is_dir() else "it is no folder here, and as a hub id: "
         raise UsageError(f"--{flag} {name} cannot be loaded: {where}{reason_of(error, 300)}") from None

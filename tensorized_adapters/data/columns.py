@@ -13,6 +13,7 @@ from .arguments import DataTrainingArguments
 from .label_names import shown_beside
 from .labels import number_of
 from .multi_label import class_name, is_list_of_labels
+from .readers import separator_hint
 from .tasks import Task
 from .texts import delimiter_for
 
@@ -150,7 +151,9 @@ def _feature(name: str, examples: Dataset, columns: Columns, source: str) -> Any
         needs = f"--task_name needs {', '.join(columns.texts)} and {columns.label}"
         flag = f"{needs}; rename the columns, or give --text_columns and --label_column without --task_name"
     has = listed(tuple(map(str, examples.column_names)))
-    raise UsageError(f"{source} has no column {shown_beside(name, examples.column_names)}; it has {has}; {flag}")
+    advice = separator_hint(examples.column_names) if len(examples.column_names) == 1 else ""
+    shown = shown_beside(name, examples.column_names)
+    raise UsageError(f"{source} has no column {shown}; it has {has}; {advice or flag}")
 
 
 def _with_text(name: str, examples: Dataset, columns: Columns, source: str) -> Dataset:

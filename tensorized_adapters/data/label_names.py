@@ -16,15 +16,23 @@ _STYLED = re.compile(
     re.IGNORECASE,
 )
 COMMA = "a comma"
-# Full-width and Arabic punctuation and non-breaking spaces, mapped to the usual characters.
-_SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥\u00a0\u202f", "%%%,,.'+-$£¥  ")
-# Letters of other scripts that look like Latin ones.
-_LOOKALIKES = str.maketrans("АВЕКМНОРСТХасеорхуіѕјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTXaceopxyisjABEZHIKMNOPTYXo")
+# Full-width and Arabic punctuation, and non-breaking and thin spaces, mapped to the usual characters.
+_SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥\u00a0\u2007\u2009\u202f", "%%%,,.'+-$£¥    ")
+# A hyphen that looks like the usual one, and letters of other scripts that look like Latin ones.
+_LOOKALIKES = str.maketrans("‐АВЕКМНОРСТХасеорхуіѕјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "-ABEKMHOPCTXaceopxyisjABEZHIKMNOPTYXo")
+# Invisible characters that are no format or control characters (Cf, Cc): joiners, fillers, and variation selectors,
+# such as the one that makes a heart red.
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 
 def name_of(value: Any) -> str:
     """Return the name of a label, in composed characters (NFC), so that two ways to write an accent give one name."""
     return unicodedata.normalize("NFC", text_of(value).strip())
+
+
+def distinct_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of a ClassLabel, in its order, as :func:`name_of` has them, each once."""
+    return tuple(dict.fromkeys(map(name_of, names)))
 
 
 def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
@@ -80,7 +88,7 @@ def lookalikes(names: Iterable[str]) -> Optional[tuple[str, str]]:
 def _looks(name: str) -> str:
     """Return a form of a name that is equal for names that look alike: without blanks, invisible characters and zeros
     in front of a number, and with Latin letters for those of other scripts that look like them."""
-    text = unicodedata.normalize("NFKC", name).translate(_LOOKALIKES)
+    text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", name)).translate(_LOOKALIKES)
     visible = "".join(c for c in text if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc"))
     return re.sub(r"^0+(?=\d+$)", "", visible)
 

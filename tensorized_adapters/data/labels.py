@@ -8,7 +8,7 @@ from datasets import ClassLabel, Dataset, Value
 
 from ..config import REGRESSION
 from ..errors import UsageError, listed, quoted
-from .label_names import COMMA, find_name, lookalikes, name_of, shown_beside, styled_number
+from .label_names import COMMA, find_name, name_of, shown_beside, styled_number
 from .multi_label import encode_label_sets
 from .tasks import Task
 from .texts import text_of
@@ -37,8 +37,6 @@ def names_or_scores(values: list, source: str) -> Optional[tuple[str, ...]]:
     if len(names) > _SCORES_LIKELY_ABOVE or 2 < len(names) > len(values) / 10:
         scores = "" if words else "; scores are written as decimals, for example 3.0"
         print(f"note: {source}: the {len(values)} labels are taken for {len(names)} classes{scores}")
-    if alike := lookalikes(names):
-        print(f"note: {source}: the classes {alike[0]} and {alike[1]} look alike and are two")
     return names
 
 

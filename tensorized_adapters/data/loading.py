@@ -13,6 +13,7 @@ from ..config import MULTI_LABEL
 from ..errors import UsageError, listed, quoted
 from .arguments import DataTrainingArguments
 from .columns import Columns, choose_columns, note_columns, with_usual_label
+from .label_names import distinct_names, lookalikes
 from .labels import check_labels, check_variety, encode_labels, names_or_scores, saved_label_names
 from .locations import quieten_datasets
 from .multi_label import names_in, separator_of
@@ -142,12 +143,14 @@ def _other_task(
     elif separator is not None:
         labels = names_in(examples, separator, source)
     elif isinstance(feature := examples.features["label"], ClassLabel):
-        labels = tuple(feature.names)
+        labels = distinct_names(feature.names)
     else:
         labels = names_or_scores(examples["label"][:], source)
         if labels is None and not columns.guessed:  # else note_columns says it
             decimals = f"the labels in {quoted(columns.label)} are decimals and are taken for scores"
             print(f"note: {source}: {decimals}; classes are written without a point")
+    if saved is None and (alike := lookalikes(labels or ())):
+        print(f"note: {source}: the classes {alike[0]} and {alike[1]} look alike and are two")
     return other_task(columns.texts, labels, columns.delimiter, separator)
 
 

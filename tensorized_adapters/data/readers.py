@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
@@ -110,7 +110,9 @@ def csv_rows(
         elif task == "qqp" and "is_duplicate" in header and len(fields) < len(header):
             cut += 1  # one of the few damaged rows of GLUE's own files
         elif len(fields) != len(header):
-            raise UsageError(f"{source}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
+            counts = f"line {reader.line_num} has {len(fields)} fields, the header {len(header)}"
+            hint = separator_hint(header, ";|")
+            raise UsageError(f"{source}: {counts}{hint and '; '}{hint}")
         elif filled := [fields[i] for i in unnamed if fields[i].strip()]:
             flaw = f"{quoted(filled[0])} in a column without a name; name the column in the header"
             raise UsageError(f"{source}: line {reader.line_num} has {flaw}")
@@ -124,6 +126,12 @@ def csv_rows(
     _note_skipped(skipped, source)
     if cut:
         print(f"note: {source}: {cut} rows with too few fields are left out, as in the hub's QQP")
+
+
+def separator_hint(columns: Collection[str], marks: str = ";|,") -> str:
+    """Return advice for a message if a column's name holds one of the marks, which may separate several columns."""
+    mark = next((mark for mark in marks if any(mark in name for name in columns)), None)
+    return f"if {mark} separates the columns, write sep={mark} as the first line of a .csv file" if mark else ""
 
 
 def without_quoted(line: str) -> str:

@@ -21,6 +21,7 @@ from ..data.readers import (
     json_rows,
     lines_of,
     open_input,
+    separator_hint,
     tsv_rows,
     without_quoted,
 )
@@ -181,7 +182,9 @@ def _texts(
         if absent and not (may_lack and len(absent) < len(columns)):
             has = listed(tuple(map(str, row)))
             lacking = shown_beside(absent[0], map(str, row))
-            raise UsageError(f"{line} has no column {lacking}; it has {has}; --text_columns names others")
+            advice = separator_hint(row) if len(row) == 1 else ""
+            flag = "--text_columns names others"
+            raise UsageError(f"{line} has no column {lacking}; it has {has}; {advice or flag}")
         values = [row.get(name) for name in columns]
         if not noted and any(isinstance(value, (int, float)) for value in values):
             print(f"note: {line} holds a number, which is read as text", file=sys.stderr)

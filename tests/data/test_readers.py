@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import re
 import sys
 from types import SimpleNamespace
 
@@ -155,6 +156,26 @@ def test_another_separator_is_read_and_reported(capsys, tmp_path, mark, note):
     ]
     out = capsys.readouterr().out
     assert (f"a.csv: its header has no comma; {note} as the separator" in out) if note else "separator" not in out
+
+
+@pytest.mark.parametrize(
+    "name, text, mark",
+    [
+        ("a.csv", "text|label\na, b|x\nc|y\n", "|"),
+        ("a.tsv", "text;label\na;x\nb;y\n", ";"),
+        ("a.tsv", "text,label\na,x\nb,y\n", ","),
+        ("a.csv", "text, long;label\na;x\nb;y\n", ";"),
+    ],
+)
+def test_a_separator_that_is_not_read_is_named(tmp_path, name, text, mark):
+    """Training and predictions tell how to give it."""
+    advice = re.escape(f"; if {mark} separates the columns, write sep={mark} as the first line of a .csv file")
+    with pytest.raises(UsageError, match=advice):
+        texts_of(tmp_path / name, text)
+    with pytest.raises(UsageError, match=advice):
+        list(text_rows(tmp_path / name, None, ("text",)))
+    (tmp_path / "mended.csv").write_text(f"sep={mark}\n{text.replace('text, long', 'text')}")
+    assert len(list(text_rows(tmp_path / "mended.csv", None, ("text",)))) == 2
 
 
 def test_a_semicolon_among_commas_is_part_of_a_name(capsys, tmp_path):

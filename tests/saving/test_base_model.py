@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 from accelerate import disk_offload
-from helpers import save_base_of
+from helpers import argv, refused, save_base_of
 from tiny_models import CONFIGS, MODELS, build
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
@@ -109,6 +109,18 @@ def test_another_kind_of_model_is_named(tmp_path, architecture, kind):
     name = f"a {type(model).__name__} is a model of another kind"
     with pytest.raises(UsageError, match=f"{name}; load it with AutoModelForSequenceClassification$"):
         load_adapter(model, tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("key", ["tensorized", "lora"])
+def test_an_adapter_is_no_base_model(capsys, flags, tmp_path, base, key):
+    save_adapter(add_adapters(classifier(base), CONFIGS[key]), tmp_path / "run" / "adapter")
+    for folder in (tmp_path / "run", tmp_path / "run" / "adapter"):
+        error = refused(capsys, argv(flags, model_name_or_path=folder), flags["output_dir"])
+        assert f"--model_name_or_path {folder} is an adapter's folder, without a model or tokenizer" in error
+        assert error.endswith("; name the base model here, and the adapter as --adapter_path\n")
+    error = refused(capsys, argv(flags, tokenizer_name=folder), flags["output_dir"])
+    flaw = f"--tokenizer_name {folder} is an adapter's folder, without a model or tokenizer"
+    assert error.endswith(f"{flaw}; name the base model\n")
 
 
 def test_offloaded_weights_are_refused(tmp_path, base):
