@@ -21,10 +21,10 @@ from transformers import (
 )
 from transformers.initialization import no_init_weights
 from transformers.utils import is_flash_attn_2_available
+from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from ..config import MULTI_LABEL, REGRESSION
 from ..errors import UsageError, one_line, quoted, reason_of
-from ..saving import CONFIG_FILE
 from .architectures import ARCHITECTURES
 from .arguments import ModelArguments
 from .parts import head_names, holder_of, is_encoder_parameter, skeleton
@@ -202,7 +202,8 @@ def _loaded(cls: Any, flag: str, arguments: ModelArguments, **options: Any) -> A
         raise
     except Exception as error:  # any of a dozen types means a wrong or damaged source
         folder = Path(name)
-        if not (folder / "config.json").exists() and any(folder.glob(f"{at}{CONFIG_FILE}") for at in ("", "adapter/")):
+        adapters = [folder / ADAPTER_CONFIG_NAME, folder / "adapter" / ADAPTER_CONFIG_NAME]
+        if not (folder / "config.json").exists() and any(path.exists() for path in adapters):
             also = " here, and the adapter as --adapter_path" if flag == "model_name_or_path" else ""
             flaw = f"--{flag} {name} is an adapter's folder, without a model or tokenizer"
             raise UsageError(f"{flaw}; name the base model{also}") from None
