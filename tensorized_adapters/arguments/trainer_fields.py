@@ -21,7 +21,7 @@ RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
         "per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps save_total_limit "
         "save_steps eval_steps logging_steps eval_accumulation_steps dataloader_prefetch_factor "
         "torch_empty_cache_steps ddp_bucket_cap_mb ddp_timeout max_seq_length max_train_samples max_eval_samples "
-        "max_predict_samples target_params max_train_metric_samples preprocessing_num_workers early_stopping_patience",
+        "max_predict_samples target_params max_train_metric_samples early_stopping_patience",
         "above 0",
         lambda value: value > 0,
     ),
@@ -35,6 +35,7 @@ RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ),
     ("cpu_threads", "above 0 and at most 1024", lambda value: 0 < value <= 1024),
     ("dataloader_num_workers", "at least 0 and at most 256", lambda value: 0 <= value <= 256),
+    ("preprocessing_num_workers", "above 0 and at most 256", lambda value: 0 < value <= 256),
     ("seed data_seed", "at least 0 and below 2**32", lambda value: 0 <= value < 2**32),
     ("label_smoothing_factor adam_beta1 adam_beta2", "at least 0 and below 1", lambda value: 0 <= value < 1),
     ("validation_fraction", "between 0 and 1", lambda value: 0 < value < 1),

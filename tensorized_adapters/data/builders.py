@@ -17,7 +17,7 @@ from .tables import WORDS_FOR_MISSING
 
 
 def builder_of(
-    name: str, config: Optional[str], cache_dir: Optional[str] = None, data_files: Optional[dict[str, str]] = None
+    name: str, config: Optional[str], cache_dir: Optional[str] = None, data_files: Optional[dict[str, list]] = None
 ) -> DatasetBuilder:
     """Return the builder for a folder or hub id. It reads the files of a CSV data set with :func:`_csv_tables`.
 

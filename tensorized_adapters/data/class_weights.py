@@ -78,7 +78,10 @@ def _named(text: str) -> list[tuple[str, float]]:
     try:
         words = next(csv.reader([text], strict=True, skipinitialspace=True), [])
     except csv.Error:
-        words = [text]
+        raise UsageError(
+            f"--class_weights {quoted(text)} cannot be read; a name with a comma stands in double quotes with its "
+            "weight, as in '\"a, b=2\",c=1'"
+        ) from None
     for word in words:
         name, _, number = word.rpartition("=")
         try:

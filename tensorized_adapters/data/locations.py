@@ -82,7 +82,7 @@ def _builder_of(location: DatasetLocation, split: str) -> Iterator[DatasetBuilde
         # The full path, since some names ("csv", "text") are the library's own readers.
         builder = builder_of(str(location.folder), location.config, cache)
         files = builder.config.data_files or {}
-        if split not in files and (named := _file_named(split, location.folder)):
+        if split not in files and (named := _files_named(split, location.folder)):
             builder = builder_of(str(location.folder), None, cache, {split: named})
             files = builder.config.data_files
         _check_splits([split], files, location)
@@ -90,13 +90,23 @@ def _builder_of(location: DatasetLocation, split: str) -> Iterator[DatasetBuilde
         yield builder
 
 
-def _file_named(split: str, folder: Path) -> Optional[str]:
-    """Return the file, such as ``fit.csv``, that is named as a split of a folder whose card names no data, or None if
-    there is not exactly one. `datasets` knows the usual names of splits, and takes others for the training set."""
-    if "/" in split:
-        return None
-    found = [path for path in folder.glob(f"{glob.escape(split)}.*") if ending_of(path.name) in _ENDINGS]
-    return found[0].name if len(found) == 1 and found[0].is_file() and not card_of(folder) else None
+def _files_named(split: str, folder: Path) -> list[str]:
+    """Return the files that are named as a split of a folder whose card names no data: ``fit.csv``, or shards such as
+    ``fit-00000-of-00002.csv``, or the files in a folder ``fit``. Return none if two of these are there, or files of
+    several formats. `datasets` knows the usual names of splits, and takes others for the training set.
+    """
+    if "/" in split or not split.strip(".") or card_of(folder):
+        return []
+    name, number = glob.escape(split), "[0-9]" * 5
+    single, shards, own = (
+        [path for path in sorted(folder.glob(pattern)) if path.is_file() and ending_of(path.name) in _ENDINGS]
+        for pattern in (f"{name}.*", f"{name}-{number}-of-{number}.*", f"{name}/[!.]*")
+    )
+    found = single or shards or own
+    formats = {ending_of(path.name) for path in found}
+    if len(found) != len(single + shards + own) or len(single) > 1 or len(formats) > 1:
+        return []
+    return [str(path.relative_to(folder)) for path in found]
 
 
 def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Path]]:

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -54,7 +55,11 @@ def write_report(paths: Iterable[Path], output_dir: Path, published: bool = Fals
     tables = [*scores, *filter(None, optional), parameters, *map(class_table, by_class)]
     mistakes = [table for table in map(mistake_table, by_class) if table]
     drawn = list(figures(results))
-    files = {f"figures/{stem}.{kind}": as_bytes(figure, kind) for stem, _, figure in drawn for kind in ("png", "svg")}
+    with warnings.catch_warnings(record=True, action="always") as heard:
+        files = {
+            f"figures/{stem}.{kind}": as_bytes(figure, kind) for stem, _, figure in drawn for kind in ("png", "svg")
+        }
+    results.notes.extend(_notes_on_figures(heard))
     svgs = [(title, base64.b64encode(files[f"figures/{stem}.svg"]).decode()) for stem, title, _ in drawn]
     text = {
         "tables.md": _markdown_page(results, tables + mistakes),
@@ -67,6 +72,17 @@ def write_report(paths: Iterable[Path], output_dir: Path, published: bool = Fals
         text[_CONTRIBUTION_FILE] = _as_csv(contribution)
     _write(output_dir, files | {name: content.encode() for name, content in text.items()})
     return results
+
+
+def _notes_on_figures(heard: list[warnings.WarningMessage]) -> list[str]:
+    """Return a note instead of Matplotlib's warnings, one for each character such as a Chinese one in a class's name
+    that its font lacks. Warn of anything else again."""
+    of_fonts = [entry for entry in heard if "missing from font" in str(entry.message)]
+    for entry in heard:
+        if entry not in of_fonts:
+            warnings.warn_explicit(entry.message, entry.category, entry.filename, entry.lineno)
+    note = "the figures show boxes for characters that their font (DejaVu Sans) lacks; the tables have them"
+    return [note] if of_fonts else []
 
 
 def _write(output_dir: Path, files: dict[str, bytes]) -> None:

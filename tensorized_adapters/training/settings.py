@@ -20,6 +20,8 @@ def with_our_values(given: TrainingArguments) -> TrainingArguments:
     args.push_to_hub = False  # the Trainer would upload all of the run's folder
     args.logging_nan_inf_filter = False  # it would hide a loss of NaN
     args.save_on_each_node = False  # rank 0 writes for all machines
+    if args.log_level_replica == TrainingArguments.log_level_replica:
+        args.log_level_replica = "passive"  # or processes besides rank 0 would print the warnings of Transformers
     if args.ddp_find_unused_parameters is None:
         args.ddp_find_unused_parameters = False  # every trained parameter is used
     if args.ddp_broadcast_buffers is None:

@@ -52,6 +52,7 @@ def test_every_field_is_decided_upon():
         ("learning_rate", "1e400", "must be a finite number"),
         ("cpu_threads", 2**31, "must be below 2**31"),
         ("cpu_threads", 100000, "must be above 0 and at most 1024"),
+        ("preprocessing_num_workers", 100000, "must be above 0 and at most 256"),
         ("max_train_samples", 10**400, "must be below 2**31"),
         ("ddp_timeout", 10**30, "must be below 2**31"),
         ("max_steps", 0, "must be above 0, or -1"),

@@ -209,3 +209,31 @@ def test_splits_that_files_are_named_by(tmp_path, ending, readme):
     ]
     with pytest.raises(UsageError, match="has no split 'blind'"):
         load_data(arguments, {"train", "evaluation", "prediction"})
+
+
+@pytest.mark.parametrize("names", [["tune-00000-of-00002{}", "tune-00001-of-00002{}"], ["tune/a{}", "tune/b{}"]])
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
+def test_a_split_of_shards_or_of_a_folder_of_its_own(tmp_path, capsys, ending, names):
+    (tmp_path / "tune").mkdir()
+    (tmp_path / "tune" / "about.txt").write_text("")
+    for name in ["blind-00000-of-00001{}", *names]:
+        table = pd.DataFrame({"text": [f"{name} {i}" for i in range(4)], "label": list("abab")})
+        path = tmp_path / name.format(ending)
+        table.to_parquet(path) if ending == ".parquet" else table.to_csv(path, index=False)
+    arguments = DataTrainingArguments(
+        dataset_name=str(tmp_path), train_split_name="tune", validation_split_name="blind"
+    )
+    data = load_data(arguments, {"train", "evaluation"})
+    assert data.train["text"][:] == [f"{name} {i}" for name in names for i in range(4)]
+    assert len(data.evaluation[""]) == 4
+    files = used_files(arguments, {"train", "evaluation"})
+    assert [str(path.relative_to(tmp_path)) for path in files["train"]] == [name.format(ending) for name in names]
+    assert ("2 files are joined: tune/a" in capsys.readouterr().out) == ("/" in names[0])
+    for split in (".", "..", "tun"):
+        arguments.train_split_name = split
+        with pytest.raises(UsageError, match=f"has no split '{split}'"):
+            load_data(arguments, {"train"})
+    (tmp_path / f"tune{ending}").write_bytes(path.read_bytes())
+    arguments.train_split_name = "tune"
+    with pytest.raises(UsageError, match="has no split 'tune'"):  # these may be two versions of it
+        load_data(arguments, {"train"})

@@ -48,6 +48,8 @@ def test_weights_by_name():
         ("a=1,b=1", NAMES, "has no weight for the class 'c'"),
         ("a=1,b=1,d=1", NAMES, "names the class 'd', and the classes are a, b, c"),
         ("q=1,y=2", ("q", "y, z"), "names the class 'y', and the classes are q, 'y, z'"),
+        ('"q, z"=2,y=1', ("q, z", "y"), "stands in double quotes with its weight, as in '\"a, b=2\",c=1'"),
+        ('"q, z=2,y=1', ("q, z", "y"), "stands in double quotes with its weight"),
         ("a=1,a=2,b=1,c=1", NAMES, "names the class 'a' twice"),
         ("balanced", NAMES, "no training example is of the class 'c'"),
         ("balanced", None, "is for classes, and these labels are scores"),

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import argv, optimizer_of, spoil_step, tensors_of, tiny_model
+from transformers import TrainingArguments
+from transformers.utils import logging
 
 import tensorized_adapters
 from run_glue_tensorized import main
@@ -13,6 +15,7 @@ from tensorized_adapters.adapters.insertion import adapters_of
 from tensorized_adapters.training.checkpoints import flaw_of_checkpoint
 from tensorized_adapters.training.losses import StepLosses
 from tensorized_adapters.training.sampler import EpochSampler
+from tensorized_adapters.training.settings import with_our_values
 
 PACKAGE = str(Path(tensorized_adapters.__file__).parent)
 TRAINER = str(Path("transformers") / "trainer.py")
@@ -110,3 +113,12 @@ def test_the_second_moment_never_falls_with_amsgrad(flags):
     trained, without = tensors_of(out), tensors_of(plain)
     assert all(torch.equal(trained[name], tensor) for name, tensor in tensors_of(resumed).items())
     assert any(not torch.equal(trained[name], tensor) for name, tensor in without.items())
+
+
+def test_processes_besides_rank_0_print_as_little_as_it_does(tmp_path, monkeypatch):
+    """By Transformers' default they print its warnings, such as one about --logging_steps in each resumed run."""
+    logging.set_verbosity_error()  # as a run does
+    monkeypatch.setattr(TrainingArguments, "should_log", False)
+    for flags, level in (({}, logging.ERROR), ({"log_level_replica": "info"}, logging.INFO)):
+        given = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, **flags)
+        assert with_our_values(given).get_process_log_level() == level
