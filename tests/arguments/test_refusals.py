@@ -31,6 +31,10 @@ from run_glue_tensorized import main
         ({"task_name": None, "train_file": None, "validation_file": None}, "no data: give --task_name"),
         ({"train_file": "missing.csv"}, "--train_file missing.csv cannot be read: No such file or directory"),
         ({"train_file": None}, "--do_train needs --train_file"),
+        (
+            {"validation_file": None},
+            "--do_eval needs --validation_file, or --validation_fraction when data comes from",
+        ),
         ({"do_train": None}, "--do_train, or --adapter_path"),
         ({"do_train": None, "do_eval": None}, "nothing to do"),
         ({"model_name_or_path": None}, "--model_name_or_path is missing"),
