@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..errors import RunFailed, Terminated, UsageError
-from ..runtime.distributed import is_lost_process
+from ..runtime.distributed import is_lost_process, is_raised_by_all
 from ..runtime.exits import unexpected
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -23,6 +23,13 @@ def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> B
 
     ``doing`` is the step of the run, as in "while ...". If the run ``began`` to write, its folder gets the traceback.
     """
+    failure = _in_one_line(error, doing, folder, began)
+    if is_raised_by_all(error):
+        failure.raised_by_all = True
+    return failure
+
+
+def _in_one_line(error: BaseException, doing: str, folder: Path, began: bool) -> BaseException:
     if no_space := _cause_without_space(error):
         return RunFailed(_no_space(no_space, doing, folder, began))
     if began and isinstance(error, UsageError):  # for example, the folder can no longer be written

@@ -34,7 +34,7 @@ _OTHER_DIVISIONS = (
 _TRUE = ("1", "true", "yes", "on", "y", "t")  # as Accelerate reads it
 
 _main_process: Optional[tuple[str, int]] = None  # host and process id of rank 0, once the processes have talked
-_failed_together = False  # whether all processes have learned that they raise the same error
+_failed_together = False  # whether this process knows that all of them end because of an error
 
 
 def world_size() -> int:
@@ -103,29 +103,39 @@ def fail_together() -> Iterator[None]:
         yield
     except Exception as error:
         own = error
-    from accelerate import PartialState
     from accelerate.utils import gather_object
 
     report = None if own is None else (isinstance(own, UsageError), reason_of(own))
     answers = gather_object([(report, socket.gethostname(), os.getpid())])
-    _main_process = answers[0][1:]
+    _main_process, _failed_together = answers[0][1:], False
     failures = [(number, report) for number, (report, *_) in enumerate(answers) if report is not None]
-    _failed_together = bool(failures)
     if failures:
-        # Rank 0 ends after all know the failure, because the launcher then ends the others at any moment.
-        with contextlib.suppress(RuntimeError):  # a process that has ended meanwhile
-            PartialState().wait_for_everyone()
         number, (refused, line) = failures[0]
-        if own is not None and not isinstance(own, (UsageError, RunFailed)):
-            raise own
         line = line if number == 0 else f"rank {number}: {line}"
-        raise raised_by_all(UsageError(line) if refused else RunFailed(line))
+        common = raised_by_all(UsageError(line) if refused else RunFailed(line))
+        raise common if own is None or isinstance(own, (UsageError, RunFailed)) else own
 
 
 def raised_by_all(error: Exception) -> Exception:
-    """Mark an error that every process raises, so that rank 0 alone reports it."""
+    """Mark an error that every process raises at the same point, so that rank 0 alone reports it.
+
+    All processes wait for each other here. Otherwise rank 0 could end, and the launcher end this process, before this
+    process knows of the error.
+    """
+    global _failed_together
     error.raised_by_all = True
+    if world_size() > 1:
+        from accelerate import PartialState
+
+        _failed_together = True
+        with contextlib.suppress(RuntimeError):  # a process that has ended meanwhile
+            PartialState().wait_for_everyone()
     return error
+
+
+def is_raised_by_all(error: BaseException) -> bool:
+    """Return whether :func:`raised_by_all` has marked the error."""
+    return getattr(error, "raised_by_all", False)
 
 
 def is_reported_by_main_process(error: BaseException, signalled: Callable[[], bool]) -> bool:
@@ -142,7 +152,7 @@ def is_reported_by_main_process(error: BaseException, signalled: Callable[[], bo
         return False
     if isinstance(error, (KeyboardInterrupt, Terminated)):
         return _failed_together or _main_process_lives()
-    marked = getattr(error, "raised_by_all", False)
+    marked = is_raised_by_all(error)
     if not (marked or isinstance(error, UsageError)):
         return False
     for _ in range(int(_PATIENCE / 0.05)):
