@@ -1,6 +1,5 @@
 """Finds a data set by its folder or hub id, reads it without stale caches, and refuses a bad one in one line."""
 
-import glob
 import logging
 import os
 import tempfile
@@ -20,11 +19,11 @@ from ..errors import UsageError, reason_of
 from .arguments import DataTrainingArguments, ending_of
 from .builders import builder_of, card_of
 from .glue_server_files import FOLDERS
+from .named_splits import files_named
 from .tables import note_joined, read_file, read_files
 
 # File endings that our reader reads, and the separator of columns that `datasets` sets for them by itself.
 _USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t", ".json": None, ".jsonl": None}
-_ENDINGS = {*_USUAL_SEPARATORS, ".parquet"}  # of files that a split can be named by
 # What a card may say about a file that our reader reads: the separator of columns, and their types.
 _FOR_OUR_READER = {"sep", "delimiter", "features"}
 
@@ -82,7 +81,8 @@ def _builder_of(location: DatasetLocation, split: str) -> Iterator[DatasetBuilde
         # The full path, since some names ("csv", "text") are the library's own readers.
         builder = builder_of(str(location.folder), location.config, cache)
         files = builder.config.data_files or {}
-        if split not in files and (named := _files_named(split, location.folder)):
+        by_name = split not in files and not card_of(location.folder)
+        if by_name and (named := files_named(split, location.folder, str(location))):
             builder = builder_of(str(location.folder), None, cache, {split: named})
             files = builder.config.data_files
         _check_splits([split], files, location)
@@ -90,27 +90,9 @@ def _builder_of(location: DatasetLocation, split: str) -> Iterator[DatasetBuilde
         yield builder
 
 
-def _files_named(split: str, folder: Path) -> list[str]:
-    """Return the files that are named as a split of a folder whose card names no data: ``fit.csv``, or shards such as
-    ``fit-00000-of-00002.csv``, or the files in a folder ``fit``. Return none if two of these are there, or files of
-    several formats. `datasets` knows the usual names of splits, and takes others for the training set.
-    """
-    if "/" in split or not split.strip(".") or card_of(folder):
-        return []
-    name, number = glob.escape(split), "[0-9]" * 5
-    single, shards, own = (
-        [path for path in sorted(folder.glob(pattern)) if path.is_file() and ending_of(path.name) in _ENDINGS]
-        for pattern in (f"{name}.*", f"{name}-{number}-of-{number}.*", f"{name}/[!.]*")
-    )
-    found = single or shards or own
-    formats = {ending_of(path.name) for path in found}
-    if len(found) != len(single + shards + own) or len(single) > 1 or len(formats) > 1:
-        return []
-    return [str(path.relative_to(folder)) for path in found]
-
-
 def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Path]]:
-    """Return the files of each of the splits of a folder. Nothing is read."""
+    """Return the files of each of the splits of a folder. Nothing is read. Raise UsageError if a split is missing, and
+    if a file belongs to two of them though no card says so."""
     with refusing(location):
         official = {split: location.official_file(split) for split in splits}
     if None not in official.values():
@@ -119,6 +101,12 @@ def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Pat
     for split in splits:
         with refusing(location), _builder_of(location, split) as builder:
             found[split] = [Path(file) for file in builder.config.data_files[split]]
+    split_of: dict[Path, str] = {}
+    for split, path in ((split, path) for split, paths in found.items() for path in paths):
+        if split_of.setdefault(path, split) != split and not card_of(location.folder):
+            flaw = f"{path.name} belongs to the splits {split_of[path]} and {split}"
+            advice = "--train_split_name and the like name others, or README.md the files of each split (data_files)"
+            raise UsageError(f"{location}: {flaw}; {advice}")
     return found
 
 

@@ -3,7 +3,7 @@
 `datasets` takes every file whose name has the word of a split in it, such as ``test.csv`` and ``test-notes.csv``.
 """
 
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
@@ -14,6 +14,7 @@ from ..errors import UsageError, listed, quoted
 from .arguments import ending_of
 from .glue_server_files import with_usual_names
 from .labels import number_of
+from .named_splits import shard_of
 from .readers import is_unicode, rows_of
 from .texts import text_of
 
@@ -24,7 +25,6 @@ _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"
 _NESTED = "a list or an object"
 # The types of a card that are given to what was read. A column of another type stays as it was read.
 _TYPES = ("string", "large_string", "int", "uint", "float", "bool")
-_SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(?:-[0-9a-f]+)?(\..+)")
 _BY_CARD = "in README.md (data_files)"
 
 _Rows = list[dict[str, Any]]
@@ -54,9 +54,15 @@ def read_files(paths: Mapping[str, str], folder: str, types: Features, delimiter
 
 
 def note_joined(names: Sequence[str], source: str) -> None:
-    """Print which files are joined, unless there is one, or they are all shards of one such as x-00000-of-00002."""
-    shards = [_SHARD.fullmatch(name) for name in names]
-    of_one = all(shards) and len({found.groups() for found in shards}) == 1 and int(shards[0][2]) == len(names)
+    """Print which files are joined, unless there is one, or they are all shards of one such as x-00000-of-00002. Print
+    also of which file some shards are missing."""
+    shards = Counter(filter(None, map(shard_of, names)))
+    for (name, number, ending), found in shards.items():
+        if found < number:
+            print(
+                f"note: {source}: {found} of the {number} shards of {name}{ending} are there; the others are missing"
+            )
+    of_one = len(shards) == 1 and shards.total() == len(names) <= next(iter(shards))[1]
     if len(names) == 1 or of_one:
         return
     advice = f"to leave one out, move it away, or name the files of the split {_BY_CARD}"

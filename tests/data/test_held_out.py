@@ -235,5 +235,43 @@ def test_a_split_of_shards_or_of_a_folder_of_its_own(tmp_path, capsys, ending, n
             load_data(arguments, {"train"})
     (tmp_path / f"tune{ending}").write_bytes(path.read_bytes())
     arguments.train_split_name = "tune"
-    with pytest.raises(UsageError, match="has no split 'tune'"):  # these may be two versions of it
+    with pytest.raises(UsageError, match=f"which of tune{ending}, .* are the split 'tune'; move away"):
         load_data(arguments, {"train"})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["fit-00000-of-00001.csv", "fit-00000-of-00002.csv", "fit-00001-of-00002.csv"],
+        ["fit/x.csv", "fit/x.csv.gz"],
+        ["fit/train.csv", "fit/test.csv"],
+        ["fit/x.csv", "fit/x.jsonl"],
+        ["fit.csv", "fit.jsonl"],
+    ],
+)
+def test_files_that_may_each_be_the_split_are_refused(tmp_path, names):
+    (tmp_path / "fit").mkdir()
+    for name in names:
+        (tmp_path / name).write_text("text,label\na,b\n")
+    with pytest.raises(UsageError, match="it is not clear which of .* are the split 'fit'"):
+        used_files(DataTrainingArguments(dataset_name=str(tmp_path), train_split_name="fit"), {"train"})
+
+
+@pytest.mark.parametrize("name", ["blind.csv", "blind/part[1].csv"])
+def test_a_file_of_two_splits_is_refused(tmp_path, name):
+    """`datasets` takes every file of another name for the training set."""
+    (tmp_path / "blind").mkdir()
+    for path, texts in (("data.csv", "xy" * 3), (name, "yx" * 3)):
+        written(tmp_path / path, texts)
+    arguments = DataTrainingArguments(dataset_name=str(tmp_path), validation_split_name="blind")
+    with pytest.raises(UsageError, match="belongs to the splits train and blind; --train_split_name"):
+        used_files(arguments, {"train", "evaluation"})
+    arguments.train_split_name = "data"
+    data = load_data(arguments, {"train", "evaluation"})
+    assert len(data.train) == len(data.evaluation[""]) == 6
+
+
+def test_shards_that_are_missing_are_noticed(tmp_path, capsys):
+    written(tmp_path / "train-00001-of-00003.csv", "xyxy")
+    load_data(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})
+    assert "1 of the 3 shards of train.csv are there; the others are missing" in capsys.readouterr().out
