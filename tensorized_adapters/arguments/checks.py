@@ -90,8 +90,8 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
     for action, name in zip(("do_train", "do_eval", "do_predict"), FILE_FLAGS):
         needed = "train_file" if name == "validation_file" and data.validation_fraction else name
         if files and getattr(training, action) and needed not in files:
-            held_out = ", or --validation_fraction" if needed == "validation_file" else ""
-            yield f"--{action} needs --{needed}{held_out} when data comes from files"
+            held_out = " or --validation_fraction" if needed == "validation_file" else ""
+            yield f"when data comes from files, --{action} needs --{needed}{held_out}"
         if name in files:
             yield from _flaws_of_file(f"--{name} {files[name]}", Path(files[name]))
 

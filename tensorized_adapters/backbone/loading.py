@@ -202,10 +202,15 @@ def _loaded(cls: Any, flag: str, arguments: ModelArguments, **options: Any) -> A
         raise
     except Exception as error:  # any of a dozen types means a wrong or damaged source
         folder = Path(name)
-        adapters = [folder / ADAPTER_CONFIG_NAME, folder / "adapter" / ADAPTER_CONFIG_NAME]
-        if not (folder / "config.json").exists() and any(path.exists() for path in adapters):
-            also = " here, and the adapter as --adapter_path" if flag == "model_name_or_path" else ""
-            flaw = f"--{flag} {name} is an adapter's folder, without a model or tokenizer"
-            raise UsageError(f"{flaw}; name the base model{also}") from None
+        if _is_adapter_alone(folder):
+            raise UsageError(f"--{flag} {name} is an adapter's folder; name that of its base model") from None
         where = "" if folder.is_dir() else "it is no folder here, and as a hub id: "
         raise UsageError(f"--{flag} {name} cannot be loaded: {where}{reason_of(error, 300)}") from None
+
+
+def _is_adapter_alone(folder: Path) -> bool:
+    """Return whether a folder holds an adapter, maybe as a run does, and nothing of a model or a tokenizer."""
+    others = ("config.json", "model*", "pytorch_model*", "tokenizer*", "vocab*")
+    if any(path for pattern in others for path in folder.glob(pattern)):
+        return False
+    return any((folder / below / ADAPTER_CONFIG_NAME).exists() for below in ("", "adapter"))

@@ -12,6 +12,10 @@ from .tasks import Task
 
 _BY_FREQUENCY = ("balanced", "sqrt")
 _LEAST, _MOST = 1e-6, 1e6  # beyond them float32 loses small weights beside large ones
+_QUOTING = (
+    "a name with a comma or a quote is quoted together with its weight, and a quote in it is doubled, as in "
+    "'\"a, b=2\",c=1'"
+)
 _RARE = 0.1  # share of the examples of the largest class
 
 
@@ -78,10 +82,7 @@ def _named(text: str) -> list[tuple[str, float]]:
     try:
         words = next(csv.reader([text], strict=True, skipinitialspace=True), [])
     except csv.Error:
-        raise UsageError(
-            f"--class_weights {quoted(text)} cannot be read; a name with a comma stands in double quotes with its "
-            "weight, as in '\"a, b=2\",c=1'"
-        ) from None
+        raise UsageError(f"--class_weights {quoted(text)} cannot be read; {_QUOTING}") from None
     for word in words:
         name, _, number = word.rpartition("=")
         try:
@@ -90,7 +91,8 @@ def _named(text: str) -> list[tuple[str, float]]:
             name = ""
         if not name.strip():
             raise UsageError(
-                f"--class_weights must be balanced, sqrt, or NAME=W for each class between commas, got {quoted(word)}"
+                "--class_weights must be balanced, sqrt, or NAME=W for each class between commas, got "
+                f"{quoted(word)}; {_QUOTING}"
             )
         if not _LEAST <= weight <= _MOST:
             raise UsageError(f"--class_weights {quoted(word)}: a weight must be above 0, from {_LEAST:g} to {_MOST:g}")

@@ -87,9 +87,9 @@ def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...
     names = [name for name in names if not name.lower().startswith("label")]
     names = [name for name in names if _holds_words(examples, name)] or names
     if not names:
-        raise UsageError(
-            f"{source} has no text column beside {listed(tuple(examples.column_names))}; --text_columns names them"
-        )
+        others = listed(tuple(examples.column_names))
+        hint = separator_hint(examples.column_names, source) if len(examples.column_names) == 1 else ""
+        raise UsageError(f"{source} has no text column beside {others}; --text_columns names them{hint}")
     return tuple(names[:2])
 
 
@@ -151,9 +151,9 @@ def _feature(name: str, examples: Dataset, columns: Columns, source: str) -> Any
         needs = f"--task_name needs {', '.join(columns.texts)} and {columns.label}"
         flag = f"{needs}; rename the columns, or give --text_columns and --label_column without --task_name"
     has = listed(tuple(map(str, examples.column_names)))
-    advice = separator_hint(examples.column_names) if len(examples.column_names) == 1 else ""
+    hint = separator_hint(examples.column_names, source) if len(examples.column_names) == 1 else ""
     shown = shown_beside(name, examples.column_names)
-    raise UsageError(f"{source} has no column {shown}; it has {has}; {advice or flag}")
+    raise UsageError(f"{source} has no column {shown}; it has {has}; {flag}{hint}")
 
 
 def _with_text(name: str, examples: Dataset, columns: Columns, source: str) -> Dataset:

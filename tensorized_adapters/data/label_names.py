@@ -16,8 +16,10 @@ _STYLED = re.compile(
     re.IGNORECASE,
 )
 COMMA = "a comma"
-# Full-width and Arabic punctuation, and non-breaking and thin spaces, mapped to the usual characters.
-_SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥\u00a0\u2007\u2009\u202f", "%%%,,.'+-$£¥    ")
+# Full-width and Arabic punctuation, and all kinds of spaces (Unicode's Zs), mapped to the usual characters.
+_SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥", "%%%,,.'+-$£¥") | dict.fromkeys(
+    map(ord, "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"), " "
+)
 # A hyphen that looks like the usual one, and letters of other scripts that look like Latin ones.
 _LOOKALIKES = str.maketrans("‐АВЕКМНОРСТХасеорхуіѕјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "-ABEKMHOPCTXaceopxyisjABEZHIKMNOPTYXo")
 # Invisible characters that are no format or control characters (Cf, Cc): joiners, fillers, and variation selectors,

@@ -111,8 +111,7 @@ def csv_rows(
             cut += 1  # one of the few damaged rows of GLUE's own files
         elif len(fields) != len(header):
             counts = f"line {reader.line_num} has {len(fields)} fields, the header {len(header)}"
-            hint = separator_hint(header, ";|")
-            raise UsageError(f"{source}: {counts}{hint and '; '}{hint}")
+            raise UsageError(f"{source}: {counts}{separator_hint(header, source)}")
         elif filled := [fields[i] for i in unnamed if fields[i].strip()]:
             flaw = f"{quoted(filled[0])} in a column without a name; name the column in the header"
             raise UsageError(f"{source}: line {reader.line_num} has {flaw}")
@@ -128,10 +127,12 @@ def csv_rows(
         print(f"note: {source}: {cut} rows with too few fields are left out, as in the hub's QQP")
 
 
-def separator_hint(columns: Collection[str], marks: str = ";|,") -> str:
-    """Return advice for a message if a column's name holds one of the marks, which may separate several columns."""
+def separator_hint(columns: Collection[str], source: str) -> str:
+    """Return advice to append to a message about a table if the name of a column holds a mark that may separate
+    columns. A comma is one in a TSV file only."""
+    marks = "" if ".json" in source.lower() else ";|," if ".tsv" in source.lower() else ";|"
     mark = next((mark for mark in marks if any(mark in name for name in columns)), None)
-    return f"if {mark} separates the columns, write sep={mark} as the first line of a .csv file" if mark else ""
+    return f"; if {mark} separates the columns, write sep={mark} as the first line of a .csv file" if mark else ""
 
 
 def without_quoted(line: str) -> str:

@@ -182,9 +182,8 @@ def _texts(
         if absent and not (may_lack and len(absent) < len(columns)):
             has = listed(tuple(map(str, row)))
             lacking = shown_beside(absent[0], map(str, row))
-            advice = separator_hint(row) if len(row) == 1 else ""
-            flag = "--text_columns names others"
-            raise UsageError(f"{line} has no column {lacking}; it has {has}; {advice or flag}")
+            hint = separator_hint(row, source) if len(row) == 1 else ""
+            raise UsageError(f"{line} has no column {lacking}; it has {has}; --text_columns names others{hint}")
         values = [row.get(name) for name in columns]
         if not noted and any(isinstance(value, (int, float)) for value in values):
             print(f"note: {line} holds a number, which is read as text", file=sys.stderr)

@@ -75,13 +75,14 @@ def write_report(paths: Iterable[Path], output_dir: Path, published: bool = Fals
 
 
 def _notes_on_figures(heard: list[warnings.WarningMessage]) -> list[str]:
-    """Return a note instead of Matplotlib's warnings, one for each character such as a Chinese one in a class's name
-    that its font lacks. Warn of anything else again."""
+    """Matplotlib warns once for each character that its font lacks. Return one note instead, and repeat all other
+    warnings."""
+    registry: dict = {}  # in which Python notes the places that have warned
     of_fonts = [entry for entry in heard if "missing from font" in str(entry.message)]
     for entry in heard:
         if entry not in of_fonts:
-            warnings.warn_explicit(entry.message, entry.category, entry.filename, entry.lineno)
-    note = "the figures show boxes for characters that their font (DejaVu Sans) lacks; the tables have them"
+            warnings.warn_explicit(entry.message, entry.category, entry.filename, entry.lineno, registry=registry)
+    note = "the figures show boxes for characters that their font lacks; the tables have them"
     return [note] if of_fonts else []
 
 

@@ -20,6 +20,7 @@ def with_our_values(given: TrainingArguments) -> TrainingArguments:
     args.push_to_hub = False  # the Trainer would upload all of the run's folder
     args.logging_nan_inf_filter = False  # it would hide a loss of NaN
     args.save_on_each_node = False  # rank 0 writes for all machines
+    # A given "warning" is replaced too: it is the default of the Trainer, and looks like it.
     if args.log_level_replica == TrainingArguments.log_level_replica:
         args.log_level_replica = "passive"  # or processes besides rank 0 would print the warnings of Transformers
     if args.ddp_find_unused_parameters is None:

@@ -30,10 +30,10 @@ from run_glue_tensorized import main
         ({"task_name": "mprc"}, "did you mean mrpc?"),
         ({"task_name": None, "train_file": None, "validation_file": None}, "no data: give --task_name"),
         ({"train_file": "missing.csv"}, "--train_file missing.csv cannot be read: No such file or directory"),
-        ({"train_file": None}, "--do_train needs --train_file"),
+        ({"train_file": None}, "when data comes from files, --do_train needs --train_file\n"),
         (
             {"validation_file": None},
-            "--do_eval needs --validation_file, or --validation_fraction when data comes from",
+            "when data comes from files, --do_eval needs --validation_file or --validation_fraction\n",
         ),
         ({"do_train": None}, "--do_train, or --adapter_path"),
         ({"do_train": None, "do_eval": None}, "nothing to do"),

@@ -80,7 +80,7 @@ def test_columns_that_are_reported(capsys, tmp_path):
         ({"text_column_delimiter": ""}, "--text_column_delimiter is empty"),
         ({"do_regression": True, "task_name": "mrpc"}, "--do_regression excludes --task_name"),
         ({"train_split_name": "all"}, "--train_split_name names a split of --dataset_name; give both or neither"),
-        ({"preprocessing_num_workers": 0}, "--preprocessing_num_workers must be above 0, got 0"),
+        ({"preprocessing_num_workers": 0}, "--preprocessing_num_workers must be above 0 and at most 256, got 0"),
     ],
 )
 def test_columns_that_cannot_be(capsys, flags, changes, message):

@@ -165,6 +165,7 @@ def test_another_separator_is_read_and_reported(capsys, tmp_path, mark, note):
         ("a.tsv", "text;label\na;x\nb;y\n", ";"),
         ("a.tsv", "text,label\na,x\nb,y\n", ","),
         ("a.csv", "text, long;label\na;x\nb;y\n", ";"),
+        ("a.csv", "label|text\nx|a, b\ny|c\n", "|"),
     ],
 )
 def test_a_separator_that_is_not_read_is_named(tmp_path, name, text, mark):
@@ -176,6 +177,13 @@ def test_a_separator_that_is_not_read_is_named(tmp_path, name, text, mark):
         list(text_rows(tmp_path / name, None, ("text",)))
     (tmp_path / "mended.csv").write_text(f"sep={mark}\n{text.replace('text, long', 'text')}")
     assert len(list(text_rows(tmp_path / "mended.csv", None, ("text",)))) == 2
+
+
+@pytest.mark.parametrize("name, text", [("a.jsonl", '{"te, xt": "a"}\n'), ("a.csv", '"te, xt"\na\n')])
+def test_a_comma_in_a_name_is_no_separator(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match="--text_columns names others$"):
+        list(text_rows(tmp_path / name, None, ("text",)))
 
 
 def test_a_semicolon_among_commas_is_part_of_a_name(capsys, tmp_path):

@@ -115,12 +115,12 @@ def test_another_kind_of_model_is_named(tmp_path, architecture, kind):
 def test_an_adapter_is_no_base_model(capsys, flags, tmp_path, base, key):
     save_adapter(add_adapters(classifier(base), CONFIGS[key]), tmp_path / "run" / "adapter")
     for folder in (tmp_path / "run", tmp_path / "run" / "adapter"):
-        error = refused(capsys, argv(flags, model_name_or_path=folder), flags["output_dir"])
-        assert f"--model_name_or_path {folder} is an adapter's folder, without a model or tokenizer" in error
-        assert error.endswith("; name the base model here, and the adapter as --adapter_path\n")
+        for flag in ("model_name_or_path", "tokenizer_name"):
+            error = refused(capsys, argv(flags, **{flag: folder}), flags["output_dir"])
+            assert error.endswith(f"--{flag} {folder} is an adapter's folder; name that of its base model\n")
+    (folder / "tokenizer.json").write_text("{")  # what is damaged is named, if there is more than an adapter
     error = refused(capsys, argv(flags, tokenizer_name=folder), flags["output_dir"])
-    flaw = f"--tokenizer_name {folder} is an adapter's folder, without a model or tokenizer"
-    assert error.endswith(f"{flaw}; name the base model\n")
+    assert f"--tokenizer_name {folder} cannot be loaded: " in error
 
 
 def test_offloaded_weights_are_refused(tmp_path, base):
