@@ -32,9 +32,15 @@ def name_of(value: Any) -> str:
     return unicodedata.normalize("NFC", text_of(value).strip())
 
 
-def distinct_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of a ClassLabel, in its order, as :func:`name_of` has them, each once."""
-    return tuple(dict.fromkeys(map(name_of, names)))
+def names_of_classes(names: Iterable[str], source: str) -> tuple[str, ...]:
+    """Return the names of a ClassLabel, in its order, as :func:`name_of` has them: without blanks at the ends, in NFC,
+    and each once. A note tells which classes became one."""
+    written: dict[str, str] = {}
+    for name in names:
+        first = written.setdefault(name_of(name), name)
+        if first != name:
+            print(f"note: {source}: the classes {_escaped(first)} and {_escaped(name)} have one name and are one")
+    return tuple(written)
 
 
 def find_name(name: str, ids: dict[str, int]) -> Optional[int]:

@@ -13,7 +13,7 @@ from ..config import MULTI_LABEL
 from ..errors import UsageError, listed, quoted
 from .arguments import DataTrainingArguments
 from .columns import Columns, choose_columns, note_columns, with_usual_label
-from .label_names import distinct_names, lookalikes
+from .label_names import lookalikes, names_of_classes
 from .labels import check_labels, check_variety, encode_labels, names_or_scores, saved_label_names
 from .locations import quieten_datasets
 from .multi_label import names_in, separator_of
@@ -143,7 +143,7 @@ def _other_task(
     elif separator is not None:
         labels = names_in(examples, separator, source)
     elif isinstance(feature := examples.features["label"], ClassLabel):
-        labels = distinct_names(feature.names)
+        labels = names_of_classes(feature.names, source)
     else:
         labels = names_or_scores(examples["label"][:], source)
         if labels is None and not columns.guessed:  # else note_columns says it

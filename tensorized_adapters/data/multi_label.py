@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 
 from ..config import MULTI_LABEL
 from ..errors import UsageError, listed, quoted
-from .label_names import distinct_names, find_name, name_of, shown_beside
+from .label_names import find_name, name_of, names_of_classes, shown_beside
 from .tasks import Task
 from .texts import text_of
 
@@ -53,7 +53,7 @@ def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
     """Return the sorted names of all labels, or those of a ClassLabel in its order."""
     feature = examples.features["label"]
     if isinstance(getattr(feature, "feature", None), ClassLabel):
-        names = distinct_names(feature.feature.names)
+        names = names_of_classes(feature.feature.names, source)
     else:
         names = tuple(sorted({name for labels in _label_sets(examples, separator, source) for name in labels}))
     if not names:

@@ -33,9 +33,12 @@ def load_rows(folder, train, dev=None):
     return load_data(DataTrainingArguments(**files), {"train"} if dev is None else {"train", "evaluation"})
 
 
-def test_classes_of_a_data_set_that_are_equal_in_nfc_are_one(tmp_path):
-    data = load_classes(tmp_path, [COMPOSED, "the", APART], [0, 1, 2, 1])
+def test_classes_of_a_data_set_that_are_equal_in_nfc_are_one(capsys, tmp_path):
+    data = load_classes(tmp_path, [COMPOSED, "the", APART, " the"], [0, 1, 2, 3])
     assert data.task.labels == (COMPOSED, "the") and data.train["label"][:] == [0, 1, 0, 1]
+    out = capsys.readouterr().out
+    assert r"the classes 'caf\xe9' and 'cafe\u0301' have one name and are one" in out
+    assert "the classes 'the' and ' the' have one name and are one" in out
 
 
 def test_classes_of_lists_that_are_equal_in_nfc_are_one(tmp_path):
