@@ -1,4 +1,4 @@
-"""The commands of docs/metrics.md run as they stand, on the packaged data, with a tiny model in MiniLM's stead."""
+"""Commands of docs/ run as they stand, on the packaged data, with a tiny model in MiniLM's stead."""
 
 import json
 
@@ -7,9 +7,17 @@ from test_readme import ROOT, RUN_SCRIPT, beside_the_data, blocks, commands  # n
 
 from run_glue_tensorized import main
 
-PAGE = ROOT / "docs" / "metrics.md"
-FOUND = [words for block in blocks(PAGE) for words in commands(block)]
-RUNS = [words for words in FOUND if len(words) > 2 and RUN_SCRIPT.fullmatch(words[1])]
+FOUND = [
+    words
+    for name in ("metrics", "methods")
+    for block in blocks(ROOT / "docs" / f"{name}.md")
+    for words in commands(block)
+]
+RUNS = [
+    words
+    for words in FOUND
+    if len(words) > 2 and RUN_SCRIPT.fullmatch(words[1]) and "data/paraphrases/train.csv" in words
+]
 
 
 @pytest.mark.parametrize("words", RUNS, ids=lambda words: words[-1])
@@ -21,6 +29,7 @@ def test_the_commands_run(words, base):
         record = json.load(file)
     assert record["status"] == "finished"
     expected = {"runs/metrics": "eval_roc_auc", "runs/weighted": "eval_f1_macro", "runs/early": "eval_accuracy"}
+    expected |= {"runs/vera": "eval_accuracy"}
     assert expected[words[-1]] in record["metrics"]
     if words[-1] == "runs/weighted":
         assert record["class_weights"] == {"0": 1, "1": 5}
@@ -29,4 +38,4 @@ def test_the_commands_run(words, base):
 
 
 def test_every_section_has_a_command():
-    assert [words[-1] for words in RUNS] == ["runs/metrics", "runs/weighted", "runs/early"]
+    assert [words[-1] for words in RUNS] == ["runs/metrics", "runs/weighted", "runs/early", "runs/vera"]
