@@ -58,7 +58,7 @@ def in_two_processes(
         Exit codes, and what both printed to standard output and error.
     """
     port, pids, codes = free_port(), [], [None, None]
-    # SIGTERM is held back until a process has its handlers. The other one may fail, and end it, before that.
+    # A process may fail, and end the other one, before that one has its handlers. SIGTERM is held back until then.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     for rank in range(2):
         if not (pid := os.fork()):

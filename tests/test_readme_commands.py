@@ -28,8 +28,12 @@ def test_the_commands_run(words, base):
     with open(f"{words[-1]}/run.json") as file:
         record = json.load(file)
     assert record["status"] == "finished"
-    expected = {"runs/metrics": "eval_roc_auc", "runs/weighted": "eval_f1_macro", "runs/early": "eval_accuracy"}
-    expected |= {"runs/vera": "eval_accuracy"}
+    expected = {
+        "runs/metrics": "eval_roc_auc",
+        "runs/weighted": "eval_f1_macro",
+        "runs/early": "eval_accuracy",
+        "runs/vera": "eval_accuracy",
+    }
     assert expected[words[-1]] in record["metrics"]
     if words[-1] == "runs/weighted":
         assert record["class_weights"] == {"0": 1, "1": 5}

@@ -16,7 +16,7 @@ _STYLED = re.compile(
     re.IGNORECASE,
 )
 COMMA = "a comma"
-# Full-width and Arabic punctuation, and all kinds of spaces (Unicode's Zs), mapped to the usual characters.
+# Full-width and Arabic punctuation, and spaces of other widths, mapped to the usual characters.
 _SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥", "%%%,,.'+-$£¥") | dict.fromkeys(
     map(ord, "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"), " "
 )

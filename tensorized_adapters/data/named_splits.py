@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Optional
 
 from ..errors import UsageError, listed
-from .arguments import ending_of
+from .arguments import FILE_ENDINGS, ending_of
 
-ENDINGS = {".csv", ".tsv", ".json", ".jsonl", ".parquet"}  # of files that a split can be named by
+_ENDINGS = {*FILE_ENDINGS, ".parquet"}  # of files that a split can be named by
 _SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(?:-[0-9a-f]+)?(\..+)")
 _USUAL_SPLITS = {"train", "validation", "dev", "test"}
 
@@ -52,4 +52,4 @@ def files_named(split: str, folder: Path, source: str) -> list[str]:
 
 
 def _is_data(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".") and ending_of(path.name) in ENDINGS
+    return path.is_file() and not path.name.startswith(".") and ending_of(path.name) in _ENDINGS

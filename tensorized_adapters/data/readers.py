@@ -135,6 +135,11 @@ def separator_hint(columns: Collection[str], source: str) -> str:
     return f"; if {mark} separates the columns, write sep={mark} as the first line of a .csv file" if mark else ""
 
 
+def lone_column_hint(columns: Collection[str], source: str) -> str:
+    """Return :func:`separator_hint` for a table with a single column, where several were expected."""
+    return separator_hint(columns, source) if len(columns) == 1 else ""
+
+
 def without_quoted(line: str) -> str:
     """Return a line of a CSV file without its quoted parts. A quote that remains was not closed."""
     return re.sub('"[^"]*"', "", line)

@@ -21,7 +21,7 @@ INDICES, VALUES = ".indices", ".values"  # suffixes of a parameter's name in the
 
 
 class DiffPruning(Method):
-    """Parametrizes every parameter of the base model. ``difference`` has all their differences, which share a budget.
+    """Parametrizes every parameter of the base model. The entries of all differences share one budget.
 
     The file holds the head, and two vectors for each changed parameter: int32 positions in the flattened parameter, in
     ascending order, and the differences at these positions.

@@ -20,8 +20,8 @@ from ..data.readers import (
     is_unicode,
     json_rows,
     lines_of,
+    lone_column_hint,
     open_input,
-    separator_hint,
     tsv_rows,
     without_quoted,
 )
@@ -182,7 +182,7 @@ def _texts(
         if absent and not (may_lack and len(absent) < len(columns)):
             has = listed(tuple(map(str, row)))
             lacking = shown_beside(absent[0], map(str, row))
-            hint = separator_hint(row, source) if len(row) == 1 else ""
+            hint = lone_column_hint(row, source)
             raise UsageError(f"{line} has no column {lacking}; it has {has}; --text_columns names others{hint}")
         values = [row.get(name) for name in columns]
         if not noted and any(isinstance(value, (int, float)) for value in values):

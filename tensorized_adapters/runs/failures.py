@@ -30,6 +30,7 @@ def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> B
 
 
 def _in_one_line(error: BaseException, doing: str, folder: Path, began: bool) -> BaseException:
+    """Return the error of :func:`as_failure`, without the mark of one that all processes raise."""
     if no_space := _cause_without_space(error):
         return RunFailed(_no_space(no_space, doing, folder, began))
     if began and isinstance(error, UsageError):  # for example, the folder can no longer be written

@@ -102,6 +102,7 @@ def _raise(number: int, _) -> None:
 
 
 def _noted_while_ending() -> bool:
+    """Return whether the process is ending. If it is, remember that a signal has come."""
     global came_while_ending
     came_while_ending = came_while_ending or ending
     return ending

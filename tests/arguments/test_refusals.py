@@ -15,6 +15,8 @@ from transformers import XLMConfig
 import run_glue_tensorized
 from run_glue_tensorized import main
 
+FROM_FILES = "when data comes from files, "
+
 
 @pytest.mark.parametrize(
     "changes, message",
@@ -30,11 +32,8 @@ from run_glue_tensorized import main
         ({"task_name": "mprc"}, "did you mean mrpc?"),
         ({"task_name": None, "train_file": None, "validation_file": None}, "no data: give --task_name"),
         ({"train_file": "missing.csv"}, "--train_file missing.csv cannot be read: No such file or directory"),
-        ({"train_file": None}, "when data comes from files, --do_train needs --train_file\n"),
-        (
-            {"validation_file": None},
-            "when data comes from files, --do_eval needs --validation_file or --validation_fraction\n",
-        ),
+        ({"train_file": None}, FROM_FILES + "--do_train needs --train_file\n"),
+        ({"validation_file": None}, FROM_FILES + "--do_eval needs --validation_file or --validation_fraction\n"),
         ({"do_train": None}, "--do_train, or --adapter_path"),
         ({"do_train": None, "do_eval": None}, "nothing to do"),
         ({"model_name_or_path": None}, "--model_name_or_path is missing"),

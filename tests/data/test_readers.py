@@ -169,7 +169,7 @@ def test_another_separator_is_read_and_reported(capsys, tmp_path, mark, note):
     ],
 )
 def test_a_separator_that_is_not_read_is_named(tmp_path, name, text, mark):
-    """Training and predictions tell how to give it."""
+    """The messages of training and of prediction say how to name the separator."""
     advice = re.escape(f"; if {mark} separates the columns, write sep={mark} as the first line of a .csv file")
     with pytest.raises(UsageError, match=advice):
         texts_of(tmp_path / name, text)

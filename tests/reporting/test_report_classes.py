@@ -2,6 +2,7 @@
 
 import html
 import json
+import warnings
 
 from records import put
 
@@ -9,6 +10,7 @@ from tensorized_adapters.cli import report
 from tensorized_adapters.reporting.classes import MOST_CLASSES, class_scores, class_table, mistake_table
 from tensorized_adapters.reporting.figures import figures
 from tensorized_adapters.reporting.results import read_results
+from tensorized_adapters.reporting.write import _notes_on_figures
 
 TEXT = "<b>50 % | off</b> & $x_1$"
 
@@ -99,6 +101,15 @@ def test_the_number_of_examples_of_each_class_is_shown(real, tmp_path):
     put_classes(tmp_path / "a", real, 0.0, sets={"eval": classes() | {"support": [0, 1, 1234]}})
     (scores,) = class_scores(read_results([tmp_path]))
     assert [*class_table(scores).cells["examples"]] == ["0", "1", "1,234"]
+
+
+def test_other_warnings_of_the_figures_are_repeated_once_a_place():
+    with warnings.catch_warnings(record=True, action="always") as heard:
+        for _ in range(4):
+            warnings.warn("the layout is tight", stacklevel=1)
+    with warnings.catch_warnings(record=True, action="default") as repeated:
+        assert _notes_on_figures(heard) == []
+    assert len(heard) == 4 and [str(entry.message) for entry in repeated] == ["the layout is tight"]
 
 
 def test_names_that_the_font_of_the_figures_lacks_are_reported_once(real, tmp_path, capsys, recwarn):
