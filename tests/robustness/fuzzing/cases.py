@@ -130,7 +130,7 @@ def flaw_of(case: Case, materials: Materials, folder: Path) -> Optional[str]:
     log.mkdir(parents=True)
     notes = log / "notes"
     notes.write_text("")
-    ending = Child(case.words(materials), log, _watched(folder, materials, notes)).wait(_SECONDS)
+    ending = Child(case.words(materials), log, _watched(case, folder, materials, notes)).wait(_SECONDS)
     if seen := notes.read_text().splitlines():
         return seen[0]
     if any(folder.rglob(_MARKER)):
@@ -148,12 +148,16 @@ def _flaw(ending: Ending) -> Optional[str]:
     return ending.flaw(0, 1, 2)
 
 
-def _watched(folder: Path, materials: Materials, notes: Path) -> Callable[[], None]:
+def _watched(case: Case, folder: Path, materials: Materials, notes: Path) -> Callable[[], None]:
     """Return a function for the process. It prevents and notes what no input may cause."""
     allowed = [
         str(path) for path in (folder / "out", folder / "cache", folder / "home", folder / "tmp", materials.cache)
     ]
     allowed.append(os.devnull)
+    inputs = []
+    if not case.usual:  # a job file chooses its output folder itself, or leaves it out: "trainer_output"
+        allowed.append(str(folder))
+        inputs = [str(folder / name) for name in case.files]
 
     def hook(event: str, arguments: tuple) -> None:
         what = None
@@ -162,7 +166,8 @@ def _watched(folder: Path, materials: Materials, notes: Path) -> Callable[[], No
         elif event == "pickle.find_class":
             what = f"unpickled: {arguments[0]}.{arguments[1]}"
         else:
-            outside = [p for p in changed_paths(event, arguments) if not _below(p, allowed)]
+            changed = changed_paths(event, arguments)
+            outside = [path for path in changed if not _below(path, allowed) or _below(path, inputs)]
             if outside:
                 what = f"outside of its folders: {event} {outside[0]}"
         if what:
