@@ -13,14 +13,10 @@ from tensorized_adapters.runtime.files import write_json
 def write_record(
     path: Optional[Path], program: str, argv: list[str], machine: dict[str, Any], results: dict[str, Any]
 ) -> None:
-    """Write a benchmark's record and print where it is; without a path, do nothing.
+    """Write the record of a benchmark (its file ``program``, with the arguments ``argv``) and print where it is.
 
-    Args:
-        path: the JSON file, or None
-        program: the benchmark's file
-        argv: its arguments
-        machine: further entries about the machine, such as the number of threads
-        results: the further entries of the record
+    ``machine`` has further entries about the machine, and ``results`` further ones of the record. Without a path,
+    nothing is written.
     """
     if path is None:
         return

@@ -25,7 +25,7 @@ from rich.table import Table
 from timing import quartiles
 from transformers import AutoConfig
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, names_among, positive_integer
+from tensorized_adapters.cli.parser import ScriptParser, names_among, positive_integer
 from tensorized_adapters.data.tasks import TASKS
 from tensorized_adapters.errors import RunFailed, UsageError, quoted
 from tensorized_adapters.runtime.console import console, numbers_table
@@ -110,11 +110,7 @@ def _command(arguments: argparse.Namespace, task: str, name: str, folder: str) -
 
 
 def _run(command: list[str]) -> tuple[float, float]:
-    """Return wall and processor seconds of a command, including the processes that it starts.
-
-    Raises:
-        RunFailed: if it fails, with its last line.
-    """
+    """Return wall and processor seconds of a command with all its processes; raise RunFailed with its last line."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -143,9 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, required=True, help="folder of a pre-trained model")
     parser.add_argument("--glue", type=Path, required=True, help="folder of GLUE's parquet files, as on the hub")
     parser.add_argument("--tasks", type=names_among(tuple(TASKS)), default=("mrpc", "stsb", "cola"))
-    parser.add_argument(
-        "--max_train_samples", type=positive_integer, help="train on this many examples (default: all)"
-    )
+    parser.add_argument("--max_train_samples", type=positive_integer, help="the first examples alone (default: all)")
     parser.add_argument("--max_seq_length", type=positive_integer, default=128)
     parser.add_argument("--epochs", type=positive_integer, default=1)
     parser.add_argument("--rounds", type=positive_integer, default=3)
@@ -168,8 +162,6 @@ def _check(arguments: argparse.Namespace) -> None:
         if not list(arguments.glue.glob(f"{task}/train-*.parquet")):
             raise UsageError(f"--glue {arguments.glue} has no {task}/train-*.parquet")
     arguments.model, arguments.glue = arguments.model.resolve(), arguments.glue.resolve()
-    if arguments.output:
-        check_output(arguments.output)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 from benchmark_record import write_record
 from rich.table import Table
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, positive_integer
+from tensorized_adapters.cli.parser import ScriptParser, positive_integer
 from tensorized_adapters.errors import RunFailed
 from tensorized_adapters.runtime.console import console, numbers_table
 from tensorized_adapters.runtime.exits import run_program
@@ -35,8 +35,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=positive_integer, default=1)
     parser.add_argument("--output", type=Path, help="JSON record")
     arguments = parser.parse_args(argv)
-    if arguments.output:
-        check_output(arguments.output)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
     for round_ in range(arguments.rounds):
         for name in VARIANTS if round_ % 2 == 0 else reversed(VARIANTS):
@@ -48,11 +46,7 @@ def main(argv: list[str]) -> int:
 
 
 def _measure(arguments: argparse.Namespace, words: list[str]) -> dict[str, float]:
-    """Run the sweep once; return its trials an hour, and the mean seconds of a trial and of what is not training.
-
-    Raises:
-        RunFailed: if the sweep fails, with its last line.
-    """
+    """Run the sweep once, and return the values of ``COLUMNS``; raise RunFailed with its last line if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         seeds = ",".join(map(str, range(1, arguments.trials + 1)))
         command = [sys.executable, "-m", "tensorized_adapters", "sweep", "--projection_types", "cp", "--seeds", seeds]
@@ -64,8 +58,7 @@ def _measure(arguments: argparse.Namespace, words: list[str]) -> dict[str, float
         timing = read_json(Path(folder) / "sweep.json")["timing"]
         records = [read_json(path) for path in Path(folder).glob("trials/*/run.json")]
     training = statistics.mean(record["metrics"]["train_runtime"] for record in records)
-    seconds = timing["trials_own"] / len(records)
-    per_hour = 3600 * len(records) / timing["trials"]
+    seconds, per_hour = timing["trials_own"] / len(records), 3600 * len(records) / timing["trials"]
     return {"trials_an_hour": per_hour, "seconds": seconds, "besides": seconds - training}
 
 

@@ -36,12 +36,11 @@ def time_switches(arguments: argparse.Namespace, backbone: PreTrainedModel, shap
             for each in "ab":
                 load_adapter(model, folder, name=each)
         gc.collect()
-        switch = [_milliseconds(time.process_time, _switch, model) / SWITCHES for _ in range(arguments.rounds)]
+        switches = [_milliseconds(time.process_time, _switch, model) / SWITCHES for _ in range(arguments.rounds)]
         with torch.no_grad():
             forward = statistics.median(_milliseconds(time.perf_counter, model, ids) for _ in range(arguments.rounds))
-        low, high = min(switch), max(switch)
-        median = statistics.median(switch)
-        rows[name] = {"switch_ms": median, "range_ms": (low, high), "forward_ms": forward, "ratio": median / forward}
+        switch, range_ms = statistics.median(switches), (min(switches), max(switches))
+        rows[name] = {"switch_ms": switch, "range_ms": range_ms, "forward_ms": forward, "ratio": switch / forward}
     return rows
 
 

@@ -38,12 +38,10 @@ def _seconds(step: Callable[[], None], device: str) -> float:
 
 
 def time_steps(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: str) -> dict[str, dict[str, Any]]:
-    """Return the ratio of each method to the floor that was run right before and right after it, in alternating
-    rounds."""
+    """Return each method's ratio to the floor, which runs right before and right after it, in alternating rounds."""
     names = [name for name in arguments.methods if name != FLOOR]
     benches = {name: Bench(name, backbone, arguments, shape) for name in (FLOOR, *names)}
-    times: dict[str, dict[str, list[float]]] = {n: {"train": [], "evaluate": []} for n in benches}
-    ratios: dict[str, dict[str, list[float]]] = {n: {"train": [], "evaluate": []} for n in benches}
+    times, ratios = ({name: {"train": [], "evaluate": []} for name in benches} for _ in range(2))
     for round_ in range(-2, arguments.rounds):
         for kind in ("train", "evaluate"):
             before = _seconds(getattr(benches[FLOOR], kind), arguments.device)

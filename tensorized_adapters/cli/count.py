@@ -7,7 +7,7 @@ at ranks 2, 4 and 8, and the methods that the paper compares them with, on bert-
 from pathlib import Path
 
 from tensorized_adapters.backbone.known_models import KNOWN
-from tensorized_adapters.cli.parser import ScriptParser, check_output, comma_separated, names_among, positive_integer
+from tensorized_adapters.cli.parser import ScriptParser, comma_separated, names_among, positive_integer
 from tensorized_adapters.config import BITFIT_TERMS, METHODS, PLACEMENTS, PROJECTION_TYPES, SCOPES, SITES, SPLITS
 from tensorized_adapters.runtime.files import refusing_unwritable, write_atomically
 from tensorized_adapters.sweeping.grid import MODES
@@ -52,8 +52,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--output", type=Path, help="write to this file instead of the terminal")
     arguments = parser.parse_args(argv)
     arguments.given = [name for name, value in vars(arguments).items() if value != parser.get_default(name)]
-    if arguments.output:
-        check_output(arguments.output)
     from tensorized_adapters.reporting.parameter_counts import counts_text  # imports Transformers, unlike --help
 
     text = counts_text(arguments)

@@ -20,21 +20,23 @@ _MOST = 2**32 - 1  # the largest seed
 
 
 class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
-    """Shows the script's docstring unchanged, refuses abbreviated flags and empty values, expands ``~`` in paths, and
-    raises UsageError."""
+    """Shows the script's docstring unchanged, expands ``~`` in paths, and raises UsageError for abbreviated flags, for
+    empty values, and for an ``--output`` that could not be written."""
 
     def __init__(self, description: str):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """Refuse an empty value, which pathlib would read as the current folder. Expand ``~`` in paths, as
-        TrainingArguments do, because a shell does not in ``--output_dir=~/x``."""
-        if not arg_string:
+        if not arg_string:  # pathlib would read it as the current folder
             name = action.option_strings[0] if action.option_strings else action.metavar
             raise UsageError(f"{name} is empty; give it a value or leave it out")
         value = super()._get_value(action, arg_string)
-        return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
+        if isinstance(value, Path):  # a shell does not expand --output_dir=~/x
+            value = Path(os.path.expanduser(value))
+        if action.dest == "output":
+            check_output(value)
+        return value
 
 
 def _integer(text: str, least: int) -> int:

@@ -10,7 +10,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, positive_integer
+from tensorized_adapters.cli.parser import ScriptParser, positive_integer
 from tensorized_adapters.errors import RunFailed
 from tensorized_adapters.predicting import FORMATS
 
@@ -64,7 +64,6 @@ def predict(arguments: argparse.Namespace) -> None:
         from tensorized_adapters.predicting.output import check_destination
 
         check_destination(arguments.output, arguments.overwrite, path)
-        check_output(arguments.output)
     # Imported step by step, so that a wrong folder or file is refused before Transformers' models are imported.
     from tensorized_adapters.predicting.rows import text_columns, text_rows
     from tensorized_adapters.saving.hub import resolved_revision
