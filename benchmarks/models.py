@@ -1,6 +1,7 @@
 """The models that benchmarks/benchmark.py compares: one frozen backbone, shared, under each method."""
 
 import argparse
+import copy
 import re
 from contextlib import nullcontext
 from functools import partial
@@ -28,12 +29,10 @@ TORCH_DROPOUT = "-torch-dropout"
 
 
 def config_of(name: str) -> AdapterConfig:
-    """Return the settings behind a name of the benchmark: ``floor``, ``tt-4``, ``cp-2-one-matrix``,
-    ``tr-4-assembled``, or a method of ``--method`` with its defaults; each with ``-torch-dropout`` behind it for
-    torch's own draws instead of the cheaper ones that a run takes on CPU.
+    """Return the settings behind a name of the benchmark; raise UsageError for anything that is none.
 
-    Raises:
-        UsageError: for anything else.
+    A name is ``floor``, like ``tt-4``, ``cp-2-one-matrix`` or ``tr-4-assembled``, or a method of ``--method`` with its
+    defaults; with ``-torch-dropout`` behind it torch draws, and not more cheaply as in a run on CPU.
     """
     name = name.removesuffix(TORCH_DROPOUT)
     if name == FLOOR:
@@ -55,18 +54,10 @@ def names_of(ranks: tuple[int, ...], modes: tuple[str, ...] = ("",)) -> list[str
     return [f"{kind}-{rank}{mode}" for mode in modes for kind in PROJECTION_TYPES[:4] for rank in ranks]
 
 
-def build(name: str, backbone: PreTrainedModel, model_config: PretrainedConfig) -> PreTrainedModel:
-    """Return a model under the named method, which shares only its frozen parameters with ``backbone``."""
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(model_config)
-    model.load_state_dict(backbone.state_dict(keep_vars=True), assign=True)
-    for key, buffer in backbone.named_buffers():  # no state dict holds these
-        owner, _, attribute = key.rpartition(".")
-        setattr(model.get_submodule(owner), attribute, buffer)
-    for parameter_name, parameter in list(model.named_parameters()):
-        owner, _, attribute = parameter_name.rpartition(".")
-        shared = torch.nn.Parameter(parameter.data, requires_grad=False)  # other flags, the same memory
-        setattr(model.get_submodule(owner), attribute, shared)
+def build(name: str, backbone: PreTrainedModel) -> PreTrainedModel:
+    """Return a model under the named method, which shares the memory of its frozen parameters with ``backbone``."""
+    shared = {id(parameter): torch.nn.Parameter(parameter.data, False) for parameter in backbone.parameters()}
+    model = copy.deepcopy(backbone, shared)  # which copies everything but these
     add_adapters(model, config_of(name))
     for parameter in trained_parameters(model).values():
         parameter.data = parameter.data.clone()
@@ -81,7 +72,7 @@ class Bench:
     """One method's model, optimizer and batch."""
 
     def __init__(self, name: str, backbone: PreTrainedModel, arguments: argparse.Namespace, shape: str):
-        self.model = build(name, backbone, backbone.config).to(arguments.device)
+        self.model = build(name, backbone).to(arguments.device)
         self.counts = count_trained(self.model)
         if arguments.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})

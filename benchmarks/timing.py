@@ -23,7 +23,8 @@ from tensorized_adapters.runtime.console import numbers_table, peak_memory
 _BENCHMARK = Path(__file__).with_name("benchmark.py")
 
 
-def _seconds(step: Callable[[], None], device: str) -> float:
+def seconds_of(step: Callable[[], Any], device: str) -> float:
+    """Return how long a step takes, on a GPU by its own clock."""
     if device == "cpu":
         began = time.perf_counter()
         step()
@@ -44,10 +45,10 @@ def time_steps(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: 
     times, ratios = ({name: {"train": [], "evaluate": []} for name in benches} for _ in range(2))
     for round_ in range(-2, arguments.rounds):
         for kind in ("train", "evaluate"):
-            before = _seconds(getattr(benches[FLOOR], kind), arguments.device)
+            before = seconds_of(getattr(benches[FLOOR], kind), arguments.device)
             for name in names if round_ % 2 else reversed(names):
-                seconds = _seconds(getattr(benches[name], kind), arguments.device)
-                after = _seconds(getattr(benches[FLOOR], kind), arguments.device)
+                seconds = seconds_of(getattr(benches[name], kind), arguments.device)
+                after = seconds_of(getattr(benches[FLOOR], kind), arguments.device)
                 if round_ >= 0:
                     times[name][kind].append(seconds)
                     times[FLOOR][kind].append(after)
