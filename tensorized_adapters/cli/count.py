@@ -43,9 +43,8 @@ def main(argv: list[str]) -> int:
     targets = "linear layers that LoRA and --adapter_placement weights update (default: queries and values)"
     parser.add_argument("--lora_targets", help=targets)
     for name, choices in (("tensor_split", SPLITS), ("tensor_scope", SCOPES), ("adapter_placement", PLACEMENTS)):
-        parser.add_argument(
-            f"--{name}", choices=choices, default=choices[0], help=f"for tensorized adapters {_DEFAULT}"
-        )
+        which = f"for tensorized adapters {_DEFAULT}"
+        parser.add_argument(f"--{name}", choices=choices, default=choices[0], help=which)
     parser.add_argument("--diff_sparsity", type=float, default=0.005, help="share that diff pruning changes")
     parser.add_argument("--adapter_sites", choices=SITES, default="both", help="sites of all adapters")
     parser.add_argument("--format", choices=("text", "markdown", "csv"), default="text", help="format of the table")

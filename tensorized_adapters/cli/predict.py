@@ -18,33 +18,19 @@ from tensorized_adapters.predicting import FORMATS
 def main(argv: list[str]) -> int:
     """Predict; raise what :func:`predict` does, except BrokenPipeError."""
     parser = ScriptParser(__doc__)
-    parser.add_argument(
-        "--adapter_path",
-        required=True,
-        help="a saved adapter/ folder, a run's folder, or owner/name or owner/name@revision on the Hugging Face hub",
-    )
-    parser.add_argument(
-        "--input", type=Path, default=Path("-"), help="CSV, TSV, JSON lines or text (default: -, stdin)"
-    )
+    places = "a saved adapter/ folder, a run's folder, or owner/name[@revision] on the Hugging Face hub"
+    parser.add_argument("--adapter_path", required=True, help=places)
+    parser.add_argument("--input", type=Path, default=Path("-"), help="CSV, TSV, JSON lines or text (default: -)")
     parser.add_argument("--output", type=Path, help="write to this file, .tsv or .jsonl, instead of standard output")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --output")
     guess = "by the file's ending; of standard input by its first line"
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        help=f"format of the input ({guess}); text has the columns between tabs, without a header",
-    )
+    text = "text has the columns between tabs, without a header"
+    parser.add_argument("--format", choices=FORMATS, help=f"format of the input ({guess}); {text}")
     parser.add_argument("--text_columns", metavar="A[,B]", help="the input's text columns (default: as in training)")
     parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
-    parser.add_argument(
-        "--tokenizer_name", help="its tokenizer, if it is not the model's own (default: as in training)"
-    )
-    parser.add_argument(
-        "--max_seq_length", type=positive_integer, help="longer inputs are truncated (default: as in training)"
-    )
-    parser.add_argument(
-        "--batch_size", type=positive_integer, default=64, help="rows computed at a time (default: %(default)s)"
-    )
+    parser.add_argument("--tokenizer_name", help="its tokenizer, if not the model's own (default: as in training)")
+    parser.add_argument("--max_seq_length", type=positive_integer, help="to cut inputs at (default: as in training)")
+    parser.add_argument("--batch_size", type=positive_integer, default=64, help="rows at a time (default: 64)")
     arguments = parser.parse_args(argv)
     with (
         contextlib.redirect_stdout(sys.stderr),  # standard output is for predictions

@@ -33,12 +33,11 @@ class Ledger:
     """A sweep's folder and its trials' states: finished, failed, refused, interrupted or waiting."""
 
     def __init__(self, folder: Path, trials: list[Trial], command: str = ""):
-        """Read the folder; nothing is written. Raises UsageError if the folder holds something that is not a sweep."""
         self.folder, self.trials, self.command = folder, {trial.name: trial for trial in trials}, command
         self.read()
 
     def read(self) -> None:
-        """Read every trial's state from its files; raise UsageError as the constructor does."""
+        """Read every trial's state from its files; raise UsageError if the folder holds something that is no sweep."""
         summary = _summary_in(self.folder)
         flaw = f"{self.folder / LEDGER_FILE} is damaged; it is written anew from the trials' own files"
         self.notes = [flaw] if summary is None else []  # a line for each damaged file, and what finished trials lack
@@ -124,8 +123,7 @@ class Ledger:
             yield
 
     def to_run(self) -> list[Trial]:
-        """Return the trials that are neither finished nor refused, in the order of the plan. A failed trial runs again
-        unless its folder holds files of others."""
+        """Return the trials that are not finished, not refused and not in a folder of others, in the plan's order."""
         done = {name for name in self.trials if self.entries[name]["state"] in ("finished", "refused")}
         return [trial for name, trial in self.trials.items() if name not in done | self._unusable]
 
