@@ -41,10 +41,8 @@ def main(argv: list[str]) -> int:
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    """Check everything that needs no model, then load the model and predict the input.
-
-    Predictions before a refused line stay on standard output. BrokenPipeError means that its reader has ended.
-    """
+    """Check everything that needs no model, then load the model and predict the input. Predictions before a refused
+    line stay on standard output, whose reader may end: BrokenPipeError."""
     path = None if str(arguments.input) == "-" else arguments.input
     if arguments.output:
         from tensorized_adapters.predicting.output import check_destination

@@ -36,10 +36,8 @@ _ENVIRONMENT = ("HF_", "TRANSFORMERS_", "TOKENIZERS_")
 
 
 class Machines(contextlib.AbstractContextManager):
-    """Ray, started on this machine's loopback address or joined; to be used in a ``with`` statement.
-
-    Raises UsageError if no cluster answers, or if one trial fits on no machine, and RunFailed if Ray does not start.
-    """
+    """Ray, started on this machine's loopback address or joined, in a ``with`` statement. Raises UsageError if no
+    cluster answers or one trial fits on no machine, and RunFailed if Ray does not start."""
 
     def __init__(self, address: Optional[str], cpus_per_trial: float, gpus_per_trial: Optional[float]):
         if address:
@@ -137,7 +135,7 @@ def _outcome_of(reference: ray.ObjectRef) -> dict[str, Any]:
         memory = isinstance(error, OutOfMemoryError)
         reason = "Ray ended it too often, as memory ran out" if memory else "its worker was lost too often"
         first_line = [one_line(line) for line in str(error).strip().splitlines()[:1]]
-        return {"state": "failed", "reason": reason, "last_lines": first_line, "failures": 1, "seconds": 0.0}
+        return trial.NO_FAILURE | {"state": "failed", "reason": reason, "last_lines": first_line, "failures": 1}
 
 
 def _job_of(planned: Trial, folder: Path, machines: Machines, options: Any) -> trial.Job:

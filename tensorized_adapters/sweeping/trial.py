@@ -19,6 +19,7 @@ from typing import Any, Optional
 
 from .job_process import Job, server_for
 
+NO_FAILURE = {"reason": "", "last_lines": [], "failures": 0, "seconds": 0.0}
 LAST_LINES = 15
 _HEADER = "== "  # starts the line that the log holds for each start of the job
 _SECONDS_TO_STOP = 10.0  # for a stopped job to write its record
@@ -38,7 +39,7 @@ def run_job(job: Job) -> dict[str, Any]:
     """
     # Ray cancels a task by SIGINT, which is ignored in all processes of a sweep that a shell runs in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    outcome = {"state": "finished", "reason": "", "last_lines": [], "failures": 0, "seconds": 0.0}
+    outcome = {"state": "finished"} | NO_FAILURE
     try:
         while not _has_finished(job.folder):
             began, kills = time.time(), _out_of_memory_kills()
