@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     parser = ScriptParser(__doc__)
     places = "a saved adapter/ folder, a run's folder, or owner/name[@revision] on the Hugging Face hub"
     parser.add_argument("--adapter_path", required=True, help=places)
-    parser.add_argument("--input", type=Path, default=Path("-"), help="CSV, TSV, JSON lines or text (default: -)")
+    parser.add_argument("--input", type=Path, default=Path("-"), help="CSV, TSV, JSON lines or text (default: stdin)")
     parser.add_argument("--output", type=Path, help="write to this file, .tsv or .jsonl, instead of standard output")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --output")
     guess = "by the file's ending; of standard input by its first line"
@@ -29,7 +29,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--text_columns", metavar="A[,B]", help="the input's text columns (default: as in training)")
     parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
     parser.add_argument("--tokenizer_name", help="its tokenizer, if not the model's own (default: as in training)")
-    parser.add_argument("--max_seq_length", type=positive_integer, help="to cut inputs at (default: as in training)")
+    cut = "longer inputs are truncated (default: as in training)"
+    parser.add_argument("--max_seq_length", type=positive_integer, help=cut)
     parser.add_argument("--batch_size", type=positive_integer, default=64, help="rows at a time (default: 64)")
     arguments = parser.parse_args(argv)
     with (

@@ -160,7 +160,7 @@ def _decomposed(
 
 @torch.no_grad()
 def _replace(model: PreTrainedModel, config: AdapterConfig, adapters: list[BottleneckAdapter]) -> None:
-    """Replace the adapters by ``adapters``. Other trained parameters keep their values and their requires_grad."""
+    """Replace the model's adapters. Other trained parameters keep their values and their requires_grad."""
     adaptation, pretrained, labels = adaptation_of(model), pretrained_parameters(model), labels_of(model)
     trained = {name: (pretrained[name].clone(), pretrained[name].requires_grad) for name in adaptation.originals}
     new = [name for name in adaptation.in_place["head"] if name.startswith(base_prefix(model))]

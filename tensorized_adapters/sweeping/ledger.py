@@ -167,7 +167,7 @@ def score_text(score: Optional[dict[str, float]]) -> str:
 
 
 def _summary_in(folder: Path) -> Optional[dict[str, Any]]:
-    """Return the content of sweep.json, nothing if it is missing, or None if it is damaged. Raises UsageError if the
+    """Return the content of sweep.json, empty if it is missing, or None if it is damaged. Raises UsageError if the
     folder holds something that is not a sweep."""
     names = [entry.name for entry in entries_of(folder)]
     no_sweep = f"--output_dir {folder} holds something that is not a sweep"

@@ -105,9 +105,9 @@ def run_trials(machines: Machines, options: Any, progress: Progress) -> None:
     try:
         while waiting or running:
             while waiting and len(running) < progress.at_a_time:
-                next_one = waiting.popleft()
-                running[task.remote(_job_of(next_one, ledger.folder, machines, options))] = next_one.name
-                progress.started(next_one.name)
+                planned = waiting.popleft()
+                running[task.remote(_job_of(planned, ledger.folder, machines, options))] = planned.name
+                progress.started(planned.name)
             [done], _ = ray.wait(list(running))
             name, outcome = running.pop(done), _outcome_of(done)
             if outcome["state"] == "no_room":
