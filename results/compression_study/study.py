@@ -15,11 +15,11 @@ from compression_study.record import KIND, MEASURED, RECORD_FILE, point_of, read
 
 from tensorized_adapters import PROGRAM, __version__
 from tensorized_adapters.adapters.insertion import adapters_of
-from tensorized_adapters.compressing.decompose import compress_adapter, compressed_config
+from tensorized_adapters.compressing.decompose import check_dense, compress_adapter, compressed_config
 from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.predicting.pipeline import load_pipeline
 from tensorized_adapters.runtime.files import locked_folder, write_json
-from tensorized_adapters.saving.manifest import adapter_folder, read_config
+from tensorized_adapters.saving.manifest import adapter_folder
 from tensorized_adapters.saving.save import save_adapter
 
 EPOCHS = 1
@@ -49,9 +49,7 @@ def measure(
         UsageError: refused, before anything is written.
         RunFailed: a job of the main script failed.
     """
-    config = read_config(adapter_path)
-    if (method := config["adapter"]["method"]) != "dense":
-        raise UsageError(f"--adapter_path {adapter_path} is of --method {method}; only dense is compressed")
+    config = check_dense(adapter_path)
     run = run_of(adapter_path)
     adapter_path = adapter_folder(adapter_path).resolve()  # every spelling gives the same jobs
     flags = flags_of(run, model_name_or_path)

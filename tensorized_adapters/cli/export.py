@@ -31,7 +31,10 @@ def main(argv: list[str]) -> int:
         raise UsageError(
             f"--output_dir {path} is not UTF-8, and --to {arguments.to} writes no other names; name another"
         )
-    with new_folder(arguments.output_dir) as folder:  # before Transformers' models are imported, which takes seconds
+    from tensorized_adapters.saving.manifest import read_config
+
+    with new_folder(arguments.output_dir) as folder:
+        read_config(arguments.adapter_path)  # before Transformers' models are imported, which takes seconds
         from tensorized_adapters.adaptation.lifecycle import unmerge_adapters
         from tensorized_adapters.exporting.dense import write_dense
         from tensorized_adapters.exporting.program import check_onnx, write_onnx, write_program
