@@ -24,22 +24,20 @@ from timing import peak_bytes, time_steps, timing_table
 from transformers import PreTrainedModel
 
 from tensorized_adapters.backbone.parts import skeleton
-from tensorized_adapters.cli.parser import ScriptParser, check_output
+from tensorized_adapters.cli.parser import ScriptParser
 from tensorized_adapters.errors import UsageError, one_line, quoted
 from tensorized_adapters.methods.registry import method_of
 from tensorized_adapters.runtime.console import console
 from tensorized_adapters.runtime.exits import run_program
 
-DEFAULT = [
-    *names_of((4,), (True,)),
-    *(f"{name}-assembled" for name in names_of((4,), (True,))),
-    "dense",
-    "lora",
-    "full",
-]
-DEFAULT += ["floor-torch-dropout", "cp-4-torch-dropout"]  # the others draw cheaply, as a run does on CPU
-TENSORIZED = names_of((2, 4, 8), (True, False))
-ALL = [*TENSORIZED, *(f"{name}-assembled" for name in TENSORIZED), "dense", "lora", "full"]
+
+def _with_assembled(names: list[str]) -> list[str]:
+    return [*names, *(f"{name}-assembled" for name in names), "dense", "lora", "full"]
+
+
+# The last two draw dropout as torch does. The others draw it cheaply, as a run does on CPU.
+DEFAULT = [*_with_assembled(names_of((4,))), "floor-torch-dropout", "cp-4-torch-dropout"]
+ALL = _with_assembled(names_of((2, 4, 8), ("", "-one-matrix")))
 
 
 def main(argv: list[str]) -> int:
@@ -53,11 +51,12 @@ def main(argv: list[str]) -> int:
     if arguments.memory_of:
         print(json.dumps(peak_bytes(arguments)))
         return 0
-    measure, table = time_steps, timing_table
     if arguments.count_operations:
         measure, table = count_operations, operations_table
     elif arguments.switch:
         measure, table = time_switches, switching_table
+    else:
+        measure, table = time_steps, timing_table
     shapes = {shape: measure(arguments, backbone_of(arguments), shape) for shape in arguments.shapes}
     for shape, rows in shapes.items():
         console().print(table(arguments, shape, rows))
@@ -76,32 +75,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shapes", **comma_separated, help="examples x tokens, comma-separated (8x128,32x128)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="bfloat16 is autocast")
-    parser.add_argument("--compile", action="store_true", help="torch.compile(fullgraph=True) every model")
     parser.add_argument("--gradient_checkpointing", action="store_true")
     parser.add_argument("--rounds", type=int, default=9, help="measured rounds, after two that are not")
     parser.add_argument("--threads", type=int, help="threads of the arithmetic on CPU")
     parser.add_argument("--no_memory", action="store_true", help="leave peak memory out")
-    parser.add_argument("--count_operations", action="store_true", help="count operations instead of measuring time")
-    parser.add_argument("--switch", action="store_true", help="time switches between two adapters on one backbone")
+    kind = parser.add_mutually_exclusive_group()  # the last two are about what runs without a compiler
+    kind.add_argument("--compile", action="store_true", help="torch.compile(fullgraph=True) every model")
+    kind.add_argument("--count_operations", action="store_true", help="count operations instead of measuring time")
+    kind.add_argument("--switch", action="store_true", help="time switches between two adapters on one backbone")
     parser.add_argument("--output", type=Path, help="JSON record")
     parser.add_argument("--memory_of", help=argparse.SUPPRESS)  # one method, in a process of its own
     return parser
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if arguments.output:  # before the measurement
-        check_output(arguments.output)
     if arguments.model != "bert-base" and not (Path(arguments.model) / "config.json").is_file():
         raise UsageError(f"--model {quoted(arguments.model)} is neither bert-base nor a model folder")
     model_config = model_config_of(arguments)
-    model = skeleton(model_config)
-    for flag in ("count_operations", "switch"):
-        if getattr(arguments, flag) and arguments.compile:
-            raise UsageError(f"--{flag} is about what runs without a compiler; leave out --compile")
-    if arguments.count_operations and arguments.switch:
-        raise UsageError("--count_operations and --switch print different tables; leave one of them out")
     names = arguments.methods or (COUNTED if arguments.count_operations or arguments.switch else DEFAULT)
-    arguments.methods = _usable(ALL if names == ["all"] else names, model)
+    arguments.methods = _usable(ALL if names == ["all"] else names, skeleton(model_config))
     # The count is the same for any number of tokens.
     arguments.shapes = arguments.shapes or (["2x8"] if arguments.count_operations else ["8x128", "32x128"])
     if not arguments.memory_of and set(arguments.methods) <= {FLOOR}:
@@ -123,19 +115,17 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _usable(names: list[str], model: PreTrainedModel) -> list[str]:
-    """Return the methods that can be used on the model, with a line for each other one; raise UsageError if none
-    can."""
-    usable, flaws = [], []
-    for name, config in [(name, config_of(name)) for name in names]:
+    """Return the methods that suit the model, and print the others' errors; raise the first one if none suits."""
+    flaws: dict[str, UsageError] = {}
+    for name, config in {name: config_of(name) for name in names}.items():
         try:
             method_of(config).check(model)
         except UsageError as error:
-            flaws.append((name, error))
-        else:
-            usable.append(name)
+            flaws[name] = error
+    usable = [name for name in names if name not in flaws]
     if flaws and set(usable) <= {FLOOR}:
-        raise flaws[0][1]
-    for name, error in flaws:
+        raise next(iter(flaws.values()))
+    for name, error in flaws.items():
         print(f"skipped: {one_line(f'{name}: {error}')}", file=sys.stderr)
     return usable
 

@@ -1,26 +1,34 @@
-"""The JSON record of a benchmark: its command, the machine, and what it measured."""
+"""Runs the commands that a benchmark measures, and writes its JSON record."""
 
 import importlib.metadata
 import os
 import platform
+import subprocess
 from pathlib import Path
 from typing import Any, Optional
 
-from tensorized_adapters.errors import one_line
+from tensorized_adapters.errors import RunFailed, one_line
 from tensorized_adapters.runtime.files import write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_command(command: list[str]) -> None:
+    """Run a command of this repository in its folder; raise RunFailed with its last line if it fails."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    if ended.returncode:
+        last = (ended.stderr.strip() or ended.stdout.strip()).splitlines()[-1:]
+        raise RunFailed(f"{' '.join(command[1:6])} ... ended with {ended.returncode}: {''.join(last)}")
 
 
 def write_record(
     path: Optional[Path], program: str, argv: list[str], machine: dict[str, Any], results: dict[str, Any]
 ) -> None:
-    """Write a benchmark's record and print where it is; without a path, do nothing.
+    """Write the record of a benchmark (its file ``program``, with the arguments ``argv``) and print where it is.
 
-    Args:
-        path: the JSON file, or None
-        program: the benchmark's file
-        argv: its arguments
-        machine: further entries about the machine, such as the number of threads
-        results: the further entries of the record
+    ``machine`` has further entries about the machine, and ``results`` further ones of the record. Without a path,
+    nothing is written.
     """
     if path is None:
         return

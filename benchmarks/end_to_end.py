@@ -11,7 +11,6 @@ import argparse
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,18 +19,17 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from benchmark_record import write_record
+from benchmark_record import run_command, write_record
 from rich.table import Table
 from timing import quartiles
 from transformers import AutoConfig
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, names_among, positive_integer
+from tensorized_adapters.cli.parser import ScriptParser, names_among, positive_integer
 from tensorized_adapters.data.tasks import TASKS
-from tensorized_adapters.errors import RunFailed, UsageError, quoted
+from tensorized_adapters.errors import UsageError, quoted
 from tensorized_adapters.runtime.console import console, numbers_table
 from tensorized_adapters.runtime.exits import run_program
 
-ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = "run_glue, lora"
 _CP = ["--adapter_projection_type", "cp"]
 _OURS = ["run_glue_tensorized.py", "--do_train", "--do_eval"]
@@ -110,19 +108,10 @@ def _command(arguments: argparse.Namespace, task: str, name: str, folder: str) -
 
 
 def _run(command: list[str]) -> tuple[float, float]:
-    """Return wall and processor seconds of a command, including the processes that it starts.
-
-    Raises:
-        RunFailed: if it fails, with its last line.
-    """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    """Return wall and processor seconds of a command with all its processes; raise RunFailed if it fails."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    seconds = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if ended.returncode:
-        last = (ended.stderr.strip().splitlines() or [""])[-1]
-        raise RunFailed(f"{' '.join(command[1:6])} ... ended with {ended.returncode}: {last}")
+    run_command(command)
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
@@ -143,9 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, required=True, help="folder of a pre-trained model")
     parser.add_argument("--glue", type=Path, required=True, help="folder of GLUE's parquet files, as on the hub")
     parser.add_argument("--tasks", type=names_among(tuple(TASKS)), default=("mrpc", "stsb", "cola"))
-    parser.add_argument(
-        "--max_train_samples", type=positive_integer, help="train on this many examples (default: all)"
-    )
+    parser.add_argument("--max_train_samples", type=positive_integer, help="the first examples alone (default: all)")
     parser.add_argument("--max_seq_length", type=positive_integer, default=128)
     parser.add_argument("--epochs", type=positive_integer, default=1)
     parser.add_argument("--rounds", type=positive_integer, default=3)
@@ -168,8 +155,6 @@ def _check(arguments: argparse.Namespace) -> None:
         if not list(arguments.glue.glob(f"{task}/train-*.parquet")):
             raise UsageError(f"--glue {arguments.glue} has no {task}/train-*.parquet")
     arguments.model, arguments.glue = arguments.model.resolve(), arguments.glue.resolve()
-    if arguments.output:
-        check_output(arguments.output)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """The models that benchmarks/benchmark.py compares: one frozen backbone, shared, under each method."""
 
 import argparse
+import copy
 import re
-from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,7 +19,6 @@ from tensorized_adapters.backbone.loading import load_config
 from tensorized_adapters.backbone.parts import with_ready_mask
 from tensorized_adapters.config import METHODS, PROJECTION_TYPES
 from tensorized_adapters.errors import about_model
-from tensorized_adapters.sweeping.grid import grid_of
 from tensorized_adapters.tensors.factorized_weight import FactorizedWeight
 from tensorized_adapters.training.dropout import use_cheap_dropout
 
@@ -29,12 +29,10 @@ TORCH_DROPOUT = "-torch-dropout"
 
 
 def config_of(name: str) -> AdapterConfig:
-    """Return the settings behind a name of the benchmark: ``floor``, ``tt-4``, ``cp-2-one-matrix``,
-    ``tr-4-assembled``, or a method of ``--method`` with its defaults; each with ``-torch-dropout`` behind it for
-    torch's own draws instead of the cheaper ones that a run takes on CPU.
+    """Return the settings behind a name of the benchmark; raise UsageError for anything that is none.
 
-    Raises:
-        UsageError: for anything else.
+    A name is ``floor``, like ``tt-4``, ``cp-2-one-matrix`` or ``tr-4-assembled``, or a method of ``--method`` with its
+    defaults; with ``-torch-dropout`` behind it torch draws, and not more cheaply as in a run on CPU.
     """
     name = name.removesuffix(TORCH_DROPOUT)
     if name == FLOOR:
@@ -51,29 +49,15 @@ def config_of(name: str) -> AdapterConfig:
     return AdapterConfig(method=name)
 
 
-def names_of(ranks: tuple[int, ...], modes: tuple[bool, ...]) -> list[str]:
-    """Return the paper's formats at these ranks and modes (of ``if_adapter_like``), as :func:`config_of` reads
-    them."""
-    axes = {"if_adapter_like": modes, "adapter_projection_type": PROJECTION_TYPES[:4], "tensorized_layer_rank": ranks}
-    return [
-        f"{c.adapter_projection_type}-{c.tensorized_layer_rank}" + ("" if c.if_adapter_like else "-one-matrix")
-        for c in grid_of(("tensorized",), axes)
-    ]
+def names_of(ranks: tuple[int, ...], modes: tuple[str, ...] = ("",)) -> list[str]:
+    """Return the names of the paper's formats at these ranks; a mode is ``""`` or ``"-one-matrix"``."""
+    return [f"{kind}-{rank}{mode}" for mode in modes for kind in PROJECTION_TYPES[:4] for rank in ranks]
 
 
-def build(name: str, backbone: PreTrainedModel, model_config: PretrainedConfig) -> PreTrainedModel:
-    """Return a model under the named method. It shares frozen parameters with ``backbone``, and has its own trained
-    ones."""
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(model_config)
-    model.load_state_dict(backbone.state_dict(keep_vars=True), assign=True)
-    for key, buffer in backbone.named_buffers():  # no state dict holds these
-        owner, _, attribute = key.rpartition(".")
-        setattr(model.get_submodule(owner), attribute, buffer)
-    for parameter_name, parameter in list(model.named_parameters()):
-        owner, _, attribute = parameter_name.rpartition(".")
-        shared = torch.nn.Parameter(parameter.data, requires_grad=False)  # other flags, the same memory
-        setattr(model.get_submodule(owner), attribute, shared)
+def build(name: str, backbone: PreTrainedModel) -> PreTrainedModel:
+    """Return a model under the named method, which shares the memory of its frozen parameters with ``backbone``."""
+    shared = {id(parameter): torch.nn.Parameter(parameter.data, False) for parameter in backbone.parameters()}
+    model = copy.deepcopy(backbone, shared)  # which copies everything but these
     add_adapters(model, config_of(name))
     for parameter in trained_parameters(model).values():
         parameter.data = parameter.data.clone()
@@ -88,7 +72,7 @@ class Bench:
     """One method's model, optimizer and batch."""
 
     def __init__(self, name: str, backbone: PreTrainedModel, arguments: argparse.Namespace, shape: str):
-        self.model = build(name, backbone, backbone.config).to(arguments.device)
+        self.model = build(name, backbone).to(arguments.device)
         self.counts = count_trained(self.model)
         if arguments.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -96,14 +80,13 @@ class Bench:
         self.optimizer = torch.optim.AdamW(optimizer_groups(self.model, 1e-3), fused=True)
         examples, tokens = map(int, shape.split("x"))
         generator = torch.Generator().manual_seed(1)
-        ids = torch.randint(
-            self.model.config.vocab_size // 2, self.model.config.vocab_size, (examples, tokens), generator=generator
-        )
+        words = self.model.config.vocab_size
+        ids = torch.randint(words // 2, words, (examples, tokens), generator=generator)
         labels = torch.randint(2, (examples,), generator=generator)
         batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
         batch = {key: value.to(arguments.device) for key, value in batch.items()}
         self.batch = with_ready_mask(self.model, batch)  # as a run gives it
-        self.autocast = (arguments.device, torch.bfloat16, arguments.dtype == "bfloat16")
+        self.autocast = torch.autocast(arguments.device, torch.bfloat16, enabled=arguments.dtype == "bfloat16")
         self.forward = torch.compile(self.model, fullgraph=True) if arguments.compile else self.model
 
     def train(self) -> None:
@@ -114,13 +97,13 @@ class Bench:
     def differentiate(self) -> None:
         """Run a training step up to the optimizer's."""
         self.model.train()
-        with torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
+        with self.autocast:
             loss = self.forward(**self.batch).loss
         loss.backward()
 
     def evaluate(self) -> None:
         self.model.eval()
-        with torch.no_grad(), torch.autocast(*self.autocast[:2], enabled=self.autocast[2]):
+        with torch.no_grad(), self.autocast:
             self.forward(**self.batch)
 
 
@@ -128,16 +111,14 @@ def _assemble_on_every_pass(model: PreTrainedModel) -> None:
     """Use the published algorithm, in which tensorly assembles each weight as a matrix in each forward pass."""
     model.adaptation.method.forward_pass = lambda model: nullcontext()  # each weight computes its own matrices
     for _, adapter in adapters_of(model):
-        weights = factorized_weights(adapter)
-        adapter.forward = _bottleneck(*weights) if len(weights) == 2 else _one_matrix(*weights)
+        adapter.forward = partial(_with_assembled, factorized_weights(adapter))
 
 
-def _bottleneck(down: FactorizedWeight, up: FactorizedWeight) -> Callable[[Tensor], Tensor]:
-    return lambda hidden: hidden + torch.relu(hidden @ assembled(down)) @ assembled(up)
-
-
-def _one_matrix(weight: FactorizedWeight) -> Callable[[Tensor], Tensor]:
-    return lambda hidden: hidden + torch.relu(hidden @ assembled(weight))
+def _with_assembled(weights: list[FactorizedWeight], hidden: Tensor) -> Tensor:
+    """Return an adapter's output (as ``hidden``) from its down and up weights, or from its one square weight."""
+    first, *second = map(assembled, weights)
+    update = torch.relu(hidden @ first)
+    return hidden + (update @ second[0] if second else update)
 
 
 def assembled(weight: FactorizedWeight) -> Tensor:

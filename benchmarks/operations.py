@@ -1,10 +1,11 @@
-"""Counts the operations that a training step dispatches. If launching them takes the time, this is the cost of a step.
+"""Counts the operations that a training step dispatches: its cost where launching them takes the time.
 
-On a GPU with small batches this holds for nearly every step. The count needs no GPU, because the adapters are made to
+This holds for nearly every step on a GPU with small batches. The count needs no GPU, because the adapters are made to
 compute on the processor as on a GPU.
 """
 
 import argparse
+from collections import Counter
 from typing import Any
 from unittest.mock import patch
 
@@ -17,7 +18,7 @@ from transformers import PreTrainedModel
 from tensorized_adapters.adapters import fast
 from tensorized_adapters.runtime.console import numbers_table
 
-COUNTED = [*names_of((4,), (True,)), "dense", "compacter", "lora", "bitfit", "full"]
+COUNTED = [*names_of((4,)), "dense", "compacter", "lora", "bitfit", "full"]
 
 # These operations do no work, but their schema does not mark them as views.
 _NO_WORK = {"detach", "_unsafe_view", "_reshape_alias", "lift_fresh", "empty", "empty_like", "new_empty"}
@@ -25,24 +26,17 @@ _NO_WORK |= {"empty_strided", "new_empty_strided"}
 
 
 class OperationCount(TorchDispatchMode):
-    """Counts the operations dispatched within its block, by name, without views and empty memory.
-
-    Attributes:
-        counts: how often each was dispatched, as ``{"aten.mm": 48}``.
-    """
+    """Counts the operations dispatched within its block in ``counts`` (``{"aten.mm": 48}``), without views and empty
+    memory."""
 
     def __init__(self):
         super().__init__()
-        self.counts: dict[str, int] = {}
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts.values())
+        self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         packet = function.overloadpacket
         if not function.is_view and packet.__name__ not in _NO_WORK:
-            self.counts[str(packet)] = self.counts.get(str(packet), 0) + 1
+            self.counts[str(packet)] += 1
         return function(*args, **(kwargs or {}))
 
 
@@ -57,19 +51,19 @@ def count_operations(
         bench = Bench(name.removesuffix(TORCH_DROPOUT) + TORCH_DROPOUT, backbone, arguments, shape)
         # Without padding, since a mask takes operations on the processor that a GPU's fused attention does not need.
         bench.batch = bench.batch | {"attention_mask": torch.ones_like(bench.batch["input_ids"])}
-        as_on_gpu = patch.object(fast, "saves_launches", lambda device: True)
-        with as_on_gpu, OperationCount() as operations:
+        with patch.object(fast, "saves_launches", lambda device: True), OperationCount() as operations:
             bench.differentiate()
-        rows[name] = {"trained": bench.counts["trained"], "operations": operations.total, "by_name": operations.counts}
-        rows[name]["optimizer_groups"] = len(bench.optimizer.param_groups)
+        rows[name] = {
+            "trained": bench.counts["trained"],
+            "operations": operations.counts.total(),
+            "by_name": operations.counts,
+            "optimizer_groups": len(bench.optimizer.param_groups),
+        }
     return rows
 
 
 def operations_table(arguments: argparse.Namespace, shape: str, rows: dict[str, dict[str, Any]]) -> Table:
-    """Return the counts to print."""
-    title = (
-        f"{arguments.model}, {shape} tokens, {arguments.dtype}: operations of a training step, as on an accelerator"
-    )
+    title = f"{arguments.model}, {shape} tokens, {arguments.dtype}: operations of a training step, as on a GPU"
     table = numbers_table(title, "method", "trained", "operations", "above floor", "optimizer groups")
     for name, row in rows.items():
         above = row["operations"] - rows[FLOOR]["operations"]

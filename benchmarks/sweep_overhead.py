@@ -8,22 +8,19 @@ training: imports, data, model, evaluation and writing. A JSON record goes to --
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmark_record import write_record
+from benchmark_record import run_command, write_record
 from rich.table import Table
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, positive_integer
-from tensorized_adapters.errors import RunFailed
+from tensorized_adapters.cli.parser import ScriptParser, positive_integer
 from tensorized_adapters.runtime.console import console, numbers_table
 from tensorized_adapters.runtime.exits import run_program
 from tensorized_adapters.runtime.files import read_json
 
-ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = {"forked": [], "fresh interpreters": ["--fresh_processes"]}
 COLUMNS = {"trials_an_hour": "trials an hour", "seconds": "seconds a trial", "besides": "of which not training"}
 
@@ -35,8 +32,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=positive_integer, default=1)
     parser.add_argument("--output", type=Path, help="JSON record")
     arguments = parser.parse_args(argv)
-    if arguments.output:
-        check_output(arguments.output)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
     for round_ in range(arguments.rounds):
         for name in VARIANTS if round_ % 2 == 0 else reversed(VARIANTS):
@@ -48,24 +43,17 @@ def main(argv: list[str]) -> int:
 
 
 def _measure(arguments: argparse.Namespace, words: list[str]) -> dict[str, float]:
-    """Run the sweep once; return its trials an hour, and the mean seconds of a trial and of what is not training.
-
-    Raises:
-        RunFailed: if the sweep fails, with its last line.
-    """
+    """Run the sweep once, and return the values of ``COLUMNS``; raise RunFailed if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         seeds = ",".join(map(str, range(1, arguments.trials + 1)))
         command = [sys.executable, "-m", "tensorized_adapters", "sweep", "--projection_types", "cp", "--seeds", seeds]
         command += ["--max_train_samples", str(arguments.max_train_samples), "--num_train_epochs", "1"]
         command += ["--save_strategy", "no", "--no_report", "--output_dir", folder, *words]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        if ended.returncode:
-            raise RunFailed((ended.stderr.strip().splitlines() or ended.stdout.strip().splitlines())[-1])
+        run_command(command)
         timing = read_json(Path(folder) / "sweep.json")["timing"]
         records = [read_json(path) for path in Path(folder).glob("trials/*/run.json")]
     training = statistics.mean(record["metrics"]["train_runtime"] for record in records)
-    seconds = timing["trials_own"] / len(records)
-    per_hour = 3600 * len(records) / timing["trials"]
+    seconds, per_hour = timing["trials_own"] / len(records), 3600 * len(records) / timing["trials"]
     return {"trials_an_hour": per_hour, "seconds": seconds, "besides": seconds - training}
 
 

@@ -6,12 +6,13 @@ import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from models import FLOOR, config_of
 from rich.table import Table
+from timing import seconds_of
 from transformers import PreTrainedModel
 
 from tensorized_adapters import add_adapters, load_adapter, save_adapter, set_adapter
@@ -36,12 +37,12 @@ def time_switches(arguments: argparse.Namespace, backbone: PreTrainedModel, shap
             for each in "ab":
                 load_adapter(model, folder, name=each)
         gc.collect()
-        switch = [_milliseconds(time.process_time, _switch, model) / SWITCHES for _ in range(arguments.rounds)]
+        switches = [_milliseconds_of_a_switch(model) for _ in range(arguments.rounds)]
         with torch.no_grad():
-            forward = statistics.median(_milliseconds(time.perf_counter, model, ids) for _ in range(arguments.rounds))
-        low, high = min(switch), max(switch)
-        median = statistics.median(switch)
-        rows[name] = {"switch_ms": median, "range_ms": (low, high), "forward_ms": forward, "ratio": median / forward}
+            passes = [seconds_of(partial(model, ids), arguments.device) for _ in range(arguments.rounds)]
+        forward = 1000 * statistics.median(passes)
+        switch, range_ms = statistics.median(switches), (min(switches), max(switches))
+        rows[name] = {"switch_ms": switch, "range_ms": range_ms, "forward_ms": forward, "ratio": switch / forward}
     return rows
 
 
@@ -55,14 +56,8 @@ def switching_table(arguments: argparse.Namespace, shape: str, rows: dict[str, d
     return table
 
 
-def _switch(model: PreTrainedModel) -> None:
+def _milliseconds_of_a_switch(model: PreTrainedModel) -> float:
+    began = time.process_time()
     for i in range(SWITCHES):
         set_adapter(model, "ab"[i % 2])
-
-
-def _milliseconds(clock: Callable[[], float], step: Callable, *args: Any) -> float:
-    began = clock()
-    step(*args)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return 1000 * (clock() - began)
+    return 1000 * (time.process_time() - began) / SWITCHES

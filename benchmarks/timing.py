@@ -23,7 +23,8 @@ from tensorized_adapters.runtime.console import numbers_table, peak_memory
 _BENCHMARK = Path(__file__).with_name("benchmark.py")
 
 
-def _seconds(step: Callable[[], None], device: str) -> float:
+def seconds_of(step: Callable[[], Any], device: str) -> float:
+    """Return how long a step takes, on a GPU by its own clock."""
     if device == "cpu":
         began = time.perf_counter()
         step()
@@ -38,18 +39,16 @@ def _seconds(step: Callable[[], None], device: str) -> float:
 
 
 def time_steps(arguments: argparse.Namespace, backbone: PreTrainedModel, shape: str) -> dict[str, dict[str, Any]]:
-    """Return the ratio of each method to the floor that was run right before and right after it, in alternating
-    rounds."""
+    """Return each method's ratio to the floor, which runs right before and right after it, in alternating rounds."""
     names = [name for name in arguments.methods if name != FLOOR]
     benches = {name: Bench(name, backbone, arguments, shape) for name in (FLOOR, *names)}
-    times: dict[str, dict[str, list[float]]] = {n: {"train": [], "evaluate": []} for n in benches}
-    ratios: dict[str, dict[str, list[float]]] = {n: {"train": [], "evaluate": []} for n in benches}
+    times, ratios = ({name: {"train": [], "evaluate": []} for name in benches} for _ in range(2))
     for round_ in range(-2, arguments.rounds):
         for kind in ("train", "evaluate"):
-            before = _seconds(getattr(benches[FLOOR], kind), arguments.device)
+            before = seconds_of(getattr(benches[FLOOR], kind), arguments.device)
             for name in names if round_ % 2 else reversed(names):
-                seconds = _seconds(getattr(benches[name], kind), arguments.device)
-                after = _seconds(getattr(benches[FLOOR], kind), arguments.device)
+                seconds = seconds_of(getattr(benches[name], kind), arguments.device)
+                after = seconds_of(getattr(benches[FLOOR], kind), arguments.device)
                 if round_ >= 0:
                     times[name][kind].append(seconds)
                     times[FLOOR][kind].append(after)

@@ -15,7 +15,7 @@ from compression_study.record import KIND, MEASURED, RECORD_FILE, point_of, read
 
 from tensorized_adapters import PROGRAM, __version__
 from tensorized_adapters.adapters.insertion import adapters_of
-from tensorized_adapters.compressing.decompose import check_dense, compressed, compressed_config
+from tensorized_adapters.compressing.decompose import check_dense, compress_adapter, compressed_config
 from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.predicting.pipeline import load_pipeline
 from tensorized_adapters.runtime.files import locked_folder, write_json
@@ -88,7 +88,8 @@ class _Study:
         point = point_of(self.record, projection_type, rank)
         if point is None:
             print(f"{name}: compressing ...", flush=True)
-            model, sites = compressed(adapter_path, model_name_or_path, projection_type, rank)
+            model = load_pipeline(adapter_path, model_name_or_path, device="cpu").model
+            sites = compress_adapter(model, projection_type, rank)
             save_adapter(model, folder)
             point = {
                 "format": projection_type,

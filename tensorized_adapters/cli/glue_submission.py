@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Optional
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output
+from tensorized_adapters.cli.parser import ScriptParser
 from tensorized_adapters.errors import UsageError
 
 
@@ -22,7 +22,6 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--output {arguments.output} must end in .zip, which is what the server takes")
     if arguments.output.exists():
         raise UsageError(f"--output {arguments.output} exists; name another file")
-    check_output(arguments.output)
     from tensorized_adapters.predicting.glue_submission import write_submission  # imports pandas, unlike --help
 
     lines = write_submission(arguments.runs, arguments.output)

@@ -3,10 +3,10 @@
 import runpy
 import sys
 from importlib import import_module
-from pathlib import Path
 
 from ..errors import printable
 from ..runtime import signals
+from ..sweeping import REPOSITORY
 
 SUBCOMMANDS = {
     "predict": "label texts with a saved adapter",
@@ -17,7 +17,6 @@ SUBCOMMANDS = {
     "glue_submission": "make the zip file for GLUE's server from the predictions of runs",
     "compress": "turn a trained dense adapter into a tensorized one",
 }
-_RUN_SCRIPT = Path(__file__).resolve().parent.parent.parent / "run_glue_tensorized.py"
 
 
 def main() -> None:
@@ -41,5 +40,5 @@ def main() -> None:
 
 def run_glue() -> None:
     """Run run_glue_tensorized.py on the command line as it is."""
-    sys.argv[0] = str(_RUN_SCRIPT)
-    runpy.run_path(str(_RUN_SCRIPT), run_name="__main__")
+    sys.argv[0] = str(REPOSITORY / "run_glue_tensorized.py")
+    runpy.run_path(sys.argv[0], run_name="__main__")

@@ -20,28 +20,29 @@ _MOST = 2**32 - 1  # the largest seed
 
 
 class ScriptParser(RaisesUsageErrors, argparse.ArgumentParser):
-    """Shows the script's docstring unchanged, refuses abbreviated flags and empty values, expands ``~`` in paths, and
-    raises UsageError."""
+    """Shows the script's docstring unchanged, expands ``~`` in paths, and raises UsageError for abbreviated flags, for
+    empty values, and for an ``--output`` that could not be written."""
 
     def __init__(self, description: str):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """Refuse an empty value, which pathlib would read as the current folder. Expand ``~`` in paths, as
-        TrainingArguments do, because a shell does not in ``--output_dir=~/x``."""
-        if not arg_string:
+        if not arg_string:  # pathlib would read it as the current folder
             name = action.option_strings[0] if action.option_strings else action.metavar
             raise UsageError(f"{name} is empty; give it a value or leave it out")
         value = super()._get_value(action, arg_string)
-        return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
+        if isinstance(value, Path):  # a shell does not expand --output_dir=~/x
+            value = Path(os.path.expanduser(value))
+        if action.dest == "output":
+            check_output(value)
+        return value
 
 
 def _integer(text: str, least: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18 and least <= int(text) <= _MOST):
-        raise argparse.ArgumentTypeError(
-            f"{quoted(text)} must be an integer of at least {least}, and at most {_MOST:,}"
-        )
+        bounds = f"at least {least}, and at most {_MOST:,}"
+        raise argparse.ArgumentTypeError(f"{quoted(text)} must be an integer of {bounds}")
     return int(text)
 
 
@@ -65,10 +66,8 @@ def duration(text: str) -> float:
 
 
 def check_output(path: Path) -> None:
-    """Refuse an ``--output`` that could not be written, before any work is done. A link is judged by where it points.
-
-    A pipe or a device is refused, since the file that is written would replace it.
-    """
+    """Refuse an ``--output`` that could not be written, or a pipe or device, which a file would replace. A link is
+    judged by where it points."""
     with refusing_unwritable(f"--output {path}"):
         target = Path(os.path.realpath(path))
         if target.is_dir():
@@ -80,9 +79,8 @@ def check_output(path: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder beside ``path``, or beside the empty folder that it links to. It takes that place at the end, or
-    is removed if anything fails. Raises UsageError at once if ``path`` holds something, or cannot be made or replaced.
-    """
+    """Yield a folder that takes the place of ``path``, or of the empty folder to which it links, at the end. It is
+    removed if anything fails. Raises UsageError at once if ``path`` holds something, or cannot be made or replaced."""
     flag = f"--output_dir {quoted(str(path))}"
     if path.name in ("", ".."):
         raise UsageError(f"{flag} must end in the name of a new or empty folder")
@@ -108,8 +106,7 @@ def comma_separated(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]
 
 
 def names_among(choices: Iterable[str], or_none: bool = False) -> Callable[[str], tuple[str, ...]]:
-    """Return an argparse type for comma-separated names in ``choices``, in any case. With ``or_none``, "none" means no
-    name."""
+    """Return an argparse type for comma-separated names in ``choices``, in any case; for "none" too if ``or_none``."""
 
     def parse(text: str) -> tuple[str, ...]:
         if or_none and text.lower() == "none":

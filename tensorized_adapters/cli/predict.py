@@ -10,7 +10,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from tensorized_adapters.cli.parser import ScriptParser, check_output, positive_integer
+from tensorized_adapters.cli.parser import ScriptParser, positive_integer
 from tensorized_adapters.errors import RunFailed
 from tensorized_adapters.predicting import FORMATS
 
@@ -18,33 +18,20 @@ from tensorized_adapters.predicting import FORMATS
 def main(argv: list[str]) -> int:
     """Predict; raise what :func:`predict` does, except BrokenPipeError."""
     parser = ScriptParser(__doc__)
-    parser.add_argument(
-        "--adapter_path",
-        required=True,
-        help="a saved adapter/ folder, a run's folder, or owner/name or owner/name@revision on the Hugging Face hub",
-    )
-    parser.add_argument(
-        "--input", type=Path, default=Path("-"), help="CSV, TSV, JSON lines or text (default: -, stdin)"
-    )
+    places = "a saved adapter/ folder, a run's folder, or owner/name[@revision] on the Hugging Face hub"
+    parser.add_argument("--adapter_path", required=True, help=places)
+    parser.add_argument("--input", type=Path, default=Path("-"), help="CSV, TSV, JSON lines or text (default: stdin)")
     parser.add_argument("--output", type=Path, help="write to this file, .tsv or .jsonl, instead of standard output")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --output")
     guess = "by the file's ending; of standard input by its first line"
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        help=f"format of the input ({guess}); text has the columns between tabs, without a header",
-    )
+    text = "text has the columns between tabs, without a header"
+    parser.add_argument("--format", choices=FORMATS, help=f"format of the input ({guess}); {text}")
     parser.add_argument("--text_columns", metavar="A[,B]", help="the input's text columns (default: as in training)")
     parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
-    parser.add_argument(
-        "--tokenizer_name", help="its tokenizer, if it is not the model's own (default: as in training)"
-    )
-    parser.add_argument(
-        "--max_seq_length", type=positive_integer, help="longer inputs are truncated (default: as in training)"
-    )
-    parser.add_argument(
-        "--batch_size", type=positive_integer, default=64, help="rows computed at a time (default: %(default)s)"
-    )
+    parser.add_argument("--tokenizer_name", help="its tokenizer, if not the model's own (default: as in training)")
+    cut = "longer inputs are truncated (default: as in training)"
+    parser.add_argument("--max_seq_length", type=positive_integer, help=cut)
+    parser.add_argument("--batch_size", type=positive_integer, default=64, help="rows at a time (default: 64)")
     arguments = parser.parse_args(argv)
     with (
         contextlib.redirect_stdout(sys.stderr),  # standard output is for predictions
@@ -55,16 +42,13 @@ def main(argv: list[str]) -> int:
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    """Check everything that needs no model, then load the model and predict the input.
-
-    Predictions before a refused line stay on standard output. BrokenPipeError means that its reader has ended.
-    """
+    """Check everything that needs no model, then load the model and predict the input. Predictions before a refused
+    line stay on standard output, whose reader may end: BrokenPipeError."""
     path = None if str(arguments.input) == "-" else arguments.input
     if arguments.output:
         from tensorized_adapters.predicting.output import check_destination
 
         check_destination(arguments.output, arguments.overwrite, path)
-        check_output(arguments.output)
     # Imported step by step, so that a wrong folder or file is refused before Transformers' models are imported.
     from tensorized_adapters.predicting.rows import text_columns, text_rows
     from tensorized_adapters.saving.hub import resolved_revision

@@ -68,9 +68,8 @@ def _sweep(options: argparse.Namespace, flags: list[str], began: float) -> int:
         ledger.print_notes()
         console().print(trials_table(ledger, f"{len(trials)} trials, {len(ledger.to_run())} to run"))
         for labels in {labels_of(trial.resolved) for trial in trials if not trial.resolved["task_name"]}:
-            print(
-                f"note: parameters are counted with a head of {labels} label{'s' * (labels > 1)}; the data is not read"
-            )
+            head = f"a head of {labels} label{'s' * (labels > 1)}"
+            print(f"note: parameters are counted with {head}; the data is not read")
         return 0
     if all(trial.refused for trial in trials):
         raise UsageError(f"no trial could start: {trials[0].refused}")
@@ -113,7 +112,7 @@ def _run(ledger: Any, options: argparse.Namespace) -> dict[str, float]:
         where = f"{machines.nodes} machines" if machines.nodes > 1 else "this machine"
         print(f"{len(ledger.to_run())} trials, {at_a_time} at a time on {where}", flush=True)
         with Progress(ledger, at_a_time) as progress:
-            run_trials(ledger.to_run(), ledger, machines, options, progress)
+            run_trials(machines, options, progress)
     timing = {"trials": time.time() - progress.began, "trials_own": sum(progress.seconds.values())}
     return timing | {"ray_start": machines.seconds_to_start, "at_a_time": at_a_time}
 
@@ -156,36 +155,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning_rates", "--learning_rate", type=comma_separated(number), default=(), **some)
     parser.add_argument("--seeds", "--seed", type=comma_separated(nonnegative_integer), default=(42,), **some)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/sweep"), help="(default: %(default)s)")
-    parser.add_argument(
-        "--cpus_per_trial",
-        "--cpu_threads",
-        type=positive_integer,
-        help="cores, threads of a trial (default: an eighth, 1 to 8)",
-    )
-    parser.add_argument(
-        "--gpus_per_trial", type=float, help="1 where there are GPUs; 0.25 lets four share one; 0: none"
-    )
+    cpus = "cores, threads of a trial (default: an eighth, 1 to 8)"
+    parser.add_argument("--cpus_per_trial", "--cpu_threads", type=positive_integer, help=cpus)
+    gpus = "1 where there are GPUs; 0.25 lets four share one; 0: none"
+    parser.add_argument("--gpus_per_trial", type=float, help=gpus)
     most = "the most trials at a time (default: as many as fit)"
     parser.add_argument("--trials_at_a_time", type=positive_integer, help=most)
-    parser.add_argument(
-        "--address", help="the address of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
-    )
-    parser.add_argument(
-        "--max_failures", type=nonnegative_integer, default=2, help="further starts of a failing trial (default: 2)"
-    )
-    parser.add_argument(
-        "--trial_time_limit",
-        type=duration,
-        metavar="DURATION",
-        help="such as 90m, 1.5h or 30s: a start of a trial that takes longer is killed and counts as a failure "
-        "(default: none)",
-    )
-    parser.add_argument(
-        "--fresh_processes",
-        action="store_true",
-        help="start each trial in a new interpreter, as on a GPU; otherwise it is forked from a process that has "
-        "imported everything, which saves the seconds of the imports",
-    )
+    address = "the address of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; its machines share files"
+    parser.add_argument("--address", help=address)
+    failures = "further starts of a failing trial (default: 2)"
+    parser.add_argument("--max_failures", type=nonnegative_integer, default=2, help=failures)
+    limit = "such as 90m, 1.5h or 30s: a start that takes longer is killed and counts as a failure (default: none)"
+    parser.add_argument("--trial_time_limit", type=duration, metavar="DURATION", help=limit)
+    fresh = "start each trial in a new interpreter, as on a GPU, and not as a fork of one that has imported everything"
+    parser.add_argument("--fresh_processes", action="store_true", help=fresh)
     parser.add_argument("--dry_run", action="store_true", help="list the trials, and what is already done")
     parser.add_argument("--no_report", dest="report", action="store_false", help="write no report")
     return parser

@@ -20,7 +20,6 @@ from ..backbone.parts import base_prefix
 from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.tensorized import Tensorized
-from ..predicting.pipeline import load_pipeline
 from ..saving.manifest import read_config
 from ..saving.pretrained import add_adapters
 from ..tensors.decompositions import decompose_
@@ -52,19 +51,6 @@ def check_dense(path: Path) -> dict[str, Any]:
     if (method := record["adapter"]["method"]) != "dense":
         raise UsageError(f"--adapter_path {path} is of --method {method}; only dense is compressed")
     return record
-
-
-def compressed(
-    path: Path,
-    model_name_or_path: Optional[str],
-    adapter_projection_type: str,
-    rank: Optional[int] = None,
-    target_error: Optional[float] = None,
-) -> tuple[PreTrainedModel, list[CompressedSite]]:
-    """Return the model with the compressed adapter of a folder, and its sites; see :func:`compress_adapter`."""
-    check_dense(path)
-    model = load_pipeline(path, model_name_or_path, device="cpu").model
-    return model, compress_adapter(model, adapter_projection_type, rank, target_error)
 
 
 def compress_adapter(
@@ -99,7 +85,8 @@ def compress_adapter(
             f"save_adapter(model, folder, name={quoted(name)}) and load_adapter without name= on a fresh base model"
         )
     if adaptation.config.method != "dense":
-        raise UsageError(f"only dense adapters are compressed, and this one is {adaptation.config.describe()}")
+        flaw = f"only dense adapters are compressed, and this one is {adaptation.config.describe()}"
+        raise UsageError(f"{flaw}; take one that was trained with --method dense")
     not_off(adaptation)
     if (rank is None) == (target_error is None):
         raise UsageError("give either --rank or --target_error")
@@ -183,7 +170,7 @@ def _decomposed(
 
 @torch.no_grad()
 def _replace(model: PreTrainedModel, config: AdapterConfig, adapters: list[BottleneckAdapter]) -> None:
-    """Replace the old adapters by the new ones. Other trained parameters keep their values and their requires_grad."""
+    """Replace the model's adapters. Other trained parameters keep their values and their requires_grad."""
     adaptation, pretrained, labels = adaptation_of(model), pretrained_parameters(model), labels_of(model)
     trained = {name: (pretrained[name].clone(), pretrained[name].requires_grad) for name in adaptation.originals}
     new = [name for name in adaptation.in_place["head"] if name.startswith(base_prefix(model))]
@@ -191,8 +178,8 @@ def _replace(model: PreTrainedModel, config: AdapterConfig, adapters: list[Bottl
     remove_adapters(model)
     add_adapters(model, config, newly_initialized=new)
     adaptation_of(model).notes = notes | {"compressed_from": adaptation.config.describe()}
-    for (_, replaced), adapter in zip(adapters_of(model), adapters):
-        replaced.load_state_dict(adapter.state_dict())
+    for (_, new_one), adapter in zip(adapters_of(model), adapters):
+        new_one.load_state_dict(adapter.state_dict())
     for name, parameter in pretrained_parameters(model).items():
         if name in trained:
             value, parameter.requires_grad = trained[name]

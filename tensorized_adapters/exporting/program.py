@@ -72,7 +72,7 @@ def _quantize(path: Path) -> None:
 
 
 def check_onnx() -> None:
-    """Raise UsageError, with the command that installs it, if a package for ONNX is missing."""
+    """Raise UsageError if a package for ONNX is missing."""
     for package in _PACKAGES_OF_ONNX:
         need(package, "onnx", "--to onnx")
 

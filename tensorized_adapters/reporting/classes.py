@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ..errors import shortened
 from .results import Results
-from .tables import OF_KEPT, Table, decimals
+from .tables import METRICS, OF_KEPT, Table, decimals
 
 MOST_CLASSES = 30  # in a confusion matrix
 _MOST_RUNS = 6
@@ -16,7 +16,7 @@ _MOST_RUNS = 6
 
 @dataclass
 class ClassScores:
-    """One evaluation set of a run, with its name for titles, and its entry in the record (``values``)."""
+    """The scores of one evaluation set of a run: its name for titles, and its entry in the record (``values``)."""
 
     name: str
     task: str
@@ -51,8 +51,8 @@ def class_table(scores: ClassScores) -> Table:
     """Return precision, recall, F1 and the number of examples of each class."""
     values = scores.values
     cells = pd.DataFrame({"class": values["names"]})
-    for name, heading in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
-        cells[heading] = [decimals(value) for value in values[name]]
+    for name in ("precision", "recall", "f1"):
+        cells[METRICS.get(name, name)] = [*map(decimals, values[name])]
     cells["examples"] = [f"{count:,.0f}" for count in values["support"]]
     caption = f"{scores.note}On the development set, with the weights at the end of the run, {OF_KEPT}."
     if len(cells) > MOST_CLASSES:
@@ -61,7 +61,7 @@ def class_table(scores: ClassScores) -> Table:
 
 
 def mistake_table(scores: ClassScores) -> Optional[Table]:
-    """Return the mistakes with the highest probabilities, or None if the record has none."""
+    """Return the mistakes with the highest probabilities; None without mistakes."""
     if not scores.values["mistakes"]:
         return None
     cells = pd.DataFrame(scores.values["mistakes"])[["texts", "label", "predicted", "probability", "row"]]

@@ -136,7 +136,7 @@ def _by_rank(cells: pd.DataFrame, labels: dict[str, str]) -> Figure:
 
 
 def _shares(cells: pd.DataFrame) -> Figure:
-    """Draw a line for each method, the first one on top, and a panel for each task."""
+    """Draw a line for each method, the first one on top, in a panel for each task."""
     methods, tasks = list(cells["method"].unique()), sorted(cells["task"].unique())
     names = [textwrap.fill(method, 40) for method in methods]
     figure, panels = style.panels_of(dict.fromkeys(tasks, ""))
@@ -148,9 +148,8 @@ def _shares(cells: pd.DataFrame) -> Figure:
             height, look = methods.index(cell.method), style.look_of(cell)
             if cell.share_count > 1:
                 axes.plot(cell.shares, [height + 0.22] * len(cell.shares), color=look["color"], **_SEED)
-                axes.errorbar(
-                    cell.share_mean, height, xerr=cell.share_std, color=look["color"], elinewidth=1, capsize=2
-                )
+                bar = {"color": look["color"], "elinewidth": 1, "capsize": 2}
+                axes.errorbar(cell.share_mean, height, xerr=cell.share_std, **bar)
             axes.plot(cell.share_mean, height, **look)
             if cell.share_count < len(cell.seeds):
                 count = f"{cell.share_count} of {len(cell.seeds)} runs"

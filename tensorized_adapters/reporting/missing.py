@@ -7,10 +7,7 @@ _NOT_MEASURED = "the share was not measured"
 
 
 def means_of_fewer_runs(runs: pd.DataFrame) -> list[str]:
-    """Return a line for each mean that leaves out some runs of its cell, with their seeds and the reason.
-
-    A cell whose runs all lack the value gets no line, since the report shows no mean of it.
-    """
+    """Return a line for each mean that leaves out some runs of its cell, with their seeds and the reason."""
     lines = []
     for (method, task), of_cell in runs.groupby(["method", "task"], sort=False):
         measured = of_cell["record"].map(lambda record: bool(record.get("contribution")))
@@ -20,7 +17,7 @@ def means_of_fewer_runs(runs: pd.DataFrame) -> list[str]:
             ("share", "share of the adapters", measured.map({True: _LOSS_DID_NOT_FALL, False: _NOT_MEASURED})),
         ):
             lacking, count = of_cell.assign(reason=reasons)[of_cell[value].isna()], of_cell[value].count()
-            if count or (lacking["reason"] == _LOSS_DID_NOT_FALL).any():
+            if count or (lacking["reason"] == _LOSS_DID_NOT_FALL).any():  # otherwise the report shows no mean
                 lines += [
                     f"{method} on {task}: the mean {name} is over {count} of {len(of_cell)} runs; "
                     f"seed {', '.join(map(str, seeds))} left out: {reason}"
@@ -30,10 +27,8 @@ def means_of_fewer_runs(runs: pd.DataFrame) -> list[str]:
 
 
 def runs_that_others_have(runs: pd.DataFrame) -> list[str]:
-    """Return a line for each task and each seed that other methods have and this one lacks.
-
-    A run in any of the method's settings counts, since a setting may have been tried on some tasks only.
-    """
+    """Return a line for each task and each seed that other methods have and this one lacks in all its settings, since
+    a setting may have been tried on some tasks only."""
     lines = []
     plain = runs["record"].map(lambda record: record["method"])
     for task, of_task in runs.groupby("task"):

@@ -78,10 +78,10 @@ def plain_task(record: dict[str, Any]) -> str:
 def moved_to_tasks(
     tasks: Sequence[str], of_methods: Sequence[dict[str, Any]], of_tasks: Sequence[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """Move those of ``_TASK_SETTINGS`` that all runs of a task share, such as its number of epochs, to the tasks.
+    """Return the settings of the methods, those of the tasks, and a note for each task.
 
-    As settings of the methods they would give each task rows of its own. Return the settings of the methods, those of
-    the tasks, and a note for each task.
+    Those of ``_TASK_SETTINGS`` that all runs of a task share, such as its number of epochs, are moved to the tasks. As
+    settings of the methods they would give each task rows of its own.
     """
     by_task = defaultdict(list)
     for task, settings in zip(tasks, of_methods):
@@ -99,10 +99,8 @@ def moved_to_tasks(
 
 
 def distinct_names(plain: list[str], settings: list[dict[str, Any]], within: Iterable[str]) -> list[str]:
-    """Return a name for each run: its plain name and the settings in which it differs from other runs.
-
-    The settings ``within`` are compared only among runs of the same plain name, since methods differ in them anyway.
-    """
+    """Return a name for each run: its plain name and the settings in which it differs from others. Those ``within``
+    are compared only among runs of the same plain name, since methods differ in them anyway."""
     keys = [json.dumps(values, sort_keys=True, default=str) for values in settings]
     groups = dict(zip(keys, zip(plain, settings)))
     everywhere = _differing(settings) - set(within)

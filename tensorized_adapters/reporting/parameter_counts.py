@@ -21,9 +21,6 @@ from .published import NOTES, PUBLISHED
 
 COLUMNS = ("method", "mode", "adapters", "backbone", "layer_norm", "head", "trained", "percent")
 BYTES = ("bytes_float32", "bytes_float16")
-# The setting that a flag varies, where the two have different names.
-_SETTINGS = {"projection_types": "adapter_projection_type", "modes": "if_adapter_like"}
-_SETTINGS |= {"adapter_sizes": "adapter_size", "ranks": "tensorized_layer_rank"}
 
 
 def counts_text(arguments: argparse.Namespace) -> str:
@@ -53,15 +50,13 @@ def counts_text(arguments: argparse.Namespace) -> str:
 
 def _rows(arguments: argparse.Namespace, model: PreTrainedModel) -> list[dict[str, Any]]:
     """Return a row for each method that fits the model. A line on stderr names each method that does not."""
-    values = vars(arguments) | {"modes": [MODES[mode] for mode in arguments.modes]}
-    lists = {flag: value if isinstance(value, (list, tuple)) else [value] for flag, value in values.items()}
-    names = {flag: _SETTINGS.get(flag, flag) for flag in lists}
-    axes = {name: lists[flag] for flag, name in names.items() if hasattr(AdapterConfig, name)}
+    values = vars(arguments) | {"if_adapter_like": [MODES[mode] for mode in arguments.if_adapter_like]}
+    axes = {name: value for name, value in values.items() if hasattr(AdapterConfig, name)}
+    axes = {name: value if isinstance(value, (list, tuple)) else [value] for name, value in axes.items()}
     configs = grid_of(arguments.methods, axes)
-    for flag in arguments.given:
-        name = names[flag]
+    for name, flag in arguments.given.items():
         if name in axes and not any(name in settings for settings in configs.values()):
-            raise UsageError(f"--{flag} belongs to none of --methods {','.join(arguments.methods)}; leave it out")
+            raise UsageError(f"{flag} belongs to none of --methods {','.join(arguments.methods)}; leave it out")
     rows, flaws = [], []
     for config in configs:
         try:
@@ -70,19 +65,20 @@ def _rows(arguments: argparse.Namespace, model: PreTrainedModel) -> list[dict[st
             flaws.append(str(error))
             print(f"skipped: {one_line(f'{config.describe()}: {error}')}", file=sys.stderr)
         else:
-            rows.append(_row(config, counts, several_sizes=len(arguments.adapter_sizes) > 1))
+            rows.append(_row(config, counts, several_sizes=len(arguments.adapter_size) > 1))
     if not rows:
         raise UsageError(f"nothing to count: {flaws[0]}")
     return rows
 
 
 def _row(config: AdapterConfig, counts: dict[str, int], several_sizes: bool) -> dict[str, Any]:
-    mode = ""
-    if config.method == "tensorized" and config.adapter_placement == "weights":
+    if config.method != "tensorized":
+        mode = ""
+    elif config.adapter_placement == "weights":
         mode = "weights"
-    elif config.method == "tensorized" and not config.if_adapter_like:
+    elif not config.if_adapter_like:
         mode = "one matrix"
-    elif config.method == "tensorized":
+    else:
         mode = f"bottleneck {config.adapter_size}" if several_sizes else "bottleneck"
     name = config.describe().removesuffix(" (one matrix)")
     as_published = config.if_adapter_like and (config.adapter_size, config.adapter_sites) == (64, "both")

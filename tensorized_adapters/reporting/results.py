@@ -215,9 +215,8 @@ def _named(runs: list[dict[str, Any]], notes: list[str]) -> pd.DataFrame:
         losses = run["record"].get("step_losses")  # two seeds never draw the same batches
         twin = by_losses.setdefault((method, task, repr(losses)), run) if losses else run
         if twin is not run:
-            notes.append(
-                f"counted as two seeds, but equal in the loss of every step: {_folders(twin, run)}; one may be a copy"
-            )
+            alike = f"equal in the loss of every step: {_folders(twin, run)}"
+            notes.append(f"counted as two seeds, but {alike}; one may be a copy")
     return pd.DataFrame(rows.values()).sort_values(
         ["family", "rank", "method", "task", "seed"],
         key=lambda column: column.map(_FAMILIES.index) if column.name == "family" else column,
@@ -242,6 +241,5 @@ def _cells(runs: pd.DataFrame) -> pd.DataFrame:
         shares=("share", list),
         records=("record", list),
     )
-    return (
-        groups.first().drop(columns=["seed", "one_class", "collapsed", *_VALUES]).join([scores, lists]).reset_index()
-    )
+    first = groups.first().drop(columns=["seed", "one_class", "collapsed", *_VALUES])
+    return first.join([scores, lists]).reset_index()

@@ -76,10 +76,8 @@ def panels_of(labels: dict[str, str]) -> tuple[Figure, dict[str, Axes]]:
 
 
 def without_head(axes: Axes, values: pd.Series, of_head: pd.Series) -> None:
-    """Leave a linear probe out of the vertical range if it lies so far below that it would squeeze other methods.
-
-    ``values`` are the others' marks, ``of_head`` the probe's. A text at the edge gives those below the range.
-    """
+    """Leave a linear probe (``of_head``) out of the vertical range if it would squeeze the other methods (``values``).
+    A text at the edge gives its values."""
     if values.empty or of_head.empty:
         return
     low, high = values.min(), values.max()
@@ -114,8 +112,8 @@ def label_of(line: pd.DataFrame) -> str:
 
 
 def add_legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
-    """Add a legend below the panels. The figure grows by its height. Long names are shortened if there are many, since
-    the panels would be lost above them; the tables have them in full."""
+    """Add a legend below the panels, by whose height the figure grows. Many long names are shortened, since the panels
+    would be lost above them; the tables have them in full."""
     letters = int(figure.get_figwidth() * _LETTERS_PER_INCH)
     shown = handles if len(handles) <= _FULL_NAMES else [shortened(label) for label in handles]
     labels = [textwrap.fill(label, letters - 8) for label in shown]

@@ -18,7 +18,7 @@ METRICS = {
     "matthews_correlation": "Matthews correlation",
     "combined_score": "mean of Pearson and Spearman",
 }
-# Footnotes to scores at the last epoch, by the column of the cells that asks for them.
+# Footnotes to scores at the last epoch, by the column of the cells that asks for them
 _FOOTNOTES = {
     "one_class": ("†", "in at least one run all predictions are the same class."),
     "collapsed": (
@@ -33,7 +33,7 @@ _GROUPS = ("adapters", "layer_norm", "backbone", "head", "trained")
 
 @dataclass
 class Table:
-    """Cells as text, with the names of the rows in the first column. ``best`` is true where a cell is marked."""
+    """A table of texts, with the names of the rows in the first column. ``best`` is true where a cell is marked."""
 
     title: str
     caption: str
@@ -60,13 +60,14 @@ def score_table(results: Results, which: str, published: bool) -> Table:
     lower = {heading(task, metric): lower_is_better(metric) for task, metric in results.metrics.items()}
     if any(lower.values()):
         caption += " For an error measure the lowest mean is marked."
-    for column, (mark, meaning) in _FOOTNOTES.items() if which == "last" else ():
-        marked = results.cells[results.cells[column]]
-        for cell in marked.itertuples():
-            scores.loc[cell.method, heading(cell.task, cell.metric)] += f" {mark}"
-        if len(marked):
-            caption += f" {mark}: {meaning}"
-    if which == "best":
+    if which == "last":
+        for column, (mark, meaning) in _FOOTNOTES.items():
+            marked = results.cells[results.cells[column]]
+            for cell in marked.itertuples():
+                scores.loc[cell.method, heading(cell.task, cell.metric)] += f" {mark}"
+            if len(marked):
+                caption += f" {mark}: {meaning}"
+    else:
         caption += " The best epoch is chosen on the same development set, which flatters every method."
         if any(record["arguments"].get("load_best_model_at_end") for record in results.runs["record"]):
             caption += " With --load_best_model_at_end it is the epoch whose weights were kept."
@@ -99,10 +100,8 @@ def highest(means: pd.Series) -> pd.Series:
 
 
 def by_task(results: Results, value: str, of_metric: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return mean and standard deviation over seeds of a value as text, and the means alone, by method and task.
-
-    The headings name the task's metric if the value is one ``of_metric``.
-    """
+    """Return means and deviations over seeds of a value as text, and the means alone, by method and task. If the value
+    is one ``of_metric``, the headings name the task's."""
     headings = {task: heading(task, metric) if of_metric else task for task, metric in results.metrics.items()}
     cells = results.cells.set_index(["method", "task"])
     parts = cells[[f"{value}_{name}" for name in ("mean", "std", "count")]].assign(runs=cells["seeds"].map(len))
@@ -114,7 +113,7 @@ def by_task(results: Results, value: str, of_metric: bool = True) -> tuple[pd.Da
 
 
 def parameter_table(results: Results, published: bool) -> Table:
-    """Return the parameters by group. A method has one row for each size of head."""
+    """Return the parameters by group, with a row for each method and size of head."""
     sizes = results.cells["record"].map(lambda record: str(record["parameters"]))
     rows = []
     for (method, _), of_size in results.cells.groupby(["method", sizes], sort=False):

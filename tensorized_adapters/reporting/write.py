@@ -1,6 +1,7 @@
 """Writes the files of a report from run records: tables as Markdown, LaTeX and CSV, figures, and one HTML page."""
 
 import base64
+import os
 import re
 import warnings
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ from .tables import METRICS, Table, parameter_table, score_table
 _FIGURE = re.compile(
     r"(score_by_\w+|gap_by_parameters|share_of_adapters|(training|starts|confusion)_[\w.-]+)\.(png|svg)"
 )
-_CONTRIBUTION_FILE = "contribution.csv"
+_CONTRIBUTION_FILE, _PAGE = "contribution.csv", "report.html.jinja"
 _MARKDOWN = re.compile(r"[\\|`]|\](?=\()")
 _TEX = {character: "\\" + character for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -42,11 +43,8 @@ _TEX = {character: "\\" + character for character in "&%$#_{}"} | {
 
 
 def write_report(paths: Iterable[Path], output_dir: Path, published: bool = False) -> Results:
-    """Write a report on the run.json files at any depth below the paths into a folder, instead of an earlier one.
-
-    If ``published``, the published figures stand beside ours. Raise UsageError if there is nothing to report on, or
-    the folder cannot be written.
-    """
+    """Write a report on the run.json files at any depth below the paths into a folder, instead of an earlier one, with
+    ``published`` figures beside ours. Raise UsageError if there is nothing to report on, or it cannot be written."""
     results = read_results(paths)
     parameters, contribution = parameter_table(results, published), contribution_frame(results)
     by_class = class_scores(results)
@@ -75,8 +73,7 @@ def write_report(paths: Iterable[Path], output_dir: Path, published: bool = Fals
 
 
 def _notes_on_figures(heard: list[warnings.WarningMessage]) -> list[str]:
-    """Matplotlib warns once for each character that its font lacks. Return one note instead, and repeat all other
-    warnings."""
+    """Return one note for all characters that Matplotlib's font lacks, and repeat all other warnings."""
     registry: dict = {}  # in which Python notes the places that have warned
     of_fonts = [entry for entry in heard if "missing from font" in str(entry.message)]
     for entry in heard:
@@ -92,11 +89,9 @@ def _write(output_dir: Path, files: dict[str, bytes]) -> None:
         make_folder(output_dir / "figures")
         for name, content in files.items():
             write_atomically(output_dir / name, content)
-        if _CONTRIBUTION_FILE not in files:
-            (output_dir / _CONTRIBUTION_FILE).unlink(missing_ok=True)
-        for old in (output_dir / "figures").iterdir():
-            if _FIGURE.fullmatch(old.name) and f"figures/{old.name}" not in files:
-                old.unlink()
+        figures = filter(_FIGURE.fullmatch, os.listdir(output_dir / "figures"))
+        for old in {_CONTRIBUTION_FILE, *(f"figures/{name}" for name in figures)} - files.keys():
+            (output_dir / old).unlink(missing_ok=True)
 
 
 def markdown(table: Table) -> str:
@@ -145,13 +140,10 @@ def _as_csv(cells: pd.DataFrame) -> str:
 
 def _page(results: Results, tables: list[Table], figures: list[tuple[str, str]]) -> str:
     """Return the report as one HTML file: tables, figures (title, SVG file in base 64) and the command of each run."""
-    environment = Environment(
-        loader=PackageLoader(__package__, "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["printable"] = printable
-    return environment.get_template("report.html.jinja").render(
-        results=results, tables=tables, figures=figures, metrics=METRICS, version=__version__
-    )
+    loader = PackageLoader(__package__, ".")
+    page = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(_PAGE)
+    helpers = {"metrics": METRICS, "version": __version__, "printable": printable}
+    return page.render(results=results, tables=tables, figures=figures, **helpers)
 
 
 def _tex(text: str) -> str:

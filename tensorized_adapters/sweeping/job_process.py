@@ -26,8 +26,8 @@ from typing import NoReturn, Optional
 
 _SECONDS_TO_DIE = 10.0
 _POLL_SECONDS = 0.1  # Ray's cancellation does not interrupt a blocking system call
-# The arguments are this process's id, the job's script, the number of the connection, and whether everything is
-# imported. The script's folder holds the package. Python looks there for modules, and not in the current folder.
+# The arguments are this process's id, the job's script, the number of the connection, and "preload" if everything is
+# imported first. Python looks for modules in the script's folder, which holds the package, not in the current one.
 _FORK_SERVER = """
 import sys
 sys.path[0] = sys.argv[2].rpartition("/")[0]
@@ -72,6 +72,7 @@ class ForkServer:
     def __init__(self, job: Job, preloads: bool):
         self._connection, remote = multiprocessing.Pipe()  # not standard output, because imported libraries may print
         self._job: Optional[int] = None  # the process id of the job, until it has ended
+        self.has_ended = False
         arguments = [str(os.getpid()), job.command[0], str(remote.fileno()), *(["preload"] if preloads else [])]
         with remote:
             self._server = subprocess.Popen(
@@ -89,10 +90,6 @@ class ForkServer:
             self.end()
             raise
 
-    def has_ended(self) -> bool:
-        """Return whether the connection was closed because the server had ended."""
-        return self._connection.closed
-
     def fork(self, job: Job) -> None:
         """Start the job; raise OSError if the server has ended."""
         try:
@@ -103,8 +100,7 @@ class ForkServer:
             raise
 
     def wait(self, timeout: float) -> int:
-        """Return the job's exit code, which is -9 if it is killed together with the server; raise
-        subprocess.TimeoutExpired."""
+        """Return the job's exit code, -9 if it is killed with the server; raise subprocess.TimeoutExpired."""
         try:
             code = self._reply(timeout)
         except OSError:
@@ -133,6 +129,7 @@ class ForkServer:
 
     def end(self) -> None:
         """Kill the server and its job."""
+        self.has_ended = True
         self._server.kill()
         self._server.wait()
         self._connection.close()
@@ -154,16 +151,15 @@ class ForkServer:
 
 
 _server: Optional[ForkServer] = None  # of this Ray worker, with everything imported
-_server_starts = True  # False after it failed to start once, so that later jobs do not wait for its imports
+_server_starts = True  # False after it failed to start, so that no later job waits for its imports
 
 
 def server_for(job: Job) -> ForkServer:
-    """Return a process from which the job can be forked. If one with everything imported does not start, this job and
-    all later ones get a new interpreter."""
+    """Return the process from which the job is forked: this Ray worker's own, or a new one if that does not start."""
     global _server, _server_starts
     if job.forks and _server_starts:
         try:
-            if _server is None or _server.has_ended():
+            if _server is None or _server.has_ended:
                 _server = ForkServer(job, preloads=True)
             return _server
         except OSError:
@@ -181,10 +177,9 @@ def preload() -> None:
 def serve() -> None:
     """Fork a job for each request. Reply with its process id at once, and with its exit code when it has ended.
 
-    The arguments of this process are the parent's process id, the script, the number of the connection, and "preload"
-    if everything is imported first. A request is a command (a Python script and its arguments), the folder in which it
-    runs, and the file of its log. The first reply says that everything is imported. If a signal killed the job, the
-    code is its negative number. First, processes that the job left behind are killed.
+    This process has the arguments of :data:`_FORK_SERVER`. Its first reply says that it is ready. A request is a
+    command (a Python script and its arguments), the folder in which it runs, and the file of its log. The exit code is
+    the negative number of the signal that killed the job. Processes that the job left behind are killed first.
     """
     server = os.getpid()
     _die_with_parent(int(sys.argv[1]))

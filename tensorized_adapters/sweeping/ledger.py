@@ -21,10 +21,10 @@ from ..saving.manifest import read_config
 from ..training.checkpoints import ADAPTER_FOLDER
 from . import LEDGER_FILE, LOGS, REPORT, TRIALS
 from .plan import Trial
+from .trial import NO_FAILURE
 
 KIND = f"{PROGRAM} sweep"
-_FAILURE = {"reason": "", "last_lines": [], "failures": 0, "seconds": 0.0}
-_ENTRY = {"state", "method", "task", "seed", "words", "score", *_FAILURE}
+_ENTRY = {"state", "method", "task", "seed", "words", "score", *NO_FAILURE}
 # NFS caches the listing of a folder, so files of another machine may appear here only after a while.
 _SECONDS_TO_SHOW = 90
 
@@ -33,12 +33,11 @@ class Ledger:
     """A sweep's folder and its trials' states: finished, failed, refused, interrupted or waiting."""
 
     def __init__(self, folder: Path, trials: list[Trial], command: str = ""):
-        """Read the folder; nothing is written. Raises UsageError if the folder holds something that is not a sweep."""
         self.folder, self.trials, self.command = folder, {trial.name: trial for trial in trials}, command
         self.read()
 
     def read(self) -> None:
-        """Read every trial's state from its files; raise UsageError as the constructor does."""
+        """Read every trial's state from its files; raise UsageError if the folder holds something that is no sweep."""
         summary = _summary_in(self.folder)
         flaw = f"{self.folder / LEDGER_FILE} is damaged; it is written anew from the trials' own files"
         self.notes = [flaw] if summary is None else []  # a line for each damaged file, and what finished trials lack
@@ -83,7 +82,7 @@ class Ledger:
         trial, known = self.trials[name], self.entries.get(name, {})
         entry = {"method": trial.config.describe(), "task": trial.task, "seed": trial.seed, "words": list(trial.words)}
         entry |= {part: trial.counts and trial.counts[part] for part in ("trained", "model")} | {"score": None}
-        entry |= _FAILURE | {key: known[key] for key in _FAILURE if key in known}
+        entry |= NO_FAILURE | {key: known[key] for key in NO_FAILURE if key in known}
         try:
             found = {"state": "refused", "reason": trial.refused} if trial.refused else self._in_folder(trial)
         except UsageError as error:
@@ -124,8 +123,7 @@ class Ledger:
             yield
 
     def to_run(self) -> list[Trial]:
-        """Return the trials that are neither finished nor refused, in the order of the plan. A failed trial runs again
-        unless its folder holds files of others."""
+        """Return the trials that are not finished, not refused and not in a folder of others, in the plan's order."""
         done = {name for name in self.trials if self.entries[name]["state"] in ("finished", "refused")}
         return [trial for name, trial in self.trials.items() if name not in done | self._unusable]
 
@@ -169,10 +167,8 @@ def score_text(score: Optional[dict[str, float]]) -> str:
 
 
 def _summary_in(folder: Path) -> Optional[dict[str, Any]]:
-    """Return the content of sweep.json. It is empty if the file is missing, and None if the file is damaged.
-
-    Raises UsageError if the folder holds something that is not a sweep.
-    """
+    """Return the content of sweep.json, empty if it is missing, or None if it is damaged. Raises UsageError if the
+    folder holds something that is not a sweep."""
     names = [entry.name for entry in entries_of(folder)]
     no_sweep = f"--output_dir {folder} holds something that is not a sweep"
     if TRIALS in names and not (folder / TRIALS).is_dir():

@@ -18,7 +18,7 @@ from ray.exceptions import OutOfMemoryError, RayError
 from ..errors import RunFailed, Terminated, UsageError, one_line, quoted
 from ..runtime.sockets import check_sockets_of_ray
 from . import LOGS, job_process, trial
-from .ledger import Ledger, no_room
+from .ledger import no_room
 from .plan import Trial, cores
 from .progress import Progress
 
@@ -36,10 +36,8 @@ _ENVIRONMENT = ("HF_", "TRANSFORMERS_", "TOKENIZERS_")
 
 
 class Machines(contextlib.AbstractContextManager):
-    """Ray, started on this machine's loopback address or joined; to be used in a ``with`` statement.
-
-    Raises UsageError if no cluster answers, or if one trial fits on no machine, and RunFailed if Ray does not start.
-    """
+    """Ray, started on this machine's loopback address or joined, in a ``with`` statement. Raises UsageError if no
+    cluster answers or one trial fits on no machine, and RunFailed if Ray does not start."""
 
     def __init__(self, address: Optional[str], cpus_per_trial: float, gpus_per_trial: Optional[float]):
         if address:
@@ -87,14 +85,15 @@ def _init_ray(address: Optional[str]) -> None:
         raise UsageError(f"--address {address}: no Ray cluster answers there ({line}){hint}") from None
 
 
-def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options: Any, progress: Progress) -> None:
-    """Run all trials in their order, as many at a time as fit, and record how each ended. After a signal, or if the
+def run_trials(machines: Machines, options: Any, progress: Progress) -> None:
+    """Run what is left to run, in the order of the plan, and record how each trial ended. After a signal, or if the
     disk is full, the running trials are stopped, and KeyboardInterrupt, Terminated or RunFailed is raised."""
     for module in (trial, job_process):  # other machines need not have this package on their path
         ray.cloudpickle.register_pickle_by_value(module)
     per_trial = {"num_cpus": machines.per_trial["CPU"], "num_gpus": machines.per_trial.get("GPU", 0)}
     task = ray.remote(max_retries=_LOSSES, **per_trial)(trial.run_job)
-    waiting, running = deque(trials), {}
+    ledger = progress.ledger
+    waiting, running = deque(ledger.to_run()), {}
     signals: list[int] = []
 
     def interrupt(number: int, _) -> None:
@@ -106,9 +105,9 @@ def run_trials(trials: list[Trial], ledger: Ledger, machines: Machines, options:
     try:
         while waiting or running:
             while waiting and len(running) < progress.at_a_time:
-                name = waiting[0].name
-                running[task.remote(_job_of(waiting.popleft(), ledger, machines, options))] = name
-                progress.started(name)
+                planned = waiting.popleft()
+                running[task.remote(_job_of(planned, ledger.folder, machines, options))] = planned.name
+                progress.started(planned.name)
             [done], _ = ray.wait(list(running))
             name, outcome = running.pop(done), _outcome_of(done)
             if outcome["state"] == "no_room":
@@ -136,17 +135,17 @@ def _outcome_of(reference: ray.ObjectRef) -> dict[str, Any]:
         memory = isinstance(error, OutOfMemoryError)
         reason = "Ray ended it too often, as memory ran out" if memory else "its worker was lost too often"
         first_line = [one_line(line) for line in str(error).strip().splitlines()[:1]]
-        return {"state": "failed", "reason": reason, "last_lines": first_line, "failures": 1, "seconds": 0.0}
+        return trial.NO_FAILURE | {"state": "failed", "reason": reason, "last_lines": first_line, "failures": 1}
 
 
-def _job_of(planned: Trial, ledger: Ledger, machines: Machines, options: Any) -> trial.Job:
+def _job_of(planned: Trial, folder: Path, machines: Machines, options: Any) -> trial.Job:
     environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
     if "GPU" not in machines.per_trial:
         environment["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves the variable of a worker without GPUs as it is
     return trial.Job(
-        command=planned.command(ledger.folder),
-        folder=planned.folder(ledger.folder),
-        log=ledger.folder / LOGS / f"{planned.name}.log",
+        command=planned.command(folder),
+        folder=planned.folder(folder),
+        log=folder / LOGS / f"{planned.name}.log",
         directory=Path.cwd(),
         environment=environment,
         max_failures=options.max_failures,
@@ -156,8 +155,7 @@ def _job_of(planned: Trial, ledger: Ledger, machines: Machines, options: Any) ->
 
 
 def check_address(address: str) -> None:
-    """Ask for a cluster at ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``. Raises UsageError, naming ``--address`` and
-    what is wrong there."""
+    """Ask for a cluster at ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; raise UsageError if none answers."""
     where = address
     if address == "auto":  # as Ray resolves it: the variable, else the address that ``ray start`` saved
         saved = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")

@@ -1,6 +1,7 @@
 """The flags that a sweep passes on to its trials: the allowed ones, the methods that own them, and defaults."""
 
 import argparse
+import itertools
 import sys
 from typing import Any
 
@@ -51,12 +52,12 @@ def owns(config: AdapterConfig, name: str) -> bool:
 
 
 def own_words(config: AdapterConfig, passed: dict[str, list[str]]) -> list[str]:
-    """Return the words of the flags that belong to a method. The flag for the cache of frozen layers is left out if
+    """Return the words of the flags that belong to a method. Those for the cache of frozen layers are left out if
     flags choose layers, and the method has none of these."""
     own = {name: words for name, words in passed.items() if owns(config, name)}
-    choices = _LAYERS & passed.keys()
-    without_cache = choices and not choices & own.keys()
-    return [word for name, words in own.items() if not (without_cache and name in _CACHE) for word in words]
+    if _LAYERS & passed.keys() and not _LAYERS & own.keys():
+        own = {name: words for name, words in own.items() if name not in _CACHE}
+    return [*itertools.chain(*own.values())]
 
 
 def take_value(passed: dict[str, list[str]], name: str) -> str:
@@ -65,8 +66,7 @@ def take_value(passed: dict[str, list[str]], name: str) -> str:
 
 
 def with_defaults(passed: dict[str, list[str]], options: argparse.Namespace) -> dict[str, list[str]]:
-    """Return the flags with those that every trial gets, and with the embedded model and its data if none are
-    named."""
+    """Return the flags with those that every trial gets, and the embedded model and its data if none are named."""
     defaults: dict[str, Any] = {"do_train": True, "do_eval": True, "disable_tqdm": True}
     names_data = options.tasks or {"dataset_name", "train_file", "validation_file"} & passed.keys()
     if "model_name_or_path" not in passed:

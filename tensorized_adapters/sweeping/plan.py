@@ -77,10 +77,10 @@ class Trial:
 
 
 def trials_of(options: argparse.Namespace, flags: list[str]) -> list[Trial]:
-    """Return every trial of the grid, the longest first.
+    """Return every trial of the grid, the longest first; raise UsageError for a grid without trials.
 
-    ``flags`` are for the main job, such as ``["--num_train_epochs", "3"]``. A flag that belongs to some methods is
-    passed to their trials alone. Raises UsageError for a grid without trials, or a flag that no method owns.
+    ``flags`` are for the main job, such as ``["--num_train_epochs", "3"]``. A flag goes to the trials of the methods
+    that own it, and one that no method owns is refused.
     """
     passed = passed_flags(flags)
     configs = _configs_of(options, passed)
@@ -119,19 +119,16 @@ def trials_of(options: argparse.Namespace, flags: list[str]) -> list[Trial]:
 
 
 def _configs_of(options: argparse.Namespace, passed: dict[str, list[str]]) -> dict[AdapterConfig, dict[str, Any]]:
-    """Return the methods of the grid with the settings of each, as grid_of does.
-
-    The passed flags that are axes of the grid are removed from ``passed``. Raises UsageError for a grid without
-    methods, and for an axis or a passed flag that no method of it owns.
-    """
+    """Return the methods of the grid with the settings of each, as grid_of does. Flags that are axes of the grid are
+    removed from ``passed``. Raises UsageError for a grid without methods, and for a flag that no method of it owns."""
     axes = {"adapter_projection_type": options.projection_types, "tensorized_layer_rank": options.ranks}
     axes |= {"if_adapter_like": [MODES[mode] for mode in options.modes], "adapter_size": options.adapter_sizes}
     if options.projection_types and _PLACEMENT in passed:
         axes[_PLACEMENT] = [take_value(passed, _PLACEMENT)]
-    if "peft" in options.methods:
-        if "peft_type" in passed:
-            axes["peft_type"] = [name.strip() for name in take_value(passed, "peft_type").split(",")]
-        axes |= {"peft_config": [take_value(passed, "peft_config")]} if "peft_config" in passed else {}
+    if "peft" in options.methods and "peft_type" in passed:
+        axes["peft_type"] = [name.strip() for name in take_value(passed, "peft_type").split(",")]
+    if "peft" in options.methods and "peft_config" in passed:
+        axes["peft_config"] = [take_value(passed, "peft_config")]
     configs = grid_of([*(["tensorized"] if options.projection_types else []), *options.methods], axes)
     for axis, name in (("modes", "if_adapter_like"), ("adapter_sizes", "adapter_size")):
         if getattr(options, axis) and not any(name in settings for settings in configs.values()):
@@ -145,16 +142,14 @@ def _configs_of(options: argparse.Namespace, passed: dict[str, list[str]]) -> di
 
 
 def check_reachable(trials: Iterable[Trial]) -> None:
-    """Check that the model and the data of a trial can be reached, without loading weights. Local examples are read
-    if a flag depends on their labels or columns.
+    """Refuse a sweep of which no trial could start, as its model or data cannot be reached; raise UsageError.
 
-    One trial that can start is enough, since any other fails by itself later. If none can, the sweep does not begin.
-    Raises UsageError with the error of the first trial, if no trial can start.
+    One trial that can start is enough, since any other fails by itself later. No weights are loaded.
     """
     flaw = None
     for trial in {tuple(str(t.resolved.get(name)) for name in _SOURCES): t for t in trials}.values():
         try:
-            arguments = parse_arguments(list(trial.words))  # this loads the model's configuration
+            arguments = parse_arguments(list(trial.words))  # loads the model's configuration
             load_tokenizer(arguments.model, arguments.model_config)
             check_source(arguments.data, used_roles(arguments.training))
             _check_labels(arguments)
@@ -181,8 +176,8 @@ def _check_labels(arguments: Arguments) -> None:
 
 
 def labels_of(resolved: dict[str, Any]) -> int:
-    """Return the number of labels for which a trial's parameters are counted. Data other than GLUE's is not read: two
-    labels are assumed, or one with ``--do_regression``. The record of a finished trial has the true counts."""
+    """Return the number of labels for the count of a trial's parameters. Data that is not GLUE's is taken to have two,
+    or one with ``--do_regression``, without reading it. The record of a finished trial has the true counts."""
     if resolved["task_name"] in TASKS:
         return len(TASKS[resolved["task_name"]].labels or "1")
     return 1 if resolved["do_regression"] else 2

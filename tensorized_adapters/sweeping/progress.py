@@ -44,8 +44,7 @@ class Progress(Live):
         if entry["state"] == "failed" and entry["last_lines"]:
             ending += f"; last line: {entry['last_lines'][-1]}"
         described = one_line(f"{entry['task']} {entry['method']} seed {entry['seed']}: {ending}")
-        line = f"{time.strftime('%H:%M:%S')}  {described}  ({entry['seconds']:.0f} s)  {self._summary()}"
-        self.console.print(line)
+        self.console.print(f"{time.strftime('%H:%M:%S')}  {described}  ({entry['seconds']:.0f} s)  {self._summary()}")
 
     def _summary(self) -> str:
         states = self.ledger.states()

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import math
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from typing import Any, Optional
 
 from .job_process import Job, server_for
 
+NO_FAILURE = {"reason": "", "last_lines": [], "failures": 0, "seconds": 0.0}
 LAST_LINES = 15
 _HEADER = "== "  # starts the line that the log holds for each start of the job
 _SECONDS_TO_STOP = 10.0  # for a stopped job to write its record
@@ -27,7 +29,6 @@ _NO_ROOM_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 # How a job's last line reports a full disk: with the system's message, or with the words of runs/failures.py.
 _NO_ROOM_WORDS = (*map(os.strerror, _NO_ROOM_ERRORS), "no space left for")
 _ROOM_BYTES = 2**20
-_FOREVER = 1e9
 
 
 def run_job(job: Job) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def run_job(job: Job) -> dict[str, Any]:
     """
     # Ray cancels a task by SIGINT, which is ignored in all processes of a sweep that a shell runs in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    outcome = {"state": "finished", "reason": "", "last_lines": [], "failures": 0, "seconds": 0.0}
+    outcome = {"state": "finished"} | NO_FAILURE
     try:
         while not _has_finished(job.folder):
             began, kills = time.time(), _out_of_memory_kills()
@@ -82,8 +83,7 @@ def _run_once(job: Job, number: int) -> Optional[int]:
             except OSError:  # the server was killed since its last job
                 process = server_for(job)
                 process.fork(job)
-        # With a timeout Python looks for signals while it waits, so that the task can be cancelled.
-        return process.wait(timeout=job.time_limit or _FOREVER)
+        return process.wait(timeout=job.time_limit or math.inf)
     except subprocess.TimeoutExpired:
         return None
     except KeyboardInterrupt:
@@ -97,8 +97,8 @@ def _run_once(job: Job, number: int) -> Optional[int]:
 
 @contextlib.contextmanager
 def _cancelled_afterwards() -> Iterator[None]:
-    """Raise KeyboardInterrupt for a cancellation only at the end of the block. Within the block a job may have started
-    whose process is not known yet, so that it could not be stopped."""
+    """Raise KeyboardInterrupt for a cancellation only at the end of the block, in which a job starts whose process is
+    not known yet, so that it could not be stopped."""
     cancelled = []
     signal.signal(signal.SIGINT, lambda *_: cancelled.append(True))
     try:

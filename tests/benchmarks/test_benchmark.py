@@ -63,21 +63,19 @@ def test_a_step_takes_no_more_operations_than_a_dense_adapters(tmp_path, capsys)
 def test_assembled_weights_give_the_same_model(kind, mode):
     backbone = BertForSequenceClassification(tiny_config()).eval()
     torch.manual_seed(0)
-    model = build(f"{kind}-2{mode}", backbone, backbone.config).eval().double()
+    model = build(f"{kind}-2{mode}", backbone).eval().double()
     for _, adapter in adapters_of(model):
         for weight in factorized_weights(adapter):
             torch.testing.assert_close(assembled(weight), weight.matrix(), rtol=1e-10, atol=1e-12)
     one = next(backbone.bert.parameters())
-    assert (
-        build("floor", backbone, backbone.config).bert.embeddings.word_embeddings.weight.data_ptr() == one.data_ptr()
-    )
+    assert build("floor", backbone).bert.embeddings.word_embeddings.weight.data_ptr() == one.data_ptr()
 
 
 def test_torchs_dropout_draws_what_it_draws_without_adapters():
     backbone = BertForSequenceClassification(tiny_config())
     logits = {}
     for name in ("floor", "floor-torch-dropout", "tt-2-torch-dropout", "tt-2"):
-        model = build(name, backbone, backbone.config).train()  # the adapters start as the identity
+        model = build(name, backbone).train()  # the adapters start as the identity
         torch.manual_seed(0)
         logits[name] = model(input_ids=torch.arange(5, 15).view(2, 5)).logits
     torch.testing.assert_close(logits["tt-2-torch-dropout"], logits["floor-torch-dropout"])
@@ -98,9 +96,9 @@ def test_torchs_dropout_draws_what_it_draws_without_adapters():
         ("--output /no/such/folder/x.json", "No such file"),
         ("--output /tmp", "is a folder"),
         ("--round 3", "--round"),
-        ("--count_operations --compile", "leave out --compile"),
-        ("--switch --compile", "leave out --compile"),
-        ("--switch --count_operations", "leave one of them out"),
+        ("--count_operations --compile", "--compile: not allowed with argument --count_operations"),
+        ("--switch --compile", "--compile: not allowed with argument --switch"),
+        ("--switch --count_operations", "--count_operations: not allowed with argument --switch"),
         ("--output /proc/x", "--output /proc/x cannot be written"),
         (f"--output /tmp/{'x' * 300}", "cannot be written"),
         (f"--rounds {10**30}", "--rounds must be at least 1 and at most"),

@@ -20,13 +20,7 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from tensorized_adapters.cli.parser import (
-    ScriptParser,
-    check_output,
-    names_among,
-    nonnegative_integer,
-    positive_integer,
-)
+from tensorized_adapters.cli.parser import ScriptParser, names_among, nonnegative_integer, positive_integer
 from tensorized_adapters.errors import one_line
 from tensorized_adapters.runtime.exits import run_program
 
@@ -35,8 +29,6 @@ _SEALS_OF_HALF = 3
 
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
-    if arguments.output:
-        check_output(arguments.output)
     began = time.time()
     with tempfile.TemporaryDirectory(prefix="fault_matrix_", ignore_cleanup_errors=True) as folder:
         verdicts, undisturbed = run_trials(Path(folder).resolve(), arguments)

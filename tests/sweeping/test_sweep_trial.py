@@ -181,7 +181,7 @@ def test_a_trial_without_gpus_sees_none(job, tmp_path, monkeypatch, per_trial, s
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")  # as in a worker that Ray gave two GPUs, or that sees all
     options = SimpleNamespace(max_failures=0, trial_time_limit=None, fresh_processes=False)
     one = SimpleNamespace(name="x", command=lambda _: [], folder=lambda _: tmp_path)
-    made = on_ray._job_of(one, SimpleNamespace(folder=tmp_path), SimpleNamespace(per_trial=per_trial), options)
+    made = on_ray._job_of(one, tmp_path, SimpleNamespace(per_trial=per_trial), options)
     lines = "import os; print('sees', os.environ['CUDA_VISIBLE_DEVICES'])"
     trial.run_job(job(lines, environment=made.environment))
     assert f"sees {seen}\n" in (tmp_path / "logs" / "x.log").read_text()
