@@ -11,15 +11,13 @@ from .texts import text_of
 # A comma as the decimal point, separators of thousands, per cents, amounts of money, and the typographic minus.
 _STYLED = re.compile(
     r"[+\-\u2212]?(?:[$£¥€]\s*)?"
-    r"(?:\d{1,3}(?:[.,'\u2019 ]\d{3})+(?:[.,]\d+)?|\d*,\d+|\d+(?:\.\d+)?|\.\d+)(?:e[+\-]?\d+)?"
+    r"(?:\d{1,3}(?:[.,'\u2019\s]\d{3})+(?:[.,]\d+)?|\d*,\d+|\d+(?:\.\d+)?|\.\d+)(?:e[+\-]?\d+)?"
     r"(?:\s*[%$£¥€])?",
     re.IGNORECASE,
 )
 COMMA = "a comma"
-# Full-width and Arabic punctuation, and spaces of other widths, mapped to the usual characters.
-_SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥", "%%%,,.'+-$£¥") | dict.fromkeys(
-    map(ord, "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"), " "
-)
+# Full-width and Arabic punctuation, mapped to the usual characters.
+_SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥", "%%%,,.'+-$£¥")
 # A hyphen that looks like the usual one, and letters of other scripts that look like Latin ones.
 _LOOKALIKES = str.maketrans("‐АВЕКМНОРСТХасеорхуіѕјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "-ABEKMHOPCTXaceopxyisjABEZHIKMNOPTYXo")
 # Invisible characters that are no format or control characters (Cf, Cc): joiners, fillers, and variation selectors,

@@ -17,7 +17,7 @@ from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
 
 from ..errors import UsageError, reason_of
 from .arguments import DataTrainingArguments, ending_of
-from .builders import builder_of, card_of
+from .builders import builder_of, names_files
 from .glue_server_files import FOLDERS
 from .named_splits import files_named
 from .tables import note_joined, read_file, read_files
@@ -42,8 +42,8 @@ class DatasetLocation:
         if self.folder is None or self.flag != "--glue_path":
             return None
         of_task = self.folder / FOLDERS.get(self.config, self.config.upper())
-        if not of_task.is_dir() or card_of(self.folder):
-            return None  # a card gives the layout of the hub
+        if not of_task.is_dir() or names_files(self.folder):
+            return None  # the card gives the layout of the hub
         path = of_task / f"{'diagnostic' if self.config == 'ax' else split.replace('validation', 'dev')}.tsv"
         if not path.is_file():
             raise UsageError(f"{self} has no file {path.relative_to(self.folder)}")
@@ -81,9 +81,9 @@ def _builder_of(location: DatasetLocation, split: str) -> Iterator[DatasetBuilde
         # The full path, since some names ("csv", "text") are the library's own readers.
         builder = builder_of(str(location.folder), location.config, cache)
         files = builder.config.data_files or {}
-        by_name = split not in files and not card_of(location.folder)
+        by_name = split not in files and not names_files(location.folder)
         if by_name and (named := files_named(split, location.folder, str(location))):
-            builder = builder_of(str(location.folder), None, cache, {split: named})
+            builder = builder_of(str(location.folder), location.config, cache, {split: named})
             files = builder.config.data_files
         _check_splits([split], files, location)
         builder.config.data_files = {split: files[split]}
@@ -103,7 +103,7 @@ def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Pat
             found[split] = [Path(file) for file in builder.config.data_files[split]]
     split_of: dict[Path, str] = {}
     for split, path in ((split, path) for split, paths in found.items() for path in paths):
-        if split_of.setdefault(path, split) != split and not card_of(location.folder):
+        if split_of.setdefault(path, split) != split and not names_files(location.folder):
             flaw = f"{path.name} belongs to the splits {split_of[path]} and {split}"
             advice = "--train_split_name and the like name others, or README.md the files of each split (data_files)"
             raise UsageError(f"{location}: {flaw}; {advice}")

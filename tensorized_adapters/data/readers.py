@@ -28,6 +28,12 @@ SEP_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\s*', re.IGNORECASE)
 _HALF = re.compile("[\ud800-\udfff]")
 
 
+def kind_of(path: str) -> str:
+    """Return how a file is read, by its ending: "csv", "tsv" or "json"."""
+    ending = ending_of(path)
+    return "json" if ending == ".jsonl" else ending[1:]
+
+
 def rows_of(path: str, source: str, task: str = "", delimiter: Optional[str] = None) -> list[dict[str, Any]]:
     """Return the rows of one file, which may be compressed as ``.gz``. CSV and TSV give strings, JSON its types. TSV
     has no quotes.
@@ -39,15 +45,16 @@ def rows_of(path: str, source: str, task: str = "", delimiter: Optional[str] = N
         lines = list(lines_of(file, source))
     text = "".join(lines)
     csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long
-    ending = ending_of(path)
-    if ending in (".json", ".jsonl") and text.lstrip().startswith("["):
-        rows = [_object(row, source, f"row {number}") for number, row in enumerate(_parsed(text, source), 1)]
-    elif ending in (".json", ".jsonl"):
-        rows = [row for _, row in json_rows(lines, source)]
-    elif ending == ".tsv" and delimiter is None:
-        rows = [row for _, row in tsv_rows(with_header(lines, task, source), source, task)]
+    kind = kind_of(path)
+    if kind == "json" and text.lstrip().startswith("["):
+        numbered = ((i, _object(row, source, f"row {i}")) for i, row in enumerate(_parsed(text, source), 1))
+    elif kind == "json":
+        numbered = json_rows(lines, source)
+    elif kind == "tsv" and delimiter is None:
+        numbered = tsv_rows(with_header(lines, task, source), source, task)
     else:
-        rows = [row for _, row in csv_rows(lines, source, delimiter=delimiter)]
+        numbered = csv_rows(lines, source, delimiter=delimiter)
+    rows = [row for _, row in numbered]
     if not rows:
         raise UsageError(f"{source} has no rows")
     return rows
@@ -93,6 +100,7 @@ def csv_rows(
     A row of empty fields is a row. A blank line is a row only if the header has a single column. Several columns
     without a name, as Excel writes behind a table, are left out if they are empty.
     """
+    kind = "tsv" if not quotes else "csv" if delimiter is None else ""
     if quotes:
         delimiter, lines = _delimiter_of(lines, source, delimiter)
     quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
@@ -111,7 +119,7 @@ def csv_rows(
             cut += 1  # one of the few damaged rows of GLUE's own files
         elif len(fields) != len(header):
             counts = f"line {reader.line_num} has {len(fields)} fields, the header {len(header)}"
-            raise UsageError(f"{source}: {counts}{separator_hint(header, source)}")
+            raise UsageError(f"{source}: {counts}{_separator_hint(header, kind)}")
         elif filled := [fields[i] for i in unnamed if fields[i].strip()]:
             flaw = f"{quoted(filled[0])} in a column without a name; name the column in the header"
             raise UsageError(f"{source}: line {reader.line_num} has {flaw}")
@@ -127,17 +135,17 @@ def csv_rows(
         print(f"note: {source}: {cut} rows with too few fields are left out, as in the hub's QQP")
 
 
-def separator_hint(columns: Collection[str], source: str) -> str:
-    """Return advice to append to a message about a table if the name of a column holds a mark that may separate
-    columns. A comma is one in a TSV file only."""
-    marks = "" if ".json" in source.lower() else ";|," if ".tsv" in source.lower() else ";|"
+def _separator_hint(columns: Collection[str], kind: str) -> str:
+    """Return advice to append to a message about a table of a ``kind`` ("csv" or "tsv"; others have no separator to
+    name) if the name of a column holds a mark that may separate columns. A comma is one in TSV only."""
+    marks = {"csv": ";|", "tsv": ";|,"}.get(kind, "")
     mark = next((mark for mark in marks if any(mark in name for name in columns)), None)
     return f"; if {mark} separates the columns, write sep={mark} as the first line of a .csv file" if mark else ""
 
 
-def lone_column_hint(columns: Collection[str], source: str) -> str:
-    """Return :func:`separator_hint` for a table with a single column, where several were expected."""
-    return separator_hint(columns, source) if len(columns) == 1 else ""
+def lone_column_hint(columns: Collection[str], kind: str) -> str:
+    """Return :func:`_separator_hint` for a table with a single column, where several were expected."""
+    return _separator_hint(columns, kind) if len(columns) == 1 else ""
 
 
 def without_quoted(line: str) -> str:

@@ -7,15 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, DatasetInfo, Features, Value
 from pyarrow.csv import ConvertOptions
 
 from ..errors import UsageError, listed, quoted
-from .arguments import ending_of
 from .glue_server_files import with_usual_names
 from .labels import number_of
 from .named_splits import shard_of
-from .readers import is_unicode, rows_of
+from .readers import is_unicode, kind_of, rows_of
 from .texts import text_of
 
 # Words for a missing value in a column of numbers, as pandas and pyarrow read them.
@@ -32,7 +31,7 @@ _Rows = list[dict[str, Any]]
 
 def read_file(path: str, source: str, task: str = "") -> Dataset:
     """Read one file; a GLUE ``task`` may have its own layout. UsageError names ``source`` and the line."""
-    return with_usual_names(_table({source: rows_of(path, source, task)}, {}), task, source)
+    return with_usual_names(_table({source: rows_of(path, source, task)}, {}, kind_of(path)), task, source)
 
 
 def read_files(paths: Mapping[str, str], folder: str, types: Features, delimiter: Optional[str] = None) -> Dataset:
@@ -50,7 +49,8 @@ def read_files(paths: Mapping[str, str], folder: str, types: Features, delimiter
     sources = {name: f"{folder}, {name}" for name in paths}
     files = {name: rows_of(path, sources[name], delimiter=delimiter) for name, path in paths.items()}
     _check_columns(files, folder)
-    return _table({sources[name]: rows for name, rows in files.items()}, types)
+    kind = kind_of(next(iter(paths))) if delimiter is None else ""
+    return _table({sources[name]: rows for name, rows in files.items()}, types, kind)
 
 
 def note_joined(names: Sequence[str], source: str) -> None:
@@ -74,15 +74,16 @@ def _check_columns(files: dict[str, _Rows], folder: str) -> None:
     columns = {file: tuple(dict.fromkeys(name for row in rows for name in row)) for file, rows in files.items()}
     widest = max(columns, key=lambda file: len(columns[file]))
     for file, names in columns.items():
-        lacks_some = ending_of(file) in (".json", ".jsonl") and set(columns[widest]).issuperset(names)
+        lacks_some = kind_of(file) == "json" and set(columns[widest]).issuperset(names)
         if set(names) != set(columns[widest]) and not lacks_some:
             found = f"{widest} has the columns {listed(columns[widest])}, and {file} has {listed(names)}"
             advice = f"move a file away that does not belong there, or name those of the split {_BY_CARD}"
             raise UsageError(f"{folder}: {found}; {advice}")
 
 
-def _table(files: dict[str, _Rows], types: dict[str, Any]) -> Dataset:
-    """Return the rows of all files as one table, with the ``types`` of its columns as far as they are given."""
+def _table(files: dict[str, _Rows], types: dict[str, Any], kind: str) -> Dataset:
+    """Return the rows of all files as one table, with the ``types`` of its columns as far as they are given. Its
+    ``info.description`` is the ``kind``, by which later messages know the separators that it may have."""
     columns, features = {}, {}
     for name in dict.fromkeys(name for rows in files.values() for row in rows for name in row):
         values = {file: [row.get(name) for row in rows] for file, rows in files.items()}
@@ -98,7 +99,7 @@ def _table(files: dict[str, _Rows], types: dict[str, Any]) -> Dataset:
         if nested and isinstance(getattr(feature, "feature", None), ClassLabel):
             features[name] = feature
             columns[name] = [row and [None if label == "" else label for label in row] for row in columns[name]]
-    examples = Dataset.from_dict(columns)
+    examples = Dataset.from_dict(columns, info=DatasetInfo(description=kind))
     return examples.cast(Features({**examples.features, **features})) if features else examples
 
 

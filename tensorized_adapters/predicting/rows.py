@@ -78,8 +78,7 @@ def text_rows(
         raise UsageError(f"{source} is a JSON object over several lines; write one JSON object a line")
     csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
     readers = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows, "text": partial(_plain_rows, columns=columns)}
-    may_lack = file_format == "jsonl" and delimiter is not None
-    rows = _texts(readers[file_format](lines, source), columns, delimiter, source, may_lack)
+    rows = _texts(readers[file_format](lines, source), columns, delimiter, source, file_format)
     first_row = next(rows, None)
     if first_row is None:
         raise UsageError(f"{source} has no rows")
@@ -167,13 +166,13 @@ def _texts(
     columns: tuple[str, ...],
     delimiter: Optional[str],
     source: str,
-    may_lack: bool,
+    file_format: str,
 ) -> Iterator[Texts]:
     """Yield the checked texts of each row for the tokenizer. A note names the first line with a number.
 
-    A part of a joined text may be empty, as in training. If rows ``may_lack`` columns, a missing one is an empty part.
+    A part of a joined text may be empty, as in training, and JSON lines may leave it out.
     """
-    noted = False
+    noted, may_lack = False, file_format == "jsonl" and delimiter is not None
     for number, row in rows:
         line = f"{source}: line {number}"
         if not row.keys() >= set(columns):
@@ -182,7 +181,7 @@ def _texts(
         if absent and not (may_lack and len(absent) < len(columns)):
             has = listed(tuple(map(str, row)))
             lacking = shown_beside(absent[0], map(str, row))
-            hint = lone_column_hint(row, source)
+            hint = lone_column_hint(row, file_format)
             raise UsageError(f"{line} has no column {lacking}; it has {has}; --text_columns names others{hint}")
         values = [row.get(name) for name in columns]
         if not noted and any(isinstance(value, (int, float)) for value in values):

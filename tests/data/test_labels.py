@@ -149,6 +149,7 @@ def labelled(tmp_path, train, dev=None, saved=None, name="train.csv", **argument
         (["500", "1 250"], 2, "'1 250'", "separators of thousands"),
         (["500", "1\u2009250"], 2, r"'1\u2009250'", "separators of thousands"),
         (["500", "1\u3000250"], 2, r"'1\u3000250'", "separators of thousands"),
+        (["500", "1\u1680250"], 2, r"'1\u1680250'", "separators of thousands"),
         (["500", "1.250.000"], 2, "'1.250.000'", "separators of thousands"),
         (["0.5", "\u22120.5"], 2, "'\u22120.5'", "a typographic minus"),
         (["0,5", "NA", "1,5"], 1, "'0,5'", "a comma"),
