@@ -1,12 +1,12 @@
 """Computes the weight of each class in the loss from ``--class_weights``, and reports rare classes."""
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Optional
 
 from ..errors import UsageError, listed, quoted
+from .arguments import words_between_commas
 from .label_names import find_name
 from .tasks import Task
 
@@ -79,11 +79,7 @@ def imbalance(names: tuple[str, ...], labels: Sequence[int]) -> Optional[str]:
 def _named(text: str) -> list[tuple[str, float]]:
     """Return the pairs NAME=W of a text. A name with a comma stands in double quotes together with its weight."""
     pairs = []
-    try:
-        words = next(csv.reader([text], strict=True, skipinitialspace=True), [])
-    except csv.Error:
-        raise UsageError(f"--class_weights {quoted(text)} cannot be read; {_QUOTING}") from None
-    for word in words:
+    for word in words_between_commas(text, "class_weights", _QUOTING):
         name, _, number = word.rpartition("=")
         try:
             weight = float(number)

@@ -15,7 +15,7 @@ _STYLED = re.compile(
     r"(?:\s*[%$£¥€])?",
     re.IGNORECASE,
 )
-COMMA = "a comma"
+COMMA, OTHER_SIGNS = "a comma", "signs other than digits, a point, + and -"
 # Full-width and Arabic punctuation, mapped to the usual characters.
 _SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥", "%%%,,.'+-$£¥")
 # A hyphen that looks like the usual one, and letters of other scripts that look like Latin ones.
@@ -46,30 +46,24 @@ def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
     if they are true and false, without regard to case."""
     if name in ids:
         return ids[name]
-    composed = {name_of(known): code for known, code in reversed(ids.items())}
-    if name_of(name) in composed:
-        return composed[name_of(name)]
+    first = {name_of(known): code for known, code in reversed(ids.items())}
     truths = {known.lower(): code for known, code in reversed(ids.items()) if known.lower() in ("true", "false")}
-    return truths.get(name.lower())
+    return first.get(name_of(name), truths.get(name.lower()))
 
 
 def styled_number(value: Any) -> str:
-    """Return what keeps Python from reading a number, such as "a comma"; empty for other values."""
-    written = value.strip() if isinstance(value, str) else ""
-    text = written.translate(_SIGNS)
+    """Return what keeps Python from reading a number, COMMA or OTHER_SIGNS; empty for other values. A comma decides
+    whether the label may be a decimal."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+        return ""
+    except ValueError:
+        text = value.strip().translate(_SIGNS)
     if not _STYLED.fullmatch(text):
         return ""
-    if "," in text:  # before others, since it decides whether the label is a decimal
-        return COMMA
-    if text.endswith("%"):
-        return "a per cent sign"
-    if re.search("[$£¥€]", text):
-        return "a currency sign"
-    if text.startswith("\u2212"):
-        return "a typographic minus"
-    if re.search(r"[^\d.+\-e]|\..*\.", text, re.IGNORECASE):
-        return "separators of thousands"
-    return "full-width characters" if text != written else ""
+    return COMMA if "," in text else OTHER_SIGNS
 
 
 def shown_beside(value: Any, names: Iterable[str]) -> str:

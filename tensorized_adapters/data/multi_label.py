@@ -103,25 +103,22 @@ def joined_names(decisions: np.ndarray, task: Task) -> str:
 def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str]]:
     """Return the names of each row's labels, each once; raise UsageError naming a row that is refused."""
     feature = examples.features["label"]
-    inner = getattr(feature, "feature", None)
-    label_sets, written = [], []
+    is_list = is_list_of_labels(feature)
+    kind = feature.feature if is_list else feature
+    written = []
     for row, value in enumerate(examples["label"], 1):
         if value is None:
             raise UsageError(f"{source}: row {row} has no labels; write an empty list, or remove the row")
-        if isinstance(value, list):
-            values = [class_name(i, inner, row, source) for i in value] if isinstance(inner, ClassLabel) else value
-            written.append(tuple(map(name_of, values)))
-        else:
-            is_class = isinstance(feature, ClassLabel)
-            values = class_name(value, feature, row, source) if is_class else name_of(value)
-            values = values.split(separator)
-            written.append(tuple(filter(None, map(name_of, values))))
-        names = list(dict.fromkeys(map(name_of, values)))
-        if isinstance(value, list) and "" in names:
+        values = value if is_list else [value]
+        if isinstance(kind, ClassLabel):
+            values = [class_name(number, kind, row, source) for number in values]
+        if not is_list:
+            values = [part for part in name_of(values[0]).split(separator) if part.strip()]
+        written.append(tuple(map(name_of, values)))
+        if "" in written[-1]:
             raise UsageError(f"{source}: row {row} has an empty label in its list; correct it or remove the row")
-        label_sets.append([name for name in names if name])
     _refuse_zeros_and_ones(written, source)
-    return label_sets
+    return [list(dict.fromkeys(names)) for names in written]
 
 
 def class_name(number: Optional[int], feature: ClassLabel, row: int, source: str) -> str:
@@ -142,7 +139,7 @@ def _refuse_zeros_and_ones(rows: list[tuple[str, ...]], source: str) -> None:
     """
     filled = {row for row in rows if row}
     values = set().union(*filled)
-    if not {value.lower() for value in values} <= _ZERO_OR_ONE or len({len(row) for row in filled}) != 1:
+    if not {value.lower() for value in values} <= _ZERO_OR_ONE or len(set(map(len, filled))) != 1:
         return
     first = next(filter(None, rows))
     if len(first) > 1 and (len(filled) > 1 or len(values) < len(first)):
