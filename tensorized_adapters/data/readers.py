@@ -26,6 +26,7 @@ _LONGEST_HEADER = 2**13  # characters, so that a quote which is never closed doe
 # The first line by which Excel gives the separator.
 SEP_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\s*', re.IGNORECASE)
 _HALF = re.compile("[\ud800-\udfff]")
+_ONE_OBJECT = "write one JSON object a line"
 
 
 def kind_of(path: str) -> str:
@@ -219,7 +220,7 @@ def _parsed(text: str, source: str, line: int = 1) -> Any:
         return json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError) as error:
         line, flaw = line + getattr(error, "lineno", 1) - 1, getattr(error, "msg", error)
-        raise UsageError(f"{source}: line {line} cannot be parsed: {flaw}") from None
+        raise UsageError(f"{source}: line {line} cannot be parsed: {flaw}; {_ONE_OBJECT}") from None
 
 
 class _Object(dict):
@@ -234,7 +235,7 @@ class _Object(dict):
 def _object(row: Any, source: str, where: str) -> dict[str, Any]:
     """Return the row; refuse one that is no object, or has a key twice. Objects within it cannot be used."""
     if not isinstance(row, _Object):
-        raise UsageError(f"{source} must hold one JSON object a line")
+        raise UsageError(f"{source}: {where} is no object; {_ONE_OBJECT}")
     if row.twice is not None:
         raise UsageError(f"{source}: {where} has the key {quoted(row.twice)} twice; leave one out")
     return row

@@ -50,10 +50,9 @@ def text_rows(
 
     Args:
         path: None for standard input.
-        file_format: one of FORMATS, or None for that of the file's ending. Input without an ending, such as standard
-            input, is JSON lines if its first line that is not blank begins with a brace, a table if that line names
-            the columns, and else plain text. A note names the format. A line that opens a quote without closing it
-            is refused then, since it may be text or the beginning of a header.
+        file_format: one of FORMATS, or None for that of the file's ending, or for standard input that of its first
+            line which is not blank: JSON lines if it begins with a brace, a table if it names the columns, and else
+            plain text. A note names the format. An open quote there is refused, since it may be text or a header's.
         columns: the names of the text columns; plain text has them in this order.
         delimiter: joins the columns of a row to one text.
 
@@ -69,16 +68,11 @@ def text_rows(
             break
     if not head:
         raise UsageError(f"{source} is empty")
-    first = head[-1]
-    file_format = file_format or _format_of(path, first, columns, source)
-    lines = itertools.chain(head, lines)
-    if file_format == "jsonl" and first.lstrip().startswith("["):
-        raise UsageError(f"{source} is a JSON list; write one JSON object a line")
-    if file_format == "jsonl" and first.strip() == "{":
-        raise UsageError(f"{source} is a JSON object over several lines; write one JSON object a line")
+    file_format = file_format or _format_of(path, head[-1], columns, source)
     csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
     readers = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows, "text": partial(_plain_rows, columns=columns)}
-    rows = _texts(readers[file_format](lines, source), columns, delimiter, source, file_format)
+    numbered = readers[file_format](itertools.chain(head, lines), source)
+    rows = _texts(numbered, columns, delimiter, source, file_format)
     first_row = next(rows, None)
     if first_row is None:
         raise UsageError(f"{source} has no rows")
@@ -107,8 +101,7 @@ def _opened(path: Optional[Path], source: str) -> BinaryIO:
 
 
 def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
-    """Return the format that the file's ending gives, or for standard input and pipes the one that the first line
-    looks like, with a note."""
+    """Return the format that the file's ending gives, or for standard input and pipes the one of the first line."""
     if path is not None and (ending := ending_of(str(path))) in _BY_ENDING:
         return _BY_ENDING[ending]
     if path is not None and path.is_file():

@@ -145,7 +145,7 @@ def test_a_base_without_a_tokenizer(capsys, flags, tmp_path):
     "line, message",
     [
         ('{"sentence1": ', "line 2 cannot be parsed: Expecting value"),
-        ("3", "must hold one JSON object a line"),
+        ("3", "is no object; write one JSON object a line"),
         ('{"sentence1": "a", "sentence2": "b", "label": "one"}', "cannot be parsed"),
         ('{"sentence1": "a", "sentence2": "b", "label": 99999999999999999999}', "cannot be parsed"),
         ('{"label": ' + "9" * 5000 + "}", "line 2 cannot be parsed"),
