@@ -1,4 +1,4 @@
-"""The flags that choose the data and how it is tokenised."""
+"""Defines the flags that choose the data and how it is tokenised."""
 
 import csv
 from dataclasses import dataclass

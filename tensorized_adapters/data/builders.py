@@ -1,4 +1,4 @@
-"""The builder with which `datasets` reads a data set. It reads columns of CSV files as strings, as our reader does."""
+"""Makes the builder with which `datasets` reads a data set, so that columns of CSV are strings, as in our reader."""
 
 from collections.abc import Iterator
 from functools import partial

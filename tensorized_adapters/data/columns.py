@@ -45,8 +45,8 @@ def choose_columns(
     there is no column that could be text, or not as many as a saved adapter takes."""
     if named:
         return Columns(named.texts, from_glue_task=True)
-    if trained := kept_columns(saved or {}):
-        return columns_of_adapter(trained, arguments)
+    if trained := columns_of_adapter(saved or {}, arguments):
+        return trained
     label = arguments.label_column or LABEL
     texts = arguments.texts or _guessed_texts(examples, label, source)
     if len(texts) == 1 and arguments.text_column_delimiter is not None:
@@ -58,8 +58,12 @@ def choose_columns(
     return Columns(texts, label, delimiter, guessed=not arguments.texts)
 
 
-def columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Columns:
-    """Return the columns of a saved adapter, or as many others that the flags name, joined as in its training."""
+def columns_of_adapter(saved: dict[str, Any], arguments: DataTrainingArguments) -> Optional[Columns]:
+    """Return the columns that a saved adapter keeps, or as many others that the flags name, joined as in its training.
+    Return None if it keeps none; raise UsageError for flags that contradict it."""
+    trained = kept_columns(saved)
+    if trained is None:
+        return None
     texts, delimiter = arguments.texts or trained.texts, arguments.text_column_delimiter
     if len(texts) != len(trained.texts):
         raise UsageError(

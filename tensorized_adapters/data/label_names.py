@@ -1,4 +1,4 @@
-"""Names of labels: the name of a value, names that only look alike, and numbers in another country's style."""
+"""Names labels, and recognises names that only look alike and numbers in another country's style."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""The names of the metrics, their names in other libraries, and which of them suit classes or scores."""
+"""Lists the metrics, with their names in other libraries, and tells which of them suit classes or scores."""
 
 from dataclasses import replace
 from typing import Optional

@@ -1,4 +1,4 @@
-"""Several labels a text: read as lists or with a separator, encoded as 0 and 1 for each label, and measured by F1."""
+"""Reads several labels a text from lists or by a separator, as 0 and 1 for each label, and measures them by F1."""
 
 from typing import Any, Optional
 

@@ -1,4 +1,4 @@
-"""How the values of an example become its text: numbers, true and false as text, and several columns as one.
+"""Makes the text of an example from its values: numbers, true and false as text, and several columns as one.
 
 Training, evaluation and predictions read the same value in different forms: a column of decimals holds 1 as 1.0, a
 line of JSON holds it as 1. All of them must give the model the same tokens.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
 from ..data.arguments import DataTrainingArguments, ending_of
-from ..data.columns import Columns, columns_of_adapter, kept_columns, other_forms
+from ..data.columns import Columns, columns_of_adapter, other_forms
 from ..data.label_names import shown_beside
 from ..data.readers import (
     SEP_LINE,
@@ -82,8 +82,8 @@ def text_rows(
 def text_columns(record: dict[str, Any], named: Optional[str], folder: str | Path) -> Columns:
     """Return the columns that an adapter was trained on, or as many others that ``--text_columns`` has ``named``."""
     arguments = DataTrainingArguments(text_columns=named)
-    if trained := kept_columns(record):
-        return columns_of_adapter(trained, arguments)
+    if trained := columns_of_adapter(record, arguments):
+        return trained
     if arguments.texts is None:
         raise UsageError(f"{folder} does not say which columns it was trained on; --text_columns names them")
     return Columns(arguments.texts, delimiter=delimiter_for(arguments.texts, None))
