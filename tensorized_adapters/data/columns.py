@@ -50,10 +50,8 @@ def choose_columns(
     label = arguments.label_column or LABEL
     texts = arguments.texts or _guessed_texts(examples, label, source)
     if len(texts) == 1 and arguments.text_column_delimiter is not None:
-        raise UsageError(
-            f"--text_column_delimiter joins columns, and the text is {quoted(texts[0])} alone; leave it out, or "
-            "--text_columns names several"
-        )
+        alone = f"the text is {quoted(texts[0])} alone"
+        raise UsageError(f"--text_column_delimiter joins columns, and {alone}; leave it out")
     delimiter = delimiter_for(texts, arguments.text_column_delimiter)
     return Columns(texts, label, delimiter, guessed=not arguments.texts)
 
@@ -66,9 +64,9 @@ def columns_of_adapter(saved: dict[str, Any], arguments: DataTrainingArguments) 
         return None
     texts, delimiter = arguments.texts or trained.texts, arguments.text_column_delimiter
     if len(texts) != len(trained.texts):
+        used = f"{len(trained.texts)}: {', '.join(trained.texts)}"
         raise UsageError(
-            f"--text_columns {arguments.text_columns} contradicts --adapter_path, which was trained on "
-            f"{len(trained.texts)}: {', '.join(trained.texts)}"
+            f"--text_columns {arguments.text_columns} contradicts --adapter_path, which was trained on {used}"
         )
     if delimiter not in (None, trained.delimiter):
         used = "no delimiter" if trained.delimiter is None else quoted(trained.delimiter)

@@ -159,9 +159,8 @@ def _check_texts(examples: Dataset, names: tuple[str, ...], source: str) -> None
     empty = {name: sum(not text_of(text).strip() for text in examples[name]) for name in names}
     if min(empty.values()) == len(examples):
         lacking = " and ".join(map(quoted, names))
-        raise UsageError(
-            f"{source}: every row has an empty {lacking}; correct the file, or --text_columns names others"
-        )
+        advice = "correct the file, or --text_columns names others"
+        raise UsageError(f"{source}: every row has an empty {lacking}; {advice}")
     for name, count in empty.items():
         if count:
             print(f"note: {source}: {count} of {len(examples)} rows have an empty {quoted(name)}")
@@ -178,10 +177,8 @@ def _hold_out(
     examples, source = raw["train"], f"{sources['train']}, --validation_fraction {fraction}"
     count = round(len(examples) * fraction)
     if not 0 < count < len(examples):
-        raise UsageError(
-            f"--validation_fraction {fraction} of the {len(examples)} training examples leaves one part empty; "
-            "give another fraction"
-        )
+        flaw = f"of the {len(examples)} training examples leaves one part empty"
+        raise UsageError(f"{source} {flaw}; give another fraction")
     labels = None if task.labels is None or task.multi_label else examples["label"][:]
     how = "whatever their labels" if labels is None else "stratified by label"
     rows, counts = np.arange(len(examples)), Counter(labels or ())

@@ -35,10 +35,8 @@ def separator_of(
             return None
         return given or saved_separator(saved)
     if given is None and is_list_of_labels(examples.features.get("label")):
-        print(
-            f"note: {source}: the labels are lists, so that a text may have several; predictions join their names by "
-            f"{SEPARATOR!r}, and --label_separator names another separator"
-        )
+        lists = "the labels are lists, so that a text may have several"
+        print(f"note: {source}: {lists}; predictions join them by {SEPARATOR!r}, or by --label_separator")
         return SEPARATOR
     return given
 
@@ -58,15 +56,14 @@ def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
         names = tuple(sorted({name for labels in _label_sets(examples, separator, source) for name in labels}))
     if not names:
         raise UsageError(f"{source}: no row has a label; training needs at least one label")
+    another = "--label_separator names another separator"
     for name in names:
         if separator in name:
-            raise UsageError(
-                f"{source}: the label {quoted(name)} holds {quoted(separator)}, by which predictions join the names; "
-                "--label_separator names another separator"
-            )
+            flaw = f"the label {quoted(name)} holds {quoted(separator)}, by which predictions join the names"
+            raise UsageError(f"{source}: {flaw}; {another}")
     if isinstance(feature, Value) and not any(separator in text_of(cell) for cell in examples["label"]):
         each = f"each cell is one label ({len(names)}: {listed(names)})"
-        print(f"note: {source}: no row holds {quoted(separator)}; {each}; --label_separator names another separator")
+        print(f"note: {source}: no row holds {quoted(separator)}; {each}; {another}")
     return names
 
 
@@ -78,10 +75,8 @@ def encode_label_sets(examples: Dataset, task: Task, source: str) -> Dataset:
         for name in labels:
             code = find_name(name, ids)
             if code is None:
-                shown = shown_beside(name, task.labels)
-                raise UsageError(
-                    f"{source}: row {row + 1} has the label {shown}; expected some of {listed(task.labels)}"
-                )
+                flaw = f"row {row + 1} has the label {shown_beside(name, task.labels)}"
+                raise UsageError(f"{source}: {flaw}; expected some of {listed(task.labels)}")
             encoded[row, code] = 1.0
     return examples.remove_columns("label").add_column("label", encoded.tolist(), feature=List(Value("float32")))
 
@@ -126,8 +121,7 @@ def class_name(number: Optional[int], feature: ClassLabel, row: int, source: str
     if number is None:
         return ""
     if not 0 <= number < feature.num_classes:
-        expected = f"expected some of {listed(feature.names)}"
-        raise UsageError(f"{source}: row {row} has the label {number}; {expected}")
+        raise UsageError(f"{source}: row {row} has the label {number}; expected some of {listed(feature.names)}")
     return feature.int2str(number)
 
 
