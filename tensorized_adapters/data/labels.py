@@ -134,15 +134,13 @@ def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -
 
 
 def check_variety(train: Dataset, task: Task, source: str) -> None:
-    """Raise UsageError if the training set has a single class or score, or the same labels for every text."""
-    if task.multi_label:
-        if len(set(map(tuple, train["label"]))) == 1:
-            raise UsageError(f"{source} has the same labels in every row; training needs a difference")
-    elif len(seen := set(train["label"])) == 1:
-        name, only = "score", seen.pop()
-        if task.labels is not None:
-            name, only = "class", listed((task.labels[only],))
-        raise UsageError(f"{source} has only one {name} ({only}); training needs at least two")
+    """Raise UsageError if every text of the training set has the same class, score or labels."""
+    labels = train["label"][:]
+    if len(set(map(tuple, labels) if task.multi_label else labels)) != 1:
+        return
+    what = "labels" if task.multi_label else "score" if task.labels is None else "class"
+    only = f" ({listed((task.labels[labels[0]],))})" if what == "class" else ""
+    raise UsageError(f"{source} has the same {what}{only} in every row; training needs a difference")
 
 
 def _present(examples: Dataset, task: Task) -> set[int]:

@@ -20,11 +20,11 @@ from .arguments import DataTrainingArguments
 from .builders import builder_of, names_files
 from .glue_server_files import FOLDERS
 from .named_splits import files_named
-from .readers import kind_of
+from .readers import format_of
 from .tables import note_joined, read_file, read_files
 
-# Kinds of files that our reader reads, and the separator of columns that `datasets` sets for them by itself.
-_USUAL_SEPARATORS = {"csv": ",", "tsv": "\t", "json": None}
+# Formats that our reader reads, and the separator of columns that `datasets` sets for them by itself.
+_USUAL_SEPARATORS = {"csv": ",", "tsv": "\t", "jsonl": None}
 # What a card may say about a file that our reader reads: the separator of columns, and their types.
 _FOR_OUR_READER = {"sep", "delimiter", "features"}
 
@@ -153,9 +153,9 @@ def _has_plain_files(builder: DatasetBuilder) -> bool:
     """Return whether our reader can be used: local CSV, TSV or JSON files, about which the card says nothing but their
     names, a separator of one character and the types of columns."""
     files = [Path(file) for names in builder.config.data_files.values() for file in names]
-    kinds = {kind_of(path.name) for path in files}
+    formats = {format_of(path.name) if path.is_file() else None for path in files}  # a card may name links
     names_missing = getattr(builder, "words_for_missing_by_card", False)
-    if names_missing or len(kinds) > 1 or not kinds <= _USUAL_SEPARATORS.keys() or not all(map(Path.is_file, files)):
+    if names_missing or len(formats) > 1 or not formats <= _USUAL_SEPARATORS.keys():
         return False
     plain, options = type(builder.config)(), {field.name for field in fields(builder.config)}
     options -= {field.name for field in fields(BuilderConfig)} | _FOR_OUR_READER  # name, version, files
@@ -167,7 +167,7 @@ def _separator_of_card(builder: DatasetBuilder) -> Optional[str]:
     """Return the separator that the card gives for CSV or TSV files, None if it is the usual one of the ending."""
     sep = getattr(builder.config, "sep", None)
     file = next(iter(builder.config.data_files.values()))[0]
-    return None if sep == _USUAL_SEPARATORS[kind_of(Path(file).name)] else sep
+    return None if sep == _USUAL_SEPARATORS[format_of(Path(file).name)] else sep
 
 
 def _validated(examples: Dataset) -> Dataset:

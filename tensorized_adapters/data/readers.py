@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
@@ -20,6 +20,7 @@ from ..errors import UsageError, quoted
 from .arguments import ending_of
 from .glue_server_files import with_header
 
+BY_ENDING = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "text"}
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
 _OPEN_QUOTE = re.compile(r'(^|[,;\t])\s*"')  # in a header without what is quoted
 _LONGEST_HEADER = 2**13  # characters, so that a quote which is never closed does not read everything
@@ -29,10 +30,9 @@ _HALF = re.compile("[\ud800-\udfff]")
 _ONE_OBJECT = "write one JSON object a line"
 
 
-def kind_of(path: str) -> str:
-    """Return how a file is read, by its ending: "csv", "tsv" or "json"."""
-    ending = ending_of(path)
-    return "json" if ending == ".jsonl" else ending[1:]
+def format_of(path: str) -> Optional[str]:
+    """Return the format that the ending of a file gives, or None for an ending that no reader of ours knows."""
+    return BY_ENDING.get(ending_of(path))
 
 
 def rows_of(path: str, source: str, task: str = "", delimiter: Optional[str] = None) -> list[dict[str, Any]]:
@@ -46,12 +46,12 @@ def rows_of(path: str, source: str, task: str = "", delimiter: Optional[str] = N
         lines = list(lines_of(file, source))
     text = "".join(lines)
     csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long
-    kind = kind_of(path)
-    if kind == "json" and text.lstrip().startswith("["):
+    file_format = format_of(path)
+    if file_format == "jsonl" and text.lstrip().startswith("["):
         numbered = ((i, _object(row, source, f"row {i}")) for i, row in enumerate(_parsed(text, source), 1))
-    elif kind == "json":
+    elif file_format == "jsonl":
         numbered = json_rows(lines, source)
-    elif kind == "tsv" and delimiter is None:
+    elif file_format == "tsv" and delimiter is None:
         numbered = tsv_rows(with_header(lines, task, source), source, task)
     else:
         numbered = csv_rows(lines, source, delimiter=delimiter)
@@ -101,7 +101,7 @@ def csv_rows(
     A row of empty fields is a row. A blank line is a row only if the header has a single column. Several columns
     without a name, as Excel writes behind a table, are left out if they are empty.
     """
-    kind = "tsv" if not quotes else "csv" if delimiter is None else ""
+    file_format = "tsv" if not quotes else "csv" if delimiter is None else ""
     if quotes:
         delimiter, lines = _delimiter_of(lines, source, delimiter)
     quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
@@ -120,7 +120,7 @@ def csv_rows(
             cut += 1  # one of the few damaged rows of GLUE's own files
         elif len(fields) != len(header):
             counts = f"line {reader.line_num} has {len(fields)} fields, the header {len(header)}"
-            raise UsageError(f"{source}: {counts}{_separator_hint(header, kind)}")
+            raise UsageError(f"{source}: {counts}{separator_hint(header, file_format)}")
         elif filled := [fields[i] for i in unnamed if fields[i].strip()]:
             flaw = f"{quoted(filled[0])} in a column without a name; name the column in the header"
             raise UsageError(f"{source}: line {reader.line_num} has {flaw}")
@@ -136,17 +136,12 @@ def csv_rows(
         print(f"note: {source}: {cut} rows with too few fields are left out, as in the hub's QQP")
 
 
-def _separator_hint(columns: Collection[str], kind: str) -> str:
-    """Return advice to append to a message about a table of a ``kind`` ("csv" or "tsv"; others have no separator to
-    name) if the name of a column holds a mark that may separate columns. A comma is one in TSV only."""
-    marks = {"csv": ";|", "tsv": ";|,"}.get(kind, "")
+def separator_hint(columns: Iterable[str], file_format: str) -> str:
+    """Return advice to append to a message about the columns of a CSV or TSV file, if a name holds a mark that may
+    separate columns. A comma is one in TSV alone. Other formats have no separator to name."""
+    marks = {"csv": ";|", "tsv": ";|,"}.get(file_format, "")
     mark = next((mark for mark in marks if any(mark in name for name in columns)), None)
     return f"; if {mark} separates the columns, write sep={mark} as the first line of a .csv file" if mark else ""
-
-
-def lone_column_hint(columns: Collection[str], kind: str) -> str:
-    """Return :func:`_separator_hint` for a table with a single column, where several were expected."""
-    return _separator_hint(columns, kind) if len(columns) == 1 else ""
 
 
 def without_quoted(line: str) -> str:

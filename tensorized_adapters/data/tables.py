@@ -14,7 +14,7 @@ from ..errors import UsageError, listed, quoted
 from .glue_server_files import with_usual_names
 from .labels import number_of
 from .named_splits import shard_of
-from .readers import is_unicode, kind_of, rows_of
+from .readers import format_of, is_unicode, rows_of
 from .texts import text_of
 
 # Words for a missing value in a column of numbers, as pandas and pyarrow read them.
@@ -31,7 +31,7 @@ _Rows = list[dict[str, Any]]
 
 def read_file(path: str, source: str, task: str = "") -> Dataset:
     """Read one file; a GLUE ``task`` may have its own layout. UsageError names ``source`` and the line."""
-    return with_usual_names(_table({source: rows_of(path, source, task)}, {}, kind_of(path)), task, source)
+    return with_usual_names(_table({source: rows_of(path, source, task)}, {}, format_of(path)), task, source)
 
 
 def read_files(paths: Mapping[str, str], folder: str, types: Features, delimiter: Optional[str] = None) -> Dataset:
@@ -49,8 +49,8 @@ def read_files(paths: Mapping[str, str], folder: str, types: Features, delimiter
     sources = {name: f"{folder}, {name}" for name in paths}
     files = {name: rows_of(path, sources[name], delimiter=delimiter) for name, path in paths.items()}
     _check_columns(files, folder)
-    kind = kind_of(next(iter(paths))) if delimiter is None else ""
-    return _table({sources[name]: rows for name, rows in files.items()}, types, kind)
+    file_format = format_of(next(iter(paths))) if delimiter is None else None
+    return _table({sources[name]: rows for name, rows in files.items()}, types, file_format)
 
 
 def note_joined(names: Sequence[str], source: str) -> None:
@@ -72,16 +72,16 @@ def _check_columns(files: dict[str, _Rows], folder: str) -> None:
     columns = {file: tuple(dict.fromkeys(name for row in rows for name in row)) for file, rows in files.items()}
     widest = max(columns, key=lambda file: len(columns[file]))
     for file, names in columns.items():
-        lacks_some = kind_of(file) == "json" and set(columns[widest]).issuperset(names)
+        lacks_some = format_of(file) == "jsonl" and set(columns[widest]).issuperset(names)
         if set(names) != set(columns[widest]) and not lacks_some:
             found = f"{widest} has the columns {listed(columns[widest])}, and {file} has {listed(names)}"
             advice = f"move a file away that does not belong there, or name those of the split {_BY_CARD}"
             raise UsageError(f"{folder}: {found}; {advice}")
 
 
-def _table(files: dict[str, _Rows], types: dict[str, Any], kind: str) -> Dataset:
-    """Return the rows of all files as one table, with the ``types`` of its columns as far as they are given. Its
-    ``info.description`` is the ``kind``, by which later messages know the separators that it may have."""
+def _table(files: dict[str, _Rows], types: dict[str, Any], file_format: Optional[str]) -> Dataset:
+    """Return the rows of all files as one table, with the ``types`` of its columns as far as they are given. The
+    format becomes its ``info.description``, by which later messages know the separators that it may have."""
     columns, features = {}, {}
     rows = [row for of_file in files.values() for row in of_file]
     places = [(file, number) for file, of_file in files.items() for number in range(1, len(of_file) + 1)]
@@ -96,7 +96,7 @@ def _table(files: dict[str, _Rows], types: dict[str, Any], kind: str) -> Dataset
         if nested and isinstance(getattr(feature, "feature", None), ClassLabel):
             features[name] = feature
             columns[name] = [row and [None if label == "" else label for label in row] for row in columns[name]]
-    examples = Dataset.from_dict(columns, info=DatasetInfo(description=kind))
+    examples = Dataset.from_dict(columns, info=DatasetInfo(description=file_format or ""))
     return examples.cast(Features({**examples.features, **features})) if features else examples
 
 

@@ -23,12 +23,10 @@ def write_submission(runs: Iterable[Path], output: Path) -> list[str]:
     """Write the zip file, and return a line for each file in it: the run that it is from, or the constant.
 
     A file that no run has is filled with a constant, since the server only takes a complete set. Raise UsageError for
-    a folder without predictions, two runs for one task, and a file that the server would refuse.
+    a run without predictions, two runs for one task, and a file that the server would refuse.
     """
     found: dict[str, Path] = {}
     for run in runs:
-        if not run.is_dir():
-            raise UsageError(f"{run} is not a folder; name folders of runs")
         files = [run / f"{name}.tsv" for name in SIZES if (run / f"{name}.tsv").is_file()]
         if not files:
             raise UsageError(f"{run} has no predictions for GLUE; run a GLUE task with --do_predict there")

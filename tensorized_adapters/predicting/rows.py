@@ -10,18 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
-from ..data.arguments import DataTrainingArguments, ending_of
+from ..data.arguments import DataTrainingArguments
 from ..data.columns import Columns, columns_of_adapter, other_forms
 from ..data.label_names import shown_beside
 from ..data.readers import (
+    BY_ENDING,
     SEP_LINE,
     csv_rows,
     delimiter_in,
+    format_of,
     is_unicode,
     json_rows,
     lines_of,
-    lone_column_hint,
     open_input,
+    separator_hint,
     tsv_rows,
     without_quoted,
 )
@@ -31,7 +33,6 @@ from . import FORMATS
 
 Texts = tuple[str, ...]  # the texts of a row as the tokenizer gets them: one, or a pair
 
-_BY_ENDING = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "text"}
 _CALLED = {
     "jsonl": "JSON lines",
     "csv": "CSV, since its first line names the text columns",
@@ -52,7 +53,7 @@ def text_rows(
         path: None for standard input.
         file_format: one of FORMATS, or None for that of the file's ending, or for standard input that of its first
             line which is not blank: JSON lines if it begins with a brace, a table if it names the columns, and else
-            plain text. A note names the format. An open quote there is refused, since it may be text or a header's.
+            plain text. A note names the format. A line with an open quote is refused, since a header may go on below.
         columns: the names of the text columns; plain text has them in this order.
         delimiter: joins the columns of a row to one text.
 
@@ -102,10 +103,10 @@ def _opened(path: Optional[Path], source: str) -> BinaryIO:
 
 def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
     """Return the format that the file's ending gives, or for standard input and pipes the one of the first line."""
-    if path is not None and (ending := ending_of(str(path))) in _BY_ENDING:
-        return _BY_ENDING[ending]
+    if path is not None and (by_ending := format_of(str(path))):
+        return by_ending
     if path is not None and path.is_file():
-        known = ", ".join(_BY_ENDING)
+        known = ", ".join(BY_ENDING)
         raise UsageError(f"{source} has none of the endings {known}; --format says what it is: {', '.join(FORMATS)}")
     if SEP_LINE.fullmatch(first):
         return "csv"
@@ -174,7 +175,7 @@ def _texts(
         if absent and not (may_lack and len(absent) < len(columns)):
             has = listed(tuple(map(str, row)))
             lacking = shown_beside(absent[0], map(str, row))
-            hint = lone_column_hint(row, file_format)
+            hint = separator_hint(row, file_format)
             raise UsageError(f"{line} has no column {lacking}; it has {has}; --text_columns names others{hint}")
         values = [row.get(name) for name in columns]
         if not noted and any(isinstance(value, (int, float)) for value in values):
