@@ -88,6 +88,16 @@ def lines_of(file: BinaryIO, source: str, longest: int = -1) -> Iterator[str]:
         yield line
 
 
+def without_blank_end(lines: Iterable[str], blanks: Optional[str] = None) -> Iterator[str]:
+    """Yield the lines up to the last one that holds more than ``blanks``, which are all kinds of blanks by default."""
+    held: list[str] = []
+    for line in lines:
+        held.append(line)
+        if line.strip(blanks):
+            yield from held
+            held.clear()
+
+
 def is_unicode(text: str) -> bool:
     """Return whether the text has no half of a surrogate pair. Bytes that are not UTF-8 become such halves too."""
     return text.isascii() or not _HALF.search(text)
@@ -98,9 +108,10 @@ def csv_rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each row of ``lines``, which keep their ends, with the number of the line on which it ends.
 
-    A row of empty fields is a row. A blank line is a row only if the header has a single column. Several columns
-    without a name, as Excel writes behind a table, are left out if they are empty.
+    A row of empty fields is a row. A blank line is a row only if the header has a single column and another row
+    follows. Several columns without a name, as Excel writes behind a table, are left out if they are empty.
     """
+    lines = without_blank_end(lines, "\r\n")
     file_format = "tsv" if not quotes else "csv" if delimiter is None else ""
     if quotes:
         delimiter, lines = _delimiter_of(lines, source, delimiter)
@@ -111,11 +122,12 @@ def csv_rows(
     unnamed = [i for i, name in enumerate(header) if not name and header.count("") > 1]
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise UsageError(f"{source} has the column {quoted(twice[0])} twice")
-    blank: list[int] = []  # line numbers that are rows if another row follows
     skipped = cut = 0
     for fields in parsed:
-        if not fields:
-            blank.append(reader.line_num)
+        if not fields and len(header) == 1:
+            yield reader.line_num, {header[0]: ""}
+        elif not fields:
+            skipped += 1
         elif task == "qqp" and "is_duplicate" in header and len(fields) < len(header):
             cut += 1  # one of the few damaged rows of GLUE's own files
         elif len(fields) != len(header):
@@ -125,11 +137,6 @@ def csv_rows(
             flaw = f"{quoted(filled[0])} in a column without a name; name the column in the header"
             raise UsageError(f"{source}: line {reader.line_num} has {flaw}")
         else:
-            if len(header) == 1:
-                yield from ((number, {header[0]: ""}) for number in blank)
-            else:
-                skipped += len(blank)
-            blank.clear()  # those at the end are no rows
             yield reader.line_num, {name: field for name, field in zip(header, fields) if name or not unnamed}
     _note_skipped(skipped, source)
     if cut:
@@ -199,13 +206,12 @@ def tsv_rows(lines: Iterable[str], source: str, task: str = "") -> Iterator[tupl
 
 def json_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each object with its line number. Blank lines are left out, with a note unless they end the file."""
-    blank = skipped = 0
-    for number, line in enumerate(lines, 1):
+    skipped = 0
+    for number, line in enumerate(without_blank_end(lines), 1):
         if line.strip():
-            skipped, blank = skipped + blank, 0
             yield number, _object(_parsed(line.strip(), source, number), source, f"line {number}")
         else:
-            blank += 1
+            skipped += 1
     _note_skipped(skipped, source)
 
 

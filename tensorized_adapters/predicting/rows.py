@@ -25,6 +25,7 @@ from ..data.readers import (
     open_input,
     separator_hint,
     tsv_rows,
+    without_blank_end,
     without_quoted,
 )
 from ..data.texts import delimiter_for, joined, text_of
@@ -139,20 +140,12 @@ def _table_of(first: str, columns: tuple[str, ...]) -> str:
 def _plain_rows(lines: Iterable[str], source: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and row of plain text, whose columns are separated by tabs. Blank lines at the end are no
     rows. A line with a tab is not blank."""
-    held: list[tuple[int, str]] = []
-    for numbered in enumerate(lines, 1):
-        held.append(numbered)
-        if not numbered[1].strip(" \r\n"):
-            continue
-        for number, line in held:
-            texts = line.rstrip("\r\n").split("\t")
-            if len(texts) != len(columns):
-                raise UsageError(
-                    f"{source}: line {number} has {len(texts)} columns between tabs, the adapter takes "
-                    f"{len(columns)} ({listed(columns)}); --format csv reads a table with a header"
-                )
-            yield number, dict(zip(columns, texts))
-        held.clear()
+    for number, line in enumerate(without_blank_end(lines, " \r\n"), 1):
+        texts = line.rstrip("\r\n").split("\t")
+        if len(texts) != len(columns):
+            flaw = f"{len(texts)} columns between tabs, the adapter takes {len(columns)} ({listed(columns)})"
+            raise UsageError(f"{source}: line {number} has {flaw}; --format csv reads a table with a header")
+        yield number, dict(zip(columns, texts))
 
 
 def _texts(
