@@ -4,6 +4,7 @@ import math
 from decimal import Decimal
 from typing import Any, Optional
 
+import numpy as np
 from datasets import ClassLabel, Dataset, Value
 
 from ..config import REGRESSION
@@ -126,9 +127,9 @@ def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -
     check_variety(raw["train"], task, sources["train"])
     if task.labels is None:
         return
-    trained = _present(raw["train"], task)
+    trained = set().union(*label_sets(raw["train"], task))
     for split, examples in raw.items():
-        if split.startswith("validation") and (lacking := _present(examples, task) - trained):
+        if split.startswith("validation") and (lacking := set().union(*label_sets(examples, task)) - trained):
             name = quoted(task.labels[min(lacking)])
             raise UsageError(f"{sources[split]} has the label {name}, which {sources['train']} lacks")
 
@@ -143,11 +144,9 @@ def check_variety(train: Dataset, task: Task, source: str) -> None:
     raise UsageError(f"{source} has the same {what}{only} in every row; training needs a difference")
 
 
-def _present(examples: Dataset, task: Task) -> set[int]:
-    """Return the ids of the labels that at least one example has."""
-    if task.multi_label:
-        return {i for labels in examples["label"] for i, has in enumerate(labels) if has}
-    return set(examples["label"])
+def label_sets(examples: Dataset, task: Task) -> list[set[int]]:
+    """Return the ids of the labels of each example."""
+    return [set(np.flatnonzero(label)) if task.multi_label else {label} for label in examples["label"][:]]
 
 
 def _encode(value: Any, feature: Any, ids: dict[str, int]) -> Optional[float]:

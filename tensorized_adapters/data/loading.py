@@ -14,7 +14,7 @@ from ..errors import UsageError, listed, quoted
 from .arguments import DataTrainingArguments
 from .columns import Columns, choose_columns, note_columns, with_usual_label
 from .label_names import lookalikes, names_of_classes
-from .labels import check_labels, check_variety, encode_labels, names_or_scores, saved_label_names
+from .labels import check_labels, check_variety, encode_labels, label_sets, names_or_scores, saved_label_names
 from .locations import quieten_datasets
 from .multi_label import names_in, separator_of
 from .sources import load_splits
@@ -194,7 +194,9 @@ def _hold_out(
     held = set(parts[1])
     kept = set(rows) - held
     if task.labels is not None:
-        back = _with_labels_of_their_own(examples, held, kept, task.multi_label)
+        sets = label_sets(examples, task)
+        known = set().union(*(sets[row] for row in kept))
+        back = {row for row in held if sets[row] - known}
         kept, held, alone = kept | back, held - back, alone | back
     if alone:
         how += f", without {len(alone):,} whose labels the others lack"
@@ -207,13 +209,6 @@ def _hold_out(
     kept, held = (examples.select(sorted(part)) for part in (kept, held))
     evaluation = task.evaluation[0][1]
     return raw | {"train": kept, evaluation: held}, sources | {evaluation: source}
-
-
-def _with_labels_of_their_own(examples: Dataset, rows: set[int], others: set[int], multi_label: bool) -> set[int]:
-    """Return those of the rows that have a label which none of the ``others`` has."""
-    label_sets = [set(np.flatnonzero(has)) if multi_label else {has} for has in examples["label"]]
-    known = set().union(*(label_sets[row] for row in others))
-    return {row for row in rows if label_sets[row] - known}
 
 
 def _cut(
