@@ -134,6 +134,9 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
         names = [os.path.relpath(path, location.folder) if path.is_file() else path.name for path in paths]
         note_joined(names, f"{location}, split {split}")
         in_card = getattr((builder.info.splits or {}).get(split), "num_examples", None)
+        for path in paths:  # `datasets` passes over an empty JSON file
+            if path.is_file() and not path.stat().st_size:
+                raise UsageError(f"{location}, {path.name} is empty")
         # pandas drops blank rows and takes a surplus field for an index, and pyarrow makes dates of texts.
         if _has_plain_files(builder):
             files, sep = dict(zip(names, map(str, paths))), _separator_of_card(builder)
