@@ -1,4 +1,4 @@
-"""The flags that choose the data and how it is tokenised."""
+"""Defines the flags that choose the data and how it is tokenised."""
 
 import csv
 from dataclasses import dataclass
@@ -14,6 +14,15 @@ FILE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl")
 SPLIT_FLAGS = ("train_split_name", "validation_split_name", "test_split_name")
 # Flags about columns and labels, for data that is not a GLUE task: the columns and labels of GLUE are known.
 _OTHER_DATA_FLAGS = ("text_columns", "text_column_delimiter", "label_column", "do_regression", "label_separator")
+
+
+def words_between_commas(text: str, flag: str, advice: str) -> list[str]:
+    """Return the words of a flag's value, without blanks at their ends. A word with a comma stands in double quotes,
+    as in CSV. Raise UsageError, with the advice, if a quote is not closed."""
+    try:
+        return [word.strip() for word in next(csv.reader([text], strict=True, skipinitialspace=True))]
+    except csv.Error:
+        raise UsageError(f"--{flag} {quoted(text)} cannot be read; {advice}") from None
 
 
 def ending_of(path: str) -> str:
@@ -93,14 +102,8 @@ class DataTrainingArguments:
         """Return the names in ``text_columns``. A name with a comma is written in double quotes, as in CSV."""
         if self.text_columns is None:
             return None
-        try:
-            names = next(csv.reader([self.text_columns], strict=True, skipinitialspace=True), [""])
-        except csv.Error:
-            raise UsageError(
-                f"--text_columns {self.text_columns} cannot be read; a name with a comma stands in double quotes, as "
-                "in '\"A, B\",C'"
-            ) from None
-        return tuple(name.strip() for name in names)
+        advice = "a name with a comma stands in double quotes, as in '\"A, B\",C'"
+        return tuple(words_between_commas(self.text_columns, "text_columns", advice))
 
     @property
     def files(self) -> dict[str, str]:
@@ -125,16 +128,10 @@ class DataTrainingArguments:
         for flag in SPLIT_FLAGS:
             if getattr(self, flag) is not None and not self.dataset_name:
                 raise UsageError(f"--{flag} names a split of --dataset_name; give both or neither")
-        self._check_columns()
-
-    def _check_columns(self) -> None:
-        if self.label_column is not None and not self.label_column.strip():
-            raise UsageError("--label_column is empty; name a column or leave it out")
-        if self.texts is None:
-            return
-        if not (all(self.texts) and len(set(self.texts)) == len(self.texts)):
+        texts = self.texts or ()
+        if not (all(texts) and len(set(texts)) == len(texts)):
             raise UsageError(
                 f"--text_columns must be columns of different names, A or A,B or more, got {quoted(self.text_columns)}"
             )
-        if {"label", self.label_column} & set(self.texts):
+        if {"label", self.label_column} & set(texts):
             raise UsageError(f"--text_columns {self.text_columns} holds the label's column; name texts only")

@@ -1,4 +1,4 @@
-"""The builder with which `datasets` reads a data set. It reads columns of CSV files as strings, as our reader does."""
+"""Makes the builder with which `datasets` reads a data set, so that columns of CSV are strings, as in our reader."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -31,21 +31,21 @@ def builder_of(
         return load_dataset_builder(name, config, data_files=data_files, cache_dir=cache_dir)
     if isinstance(builder, Csv):
         builder.config.converters = None
-        entries = card_of(Path(name)).get("configs")
-        by_card = any("keep_default_na" in entry for entry in (entries if isinstance(entries, list) else []))
+        by_card = any("keep_default_na" in entry for entry in _configs_of(Path(name)))
         builder.words_for_missing_by_card = by_card or builder.config.na_values is not None
         builder._generate_tables = partial(_csv_tables, builder)
     return builder
 
 
-def card_of(folder: Path) -> dict[str, Any]:
-    """Return what the card of a folder says about its data: ``configs`` (files of splits), ``dataset_info`` (types).
+def names_files(folder: Path) -> bool:
+    """Return whether the card of a folder (README.md) says which files its splits have."""
+    return any("data_files" in entry or "data_dir" in entry for entry in _configs_of(folder))
 
-    Either is missing if the card does not say it, and both are if the folder has no README.md.
-    """
+
+def _configs_of(folder: Path) -> list[dict[str, Any]]:
     path = folder / "README.md"
-    header = (metadata_load(path) or {}) if path.is_file() else {}
-    return {name: header[name] for name in ("configs", "dataset_info") if header.get(name)}
+    configs = (metadata_load(path) or {}).get("configs") if path.is_file() else None
+    return configs if isinstance(configs, list) else []
 
 
 def _csv_tables(builder: Csv, base_files: Any, files_iterables: list) -> Iterator[tuple[Key, pyarrow.Table]]:

@@ -1,12 +1,12 @@
 """Computes the weight of each class in the loss from ``--class_weights``, and reports rare classes."""
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Optional
 
 from ..errors import UsageError, listed, quoted
+from .arguments import words_between_commas
 from .label_names import find_name
 from .tasks import Task
 
@@ -39,10 +39,8 @@ def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[
     if text in _BY_FREQUENCY:
         counts = Counter(labels)
         if lacking := [name for i, name in enumerate(names) if not counts[i]]:
-            raise UsageError(
-                f"--class_weights {text} counts the examples of each class, and no training example is of the class "
-                f"{quoted(lacking[0])}; give a weight for each class as NAME=W"
-            )
+            flaw = f"no training example is of the class {quoted(lacking[0])}"
+            raise UsageError(f"--class_weights {text} counts them, and {flaw}; give each class a weight as NAME=W")
         balanced = [len(labels) / (len(names) * counts[i]) for i in range(len(names))]
         return tuple(map(math.sqrt, balanced)) if text == "sqrt" else tuple(balanced)
     ids, found = {name: i for i, name in enumerate(names)}, {}
@@ -63,10 +61,8 @@ def imbalance(names: tuple[str, ...], labels: Sequence[int]) -> Optional[str]:
     class, or none. No weight can help a class without examples."""
     counts = Counter(labels)
     if lacking := tuple(name for i, name in enumerate(names) if not counts[i]):
-        return (
-            f"no training example is of the class {listed(lacking)}, so that the run learns nothing about it; other "
-            "data or a larger --max_train_samples may have some"
-        )
+        flaw = f"no training example is of the class {listed(lacking)}, so that the run learns nothing about it"
+        return f"{flaw}; other data or a larger --max_train_samples may have some"
     (least, rarest), (most, largest) = (f((counts[i], name) for i, name in enumerate(names)) for f in (min, max))
     if least >= _RARE * most:
         return None
@@ -79,21 +75,15 @@ def imbalance(names: tuple[str, ...], labels: Sequence[int]) -> Optional[str]:
 def _named(text: str) -> list[tuple[str, float]]:
     """Return the pairs NAME=W of a text. A name with a comma stands in double quotes together with its weight."""
     pairs = []
-    try:
-        words = next(csv.reader([text], strict=True, skipinitialspace=True), [])
-    except csv.Error:
-        raise UsageError(f"--class_weights {quoted(text)} cannot be read; {_QUOTING}") from None
-    for word in words:
+    for word in words_between_commas(text, "class_weights", _QUOTING):
         name, _, number = word.rpartition("=")
         try:
             weight = float(number)
         except ValueError:
             name = ""
         if not name.strip():
-            raise UsageError(
-                "--class_weights must be balanced, sqrt, or NAME=W for each class between commas, got "
-                f"{quoted(word)}; {_QUOTING}"
-            )
+            rule = "must be balanced, sqrt, or NAME=W for each class between commas"
+            raise UsageError(f"--class_weights {rule}, got {quoted(word)}; {_QUOTING}")
         if not _LEAST <= weight <= _MOST:
             raise UsageError(f"--class_weights {quoted(word)}: a weight must be above 0, from {_LEAST:g} to {_MOST:g}")
         pairs.append((name.strip(), weight))

@@ -12,8 +12,8 @@ from ..errors import UsageError, listed, quoted
 from .arguments import DataTrainingArguments
 from .label_names import shown_beside
 from .labels import number_of
-from .multi_label import class_name, is_list_of_labels
-from .readers import lone_column_hint
+from .multi_label import class_name
+from .readers import separator_hint
 from .tasks import Task
 from .texts import delimiter_for
 
@@ -45,33 +45,33 @@ def choose_columns(
     there is no column that could be text, or not as many as a saved adapter takes."""
     if named:
         return Columns(named.texts, from_glue_task=True)
-    if trained := kept_columns(saved or {}):
-        return columns_of_adapter(trained, arguments)
+    if trained := columns_of_adapter(saved or {}, arguments):
+        return trained
     label = arguments.label_column or LABEL
     texts = arguments.texts or _guessed_texts(examples, label, source)
     if len(texts) == 1 and arguments.text_column_delimiter is not None:
-        raise UsageError(
-            f"--text_column_delimiter joins columns, and the text is {quoted(texts[0])} alone; leave it out, or "
-            "--text_columns names several"
-        )
+        alone = f"the text is {quoted(texts[0])} alone"
+        raise UsageError(f"--text_column_delimiter joins columns, and {alone}; leave it out")
     delimiter = delimiter_for(texts, arguments.text_column_delimiter)
     return Columns(texts, label, delimiter, guessed=not arguments.texts)
 
 
-def columns_of_adapter(trained: Columns, arguments: DataTrainingArguments) -> Columns:
-    """Return the columns of a saved adapter, or as many others that the flags name, joined as in its training."""
+def columns_of_adapter(saved: dict[str, Any], arguments: DataTrainingArguments) -> Optional[Columns]:
+    """Return the columns that a saved adapter keeps, or as many others that the flags name, joined as in its training.
+    Return None if it keeps none; raise UsageError for flags that contradict it."""
+    trained = kept_columns(saved)
+    if trained is None:
+        return None
     texts, delimiter = arguments.texts or trained.texts, arguments.text_column_delimiter
     if len(texts) != len(trained.texts):
+        used = f"{len(trained.texts)}: {', '.join(trained.texts)}"
         raise UsageError(
-            f"--text_columns {arguments.text_columns} contradicts --adapter_path, which was trained on "
-            f"{len(trained.texts)}: {', '.join(trained.texts)}"
+            f"--text_columns {arguments.text_columns} contradicts --adapter_path, which was trained on {used}"
         )
     if delimiter not in (None, trained.delimiter):
-        used = "one text" if len(texts) == 1 else "a pair of texts"
-        if trained.delimiter is not None:
-            used = f"columns joined by {quoted(trained.delimiter)}"
+        used = "no delimiter" if trained.delimiter is None else quoted(trained.delimiter)
         raise UsageError(
-            f"--text_column_delimiter {quoted(delimiter)} contradicts --adapter_path, which was trained on {used}; "
+            f"--text_column_delimiter {quoted(delimiter)} contradicts --adapter_path, which was trained with {used}; "
             "leave it out"
         )
     return Columns(texts, arguments.label_column or trained.label, trained.delimiter)
@@ -83,12 +83,11 @@ def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...
     names = [name for name in examples.column_names if name not in labels and not _INDEX.fullmatch(name)]
     if {"sentence1", "sentence2"} <= set(names):
         return "sentence1", "sentence2"
-    # A column such as "label_text" would give the answer away.
-    names = [name for name in names if not name.lower().startswith("label")]
+    names = [name for name in names if not name.lower().startswith("label")]  # "label_text" gives the answer away
     names = [name for name in names if _holds_words(examples, name)] or names
     if not names:
         others = listed(tuple(examples.column_names))
-        hint = lone_column_hint(examples.column_names, source)
+        hint = separator_hint(examples.column_names, examples.info.description)
         raise UsageError(f"{source} has no text column beside {others}; --text_columns names them{hint}")
     return tuple(names[:2])
 
@@ -130,13 +129,12 @@ def with_usual_label(examples: Dataset, columns: Columns, source: str, is_test: 
         examples = _with_text(name, examples, columns, source)
     if not is_test:
         feature = _feature(columns.label, examples, columns, source)
-        if not (isinstance(feature, (Value, ClassLabel)) or is_list_of_labels(feature)):
-            rule = "one label or a list of labels a row, no objects"
-            raise UsageError(f"{source}: the column {quoted(columns.label)} must hold {rule}")
-        dtype = getattr(feature, "feature", feature).dtype
+        dtype = _dtype_of(getattr(feature, "feature", feature))
         if not dtype.startswith((*_NUMBERS, "decimal", "null")) and "string" not in dtype:
-            held = f"the column {quoted(columns.label)} holds values of type {dtype}, no labels"
-            raise UsageError(f"{source}: {held}; write text or numbers")
+            advice = "write a label, or a list of labels, as text or numbers"
+            raise UsageError(
+                f"{source}: the column {quoted(columns.label)} holds values of type {dtype}, no labels; {advice}"
+            )
     if LABEL in examples.column_names and (is_test or columns.label != LABEL):
         examples = examples.remove_columns(LABEL)
     return examples if is_test or columns.label == LABEL else examples.rename_column(columns.label, LABEL)
@@ -151,7 +149,7 @@ def _feature(name: str, examples: Dataset, columns: Columns, source: str) -> Any
         needs = f"--task_name needs {', '.join(columns.texts)} and {columns.label}"
         flag = f"{needs}; rename the columns, or give --text_columns and --label_column without --task_name"
     has = listed(tuple(map(str, examples.column_names)))
-    hint = lone_column_hint(examples.column_names, source)
+    hint = separator_hint(examples.column_names, examples.info.description)
     shown = shown_beside(name, examples.column_names)
     raise UsageError(f"{source} has no column {shown}; it has {has}; {flag}{hint}")
 
@@ -160,19 +158,21 @@ def _with_text(name: str, examples: Dataset, columns: Columns, source: str) -> D
     """Return the examples with a checked text column. Class ids become the names of their classes, which are what
     files for prediction hold. Numbers are read as text, with a note; other types are refused."""
     feature = _feature(name, examples, columns, source)
+    column, dtype = f"{source}: the column {quoted(name)}", _dtype_of(feature)
     if isinstance(feature, ClassLabel):
-        column = f"{source}, column {quoted(name)}"
         names = [class_name(number, feature, row, column) for row, number in enumerate(examples[name], 1)]
         examples = examples.remove_columns(name).add_column(name, names, feature=Value("string"))
-    elif not isinstance(feature, Value):
-        raise UsageError(f"{source}: the column {quoted(name)} must hold one value a row, no lists or objects")
-    elif feature.dtype.startswith(_NUMBERS):
-        print(f"note: {source}: the column {quoted(name)} holds numbers, which are read as text")
-    elif "string" not in feature.dtype and feature.dtype != "null":
-        raise UsageError(f"{source}: the column {quoted(name)} holds values of type {feature.dtype}, no text")
+    elif dtype.startswith(_NUMBERS):
+        print(f"note: {column} holds numbers, which are read as text")
+    elif "string" not in dtype and dtype != "null":
+        raise UsageError(f"{column} holds values of type {dtype}, no text; write one text a row")
     elif columns.guessed and not _holds_words(examples, name):
-        print(f"note: {source}: the column {quoted(name)} holds no words, but is read as text")
+        print(f"note: {column} holds no words, but is read as text")
     return examples
+
+
+def _dtype_of(feature: Any) -> str:
+    return feature.dtype if isinstance(feature, (Value, ClassLabel)) else "list or object"
 
 
 def note_columns(columns: Columns, task: Task, source: str) -> None:
@@ -193,8 +193,7 @@ def note_columns(columns: Columns, task: Task, source: str) -> None:
 
 def _holds_words(examples: Dataset, name: str) -> bool:
     """Return whether most of the first values are strings that are not numbers."""
-    feature = examples.features[name]
-    if not isinstance(feature, Value) or "string" not in feature.dtype:
+    if "string" not in _dtype_of(examples.features[name]):
         return False
     texts = [text for text in examples[:1000][name] if text and text.strip()]
     return sum(number_of(text) is None for text in texts) > len(texts) / 2

@@ -1,4 +1,4 @@
-"""Names of labels: the name of a value, names that only look alike, and numbers in another country's style."""
+"""Names labels, and recognises names that only look alike and numbers in another country's style."""
 
 import re
 import unicodedata
@@ -11,15 +11,13 @@ from .texts import text_of
 # A comma as the decimal point, separators of thousands, per cents, amounts of money, and the typographic minus.
 _STYLED = re.compile(
     r"[+\-\u2212]?(?:[$£¥€]\s*)?"
-    r"(?:\d{1,3}(?:[.,'\u2019 ]\d{3})+(?:[.,]\d+)?|\d*,\d+|\d+(?:\.\d+)?|\.\d+)(?:e[+\-]?\d+)?"
+    r"(?:\d{1,3}(?:[.,'\u2019\s]\d{3})+(?:[.,]\d+)?|\d*,\d+|\d+(?:\.\d+)?|\.\d+)(?:e[+\-]?\d+)?"
     r"(?:\s*[%$£¥€])?",
     re.IGNORECASE,
 )
-COMMA = "a comma"
-# Full-width and Arabic punctuation, and spaces of other widths, mapped to the usual characters.
-_SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥", "%%%,,.'+-$£¥") | dict.fromkeys(
-    map(ord, "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"), " "
-)
+COMMA, OTHER_SIGNS = "a comma", "signs other than digits, a point, + and -"
+# Full-width and Arabic punctuation, mapped to the usual characters.
+_SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥", "%%%,,.'+-$£¥")
 # A hyphen that looks like the usual one, and letters of other scripts that look like Latin ones.
 _LOOKALIKES = str.maketrans("‐АВЕКМНОРСТХасеорхуіѕјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "-ABEKMHOPCTXaceopxyisjABEZHIKMNOPTYXo")
 # Invisible characters that are no format or control characters (Cf, Cc): joiners, fillers, and variation selectors,
@@ -48,30 +46,24 @@ def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
     if they are true and false, without regard to case."""
     if name in ids:
         return ids[name]
-    composed = {name_of(known): code for known, code in reversed(ids.items())}
-    if name_of(name) in composed:
-        return composed[name_of(name)]
+    first = {name_of(known): code for known, code in reversed(ids.items())}
     truths = {known.lower(): code for known, code in reversed(ids.items()) if known.lower() in ("true", "false")}
-    return truths.get(name.lower())
+    return first.get(name_of(name), truths.get(name.lower()))
 
 
 def styled_number(value: Any) -> str:
-    """Return what keeps Python from reading a number, such as "a comma"; empty for other values."""
-    written = value.strip() if isinstance(value, str) else ""
-    text = written.translate(_SIGNS)
+    """Return what keeps Python from reading a number, COMMA or OTHER_SIGNS; empty for other values. A comma decides
+    whether the label may be a decimal."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+        return ""
+    except ValueError:
+        text = value.strip().translate(_SIGNS)
     if not _STYLED.fullmatch(text):
         return ""
-    if "," in text:  # before others, since it decides whether the label is a decimal
-        return COMMA
-    if text.endswith("%"):
-        return "a per cent sign"
-    if re.search("[$£¥€]", text):
-        return "a currency sign"
-    if text.startswith("\u2212"):
-        return "a typographic minus"
-    if re.search(r"[^\d.+\-e]|\..*\.", text, re.IGNORECASE):
-        return "separators of thousands"
-    return "full-width characters" if text != written else ""
+    return COMMA if "," in text else OTHER_SIGNS
 
 
 def shown_beside(value: Any, names: Iterable[str]) -> str:

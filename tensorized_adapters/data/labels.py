@@ -4,6 +4,7 @@ import math
 from decimal import Decimal
 from typing import Any, Optional
 
+import numpy as np
 from datasets import ClassLabel, Dataset, Value
 
 from ..config import REGRESSION
@@ -126,30 +127,26 @@ def check_labels(raw: dict[str, Dataset], task: Task, sources: dict[str, str]) -
     check_variety(raw["train"], task, sources["train"])
     if task.labels is None:
         return
-    trained = _present(raw["train"], task)
+    trained = set().union(*label_sets(raw["train"], task))
     for split, examples in raw.items():
-        if split.startswith("validation") and (lacking := _present(examples, task) - trained):
+        if split.startswith("validation") and (lacking := set().union(*label_sets(examples, task)) - trained):
             name = quoted(task.labels[min(lacking)])
             raise UsageError(f"{sources[split]} has the label {name}, which {sources['train']} lacks")
 
 
 def check_variety(train: Dataset, task: Task, source: str) -> None:
-    """Raise UsageError if the training set has a single class or score, or the same labels for every text."""
-    if task.multi_label:
-        if len(set(map(tuple, train["label"]))) == 1:
-            raise UsageError(f"{source} has the same labels in every row; training needs a difference")
-    elif len(seen := set(train["label"])) == 1:
-        name, only = "score", seen.pop()
-        if task.labels is not None:
-            name, only = "class", listed((task.labels[only],))
-        raise UsageError(f"{source} has only one {name} ({only}); training needs at least two")
+    """Raise UsageError if every text of the training set has the same class, score or labels."""
+    labels = train["label"][:]
+    if len(set(map(tuple, labels) if task.multi_label else labels)) != 1:
+        return
+    what = "labels" if task.multi_label else "score" if task.labels is None else "class"
+    only = f" ({listed((task.labels[labels[0]],))})" if what == "class" else ""
+    raise UsageError(f"{source} has the same {what}{only} in every row; training needs a difference")
 
 
-def _present(examples: Dataset, task: Task) -> set[int]:
-    """Return the ids of the labels that at least one example has."""
-    if task.multi_label:
-        return {i for labels in examples["label"] for i, has in enumerate(labels) if has}
-    return set(examples["label"])
+def label_sets(examples: Dataset, task: Task) -> list[set[int]]:
+    """Return the ids of the labels of each example."""
+    return [set(np.flatnonzero(label)) if task.multi_label else {label} for label in examples["label"][:]]
 
 
 def _encode(value: Any, feature: Any, ids: dict[str, int]) -> Optional[float]:

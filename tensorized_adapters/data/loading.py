@@ -14,7 +14,7 @@ from ..errors import UsageError, listed, quoted
 from .arguments import DataTrainingArguments
 from .columns import Columns, choose_columns, note_columns, with_usual_label
 from .label_names import lookalikes, names_of_classes
-from .labels import check_labels, check_variety, encode_labels, names_or_scores, saved_label_names
+from .labels import check_labels, check_variety, encode_labels, label_sets, names_or_scores, saved_label_names
 from .locations import quieten_datasets
 from .multi_label import names_in, separator_of
 from .sources import load_splits
@@ -159,9 +159,8 @@ def _check_texts(examples: Dataset, names: tuple[str, ...], source: str) -> None
     empty = {name: sum(not text_of(text).strip() for text in examples[name]) for name in names}
     if min(empty.values()) == len(examples):
         lacking = " and ".join(map(quoted, names))
-        raise UsageError(
-            f"{source}: every row has an empty {lacking}; correct the file, or --text_columns names others"
-        )
+        advice = "correct the file, or --text_columns names others"
+        raise UsageError(f"{source}: every row has an empty {lacking}; {advice}")
     for name, count in empty.items():
         if count:
             print(f"note: {source}: {count} of {len(examples)} rows have an empty {quoted(name)}")
@@ -178,10 +177,8 @@ def _hold_out(
     examples, source = raw["train"], f"{sources['train']}, --validation_fraction {fraction}"
     count = round(len(examples) * fraction)
     if not 0 < count < len(examples):
-        raise UsageError(
-            f"--validation_fraction {fraction} of the {len(examples)} training examples leaves one part empty; "
-            "give another fraction"
-        )
+        flaw = f"of the {len(examples)} training examples leaves one part empty"
+        raise UsageError(f"{source} {flaw}; give another fraction")
     labels = None if task.labels is None or task.multi_label else examples["label"][:]
     how = "whatever their labels" if labels is None else "stratified by label"
     rows, counts = np.arange(len(examples)), Counter(labels or ())
@@ -197,7 +194,9 @@ def _hold_out(
     held = set(parts[1])
     kept = set(rows) - held
     if task.labels is not None:
-        back = _with_labels_of_their_own(examples, held, kept, task.multi_label)
+        sets = label_sets(examples, task)
+        known = set().union(*(sets[row] for row in kept))
+        back = {row for row in held if sets[row] - known}
         kept, held, alone = kept | back, held - back, alone | back
     if alone:
         how += f", without {len(alone):,} whose labels the others lack"
@@ -210,13 +209,6 @@ def _hold_out(
     kept, held = (examples.select(sorted(part)) for part in (kept, held))
     evaluation = task.evaluation[0][1]
     return raw | {"train": kept, evaluation: held}, sources | {evaluation: source}
-
-
-def _with_labels_of_their_own(examples: Dataset, rows: set[int], others: set[int], multi_label: bool) -> set[int]:
-    """Return those of the rows that have a label which none of the ``others`` has."""
-    label_sets = [set(np.flatnonzero(has)) if multi_label else {has} for has in examples["label"]]
-    known = set().union(*(label_sets[row] for row in others))
-    return {row for row in rows if label_sets[row] - known}
 
 
 def _cut(

@@ -16,14 +16,15 @@ from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
 
 from ..errors import UsageError, reason_of
-from .arguments import DataTrainingArguments, ending_of
-from .builders import builder_of, card_of
+from .arguments import DataTrainingArguments
+from .builders import builder_of, names_files
 from .glue_server_files import FOLDERS
 from .named_splits import files_named
+from .readers import format_of
 from .tables import note_joined, read_file, read_files
 
-# File endings that our reader reads, and the separator of columns that `datasets` sets for them by itself.
-_USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t", ".json": None, ".jsonl": None}
+# Formats that our reader reads, and the separator of columns that `datasets` sets for them by itself.
+_USUAL_SEPARATORS = {"csv": ",", "tsv": "\t", "jsonl": None}
 # What a card may say about a file that our reader reads: the separator of columns, and their types.
 _FOR_OUR_READER = {"sep", "delimiter", "features"}
 
@@ -42,8 +43,8 @@ class DatasetLocation:
         if self.folder is None or self.flag != "--glue_path":
             return None
         of_task = self.folder / FOLDERS.get(self.config, self.config.upper())
-        if not of_task.is_dir() or card_of(self.folder):
-            return None  # a card gives the layout of the hub
+        if not of_task.is_dir() or names_files(self.folder):
+            return None  # the card gives the layout of the hub
         path = of_task / f"{'diagnostic' if self.config == 'ax' else split.replace('validation', 'dev')}.tsv"
         if not path.is_file():
             raise UsageError(f"{self} has no file {path.relative_to(self.folder)}")
@@ -81,9 +82,9 @@ def _builder_of(location: DatasetLocation, split: str) -> Iterator[DatasetBuilde
         # The full path, since some names ("csv", "text") are the library's own readers.
         builder = builder_of(str(location.folder), location.config, cache)
         files = builder.config.data_files or {}
-        by_name = split not in files and not card_of(location.folder)
+        by_name = split not in files and not names_files(location.folder)
         if by_name and (named := files_named(split, location.folder, str(location))):
-            builder = builder_of(str(location.folder), None, cache, {split: named})
+            builder = builder_of(str(location.folder), location.config, cache, {split: named})
             files = builder.config.data_files
         _check_splits([split], files, location)
         builder.config.data_files = {split: files[split]}
@@ -91,19 +92,19 @@ def _builder_of(location: DatasetLocation, split: str) -> Iterator[DatasetBuilde
 
 
 def files_of(location: DatasetLocation, splits: list[str]) -> dict[str, list[Path]]:
-    """Return the files of each of the splits of a folder. Nothing is read. Raise UsageError if a split is missing, and
-    if a file belongs to two of them though no card says so."""
+    """Return the files of each split of a folder, without reading them. Raise UsageError if a split is missing, and if
+    a file belongs to two of them though no card says so."""
+    found: dict[str, list[Path]] = {}
     with refusing(location):
-        official = {split: location.official_file(split) for split in splits}
-    if None not in official.values():
-        return {split: [path] for split, path in official.items()}
-    found = {}
-    for split in splits:
-        with refusing(location), _builder_of(location, split) as builder:
-            found[split] = [Path(file) for file in builder.config.data_files[split]]
+        for split in splits:
+            if official := location.official_file(split):
+                found[split] = [official]
+            else:
+                with _builder_of(location, split) as builder:
+                    found[split] = [Path(file) for file in builder.config.data_files[split]]
     split_of: dict[Path, str] = {}
     for split, path in ((split, path) for split, paths in found.items() for path in paths):
-        if split_of.setdefault(path, split) != split and not card_of(location.folder):
+        if split_of.setdefault(path, split) != split and not names_files(location.folder):
             flaw = f"{path.name} belongs to the splits {split_of[path]} and {split}"
             advice = "--train_split_name and the like name others, or README.md the files of each split (data_files)"
             raise UsageError(f"{location}: {flaw}; {advice}")
@@ -133,7 +134,7 @@ def _read_split(location: DatasetLocation, split: str) -> Dataset:
         names = [os.path.relpath(path, location.folder) if path.is_file() else path.name for path in paths]
         note_joined(names, f"{location}, split {split}")
         in_card = getattr((builder.info.splits or {}).get(split), "num_examples", None)
-        for path in paths:
+        for path in paths:  # `datasets` passes over an empty JSON file
             if path.is_file() and not path.stat().st_size:
                 raise UsageError(f"{location}, {path.name} is empty")
         # pandas drops blank rows and takes a surplus field for an index, and pyarrow makes dates of texts.
@@ -155,10 +156,9 @@ def _has_plain_files(builder: DatasetBuilder) -> bool:
     """Return whether our reader can be used: local CSV, TSV or JSON files, about which the card says nothing but their
     names, a separator of one character and the types of columns."""
     files = [Path(file) for names in builder.config.data_files.values() for file in names]
-    kinds = {ending_of(path.name) for path in files}
-    one_kind = kinds <= _USUAL_SEPARATORS.keys() and len({_USUAL_SEPARATORS[kind] for kind in kinds}) == 1
+    formats = {format_of(path.name) if path.is_file() else None for path in files}  # a card may name links
     names_missing = getattr(builder, "words_for_missing_by_card", False)
-    if names_missing or not one_kind or not all(path.is_file() for path in files):
+    if names_missing or len(formats) > 1 or not formats <= _USUAL_SEPARATORS.keys():
         return False
     plain, options = type(builder.config)(), {field.name for field in fields(builder.config)}
     options -= {field.name for field in fields(BuilderConfig)} | _FOR_OUR_READER  # name, version, files
@@ -170,7 +170,7 @@ def _separator_of_card(builder: DatasetBuilder) -> Optional[str]:
     """Return the separator that the card gives for CSV or TSV files, None if it is the usual one of the ending."""
     sep = getattr(builder.config, "sep", None)
     file = next(iter(builder.config.data_files.values()))[0]
-    return None if sep == _USUAL_SEPARATORS[ending_of(Path(file).name)] else sep
+    return None if sep == _USUAL_SEPARATORS[format_of(Path(file).name)] else sep
 
 
 def _validated(examples: Dataset) -> Dataset:

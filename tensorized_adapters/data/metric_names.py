@@ -1,4 +1,4 @@
-"""The names of the metrics, their names in other libraries, and which of them suit classes or scores."""
+"""Lists the metrics, with their names in other libraries, and tells which of them suit classes or scores."""
 
 from dataclasses import replace
 from typing import Optional
@@ -61,17 +61,11 @@ def metrics_for(labels: Optional[tuple[str, ...]]) -> tuple[str, ...]:
 
 def check_metrics(names: tuple[str, ...], flag: str, labels: Optional[tuple[str, ...]]) -> None:
     """Raise UsageError for a metric that does not suit these classes, or scores where ``labels`` is None."""
+    suitable = metrics_for(labels)
     for name in names:
-        if name in metrics_for(labels):
-            continue
-        if name == "f1" and labels is not None:
-            raise UsageError(
-                f"--{flag} f1 is for two classes, and these are {len(labels)}; take f1_macro or f1_weighted"
-            )
-        kind, other = ("classes", "scores") if labels is None else ("scores", "classes")
-        raise UsageError(
-            f"--{flag} {name} is for {kind}, and these labels are {other}; for those: {', '.join(metrics_for(labels))}"
-        )
+        if name not in suitable:
+            kind = "scores" if labels is None else f"{len(labels)} classes"
+            raise UsageError(f"--{flag} {name} does not suit {kind}; take one of {', '.join(suitable)}")
 
 
 def with_metrics(task: Task, listed: Optional[str], best: Optional[str]) -> Task:

@@ -4,6 +4,7 @@ GLUE's metrics are an `evaluate` module of our own, so that nothing is downloade
 """
 
 import warnings
+from functools import partial
 from typing import Any, Optional
 
 import datasets
@@ -35,34 +36,31 @@ LARGEST_MATRIX = 100  # classes; the record's size would grow with their square
 _WORST = 3
 
 
-def _or_zero(function, predictions: np.ndarray, references: np.ndarray, name: str) -> float:
-    """Return the value of ``function``, or 0 with a warning if it is not defined."""
-    value = np.nan  # for a single example SciPy raises
-    if len(references) > 1:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # constant input is reported below
-            value = float(function(references, predictions))
+# Functions of references and predictions. Correlations and R2 of constants, or of a single example, are not defined.
+_METRICS = {
+    "accuracy": accuracy_score,
+    "f1": partial(f1_score, zero_division=0),  # of class 1
+    "f1_macro": partial(f1_score, average="macro", zero_division=0),
+    "f1_weighted": partial(f1_score, average="weighted", zero_division=0),
+    "matthews_correlation": lambda y, x: matthews_corrcoef(y, x) if len(set(y)) > 1 and len(set(x)) > 1 else np.nan,
+    "pearson": lambda y, x: pearsonr(y, x)[0] if len(y) > 1 else np.nan,
+    "spearmanr": lambda y, x: spearmanr(y, x)[0] if len(y) > 1 else np.nan,
+    "r2": r2_score,
+    "mean_absolute_error": mean_absolute_error,
+}
+_METRICS_OF_PROBABILITIES = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
+
+
+def _value(name: str, predictions: np.ndarray, references: np.ndarray) -> float:
+    """Return the value of a metric, or 0 with a warning if it is not defined."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # constant input is reported below
+        value = float(_METRICS[name](references, predictions))
     if np.isfinite(value):
         return value
     why = "predictions or labels are constant" if len(references) > 1 else "of fewer than two examples"
     warnings.warn(f"{name} is not defined ({why}); reported as 0", stacklevel=2)
     return 0.0
-
-
-_METRICS = {
-    "accuracy": lambda p, r: float(accuracy_score(r, p)),
-    "f1": lambda p, r: float(f1_score(r, p, zero_division=0)),  # of class 1
-    "f1_macro": lambda p, r: float(f1_score(r, p, average="macro", zero_division=0)),
-    "f1_weighted": lambda p, r: float(f1_score(r, p, average="weighted", zero_division=0)),
-    "matthews_correlation": lambda p, r: _or_zero(
-        lambda y, x: matthews_corrcoef(y, x) if len(set(y)) > 1 and len(set(x)) > 1 else np.nan, p, r, "Matthews"
-    ),
-    "pearson": lambda p, r: _or_zero(lambda y, x: pearsonr(y, x)[0], p, r, "Pearson"),
-    "spearmanr": lambda p, r: _or_zero(lambda y, x: spearmanr(y, x)[0], p, r, "Spearman"),
-    "r2": lambda p, r: _or_zero(r2_score, p, r, "R2"),
-    "mean_absolute_error": lambda p, r: float(mean_absolute_error(r, p)),
-}
-_METRICS_OF_PROBABILITIES = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
 
 
 class GlueMetric(evaluate.Metric):
@@ -92,11 +90,11 @@ class GlueMetric(evaluate.Metric):
         predictions, references = np.asarray(predictions), np.asarray(references)
         if self.task.multi_label:
             return multi_label.measured(predictions, references)
-        values = {name: _METRICS[name](predictions, references) for name in self.task.metrics}
+        values = {name: _value(name, predictions, references) for name in self.task.metrics}
         combined = float(np.mean(list(values.values()))) if len(values) > 1 else None
         for name in self.task.chosen:
             if name in _METRICS:
-                values[name] = _METRICS[name](predictions, references)
+                values[name] = _value(name, predictions, references)
             elif (value := self._of_probabilities(name, np.asarray(prediction_scores), references)) is not None:
                 values[name] = value
         return values if combined is None else values | {"combined_score": combined}

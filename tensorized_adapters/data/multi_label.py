@@ -1,4 +1,4 @@
-"""Several labels a text: read as lists or with a separator, encoded as 0 and 1 for each label, and measured by F1."""
+"""Reads several labels a text from lists or by a separator, as 0 and 1 for each label, and measures them by F1."""
 
 from typing import Any, Optional
 
@@ -35,10 +35,8 @@ def separator_of(
             return None
         return given or saved_separator(saved)
     if given is None and is_list_of_labels(examples.features.get("label")):
-        print(
-            f"note: {source}: the labels are lists, so that a text may have several; predictions join their names by "
-            f"{SEPARATOR!r}, and --label_separator names another separator"
-        )
+        lists = "the labels are lists, so that a text may have several"
+        print(f"note: {source}: {lists}; predictions join them by {SEPARATOR!r}, or by --label_separator")
         return SEPARATOR
     return given
 
@@ -58,15 +56,14 @@ def names_in(examples: Dataset, separator: str, source: str) -> tuple[str, ...]:
         names = tuple(sorted({name for labels in _label_sets(examples, separator, source) for name in labels}))
     if not names:
         raise UsageError(f"{source}: no row has a label; training needs at least one label")
+    another = "--label_separator names another separator"
     for name in names:
         if separator in name:
-            raise UsageError(
-                f"{source}: the label {quoted(name)} holds {quoted(separator)}, by which predictions join the names; "
-                "--label_separator names another separator"
-            )
+            flaw = f"the label {quoted(name)} holds {quoted(separator)}, by which predictions join the names"
+            raise UsageError(f"{source}: {flaw}; {another}")
     if isinstance(feature, Value) and not any(separator in text_of(cell) for cell in examples["label"]):
         each = f"each cell is one label ({len(names)}: {listed(names)})"
-        print(f"note: {source}: no row holds {quoted(separator)}; {each}; --label_separator names another separator")
+        print(f"note: {source}: no row holds {quoted(separator)}; {each}; {another}")
     return names
 
 
@@ -78,10 +75,8 @@ def encode_label_sets(examples: Dataset, task: Task, source: str) -> Dataset:
         for name in labels:
             code = find_name(name, ids)
             if code is None:
-                shown = shown_beside(name, task.labels)
-                raise UsageError(
-                    f"{source}: row {row + 1} has the label {shown}; expected some of {listed(task.labels)}"
-                )
+                flaw = f"row {row + 1} has the label {shown_beside(name, task.labels)}"
+                raise UsageError(f"{source}: {flaw}; expected some of {listed(task.labels)}")
             encoded[row, code] = 1.0
     return examples.remove_columns("label").add_column("label", encoded.tolist(), feature=List(Value("float32")))
 
@@ -103,25 +98,22 @@ def joined_names(decisions: np.ndarray, task: Task) -> str:
 def _label_sets(examples: Dataset, separator: str, source: str) -> list[list[str]]:
     """Return the names of each row's labels, each once; raise UsageError naming a row that is refused."""
     feature = examples.features["label"]
-    inner = getattr(feature, "feature", None)
-    label_sets, written = [], []
+    is_list = is_list_of_labels(feature)
+    kind = feature.feature if is_list else feature
+    written = []
     for row, value in enumerate(examples["label"], 1):
         if value is None:
             raise UsageError(f"{source}: row {row} has no labels; write an empty list, or remove the row")
-        if isinstance(value, list):
-            values = [class_name(i, inner, row, source) for i in value] if isinstance(inner, ClassLabel) else value
-            written.append(tuple(map(name_of, values)))
-        else:
-            is_class = isinstance(feature, ClassLabel)
-            values = class_name(value, feature, row, source) if is_class else name_of(value)
-            values = values.split(separator)
-            written.append(tuple(filter(None, map(name_of, values))))
-        names = list(dict.fromkeys(map(name_of, values)))
-        if isinstance(value, list) and "" in names:
+        values = value if is_list else [value]
+        if isinstance(kind, ClassLabel):
+            values = [class_name(number, kind, row, source) for number in values]
+        if not is_list:
+            values = [part for part in name_of(values[0]).split(separator) if part.strip()]
+        written.append(tuple(map(name_of, values)))
+        if "" in written[-1]:
             raise UsageError(f"{source}: row {row} has an empty label in its list; correct it or remove the row")
-        label_sets.append([name for name in names if name])
     _refuse_zeros_and_ones(written, source)
-    return label_sets
+    return [list(dict.fromkeys(names)) for names in written]
 
 
 def class_name(number: Optional[int], feature: ClassLabel, row: int, source: str) -> str:
@@ -129,8 +121,7 @@ def class_name(number: Optional[int], feature: ClassLabel, row: int, source: str
     if number is None:
         return ""
     if not 0 <= number < feature.num_classes:
-        expected = f"expected some of {listed(feature.names)}"
-        raise UsageError(f"{source}: row {row} has the label {number}; {expected}")
+        raise UsageError(f"{source}: row {row} has the label {number}; expected some of {listed(feature.names)}")
     return feature.int2str(number)
 
 
@@ -142,7 +133,7 @@ def _refuse_zeros_and_ones(rows: list[tuple[str, ...]], source: str) -> None:
     """
     filled = {row for row in rows if row}
     values = set().union(*filled)
-    if not {value.lower() for value in values} <= _ZERO_OR_ONE or len({len(row) for row in filled}) != 1:
+    if not {value.lower() for value in values} <= _ZERO_OR_ONE or len(set(map(len, filled))) != 1:
         return
     first = next(filter(None, rows))
     if len(first) > 1 and (len(filled) > 1 or len(values) < len(first)):

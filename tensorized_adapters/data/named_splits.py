@@ -38,11 +38,10 @@ def files_named(split: str, folder: Path, source: str) -> list[str]:
     found = [*single, *shards, *own]
     stems = [path.name.split(".")[0] for path in found]
     if (
-        len([group for group in (single, shards, own) if group]) > 1
-        or len(single) > 1
+        sum(map(bool, (single, shards, own))) > 1
         or len({shard_of(path.name) for path in shards}) > 1
         or len({ending_of(path.name) for path in found}) > 1
-        or len(set(stems)) < len(stems)  # x.csv beside x.csv.gz
+        or len(set(stems)) < len(stems)  # such as x.csv and x.csv.gz
         or (len(own) > 1 and _USUAL_SPLITS.intersection(stems))
     ):
         names = listed([str(path.relative_to(folder)) for path in found])

@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
@@ -20,12 +20,19 @@ from ..errors import UsageError, quoted
 from .arguments import ending_of
 from .glue_server_files import with_header
 
+BY_ENDING = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "text"}
 _SEPARATORS = {";": "semicolons (;)", "\t": "tabs"}
 _OPEN_QUOTE = re.compile(r'(^|[,;\t])\s*"')  # in a header without what is quoted
 _LONGEST_HEADER = 2**13  # characters, so that a quote which is never closed does not read everything
 # The first line by which Excel gives the separator.
 SEP_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\s*', re.IGNORECASE)
 _HALF = re.compile("[\ud800-\udfff]")
+_ONE_OBJECT = "write one JSON object a line"
+
+
+def format_of(path: str) -> Optional[str]:
+    """Return the format that the ending of a file gives, or None for an ending that no reader of ours knows."""
+    return BY_ENDING.get(ending_of(path))
 
 
 def rows_of(path: str, source: str, task: str = "", delimiter: Optional[str] = None) -> list[dict[str, Any]]:
@@ -39,15 +46,16 @@ def rows_of(path: str, source: str, task: str = "", delimiter: Optional[str] = N
         lines = list(lines_of(file, source))
     text = "".join(lines)
     csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long
-    ending = ending_of(path)
-    if ending in (".json", ".jsonl") and text.lstrip().startswith("["):
-        rows = [_object(row, source, f"row {number}") for number, row in enumerate(_parsed(text, source), 1)]
-    elif ending in (".json", ".jsonl"):
-        rows = [row for _, row in json_rows(lines, source)]
-    elif ending == ".tsv" and delimiter is None:
-        rows = [row for _, row in tsv_rows(with_header(lines, task, source), source, task)]
+    file_format = format_of(path)
+    if file_format == "jsonl" and text.lstrip().startswith("["):
+        numbered = ((i, _object(row, source, f"row {i}")) for i, row in enumerate(_parsed(text, source), 1))
+    elif file_format == "jsonl":
+        numbered = json_rows(lines, source)
+    elif file_format == "tsv" and delimiter is None:
+        numbered = tsv_rows(with_header(lines, task, source), source, task)
     else:
-        rows = [row for _, row in csv_rows(lines, source, delimiter=delimiter)]
+        numbered = csv_rows(lines, source, delimiter=delimiter)
+    rows = [row for _, row in numbered]
     if not rows:
         raise UsageError(f"{source} has no rows")
     return rows
@@ -80,6 +88,16 @@ def lines_of(file: BinaryIO, source: str, longest: int = -1) -> Iterator[str]:
         yield line
 
 
+def without_blank_end(lines: Iterable[str], blanks: Optional[str] = None) -> Iterator[str]:
+    """Yield the lines up to the last one that holds more than ``blanks``, which are all kinds of blanks by default."""
+    held: list[str] = []
+    for line in lines:
+        held.append(line)
+        if line.strip(blanks):
+            yield from held
+            held.clear()
+
+
 def is_unicode(text: str) -> bool:
     """Return whether the text has no half of a surrogate pair. Bytes that are not UTF-8 become such halves too."""
     return text.isascii() or not _HALF.search(text)
@@ -90,9 +108,11 @@ def csv_rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each row of ``lines``, which keep their ends, with the number of the line on which it ends.
 
-    A row of empty fields is a row. A blank line is a row only if the header has a single column. Several columns
-    without a name, as Excel writes behind a table, are left out if they are empty.
+    A row of empty fields is a row. A blank line is a row only if the header has a single column and another row
+    follows. Several columns without a name, as Excel writes behind a table, are left out if they are empty.
     """
+    lines = without_blank_end(lines, "\r\n")
+    file_format = "tsv" if not quotes else "csv" if delimiter is None else ""
     if quotes:
         delimiter, lines = _delimiter_of(lines, source, delimiter)
     quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
@@ -102,42 +122,33 @@ def csv_rows(
     unnamed = [i for i, name in enumerate(header) if not name and header.count("") > 1]
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise UsageError(f"{source} has the column {quoted(twice[0])} twice")
-    blank: list[int] = []  # line numbers that are rows if another row follows
     skipped = cut = 0
     for fields in parsed:
-        if not fields:
-            blank.append(reader.line_num)
+        if not fields and len(header) == 1:
+            yield reader.line_num, {header[0]: ""}
+        elif not fields:
+            skipped += 1
         elif task == "qqp" and "is_duplicate" in header and len(fields) < len(header):
             cut += 1  # one of the few damaged rows of GLUE's own files
         elif len(fields) != len(header):
             counts = f"line {reader.line_num} has {len(fields)} fields, the header {len(header)}"
-            raise UsageError(f"{source}: {counts}{separator_hint(header, source)}")
+            raise UsageError(f"{source}: {counts}{separator_hint(header, file_format)}")
         elif filled := [fields[i] for i in unnamed if fields[i].strip()]:
             flaw = f"{quoted(filled[0])} in a column without a name; name the column in the header"
             raise UsageError(f"{source}: line {reader.line_num} has {flaw}")
         else:
-            if len(header) == 1:
-                yield from ((number, {header[0]: ""}) for number in blank)
-            else:
-                skipped += len(blank)
-            blank.clear()  # those at the end are no rows
             yield reader.line_num, {name: field for name, field in zip(header, fields) if name or not unnamed}
     _note_skipped(skipped, source)
     if cut:
         print(f"note: {source}: {cut} rows with too few fields are left out, as in the hub's QQP")
 
 
-def separator_hint(columns: Collection[str], source: str) -> str:
-    """Return advice to append to a message about a table if the name of a column holds a mark that may separate
-    columns. A comma is one in a TSV file only."""
-    marks = "" if ".json" in source.lower() else ";|," if ".tsv" in source.lower() else ";|"
+def separator_hint(columns: Iterable[str], file_format: str) -> str:
+    """Return advice to append to a message about the columns of a CSV or TSV file, if a name holds a mark that may
+    separate columns. A comma is one in TSV alone. Other formats have no separator to name."""
+    marks = {"csv": ";|", "tsv": ";|,"}.get(file_format, "")
     mark = next((mark for mark in marks if any(mark in name for name in columns)), None)
     return f"; if {mark} separates the columns, write sep={mark} as the first line of a .csv file" if mark else ""
-
-
-def lone_column_hint(columns: Collection[str], source: str) -> str:
-    """Return :func:`separator_hint` for a table with a single column, where several were expected."""
-    return separator_hint(columns, source) if len(columns) == 1 else ""
 
 
 def without_quoted(line: str) -> str:
@@ -195,13 +206,12 @@ def tsv_rows(lines: Iterable[str], source: str, task: str = "") -> Iterator[tupl
 
 def json_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each object with its line number. Blank lines are left out, with a note unless they end the file."""
-    blank = skipped = 0
-    for number, line in enumerate(lines, 1):
+    skipped = 0
+    for number, line in enumerate(without_blank_end(lines), 1):
         if line.strip():
-            skipped, blank = skipped + blank, 0
             yield number, _object(_parsed(line.strip(), source, number), source, f"line {number}")
         else:
-            blank += 1
+            skipped += 1
     _note_skipped(skipped, source)
 
 
@@ -211,7 +221,7 @@ def _parsed(text: str, source: str, line: int = 1) -> Any:
         return json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError) as error:
         line, flaw = line + getattr(error, "lineno", 1) - 1, getattr(error, "msg", error)
-        raise UsageError(f"{source}: line {line} cannot be parsed: {flaw}") from None
+        raise UsageError(f"{source}: line {line} cannot be parsed: {flaw}; {_ONE_OBJECT}") from None
 
 
 class _Object(dict):
@@ -226,7 +236,7 @@ class _Object(dict):
 def _object(row: Any, source: str, where: str) -> dict[str, Any]:
     """Return the row; refuse one that is no object, or has a key twice. Objects within it cannot be used."""
     if not isinstance(row, _Object):
-        raise UsageError(f"{source} must hold one JSON object a line")
+        raise UsageError(f"{source}: {where} is no object; {_ONE_OBJECT}")
     if row.twice is not None:
         raise UsageError(f"{source}: {where} has the key {quoted(row.twice)} twice; leave one out")
     return row

@@ -1,10 +1,8 @@
 """Chooses the splits that a run reads, and names the local files behind them."""
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Optional
 
 from datasets import Dataset
 
@@ -16,6 +14,7 @@ from .tables import read_file
 from .tasks import TASKS
 
 ROLES = ("train", "evaluation", "prediction")
+_FLAG_OF = dict(zip(ROLES, FILE_FLAGS))
 
 
 def _splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, dict[str, str]]:
@@ -33,20 +32,14 @@ def _splits_by_role(arguments: DataTrainingArguments, wanted: set[str]) -> dict[
     return {role: {split: given.get(split) or split for split in splits[role]} for role in ROLES if role in wanted}
 
 
-def _files_by_role(arguments: DataTrainingArguments, roles: Iterable[str]) -> Optional[dict[str, tuple[str, str]]]:
-    """Return flag and path of the file of each role, or None if the data does not come from files."""
-    files = {role: (flag, arguments.files[flag]) for role, flag in zip(ROLES, FILE_FLAGS) if flag in arguments.files}
-    return {role: file for role, file in files.items() if role in roles} if files else None
-
-
 def used_files(arguments: DataTrainingArguments, wanted: set[str]) -> dict[str, list[Path]]:
     """Return the local files whose contents are read, for each role of ``wanted``, in the order of reading.
 
     Nothing is loaded. Data of the hub has no local files. A missing folder or split is refused as in loading.
     """
     by_role = _splits_by_role(arguments, wanted)
-    if (given := _files_by_role(arguments, by_role)) is not None:
-        return {role: [Path(path)] for role, (_, path) in given.items()}
+    if given := arguments.files:
+        return {role: [Path(given[_FLAG_OF[role]])] for role in by_role if _FLAG_OF[role] in given}
     location = location_of(arguments)
     if location.folder is None:
         return {role: [] for role in by_role}
@@ -70,12 +63,13 @@ def check_source(arguments: DataTrainingArguments, wanted: set[str]) -> None:
 def load_splits(arguments: DataTrainingArguments, wanted: set[str]) -> tuple[dict[str, Dataset], dict[str, str]]:
     """Read the data: the splits by their usual names, and for messages where each came from."""
     by_role = _splits_by_role(arguments, wanted)
-    if (files := _files_by_role(arguments, by_role)) is not None:
+    if given := arguments.files:
         splits, sources = {}, {}
-        for role, (flag, path) in files.items():
-            split = next(iter(by_role[role]))  # MNLI's second sets come from a data set only
-            sources[split] = f"--{flag} {path}"
-            splits[split] = read_file(path, sources[split], arguments.task_name or "")
+        for role, names in by_role.items():
+            if path := given.get(_FLAG_OF[role]):
+                split = next(iter(names))  # MNLI's second sets come from a data set only
+                sources[split] = f"--{_FLAG_OF[role]} {path}"
+                splits[split] = read_file(path, sources[split], arguments.task_name or "")
         return splits, sources
     location = location_of(arguments)
     names = {split: name for names in by_role.values() for split, name in names.items()}

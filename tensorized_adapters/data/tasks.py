@@ -1,4 +1,4 @@
-"""The nine GLUE tasks (Wang et al. 2019): columns, labels, metrics, and the files that GLUE's server takes."""
+"""Defines the nine GLUE tasks (Wang et al. 2019): columns, labels, metrics, and the files that GLUE's server takes."""
 
 from dataclasses import dataclass
 from typing import Optional

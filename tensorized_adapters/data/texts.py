@@ -1,4 +1,4 @@
-"""How the values of an example become its text: numbers, true and false as text, and several columns as one.
+"""Makes the text of an example from its values: numbers, true and false as text, and several columns as one.
 
 Training, evaluation and predictions read the same value in different forms: a column of decimals holds 1 as 1.0, a
 line of JSON holds it as 1. All of them must give the model the same tokens.
@@ -33,7 +33,7 @@ def text_of(value: Any) -> str:
 
 
 def texts_of(values: list, dtype: str) -> list[str]:
-    """Return the texts of a column of type ``dtype``, whose values `datasets` has widened to Python's."""
+    """Return the texts of values of a column of type ``dtype``, which `datasets` has widened to Python's."""
     narrow = {"float32": np.float32, "float16": np.float16}.get(dtype, lambda value: value)
     return [text_of(None if value is None else narrow(value)) for value in values]
 

@@ -49,10 +49,8 @@ def check_held_out(
     """
     known = _decoded(notes.get("trained_texts"))
     if not len(known):
-        print(
-            "note: --adapter_path does not say which texts it was trained on; they may be among those that "
-            "--validation_fraction holds out"
-        )
+        unknown = "--adapter_path does not say which texts it was trained on"
+        print(f"note: {unknown}; --validation_fraction may hold some of them out")
         return
     hashes = np.setdiff1d(_hashes(held_out, texts), _hashes(rest, texts))
     if len(known) == SAMPLE:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import torch
 from torch.nn.utils import parametrize
-from transformers import DataCollatorWithPadding, PretrainedConfig, TextClassificationPipeline
+from transformers import DataCollatorWithPadding, TextClassificationPipeline
 
 from ..backbone.parts import with_ready_mask
 from ..config import MULTI_LABEL, REGRESSION
@@ -26,7 +26,7 @@ def predicted(
     """Yield for each window of rows the labels' probabilities or the score, in order (rows x labels, float64).
 
     A window of WINDOW batches is computed and yielded before the next one is read, so that memory stays flat. After
-    each batch ``progress`` is called with its number of rows. Raise RunFailed if an output of the model is not finite.
+    each batch ``progress`` is called with its number of rows. Raise RunFailed if an output is not finite.
     """
     done, rows = 0, iter(rows)
     while window := list(itertools.islice(rows, WINDOW * batch_size)):
@@ -36,15 +36,11 @@ def predicted(
             advice = "the model or its adapter cannot be used as it is"
             raise RunFailed(f"an output of the model is NaN or infinite in row {row}; {advice}")
         done += len(window)
-        yield as_probabilities(logits, pipeline.model.config)
-
-
-def as_probabilities(logits: np.ndarray, config: PretrainedConfig) -> np.ndarray:
-    """Return the softmax of the logits of classes, the sigmoid of those of several labels, and scores as they are, as
-    Transformers' pipeline does."""
-    if config.problem_type == REGRESSION:
-        return logits.astype(np.float64)
-    return probabilities_of(logits, config.problem_type == MULTI_LABEL or config.num_labels == 1)
+        config = pipeline.model.config
+        if config.problem_type == REGRESSION:
+            yield logits.astype(np.float64)
+        else:  # as Transformers' pipeline does
+            yield probabilities_of(logits, config.problem_type == MULTI_LABEL or config.num_labels == 1)
 
 
 @torch.inference_mode()

@@ -1,6 +1,5 @@
 """Collects the prediction files of runs into the zip file that GLUE's server takes."""
 
-import codecs
 import io
 import zipfile
 from collections.abc import Iterable
@@ -24,12 +23,10 @@ def write_submission(runs: Iterable[Path], output: Path) -> list[str]:
     """Write the zip file, and return a line for each file in it: the run that it is from, or the constant.
 
     A file that no run has is filled with a constant, since the server only takes a complete set. Raise UsageError for
-    a folder without predictions, two runs for one task, and a file that the server would refuse.
+    a run without predictions, two runs for one task, and a file that the server would refuse.
     """
     found: dict[str, Path] = {}
     for run in runs:
-        if not run.is_dir():
-            raise UsageError(f"{run} is not a folder; name folders of runs")
         files = [run / f"{name}.tsv" for name in SIZES if (run / f"{name}.tsv").is_file()]
         if not files:
             raise UsageError(f"{run} has no predictions for GLUE; run a GLUE task with --do_predict there")
@@ -63,14 +60,12 @@ def _labels(name: str) -> list[str]:
 def _checked(path: Path, name: str) -> bytes:
     """Return the content of a prediction file; raise UsageError if GLUE's server would refuse it."""
     content = content_of(path)
-    if content.startswith(codecs.BOM_UTF8):  # pandas would read past it
-        raise UsageError(f"{path} begins with a byte order mark, as an editor writes it; predict again")
+    if content.splitlines()[:1] != ["\t".join(_COLUMNS).encode()]:  # also if an editor has put a byte order mark there
+        raise UsageError(f"{path} does not begin with the line {' <tab> '.join(_COLUMNS)}; predict again")
     try:
         values = pd.read_csv(io.BytesIO(content), sep="\t", dtype=str, keep_default_na=False)
-    except ValueError as error:  # also for an empty file and for bytes that are not UTF-8
+    except ValueError as error:  # also for bytes that are not UTF-8
         raise UsageError(f"{path} is not a table with tabs: {error}; predict again with --do_predict") from None
-    if list(values) != _COLUMNS:
-        raise UsageError(f"{path} has the columns {quoted(list(values))}, not {_COLUMNS}; predict again")
     if len(values) != SIZES[name]:
         raise UsageError(
             f"{path} has {len(values):,} predictions, and GLUE's test set {SIZES[name]:,} examples; predict again, on "

@@ -10,19 +10,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
-from ..data.arguments import DataTrainingArguments, ending_of
-from ..data.columns import Columns, columns_of_adapter, kept_columns, other_forms
+from ..data.arguments import DataTrainingArguments
+from ..data.columns import Columns, columns_of_adapter, other_forms
 from ..data.label_names import shown_beside
 from ..data.readers import (
+    BY_ENDING,
     SEP_LINE,
     csv_rows,
     delimiter_in,
+    format_of,
     is_unicode,
     json_rows,
     lines_of,
-    lone_column_hint,
     open_input,
+    separator_hint,
     tsv_rows,
+    without_blank_end,
     without_quoted,
 )
 from ..data.texts import delimiter_for, joined, text_of
@@ -31,7 +34,6 @@ from . import FORMATS
 
 Texts = tuple[str, ...]  # the texts of a row as the tokenizer gets them: one, or a pair
 
-_BY_ENDING = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "text"}
 _CALLED = {
     "jsonl": "JSON lines",
     "csv": "CSV, since its first line names the text columns",
@@ -50,10 +52,9 @@ def text_rows(
 
     Args:
         path: None for standard input.
-        file_format: one of FORMATS, or None for that of the file's ending. Input without an ending, such as standard
-            input, is JSON lines if its first line that is not blank begins with a brace, a table if that line names
-            the columns, and else plain text. A note names the format. A line that opens a quote without closing it
-            is refused then, since it may be text or the beginning of a header.
+        file_format: one of FORMATS, or None for that of the file's ending, or for standard input that of its first
+            line which is not blank: JSON lines if it begins with a brace, a table if it names the columns, and else
+            plain text. A note names the format. A line with an open quote is refused, since a header may go on below.
         columns: the names of the text columns; plain text has them in this order.
         delimiter: joins the columns of a row to one text.
 
@@ -69,17 +70,11 @@ def text_rows(
             break
     if not head:
         raise UsageError(f"{source} is empty")
-    first = head[-1]
-    file_format = file_format or _format_of(path, first, columns, source)
-    lines = itertools.chain(head, lines)
-    if file_format == "jsonl" and first.lstrip().startswith("["):
-        raise UsageError(f"{source} is a JSON list; write one JSON object a line")
-    if file_format == "jsonl" and first.strip() == "{":
-        raise UsageError(f"{source} is a JSON object over several lines; write one JSON object a line")
+    file_format = file_format or _format_of(path, head[-1], columns, source)
     csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
     readers = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows, "text": partial(_plain_rows, columns=columns)}
-    may_lack = file_format == "jsonl" and delimiter is not None
-    rows = _texts(readers[file_format](lines, source), columns, delimiter, source, may_lack)
+    numbered = readers[file_format](itertools.chain(head, lines), source)
+    rows = _texts(numbered, columns, delimiter, source, file_format)
     first_row = next(rows, None)
     if first_row is None:
         raise UsageError(f"{source} has no rows")
@@ -89,8 +84,8 @@ def text_rows(
 def text_columns(record: dict[str, Any], named: Optional[str], folder: str | Path) -> Columns:
     """Return the columns that an adapter was trained on, or as many others that ``--text_columns`` has ``named``."""
     arguments = DataTrainingArguments(text_columns=named)
-    if trained := kept_columns(record):
-        return columns_of_adapter(trained, arguments)
+    if trained := columns_of_adapter(record, arguments):
+        return trained
     if arguments.texts is None:
         raise UsageError(f"{folder} does not say which columns it was trained on; --text_columns names them")
     return Columns(arguments.texts, delimiter=delimiter_for(arguments.texts, None))
@@ -108,12 +103,11 @@ def _opened(path: Optional[Path], source: str) -> BinaryIO:
 
 
 def _format_of(path: Optional[Path], first: str, columns: tuple[str, ...], source: str) -> str:
-    """Return the format that the file's ending gives, or for standard input and pipes the one that the first line
-    looks like, with a note."""
-    if path is not None and (ending := ending_of(str(path))) in _BY_ENDING:
-        return _BY_ENDING[ending]
+    """Return the format that the file's ending gives, or for standard input and pipes the one of the first line."""
+    if path is not None and (by_ending := format_of(str(path))):
+        return by_ending
     if path is not None and path.is_file():
-        known = ", ".join(_BY_ENDING)
+        known = ", ".join(BY_ENDING)
         raise UsageError(f"{source} has none of the endings {known}; --format says what it is: {', '.join(FORMATS)}")
     if SEP_LINE.fullmatch(first):
         return "csv"
@@ -146,20 +140,12 @@ def _table_of(first: str, columns: tuple[str, ...]) -> str:
 def _plain_rows(lines: Iterable[str], source: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and row of plain text, whose columns are separated by tabs. Blank lines at the end are no
     rows. A line with a tab is not blank."""
-    held: list[tuple[int, str]] = []
-    for numbered in enumerate(lines, 1):
-        held.append(numbered)
-        if not numbered[1].strip(" \r\n"):
-            continue
-        for number, line in held:
-            texts = line.rstrip("\r\n").split("\t")
-            if len(texts) != len(columns):
-                raise UsageError(
-                    f"{source}: line {number} has {len(texts)} columns between tabs, the adapter takes "
-                    f"{len(columns)} ({listed(columns)}); --format csv reads a table with a header"
-                )
-            yield number, dict(zip(columns, texts))
-        held.clear()
+    for number, line in enumerate(without_blank_end(lines, " \r\n"), 1):
+        texts = line.rstrip("\r\n").split("\t")
+        if len(texts) != len(columns):
+            flaw = f"{len(texts)} columns between tabs, the adapter takes {len(columns)} ({listed(columns)})"
+            raise UsageError(f"{source}: line {number} has {flaw}; --format csv reads a table with a header")
+        yield number, dict(zip(columns, texts))
 
 
 def _texts(
@@ -167,13 +153,13 @@ def _texts(
     columns: tuple[str, ...],
     delimiter: Optional[str],
     source: str,
-    may_lack: bool,
+    file_format: str,
 ) -> Iterator[Texts]:
     """Yield the checked texts of each row for the tokenizer. A note names the first line with a number.
 
-    A part of a joined text may be empty, as in training. If rows ``may_lack`` columns, a missing one is an empty part.
+    A part of a joined text may be empty, as in training, and JSON lines may leave it out.
     """
-    noted = False
+    noted, may_lack = False, file_format == "jsonl" and delimiter is not None
     for number, row in rows:
         line = f"{source}: line {number}"
         if not row.keys() >= set(columns):
@@ -182,7 +168,7 @@ def _texts(
         if absent and not (may_lack and len(absent) < len(columns)):
             has = listed(tuple(map(str, row)))
             lacking = shown_beside(absent[0], map(str, row))
-            hint = lone_column_hint(row, source)
+            hint = separator_hint(row, file_format)
             raise UsageError(f"{line} has no column {lacking}; it has {has}; --text_columns names others{hint}")
         values = [row.get(name) for name in columns]
         if not noted and any(isinstance(value, (int, float)) for value in values):

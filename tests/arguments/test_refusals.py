@@ -75,7 +75,7 @@ FROM_FILES = "when data comes from files, "
         ({"warmup_ratio": 1.5}, "--warmup_ratio must be between 0 and 1"),
         ({"output_dir": "x" * 300}, "File name too long"),
         ({"glue_path": __file__, "train_file": None, "validation_file": None}, "is a file or an empty folder"),
-        ({"max_train_samples": 1}, "cut by --max_train_samples, has only one class"),
+        ({"max_train_samples": 1}, "cut by --max_train_samples, has the same class ("),
         ({"resume_from_checkpoint": "nowhere"}, "--resume_from_checkpoint nowhere is not a complete checkpoint"),
     ],
 )
@@ -91,7 +91,7 @@ def test_arguments(capsys, flags, changes, message):
         (None, None, "is empty"),
         (pairs(8, 1), ("sentence1", "sentence2", "target", "idx"), "has no column 'label'"),
         (pairs(8, 1), ("one", "sentence2", "label", "idx"), "has no column 'sentence1'"),
-        ([(a, b, 1, i) for a, b, _, i in pairs(8, 1)], None, "has only one class (equivalent)"),
+        ([(a, b, 1, i) for a, b, _, i in pairs(8, 1)], None, "has the same class (equivalent) in every"),
         ([*pairs(8, 1), ("a", "b", "", 9)], None, "row 9 has no label"),
         ([*pairs(8, 1), ("a", "b", 7, 9)], None, "row 9 has the label '7'"),
     ],
@@ -145,7 +145,7 @@ def test_a_base_without_a_tokenizer(capsys, flags, tmp_path):
     "line, message",
     [
         ('{"sentence1": ', "line 2 cannot be parsed: Expecting value"),
-        ("3", "must hold one JSON object a line"),
+        ("3", "is no object; write one JSON object a line"),
         ('{"sentence1": "a", "sentence2": "b", "label": "one"}', "cannot be parsed"),
         ('{"sentence1": "a", "sentence2": "b", "label": 99999999999999999999}', "cannot be parsed"),
         ('{"label": ' + "9" * 5000 + "}", "line 2 cannot be parsed"),

@@ -154,7 +154,7 @@ def test_lists_and_objects_are_no_texts_beside_a_card_that_says_so(tmp_path):
     write_card(tmp_path, (tmp_path / "README.md").read_text().strip("-\n").replace("*.csv", "*.jsonl"))
     for text in ({"en": "hello"}, ["a", "b"]):
         (tmp_path / "train.jsonl").write_text("".join(json.dumps({"text": text, "label": x}) + "\n" for x in "ab"))
-        with pytest.raises(UsageError, match="one value a row, no lists or objects"):
+        with pytest.raises(UsageError, match="holds values of type list or object, no text; write one text a row"):
             load_data(DataTrainingArguments(dataset_name=str(tmp_path), text_columns="text"), {"train"})
 
 

@@ -71,7 +71,7 @@ def test_columns_that_are_reported(capsys, tmp_path):
         ({"text_columns": "a,a"}, "--text_columns must be columns of different names"),
         ({"text_columns": ""}, "--text_columns is empty"),
         ({"text_column_names": "a,"}, "--text_columns must be columns of different names"),
-        ({"label_column": " "}, "--label_column is empty"),
+        ({"label_column": " "}, "has no column ' '; it has sentence1, sentence2, label, idx; --label_column names"),
         ({"text_columns": "a,label"}, "--text_columns a,label holds the label's column"),
         ({"text_columns": "a,b", "label_column": "b"}, "--text_columns a,b holds the label's column"),
         ({"text_columns": "sentence1", "task_name": "mrpc"}, "--text_columns excludes --task_name, whose columns are"),
@@ -180,7 +180,7 @@ def test_a_delimiter_without_columns_to_join_is_refused(tmp_path):
             columns_of(tmp_path, ("a", "label"), text_column_delimiter="-", **given)
     saved = {"problem_type": "regression", "notes": {"texts": ["a"]}}
     with pytest.raises(
-        UsageError, match="'-' contradicts --adapter_path, which was trained on one text; leave it out"
+        UsageError, match="'-' contradicts --adapter_path, which was trained with no delimiter; leave it out"
     ):
         columns_of(tmp_path, ("a", "label"), saved=saved, text_column_delimiter="-")
 
@@ -222,10 +222,10 @@ def test_an_adapter_keeps_its_delimiter(tmp_path):
 
     for given in ({}, {"text_columns": "b,a"}, {"text_column_delimiter": " / "}):
         assert columns(**given).delimiter == " / "
-    with pytest.raises(UsageError, match="--text_column_delimiter '-' contradicts --adapter_path, .* joined by ' / '"):
+    with pytest.raises(UsageError, match="delimiter '-' contradicts --adapter_path, .* trained with ' / '"):
         columns(text_column_delimiter="-")
     del saved["notes"]["text_column_delimiter"]
-    with pytest.raises(UsageError, match="contradicts --adapter_path, which was trained on a pair of texts"):
+    with pytest.raises(UsageError, match="contradicts --adapter_path, which was trained with no delimiter"):
         columns(text_column_delimiter="-")
 
 

@@ -186,7 +186,10 @@ def test_splits_of_other_names(tmp_path):
         load_data(DataTrainingArguments(dataset_name=str(tmp_path)), {"train"})
 
 
-@pytest.mark.parametrize("readme", [None, "# Tickets\n", "---\nlicense: mit\n---\n"])
+TYPES = "dataset_info:\n  features:\n  - name: text\n    dtype: string\n  - name: label\n    dtype: string\n"
+
+
+@pytest.mark.parametrize("readme", [None, "# Tickets\n", "---\nlicense: mit\n---\n", f"---\n{TYPES}---\n"])
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
 def test_splits_that_files_are_named_by(tmp_path, ending, readme):
     """Also beside a usual split of two files, whose hash covers what is read, and a README.md that names no files."""

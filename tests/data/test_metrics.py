@@ -196,9 +196,12 @@ def test_less_is_better_by_itself(flags, tmp_path):
     [
         ({"metric_name": "f1,bleu"}, "--metric_name 'bleu' is unknown here; known: accuracy, "),
         ({"metric_name": ""}, "--metric_name is empty"),
-        ({"metric_name": "pearson"}, "--metric_name pearson is for scores, and these labels are classes; for those: "),
-        ({"metric_name": "f1", "task_name": "mnli"}, "--metric_name f1 is for two classes, and these are 3"),
-        ({"metric_for_best_model": "r2"}, "--metric_for_best_model r2 is for scores"),
+        ({"metric_name": "pearson"}, "--metric_name pearson does not suit 2 classes; take one of accuracy, f1, "),
+        (
+            {"metric_name": "f1", "task_name": "mnli"},
+            "f1 does not suit 3 classes; take one of accuracy, f1_macro",
+        ),
+        ({"metric_for_best_model": "r2"}, "--metric_for_best_model r2 does not suit 2 classes; take one of"),
         ({"metric_name": "f1,mae", "task_name": None}, "f1 is for classes and mean_absolute_error for scores"),
         ({"metric_for_best_model": "f1_macro", "do_eval": None}, "--metric_for_best_model needs evaluations while"),
         ({"metric_for_best_model": "f1_macro", "eval_strategy": "no"}, "--metric_for_best_model needs evaluations"),
@@ -218,4 +221,4 @@ def test_a_metric_that_does_not_suit_scores_of_a_file_is_refused(capsys, flags, 
     changes = {"task_name": None, "train_file": file, "validation_file": file}
     for flag, name in itertools.product(("metric_name", "metric_for_best_model"), ("roc_auc", "f1")):
         line = refused(capsys, argv(flags, **changes, **{flag: name}), flags["output_dir"])
-        assert f"--{flag} {name} is for classes, and these labels are scores; for those: pearson, spearmanr" in line
+        assert f"--{flag} {name} does not suit scores; take one of pearson, spearmanr" in line

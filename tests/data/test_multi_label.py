@@ -104,7 +104,7 @@ def test_an_evaluation_set_has_the_labels_of_training(tmp_path):
         ([["a"], ["b", None]], {}, "row 2 has an empty label in its list; correct it or remove the row"),
         ([["a"], ["b;c"]], {}, "the label 'b;c' holds ';', by which predictions join the names; --label_separator"),
         ([["a"], "b"], {}, "row 2 has 'b' in the column 'label', text, where rows before have a list or an object"),
-        ([["a"], [["b"]]], {}, "must hold one label or a list of labels a row, no objects"),
+        ([["a"], [["b"]]], {}, "'label' holds values of type list or object, no labels; write a label, or a list"),
         ([["a"], ["\ud83d"]], {}, "row 2 has an unpaired surrogate (half of a character)"),
         ([["a"], ["b"]], {"label_separator": ""}, "--label_separator is empty"),
         ([["a"], ["b"]], {"label_separator": ";", "task_name": "mrpc"}, "--label_separator excludes --task_name"),

@@ -9,6 +9,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from datasets import Dataset
 from helpers import argv, record_of, refused, write_rows
 
 from run_glue_tensorized import main
@@ -104,8 +105,8 @@ def test_predictions_have_a_line_for_each_row(flags, tmp_path):
         ("a.jsonl", '{"text": "a"}\n{"text": ["b"]}', r"row 2 has \['b'\] in the column 'text', a list or an object"),
         ("a.jsonl", '{"text": "a"}\n{"text": 3}', "row 2 has 3 in the column 'text', a number, where rows before"),
         ("a.jsonl", f'{{"text": "a"}}\n{{"text": ["{"x" * 500}"]}}', "row 2 has "),
-        ("a.jsonl", '{"text": %s}' % ("[" * 300 + "]" * 300), "'text' must hold one value a row"),
-        ("a.jsonl", '{"text": {"a": "b"}}', "'text' must hold one value a row"),
+        ("a.jsonl", '{"text": %s}' % ("[" * 300 + "]" * 300), "'text' holds values of type list or object, no text"),
+        ("a.jsonl", '{"text": {"a": "b"}}', "'text' holds values of type list or object, no text"),
         ("a.jsonl", '{"text": "\\ud83d"}', r"row 1 has an unpaired surrogate \(half of a character\) in 'text'"),
         ("a.jsonl", '{"text": "a"}\n\n{"text": "b", "text": "c"}\n', "line 3 has the key 'text' twice; leave one out"),
         ("a.json", '[{"text": "a"},\n\n{"text": "b", "label": 1, "label": 1}]', "row 2 has the key 'label' twice"),
@@ -177,6 +178,37 @@ def test_a_separator_that_is_not_read_is_named(tmp_path, name, text, mark):
         list(text_rows(tmp_path / name, None, ("text",)))
     (tmp_path / "mended.csv").write_text(f"sep={mark}\n{text.replace('text, long', 'text')}")
     assert len(list(text_rows(tmp_path / "mended.csv", None, ("text",)))) == 2
+
+
+def test_the_format_and_no_name_decides_whether_a_mark_may_separate_columns(monkeypatch, tmp_path):
+    """JSON, Parquet and files whose separator a card gives get no advice, whatever their folder is called."""
+    (tmp_path / "my.tsv.json").mkdir()
+    for name, text, hint in (
+        ("a.csv", "te|xt\na\n", "write sep=|"),
+        ("a.tsv", "te,xt\na\n", "write sep=,"),
+        ("a.jsonl", '{"te|xt": "a"}\n', ""),
+    ):
+        path = tmp_path / "my.tsv.json" / name
+        advice = (re.escape(hint) + ".*" if hint else "others") + "$"
+        with pytest.raises(UsageError, match=advice):
+            texts_of(path, text)
+        with pytest.raises(UsageError, match=advice):
+            list(text_rows(path, None, ("text",)))
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+        with pytest.raises(UsageError, match=advice):
+            list(text_rows(None, path.suffix[1:], ("text",)))
+    arguments = DataTrainingArguments(dataset_name=str(tmp_path / "folder"), text_columns="text")
+    (tmp_path / "folder").mkdir()
+    Dataset.from_dict({"te|xt": ["a"]}).to_parquet(tmp_path / "folder" / "train.parquet")
+    with pytest.raises(UsageError, match="has no column 'text'; it has te|xt; --text_columns names others$"):
+        load_data(arguments, {"train"})
+    (tmp_path / "folder" / "train.parquet").unlink()
+    card = "---\nconfigs:\n- config_name: default\n  data_files: train.csv\n  sep: ':'\n---\n"
+    (tmp_path / "folder" / "README.md").write_text(card)
+    for text, end in (("te|xt\na\n", "others"), ("te|xt\na:b\n", "the header 1")):
+        (tmp_path / "folder" / "train.csv").write_text(text)
+        with pytest.raises(UsageError, match=f"{end}$"):
+            load_data(arguments, {"train"})
 
 
 @pytest.mark.parametrize("name, text", [("a.jsonl", '{"te, xt": "a"}\n'), ("a.csv", '"te, xt"\na\n')])

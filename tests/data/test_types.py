@@ -14,7 +14,10 @@ from tensorized_adapters.data.loading import load_data
 @pytest.mark.parametrize(
     "column, message",
     [
-        (Dataset.from_dict({"a": [[1], [2]]}), "'a' must hold one value a row, no lists or objects"),
+        (
+            Dataset.from_dict({"a": [[1], [2]]}),
+            "'a' holds values of type list or object, no text; write",
+        ),
         (Dataset.from_dict({"a": [b"x", b"y"]}), "'a' holds values of type binary, no text"),
     ],
 )
@@ -35,7 +38,7 @@ def of_parquet(folder, labels):
     [(b"a", "binary"), (datetime(2020, 1, 1), "timestamp"), (date(2020, 1, 1), "date32"), ([b"a"], "binary")],
 )
 def test_other_types_are_no_labels(tmp_path, value, dtype):
-    with pytest.raises(UsageError, match=f"'label' holds values of type {dtype}.*, no labels; write text or numbers"):
+    with pytest.raises(UsageError, match=f"'label' holds values of type {dtype}.*, no labels; write a label"):
         of_parquet(tmp_path, [value] * 2)
 
 

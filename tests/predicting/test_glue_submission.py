@@ -67,15 +67,15 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, cap
     Path("taken.zip").write_text("kept")
     for words, message in {
         ("empty",): "empty has no predictions for GLUE",
-        ("nowhere",): "nowhere is not a folder",
+        ("nowhere",): "nowhere has no predictions for GLUE; run a GLUE task with --do_predict there",
         ("a", "b"): "a/RTE.tsv and b/RTE.tsv are for the same task",
         ("a", "a"): "are for the same task",
         ("short",): "short/WNLI.tsv has 5 predictions, and GLUE's test set 146 examples",
         ("names",): "names/RTE.tsv predicts 'yes', which is no label of the task",
         ("sorted",): "sorted/WNLI.tsv has the index '8' in row 8, not 7",
         ("infinite",): "infinite/STS-B.tsv predicts 'inf'",
-        ("odd",): "odd/RTE.tsv has the columns ['x']",
-        ("marked",): "marked/RTE.tsv begins with a byte order mark, as an editor writes it; predict again",
+        ("odd",): "odd/RTE.tsv does not begin with the line index <tab> prediction; predict again",
+        ("marked",): "marked/RTE.tsv does not begin with the line index <tab> prediction; predict again",
         ("a", "--output", "new.tar"): "--output new.tar must end in .zip",
         ("a", "--output", "taken.zip"): "--output taken.zip exists",
         ("a", "--output", "no/such/folder.zip"): "--output no/such/folder.zip cannot be written",

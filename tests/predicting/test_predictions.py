@@ -198,7 +198,7 @@ def test_the_end_of_reader_and_user(capfd, monkeypatch, folders, tmp_path):
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background inherits that it is ignored
     monkeypatch.setattr(sys, "argv", ["predict.py", *words, "--output", str(tmp_path / "a.tsv")])
-    monkeypatch.setattr(batches, "as_probabilities", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(batches, "probabilities_of", lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         assert exits.run(script.main) == 130
     finally:

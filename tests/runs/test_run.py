@@ -230,7 +230,9 @@ def test_a_run_that_predicts_one_class_only_says_so(flags, capsys):
 def test_a_metric_that_is_not_defined_is_noted_once_and_without_a_python_warning(flags, capsys):
     assert main(argv(flags, learning_rate=0, num_train_epochs=2, metric_name="matthews_correlation")) == 0
     out, err = capsys.readouterr()
-    assert out.count("note: Matthews is not defined (predictions or labels are constant); reported as 0") == 1
+    assert (
+        out.count("note: matthews_correlation is not defined (predictions or labels are constant); reported as 0") == 1
+    )
     assert "Warning" not in err
 
 

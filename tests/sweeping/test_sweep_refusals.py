@@ -148,8 +148,8 @@ def test_weights_of_unknown_classes_of_a_task(capsys, job, tmp_path, words, mess
     ("words", "message"),
     [
         ("--class_weights x=1,odd=2", "--class_weights names the class 'odd', and the classes are x, y"),
-        ("--metric_name pearson", "--metric_name pearson is for scores"),
-        ("--metric_for_best_model r2", "--metric_for_best_model r2 is for scores"),
+        ("--metric_name pearson", "--metric_name pearson does not suit 2 classes"),
+        ("--metric_for_best_model r2", "--metric_for_best_model r2 does not suit 2 classes"),
         ("--text_columns nothing", "has no column 'nothing'"),
     ],
 )

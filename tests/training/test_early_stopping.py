@@ -82,7 +82,7 @@ def test_without_the_best_model_and_by_steps(flags, capsys):
         ({"save_strategy": "no"}, "give --save_strategy epoch or best, or --load_best_model_at_end False"),
         ({"save_strategy": "steps"}, "give --save_strategy epoch or best"),
         ({"eval_strategy": "steps", "eval_steps": 2, "save_steps": 3}, "multiple of the evaluation steps"),
-        ({"metric_for_best_model": "pearson"}, "--metric_for_best_model pearson is for scores"),
+        ({"metric_for_best_model": "pearson"}, "--metric_for_best_model pearson does not suit 2 classes"),
     ],
 )
 def test_what_cannot_stop_early_is_refused(capsys, flags, changes, message):
