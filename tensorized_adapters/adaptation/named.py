@@ -7,7 +7,6 @@ An optimizer holds Parameter objects, not names. An adapter that is set again th
 back, so that its optimizer goes on.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from transformers import PreTrainedModel
 
 from ..backbone.parts import base_prefix
 from ..errors import UsageError, quoted
-from .forward import check_alone, check_pass, unwrap_forward, wrap_forward
+from .forward import alone, check_alone, unwrap_forward, wrap_forward
 from .insertion import check_removable, insert_method, take_out_method, trainable_in_inference_mode
 from .mixed import in_groups
 from .named_adapter import NamedAdapter, put_back, trained_by_present_name
@@ -37,13 +36,6 @@ class NamedAdapters:
     # Parameters of adapters that are not in the model, by settings. They are reused when such an adapter is set again,
     # so that optimizers that hold them stay valid.
     removed: dict[Any, dict[str, nn.Parameter]] = field(default_factory=dict, repr=False)
-    held_by: Optional[int] = None  # the thread that sets other adapters for a while
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Refuse a copy or a pickle that would refuse every pass and switch; raise UsageError."""
-        if self.held_by is not None:
-            raise UsageError("a copy taken now would keep another adapter, set for a while; copy the model later")
-        return dict(vars(self))
 
     def mixed(
         self,
@@ -63,7 +55,7 @@ class NamedAdapters:
             set_adapter(model, name)
             return forward(*args, **kwargs)
 
-        with model.adapter_passes.counted(), _held(model, self), adapter_set(model, self.active):
+        with model.adapter_passes.counted(), alone(model), adapter_set(model, self.active):
             return in_groups(compute, names, args, kwargs)
 
 
@@ -156,28 +148,12 @@ def delete_adapter(model: PreTrainedModel, name: str) -> None:
 def adapter_set(model: PreTrainedModel, name: Optional[str]) -> Iterator[None]:
     """Set the adapter of that name within the block, and afterwards the one that was active before."""
     before = active_adapter(model)
-    with nullcontext() if name == before else _held(model, _kept(model)):
+    with nullcontext() if name == before else alone(model):
         set_adapter(model, name)
         try:
             yield
         finally:
             set_adapter(model, before)
-
-
-@contextmanager
-def _held(model: PreTrainedModel, kept: Optional[NamedAdapters]) -> Iterator[None]:
-    """Refuse passes and switches of other threads within the block, as they would meet another adapter than the active
-    one. Raise UsageError if another thread computes now."""
-    if kept is None or kept.held_by == threading.get_ident():
-        yield
-        return
-    check_pass(model)
-    kept.held_by = threading.get_ident()
-    try:
-        check_alone(model)
-        yield
-    finally:
-        kept.held_by = None
 
 
 def forget_names(model: PreTrainedModel) -> None:
@@ -231,8 +207,7 @@ def _kept(model: PreTrainedModel) -> Optional[NamedAdapters]:
 
 def _check_free(model: PreTrainedModel) -> None:
     """Raise UsageError while the adapter cannot be changed: it is merged or off, or another thread uses the model."""
-    adaptation, kept = getattr(model, "adaptation", None), _kept(model)
+    adaptation = getattr(model, "adaptation", None)
     if adaptation is not None and adaptation.merged_or_off:
         raise UsageError("the adapters are merged or off; undo that before another one is set")
-    if kept.held_by != threading.get_ident():  # else this thread has checked it
-        check_alone(model)
+    check_alone(model)

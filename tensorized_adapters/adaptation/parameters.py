@@ -36,10 +36,10 @@ class Adaptation:
     labels: dict[str, Any]  # the config's label fields before adaptation
     notes: dict[str, Any] = field(default_factory=dict)  # of the adapter that was loaded; saving it passes them on
     half: Optional[torch.dtype] = None  # the backbone's half precision; trained parameters are in float32 then
+    off: bool = False  # within adapters_off(model) or updates_off(model)
     within_adapters_off: bool = False
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
     frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # unmerging unfreezes them
-    switched_off_by: Optional[int] = None  # the thread within adapters_off(model) or updates_off(model)
     # The names in the adapted model, which named_adapter.trained_by_present_name keeps here.
     trained_names: Optional[list[str]] = field(default=None, repr=False)
 
@@ -47,16 +47,10 @@ class Adaptation:
     def config(self) -> AdapterConfig:
         return self.method.config
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Refuse a copy or a pickle that would stay without adapters for good; raise UsageError."""
-        if self.switched_off_by is not None:
-            raise UsageError("a copy taken while adapters are off would stay so; copy the model outside of the block")
-        return dict(vars(self))
-
     @property
     def merged_or_off(self) -> bool:
         """Return whether the adapters are merged into the weights, or switched off for a while."""
-        return self.merged is not None or self.switched_off_by is not None
+        return self.merged is not None or self.off
 
 
 def labels_of(model: PreTrainedModel) -> dict[str, Any]:
