@@ -137,11 +137,6 @@ class AdapterConfig:
         return None if self.adapter_layers is None else parse_layers(self.adapter_layers)
 
     @property
-    def bottleneck(self) -> Optional[int]:
-        """Return the bottleneck dimension of tensorized adapters; None in one-matrix mode."""
-        return self.adapter_size if self.if_adapter_like else None
-
-    @property
     def scale(self) -> float:
         """Return the factor of tensorized adapters' updates; 4 beside a sublayer, as in He et al. (2022)."""
         if self.adapter_scale is not None:
