@@ -130,7 +130,7 @@ class _Forward:
         self.__self__ = model
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _adapted(self.__self__, *args, **kwargs)
+        return adapted_pass(self.__self__, *args, **kwargs)
 
     @property
     def __func__(self) -> Callable:
@@ -147,7 +147,7 @@ def _with_signature_of(forward: Callable) -> Callable:
 
     @functools.wraps(forward)
     def adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
-        return _adapted(model, *args, **kwargs)
+        return adapted_pass(model, *args, **kwargs)
 
     adapted.__signature__ = inspect.signature(forward)
     del adapted.__wrapped__  # accelerate's unwrap_model would go on to the forward of the class
@@ -155,15 +155,13 @@ def _with_signature_of(forward: Callable) -> Callable:
     return adapted
 
 
-def _adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
-    """Compute a forward pass of an adapted model."""
+def adapted_pass(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+    """Compute a forward pass of an adapted model, without the wrappers that were put on later."""
     named = model.__dict__.get("named_adapters")
     if "adapter_names" in kwargs and (names := kwargs.pop("adapter_names")) is not None:
         if named is None:
             raise UsageError("adapter_names: the model has no named adapters; load_adapter(model, folder, name=...)")
-        # Compute each group by our own function, so that wrappers put on later run once a batch. A wrapper that is
-        # entered again within itself may break.
-        return named.mixed(model, names, args, kwargs, functools.partial(_adapted, model))
+        return named.mixed(model, names, args, kwargs)
     adaptation = model.__dict__.get("adaptation")
     compute = model.__dict__.get(_BEFORE) or functools.partial(type(model).forward, model)
     passes = model.__dict__.get("adapter_passes")

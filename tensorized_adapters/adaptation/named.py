@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from ..backbone.parts import base_prefix
 from ..errors import UsageError, quoted
-from .forward import alone, check_alone, unwrap_forward, wrap_forward
+from .forward import adapted_pass, alone, check_alone, unwrap_forward, wrap_forward
 from .insertion import check_removable, insert_method, take_out_method, trainable_in_inference_mode
 from .mixed import in_groups
 from .named_adapter import NamedAdapter, put_back, trained_by_present_name
@@ -38,22 +38,17 @@ class NamedAdapters:
     removed: dict[Any, dict[str, nn.Parameter]] = field(default_factory=dict, repr=False)
 
     def mixed(
-        self,
-        model: PreTrainedModel,
-        names: Sequence[Optional[str]],
-        args: tuple,
-        kwargs: dict[str, Any],
-        forward: Callable[..., Any],
+        self, model: PreTrainedModel, names: Sequence[Optional[str]], args: tuple, kwargs: dict[str, Any]
     ) -> Any:
-        """Return the outputs of a pass in which each row of the batch has its own adapter. ``forward`` computes rows
-        with the adapter that is set. Passes of other threads are refused meanwhile, as they would compute with the
-        adapter of some of the rows."""
+        """Return the outputs of a pass in which each row of the batch has its own adapter. Passes of other threads are
+        refused meanwhile, as they would compute with the adapter of some of the rows."""
         if model.training:
             raise UsageError("adapter_names is for predictions; model.eval() first")
 
         def compute(name: Optional[str], args: tuple, kwargs: dict[str, Any]) -> Any:
             set_adapter(model, name)
-            return forward(*args, **kwargs)
+            # Not model.forward: wrappers put on later run once a batch, and may break if entered within themselves.
+            return adapted_pass(model, *args, **kwargs)
 
         with model.adapter_passes.counted(), alone(model), adapter_set(model, self.active):
             return in_groups(compute, names, args, kwargs)
