@@ -1,8 +1,4 @@
-"""The interface of a method. Each method is one class in a file of this folder.
-
-A new one needs an entry in TABLE (method_table.py), its settings in config.py, a class in this folder, and that class
-in registry.py. docs/development.md has the steps.
-"""
+"""The interface of a method. Each method is a class in this folder. docs/development.md has the steps to add one."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
