@@ -80,14 +80,16 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     """
     if model is not unwrapped(model):
         raise UsageError("a compiled model keeps its adapter; set_adapter on the model itself, and compile it anew")
-    kept = _kept(model)
+    kept, adaptation = _kept(model), getattr(model, "adaptation", None)
     if name is not None and name not in adapter_names(model):  # a list, so an unhashable name is unknown
         raise UsageError(f"no adapter {quoted(name)} on the model; there are {quoted(adapter_names(model))}")
     if kept is None:
-        if getattr(model, "adaptation", None) is not None:
+        if adaptation is not None:
             raise UsageError("the model's adapter has no name to come back by; adapters_off(model) leaves it out")
         return
-    _check_free(model)
+    if adaptation is not None and adaptation.merged_or_off:
+        raise UsageError("the adapters are merged or off; undo that before another one is set")
+    check_alone(model)
     if name == kept.active:
         return
     before, old, new = kept.active, kept.by_name.get(kept.active), kept.by_name.get(name)
@@ -128,10 +130,9 @@ def delete_adapter(model: PreTrainedModel, name: str) -> None:
         UsageError: as :func:`set_adapter`.
     """
     kept, model = _kept(model), unwrapped(model)
-    if kept is None or name not in kept.by_name or name == kept.active:
-        set_adapter(model, name)  # this refuses an unknown name
-        set_adapter(model, None)
-    _check_free(model)
+    if name not in adapter_names(model):
+        set_adapter(model, name)  # this refuses it
+    set_adapter(model, None if name == kept.active else kept.active)
     removed = kept.by_name.pop(name)
     if all(each.settings != removed.settings for each in kept.by_name.values()):
         kept.removed.pop(removed.settings, None)
@@ -198,11 +199,3 @@ def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedMode
 
 def _kept(model: PreTrainedModel) -> Optional[NamedAdapters]:
     return unwrapped(model).__dict__.get(_KEPT)
-
-
-def _check_free(model: PreTrainedModel) -> None:
-    """Raise UsageError while the adapter cannot be changed: it is merged or off, or another thread uses the model."""
-    adaptation = getattr(model, "adaptation", None)
-    if adaptation is not None and adaptation.merged_or_off:
-        raise UsageError("the adapters are merged or off; undo that before another one is set")
-    check_alone(model)
