@@ -68,7 +68,7 @@ def calibrated_start_(weight: FactorizedWeight, std: float, last_factor: float =
         # CP's weights start equal instead of random. So does its factor of sites, so that all sites start equal.
         neutral = isinstance(weight, CP) and name in ("weights", of_sites)
         parameter.fill_(factor_std) if neutral else parameter.normal_(std=factor_std)
-    weight.gain = gain_of(n, weight.terms(len(weight.shape), weight.bond), std) / width(weight) ** n
+    weight.gain = gain_of(n, weight.terms, std) / width(weight) ** n
     if not parameters[0].is_meta:  # otherwise the numbers come from a file
         measured = _assembled(weight).double().std(correction=0).item()
         for parameter in parameters:
@@ -94,9 +94,8 @@ def gain_of(factors: int, terms: int, std: float) -> float:
 def width(weight: FactorizedWeight) -> float:
     """Return the factor by which each factor of a weight is drawn wider than n s_W: 1, or more if the terms of its sum
     are more than is harmless."""
-    order = len(weight.shape)
-    harmless = COHERENT_TERMS_OF_TWO_MODES if order == 2 else COHERENT_TERMS
+    harmless = COHERENT_TERMS_OF_TWO_MODES if len(weight.shape) == 2 else COHERENT_TERMS
     if isinstance(weight, LowRankMatrix):
         harmless = COHERENT_TERMS_OF_UNSPLIT_MODES
-    excess = max(1.0, math.sqrt(weight.terms(order, weight.bond) / harmless))  # of the factors' product
+    excess = max(1.0, math.sqrt(weight.terms / harmless))  # of the factors' product
     return excess ** (1 / len(list(weight.parameters())))
