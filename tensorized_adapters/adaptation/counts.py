@@ -1,7 +1,4 @@
-"""Counts the parameters that each method trains, in closed form, from a model's shapes without its weights.
-
-Each method has a formula for what it adds. The pre-trained parameters that it trains are summed.
-"""
+"""Counts the parameters that each method trains, in closed form, from a model's shapes without its weights."""
 
 from transformers import PreTrainedModel
 
@@ -39,9 +36,6 @@ def count_parameters(config: AdapterConfig, model: PreTrainedModel) -> dict[str,
 
 
 def stored_bytes(config: AdapterConfig, counts: dict[str, int], bytes_per_number: int) -> int:
-    """Return the size of a method's stored tensors in bytes, without names, metadata and model card.
-
-    A sparse difference also stores a four-byte position of each changed number.
-    """
+    """Return the size of a method's stored tensors in bytes, without names, metadata and model card."""
     positions = 4 * counts["backbone"] if method_of(config).stores_positions else 0
     return bytes_per_number * counts["trained"] + positions

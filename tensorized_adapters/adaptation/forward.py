@@ -3,19 +3,10 @@
 It finds its data in the model and holds nothing else, so that copies and pickles of a model work. It can wrap any
 callable, such as accelerate's hooked ``forward``.
 
-Threads that share a model must not change its adapters under each other. A thread holds the model while it computes a
-mixed batch, or saves or counts an adapter that is not active. What it may do depends on the others:
-
-| this thread wants to          | another computes | another has adapters off | another holds it | merged  |
-|-------------------------------|------------------|--------------------------|------------------|---------|
-| compute                       | yes              | refused                  | refused          | yes     |
-| hold it                       | refused          | refused                  | refused          | refused |
-| switch adapters off           | refused          | refused                  | refused          | refused |
-| set or delete a named adapter | refused          | refused                  | refused          | refused |
-| load, merge, unmerge, remove  | refused          | refused                  | refused          |         |
-
-``check_pass``, ``check_alone`` and ``check_not_held`` here, and ``_held`` and ``_check_free`` in named.py are these
-rules.
+Threads that share a model must not change its adapters under each other. Any number of threads may compute at once. A
+thread has the model alone (:func:`alone`) while it has adapters off, merges them, computes a mixed batch, or saves or
+counts an adapter that is not active. Adapters are set, loaded and removed only while no other thread uses the model
+(:func:`check_alone`). Everything else is refused.
 """
 
 import functools
@@ -23,9 +14,9 @@ import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import MethodType
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import nn
@@ -34,21 +25,28 @@ from transformers import PreTrainedModel
 from ..errors import UsageError
 
 _BEFORE = "forward_before_adapters"  # the instance's own forward before it was wrapped, or None
+_IN_USE = (
+    "another thread computes with the model, or has its adapters off or others set for a while; wait for it, or "
+    "compute on a copy made before"
+)
 _REPLICATE = "_replicate_for_data_parallel"  # nn.DataParallel calls this on each module that it copies
 
 
 class Passes:
-    """The threads that compute a forward pass of one model now, as ``model.adapter_passes``. A copy has its own. The
-    passes of a compiled model are not counted."""
+    """The threads that compute a forward pass of one model now, or have it alone, as ``model.adapter_passes``. A copy
+    has its own. The passes of a compiled model are not counted."""
 
     def __init__(self) -> None:
         self.depth: Counter[int] = Counter()
+        self.owner: Optional[int] = None  # the thread that has the model alone
 
     def __reduce__(self):
+        """Refuse a copy or a pickle that would keep for good what was set for a while; raise UsageError."""
+        if self.owner is not None:
+            raise UsageError(
+                "a copy taken now would keep another adapter, or none, for good; copy the model outside of the block"
+            )
         return Passes, ()
-
-    def in_other_threads(self) -> bool:
-        return any(depth and thread != threading.get_ident() for thread, depth in list(self.depth.items()))
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -58,6 +56,42 @@ class Passes:
             yield
         finally:
             self.depth[thread] -= 1
+
+    def check(self) -> None:
+        """Raise UsageError while another thread has the model alone."""
+        if self.owner not in (None, threading.get_ident()):
+            raise UsageError(_IN_USE)
+
+    def check_alone(self) -> None:
+        """Raise UsageError while another thread computes with the model or has it alone."""
+        self.check()
+        if any(depth and thread != threading.get_ident() for thread, depth in list(self.depth.items())):
+            raise UsageError(_IN_USE)
+
+
+def check_alone(model: PreTrainedModel) -> None:
+    """Raise UsageError while another thread uses the model. A change of the adapters would reach some layers of its
+    pass only."""
+    passes = model.__dict__.get("adapter_passes")
+    if passes is not None and passes.owner != threading.get_ident():
+        passes.check_alone()
+
+
+@contextmanager
+def alone(model: PreTrainedModel) -> Iterator[None]:
+    """Refuse other threads' passes and changes of an adapted model within the block, which may be nested. Raise
+    UsageError if another thread uses the model now."""
+    passes, thread = model.__dict__.get("adapter_passes"), threading.get_ident()
+    if passes is None or passes.owner == thread:
+        yield
+        return
+    passes.check_alone()
+    passes.owner = thread  # another thread's pass is refused from now on
+    try:
+        passes.check_alone()  # one may have begun meanwhile
+        yield
+    finally:
+        passes.owner = None
 
 
 def wrap_forward(model: PreTrainedModel) -> None:
@@ -96,7 +130,7 @@ class _Forward:
         self.__self__ = model
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _adapted(self.__self__, *args, **kwargs)
+        return adapted_pass(self.__self__, *args, **kwargs)
 
     @property
     def __func__(self) -> Callable:
@@ -113,7 +147,7 @@ def _with_signature_of(forward: Callable) -> Callable:
 
     @functools.wraps(forward)
     def adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
-        return _adapted(model, *args, **kwargs)
+        return adapted_pass(model, *args, **kwargs)
 
     adapted.__signature__ = inspect.signature(forward)
     del adapted.__wrapped__  # accelerate's unwrap_model would go on to the forward of the class
@@ -121,64 +155,36 @@ def _with_signature_of(forward: Callable) -> Callable:
     return adapted
 
 
-def _adapted(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
-    """Compute a forward pass of an adapted model."""
+def adapted_pass(model: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+    """Compute a forward pass of an adapted model, without the wrappers that were put on later."""
     named = model.__dict__.get("named_adapters")
     if "adapter_names" in kwargs and (names := kwargs.pop("adapter_names")) is not None:
         if named is None:
             raise UsageError("adapter_names: the model has no named adapters; load_adapter(model, folder, name=...)")
-        # Compute each group by our own function, so that wrappers put on later run once a batch. A wrapper that is
-        # entered again within itself may break.
-        return named.mixed(model, names, args, kwargs, functools.partial(_adapted, model))
+        return named.mixed(model, names, args, kwargs)
     adaptation = model.__dict__.get("adaptation")
     compute = model.__dict__.get(_BEFORE) or functools.partial(type(model).forward, model)
     passes = model.__dict__.get("adapter_passes")
     if passes is None or torch.compiler.is_compiling():  # the compiler fuses products itself
         return compute(*args, **kwargs)
     with passes.counted():
-        check_pass(model)
-        with nullcontext() if adaptation is None else adaptation.method.forward_pass(model):
+        passes.check()
+        if adaptation is None:
+            return compute(*args, **kwargs)
+        if adaptation.off:
+            _check_recomputed(model)
+        with adaptation.method.forward_pass(model):
             return compute(*args, **kwargs)
 
 
-def check_pass(model: PreTrainedModel) -> None:
-    """Refuse a pass while another thread has adapters off or sets others for a while; raise UsageError. Also refuse
-    training with gradient checkpointing inside adapters_off, since the backward pass computes again, perhaps with
-    adapters on."""
-    adaptation = model.__dict__.get("adaptation")
-    check_not_held(model.__dict__.get("named_adapters"))
-    if adaptation is None or adaptation.switched_off_by is None:
-        return
-    if adaptation.switched_off_by != threading.get_ident():
-        raise UsageError(
-            "another thread has switched the model's adapters off for a while; wait for it, or compute on a copy made "
-            "before"
-        )
+def _check_recomputed(model: PreTrainedModel) -> None:
+    """Refuse training with gradient checkpointing while adapters are off, since the backward pass computes again,
+    perhaps with adapters on; raise UsageError."""
     recomputes = torch.is_grad_enabled() and getattr(model, "is_activation_checkpointing", False)
     if recomputes and any(part.training for part in model.modules()):  # each layer's own mode decides
         raise UsageError(
             "gradient checkpointing computes again in the backward pass, when adapters may be on again; within "
             "adapters_off and updates_off use torch.no_grad(), or switch checkpointing off"
-        )
-
-
-def check_alone(model: PreTrainedModel) -> None:
-    """Raise UsageError while another thread computes with the model, or has its adapters off or others set for a
-    while. A change of the adapters would reach some layers of its pass only."""
-    check_not_held(model.__dict__.get("named_adapters"))
-    adaptation, passes = model.__dict__.get("adaptation"), model.__dict__.get("adapter_passes")
-    if adaptation is not None and adaptation.switched_off_by not in (None, threading.get_ident()):
-        raise UsageError("another thread has switched the adapters off for a while; wait, or use a copy made before")
-    if passes is not None and passes.in_other_threads():
-        raise UsageError("another thread computes with the model; wait for it before its adapters are changed")
-
-
-def check_not_held(named: Any) -> None:
-    """Raise UsageError while another thread computes a mixed batch, or saves or counts an inactive adapter."""
-    if named is not None and named.held_by not in (None, threading.get_ident()):
-        raise UsageError(
-            "another thread computes with adapter_names or saves another adapter; wait for it, or use a copy made "
-            "before"
         )
 
 

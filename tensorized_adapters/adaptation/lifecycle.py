@@ -1,6 +1,5 @@
 """Remove adapters, merge them into the weights, and the context managers that switch them off for a while."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from transformers import PreTrainedModel
 
 from ..errors import UsageError
 from ..methods.residual import ResidualAdapters
-from .forward import check_alone
+from .forward import alone, check_alone
 from .insertion import check_removable, take_out_method
 from .named import active_adapter, forget_names
 from .parameters import (
@@ -60,7 +59,7 @@ def merge_adapters(model: PreTrainedModel) -> None:
     adaptation = adaptation_of(model)
     if adaptation.merged_or_off:
         raise UsageError("the adapters are merged already, or off; undo that first")
-    with _alone(model, adaptation), without_autocast(model):
+    with alone(model), without_autocast(model):
         # The sum is in this precision too, so that it is rounded only once, when it is stored in the weight.
         updates = updates_of(model)
         deltas = [(layer, delta.to(torch.promote_types(delta.dtype, torch.float32))) for layer, delta in updates]
@@ -102,7 +101,7 @@ def unmerge_adapters(model: PreTrainedModel) -> None:
     adaptation = getattr(model, "adaptation", None)
     if adaptation is None or adaptation.merged is None:
         return
-    with _alone(model, adaptation):
+    with alone(model):
         for layer, weight in adaptation.merged:
             layer.weight.copy_(weight)
         adaptation.merged = None
@@ -158,27 +157,17 @@ def updates_off(model: PreTrainedModel) -> Iterator[None]:
 @contextmanager
 def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[None]:
     """Switch the inserted modules off within the block. If blocks are nested, only the outermost one switches."""
-    if adaptation.switched_off_by == threading.get_ident():
-        yield
-        return
-    with _alone(model, adaptation):
+    with alone(model):
+        if adaptation.off:
+            yield
+            return
+        adaptation.off = True
         try:
             adaptation.method.switch(model, on=False)
             yield
         finally:
             adaptation.method.switch(model, on=True)
-
-
-@contextmanager
-def _alone(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[None]:
-    """Refuse passes of other threads within the block; raise UsageError if one computes now."""
-    check_alone(model)
-    adaptation.switched_off_by = threading.get_ident()  # another thread's pass is refused from now on
-    try:
-        check_alone(model)  # one may have begun meanwhile
-        yield
-    finally:
-        adaptation.switched_off_by = None
+            adaptation.off = False
 
 
 @contextmanager

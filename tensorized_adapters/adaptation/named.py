@@ -7,7 +7,6 @@ An optimizer holds Parameter objects, not names. An adapter that is set again th
 back, so that its optimizer goes on.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from transformers import PreTrainedModel
 
 from ..backbone.parts import base_prefix
 from ..errors import UsageError, quoted
-from .forward import check_alone, check_pass, unwrap_forward, wrap_forward
+from .forward import adapted_pass, alone, check_alone, unwrap_forward, wrap_forward
 from .insertion import check_removable, insert_method, take_out_method, trainable_in_inference_mode
 from .mixed import in_groups
 from .named_adapter import NamedAdapter, put_back, trained_by_present_name
@@ -37,33 +36,21 @@ class NamedAdapters:
     # Parameters of adapters that are not in the model, by settings. They are reused when such an adapter is set again,
     # so that optimizers that hold them stay valid.
     removed: dict[Any, dict[str, nn.Parameter]] = field(default_factory=dict, repr=False)
-    held_by: Optional[int] = None  # the thread that sets other adapters for a while
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Refuse a copy or a pickle that would refuse every pass and switch; raise UsageError."""
-        if self.held_by is not None:
-            raise UsageError("a copy taken now would keep another adapter, set for a while; copy the model later")
-        return dict(vars(self))
 
     def mixed(
-        self,
-        model: PreTrainedModel,
-        names: Sequence[Optional[str]],
-        args: tuple,
-        kwargs: dict[str, Any],
-        forward: Callable[..., Any],
+        self, model: PreTrainedModel, names: Sequence[Optional[str]], args: tuple, kwargs: dict[str, Any]
     ) -> Any:
-        """Return the outputs of a pass in which each row of the batch has its own adapter. ``forward`` computes rows
-        with the adapter that is set. Passes of other threads are refused meanwhile, as they would compute with the
-        adapter of some of the rows."""
+        """Return the outputs of a pass in which each row of the batch has its own adapter. Passes of other threads are
+        refused meanwhile, as they would compute with the adapter of some of the rows."""
         if model.training:
             raise UsageError("adapter_names is for predictions; model.eval() first")
 
         def compute(name: Optional[str], args: tuple, kwargs: dict[str, Any]) -> Any:
             set_adapter(model, name)
-            return forward(*args, **kwargs)
+            # Not model.forward: wrappers put on later run once a batch, and may break if entered within themselves.
+            return adapted_pass(model, *args, **kwargs)
 
-        with model.adapter_passes.counted(), _held(model, self), adapter_set(model, self.active):
+        with model.adapter_passes.counted(), alone(model), adapter_set(model, self.active):
             return in_groups(compute, names, args, kwargs)
 
 
@@ -93,14 +80,16 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     """
     if model is not unwrapped(model):
         raise UsageError("a compiled model keeps its adapter; set_adapter on the model itself, and compile it anew")
-    kept = _kept(model)
+    kept, adaptation = _kept(model), getattr(model, "adaptation", None)
     if name is not None and name not in adapter_names(model):  # a list, so an unhashable name is unknown
         raise UsageError(f"no adapter {quoted(name)} on the model; there are {quoted(adapter_names(model))}")
     if kept is None:
-        if getattr(model, "adaptation", None) is not None:
+        if adaptation is not None:
             raise UsageError("the model's adapter has no name to come back by; adapters_off(model) leaves it out")
         return
-    _check_free(model)
+    if adaptation is not None and adaptation.merged_or_off:
+        raise UsageError("the adapters are merged or off; undo that before another one is set")
+    check_alone(model)
     if name == kept.active:
         return
     before, old, new = kept.active, kept.by_name.get(kept.active), kept.by_name.get(name)
@@ -141,10 +130,9 @@ def delete_adapter(model: PreTrainedModel, name: str) -> None:
         UsageError: as :func:`set_adapter`.
     """
     kept, model = _kept(model), unwrapped(model)
-    if kept is None or name not in kept.by_name or name == kept.active:
-        set_adapter(model, name)  # this refuses an unknown name
-        set_adapter(model, None)
-    _check_free(model)
+    if name not in adapter_names(model):
+        set_adapter(model, name)  # this refuses it
+    set_adapter(model, None if name == kept.active else kept.active)
     removed = kept.by_name.pop(name)
     if all(each.settings != removed.settings for each in kept.by_name.values()):
         kept.removed.pop(removed.settings, None)
@@ -156,28 +144,12 @@ def delete_adapter(model: PreTrainedModel, name: str) -> None:
 def adapter_set(model: PreTrainedModel, name: Optional[str]) -> Iterator[None]:
     """Set the adapter of that name within the block, and afterwards the one that was active before."""
     before = active_adapter(model)
-    with nullcontext() if name == before else _held(model, _kept(model)):
+    with nullcontext() if name == before else alone(model):
         set_adapter(model, name)
         try:
             yield
         finally:
             set_adapter(model, before)
-
-
-@contextmanager
-def _held(model: PreTrainedModel, kept: Optional[NamedAdapters]) -> Iterator[None]:
-    """Refuse passes and switches of other threads within the block, as they would meet another adapter than the active
-    one. Raise UsageError if another thread computes now."""
-    if kept is None or kept.held_by == threading.get_ident():
-        yield
-        return
-    check_pass(model)
-    kept.held_by = threading.get_ident()
-    try:
-        check_alone(model)
-        yield
-    finally:
-        kept.held_by = None
 
 
 def forget_names(model: PreTrainedModel) -> None:
@@ -227,12 +199,3 @@ def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedMode
 
 def _kept(model: PreTrainedModel) -> Optional[NamedAdapters]:
     return unwrapped(model).__dict__.get(_KEPT)
-
-
-def _check_free(model: PreTrainedModel) -> None:
-    """Raise UsageError while the adapter cannot be changed: it is merged or off, or another thread uses the model."""
-    adaptation, kept = getattr(model, "adaptation", None), _kept(model)
-    if adaptation is not None and adaptation.merged_or_off:
-        raise UsageError("the adapters are merged or off; undo that before another one is set")
-    if kept.held_by != threading.get_ident():  # else this thread has checked it
-        check_alone(model)

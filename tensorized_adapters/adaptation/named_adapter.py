@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..config import AdapterConfig
-from ..errors import UsageError
-from .parameters import adaptation_of, added_parameters, check_present, labels_of
+from .parameters import adaptation_of, added_parameters, check_present, labels_of, replaced
 
 
 @dataclass
@@ -41,7 +40,7 @@ class NamedAdapter:
             stored = self.tensors.get(name)
             fits = name not in plain if stored is None else stored.shape == parameter.shape
             if not fits:
-                raise UsageError(f"{name} was replaced by one of another shape; put it back, or load a fresh model")
+                raise replaced(name)
 
     def take_from(self, model: PreTrainedModel, trained: dict[str, nn.Parameter]) -> None:
         """Store what belongs to this adapter, which is active; ``trained`` are its parameters by name. Its gradients

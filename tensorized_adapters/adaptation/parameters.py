@@ -36,10 +36,10 @@ class Adaptation:
     labels: dict[str, Any]  # the config's label fields before adaptation
     notes: dict[str, Any] = field(default_factory=dict)  # of the adapter that was loaded; saving it passes them on
     half: Optional[torch.dtype] = None  # the backbone's half precision; trained parameters are in float32 then
+    off: bool = False  # within adapters_off(model) or updates_off(model)
     within_adapters_off: bool = False
     merged: Optional[list[tuple[nn.Linear, Tensor]]] = field(default=None, repr=False)  # the weights before merging
     frozen_by_merging: list[nn.Parameter] = field(default_factory=list, repr=False)  # unmerging unfreezes them
-    switched_off_by: Optional[int] = None  # the thread within adapters_off(model) or updates_off(model)
     # The names in the adapted model, which named_adapter.trained_by_present_name keeps here.
     trained_names: Optional[list[str]] = field(default=None, repr=False)
 
@@ -47,16 +47,10 @@ class Adaptation:
     def config(self) -> AdapterConfig:
         return self.method.config
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Refuse a copy or a pickle that would stay without adapters for good; raise UsageError."""
-        if self.switched_off_by is not None:
-            raise UsageError("a copy taken while adapters are off would stay so; copy the model outside of the block")
-        return dict(vars(self))
-
     @property
     def merged_or_off(self) -> bool:
         """Return whether the adapters are merged into the weights, or switched off for a while."""
-        return self.merged is not None or self.switched_off_by is not None
+        return self.merged is not None or self.off
 
 
 def labels_of(model: PreTrainedModel) -> dict[str, Any]:
@@ -218,30 +212,18 @@ def optimizer_groups(
 def groups_at(model: PreTrainedModel, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
     """Return :func:`optimizer_groups` for a learning rate of each of GROUPS."""
     model = unwrapped(model)
-    method = not_off(not_merged(model, "training them")).method
-    norms = tuple(f"{name}." for name, module in model.named_modules() if is_layer_norm(model, module))
-    groups = trained_groups(model)
-    names = [name for parameters in groups.values() for name in parameters]
-    undecayed = {name for name in names if name.endswith("bias") or (norms and name.startswith(norms))}
-    groups = method.optimizer_groups(groups, rates, weight_decay, undecayed)
-    shares, result = _shares_of_decay(model), []
-    for group in groups:  # most have one share, and stay one group
-        by_decay: dict[float, list[nn.Parameter]] = {} if group["params"] else {group["weight_decay"]: []}
-        for parameter in group["params"]:
-            by_decay.setdefault(shares.get(id(parameter), 1.0) * group["weight_decay"], []).append(parameter)
-        result += [group | {"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
-    return result
+    method, groups = not_off(not_merged(model, "training them")).method, trained_groups(model)
+    return method.optimizer_groups(groups, rates, weight_decay, _shares_of_decay(model, groups))
 
 
-def _shares_of_decay(model: PreTrainedModel) -> dict[int, float]:
-    """Return the share of the weight decay of each parameter that the method added, by the parameter's ``id``.
+def _shares_of_decay(model: PreTrainedModel, groups: dict[str, dict[str, nn.Parameter]]) -> dict[str, float]:
+    """Return the share of the weight decay of each trained parameter, by name. LayerNorms and biases get none.
 
     A product of n factors shrinks n times as fast as each factor, so each factor gets 1 / n of the decay.
     """
-    added = added_parameters(model)
-    shares = {id(added[name]): share for name, share in adaptation_of(model).method.decay_shares(added).items()}
-    for module in model.modules():
-        if isinstance(module, FactorizedWeight):
-            factors = list(module.parameters())
-            shares |= {id(factor): 1 / len(factors) for factor in factors}
-    return shares
+    factors = [list(module.parameters()) for module in model.modules() if isinstance(module, FactorizedWeight)]
+    of_factors = {id(factor): 1 / len(of_one) for of_one in factors for factor in of_one}
+    shares = {name: of_factors.get(id(p), 1.0) for group in groups.values() for name, p in group.items()}
+    shares |= adaptation_of(model).method.decay_shares(added_parameters(model))
+    norms = tuple(f"{name}." for name, module in model.named_modules() if is_layer_norm(model, module))
+    return shares | {name: 0.0 for name in shares if name.endswith("bias") or name.startswith(norms)}

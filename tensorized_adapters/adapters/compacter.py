@@ -59,8 +59,9 @@ class CompacterAdapter(Adapter):
     def __init__(self, config: AdapterConfig, hidden_size: int, rule: Optional[nn.Parameter] = None):
         super().__init__()
         n, m = config.phm_dim, config.adapter_size
+        rule_std = FACTORS / math.sqrt(min(hidden_size, m))  # both weights train the rule: the smaller of two rates
         if rule is None:
-            rule = nn.Parameter(torch.randn(n, n, n) * rule_std(hidden_size, m))
+            rule = nn.Parameter(torch.randn(n, n, n) * rule_std)
         self.rule = rule
         self.down = PHMWeight(hidden_size, m, self.rule)
         self.up = PHMWeight(m, hidden_size, self.rule)
@@ -68,7 +69,7 @@ class CompacterAdapter(Adapter):
         self.up_bias = nn.Parameter(torch.zeros(hidden_size))
         # Starts as the identity, bit for bit: D has a dense layer's standard deviation, U's t_i are zero.
         for weight in (self.down, self.up):
-            _calibrated_start_(weight, 1 / math.sqrt(weight.view.in_features), rule_std(hidden_size, m))
+            _calibrated_start_(weight, rule_std)
         nn.init.zeros_(self.up.right)
         self.up.gain *= FACTORS
 
@@ -81,18 +82,14 @@ class CompacterAdapter(Adapter):
         return weights | {"down.bias": self.down_bias, "up.bias": self.up_bias}
 
 
-def rule_std(hidden_size: int, adapter_size: int) -> float:
-    """Return the standard deviation of the A_i. Both weights train them, so the smaller of the two rates is taken."""
-    return FACTORS / math.sqrt(min(hidden_size, adapter_size))
-
-
 @torch.no_grad()
-def _calibrated_start_(weight: PHMWeight, std: float, rule: float) -> None:
-    """Draw normal fast factors and set the gain so that W has exactly the standard deviation ``std``. Unlike in
-    initialization.py, the rule, of standard deviation ``rule``, is not rescaled, since other weights share it."""
+def _calibrated_start_(weight: PHMWeight, rule_std: float) -> None:
+    """Draw normal fast factors, and set the gain so that W has exactly a dense layer's standard deviation. Unlike in
+    initialization.py, the rule is not rescaled, since other weights share it."""
+    std = 1 / math.sqrt(weight.view.in_features)
     for parameter in (weight.left, weight.right):
         parameter.normal_(std=FACTORS * std)
-    weight.gain = gain_of(FACTORS, len(weight.rule), std) * FACTORS * std / rule
+    weight.gain = gain_of(FACTORS, len(weight.rule), std) * FACTORS * std / rule_std
     measured = weight.matrix().double().std(correction=0).item()
     for parameter in (weight.left, weight.right):
         parameter.mul_(math.sqrt(std / measured))

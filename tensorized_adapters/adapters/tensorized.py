@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from ..config import AdapterConfig
 from ..tensors.factorized_weight import FactorizedWeight, project
@@ -64,17 +65,22 @@ class WeightUpdate(Adapter):
     def beside(self, x: Tensor, output: Tensor) -> Tensor:
         return add_projection(output, x, matrices_of(self.weight))
 
+    def delta(self, layer: nn.Linear | Conv1D) -> Tensor:
+        """Return the change of the layer's weight, in the weight's shape."""
+        matrix = self.weight.matrix()
+        return matrix if isinstance(layer, Conv1D) else matrix.mT
+
 
 def views_of(config: AdapterConfig, hidden_size: int, sites: int) -> list[Matricization]:
     """Return the tensor shapes of an adapter's weights: [down, up], or one square matrix. With ``--tensor_scope
     model`` one tensor holds the weights of all ``sites``. Raise UsageError for a size without a useful split; only the
     bottleneck of separate modes needs none."""
-    interleaved, size = config.tensor_split == "interleaved", config.bottleneck
+    interleaved = config.tensor_split == "interleaved"
     together = sites if config.tensor_scope == "model" else None
     hidden = (hidden_size,) if config.adapter_projection_type == "matrix" else balanced_split(hidden_size)
-    if size is None:
+    if not config.if_adapter_like:
         return [Matricization(hidden, hidden, interleaved, together)]
-    inner = balanced_split(size, "--adapter_size") if interleaved else (size,)
+    inner = balanced_split(config.adapter_size, "--adapter_size") if interleaved else (config.adapter_size,)
     return [Matricization(hidden, inner, interleaved, together), Matricization(inner, hidden, interleaved, together)]
 
 

@@ -182,10 +182,8 @@ def _loaded(cls: Any, flag: str, arguments: ModelArguments, **options: Any) -> A
     """Call ``cls.from_pretrained`` with the value of a flag and the user's options; turn any error into one line."""
     name = getattr(arguments, flag)
     try:
-        if Path(name).is_file():
-            raise UsageError(f"--{flag} {name} is a file; name the model's folder or hub id")
-        a_path = name.startswith(("/", "./", "../", "~")) or name.count("/") > 1  # it cannot be a hub id
-        if a_path and not Path(name).is_dir():
+        no_hub_id = name.startswith(("/", "./", "../", "~")) or name.count("/") > 1 or Path(name).is_file()
+        if no_hub_id and not Path(name).is_dir():
             raise UsageError(
                 f"--{flag} {name} cannot be loaded: it is no folder here; name a model's folder, or a hub id such as "
                 "bert-base-cased"

@@ -127,9 +127,7 @@ def ia3_names(model: PreTrainedModel, flag: str) -> tuple[list[str], list[str]]:
 
 def is_layer_norm(model: PreTrainedModel, module: nn.Module) -> bool:
     """Return whether a module of the model, head included, is a LayerNorm in its architecture. RMSNorm counts as one.
-
-    An unregistered architecture is judged by the name of the class; only the weight decay needs that.
-    """
+    An unregistered architecture is judged by the name of the class; only the weight decay needs that."""
     class_name, architecture = type(module).__name__, ARCHITECTURES.get(model.config.model_type)
     if architecture is None:
         return class_name.endswith(("LayerNorm", "RMSNorm"))

@@ -1,8 +1,4 @@
-"""The interface of a method. Each method is one class in a file of this folder.
-
-A new one needs an entry in TABLE (method_table.py), its settings in config.py, a class in this folder, and that class
-in registry.py. docs/development.md has the steps.
-"""
+"""The interface of a method. Each method is a class in this folder. docs/development.md has the steps to add one."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -107,15 +103,14 @@ class Method:
         groups: dict[str, dict[str, nn.Parameter]],
         rates: dict[str, float],
         weight_decay: float,
-        undecayed: set[str],
+        shares: dict[str, float],
     ) -> list[dict[str, Any]]:
         """Return the optimizer's parameter groups, one for each distinct (rate, weight decay), usually four at most.
-        ``undecayed`` are the names of LayerNorms and biases."""
+        ``shares`` has the share of the weight decay of each parameter, by name."""
         merged: dict[tuple[float, float], list[nn.Parameter]] = {}
         for group, parameters in groups.items():
             for name, parameter in parameters.items():
-                decay = 0.0 if name in undecayed else weight_decay
-                merged.setdefault((rates[group], decay), []).append(parameter)
+                merged.setdefault((rates[group], weight_decay * shares[name]), []).append(parameter)
         return [{"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in merged.items()]
 
     def decay_shares(self, names: Iterable[str]) -> dict[str, float]:

@@ -90,7 +90,7 @@ class DiffPruning(Method):
         groups: dict[str, dict[str, nn.Parameter]],
         rates: dict[str, float],
         weight_decay: float,
-        undecayed: set[str],
+        shares: dict[str, float],
     ) -> list[dict[str, Any]]:
         """Return four groups: difference, decayed head, other head, gates. They are the same in both phases, so that
         schedule and checkpoints fit both. Penalty and budget limit differences and gates, so they are not decayed."""
@@ -99,8 +99,8 @@ class DiffPruning(Method):
         head = groups["head"].items()
         rows = (
             ([p for is_gate, p in trained if not is_gate], rate, 0.0),
-            ([p for name, p in head if name not in undecayed], rates["head"], weight_decay),
-            ([p for name, p in head if name in undecayed], rates["head"], 0.0),
+            ([p for name, p in head if shares[name]], rates["head"], weight_decay),
+            ([p for name, p in head if not shares[name]], rates["head"], 0.0),
             ([p for is_gate, p in trained if is_gate], self.config.diff_gate_learning_rate, 0.0),
         )
         return [{"params": parameters, "lr": lr, "weight_decay": decay} for parameters, lr, decay in rows]

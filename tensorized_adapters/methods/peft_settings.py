@@ -51,11 +51,9 @@ _PLAIN = {bool: "true or false", float: "a number", int: "an integer", type(None
 
 def types_of(config_type: type) -> dict[str, set[Any]]:
     """Return the names of PEFT's settings in a class of configurations, with the types that each may have."""
-    types = get_type_hints(config_type)
-    kinds = {
-        name: get_args(kind) if get_origin(kind) in (Union, UnionType) else [kind] for name, kind in types.items()
-    }
-    return {each.name: set(kinds[each.name]) for each in fields(config_type) if each.init}
+    kinds = get_type_hints(config_type)
+    types = {n: get_args(kind) if get_origin(kind) in (Union, UnionType) else [kind] for n, kind in kinds.items()}
+    return {each.name: set(types[each.name]) for each in fields(config_type) if each.init}
 
 
 def check_settings(values: dict[str, Any], known: dict[str, set[Any]], flag: str) -> None:
@@ -92,12 +90,11 @@ def check_settings(values: dict[str, Any], known: dict[str, set[Any]], flag: str
             raise UsageError(f"--peft_config: {key} must be {words}, got {quoted(value)}")
     if "token_indices" in known:  # PEFT checks none of this, and its forward pass would fail
         tokens = values.get("token_indices")
-        if not tokens:
-            raise UsageError(f"--peft_config: {flag} needs token_indices, the ids of tokens to train")
-        if not (isinstance(tokens, list) and all(type(token) is int and token >= 0 for token in tokens)):
-            raise UsageError(f"--peft_config: token_indices must be a list of ids of tokens, got {quoted(tokens)}")
-        if len(set(tokens)) < len(tokens):
-            raise UsageError(f"--peft_config: token_indices has an id twice; leave one out of {quoted(tokens)}")
+        are_ids = isinstance(tokens, list) and tokens and all(type(token) is int and token >= 0 for token in tokens)
+        if not are_ids or len(set(tokens)) < len(tokens):
+            raise UsageError(
+                f"--peft_config: {flag} needs token_indices, a list of different ids, got {quoted(tokens)}"
+            )
 
 
 @cache

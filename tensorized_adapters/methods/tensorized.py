@@ -7,7 +7,6 @@ from typing import Optional
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from ..adapters.base import Adapter
 from ..adapters.insertion import CHILD
@@ -85,8 +84,7 @@ class Tensorized(ResidualAdapters):
             yield from super().deltas(model)
         for module in model.modules():
             if isinstance(update := getattr(module, CHILD, None), WeightUpdate):
-                matrix = update.weight.matrix()  # in x out, like Conv1D's weight
-                yield module, matrix if isinstance(module, Conv1D) else matrix.mT
+                yield module, update.delta(module)
 
 
 def _count(projection_type: str, rank: int, tensors: list[tuple[Matricization, int]]) -> int:

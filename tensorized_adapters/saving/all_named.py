@@ -44,10 +44,8 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> None:
             f"the adapter {unusable[0]} cannot give a folder its name; save it alone with save_adapter(model, folder, "
             f"name={unusable[0]})"
         )
-    if folder.is_dir():
-        others = {path.name for path in folder.iterdir() if (path / CONFIG_FILE).exists()} - set(names)
-        if others:
-            raise UsageError(f"{folder} holds adapters of other names, {quoted(sorted(others))}; name another folder")
+    if others := {path.parent.name for path in folder.glob(f"*/{CONFIG_FILE}")} - set(names):
+        raise UsageError(f"{folder} holds adapters of other names, {quoted(sorted(others))}; name another folder")
     if os.path.lexists(index):
         try:
             _read_index(index)

@@ -96,10 +96,8 @@ def is_base(recorded: dict[str, Any], model: PreTrainedModel, trained: Iterable[
 
 
 def token_count(model: PreTrainedModel) -> int:
-    """Return how many tokens have embeddings. ``resize_token_embeddings`` changes this, and so the base model.
-
-    A model without a table of them has 0, such as CANINE, which hashes characters.
-    """
+    """Return how many tokens have embeddings, which ``resize_token_embeddings`` changes; 0 for a model without a table
+    of them, such as CANINE, which hashes characters."""
     try:
         return model.get_input_embeddings().weight.shape[0]
     except NotImplementedError:

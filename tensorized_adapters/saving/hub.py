@@ -52,11 +52,12 @@ def resolved_revision(adapter: str | Path, revision: Optional[str] = None, token
     return f"{repository}@{commit}"
 
 
-def local_folder(adapter: str | Path) -> Path:
-    """Return the local folder with the files of a folder or a hub repository. Raises as :func:`resolved_revision`."""
-    if _of_hub(adapter) is None:
-        return Path(adapter)
-    return _downloaded(*str(resolved_revision(adapter)).split("@"))
+def adapter_folder(adapter: str | Path) -> Path:
+    """Return ``adapter`` itself, or the ``adapter/`` in it if the config is there, as in run folders and checkpoints.
+    For a repository of the hub, return its folder in the local cache. Raises as :func:`resolved_revision`."""
+    local = _of_hub(adapter) is None
+    folder = Path(adapter) if local else _downloaded(*str(resolved_revision(adapter)).split("@"))
+    return folder / "adapter" if os.path.isfile(folder / "adapter" / CONFIG_FILE) else folder
 
 
 @contextlib.contextmanager

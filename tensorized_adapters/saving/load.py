@@ -194,15 +194,10 @@ def _check_base(
     if other_kind:  # such as BertForTokenClassification: equal names of the head, and no pooler
         raise UsageError(not_a_classifier)
     here, there = token_count(model), base["tokens"]
-    if here > there:
+    if here != there:
         raise UsageError(
-            f"{folder} was trained on a base model of {there:,} tokens, {stored}, and {present} has {here:,}; load "
-            "the model without resize_token_embeddings, or resize it after load_adapter"
-        )
-    if here < there:
-        raise UsageError(
-            f"{folder} was trained after tokens were added to {stored}: it had {there:,}, and {present} has {here:,}; "
-            "load the model with the same tokens added"
+            f"{folder} was trained on a base model of {there:,} tokens, {stored}, and {present} has {here:,}; load a "
+            "model with the same tokens, and call resize_token_embeddings only after load_adapter"
         )
     raise UsageError(f"{another}: the frozen weights of {present} are not those of {stored}")
 

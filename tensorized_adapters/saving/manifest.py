@@ -25,7 +25,7 @@ from ..errors import UsageError, quoted
 from ..methods.registry import method_of
 from ..runtime.files import content_of, read_json
 from . import BESIDE_PEFT_FILE, CONFIG_FILE, WEIGHTS_FILE
-from .hub import local_folder
+from .hub import adapter_folder
 
 FORMAT_VERSION = 1
 
@@ -64,13 +64,6 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     if record.get("config_sha256") != config_checksum(record):
         raise UsageError(f"{path} was altered: its checksum is not the recorded one")
     return record
-
-
-def adapter_folder(folder: str | Path) -> Path:
-    """Return ``folder`` itself, or the ``adapter/`` in it if the config is there, as in run folders and checkpoints.
-    For a repository of the hub, return its folder in the local cache. Raise UsageError if it cannot be downloaded."""
-    folder = local_folder(folder)
-    return folder / "adapter" if os.path.isfile(folder / "adapter" / CONFIG_FILE) else folder
 
 
 def kept_note(record: dict[str, Any], name: str, expected: type) -> Any:

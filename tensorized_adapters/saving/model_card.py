@@ -32,6 +32,7 @@ class Training:
 def model_card(model: PreTrainedModel, notes: dict[str, Any], trained: Optional[Training] = None) -> bytes:
     """Return Markdown with the counts of trained parameters, the notes, and the code that loads the adapter. Bytes of
     a path that are not UTF-8 are shown as escapes."""
+    trained = trained or Training(data="")
     method, counts = adaptation_of(model).method, count_trained(model)
     base = model.config._name_or_path or model.config.model_type
     names = {"backbone": method.backbone_called, "layer_norm": "LayerNorms"}
@@ -53,38 +54,37 @@ model = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels=
 load_adapter(model, "{FOLDER_PLACEHOLDER}")
 ```
 """
-    if trained and trained.command:
+    if trained.command:
         text += f"\nTrained by\n\n```bash\n{trained.command}\n```\n"
     card = ModelCard(f"---\n{_header(model, title, trained).to_yaml()}\n---\n{text}")
     return str(card).encode(errors="backslashreplace")
 
 
-def _header(model: PreTrainedModel, title: str, trained: Optional[Training]) -> ModelCardData:
+def _header(model: PreTrainedModel, title: str, trained: Training) -> ModelCardData:
     """Return the header. It names a base model or data set only if that is on the hub."""
     base, config = model.config._name_or_path, adaptation_of(model).config
     kinds = [config.method] if config.method != "tensorized" else ["tensorized", config.adapter_projection_type]
-    metrics = trained.metrics if trained else {}
-    dataset_name = trained and " ".join(filter(None, (trained.data, trained.config)))
+    dataset_name = " ".join(filter(None, (trained.data, trained.config)))
     results = [
         EvalResult(_TASK, trained.data, dataset_name, name, value, dataset_config=trained.config, dataset_split=split)
-        for split, of_split in metrics.items()
+        for split, of_split in trained.metrics.items()
         for name, value in of_split.items()
     ]
     return ModelCardData(
         library_name=LIBRARY,
         base_model=base if _HUB_ID.fullmatch(base or "") and not Path(base).exists() else None,
-        datasets=[trained.data] if trained and trained.of_hub else None,
+        datasets=[trained.data] if trained.of_hub else None,
         pipeline_tag=_TASK,
         tags=[LIBRARY, "adapter", *map(str, kinds)],
-        metrics=sorted({name for of_split in metrics.values() for name in of_split}) or None,
+        metrics=sorted({name for of_split in trained.metrics.values() for name in of_split}) or None,
         model_name=title if results else None,
         eval_results=results or None,
     )
 
 
-def _measured(trained: Optional[Training]) -> str:
+def _measured(trained: Training) -> str:
     """Return a table of the metrics, or nothing if there are none."""
-    if trained is None or not trained.metrics:
+    if not trained.metrics:
         return ""
     rows = [f"| {split} | {n} | {v:.4f} |\n" for split, scores in trained.metrics.items() for n, v in scores.items()]
     data = ", ".join(filter(None, (trained.data, trained.config)))

@@ -7,8 +7,8 @@ from typing import Optional
 from huggingface_hub import HfApi
 
 from . import ADAPTER_FILES, BESIDE_PEFT_FILE, CARD_FILE
-from .hub import hub_errors
-from .manifest import adapter_folder, read_adapter
+from .hub import adapter_folder, hub_errors
+from .manifest import read_adapter
 from .model_card import FOLDER_PLACEHOLDER
 
 

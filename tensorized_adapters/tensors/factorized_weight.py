@@ -44,8 +44,8 @@ class FactorizedWeight:
         """Return how many numbers the format stores for a tensor of this shape."""
         raise NotImplementedError
 
-    @staticmethod
-    def terms(order: int, rank: int) -> int:
+    @property
+    def terms(self) -> int:
         """Return how many products of factor entries are summed in one entry of the tensor."""
         raise NotImplementedError
 

@@ -56,9 +56,9 @@ class CP(FactorizedWeight, CPTensor, name="tensorized_adapters_cp"):
     def parameter_count(shape: Sequence[int], rank: int) -> int:
         return rank * (1 + sum(shape))
 
-    @staticmethod
-    def terms(order: int, rank: int) -> int:
-        return rank
+    @property
+    def terms(self) -> int:
+        return self.bond
 
     @staticmethod
     def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
@@ -84,9 +84,9 @@ class Tucker(FactorizedWeight, TuckerTensor, name="tensorized_adapters_tucker"):
     def parameter_count(shape: Sequence[int], rank: int) -> int:
         return rank ** len(shape) + rank * sum(shape)
 
-    @staticmethod
-    def terms(order: int, rank: int) -> int:
-        return rank**order
+    @property
+    def terms(self) -> int:
+        return self.bond ** len(self.shape)
 
     @staticmethod
     def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
@@ -116,9 +116,9 @@ class TT(FactorizedWeight, TTTensor, name="tensorized_adapters_tt"):
         bonds = TT.ranks(len(shape), rank)
         return sum(left * n * right for left, n, right in zip(bonds, shape, bonds[1:]))
 
-    @staticmethod
-    def terms(order: int, rank: int) -> int:
-        return rank ** (order - 1)
+    @property
+    def terms(self) -> int:
+        return self.bond ** (len(self.shape) - 1)
 
     @staticmethod
     def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:
@@ -195,9 +195,9 @@ class TR(FactorizedWeight, RingTensor, name="tensorized_adapters_tr"):
     def parameter_count(shape: Sequence[int], rank: int) -> int:
         return rank**2 * sum(shape)
 
-    @staticmethod
-    def terms(order: int, rank: int) -> int:
-        return rank**order
+    @property
+    def terms(self) -> int:
+        return self.bond ** len(self.shape)
 
     @staticmethod
     def low_rank_pair(parts: list[Tensor], cut: int) -> tuple[Tensor, Tensor]:

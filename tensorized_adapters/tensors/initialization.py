@@ -17,8 +17,8 @@ This assumes terms that cancel, as random terms do. But Adam's steps follow one 
 When they are as large as the drawn numbers, W has moved sqrt(terms) times as far as computed. On a constant gradient,
 30 steps at twice the default rate moved tr-8 twice, and tr-15 and matrix-16 four times as far as tr-4. In training,
 tr-8 (SST-2) and matrix-16 (STS-B as classes) fell back to a constant prediction. With more than COHERENT_TERMS, all
-factors are therefore drawn wider, by :func:`excess` in their product, and the gain is smaller by the same ratio. A
-step is then a smaller part of each factor, and W moves about as far as that of tr-4 at any rank.
+factors are therefore drawn wider (:func:`width`), and the gain is smaller by the same ratio. A step is then a smaller
+part of each factor, and W moves about as far as that of tr-4 at any rank.
 """
 
 import math
@@ -68,7 +68,7 @@ def calibrated_start_(weight: FactorizedWeight, std: float, last_factor: float =
         # CP's weights start equal instead of random. So does its factor of sites, so that all sites start equal.
         neutral = isinstance(weight, CP) and name in ("weights", of_sites)
         parameter.fill_(factor_std) if neutral else parameter.normal_(std=factor_std)
-    weight.gain = gain_of(n, weight.terms(len(weight.shape), weight.bond), std) / width(weight) ** n
+    weight.gain = gain_of(n, weight.terms, std) / width(weight) ** n
     if not parameters[0].is_meta:  # otherwise the numbers come from a file
         measured = _assembled(weight).double().std(correction=0).item()
         for parameter in parameters:
@@ -92,15 +92,10 @@ def gain_of(factors: int, terms: int, std: float) -> float:
 
 
 def width(weight: FactorizedWeight) -> float:
-    """Return the factor by which each factor of a weight is drawn wider than n s_W: 1, or more if many terms are
-    summed."""
-    return excess(type(weight), len(weight.shape), weight.bond) ** (1 / len(list(weight.parameters())))
-
-
-def excess(weight_class: type[FactorizedWeight], order: int, rank: int) -> float:
-    """Return the factor, at least 1, by which the summed terms of a tensor with so many modes exceed a harmless
-    size."""
-    harmless = COHERENT_TERMS_OF_TWO_MODES if order == 2 else COHERENT_TERMS
-    if issubclass(weight_class, LowRankMatrix):
+    """Return the factor by which each factor of a weight is drawn wider than n s_W: 1, or more if the terms of its sum
+    are more than is harmless."""
+    harmless = COHERENT_TERMS_OF_TWO_MODES if len(weight.shape) == 2 else COHERENT_TERMS
+    if isinstance(weight, LowRankMatrix):
         harmless = COHERENT_TERMS_OF_UNSPLIT_MODES
-    return max(1.0, math.sqrt(weight_class.terms(order, rank) / harmless))
+    excess = max(1.0, math.sqrt(weight.terms / harmless))  # of the factors' product
+    return excess ** (1 / len(list(weight.parameters())))

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from .factorized_weight import FactorizedWeight
-from .shapes import Matricization
 
 
 class SiteWeight(nn.Module):
@@ -15,11 +14,7 @@ class SiteWeight(nn.Module):
 
     def __init__(self, joint: FactorizedWeight, site: int):
         super().__init__()
-        self.joint, self.site = joint, site
-
-    @property
-    def view(self) -> Matricization:
-        return self.joint.view
+        self.joint, self.site, self.view = joint, site, joint.view
 
     @property
     def gain(self) -> float:

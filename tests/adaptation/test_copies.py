@@ -149,5 +149,5 @@ def test_a_copy_is_not_taken_during_a_mixed_batch():
     with torch.no_grad():
         model(tokens(), adapter_names=["a", None])
     handle.remove()
-    assert len(found) == 2 and all("or use a copy made before" in message for message in found)
+    assert len(found) == 2 and all("compute on a copy made before" in message for message in found)
     assert torch.equal(logits(copy.deepcopy(model)), logits(model))

@@ -58,10 +58,10 @@ def test_a_damaged_cache_is_unpacked_anew(pieces):
 def test_missing_or_damaged_packages_leave_nothing_in_the_cache(pieces, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(embedded, "MPNET_SHA256", "0" * 64)
-        with pytest.raises(UsageError, match="not the upstream ones"):
+        with pytest.raises(UsageError, match="do not hold the upstream weights"):
             embedded_model("mpnet-base")
     pieces[4].write_bytes(b"")
-    with pytest.raises(UsageError, match="do not hold a complete zip"):
+    with pytest.raises(UsageError, match="do not hold the upstream weights"):
         embedded_model("mpnet-base")
     pieces[2].unlink()
     with pytest.raises(UsageError, match="part-003 installed: bash scripts/setup.sh base-model"):

@@ -6,7 +6,6 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers.pytorch_utils import Conv1D
 
 from ...adapters.base import Adapter
 from ...adapters.insertion import changed, kept_inputs
@@ -75,8 +74,7 @@ class TensorizedLayer(nn.Module, BaseTunerLayer):
             if name not in self.tensorized_adapter:
                 continue
             layer = self.get_base_layer()
-            delta = self.tensorized_adapter[name].weight.matrix()
-            delta = delta if isinstance(layer, Conv1D) else delta.mT
+            delta = self.tensorized_adapter[name].delta(layer)
             # Summed in a precision that rounds only once, when the sum is stored in the weight.
             merged = (layer.weight.to(torch.promote_types(delta.dtype, torch.float32)) + delta).to(layer.weight.dtype)
             if safe_merge and not merged.isfinite().all():
