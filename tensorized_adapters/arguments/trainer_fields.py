@@ -41,13 +41,28 @@ RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("validation_fraction", "between 0 and 1", lambda value: 0 < value < 1),
     ("local_rank", "0 or -1: torchrun gives each process its own", lambda value: value in (-1, 0)),
 )
+# Flags, of whichever group, and the one without which they have no meaning.
+NEEDS = (
+    ("dataloader_persistent_workers dataloader_prefetch_factor", "dataloader_num_workers"),
+    ("dataloader_multiprocessing_context", "dataloader_num_workers"),
+    ("new_head push_to_hub class_weights measure_contribution", "do_train"),
+    ("new_head", "adapter_path"),
+    ("early_stopping_threshold", "early_stopping_patience"),
+    ("prefix_cache_dir", "cache_frozen_prefix"),
+)
 # Pairs of flags of which only one can be given.
 EXCLUSIVE = (
     ("task_name", "dataset_name"),
+    ("dataset_name", "train_file"),
+    ("dataset_name", "validation_file"),
+    ("dataset_name", "test_file"),
     ("do_regression", "label_separator"),
     ("validation_fraction", "validation_file"),
     ("validation_fraction", "validation_split_name"),
     ("target_params", "tensorized_layer_rank"),
+    ("target_params", "adapter_path"),  # whose rank is fixed
+    ("measure_contribution", "adapter_path"),  # it compares with the start from an untrained adapter
+    ("neftune_noise_alpha", "cache_frozen_prefix"),  # which computes embeddings once, without noise
     ("fp16", "bf16"),
     ("fp16_full_eval", "bf16_full_eval"),
 )
@@ -118,9 +133,6 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
     for name in JSON_OBJECTS:
         if name in given and not _is_json_object(given[name]):
             yield f"""--{name} must be a JSON object such as '{{"name": 1}}', got {quoted(given[name])}"""
-    for name in ("persistent_workers", "prefetch_factor", "multiprocessing_context"):
-        if given.get(f"dataloader_{name}") and not given.get("dataloader_num_workers"):
-            yield f"--dataloader_{name} is about workers: give --dataloader_num_workers, or leave it out"
     for half in ("fp16", "fp16_full_eval"):
         if given.get(half) and (given.get("use_cpu") or not torch.accelerator.is_available()):
             yield f"--{half} needs a GPU; on CPU --{half.replace('fp', 'bf')} computes in bfloat16, or leave it out"
@@ -128,7 +140,7 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
         if given.get(one) and given.get(other):
             yield f"--{one} and --{other} exclude each other; leave one of them out"
     yield from _flaws_of_optim_args(given.get("optim_args"), given.get("optim", _ADAMW[0]))
-    for name in OF_ADAM if given.get("optim") == "adafactor" else ():
+    for name in (*OF_ADAM, "optim_args") if given.get("optim") == "adafactor" else ():
         default = getattr(TrainingArguments, name)
         if given.get(name, default) != default:
             yield f"--{name} has no effect with --optim adafactor; leave one of them out"
@@ -136,6 +148,10 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
         for name in names.split():
             if name in given and not holds(given[name]):
                 yield f"--{name} must be {range_}, got {quoted(given[name])}"
+    for names, needed in NEEDS:
+        for name in names.split():
+            if given.get(name, False) is not False and not given.get(needed):
+                yield f"--{name} needs --{needed}: give both, or leave it out"
     for name, choices in CHOICES.items():
         values = given.get(name, [])
         for value in values if isinstance(values, list) else [values]:
@@ -162,8 +178,6 @@ def _flaws_of_optim_args(value: Optional[str], optimizer: str) -> Iterator[str]:
             f"--optim_args of PyTorch's AdamW is amsgrad=True or amsgrad=False, got {quoted(value)}; its betas and "
             "epsilon are --adam_beta1, --adam_beta2 and --adam_epsilon"
         )
-    elif optimizer == "adafactor":
-        yield "--optim_args has no effect with --optim adafactor; leave it out"
 
 
 def _is_json_object(value: Any) -> bool:

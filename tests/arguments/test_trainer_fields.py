@@ -40,8 +40,8 @@ def test_every_field_is_decided_upon():
 @pytest.mark.parametrize(
     "name, value, message",
     [
-        ("dataloader_persistent_workers", True, "is about workers: give --dataloader_num_workers"),
-        ("dataloader_prefetch_factor", 2, "is about workers"),
+        ("dataloader_persistent_workers", True, "needs --dataloader_num_workers: give both, or leave it out"),
+        ("dataloader_prefetch_factor", 2, "needs --dataloader_num_workers"),
         ("dataloader_num_workers", -1, "must be at least 0 and at most 256"),
         ("dataloader_in_order", False, "False is not supported"),
         ("remove_unused_columns", False, "False is not supported"),
