@@ -55,8 +55,7 @@ class _Parser(RaisesUsageErrors, HfArgumentParser):
 def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_config) -> Arguments:
     """Parse, check and complete flags. A JSON file of the same names can come first; flags after it win.
 
-    ``model_config_of`` loads the configuration of the pre-trained model. Raises UsageError, one line that names the
-    flag and says how to correct it.
+    ``model_config_of`` loads the pre-trained model's configuration. Raise UsageError, which names the flag.
     """
     parser = _Parser(
         GROUPS, prog="run_glue_tensorized.py", allow_abbrev=False, description=sys.modules["__main__"].__doc__
@@ -99,8 +98,7 @@ def words_of_flags() -> set[str]:
 
 
 def nearest(word: str, known: Iterable[str]) -> Optional[str]:
-    """Return the ``known`` flag that begins with ``word``, or else the most similar one, or None if none is
-    similar."""
+    """Return the ``known`` flag that begins with ``word``, or else the most similar one, if there is one."""
     known, word = [option for option in known if "-" not in option[2:]], word.replace("-", "_").replace("__", "--", 1)
     begun = [option for option in known if len(word) > 4 and option.startswith(word)]
     return min(begun, key=len, default=None) or next(iter(difflib.get_close_matches(word, known, 1)), None)
@@ -144,8 +142,8 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
 
 
 def _as_trained(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return the flags with which a saved adapter was trained, where they are not given and not the default. With
-    ``--new_head`` the length is left out, since another task has its own."""
+    """Return flags with which a saved adapter was trained: not those that are given or the default, and no length for
+    a new head, since another task has its own."""
     values = {"tokenizer_name": kept_note(saved, "tokenizer", str)}
     if not given.get("new_head"):
         length = kept_note(saved, "max_seq_length", int)
@@ -154,8 +152,7 @@ def _as_trained(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resolved(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments:
-    """Return the arguments with what depends on the model and the machine: its configuration, its default learning
-    rates, and the rank of ``--target_params``."""
+    """Return the arguments with what depends on the model: its configuration, default rates, optimizer and rank."""
     if arguments.saved:
         read_adapter(arguments.run.adapter_path)  # check the weights too, before slow steps
     model_config = model_config_of(arguments.model)
@@ -199,8 +196,7 @@ def _device_notes(training: GlueTrainingArguments) -> Iterator[str]:
 
 
 def _print_help(parser: argparse.ArgumentParser) -> None:
-    """Print one usage line, the flags that most runs need first, and no flag that would be refused. The parser
-    cannot parse afterwards."""
+    """Print the usual flags first, and none that would be refused. The parser cannot parse afterwards."""
     parser.usage = _USAGE
     for action in parser._actions:
         if action.dest in UNSUPPORTED or action.dest in ALWAYS_ON:

@@ -15,8 +15,7 @@ _CHOOSE_OPTIMIZER = {"optim", "optim_args", *OF_ADAM}
 
 
 def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
-    """Return a message if the given rate is so low for the calibrated start that it hardly moves the weights from
-    their start. The published rate is such a rate."""
+    """Return a message if the given rate, such as the published one, hardly moves weights from a calibrated start."""
     rate, default = given.get("learning_rate"), TABLE[config.method].learning_rate
     if not rate or not config.calibrated or config.method != "tensorized" or rate > default / 10 * (1 + 1e-9):
         return None

@@ -10,8 +10,8 @@ NEEDS_EVALUATIONS = "needs evaluations while training: give --do_train and --do_
 
 
 def resolve_metrics(given: dict[str, Any]) -> None:
-    """Replace the metrics of the command line by our spelling in place, so that one run has one spelling. Raises
-    UsageError for a metric that is unknown, or that suits neither the task nor the others."""
+    """Give the metrics of the command line our spelling, in place. Raise UsageError for a metric that is unknown, or
+    does not suit the task or the others."""
     names: dict[str, tuple[str, ...]] = {}
     if "metric_name" in given:
         names["metric_name"] = metric_names(given["metric_name"])
@@ -35,8 +35,8 @@ def resolve_metrics(given: dict[str, Any]) -> None:
 
 
 def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the defaults of flags that are not given: whether less is better, and what early stopping needs. Raises
-    UsageError for early stopping without evaluations, or with evaluations and saves that do not match."""
+    """Return defaults: whether less is better, and what early stopping needs. Raise UsageError for early stopping
+    without evaluations, or with saves that do not match them."""
     defaults: dict[str, Any] = {}
     metric = given.get("metric_for_best_model")
     if "early_stopping_patience" in given:
