@@ -90,10 +90,8 @@ def silence_other_processes() -> None:
 @contextlib.contextmanager
 def fail_together() -> Iterator[None]:
     """If one process raises in the block, all raise the same message: as UsageError if it was one, else as RunFailed.
-    The process with an unexpected error raises that error.
-
-    All processes wait for each other at its end. The code within it must not wait for another process.
-    """
+    The process with an unexpected error raises that error. All wait for each other at the end of the block, and must
+    not wait within it."""
     global _main_process, _failed_together
     if world_size() == 1:
         yield
@@ -117,7 +115,7 @@ def fail_together() -> Iterator[None]:
 
 
 def raised_by_all(error: Exception) -> Exception:
-    """Mark an error that every process raises at the same point, so that rank 0 alone reports it.
+    """Mark an error that every process raises at the same point, so that rank 0 alone reports it or what it causes.
 
     All processes wait for each other here. Otherwise rank 0 could end, and the launcher end this process, before this
     process knows of the error.
@@ -131,11 +129,6 @@ def raised_by_all(error: Exception) -> Exception:
         with contextlib.suppress(RuntimeError):  # a process that has ended meanwhile
             PartialState().wait_for_everyone()
     return error
-
-
-def is_raised_by_all(error: BaseException) -> bool:
-    """Return whether :func:`raised_by_all` has marked the error."""
-    return getattr(error, "raised_by_all", False)
 
 
 def is_reported_by_main_process(error: BaseException, signalled: Callable[[], bool]) -> bool:
@@ -152,7 +145,7 @@ def is_reported_by_main_process(error: BaseException, signalled: Callable[[], bo
         return False
     if isinstance(error, (KeyboardInterrupt, Terminated)):
         return _failed_together or _main_process_lives()
-    marked = is_raised_by_all(error)
+    marked = any(getattr(each, "raised_by_all", False) for each in (error, error.__cause__))
     if not (marked or isinstance(error, UsageError)):
         return False
     for _ in range(int(_PATIENCE / 0.05)):
@@ -168,8 +161,7 @@ def is_lost_process(error: BaseException) -> bool:
 
 
 def end_process_group(code: int) -> None:
-    """Leave the group of processes. After a failure the process ends here at once, because the others may be lost
-    already and the launcher would interrupt a slow end."""
+    """Leave the group of processes. After a failure end at once, since the launcher would interrupt a slow end."""
     if world_size() > 1:
         if code:
             os._exit(code)
