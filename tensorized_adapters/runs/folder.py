@@ -81,8 +81,7 @@ def inspect_folder(
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """Return what is in the folder of ``--output_dir``, sorted; nothing if there is no folder yet. Raises UsageError
-    if it is a file or cannot be read."""
+    """Return what is in the folder of ``--output_dir``, sorted. Raise UsageError if it is a file or unreadable."""
     try:
         if not folder.exists():
             return []

@@ -23,8 +23,7 @@ from .same_run import contradictions, differences
 
 
 def _named_checkpoint(arguments: Arguments) -> Optional[Path]:
-    """Return the checkpoint that ``--resume_from_checkpoint`` names, or None if it names none or the newest one is
-    wanted."""
+    """Return the checkpoint that ``--resume_from_checkpoint`` names, or None if it names none ("true": the newest)."""
     value = arguments.training.resume_from_checkpoint
     return Path(value) if value and value.lower() != "true" else None
 

@@ -61,8 +61,8 @@ class Run:
                 self._notes.append(message)
 
     def checkpoint(self) -> Optional[Path]:
-        """Return the checkpoint to resume from, or None. All processes call this, and the first one chooses. Raises
-        UsageError if the checkpoint cannot be read, or cannot go on under this run's arguments."""
+        """Return the checkpoint to resume from, or None. All processes call this, and the first one chooses. Raise
+        UsageError if it cannot be read, or cannot go on under this run's arguments."""
         with fail_together():
             main = is_main_process()
             chosen = choose_checkpoint(self._arguments, self.resolved, self._start) if main else None
@@ -74,10 +74,7 @@ class Run:
         return checkpoint
 
     def begin(self, argv: list[str], **known: Any) -> None:
-        """Write the record, with what is ``known`` before training, and show what is trained.
-
-        All refusals come before, and all writing after.
-        """
+        """Write the record, with what is ``known`` before training. All refusals come before, all writing after."""
         arguments = self._arguments
         self.record = new_record(argv, self.resolved, arguments.given, arguments.training.seed)
         rates = self.resolved["learning_rates"]

@@ -100,8 +100,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def contradictions(checkpoint: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return the arguments that a resumed run would ignore, because the optimizer's state in the checkpoint has their
-    earlier values."""
+    """Return the arguments that a resumed run would ignore, as the optimizer's state has their earlier values."""
     return _changes(effective_arguments(checkpoint), effective_arguments(now), _IN_OPTIMIZER_STATE)
 
 

@@ -10,11 +10,6 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from .checkpoints import best_checkpoint, checkpoint_at, copy_checkpoint, rotate_checkpoints, seal_checkpoint
 
 
-def early_stopping(patience: Optional[int], threshold: Optional[float]) -> list[TrainerCallback]:
-    """Return the callbacks for the flags of early stopping: one, or none without ``--early_stopping_patience``."""
-    return [] if patience is None else [EarlyStopping(patience, threshold or 0.0)]
-
-
 class EarlyStopping(EarlyStoppingCallback):
     """transformers' callback, which takes its counter from the checkpoint when training resumes.
 
@@ -84,8 +79,7 @@ class CompleteCheckpoints(TrainerCallback):
             self._rotate(args, state)
 
     def on_train_end(self, args, state, control, **kwargs) -> None:
-        """Remove old checkpoints once more: a start that was killed after its last save may have left too many, and a
-        resumed one saves none."""
+        """Remove old checkpoints once more, since a start that was killed after its last save may have left some."""
         if state.is_world_process_zero:
             self._rotate(args, state)
 

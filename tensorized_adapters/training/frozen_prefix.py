@@ -51,9 +51,8 @@ def lowest_trained_layer(model: PreTrainedModel) -> int:
 class FrozenPrefix:
     """Computes the hidden states that enter a model's lowest trained layer, and lets them replace the layers below.
 
-    A batch that holds PREFIX_KEY skips those layers; any other batch runs through all layers.
-
-    ``folder`` gets files of hidden states, named by the sha256 of their inputs. ``autocast`` is its type in training.
+    A batch that holds PREFIX_KEY skips those layers; any other batch runs through all layers. ``folder`` gets files of
+    hidden states, named by the sha256 of their inputs. ``autocast`` is its type in training.
     """
 
     def __init__(self, model: PreTrainedModel, folder: Path, autocast: Optional[torch.dtype]):
@@ -177,10 +176,9 @@ class FrozenPrefix:
                 self._hidden = None
 
         signature = inspect.signature(forward)
-        *parameters, last = signature.parameters.values()
         states = inspect.Parameter(PREFIX_KEY, inspect.Parameter.KEYWORD_ONLY, default=None)
-        ends = [last, states] if last.kind is not inspect.Parameter.VAR_KEYWORD else [states, last]
-        take_states.__signature__ = signature.replace(parameters=[*parameters, *ends])
+        parameters = sorted([*signature.parameters.values(), states], key=lambda parameter: parameter.kind)
+        take_states.__signature__ = signature.replace(parameters=parameters)
         return take_states
 
 
@@ -206,8 +204,7 @@ class PrefixedExamples(torch.utils.data.Dataset):
 
 
 def with_prefix(collate: Collate) -> Collate:
-    """Return a collator that also pads hidden states, if examples have them. It pads with zeros, which attention masks
-    out."""
+    """Return a collator that also pads hidden states, if examples have them, with zeros, which attention masks out."""
 
     def collate_both(features: list[dict[str, Any]]) -> dict[str, Tensor]:
         states = [feature[PREFIX_KEY] for feature in features if PREFIX_KEY in feature]
