@@ -199,7 +199,7 @@ def test_less_is_better_by_itself(flags, tmp_path):
         ({"metric_name": "pearson"}, "--metric_name pearson is for scores, and these labels are classes; for those: "),
         ({"metric_name": "f1", "task_name": "mnli"}, "--metric_name f1 is for two classes, and these are 3"),
         ({"metric_for_best_model": "r2"}, "--metric_for_best_model r2 is for scores"),
-        ({"metric_name": "f1,mae", "task_name": None}, "f1 is for classes and mean_absolute_error for scores"),
+        ({"metric_name": "f1,mae", "task_name": None}, "mean_absolute_error is for scores, and these labels are"),
         ({"metric_for_best_model": "f1_macro", "do_eval": None}, "--metric_for_best_model needs evaluations while"),
         ({"metric_for_best_model": "f1_macro", "eval_strategy": "no"}, "--metric_for_best_model needs evaluations"),
         (
