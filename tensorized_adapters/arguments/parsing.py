@@ -57,9 +57,7 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
 
     ``model_config_of`` loads the pre-trained model's configuration. Raise UsageError, which names the flag.
     """
-    parser = _Parser(
-        GROUPS, prog="run_glue_tensorized.py", allow_abbrev=False, description=sys.modules["__main__"].__doc__
-    )
+    parser = _Parser(GROUPS, allow_abbrev=False, description=sys.modules["__main__"].__doc__)
     if argv and argv[0].endswith(".json"):
         several = {option[2:] for action in parser._actions if action.nargs == "+" for option in action.option_strings}
         argv = flags_of_file(argv[0], several) + argv[1:]
@@ -142,8 +140,8 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
 
 
 def _as_trained(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return flags with which a saved adapter was trained: not those that are given or the default, and no length for
-    a new head, since another task has its own."""
+    """Return flags of a saved adapter's training that are not given or the default. A new head has a length of its
+    own."""
     values = {"tokenizer_name": kept_note(saved, "tokenizer", str)}
     if not given.get("new_head"):
         length = kept_note(saved, "max_seq_length", int)

@@ -13,6 +13,7 @@ from transformers import TrainingArguments
 
 from ..config import flaws_of_choice
 from ..errors import quoted
+from ..runtime.files import read_json
 from ..runtime.sockets import check_sockets_of_workers
 
 # Each entry has the names of flags, of whichever group, a description of their valid values, and a test of a value.
@@ -191,12 +192,7 @@ def _flaws_of_accelerator_config(value: str) -> Iterator[str]:
     from transformers.trainer_pt_utils import AcceleratorConfig
 
     try:
-        if value.startswith("{"):
-            AcceleratorConfig(**json.loads(value))
-        elif Path(value).is_file():  # reading a pipe would wait
-            AcceleratorConfig.from_json_file(value)
-        else:
-            raise ValueError("there is no such file")
+        AcceleratorConfig(**(json.loads(value) if value.startswith("{") else read_json(Path(value))))
     except Exception as error:
         flag = f"--accelerator_config {quoted(value)}"
         yield f"{flag} is neither a JSON object of its settings nor a file of one: {error}"

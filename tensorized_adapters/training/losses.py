@@ -36,9 +36,6 @@ class StepLosses(TrainerCallback):
     def add_norm(self, norm: Tensor) -> None:
         self._norms.append(norm)
 
-    def mean(self) -> float:
-        return sum(self.values) / len(self.values)
-
     def read(self) -> None:
         """Fetch what was added. Raise RunFailed, naming the step, if a loss or a norm is not finite."""
         losses = reduce(torch.stack(self._losses), reduction="mean").tolist() if self._losses else []
@@ -61,8 +58,8 @@ class StepLosses(TrainerCallback):
 
 
 class WeightedLoss:
-    """torch's ``CrossEntropyLoss(weight=, label_smoothing=)`` over the examples of a step: the weighted losses are
-    divided by the sum of the weights of these examples, over all batches and processes."""
+    """Computes torch's ``CrossEntropyLoss(weight=, label_smoothing=)`` over the examples of a step. Weighted losses
+    are divided by the sum of the weights, over all batches and processes."""
 
     def __init__(self, weights: Sequence[float], smoothing: float, accelerator: Accelerator):
         self._weights = torch.tensor(weights, dtype=torch.float32, device=accelerator.device)

@@ -1,5 +1,5 @@
 """Hugging Face's Trainer with a rate for each group, a fixed data order, and a loss that is the mean over the examples
-of a step. An output or a metric that is not finite is an error. Checkpoints hold the trained parameters alone."""
+of a step. Numbers that are not finite are an error. Checkpoints hold the trained parameters alone."""
 
 import math
 import time
@@ -171,7 +171,7 @@ class AdapterTrainer(Trainer):
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         """Replace ``train_loss`` and ``train_runtime`` in the last entry by those of all steps and starts."""
         if "train_loss" in logs and self.losses.values:
-            logs["train_loss"] = self.losses.mean()
+            logs["train_loss"] = sum(self.losses.values) / len(self.losses.values)
         if "train_runtime" in logs:
             logs["train_runtime"] = round(self.seconds_before + logs["train_runtime"], 4)
         super().log(logs, *args, **kwargs)

@@ -69,7 +69,7 @@ def test_every_field_is_decided_upon():
         ("lr_scheduler_kwargs", "{", "must be a JSON object"),
         ("lr_scheduler_kwargs", "[" * 100000, "must be a JSON object"),
         ("lr_scheduler_kwargs", '{"foo": 1}', "unexpected keyword argument 'foo'"),
-        ("accelerator_config", "foo", "there is no such file"),
+        ("accelerator_config", "foo", "foo cannot be read: No such file or directory"),
         ("accelerator_config", '{"foo": 1}', "unexpected keyword argument 'foo'"),
         ("optim_args", "foo", "must be like name=1,other=2"),
         ("optim_args", "eps=1e-3", "is amsgrad=True or amsgrad=False, got 'eps=1e-3'; its betas and epsilon are"),
