@@ -1,6 +1,5 @@
 """Refuses flags that are out of range or exclude each other, and data files that cannot be read."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +9,9 @@ from ..config import METHOD_FIELDS
 from ..data.arguments import FILE_ENDINGS, FILE_FLAGS, ending_of
 from ..data.class_weights import check_class_weights
 from ..data.tasks import TASKS
-from ..errors import need, quoted
+from ..errors import need
 from ..runtime.distributed import local_world_size, world_size
-from .flags import Arguments, GlueTrainingArguments
+from .flags import Arguments
 from .selection import NEEDS_EVALUATIONS
 
 
@@ -23,7 +22,6 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
     half = training.bf16 or training.fp16
     files = data.files
     method = arguments.adapter.method
-    yield from _flaws_of_variables(training)
     if not model.model_name_or_path:
         yield "--model_name_or_path is missing: a model folder or hub id, for example bert-base-cased"
     if model.attn_implementation == "flash_attention_2" and not half:
@@ -71,18 +69,6 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
             yield f"when data comes from files, --{action} needs --{needed}{held_out}"
         if name in files:
             yield from _flaws_of_file(f"--{name} {files[name]}", Path(files[name]))
-
-
-def _flaws_of_variables(training: GlueTrainingArguments) -> Iterator[str]:
-    """Yield a message for each variable of accelerate launch that would act for a flag and not be in the record."""
-    precision = training.mixed_precision.lower()
-    if precision != "no" and not (training.bf16 or training.fp16):
-        advice = f"give --{precision}, or unset it" if precision in ("bf16", "fp16") else "unset it"
-        yield f"ACCELERATE_MIXED_PRECISION is {quoted(precision)} and no precision is given: {advice}"
-    backend = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
-    if backend != "no" and not training.torch_compile:
-        advice = "give --torch_compile True, or unset it"
-        yield f"ACCELERATE_DYNAMO_BACKEND is {quoted(backend)} and nothing is to be compiled: {advice}"
 
 
 def _flaws_of_file(flag: str, path: Path) -> Iterator[str]:

@@ -21,7 +21,7 @@ from ..config import PROJECTION_TYPES, PUBLISHED_LEARNING_RATE, TABLE, AdapterCo
 from ..data.arguments import DataTrainingArguments
 from ..errors import RaisesUsageErrors, UsageError, reason_of, refuse_first
 from ..methods.tensorized import rank_within
-from ..runtime.distributed import fail_together, flaws_of_variables, world_size
+from ..runtime.distributed import fail_together, world_size
 from ..runtime.processor import computes_bfloat16, multiplies_bfloat16
 from ..saving.manifest import kept_note, read_adapter
 from .checks import flaws_of_arguments
@@ -31,7 +31,7 @@ from .method_settings import method_settings
 from .old_flags import OldArguments, merge_warmup
 from .rates import low_rate, optimizer_for_model, rates_for_model
 from .selection import resolve_metrics, selection_defaults
-from .trainer_fields import ALWAYS_ON, UNSUPPORTED, flaws_of_values
+from .trainer_fields import ALWAYS_ON, UNSUPPORTED, flaws_of_values, flaws_of_variables
 
 GROUPS = (AdapterConfig, ModelArguments, DataTrainingArguments, RunArguments, GlueTrainingArguments, OldArguments)
 ModelConfigOf = Callable[[ModelArguments], PretrainedConfig]
@@ -64,10 +64,9 @@ def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_confi
     if {"-h", "--help"} & set(argv):
         _print_help(parser)
         raise SystemExit(0)
-    refuse_first(flaws_of_variables())
     given, notes = _given(parser, argv)
     try:
-        refuse_first(flaws_of_values(given))
+        refuse_first(itertools.chain(flaws_of_variables(given), flaws_of_values(given)))
         resolve_metrics(given)
     except UsageError as error:  # it uses a flag's new name, and the notes name the old one
         raise UsageError("; ".join([str(error), *notes])) from None

@@ -4,6 +4,7 @@ A test fails if a newer version of transformers has a field that is in none of t
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Optional
@@ -70,6 +71,7 @@ EXCLUSIVE = (
 _MOST = 2**31  # larger counts overflow in the libraries
 _LARGER = ("seed", "data_seed")  # they have a range of their own
 _MAY_BE_EMPTY = ("debug", "fsdp")
+_TRUE = ("1", "true", "yes", "on", "y", "t")  # as Accelerate reads variables
 
 # The choices that argparse does not know.
 CHOICES = {
@@ -111,6 +113,22 @@ ALWAYS_ON = {
     "dataloader_in_order": _EXACT,
     "remove_unused_columns": "the order of examples and the model's inputs are this program's",
 }
+
+
+def flaws_of_variables(given: dict[str, Any]) -> Iterator[str]:
+    """Yield a message for each variable of accelerate launch that would act for a flag, and not be in the record."""
+    for way in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):  # to divide a model among processes
+        name = f"ACCELERATE_USE_{way}"
+        if (value := os.environ.get(name, "")).lower() in _TRUE:
+            yield f"{name} is {quoted(value)}, which is not supported: unset it, or launch with torchrun"
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if precision != "no" and not (given.get("bf16") or given.get("fp16")):
+        advice = f"give --{precision}, or unset it" if precision in ("bf16", "fp16") else "unset it"
+        yield f"ACCELERATE_MIXED_PRECISION is {quoted(precision)} and no precision is given: {advice}"
+    backend = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
+    if backend != "no" and not any(given.get(f"torch_compile{part}") for part in ("", "_backend", "_mode")):
+        advice = "give --torch_compile True, or unset it"
+        yield f"ACCELERATE_DYNAMO_BACKEND is {quoted(backend)} and nothing is to be compiled: {advice}"
 
 
 def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Optional
 
-from ..errors import RunFailed, Terminated, UsageError, quoted, reason_of
+from ..errors import RunFailed, Terminated, UsageError, reason_of
 
 # Seconds that a refusing process waits for the launcher to end it, which shows that rank 0 was refused too.
 _PATIENCE = 30.0
@@ -23,15 +23,6 @@ _LOST = re.compile(
     "watchdog|nccl.*(timed? ?out|aborted|remote error)|store.*(closed|timeout)",
     re.I | re.S,
 )
-
-# Variables with which accelerate launch chooses another way to divide a model among processes.
-_OTHER_DIVISIONS = (
-    "ACCELERATE_USE_FSDP",
-    "ACCELERATE_USE_DEEPSPEED",
-    "ACCELERATE_USE_MEGATRON_LM",
-    "ACCELERATE_USE_PARALLELISM_CONFIG",
-)
-_TRUE = ("1", "true", "yes", "on", "y", "t")  # as Accelerate reads it
 
 _main_process: Optional[tuple[str, int]] = None  # host and process id of rank 0, once the processes have talked
 _failed_together = False  # whether this process knows that all of them end because of an error
@@ -71,13 +62,6 @@ def check_launch() -> None:
             f"WORLD_SIZE is {world_size()} and {missing[0]} is not set: start several processes with torchrun "
             "--nproc_per_node, which sets both, or unset WORLD_SIZE"
         )
-
-
-def flaws_of_variables() -> Iterator[str]:
-    """Yield a message for each variable of accelerate launch that would divide the model among processes."""
-    for name in _OTHER_DIVISIONS:
-        if (value := os.environ.get(name, "")).lower() in _TRUE:
-            yield f"{name} is {quoted(value)}, which is not supported: unset it, or launch with torchrun"
 
 
 def silence_other_processes() -> None:
