@@ -135,7 +135,7 @@ def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
     groups = (asdict(arguments.model), asdict(data), config.to_dict(), asdict(arguments.run), training.to_dict())
     resolved = {name: value for group in groups for name, value in group.items() if "token" not in name.split("_")}
     resolved["head_start"] = arguments.run.head_start or ("label_prior" if config.calibrated else "random")
-    resolved["learning_rates"] = resolve_rates(arguments, config)
+    resolved["learning_rates"] = resolve_rates(arguments)
     resolved["input_sha256"] = input_hashes(arguments)
     resolved["shuffle_train_dataset"] = data.shuffles
     resolved["processes"] = world_size()
