@@ -33,7 +33,7 @@ _CAN_CHANGE_BITS = {
 
 
 class Run:
-    """A run, made by :func:`open_run`. Only the first process writes its files."""
+    """Keeps the state and the record of a run, whose files only the first process writes. open_run makes it."""
 
     def __init__(self, arguments: Arguments, resolved: dict[str, Any], start: Start):
         self.path = Path(arguments.training.output_dir)

@@ -11,7 +11,7 @@ from .checkpoints import best_checkpoint, checkpoint_at, copy_checkpoint, rotate
 
 
 class EarlyStopping(EarlyStoppingCallback):
-    """transformers' callback, which takes its counter from the checkpoint when training resumes.
+    """Takes the counter of transformers' callback from the checkpoint when training resumes.
 
     The Trainer restores the state of callbacks only together with its own control flow, which would save and evaluate
     once more. ``stopped_at`` is the step after which it ended the training, or None.

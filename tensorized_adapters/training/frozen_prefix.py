@@ -183,7 +183,7 @@ class FrozenPrefix:
 
 
 class PrefixedExamples(torch.utils.data.Dataset):
-    """Tokenised examples, each with the hidden states of its tokens, read from a memory-mapped file."""
+    """Gives each tokenised example the hidden states of its tokens, read from a memory-mapped file."""
 
     def __init__(self, examples: Dataset, states: np.ndarray, starts: np.ndarray, lengths: np.ndarray):
         self.examples, self.states, self.starts, self.lengths = examples, states, starts, lengths

@@ -36,6 +36,9 @@ class StepLosses(TrainerCallback):
     def add_norm(self, norm: Tensor) -> None:
         self._norms.append(norm)
 
+    def mean(self) -> float:
+        return sum(self.values) / len(self.values)
+
     def read(self) -> None:
         """Fetch what was added. Raise RunFailed, naming the step, if a loss or a norm is not finite."""
         losses = reduce(torch.stack(self._losses), reduction="mean").tolist() if self._losses else []

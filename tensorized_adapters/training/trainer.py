@@ -171,7 +171,7 @@ class AdapterTrainer(Trainer):
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         """Replace ``train_loss`` and ``train_runtime`` in the last entry by those of all steps and starts."""
         if "train_loss" in logs and self.losses.values:
-            logs["train_loss"] = sum(self.losses.values) / len(self.losses.values)
+            logs["train_loss"] = self.losses.mean()
         if "train_runtime" in logs:
             logs["train_runtime"] = round(self.seconds_before + logs["train_runtime"], 4)
         super().log(logs, *args, **kwargs)
