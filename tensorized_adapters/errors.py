@@ -2,9 +2,9 @@
 
 import contextlib
 import difflib
+import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.util import find_spec
 
 _LONGEST_LINE = 1000
 _LONGEST_VALUE = 80
@@ -24,7 +24,7 @@ class Terminated(BaseException):
 
 def need(package: str, extra: str, feature: str) -> None:
     """Refuse a ``feature`` if an optional package is missing, naming the extra that brings it; raise UsageError."""
-    if find_spec(package) is None:
+    if importlib.util.find_spec(package) is None:
         raise UsageError(f"{feature} needs {package}, which is missing: pip install 'tensorized-adapters[{extra}]'")
 
 
