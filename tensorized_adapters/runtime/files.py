@@ -143,8 +143,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def content_of(path: Path, largest: Optional[int] = None) -> bytes:
-    """Return the bytes of a regular file. Raises UsageError if it cannot be read, is not a regular file, or has more
-    than ``largest`` bytes."""
+    """Return the bytes of a regular file; raise UsageError if it cannot be read or has more than ``largest`` bytes."""
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size

@@ -40,8 +40,7 @@ class EarlyStopping(EarlyStoppingCallback):
 
 
 class SaveAfterEvaluation(TrainerCallback):
-    """Delays a save at the last step of an epoch until after the evaluation. A run that resumed from a save before it
-    would skip the evaluation."""
+    """Delays a save at an epoch's last step until after the evaluation, which a run resumed from it would skip."""
 
     waiting = False
 

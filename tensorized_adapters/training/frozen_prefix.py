@@ -165,8 +165,7 @@ class FrozenPrefix:
         return (hidden, *args[1:])
 
     def _taking_states(self, forward: Callable) -> Callable:
-        """Return ``forward`` with one more argument, also in its signature, since the Trainer drops columns that a
-        model does not take."""
+        """Return ``forward`` with one more argument, also in its signature, by which the Trainer chooses columns."""
 
         def take_states(*args, **kwargs):
             self._hidden = kwargs.pop(PREFIX_KEY, None)
