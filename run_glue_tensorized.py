@@ -88,7 +88,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
     from tensorized_adapters.saving.load import kept_and_new, load_adapter
     from tensorized_adapters.saving.pretrained import add_adapters
     from tensorized_adapters.saving.save import adapter_files, write_adapters, write_card
-    from tensorized_adapters.training.callbacks import early_stopping
+    from tensorized_adapters.training.callbacks import EarlyStopping
     from tensorized_adapters.training.checkpoints import ADAPTER_FOLDER
     from tensorized_adapters.training.collapse import loss_of_best_constant
     from tensorized_adapters.training.diff_trainer import trainer_class
@@ -152,7 +152,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         # Trainer
         run.step = "preparing the Trainer"
         notes = push_to_hub.notes_for_card(arguments, data)
-        constant_loss = None
+        constant_loss, patience = None, run_args.early_stopping_patience
         if training_args.do_train:
             classes, smoothing = task.labels and len(task.labels), training_args.label_smoothing_factor
             constant_loss = loss_of_best_constant(data.train["label"][:], classes, smoothing, weights)
@@ -170,7 +170,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
                 arguments=run.resolved,
                 constant_loss=constant_loss,
                 class_weights=weights,
-                callbacks=early_stopping(run_args.early_stopping_patience, run_args.early_stopping_threshold),
+                callbacks=[EarlyStopping(patience, run_args.early_stopping_threshold or 0.0)] if patience else [],
             )
             if training_args.do_train:
                 trainer.check_optimizer_and_schedule()

@@ -1,6 +1,9 @@
 """The errors that end a run, each shown to the user as a message of one line."""
 
 import contextlib
+import difflib
+import importlib.util
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 _LONGEST_LINE = 1000
@@ -21,9 +24,7 @@ class Terminated(BaseException):
 
 def need(package: str, extra: str, feature: str) -> None:
     """Refuse a ``feature`` if an optional package is missing, naming the extra that brings it; raise UsageError."""
-    from importlib.util import find_spec  # not above: a script's first import is of this module
-
-    if find_spec(package) is None:
+    if importlib.util.find_spec(package) is None:
         raise UsageError(f"{feature} needs {package}, which is missing: pip install 'tensorized-adapters[{extra}]'")
 
 
@@ -37,16 +38,12 @@ class RaisesUsageErrors:
     """A mixin for an argparse parser, which raises its errors instead of printing them below the usage."""
 
     def error(self, message: str):
-        import re  # not above: a script's first import is of this module
-
         string = r"""(['"])(?:\\.|(?!\1).)*\1"""  # a string as Python writes it
         raise UsageError(re.sub(string, lambda found: shortened(found[0]), message, flags=re.DOTALL))
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return a question for the nearest of the known words; ``otherwise`` if none is near."""
-    import difflib  # not above: a script's first import is of this module
-
     near = difflib.get_close_matches(word, list(known), 1)
     return f"did you mean {near[0]}?" if near else otherwise
 
@@ -61,8 +58,7 @@ def quoted(value: object, most: int = _LONGEST_VALUE) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the names, or the first ten of them, for a message. A name with a comma stands in quotes, or it would
-    look like two."""
+    """Return the names, or the first ten, for a message. A name with a comma is quoted, or it would look like two."""
     shown = ", ".join(quoted(name) if "," in name else quoted(name)[1:-1] for name in names[:10])
     return shown if len(names) <= 10 else f"{shown}, ..."
 
@@ -75,8 +71,7 @@ def printable(text: str) -> str:
 
 
 def one_line(message: object) -> str:
-    """Return a message for the terminal: one line, what does not print escaped, its middle left out if it is very
-    long."""
+    """Return a message as one line. What does not print is escaped, and the middle of a very long one left out."""
     return shortened(printable(" ".join(str(message).split())), _LONGEST_LINE)
 
 

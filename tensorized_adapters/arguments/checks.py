@@ -1,6 +1,5 @@
 """Refuses flags that are out of range or exclude each other, and data files that cannot be read."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,27 +9,19 @@ from ..config import METHOD_FIELDS
 from ..data.arguments import FILE_ENDINGS, FILE_FLAGS, ending_of
 from ..data.class_weights import check_class_weights
 from ..data.tasks import TASKS
-from ..errors import need, quoted
+from ..errors import need
 from ..runtime.distributed import local_world_size, world_size
-from .flags import Arguments, GlueTrainingArguments
+from .flags import Arguments
 from .selection import NEEDS_EVALUATIONS
-
-# Flags that need --do_train, and what they do.
-_OF_TRAINING = {
-    "new_head": "draws a head that has to be trained",
-    "push_to_hub": "uploads what a run has trained",
-    "class_weights": "is about training",
-}
 
 
 def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
-    """Yield a message for each refused combination of flags, also with the launched processes and the installed
-    packages, and for each unreadable data file. Missing packages and --class_weights raise UsageError."""
+    """Yield a message for each refused combination of flags, processes and packages, and each unreadable data file.
+    Missing packages and --class_weights raise UsageError."""
     model, data, run, training = arguments.model, arguments.data, arguments.run, arguments.training
     half = training.bf16 or training.fp16
     files = data.files
     method = arguments.adapter.method
-    yield from _flaws_of_variables(training)
     if not model.model_name_or_path:
         yield "--model_name_or_path is missing: a model folder or hub id, for example bert-base-cased"
     if model.attn_implementation == "flash_attention_2" and not half:
@@ -39,9 +30,6 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
         yield "nothing to do: give --do_train, --do_eval or --do_predict"
     if not training.do_train and not run.adapter_path:
         yield "an untrained adapter has nothing to evaluate: give --do_train, or --adapter_path FOLDER"
-    for flag, purpose in _OF_TRAINING.items():
-        if arguments.given.get(flag) and not training.do_train:
-            yield f"--{flag} {purpose}: give --do_train, or leave it out"
     if run.overwrite_output_dir and (value := training.resume_from_checkpoint) and value.lower() == "true":
         yield (
             f"--overwrite_output_dir would remove the checkpoint that --resume_from_checkpoint {value} means; leave "
@@ -52,27 +40,14 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
             "--accelerator_config works with one process only, since this program divides the batches among several; "
             "leave it out"
         )
-    if "prefix_cache_dir" in arguments.given and not (run.cache_frozen_prefix and run.prefix_cache_dir):
-        yield "--prefix_cache_dir names the folder of --cache_frozen_prefix; give both or neither"
     if run.cache_frozen_prefix and not {"adapter_layers", "lora_targets"} & set(METHOD_FIELDS[method]):
         yield f"--cache_frozen_prefix needs --adapter_layers, and --method {method} cannot choose layers; leave it out"
-    if run.cache_frozen_prefix and training.neftune_noise_alpha:
-        yield "--neftune_noise_alpha is lost with --cache_frozen_prefix, which computes embeddings once; leave it out"
-    if run.measure_contribution and (run.adapter_path or not training.do_train):
-        yield (
-            "--measure_contribution compares a training's end with its start from an untrained adapter: it needs "
-            "--do_train and no --adapter_path; leave it out"
-        )
-    if data.dataset_name and files:
-        yield "--dataset_name and data files exclude each other"
     if not (data.task_name or data.dataset_name or files):
         yield "no data: give --task_name, --dataset_name, or --train_file and --validation_file"
     if training.save_strategy == "best" and not training.metric_for_best_model:
         yield "--save_strategy best needs --metric_for_best_model"
     if "metric_for_best_model" in arguments.given and training.do_train and training.eval_strategy == "no":
         yield f"--metric_for_best_model {NEEDS_EVALUATIONS}"
-    if run.early_stopping_threshold is not None and run.early_stopping_patience is None:
-        yield "--early_stopping_threshold needs --early_stopping_patience; give both or neither"
     if run.class_weights is not None:
         check_class_weights(run.class_weights, TASKS.get(data.task_name or ""))
     if world_size() > 1 and training.world_size != world_size():
@@ -94,19 +69,6 @@ def flaws_of_arguments(arguments: Arguments) -> Iterator[str]:
             yield f"when data comes from files, --{action} needs --{needed}{held_out}"
         if name in files:
             yield from _flaws_of_file(f"--{name} {files[name]}", Path(files[name]))
-
-
-def _flaws_of_variables(training: GlueTrainingArguments) -> Iterator[str]:
-    """Yield a message for each variable of accelerate launch that would choose the precision or compile the model
-    where no flag does. The run's record would not show it."""
-    precision = training.mixed_precision.lower()
-    if precision != "no" and not (training.bf16 or training.fp16):
-        advice = f"give --{precision}, or unset it" if precision in ("bf16", "fp16") else "unset it"
-        yield f"ACCELERATE_MIXED_PRECISION is {quoted(precision)} and no precision is given: {advice}"
-    backend = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
-    if backend != "no" and not training.torch_compile:
-        advice = "give --torch_compile True, or unset it"
-        yield f"ACCELERATE_DYNAMO_BACKEND is {quoted(backend)} and nothing is to be compiled: {advice}"
 
 
 def _flaws_of_file(flag: str, path: Path) -> Iterator[str]:

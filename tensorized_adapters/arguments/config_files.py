@@ -21,11 +21,10 @@ _SWITCHES = ("dry_run", "no_report", "fresh_processes")  # flags of a sweep with
 
 
 def flags_of_file(path: str, of_several_words: Collection[str] = ()) -> list[str]:
-    """Return the words of a command line for a JSON file such as ``{"task_name": "mrpc", "do_train": true}``, or for a
-    YAML file of the same kind.
+    """Return the words of a command line for a JSON or YAML file such as ``{"task_name": "mrpc", "do_train": true}``.
 
-    ``of_several_words`` are the names of flags that take a list as one word for each value; other lists are joined by
-    commas. Raises UsageError if the file cannot be read, names a flag twice, or holds a value that no flag can have.
+    Flags ``of_several_words`` take a list as one word for each value; other lists are joined by commas. Raise
+    UsageError if the file cannot be read, names a flag twice, or holds a value that no flag can have.
     """
     is_json = path.endswith(".json")
     argv = []
@@ -49,10 +48,7 @@ def _mapping_in(path: str, is_json: bool) -> dict[Any, Any]:
     content = content_of(Path(path), _MOST_BYTES)
     try:
         values = strict_json(content) if is_json else yaml.load(content, _Loader)
-    except RecursionError:
-        raise UsageError(f"{path} is nested too deeply") from None
-    # YAML's constructors of numbers, dates and booleans raise errors of many types.
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+    except Exception as error:  # YAML's constructors of numbers, dates and booleans raise errors of many types
         raise UsageError(f"{path} is not valid {'JSON' if is_json else 'YAML'}: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold flag names and values")
@@ -73,8 +69,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _text_of(value: Any, where: str) -> str:
-    """Return a value as a word of the command line. Mappings are written as JSON. Lists are joined by commas, where a
-    name with a comma is quoted, as in CSV."""
+    """Return a value as one word. A mapping is written as JSON, and a list as a line of CSV."""
     try:
         if isinstance(value, dict):
             parts = list(itertools.islice(json.JSONEncoder(default=str).iterencode(value), _MOST_PARTS))

@@ -18,8 +18,6 @@ def method_settings(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict
     if a flag contradicts the method or the saved adapter.
     """
     if "adapter_path" not in given:
-        if given.get("new_head"):
-            raise UsageError("--new_head draws a new head for a saved adapter: give --adapter_path, or leave it out")
         config = AdapterConfig(**{f.name: given[f.name] for f in fields(AdapterConfig) if f.name in given})
         refuse_first(flaws_of_ownership(given, config))
         return config, None
@@ -32,8 +30,6 @@ def method_settings(given: dict[str, Any]) -> tuple[AdapterConfig, Optional[dict
     saved = read_config(given["adapter_path"])
     config = AdapterConfig.from_dict(saved["adapter"])
     refuse_first(flaws_of_ownership(given, config))
-    if "target_params" in given:
-        raise UsageError("--target_params contradicts --adapter_path, whose rank is fixed; leave one of them out")
     for name, value in config.to_dict().items():
         if given.get(name, value) != value:
             saved_with = "was saved without it; leave it out" if value is None else f"has {value}"

@@ -1,5 +1,4 @@
-"""Flags of transformers 4 that have another name in transformers 5. They keep their meaning, and a message names the
-flag of today."""
+"""Flags of transformers 4 that have another name today. They keep their meaning, and a message gives the new name."""
 
 import argparse
 import os

@@ -21,7 +21,7 @@ from ..config import PROJECTION_TYPES, PUBLISHED_LEARNING_RATE, TABLE, AdapterCo
 from ..data.arguments import DataTrainingArguments
 from ..errors import RaisesUsageErrors, UsageError, reason_of, refuse_first
 from ..methods.tensorized import rank_within
-from ..runtime.distributed import fail_together, flaws_of_variables, world_size
+from ..runtime.distributed import fail_together, world_size
 from ..runtime.processor import computes_bfloat16, multiplies_bfloat16
 from ..saving.manifest import kept_note, read_adapter
 from .checks import flaws_of_arguments
@@ -31,7 +31,7 @@ from .method_settings import method_settings
 from .old_flags import OldArguments, merge_warmup
 from .rates import low_rate, optimizer_for_model, rates_for_model
 from .selection import resolve_metrics, selection_defaults
-from .trainer_fields import ALWAYS_ON, UNSUPPORTED, flaws_of_values
+from .trainer_fields import ALWAYS_ON, UNSUPPORTED, flaws_of_values, flaws_of_variables
 
 GROUPS = (AdapterConfig, ModelArguments, DataTrainingArguments, RunArguments, GlueTrainingArguments, OldArguments)
 ModelConfigOf = Callable[[ModelArguments], PretrainedConfig]
@@ -55,22 +55,18 @@ class _Parser(RaisesUsageErrors, HfArgumentParser):
 def parse_arguments(argv: list[str], model_config_of: ModelConfigOf = load_config) -> Arguments:
     """Parse, check and complete flags. A JSON file of the same names can come first; flags after it win.
 
-    ``model_config_of`` loads the configuration of the pre-trained model. Raises UsageError, one line that names the
-    flag and says how to correct it.
+    ``model_config_of`` loads the pre-trained model's configuration. Raise UsageError, which names the flag.
     """
-    parser = _Parser(
-        GROUPS, prog="run_glue_tensorized.py", allow_abbrev=False, description=sys.modules["__main__"].__doc__
-    )
+    parser = _Parser(GROUPS, allow_abbrev=False, description=sys.modules["__main__"].__doc__)
     if argv and argv[0].endswith(".json"):
         several = {option[2:] for action in parser._actions if action.nargs == "+" for option in action.option_strings}
         argv = flags_of_file(argv[0], several) + argv[1:]
     if {"-h", "--help"} & set(argv):
         _print_help(parser)
         raise SystemExit(0)
-    refuse_first(flaws_of_variables())
     given, notes = _given(parser, argv)
     try:
-        refuse_first(flaws_of_values(given))
+        refuse_first(itertools.chain(flaws_of_variables(given), flaws_of_values(given)))
         resolve_metrics(given)
     except UsageError as error:  # it uses a flag's new name, and the notes name the old one
         raise UsageError("; ".join([str(error), *notes])) from None
@@ -99,8 +95,7 @@ def words_of_flags() -> set[str]:
 
 
 def nearest(word: str, known: Iterable[str]) -> Optional[str]:
-    """Return the ``known`` flag that begins with ``word``, or else the most similar one, or None if none is
-    similar."""
+    """Return the ``known`` flag that begins with ``word``, or else the most similar one, if there is one."""
     known, word = [option for option in known if "-" not in option[2:]], word.replace("-", "_").replace("__", "--", 1)
     begun = [option for option in known if len(word) > 4 and option.startswith(word)]
     return min(begun, key=len, default=None) or next(iter(difflib.get_close_matches(word, known, 1)), None)
@@ -144,8 +139,8 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
 
 
 def _as_trained(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return the flags with which a saved adapter was trained, where they are not given and not the default. With
-    ``--new_head`` the length is left out, since another task has its own."""
+    """Return flags of a saved adapter's training that are not given or the default. A new head has a length of its
+    own."""
     values = {"tokenizer_name": kept_note(saved, "tokenizer", str)}
     if not given.get("new_head"):
         length = kept_note(saved, "max_seq_length", int)
@@ -154,8 +149,7 @@ def _as_trained(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resolved(arguments: Arguments, model_config_of: ModelConfigOf) -> Arguments:
-    """Return the arguments with what depends on the model and the machine: its configuration, its default learning
-    rates, and the rank of ``--target_params``."""
+    """Return the arguments with what depends on the model: its configuration, default rates, optimizer and rank."""
     if arguments.saved:
         read_adapter(arguments.run.adapter_path)  # check the weights too, before slow steps
     model_config = model_config_of(arguments.model)
@@ -199,8 +193,7 @@ def _device_notes(training: GlueTrainingArguments) -> Iterator[str]:
 
 
 def _print_help(parser: argparse.ArgumentParser) -> None:
-    """Print one usage line, the flags that most runs need first, and no flag that would be refused. The parser
-    cannot parse afterwards."""
+    """Print the usual flags first, and none that would be refused. The parser cannot parse afterwards."""
     parser.usage = _USAGE
     for action in parser._actions:
         if action.dest in UNSUPPORTED or action.dest in ALWAYS_ON:

@@ -15,8 +15,7 @@ _CHOOSE_OPTIMIZER = {"optim", "optim_args", *OF_ADAM}
 
 
 def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
-    """Return a message if the given rate is so low for the calibrated start that it hardly moves the weights from
-    their start. The published rate is such a rate."""
+    """Return a message if the given rate, such as the published one, hardly moves weights from a calibrated start."""
     rate, default = given.get("learning_rate"), TABLE[config.method].learning_rate
     if not rate or not config.calibrated or config.method != "tensorized" or rate > default / 10 * (1 + 1e-9):
         return None
@@ -47,10 +46,10 @@ def optimizer_for_model(arguments: Arguments, model_config: PretrainedConfig) ->
     return OptimizerNames(default or training.optim)
 
 
-def resolve_rates(arguments: Arguments, config: AdapterConfig) -> dict[str, float]:
+def resolve_rates(arguments: Arguments) -> dict[str, float]:
     """Return the learning rate of each parameter group. A given flag takes precedence."""
+    config, run, rate = arguments.adapter, arguments.run, arguments.training.learning_rate
     ratio = LAYER_NORM_AND_HEAD_RATIO if config.calibrated else 1.0
-    rate, run = arguments.training.learning_rate, arguments.run
     rates = {"adapters": rate, "layer_norm": run.layer_norm_learning_rate, "head": run.head_learning_rate}
     if TABLE[config.method].changes_backbone:
         rates["backbone"] = rate

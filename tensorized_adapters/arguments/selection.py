@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..data.metric_names import CLASS_METRICS, SCORE_METRICS, canonical, check_metrics, lower_is_better, metric_names
+from ..data.metric_names import canonical, check_metrics, lower_is_better, metric_names
 from ..data.tasks import TASKS
 from ..errors import UsageError
 
@@ -10,9 +10,9 @@ NEEDS_EVALUATIONS = "needs evaluations while training: give --do_train and --do_
 
 
 def resolve_metrics(given: dict[str, Any]) -> None:
-    """Replace the metrics of the command line by our spelling in place, so that one run has one spelling. Raises
-    UsageError for a metric that is unknown, or that suits neither the task nor the others."""
-    names: dict[str, tuple[str, ...]] = {}
+    """Give the metrics of the command line our spelling, in place. Raise UsageError for a metric that is unknown, or
+    does not suit a GLUE task."""
+    names: dict[str, tuple[str, ...]] = {}  # by flag
     if "metric_name" in given:
         names["metric_name"] = metric_names(given["metric_name"])
         given["metric_name"] = ",".join(names["metric_name"])
@@ -22,21 +22,13 @@ def resolve_metrics(given: dict[str, Any]) -> None:
             names["metric_for_best_model"] = (name,)
             given["metric_for_best_model"] = prefix + name
     task = TASKS.get(str(given.get("task_name") or "").lower())
-    for flag, of_flag in names.items():
-        if task:
-            check_metrics(of_flag, flag, task.labels)
-    all_names = [name for of_flag in names.values() for name in of_flag]
-    classes, scores = (
-        next((name for name in all_names if name in known), None) for known in (CLASS_METRICS, SCORE_METRICS)
-    )
-    if classes and scores:
-        flags = " and ".join(f"--{flag}" for flag in names)
-        raise UsageError(f"{flags}: {classes} is for classes and {scores} for scores; leave one of them out")
+    for flag, of_flag in names.items() if task else ():
+        check_metrics(of_flag, flag, task.labels)
 
 
 def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the defaults of flags that are not given: whether less is better, and what early stopping needs. Raises
-    UsageError for early stopping without evaluations, or with evaluations and saves that do not match."""
+    """Return defaults: whether less is better, and what early stopping needs. Raise UsageError for early stopping
+    without evaluations, or with saves that do not match them."""
     defaults: dict[str, Any] = {}
     metric = given.get("metric_for_best_model")
     if "early_stopping_patience" in given:

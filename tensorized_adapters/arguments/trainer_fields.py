@@ -4,6 +4,7 @@ A test fails if a newer version of transformers has a field that is in none of t
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Optional
@@ -13,6 +14,7 @@ from transformers import TrainingArguments
 
 from ..config import flaws_of_choice
 from ..errors import quoted
+from ..runtime.files import read_json
 from ..runtime.sockets import check_sockets_of_workers
 
 # Each entry has the names of flags, of whichever group, a description of their valid values, and a test of a value.
@@ -41,19 +43,35 @@ RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("validation_fraction", "between 0 and 1", lambda value: 0 < value < 1),
     ("local_rank", "0 or -1: torchrun gives each process its own", lambda value: value in (-1, 0)),
 )
+# Flags, of whichever group, and the one without which they have no meaning.
+NEEDS = (
+    ("dataloader_persistent_workers dataloader_prefetch_factor", "dataloader_num_workers"),
+    ("dataloader_multiprocessing_context", "dataloader_num_workers"),
+    ("new_head push_to_hub class_weights measure_contribution", "do_train"),
+    ("new_head", "adapter_path"),
+    ("early_stopping_threshold", "early_stopping_patience"),
+    ("prefix_cache_dir", "cache_frozen_prefix"),
+)
 # Pairs of flags of which only one can be given.
 EXCLUSIVE = (
     ("task_name", "dataset_name"),
+    ("dataset_name", "train_file"),
+    ("dataset_name", "validation_file"),
+    ("dataset_name", "test_file"),
     ("do_regression", "label_separator"),
     ("validation_fraction", "validation_file"),
     ("validation_fraction", "validation_split_name"),
     ("target_params", "tensorized_layer_rank"),
+    ("target_params", "adapter_path"),  # whose rank is fixed
+    ("measure_contribution", "adapter_path"),  # it compares with the start from an untrained adapter
+    ("neftune_noise_alpha", "cache_frozen_prefix"),  # which computes embeddings once, without noise
     ("fp16", "bf16"),
     ("fp16_full_eval", "bf16_full_eval"),
 )
 _MOST = 2**31  # larger counts overflow in the libraries
 _LARGER = ("seed", "data_seed")  # they have a range of their own
 _MAY_BE_EMPTY = ("debug", "fsdp")
+_TRUE = ("1", "true", "yes", "on", "y", "t")  # as Accelerate reads variables
 
 # The choices that argparse does not know.
 CHOICES = {
@@ -97,6 +115,22 @@ ALWAYS_ON = {
 }
 
 
+def flaws_of_variables(given: dict[str, Any]) -> Iterator[str]:
+    """Yield a message for each variable of accelerate launch that would act for a flag, and not be in the record."""
+    for way in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):  # to divide a model among processes
+        name = f"ACCELERATE_USE_{way}"
+        if (value := os.environ.get(name, "")).lower() in _TRUE:
+            yield f"{name} is {quoted(value)}, which is not supported: unset it, or launch with torchrun"
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if precision != "no" and not (given.get("bf16") or given.get("fp16")):
+        advice = f"give --{precision}, or unset it" if precision in ("bf16", "fp16") else "unset it"
+        yield f"ACCELERATE_MIXED_PRECISION is {quoted(precision)} and no precision is given: {advice}"
+    backend = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
+    if backend != "no" and not any(given.get(f"torch_compile{part}") for part in ("", "_backend", "_mode")):
+        advice = "give --torch_compile True, or unset it"
+        yield f"ACCELERATE_DYNAMO_BACKEND is {quoted(backend)} and nothing is to be compiled: {advice}"
+
+
 def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
     """Yield a message, which names the flag, for each value that TrainingArguments or the Trainer would refuse without
     a flag's name, late, or not at all."""
@@ -118,9 +152,6 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
     for name in JSON_OBJECTS:
         if name in given and not _is_json_object(given[name]):
             yield f"""--{name} must be a JSON object such as '{{"name": 1}}', got {quoted(given[name])}"""
-    for name in ("persistent_workers", "prefetch_factor", "multiprocessing_context"):
-        if given.get(f"dataloader_{name}") and not given.get("dataloader_num_workers"):
-            yield f"--dataloader_{name} is about workers: give --dataloader_num_workers, or leave it out"
     for half in ("fp16", "fp16_full_eval"):
         if given.get(half) and (given.get("use_cpu") or not torch.accelerator.is_available()):
             yield f"--{half} needs a GPU; on CPU --{half.replace('fp', 'bf')} computes in bfloat16, or leave it out"
@@ -128,7 +159,7 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
         if given.get(one) and given.get(other):
             yield f"--{one} and --{other} exclude each other; leave one of them out"
     yield from _flaws_of_optim_args(given.get("optim_args"), given.get("optim", _ADAMW[0]))
-    for name in OF_ADAM if given.get("optim") == "adafactor" else ():
+    for name in (*OF_ADAM, "optim_args") if given.get("optim") == "adafactor" else ():
         default = getattr(TrainingArguments, name)
         if given.get(name, default) != default:
             yield f"--{name} has no effect with --optim adafactor; leave one of them out"
@@ -136,6 +167,10 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
         for name in names.split():
             if name in given and not holds(given[name]):
                 yield f"--{name} must be {range_}, got {quoted(given[name])}"
+    for names, needed in NEEDS:
+        for name in names.split():
+            if given.get(name, False) is not False and not given.get(needed):
+                yield f"--{name} needs --{needed}: give both, or leave it out"
     for name, choices in CHOICES.items():
         values = given.get(name, [])
         for value in values if isinstance(values, list) else [values]:
@@ -162,8 +197,6 @@ def _flaws_of_optim_args(value: Optional[str], optimizer: str) -> Iterator[str]:
             f"--optim_args of PyTorch's AdamW is amsgrad=True or amsgrad=False, got {quoted(value)}; its betas and "
             "epsilon are --adam_beta1, --adam_beta2 and --adam_epsilon"
         )
-    elif optimizer == "adafactor":
-        yield "--optim_args has no effect with --optim adafactor; leave it out"
 
 
 def _is_json_object(value: Any) -> bool:
@@ -177,12 +210,7 @@ def _flaws_of_accelerator_config(value: str) -> Iterator[str]:
     from transformers.trainer_pt_utils import AcceleratorConfig
 
     try:
-        if value.startswith("{"):
-            AcceleratorConfig(**json.loads(value))
-        elif Path(value).is_file():  # reading a pipe would wait
-            AcceleratorConfig.from_json_file(value)
-        else:
-            raise ValueError("there is no such file")
+        AcceleratorConfig(**(json.loads(value) if value.startswith("{") else read_json(Path(value))))
     except Exception as error:
         flag = f"--accelerator_config {quoted(value)}"
         yield f"{flag} is neither a JSON object of its settings nor a file of one: {error}"

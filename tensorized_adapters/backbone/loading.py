@@ -201,7 +201,8 @@ def _loaded(cls: Any, flag: str, arguments: ModelArguments, **options: Any) -> A
     except Exception as error:  # any of a dozen types means a wrong or damaged source
         folder = Path(name)
         if _is_adapter_alone(folder):
-            raise UsageError(f"--{flag} {name} is an adapter's folder; name that of its base model") from None
+            advice = "name that of its base model, and give an adapter of this program as --adapter_path"
+            raise UsageError(f"--{flag} {name} is an adapter's folder; {advice}") from None
         where = "" if folder.is_dir() else "it is no folder here, and as a hub id: "
         raise UsageError(f"--{flag} {name} cannot be loaded: {where}{reason_of(error, 300)}") from None
 

@@ -26,24 +26,21 @@ def contribution(trainer: Trainer, task: Task, limit: int, untrained: dict[str, 
     examples = {"train": train_sample(trainer.train_dataset, limit, trainer.args.seed)}
     if trainer.eval_dataset is not None:
         examples["eval"] = trainer.eval_dataset
+    times = ("initial", "trained", "without_adapters")
+    sets = {name: {"loss": dict.fromkeys(times), "metric": dict.fromkeys(times)} for name in examples}
 
-    def measured() -> dict[str, dict[str, float]]:
-        """Return the loss and the primary metric of both sets, as the model is now."""
-        metrics = {name: trainer.predict(rows, metric_key_prefix=name).metrics for name, rows in examples.items()}
-        return {
-            name: {"loss": values[f"{name}_loss"], "metric": values.get(f"{name}_{task.primary}")}
-            for name, values in metrics.items()
-        }
+    def measure(time: str) -> None:
+        """Measure all sets with the model as it is now."""
+        for name, rows in examples.items():
+            values = trainer.predict(rows, metric_key_prefix=name).metrics
+            sets[name]["loss"][time] = values[f"{name}_loss"]
+            sets[name]["metric"][time] = values.get(f"{name}_{task.primary}")
 
-    measures = {"trained": measured()}
+    measure("trained")
     with updates_off(trainer.model):
-        measures["without_adapters"] = measured()
+        measure("without_adapters")
     with _values_set(trained_parameters(trainer.model), untrained):
-        measures = {"initial": measured()} | measures
-    sets = {
-        name: {key: {when: values[name][key] for when, values in measures.items()} for key in ("loss", "metric")}
-        for name in examples
-    }
+        measure("initial")
     return {"share": share_of(**sets["train"]["loss"]), **sets}
 
 
@@ -61,6 +58,5 @@ def _values_set(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) 
 
 
 def share_of(initial: float, trained: float, without_adapters: float) -> Optional[float]:
-    """Return the part of the decrease from ``initial`` to ``trained`` that is lost ``without_adapters``, or None
-    without a decrease."""
+    """Return the part of the decrease that is lost ``without_adapters``, or None without a decrease."""
     return (without_adapters - trained) / (initial - trained) if initial > trained else None

@@ -40,8 +40,7 @@ def metric_function(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
 
 
 def train_metrics(trainer: Trainer, examples: Dataset, task: Task, limit: int) -> dict[str, float]:
-    """Return the task's metrics on the training set in evaluation mode. If there are more than ``limit`` examples,
-    this many are drawn by the seed, and a line says so."""
+    """Return the task's metrics on the training set. A line says so if ``limit`` of its examples were drawn."""
     if len(examples) > limit:
         print(
             f"train metrics are of {limit:,} of the {len(examples):,} training examples, drawn by the seed; "
@@ -54,8 +53,7 @@ def train_metrics(trainer: Trainer, examples: Dataset, task: Task, limit: int) -
 
 
 def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
-    """Return the training examples that are measured: at most ``limit``, drawn by the seed, in the order of
-    evaluation."""
+    """Return the examples that are measured: at most ``limit``, drawn by the seed, in the order of evaluation."""
     if len(examples) > limit:
         examples = examples.select(np.sort(np.random.default_rng(seed).choice(len(examples), limit, replace=False)))
     return longest_first(examples)
@@ -64,16 +62,16 @@ def train_sample(examples: Dataset, limit: int, seed: int) -> Dataset:
 def evaluate(
     trainer: AdapterTrainer, sets: dict[str, Dataset], texts: dict[str, Dataset], task: Task, folder: Path
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return the ``eval_*`` metrics of the evaluation sets, and the record's fields about their classes. The
-    predictions are written to files.
+    """Evaluate, and write the predictions to files.
 
-    The fields are ``classes``, the scores of each class, and ``one_class``, the class that all examples were predicted
-    as, if there is one. A note names that class, since the metrics then say little about the model. Another line names
-    the worst classes.
+    Args:
+        sets: the evaluation sets by the suffix of their metrics' names and of their file: "" or MNLI's "_mm". Their
+            examples are in any order; the column ``row`` is the position in the file.
+        texts: the same before they were tokenised, in the file's order.
 
-    ``sets`` has the evaluation sets by the suffix of their metrics' names and of their file: "" or MNLI's "_mm". Their
-    examples are in any order; the column ``row`` is the position in the file. ``texts`` are the same before they were
-    tokenised, in the file's order.
+    Returns:
+        The ``eval_*`` metrics, and the record's fields about classes: ``classes``, the scores of each class, and
+        ``one_class``, the class that all examples were predicted as, if there is one. Lines name it, and the worst.
     """
     metrics: dict[str, Any] = {}
     scores: dict[str, dict[str, Any]] = {}
@@ -111,8 +109,8 @@ def prediction_files(data: Data) -> list[str]:
 
 
 def _output(trainer: AdapterTrainer, examples: Dataset) -> EvalLoopOutput:
-    """Return predictions, labels and metrics of an evaluation set. If training ended with an evaluation of it, and the
-    model has not changed since, they are taken from there, because a second pass would give the same bits."""
+    """Return predictions, labels and metrics of an evaluation set. If training ended with its evaluation, and the
+    model has not changed since, they are taken from there: a second pass would give the same bits."""
     args = trainer.args
     step, output = trainer.newest_evaluation
     changed = args.load_best_model_at_end or args.bf16_full_eval or args.fp16_full_eval
@@ -122,8 +120,7 @@ def _output(trainer: AdapterTrainer, examples: Dataset) -> EvalLoopOutput:
 
 
 def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
-    """Return the class that all examples were predicted as, with a note, or None if they differ or there is only one
-    example. With several labels a text it is a set of labels."""
+    """Return the class (or the set of labels) that all of several examples were predicted as, with a note, or None."""
     predictions = predictions_of(logits, task)
     if len(predictions) < 2 or (predictions != predictions[0]).any():
         return None

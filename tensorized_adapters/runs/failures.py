@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..errors import RunFailed, Terminated, UsageError
-from ..runtime.distributed import is_lost_process, is_raised_by_all
+from ..runtime.distributed import is_lost_process
 from ..runtime.exits import unexpected
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -23,14 +23,6 @@ def as_failure(error: BaseException, doing: str, folder: Path, began: bool) -> B
 
     ``doing`` is the step of the run, as in "while ...". If the run ``began`` to write, its folder gets the traceback.
     """
-    failure = _in_one_line(error, doing, folder, began)
-    if is_raised_by_all(error):
-        failure.raised_by_all = True
-    return failure
-
-
-def _in_one_line(error: BaseException, doing: str, folder: Path, began: bool) -> BaseException:
-    """Return the error of :func:`as_failure`, without the mark of one that all processes raise."""
     if no_space := _cause_without_space(error):
         return RunFailed(_no_space(no_space, doing, folder, began))
     if began and isinstance(error, UsageError):  # for example, the folder can no longer be written
@@ -69,8 +61,8 @@ def _no_space(error: BaseException, doing: str, folder: Path, began: bool) -> st
     if file is None:
         folders = {str(folder): folder, "the temporary files' " + tempfile.gettempdir(): Path(tempfile.gettempdir())}
         file = " and ".join(name for name, path in folders.items() if _is_full(path)) or "a file"
-    kept = "checkpoints that were saved before are kept, and the same command goes on from them" if began else ""
-    return f"no space left for {file} while {doing}; free some and start again" + (f": {kept}" if kept else "")
+    kept = ": checkpoints that were saved before are kept, and the same command goes on from them" if began else ""
+    return f"no space left for {file} while {doing}; free some and start again{kept}"
 
 
 def _is_full(path: Path) -> bool:

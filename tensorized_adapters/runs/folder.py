@@ -52,8 +52,7 @@ class Start:
 def inspect_folder(
     folder: Path, arguments: dict[str, Any], *, overwrite: bool = False, explicit_resume: bool = False
 ) -> Start:
-    """Return how a run with ``arguments`` starts in ``folder`` (table above). Nothing is written. Raises UsageError if
-    the folder holds something else, or a run with other arguments."""
+    """Return how a run starts in ``folder`` (table above); raise UsageError if it must not. Nothing is written."""
     names = {entry.name for entry in entries_of(folder) if not is_temporary(entry, _FILES)}
     if RECORD_FILE not in names:
         if overwrite:
@@ -81,8 +80,7 @@ def inspect_folder(
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """Return what is in the folder of ``--output_dir``, sorted; nothing if there is no folder yet. Raises UsageError
-    if it is a file or cannot be read."""
+    """Return what is in the folder of ``--output_dir``, sorted. Raise UsageError if it is a file or unreadable."""
     try:
         if not folder.exists():
             return []
@@ -106,8 +104,8 @@ def _check_nothing_foreign(folder: Path, names: set[str]) -> None:
 
 
 def clear_run(folder: Path, record: Optional[dict[str, Any]]) -> None:
-    """Remove what the run of a record wrote, by name; foreign files stay, inside checkpoints too. The record's file
-    stays and says "removed" first, so that the folder still counts as a run's after a kill in between."""
+    """Remove what the run of a record wrote, by name; foreign files stay, inside checkpoints too. The record stays and
+    says "removed" first, so that the folder still counts as a run's after a kill in between."""
     if record is None:
         return
     write_json(folder / RECORD_FILE, record | {"status": "removed"})

@@ -140,8 +140,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def printable_copy(value: Any) -> Any:
-    """Return the value with all unprintable characters of its texts escaped, since neither SVG nor UTF-8 can hold all
-    of them."""
+    """Return the value with unprintable characters escaped, since neither SVG nor UTF-8 can hold all of them."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, list):

@@ -78,8 +78,7 @@ def _best_epoch(history: list[dict[str, Any]], trainer: AdapterTrainer, primary:
 
 
 def measured_examples(metrics: dict[str, Any], seed: int) -> dict[str, Optional[int]]:
-    """Return the number of training examples that were measured, of how many, and the seed that drew them, which is
-    None if all were measured."""
+    """Return how many training examples were measured, of how many, and the seed that drew them, None for all."""
     count, total = metrics["train_metric_samples"], metrics["train_samples"]
     return {"count": count, "of": total, "drawn_by_seed": seed if count < total else None}
 
@@ -90,29 +89,24 @@ def bytes_of_adapter(folder: Path) -> int:
 
 
 def write_predictions(path: Path, logits: np.ndarray, task: Task) -> None:
-    """Write predictions in GLUE's submission format: ``index<TAB>prediction`` in file order, with label names where
-    GLUE wants them. Several labels a text also have the probability of each label."""
+    """Write ``index<TAB>prediction`` in file order, with label names where GLUE wants them for a submission."""
     columns = {"prediction": _names(predictions_of(logits, task), task, task.writes_label_names)}
-    _write_columns(path, columns | _of_each_label(logits, task))
+    _write_columns(path, columns, logits, task)
 
 
 def write_evaluation(path: Path, logits: np.ndarray, references: np.ndarray, task: Task) -> None:
-    """Write ``index, label, prediction`` in file order, from which the evaluation's metrics were computed.
-
-    Classes also have their names and the probability of the predicted one. Several labels a text are given by their
-    names, with the probability of each label.
-    """
+    """Write ``index, label, prediction`` in file order, from which the evaluation's metrics were computed. Classes
+    also have their names and the probability of the predicted one."""
     predictions = predictions_of(logits, task)
     columns = {"label": _names(references, task, False), "prediction": _names(predictions, task, False)}
     if task.labels is not None and not task.multi_label:
         columns |= {"label_name": _names(references, task, True), "predicted_name": _names(predictions, task, True)}
         columns["probability"] = _shown(probabilities_of(logits).max(axis=1))
-    _write_columns(path, columns | _of_each_label(logits, task))
+    _write_columns(path, columns, logits, task)
 
 
 def parameter_table(counts: dict[str, int], rates: dict[str, float], title: str) -> Table:
-    """Return a table of the parameters in each group: their number, their percentage of the model, and the learning
-    rate if there are ``rates``."""
+    """Return a table of each group's parameters, their percentage of the model, and its rate if ``rates`` has any."""
     columns = ("parameters", "count", "%", "learning rate")[: 4 if rates else 3]
     table = numbers_table(title, *columns)
     table.caption = "% of the model without adapters"
@@ -175,15 +169,11 @@ def _shown(probabilities: np.ndarray) -> list[str]:
     return [f"{value:.6g}" for value in probabilities]
 
 
-def _of_each_label(logits: np.ndarray, task: Task) -> dict[str, list[str]]:
-    """Return a column with the probability of each label if a text may have several, else no columns."""
-    if not task.multi_label:
-        return {}
-    probabilities = probabilities_of(logits, multi_label=True).T
-    return {f"probability_of_{name}": _shown(values) for name, values in zip(task.labels, probabilities)}
-
-
-def _write_columns(path: Path, columns: dict[str, list[Any]]) -> None:
+def _write_columns(path: Path, columns: dict[str, list[Any]], logits: np.ndarray, task: Task) -> None:
+    """Write columns and, if a text may have several labels, the probability of each label."""
+    if task.multi_label:
+        probabilities = probabilities_of(logits, multi_label=True).T
+        columns |= {f"probability_of_{name}": _shown(values) for name, values in zip(task.labels, probabilities)}
     rows = ((index, *row) for index, row in enumerate(zip(*columns.values())))
     write_atomically(path, tsv_of([("index", *columns), *rows]))
 

@@ -23,8 +23,7 @@ from .same_run import contradictions, differences
 
 
 def _named_checkpoint(arguments: Arguments) -> Optional[Path]:
-    """Return the checkpoint that ``--resume_from_checkpoint`` names, or None if it names none or the newest one is
-    wanted."""
+    """Return the checkpoint that ``--resume_from_checkpoint`` names, or None if it names none ("true": the newest)."""
     value = arguments.training.resume_from_checkpoint
     return Path(value) if value and value.lower() != "true" else None
 
@@ -37,8 +36,8 @@ def check_named_checkpoint(arguments: Arguments) -> None:
 
 
 def resumes_in(folder: Path, arguments: Arguments) -> bool:
-    """Return whether ``--resume_from_checkpoint`` is given and means a checkpoint of this folder. Then the run in it
-    goes on, under other arguments too. A checkpoint of another folder is no reason to replace the run in this one."""
+    """Return whether ``--resume_from_checkpoint`` means a checkpoint of this folder. Its run then goes on, under other
+    arguments too. One of another folder is no reason to replace the run in this one."""
     named = _named_checkpoint(arguments)
     if named is None:
         return arguments.training.resume_from_checkpoint is not None

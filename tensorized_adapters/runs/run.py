@@ -33,7 +33,7 @@ _CAN_CHANGE_BITS = {
 
 
 class Run:
-    """A run, made by :func:`open_run`. Only the first process writes its files."""
+    """Keeps the state and the record of a run, whose files only the first process writes. open_run makes it."""
 
     def __init__(self, arguments: Arguments, resolved: dict[str, Any], start: Start):
         self.path = Path(arguments.training.output_dir)
@@ -61,8 +61,8 @@ class Run:
                 self._notes.append(message)
 
     def checkpoint(self) -> Optional[Path]:
-        """Return the checkpoint to resume from, or None. All processes call this, and the first one chooses. Raises
-        UsageError if the checkpoint cannot be read, or cannot go on under this run's arguments."""
+        """Return the checkpoint to resume from, or None. All processes call this, and the first one chooses. Raise
+        UsageError if it cannot be read, or cannot go on under this run's arguments."""
         with fail_together():
             main = is_main_process()
             chosen = choose_checkpoint(self._arguments, self.resolved, self._start) if main else None
@@ -74,10 +74,7 @@ class Run:
         return checkpoint
 
     def begin(self, argv: list[str], **known: Any) -> None:
-        """Write the record, with what is ``known`` before training, and show what is trained.
-
-        All refusals come before, and all writing after.
-        """
+        """Write the record, with what is ``known`` before training. All refusals come before, all writing after."""
         arguments = self._arguments
         self.record = new_record(argv, self.resolved, arguments.given, arguments.training.seed)
         rates = self.resolved["learning_rates"]
@@ -104,23 +101,19 @@ class Run:
 
     def finish(self) -> None:
         """Write ``record["metrics"]`` as the results, and the record."""
-        if not is_main_process():
-            return
-        self.record["peak_memory_bytes"] = peak_memory()
-        write_json(self.path / RESULTS_FILE, self.record["metrics"])
-        self.record |= {"seconds": self._seconds(), "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        self.record["status"] = "finished"
-        self._write_record()
+        self.record |= {"peak_memory_bytes": peak_memory(), "seconds": self._seconds()}
+        self.record |= {"ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "status": "finished"}
+        if is_main_process():
+            write_json(self.path / RESULTS_FILE, self.record["metrics"])
+            self._write_record()
 
     def fail(self, error: BaseException) -> None:
         """Record that the run ended early, and why."""
-        if not is_main_process():
-            return
         self.record["status"] = "interrupted" if isinstance(error, (KeyboardInterrupt, Terminated)) else "failed"
-        self.record["reason"] = reason_of(error)
-        self.record["seconds"] = self._seconds()  # a later start adds its own
+        self.record |= {"reason": reason_of(error), "seconds": self._seconds()}  # a later start adds its own seconds
         with contextlib.suppress(OSError):  # the disk may be full
-            self._write_record()
+            if is_main_process():
+                self._write_record()
 
     def _write_record(self) -> None:
         write_json(self.path / RECORD_FILE, self.record)

@@ -42,8 +42,7 @@ _BATCH = ("processes", "per_device_train_batch_size", "gradient_accumulation_ste
 
 # The files that are read from a model's folder. Others do not count.
 _MODEL_FILES = ("*.safetensors", "*.bin", "*.index.json", "config.json", "*.py")
-
-_TOKENIZER_FILES = ("*token*.json", "vocab*", "merges.txt", "*.model")
+_MODEL_FILES += ("*token*.json", "vocab*", "merges.txt", "*.model")
 
 
 def used_roles(training: TrainingArguments) -> set[str]:
@@ -52,8 +51,7 @@ def used_roles(training: TrainingArguments) -> set[str]:
 
 
 def input_hashes(arguments: Arguments) -> dict[str, str]:
-    """Return the sha256 of the local files that a run reads, by role: each part of the data, model, config and
-    tokenizer. Data sets and models on the hub have names and revisions instead."""
+    """Return the sha256 of the local files that a run reads, by role: parts of the data, model, config, tokenizer."""
     model = arguments.model
     try:
         files = used_files(arguments.data, used_roles(arguments.training))
@@ -62,7 +60,7 @@ def input_hashes(arguments: Arguments) -> dict[str, str]:
     hashes = {role: _of_all(paths) for role, paths in files.items() if paths}
     for role, path in zip(_MODEL_ROLES, (model.model_name_or_path, model.config_name, model.tokenizer_name)):
         if path and Path(path).is_dir():
-            files = {file for pattern in (*_MODEL_FILES, *_TOKENIZER_FILES) for file in Path(path).glob(pattern)}
+            files = {file for pattern in _MODEL_FILES for file in Path(path).glob(pattern)}
             hashes[role] = _of_all(sorted(file for file in files if file.is_file()), named=True)
     return hashes
 
@@ -100,8 +98,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def contradictions(checkpoint: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return the arguments that a resumed run would ignore, because the optimizer's state in the checkpoint has their
-    earlier values."""
+    """Return the arguments that a resumed run would ignore, as the optimizer's state has their earlier values."""
     return _changes(effective_arguments(checkpoint), effective_arguments(now), _IN_OPTIMIZER_STATE)
 
 
@@ -138,7 +135,7 @@ def resolved_arguments(arguments: Arguments) -> dict[str, Any]:
     groups = (asdict(arguments.model), asdict(data), config.to_dict(), asdict(arguments.run), training.to_dict())
     resolved = {name: value for group in groups for name, value in group.items() if "token" not in name.split("_")}
     resolved["head_start"] = arguments.run.head_start or ("label_prior" if config.calibrated else "random")
-    resolved["learning_rates"] = resolve_rates(arguments, config)
+    resolved["learning_rates"] = resolve_rates(arguments)
     resolved["input_sha256"] = input_hashes(arguments)
     resolved["shuffle_train_dataset"] = data.shuffles
     resolved["processes"] = world_size()

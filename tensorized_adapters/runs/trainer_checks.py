@@ -26,8 +26,8 @@ _ABOUT = (
 def flaws_of_training(
     arguments: Arguments, data: Data, task: Task, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
 ) -> Iterator[str]:
-    """Yield a message, which names the flag, for each training argument that does not suit the data, the task, its
-    metrics, the tokenizer or the model (which may be without weights)."""
+    """Yield a message, which names the flag, for each training argument that does not suit the data, the task, the
+    tokenizer or the model, which may be without weights."""
     training, model_type = arguments.training, model.config.model_type
     if best := training.metric_for_best_model:
         name = best.removeprefix("eval_")
@@ -37,10 +37,8 @@ def flaws_of_training(
         examples = next(iter(data.evaluation.values()), None)
         if name in PROBABILITY_METRICS and examples is not None and len(set(examples["label"])) < 2:
             yield f"--metric_for_best_model {name} needs evaluated examples of two classes; name another"
-    if task.labels is None and training.label_smoothing_factor:
-        yield "--label_smoothing_factor is for classes, and these labels are scores; leave it out"
-    if task.multi_label and training.label_smoothing_factor:
-        yield "--label_smoothing_factor is for one class a text, and a text has several; leave it out"
+    if training.label_smoothing_factor and (task.labels is None or task.multi_label):
+        yield "--label_smoothing_factor is for one class a text, not for scores or several labels; leave it out"
     if task.multi_label and arguments.run.class_weights is not None:
         yield "--class_weights is for one class a text, and a text has several; leave it out"
     step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
@@ -57,8 +55,7 @@ def flaws_of_training(
 
 
 def usable_cache_folder(folder: str) -> Path:
-    """Return the folder of ``--prefix_cache_dir``, which is made if it is missing. A test file is written and removed.
-    Raises UsageError if it cannot be made or written."""
+    """Return the folder of ``--prefix_cache_dir``, after it was made; raise UsageError if it cannot be written."""
     path = Path(os.path.expanduser(folder))
     with refusing_unwritable(f"--prefix_cache_dir {folder}", "; name another folder"):
         if str(path).startswith("~"):

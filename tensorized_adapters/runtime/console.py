@@ -13,8 +13,7 @@ from ..errors import one_line
 
 
 def peak_memory() -> dict[str, int]:
-    """Return the peak resident memory of this process in bytes, and on a GPU also the peaks allocated and reserved
-    there."""
+    """Return this process's peak memory in bytes: resident, and if it uses a GPU, allocated and reserved there."""
     unit = 1 if sys.platform == "darwin" else 1024
     peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     if torch.cuda.is_initialized():
@@ -23,8 +22,7 @@ def peak_memory() -> dict[str, int]:
 
 
 def console() -> Console:
-    """Return Rich's console, wide enough for a complete table in a pipe. It is without markup, because the names of
-    files and settings may contain brackets and colons."""
+    """Return Rich's console, wide enough for a table in a pipe, without markup: names may hold brackets and colons."""
     width = None if sys.stdout is not None and sys.stdout.isatty() else 160
     return Console(width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Optional
 
-from ..errors import RunFailed, Terminated, UsageError, quoted, reason_of
+from ..errors import RunFailed, Terminated, UsageError, reason_of
 
 # Seconds that a refusing process waits for the launcher to end it, which shows that rank 0 was refused too.
 _PATIENCE = 30.0
@@ -23,15 +23,6 @@ _LOST = re.compile(
     "watchdog|nccl.*(timed? ?out|aborted|remote error)|store.*(closed|timeout)",
     re.I | re.S,
 )
-
-# Variables with which accelerate launch chooses another way to divide a model among processes.
-_OTHER_DIVISIONS = (
-    "ACCELERATE_USE_FSDP",
-    "ACCELERATE_USE_DEEPSPEED",
-    "ACCELERATE_USE_MEGATRON_LM",
-    "ACCELERATE_USE_PARALLELISM_CONFIG",
-)
-_TRUE = ("1", "true", "yes", "on", "y", "t")  # as Accelerate reads it
 
 _main_process: Optional[tuple[str, int]] = None  # host and process id of rank 0, once the processes have talked
 _failed_together = False  # whether this process knows that all of them end because of an error
@@ -73,13 +64,6 @@ def check_launch() -> None:
         )
 
 
-def flaws_of_variables() -> Iterator[str]:
-    """Yield a message for each variable of accelerate launch that would divide the model among processes."""
-    for name in _OTHER_DIVISIONS:
-        if (value := os.environ.get(name, "")).lower() in _TRUE:
-            yield f"{name} is {quoted(value)}, which is not supported: unset it, or launch with torchrun"
-
-
 def silence_other_processes() -> None:
     """Print nothing to standard output, and no progress, in every process but rank 0, before libraries load."""
     if not is_main_process():
@@ -90,10 +74,8 @@ def silence_other_processes() -> None:
 @contextlib.contextmanager
 def fail_together() -> Iterator[None]:
     """If one process raises in the block, all raise the same message: as UsageError if it was one, else as RunFailed.
-    The process with an unexpected error raises that error.
-
-    All processes wait for each other at its end. The code within it must not wait for another process.
-    """
+    The process with an unexpected error raises that error. All wait for each other at the end of the block, and must
+    not wait within it."""
     global _main_process, _failed_together
     if world_size() == 1:
         yield
@@ -117,7 +99,7 @@ def fail_together() -> Iterator[None]:
 
 
 def raised_by_all(error: Exception) -> Exception:
-    """Mark an error that every process raises at the same point, so that rank 0 alone reports it.
+    """Mark an error that every process raises at the same point, so that rank 0 alone reports it or what it causes.
 
     All processes wait for each other here. Otherwise rank 0 could end, and the launcher end this process, before this
     process knows of the error.
@@ -131,11 +113,6 @@ def raised_by_all(error: Exception) -> Exception:
         with contextlib.suppress(RuntimeError):  # a process that has ended meanwhile
             PartialState().wait_for_everyone()
     return error
-
-
-def is_raised_by_all(error: BaseException) -> bool:
-    """Return whether :func:`raised_by_all` has marked the error."""
-    return getattr(error, "raised_by_all", False)
 
 
 def is_reported_by_main_process(error: BaseException, signalled: Callable[[], bool]) -> bool:
@@ -152,7 +129,7 @@ def is_reported_by_main_process(error: BaseException, signalled: Callable[[], bo
         return False
     if isinstance(error, (KeyboardInterrupt, Terminated)):
         return _failed_together or _main_process_lives()
-    marked = is_raised_by_all(error)
+    marked = any(getattr(each, "raised_by_all", False) for each in (error, error.__cause__))
     if not (marked or isinstance(error, UsageError)):
         return False
     for _ in range(int(_PATIENCE / 0.05)):
@@ -168,8 +145,7 @@ def is_lost_process(error: BaseException) -> bool:
 
 
 def end_process_group(code: int) -> None:
-    """Leave the group of processes. After a failure the process ends here at once, because the others may be lost
-    already and the launcher would interrupt a slow end."""
+    """Leave the group of processes. After a failure end at once, since the launcher would interrupt a slow end."""
     if world_size() > 1:
         if code:
             os._exit(code)

@@ -1,4 +1,4 @@
-"""How our processes end: exceptions become an exit code and one line on stderr."""
+"""Ends our processes: exceptions become an exit code and one line on stderr."""
 
 import contextlib
 import gc

@@ -19,8 +19,7 @@ from ..errors import UsageError, printable
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` to a temporary file beside ``path`` and rename it, so that a kill leaves the old file or the
-    new one."""
+    """Write a temporary file beside ``path`` and rename it, so that a kill leaves the old file or the new one."""
     with written_then_renamed(path) as temporary:
         write_to_disk(temporary, content)
 
@@ -37,11 +36,8 @@ def refusing_unwritable(name: str, advice: str = "") -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it. Raise OSError, which names the link, for a link to a missing folder.
-
-    The system's own error would say that the link exists. Its target is not made, since it may be on a disk that is
-    not mounted.
-    """
+    """Make a folder, and those above it. Raise OSError, which names the link, for a link to a missing folder: it is
+    not made, since it may be on a disk that is not mounted."""
     for folder in (path, *path.parents):
         if folder.is_symlink() and not folder.exists():
             raise OSError(errno.ENOENT, f"{folder} links to {os.readlink(folder)}, where there is no folder")
@@ -147,8 +143,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def content_of(path: Path, largest: Optional[int] = None) -> bytes:
-    """Return the bytes of a regular file. Raises UsageError if it cannot be read, is not a regular file, or has more
-    than ``largest`` bytes."""
+    """Return the bytes of a regular file; raise UsageError if it cannot be read or has more than ``largest`` bytes."""
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -161,15 +156,12 @@ def content_of(path: Path, largest: Optional[int] = None) -> bytes:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file. Raises UsageError, in one line, if the file cannot be read, is not JSON, or
-    holds anything else."""
+    """Return the object in a JSON file. Raise UsageError if it cannot be read, or holds anything else."""
     content = content_of(path)
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):  # the second if it is nested too deeply
         raise UsageError(f"{path} is not JSON; it may be damaged") from None
-    except RecursionError:
-        raise UsageError(f"{path} is nested too deeply to be read") from None
     if not isinstance(value, dict):
         raise UsageError(f"{path} does not hold an object")
     return value
@@ -177,8 +169,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Let one process at a time run the block, which writes the file ``path`` that several need. The others wait. On a
-    file system without locks nobody waits."""
+    """Let one process at a time run the block, which writes ``path``. On a file system without locks none waits."""
     with contextlib.ExitStack() as stack:
         try:  # reading suffices, so that users can share a folder
             file = os.open(path.with_suffix(".lock"), os.O_RDONLY | os.O_CREAT, 0o666)

@@ -13,6 +13,5 @@ def computes_bfloat16() -> bool:
 
 
 def multiplies_bfloat16() -> bool:
-    """Return whether the processor multiplies matrices of bfloat16 in one instruction (Intel's AMX), in which training
-    is faster than in float32."""
+    """Return whether the processor multiplies matrices of bfloat16 (Intel's AMX), which trains faster than float32."""
     return get_capabilities().get("amx_bf16", False)

@@ -58,7 +58,7 @@ def ignore_signals() -> None:
 
 
 class _Output(io.FileIO):
-    """A standard stream. When its reader ends (as in ``| head``) the rest is dropped, and the program goes on."""
+    """Drops what is written to a standard stream whose reader has ended (as in ``| head``)."""
 
     def write(self, content) -> int | None:
         try:

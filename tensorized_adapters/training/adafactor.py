@@ -10,7 +10,7 @@ _EPSILON = 1e-30  # a gradient of zero gives an update of zero
 
 
 class UnfactoredAdafactor(torch.optim.Optimizer):
-    """Adafactor (Shazeer and Stern, 2018) with given rates, without momentum and with unfactored second moments.
+    """Computes Adafactor (Shazeer and Stern, 2018) with given rates, no momentum and unfactored second moments.
 
     At step t, with gradient G: V = d V + (1 - d) G^2 with d = 1 - t^-0.8 (section 7.2), U = G / sqrt(V),
     and the parameter moves by -rate U / max(1, RMS(U)) (section 6). So the root mean square of a step is never above

@@ -28,8 +28,7 @@ def shares_of_step(step: int, size: int, args: TrainingArguments) -> list[tuple[
 
 
 def cut(batch: Mapping[str, Tensor], count: int) -> Mapping[str, Tensor]:
-    """Return the first ``count`` examples of a batch, but at least one: a process without own examples takes part
-    too."""
+    """Return the first ``count`` examples of a batch, but at least one: a process without examples takes part too."""
     return {name: values[: max(count, 1)] for name, values in batch.items()}
 
 

@@ -10,13 +10,8 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from .checkpoints import best_checkpoint, checkpoint_at, copy_checkpoint, rotate_checkpoints, seal_checkpoint
 
 
-def early_stopping(patience: Optional[int], threshold: Optional[float]) -> list[TrainerCallback]:
-    """Return the callbacks for the flags of early stopping: one, or none without ``--early_stopping_patience``."""
-    return [] if patience is None else [EarlyStopping(patience, threshold or 0.0)]
-
-
 class EarlyStopping(EarlyStoppingCallback):
-    """transformers' callback, which takes its counter from the checkpoint when training resumes.
+    """Takes the counter of transformers' callback from the checkpoint when training resumes.
 
     The Trainer restores the state of callbacks only together with its own control flow, which would save and evaluate
     once more. ``stopped_at`` is the step after which it ended the training, or None.
@@ -45,8 +40,7 @@ class EarlyStopping(EarlyStoppingCallback):
 
 
 class SaveAfterEvaluation(TrainerCallback):
-    """Delays a save at the last step of an epoch until after the evaluation. A run that resumed from a save before it
-    would skip the evaluation."""
+    """Delays a save at an epoch's last step until after the evaluation, which a run resumed from it would skip."""
 
     waiting = False
 
@@ -84,8 +78,7 @@ class CompleteCheckpoints(TrainerCallback):
             self._rotate(args, state)
 
     def on_train_end(self, args, state, control, **kwargs) -> None:
-        """Remove old checkpoints once more: a start that was killed after its last save may have left too many, and a
-        resumed one saves none."""
+        """Remove old checkpoints once more, since a start that was killed after its last save may have left some."""
         if state.is_world_process_zero:
             self._rotate(args, state)
 

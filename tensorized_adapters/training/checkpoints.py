@@ -88,8 +88,8 @@ def seal_checkpoint(path: Path) -> None:
 
 
 def flaw_of_checkpoint(path: Path) -> Optional[str]:
-    """Return why a checkpoint must not be resumed from, or None if it is complete and unaltered. Raise UsageError if a
-    file exists and cannot be read: it may be readable later, so the checkpoint is not skipped."""
+    """Return why a checkpoint is not complete or was altered, or None. Raise UsageError if a file cannot be read: it
+    may be readable later, so the checkpoint is not skipped."""
     try:
         with open_regular(path / MANIFEST_FILE) as file:
             manifest = json.load(file)
@@ -108,8 +108,8 @@ def flaw_of_checkpoint(path: Path) -> Optional[str]:
 def newest_complete_checkpoint(
     folder: Path, suits: Callable[[dict[str, Any]], bool]
 ) -> tuple[Optional[Path], list[str]]:
-    """Return the newest complete checkpoint whose arguments ``suits`` accepts, or None, and a line for each skipped
-    one. Raise UsageError if a checkpoint cannot be read."""
+    """Return the newest complete checkpoint whose arguments ``suits`` accepts, or None, and lines about skipped ones.
+    Raise UsageError if one cannot be read."""
     notes = []
     for path in checkpoints_in(folder):
         if not _is_ours(path) and not _holds_our_names(path):
@@ -130,8 +130,8 @@ def remove_remains(folder: Path) -> None:
 
 
 def best_checkpoint(checkpoint: Path, state: TrainerState) -> Path:
-    """Return the checkpoint that was the best when ``checkpoint`` was saved. It is expected in the same folder. Raise
-    UsageError if it is missing or incomplete."""
+    """Return the checkpoint, in the same folder, that was the best when ``checkpoint`` was saved. Raise UsageError if
+    it is not complete."""
     if state.best_global_step == state.global_step:
         return checkpoint
     best = checkpoint_at(checkpoint.parent, state.best_global_step)
@@ -144,8 +144,7 @@ def best_checkpoint(checkpoint: Path, state: TrainerState) -> Path:
 
 
 def check_state(checkpoint: Path, max_steps: int, needs_best: bool) -> None:
-    """Raise UsageError if the checkpoint is of a later step than the last one, or if the best checkpoint so far is
-    needed and missing."""
+    """Raise UsageError if the checkpoint is of a step after the last one, or lacks the best one that is needed."""
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     if not 0 < state.global_step <= max_steps:
         raise UsageError(

@@ -1,13 +1,12 @@
-"""Numbers of an evaluation that are not finite end the run, since a score of NaN would look like any other."""
+"""Ends a run for numbers of an evaluation that are not finite, since a score of NaN would look like any other."""
 
 import numpy as np
 
 from ..errors import RunFailed
 from ..runtime.distributed import raised_by_all
+from .live_output import MEASURING
 
 ADVICE = "try a lower --learning_rate; checkpoints that were saved before are kept"
-# The use of the examples, by the prefix of its metrics' names.
-_MEASURED = {"eval": "evaluation", "train": "evaluation on the training set", "predict": "prediction"}
 
 
 def check_finite(values: np.ndarray | float, name: str, prefix: str, trained: bool) -> None:
@@ -20,4 +19,4 @@ def check_finite(values: np.ndarray | float, name: str, prefix: str, trained: bo
     """
     if not np.isfinite(values).all():
         advice = ADVICE if trained else "the model or its adapter cannot be used as it is"
-        raise raised_by_all(RunFailed(f"{name} is NaN or infinite in {_MEASURED[prefix]}; {advice}"))
+        raise raised_by_all(RunFailed(f"{name} is NaN or infinite while {MEASURING[prefix]}; {advice}"))

@@ -51,9 +51,8 @@ def lowest_trained_layer(model: PreTrainedModel) -> int:
 class FrozenPrefix:
     """Computes the hidden states that enter a model's lowest trained layer, and lets them replace the layers below.
 
-    A batch that holds PREFIX_KEY skips those layers; any other batch runs through all layers.
-
-    ``folder`` gets files of hidden states, named by the sha256 of their inputs. ``autocast`` is its type in training.
+    A batch that holds PREFIX_KEY skips those layers; any other batch runs through all layers. ``folder`` gets files of
+    hidden states, named by the sha256 of their inputs. ``autocast`` is its type in training.
     """
 
     def __init__(self, model: PreTrainedModel, folder: Path, autocast: Optional[torch.dtype]):
@@ -166,8 +165,7 @@ class FrozenPrefix:
         return (hidden, *args[1:])
 
     def _taking_states(self, forward: Callable) -> Callable:
-        """Return ``forward`` with one more argument, also in its signature, since the Trainer drops columns that a
-        model does not take."""
+        """Return ``forward`` with one more argument, also in its signature, by which the Trainer chooses columns."""
 
         def take_states(*args, **kwargs):
             self._hidden = kwargs.pop(PREFIX_KEY, None)
@@ -177,15 +175,14 @@ class FrozenPrefix:
                 self._hidden = None
 
         signature = inspect.signature(forward)
-        *parameters, last = signature.parameters.values()
         states = inspect.Parameter(PREFIX_KEY, inspect.Parameter.KEYWORD_ONLY, default=None)
-        ends = [last, states] if last.kind is not inspect.Parameter.VAR_KEYWORD else [states, last]
-        take_states.__signature__ = signature.replace(parameters=[*parameters, *ends])
+        parameters = sorted([*signature.parameters.values(), states], key=lambda parameter: parameter.kind)
+        take_states.__signature__ = signature.replace(parameters=parameters)
         return take_states
 
 
 class PrefixedExamples(torch.utils.data.Dataset):
-    """Tokenised examples, each with the hidden states of its tokens, read from a memory-mapped file."""
+    """Gives each tokenised example the hidden states of its tokens, read from a memory-mapped file."""
 
     def __init__(self, examples: Dataset, states: np.ndarray, starts: np.ndarray, lengths: np.ndarray):
         self.examples, self.states, self.starts, self.lengths = examples, states, starts, lengths
@@ -206,8 +203,7 @@ class PrefixedExamples(torch.utils.data.Dataset):
 
 
 def with_prefix(collate: Collate) -> Collate:
-    """Return a collator that also pads hidden states, if examples have them. It pads with zeros, which attention masks
-    out."""
+    """Return a collator that also pads hidden states, if examples have them, with zeros, which attention masks out."""
 
     def collate_both(features: list[dict[str, Any]]) -> dict[str, Tensor]:
         states = [feature[PREFIX_KEY] for feature in features if PREFIX_KEY in feature]

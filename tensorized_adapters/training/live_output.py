@@ -7,8 +7,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers.trainer_callback import ProgressCallback
 
-# The label of a bar over a set of examples, by the prefix of its metrics' names.
-_BARS = {"eval": "evaluating", "train": "measuring on the training set", "predict": "predicting"}
+# The work on a set of examples, by the prefix of its metrics' names.
+MEASURING = {"eval": "evaluating", "train": "measuring on the training set", "predict": "predicting"}
 _FORMAT = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed} elapsed, {remaining} left, {rate_fmt}]"
 _NAMES = {"grad_norm": "gradient norm", "learning_rate": "learning rate"}
 _TIMINGS = ("_runtime", "_per_second")
@@ -38,7 +38,7 @@ class LiveOutput(ProgressCallback):
 
     def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs) -> None:
         if self.prediction_bar is None and state.is_world_process_zero:
-            self.prediction_bar = _bar(_BARS[self.doing], len(eval_dataloader), args.disable_tqdm, leave=False)
+            self.prediction_bar = _bar(MEASURING[self.doing], len(eval_dataloader), args.disable_tqdm, leave=False)
         super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:

@@ -16,8 +16,8 @@ from .finite import ADVICE
 
 
 class StepLosses(TrainerCallback):
-    """Keeps losses and gradient norms on the device, and reads them when the Trainer logs, evaluates or saves. Reading
-    a number makes the host wait for the device."""
+    """Keeps losses and gradient norms on the device, and reads them when the Trainer logs, evaluates or saves, since
+    the host then waits for the device."""
 
     def __init__(self):
         self.values: list[float] = []  # the losses of all steps read so far, also before a resume
@@ -40,8 +40,7 @@ class StepLosses(TrainerCallback):
         return sum(self.values) / len(self.values)
 
     def read(self) -> None:
-        """Fetch what was added since the last time. Raise RunFailed, naming the step, if a loss or a norm is not
-        finite."""
+        """Fetch what was added. Raise RunFailed, naming the step, if a loss or a norm is not finite."""
         losses = reduce(torch.stack(self._losses), reduction="mean").tolist() if self._losses else []
         norms = torch.stack(self._norms).tolist() if self._norms else []  # the same in every process
         self._losses, self._norms = [], []
@@ -62,8 +61,8 @@ class StepLosses(TrainerCallback):
 
 
 class WeightedLoss:
-    """torch's ``CrossEntropyLoss(weight=, label_smoothing=)`` over the examples of a step: the weighted losses are
-    divided by the sum of the weights of these examples, over all batches and processes."""
+    """Computes torch's ``CrossEntropyLoss(weight=, label_smoothing=)`` over the examples of a step. Weighted losses
+    are divided by the sum of the weights, over all batches and processes."""
 
     def __init__(self, weights: Sequence[float], smoothing: float, accelerator: Accelerator):
         self._weights = torch.tensor(weights, dtype=torch.float32, device=accelerator.device)

@@ -18,7 +18,7 @@ def train_sampler(args: TrainingArguments, examples: Dataset, batch_size: int) -
 
 
 class EpochSampler(Sampler[int]):
-    """A shuffle that depends on (seed, epoch) alone, so that a resumed run sees the same order in any epoch.
+    """Shuffles by (seed, epoch) alone, so that a resumed run sees the same order in any epoch.
 
     With ``lengths``, indices are shuffled, cut into stretches of 50 batches, and sorted by length within each: batches
     of similar lengths in random composition, the batch of the longest examples first so that memory runs out at once

@@ -1,5 +1,5 @@
 """Hugging Face's Trainer with a rate for each group, a fixed data order, and a loss that is the mean over the examples
-of a step. An output or a metric that is not finite is an error. Checkpoints hold the trained parameters alone."""
+of a step. Numbers that are not finite are an error. Checkpoints hold the trained parameters alone."""
 
 import math
 import time
@@ -102,21 +102,20 @@ class AdapterTrainer(Trainer):
         return self.set_initial_training_values(self.args, self.get_train_dataloader())[-1]
 
     def _get_dataloader(self, *args, **kwargs) -> DataLoader:
-        """Give each loader its own generator. Each pass over a loader draws a seed, so evaluations would otherwise
-        change the dropout of later steps."""
+        """Give each loader its own generator, or the seeds that evaluations draw would change the dropout of steps."""
         loader = super()._get_dataloader(*args, **kwargs)
         loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
         return loader
 
     def _get_train_sampler(self, train_dataset=None) -> Optional[Sampler]:
-        """Return a sampler seeded by (data seed, epoch). It sorts by the batch of all processes, so that the order is
-        the same for any number of processes. The Trainer has removed columns from the given dataset."""
+        """Return a sampler seeded by (data seed, epoch), whose order is the same for any number of processes. The
+        Trainer has removed columns from the given dataset."""
         self._order = train_sampler(self._given, self.train_dataset, self.get_total_train_batch_size(self.args))
         return self._order
 
     def _run_epoch(self, *args, epoch: int, **kwargs) -> None:
-        """Set the sampler's epoch, which accelerate does not do in a resumed epoch of several processes. Nothing is
-        trained after a resume if early stopping or the last step had ended the training."""
+        """Set the sampler's epoch, which accelerate does not do in a resumed epoch of several processes. Train
+        nothing if the training had ended before a resume."""
         if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
             return
         if isinstance(self._order, EpochSampler):
@@ -149,7 +148,7 @@ class AdapterTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         """Return the loss of a batch. In training it is weighted by its share of the step's examples, or of their
-        class weights. In evaluation all examples weigh the same, so that the losses of two runs can be compared."""
+        class weights. In evaluation all examples weigh the same, so that runs can be compared."""
         weight, labels = inputs.pop(_WEIGHT, None), inputs.get("labels")  # label smoothing removes labels
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         if model.training and self._weighted:
@@ -191,8 +190,8 @@ class AdapterTrainer(Trainer):
         return output
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None) -> tuple:
-        """Run the Trainer's step, and return only the logits of the model's outputs. In several processes the last
-        batch is filled up, so its loss is taken over its own examples."""
+        """Run the Trainer's step, and return only the logits of the model's outputs. The loss of a last batch that is
+        filled up in several processes is that of its own examples."""
         state, size = self.accelerator.gradient_state, len(next(iter(inputs.values())))
         if self.args.world_size > 1 and state.end_of_dataloader and state.remainder > 0:
             inputs = cut(inputs, min(state.remainder - self.args.process_index * size, size))
@@ -229,8 +228,8 @@ class AdapterTrainer(Trainer):
         write_progress(Path(output_dir), self.arguments, self.losses, self.train_seconds())
 
     def check_checkpoint(self, checkpoint: Path) -> None:
-        """Raise UsageError for a checkpoint from which training could not go on. The model has its trained values
-        afterwards. The manifest reveals damage, so the files that the Trainer reads are not checked here."""
+        """Raise UsageError for a checkpoint from which training could not go on; load its trained values. The manifest
+        reveals damage, so the Trainer's own files are not checked here."""
         check_state(checkpoint, self.max_steps(), needs_best=self.args.load_best_model_at_end)
         self._load_from_checkpoint(str(checkpoint))
 

@@ -20,20 +20,20 @@ def test_defaults(flags):
     training = arguments.training
     assert str(training.eval_strategy.value) == str(training.save_strategy.value) == "epoch"
     assert (training.save_total_limit, training.report_to, training.per_device_eval_batch_size) == (2, [], 64)
-    assert resolve_rates(arguments, arguments.adapter) == {"adapters": 2e-3, "layer_norm": 5e-3, "head": 5e-3}
+    assert resolve_rates(arguments) == {"adapters": 2e-3, "layer_norm": 5e-3, "head": 5e-3}
     assert training.warmup_steps == 0.1 and not arguments.data.pad_to_max_length
 
 
 def test_the_published_start_has_one_rate_and_no_warm_up(flags):
     arguments = parse_arguments(argv(flags, adapter_init="published"))
-    assert set(resolve_rates(arguments, arguments.adapter).values()) == {2e-4}
+    assert set(resolve_rates(arguments).values()) == {2e-4}
     assert arguments.training.warmup_steps == 0
 
 
 def test_an_explicit_flag_always_wins(flags):
     words = argv(flags, learning_rate=1e-3, head_learning_rate=1e-4, eval_strategy="no", adapter_init="published")
     arguments = parse_arguments([*words, "--warmup_steps", "7"])
-    assert resolve_rates(arguments, arguments.adapter) == {"adapters": 1e-3, "layer_norm": 1e-3, "head": 1e-4}
+    assert resolve_rates(arguments) == {"adapters": 1e-3, "layer_norm": 1e-3, "head": 1e-4}
     assert arguments.training.eval_strategy.value == "no" and arguments.training.warmup_steps == 7
 
 

@@ -40,8 +40,8 @@ def test_every_field_is_decided_upon():
 @pytest.mark.parametrize(
     "name, value, message",
     [
-        ("dataloader_persistent_workers", True, "is about workers: give --dataloader_num_workers"),
-        ("dataloader_prefetch_factor", 2, "is about workers"),
+        ("dataloader_persistent_workers", True, "needs --dataloader_num_workers: give both, or leave it out"),
+        ("dataloader_prefetch_factor", 2, "needs --dataloader_num_workers"),
         ("dataloader_num_workers", -1, "must be at least 0 and at most 256"),
         ("dataloader_in_order", False, "False is not supported"),
         ("remove_unused_columns", False, "False is not supported"),
@@ -69,7 +69,7 @@ def test_every_field_is_decided_upon():
         ("lr_scheduler_kwargs", "{", "must be a JSON object"),
         ("lr_scheduler_kwargs", "[" * 100000, "must be a JSON object"),
         ("lr_scheduler_kwargs", '{"foo": 1}', "unexpected keyword argument 'foo'"),
-        ("accelerator_config", "foo", "there is no such file"),
+        ("accelerator_config", "foo", "foo cannot be read: No such file or directory"),
         ("accelerator_config", '{"foo": 1}', "unexpected keyword argument 'foo'"),
         ("optim_args", "foo", "must be like name=1,other=2"),
         ("optim_args", "eps=1e-3", "is amsgrad=True or amsgrad=False, got 'eps=1e-3'; its betas and epsilon are"),

@@ -107,8 +107,10 @@ def test_a_head_that_the_base_checkpoint_has_is_drawn_anew(first, flags, base, t
 
 def test_it_is_refused_where_it_means_nothing(first, flags, tmp_path, capsys):
     out = tmp_path / "onward"
-    assert "give --adapter_path" in refused(capsys, argv(flags, new_head=True, output_dir=out), out)
-    assert "give --do_train" in refused(capsys, onward(first, flags, tmp_path, "scores", do_train=None), out)
+    assert "--new_head needs --adapter_path" in refused(capsys, argv(flags, new_head=True, output_dir=out), out)
+    assert "--new_head needs --do_train" in refused(
+        capsys, onward(first, flags, tmp_path, "scores", do_train=None), out
+    )
     assert "add --new_head" in refused(
         capsys, onward(first, flags, tmp_path, "scores", new_head=None, head_start="random")
     )

@@ -49,7 +49,7 @@ def test_a_rate_that_is_far_too_high(capsys, flags, when):
 
 
 @pytest.mark.parametrize(
-    "spoiled, what", [(16, "evaluation"), (48, "evaluation on the training set"), (12, "prediction")]
+    "spoiled, what", [(16, "evaluating"), (48, "measuring on the training set"), (12, "predicting")]
 )
 def test_outputs_that_are_not_finite(capsys, flags, files, monkeypatch, spoiled, what):
     """One example has such outputs, of 16 in the validation set, 48 in the training set, or 12 unlabelled ones in the
@@ -61,7 +61,7 @@ def test_outputs_that_are_not_finite(capsys, flags, files, monkeypatch, spoiled,
     spoil_outputs(monkeypatch, spoiled, spoil)
     changes = {"num_train_epochs": 1, "do_predict": True, "test_file": files["test"]}
     error = failed(capsys, argv(flags, **changes), flags["output_dir"])
-    assert f"an output of the model is NaN or infinite in {what};" in error
+    assert f"an output of the model is NaN or infinite while {what};" in error
     assert not (flags["output_dir"] / "MRPC.tsv").exists()
 
 
@@ -74,7 +74,8 @@ def test_an_infinite_loss_of_finite_outputs(capsys, flags, tmp_path, monkeypatch
 
     spoil_outputs(monkeypatch, 16, spoil)
     changes = {"task_name": "stsb", "train_file": data, "validation_file": data, "num_train_epochs": 1}
-    assert "eval_loss is NaN or infinite in evaluation;" in failed(capsys, argv(flags, **changes), flags["output_dir"])
+    error = failed(capsys, argv(flags, **changes), flags["output_dir"])
+    assert "eval_loss is NaN or infinite while evaluating;" in error
 
 
 def test_a_saved_adapter_that_gives_no_numbers(capsys, flags, tmp_path, monkeypatch):

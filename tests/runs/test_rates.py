@@ -18,7 +18,7 @@ BASE = BertConfig()
 def rates(words, config):
     words = f"--task_name mrpc --do_train --output_dir x --model_name_or_path m {words}".split()
     arguments = parse_arguments(words, lambda model: config)
-    return {name: pytest.approx(rate) for name, rate in resolve_rates(arguments, arguments.adapter).items()}
+    return {name: pytest.approx(rate) for name, rate in resolve_rates(arguments).items()}
 
 
 def test_the_factor_is_one_up_to_minilm_and_a_half_at_base_size():

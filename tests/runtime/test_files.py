@@ -15,7 +15,7 @@ DAMAGED = {
     b"": "is not JSON",
     b'{"a": 1': "is not JSON",
     b"\xff\xfe{}": "is not JSON",
-    b"[" * 100_000: "is nested too deeply",
+    b"[" * 100_000: "is not JSON",
     b"[1]": "does not hold an object",
     b"1": "does not hold an object",
     b"1" * 5000: "is not JSON",  # Python converts no integer of more than 4300 digits

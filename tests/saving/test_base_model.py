@@ -117,7 +117,8 @@ def test_an_adapter_is_no_base_model(capsys, flags, tmp_path, base, key):
     for folder in (tmp_path / "run", tmp_path / "run" / "adapter"):
         for flag in ("model_name_or_path", "tokenizer_name"):
             error = refused(capsys, argv(flags, **{flag: folder}), flags["output_dir"])
-            assert error.endswith(f"--{flag} {folder} is an adapter's folder; name that of its base model\n")
+            assert f"--{flag} {folder} is an adapter's folder; name that of its base model" in error
+            assert error.endswith(", and give an adapter of this program as --adapter_path\n")
     (folder / "tokenizer.json").write_text("{")  # what is damaged is named, if there is more than an adapter
     error = refused(capsys, argv(flags, tokenizer_name=folder), flags["output_dir"])
     assert f"--tokenizer_name {folder} cannot be loaded: " in error

@@ -205,7 +205,8 @@ def test_uploads_that_cannot_be_are_refused(capsys, flags):
     words = argv(flags, push_to_hub=True, hub_always_push=True)
     assert "--hub_always_push is not supported: --push_to_hub uploads the adapter once" in refused(capsys, words)
     own = ("adapter_projection_type", "tensorized_layer_rank", "adapter_size")
-    words = argv(flags, push_to_hub=True, do_train=None, **dict.fromkeys(own), adapter_path="someone/none")
+    words = argv(flags, push_to_hub=True, **dict.fromkeys(own), adapter_path="someone/none")
+    assert "--push_to_hub needs --do_train" in refused(capsys, [*words, "--do_train", "False"])
     assert "someone/none is no folder here, and on the hub it cannot be read: HF_HUB_OFFLINE is set" in refused(
         capsys, words
     )

@@ -261,7 +261,8 @@ def test_processes_that_share_a_folder_keep_out_of_each_others_files(tmp_path):
 def test_left_padding_and_a_folder_without_use_are_refused(prefix_flags, capsys):
     import json
 
-    assert "give both or neither" in refused(capsys, argv(prefix_flags), prefix_flags["output_dir"])
+    error = refused(capsys, argv(prefix_flags), prefix_flags["output_dir"])
+    assert "--prefix_cache_dir needs --cache_frozen_prefix: give both" in error
     path = prefix_flags["model_name_or_path"] / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"padding_side": "left"}))
     words = argv(prefix_flags, cache_frozen_prefix=True)
