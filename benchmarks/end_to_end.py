@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, required=True, help="folder of a pre-trained model")
     parser.add_argument("--glue", type=Path, required=True, help="folder of GLUE's parquet files, as on the hub")
     parser.add_argument("--tasks", type=names_among(tuple(TASKS)), default=("mrpc", "stsb", "cola"))
-    parser.add_argument("--max_train_samples", type=positive_integer, help="the first examples alone (default: all)")
+    parser.add_argument("--max_train_samples", type=positive_integer, help="how many of the first (default: all)")
     parser.add_argument("--max_seq_length", type=positive_integer, default=128)
     parser.add_argument("--epochs", type=positive_integer, default=1)
     parser.add_argument("--rounds", type=positive_integer, default=3)

@@ -31,8 +31,8 @@ TORCH_DROPOUT = "-torch-dropout"
 def config_of(name: str) -> AdapterConfig:
     """Return the settings behind a name of the benchmark; raise UsageError for anything that is none.
 
-    A name is ``floor``, like ``tt-4``, ``cp-2-one-matrix`` or ``tr-4-assembled``, or a method of ``--method`` with its
-    defaults; with ``-torch-dropout`` behind it torch draws, and not more cheaply as in a run on CPU.
+    A name is ``floor``, a format and rank such as ``tt-4``, ``cp-2-one-matrix`` or ``tr-4-assembled``, or a method of
+    ``--method`` with its defaults. With ``-torch-dropout`` behind it torch draws dropout, which costs more on CPU.
     """
     name = name.removesuffix(TORCH_DROPOUT)
     if name == FLOOR:

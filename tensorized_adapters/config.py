@@ -186,11 +186,13 @@ class AdapterConfig:
 def flaws_of_settings(config: AdapterConfig) -> Iterator[str]:
     """Yield a message for each setting that is out of range, or that excludes another."""
     method, projection_type = config.method, config.adapter_projection_type
+    formats = f"--adapter_projection_type {{{','.join(PROJECTION_TYPES)}}}"
     if method is None:
-        formats = f"--adapter_projection_type {{{','.join(PROJECTION_TYPES)}}}"
         yield f"no method chosen: give {formats}, or --method {{{','.join(METHODS[1:])}}} for a baseline"
     yield from flaws_of_choice("method", method, METHODS)
-    if method == "tensorized":
+    if method == "tensorized" and projection_type is None:
+        yield f"--method tensorized needs {formats}"
+    elif method == "tensorized":
         yield from flaws_of_choice("adapter_projection_type", projection_type, PROJECTION_TYPES)
     elif projection_type is not None:
         yield f"--adapter_projection_type does not belong to --method {method}; leave one of them out"

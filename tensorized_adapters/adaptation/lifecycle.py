@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from ..errors import UsageError
 from ..methods.residual import ResidualAdapters
-from .forward import alone, check_alone
+from .forward import alone
 from .insertion import check_removable, take_out_method
 from .named import active_adapter, forget_names
 from .parameters import (
@@ -36,11 +36,11 @@ def remove_adapters(model: PreTrainedModel) -> None:
     """
     model = unwrapped(model)
     if getattr(model, "adaptation", None) is not None:
-        check_removable(model)
-        check_alone(model)
-        unmerge_adapters(model)
-        if active_adapter(model) is None:
-            take_out_method(model)
+        with alone(model):
+            check_removable(model)
+            unmerge_adapters(model)
+            if active_adapter(model) is None:
+                take_out_method(model)
     forget_names(model)
 
 
@@ -57,9 +57,9 @@ def merge_adapters(model: PreTrainedModel) -> None:
     """
     model = unwrapped(model)
     adaptation = adaptation_of(model)
-    if adaptation.merged_or_off:
-        raise UsageError("the adapters are merged already, or off; undo that first")
     with alone(model), without_autocast(model):
+        if adaptation.merged_or_off:
+            raise UsageError("the adapters are merged already, or off; undo that first")
         # The sum is in this precision too, so that it is rounded only once, when it is stored in the weight.
         updates = updates_of(model)
         deltas = [(layer, delta.to(torch.promote_types(delta.dtype, torch.float32))) for layer, delta in updates]
@@ -102,6 +102,8 @@ def unmerge_adapters(model: PreTrainedModel) -> None:
     if adaptation is None or adaptation.merged is None:
         return
     with alone(model):
+        if adaptation.merged is None:  # another thread was faster
+            return
         for layer, weight in adaptation.merged:
             layer.weight.copy_(weight)
         adaptation.merged = None
@@ -124,8 +126,7 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
             compiled.
     """
     model = unwrapped(model)
-    adaptation = not_merged(model, "they are switched off")
-    with _switched_off(model, adaptation):
+    with _switched_off(model) as adaptation:
         if adaptation.within_adapters_off:  # nested
             yield
             return
@@ -147,24 +148,25 @@ def updates_off(model: PreTrainedModel) -> Iterator[None]:
         UsageError: if the model is not adapted, its adapters are merged, or its method inserts no such adapters.
     """
     model = unwrapped(model)
-    adaptation = not_merged(model, "they are switched off")
+    adaptation = adaptation_of(model)
     if not isinstance(adaptation.method, ResidualAdapters):
         raise UsageError(f"--method {adaptation.config.method} inserts no adapters h + update(h); use adapters_off")
-    with _switched_off(model, adaptation):
+    with _switched_off(model):
         yield
 
 
 @contextmanager
-def _switched_off(model: PreTrainedModel, adaptation: Adaptation) -> Iterator[None]:
+def _switched_off(model: PreTrainedModel) -> Iterator[Adaptation]:
     """Switch the inserted modules off within the block. If blocks are nested, only the outermost one switches."""
     with alone(model):
+        adaptation = not_merged(model, "they are switched off")
         if adaptation.off:
-            yield
+            yield adaptation
             return
         adaptation.off = True
         try:
             adaptation.method.switch(model, on=False)
-            yield
+            yield adaptation
         finally:
             adaptation.method.switch(model, on=True)
             adaptation.off = False

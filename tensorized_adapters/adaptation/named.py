@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from ..backbone.parts import base_prefix
 from ..errors import UsageError, quoted
-from .forward import adapted_pass, alone, check_alone, unwrap_forward, wrap_forward
+from .forward import adapted_pass, alone, unwrap_forward, wrap_forward
 from .insertion import check_removable, insert_method, take_out_method, trainable_in_inference_mode
 from .mixed import in_groups
 from .named_adapter import NamedAdapter, put_back, trained_by_present_name
@@ -87,11 +87,16 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
         if adaptation is not None:
             raise UsageError("the model's adapter has no name to come back by; adapters_off(model) leaves it out")
         return
-    if adaptation is not None and adaptation.merged_or_off:
-        raise UsageError("the adapters are merged or off; undo that before another one is set")
-    check_alone(model)
-    if name == kept.active:
-        return
+    with alone(model):
+        if adaptation is not None and adaptation.merged_or_off:
+            raise UsageError("the adapters are merged or off; undo that before another one is set")
+        if name != kept.active:
+            _exchange(model, kept, name)
+            wrap_forward(model)
+
+
+def _exchange(model: PreTrainedModel, kept: NamedAdapters, name: Optional[str]) -> None:
+    """Take the active adapter out of the model, and put the one of that name in, or none."""
     before, old, new = kept.active, kept.by_name.get(kept.active), kept.by_name.get(name)
     with trainable_in_inference_mode(model), torch.no_grad():  # a mixed batch may run in inference mode
         if old is not None and new is not None and new.settings == old.settings:
@@ -120,7 +125,6 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
                 put_back(model, kept.removed.pop(new.settings, {}))
                 new.put_into(model, trained_by_present_name(model))
         kept.active = name
-    wrap_forward(model)
 
 
 def delete_adapter(model: PreTrainedModel, name: str) -> None:
@@ -177,24 +181,25 @@ def load_named(model: PreTrainedModel, name: str, load: Callable[[PreTrainedMode
         raise UsageError("the model has an adapter without a name; remove_adapters(model) first")
     if kept is not None and name in kept.by_name:
         raise UsageError(f"the model has an adapter {quoted(name)}; delete_adapter(model, {quoted(name)}) first")
-    before = active_adapter(model)
-    set_adapter(model, None)
-    model.__dict__.pop(_KEPT, None)  # `load` must find a model without names
     kept = kept or NamedAdapters()
-    try:
-        load(model)
-        head, prefix = adaptation_of(model).in_place["head"], base_prefix(model)
-        newly_initialized = frozenset(each for each in head if each.startswith(prefix))
-        saver = model.__dict__.get("save_pretrained")
-        loaded = NamedAdapter(adaptation_of(model).config, newly_initialized, saver)
-        put_back(model, kept.removed.pop(loaded.settings, {}))
-        kept.by_name[name], kept.active = loaded, name
-    finally:
-        if kept.by_name:
-            setattr(model, _KEPT, kept)
-            wrap_forward(model)
-            if kept.active is None:
-                set_adapter(model, before)
+    with alone(model):
+        before = active_adapter(model)
+        set_adapter(model, None)
+        model.__dict__.pop(_KEPT, None)  # `load` must find a model without names
+        try:
+            load(model)
+            head, prefix = adaptation_of(model).in_place["head"], base_prefix(model)
+            newly_initialized = frozenset(each for each in head if each.startswith(prefix))
+            saver = model.__dict__.get("save_pretrained")
+            loaded = NamedAdapter(adaptation_of(model).config, newly_initialized, saver)
+            put_back(model, kept.removed.pop(loaded.settings, {}))
+            kept.by_name[name], kept.active = loaded, name
+        finally:
+            if kept.by_name:
+                setattr(model, _KEPT, kept)
+                wrap_forward(model)
+                if kept.active is None:
+                    set_adapter(model, before)
 
 
 def _kept(model: PreTrainedModel) -> Optional[NamedAdapters]:

@@ -48,7 +48,10 @@ def _mapping_in(path: str, is_json: bool) -> dict[Any, Any]:
     content = content_of(Path(path), _MOST_BYTES)
     try:
         values = strict_json(content) if is_json else yaml.load(content, _Loader)
-    except Exception as error:  # YAML's constructors of numbers, dates and booleans raise errors of many types
+    except RecursionError:
+        raise UsageError(f"{path} is nested too deeply") from None
+    # YAML's constructors of numbers, dates and booleans raise errors of many types.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
         raise UsageError(f"{path} is not valid {'JSON' if is_json else 'YAML'}: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold flag names and values")

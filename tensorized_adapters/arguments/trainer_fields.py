@@ -52,7 +52,7 @@ NEEDS = (
     ("early_stopping_threshold", "early_stopping_patience"),
     ("prefix_cache_dir", "cache_frozen_prefix"),
 )
-# Pairs of flags of which only one can be given.
+# Pairs of flags of which only one can be given, and the reason where it is not plain.
 EXCLUSIVE = (
     ("task_name", "dataset_name"),
     ("dataset_name", "train_file"),
@@ -62,9 +62,9 @@ EXCLUSIVE = (
     ("validation_fraction", "validation_file"),
     ("validation_fraction", "validation_split_name"),
     ("target_params", "tensorized_layer_rank"),
-    ("target_params", "adapter_path"),  # whose rank is fixed
-    ("measure_contribution", "adapter_path"),  # it compares with the start from an untrained adapter
-    ("neftune_noise_alpha", "cache_frozen_prefix"),  # which computes embeddings once, without noise
+    ("target_params", "adapter_path", "its rank is fixed"),
+    ("measure_contribution", "adapter_path", "the measurement begins with an untrained adapter"),
+    ("neftune_noise_alpha", "cache_frozen_prefix", "the cache computes embeddings once, without noise"),
     ("fp16", "bf16"),
     ("fp16_full_eval", "bf16_full_eval"),
 )
@@ -155,9 +155,9 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
     for half in ("fp16", "fp16_full_eval"):
         if given.get(half) and (given.get("use_cpu") or not torch.accelerator.is_available()):
             yield f"--{half} needs a GPU; on CPU --{half.replace('fp', 'bf')} computes in bfloat16, or leave it out"
-    for one, other in EXCLUSIVE:
+    for one, other, *reason in EXCLUSIVE:
         if given.get(one) and given.get(other):
-            yield f"--{one} and --{other} exclude each other; leave one of them out"
+            yield f"--{': '.join([f'{one} and --{other} exclude each other', *reason])}; leave one of them out"
     yield from _flaws_of_optim_args(given.get("optim_args"), given.get("optim", _ADAMW[0]))
     for name in (*OF_ADAM, "optim_args") if given.get("optim") == "adafactor" else ():
         default = getattr(TrainingArguments, name)

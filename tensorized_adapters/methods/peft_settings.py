@@ -92,9 +92,8 @@ def check_settings(values: dict[str, Any], known: dict[str, set[Any]], flag: str
         tokens = values.get("token_indices")
         are_ids = isinstance(tokens, list) and tokens and all(type(token) is int and token >= 0 for token in tokens)
         if not are_ids or len(set(tokens)) < len(tokens):
-            raise UsageError(
-                f"--peft_config: {flag} needs token_indices, a list of different ids, got {quoted(tokens)}"
-            )
+            got = "" if tokens is None else f", got {quoted(tokens)}"
+            raise UsageError(f"--peft_config: {flag} needs token_indices, a list of different ids{got}")
 
 
 @cache

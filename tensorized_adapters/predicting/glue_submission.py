@@ -27,6 +27,8 @@ def write_submission(runs: Iterable[Path], output: Path) -> list[str]:
     """
     found: dict[str, Path] = {}
     for run in runs:
+        if not run.is_dir():
+            raise UsageError(f"{run} is not a folder; name folders of runs")
         files = [run / f"{name}.tsv" for name in SIZES if (run / f"{name}.tsv").is_file()]
         if not files:
             raise UsageError(f"{run} has no predictions for GLUE; run a GLUE task with --do_predict there")

@@ -36,8 +36,8 @@ def check_named_checkpoint(arguments: Arguments) -> None:
 
 
 def resumes_in(folder: Path, arguments: Arguments) -> bool:
-    """Return whether ``--resume_from_checkpoint`` means a checkpoint of this folder. Its run then goes on, under other
-    arguments too. One of another folder is no reason to replace the run in this one."""
+    """Return whether ``--resume_from_checkpoint`` means a checkpoint of this folder, whose run then goes on, under
+    other arguments too. A checkpoint of another folder does not permit replacing the run in this one."""
     named = _named_checkpoint(arguments)
     if named is None:
         return arguments.training.resume_from_checkpoint is not None

@@ -101,19 +101,21 @@ class Run:
 
     def finish(self) -> None:
         """Write ``record["metrics"]`` as the results, and the record."""
+        if not is_main_process():
+            return
+        write_json(self.path / RESULTS_FILE, self.record["metrics"])
         self.record |= {"peak_memory_bytes": peak_memory(), "seconds": self._seconds()}
         self.record |= {"ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "status": "finished"}
-        if is_main_process():
-            write_json(self.path / RESULTS_FILE, self.record["metrics"])
-            self._write_record()
+        self._write_record()
 
     def fail(self, error: BaseException) -> None:
         """Record that the run ended early, and why."""
+        if not is_main_process():
+            return
         self.record["status"] = "interrupted" if isinstance(error, (KeyboardInterrupt, Terminated)) else "failed"
         self.record |= {"reason": reason_of(error), "seconds": self._seconds()}  # a later start adds its own seconds
         with contextlib.suppress(OSError):  # the disk may be full
-            if is_main_process():
-                self._write_record()
+            self._write_record()
 
     def _write_record(self) -> None:
         write_json(self.path / RECORD_FILE, self.record)

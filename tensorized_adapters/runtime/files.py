@@ -160,7 +160,7 @@ def read_json(path: Path) -> dict[str, Any]:
     content = content_of(path)
     try:
         value = json.loads(content)
-    except (ValueError, RecursionError):  # the second if it is nested too deeply
+    except (ValueError, RecursionError):  # a damaged file may be nested too deeply
         raise UsageError(f"{path} is not JSON; it may be damaged") from None
     if not isinstance(value, dict):
         raise UsageError(f"{path} does not hold an object")

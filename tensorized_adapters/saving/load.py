@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
-from ..adaptation.forward import check_alone
+from ..adaptation.forward import alone
 from ..adaptation.insertion import trainable_in_inference_mode
 from ..adaptation.lifecycle import remove_adapters
 from ..adaptation.named import load_named
@@ -72,10 +72,15 @@ def load_adapter(
         load_named(model, name, lambda plain: load_adapter(plain, folder, new_head=new_head))
         return model
     model = unwrapped(model)
+    with alone(model):
+        return _loaded(model, folder, new_head)
+
+
+def _loaded(model: PreTrainedModel, folder: Path, new_head: bool) -> PreTrainedModel:
+    """Return the model with the adapter of a local folder; see :func:`load_adapter`."""
     adaptation = getattr(model, "adaptation", None)
     if adaptation is not None:
         not_off(not_merged(model, "loading others"))
-    check_alone(model)
     check_not_offloaded(model)
     record, tensors = read_adapter(folder)
     config = check_adapter_fits(model, record, tensors, folder, labels="any" if new_head else "same number")
@@ -195,10 +200,10 @@ def _check_base(
         raise UsageError(not_a_classifier)
     here, there = token_count(model), base["tokens"]
     if here != there:
-        raise UsageError(
-            f"{folder} was trained on a base model of {there:,} tokens, {stored}, and {present} has {here:,}; load a "
-            "model with the same tokens, and call resize_token_embeddings only after load_adapter"
-        )
+        trained = f"{folder} was trained on a base model of {there:,} tokens, {stored}, and {present} has {here:,}"
+        without = "without resize_token_embeddings, or resize it after load_adapter"
+        advice = without if here > there else "with the tokens that were added to it before the training"
+        raise UsageError(f"{trained}; load the model {advice}")
     raise UsageError(f"{another}: the frozen weights of {present} are not those of {stored}")
 
 

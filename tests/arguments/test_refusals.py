@@ -55,7 +55,7 @@ FROM_FILES = "when data comes from files, "
         ({"cache_frozen_prefix": True, "adapter_layers": "1", "prefix_cache_dir": __file__}, "--prefix_cache_dir"),
         ({"cache_frozen_prefix": True, "adapter_layers": "1", "prefix_cache_dir": "~nobody_here/x"}, "~nobody_here/x"),
         ({"cache_frozen_prefix": True, "method": "full"} | dict.fromkeys(OWN), "--method full cannot choose layers"),
-        ({"cache_frozen_prefix": True, "adapter_layers": "1", "neftune_noise_alpha": 5}, "exclude each other; leave"),
+        ({"cache_frozen_prefix": True, "adapter_layers": "1", "neftune_noise_alpha": 5}, "computes embeddings once"),
         ({"deepspeed": "config.json"}, "--deepspeed is not supported"),
         ({"adapter_path": "nowhere", "adapter_projection_type": None}, "nowhere"),
         ({"fp16_opt_level": "O1"}, "unknown argument --fp16_opt_level"),
@@ -235,7 +235,7 @@ def test_a_json_file_with_a_mistake(capsys, flags, tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ('{"a": ' * 100000, "job.json is not valid JSON"),
+        ('{"a": ' * 100000, "nested too deeply"),
         ('{"seed": ' + "9" * 5000 + "}", "is not valid JSON"),
         ('{"seed": ' + "9" * 400 + "}", "--seed must be"),
         ('{"learning_rate": NaN}', "NaN is not a number in JSON"),

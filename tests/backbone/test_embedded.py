@@ -61,10 +61,19 @@ def test_missing_or_damaged_packages_leave_nothing_in_the_cache(pieces, tmp_path
         with pytest.raises(UsageError, match="do not hold the upstream weights"):
             embedded_model("mpnet-base")
     pieces[4].write_bytes(b"")
-    with pytest.raises(UsageError, match="do not hold the upstream weights"):
+    with pytest.raises(UsageError, match="do not hold a complete zip"):
         embedded_model("mpnet-base")
     pieces[2].unlink()
     with pytest.raises(UsageError, match="part-003 installed: bash scripts/setup.sh base-model"):
+        embedded_model("mpnet-base")
+    assert in_cache(tmp_path) == []
+
+
+def test_a_damaged_file_behind_the_weights_is_refused(pieces, tmp_path):
+    content = pieces[4].read_bytes()
+    assert content.count(b"{}") == 1
+    pieces[4].write_bytes(content.replace(b"{}", b"{]"))
+    with pytest.raises(UsageError, match="do not hold a complete zip.*CRC"):
         embedded_model("mpnet-base")
     assert in_cache(tmp_path) == []
 

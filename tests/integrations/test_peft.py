@@ -155,7 +155,7 @@ def test_other_adapters_do_not_merge():
 @pytest.mark.parametrize(
     "settings, name, message",
     [
-        ({}, "default", "--adapter_projection_type must be one of cp, tucker, tt, tr, matrix, got None"),
+        ({}, "default", "--method tensorized needs --adapter_projection_type"),
         (TT | {"tensorized_layer_rank": 999}, "default", "--tensorized_layer_rank 999 is above"),
         (TT | {"adapter_layers": "7"}, "default", "--adapter_layers 7 is beyond"),
         (TT | {"target_modules": ["query"]}, "default", r"target_modules=\['query'\]: sites follow from"),

@@ -67,7 +67,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, cap
     Path("taken.zip").write_text("kept")
     for words, message in {
         ("empty",): "empty has no predictions for GLUE",
-        ("nowhere",): "nowhere has no predictions for GLUE; run a GLUE task with --do_predict there",
+        ("nowhere",): "nowhere is not a folder",
         ("a", "b"): "a/RTE.tsv and b/RTE.tsv are for the same task",
         ("a", "a"): "are for the same task",
         ("short",): "short/WNLI.tsv has 5 predictions, and GLUE's test set 146 examples",

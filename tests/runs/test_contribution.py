@@ -76,7 +76,7 @@ def test_losses_and_scores_are_those_of_start_and_end_with_and_without_updates(f
         falling, **dict.fromkeys((*OWN, "head_start")), adapter_path=out / "adapter", output_dir=tmp_path / "further"
     )
     error = refused(capsys, words, tmp_path / "further")
-    assert "--measure_contribution and --adapter_path exclude each other; leave one of them out" in error
+    assert "--measure_contribution and --adapter_path exclude each other: the measurement" in error
 
 
 @pytest.mark.parametrize("evaluated", [True, False])
