@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..data.metric_names import canonical, check_metrics, lower_is_better, metric_names
+from ..data.metric_names import CLASS_METRICS, SCORE_METRICS, canonical, check_metrics, lower_is_better, metric_names
 from ..data.tasks import TASKS
 from ..errors import UsageError
 
@@ -11,7 +11,7 @@ NEEDS_EVALUATIONS = "needs evaluations while training: give --do_train and --do_
 
 def resolve_metrics(given: dict[str, Any]) -> None:
     """Give the metrics of the command line our spelling, in place. Raise UsageError for a metric that is unknown, or
-    does not suit a GLUE task."""
+    does not suit a GLUE task or the other metrics."""
     names: dict[str, tuple[str, ...]] = {}  # by flag
     if "metric_name" in given:
         names["metric_name"] = metric_names(given["metric_name"])
@@ -24,6 +24,12 @@ def resolve_metrics(given: dict[str, Any]) -> None:
     task = TASKS.get(str(given.get("task_name") or "").lower())
     for flag, of_flag in names.items() if task else ():
         check_metrics(of_flag, flag, task.labels)
+    every = [name for of_flag in names.values() for name in of_flag]
+    of_classes, of_scores = ([name for name in every if name in known] for known in (CLASS_METRICS, SCORE_METRICS))
+    if of_classes and of_scores:
+        flags = " and ".join(f"--{flag}" for flag in names)
+        kinds = f"{of_classes[0]} is for classes and {of_scores[0]} for scores"
+        raise UsageError(f"{flags}: {kinds}; leave one of them out")
 
 
 def selection_defaults(given: dict[str, Any]) -> dict[str, Any]:

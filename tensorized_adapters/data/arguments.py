@@ -128,6 +128,8 @@ class DataTrainingArguments:
         for flag in SPLIT_FLAGS:
             if getattr(self, flag) is not None and not self.dataset_name:
                 raise UsageError(f"--{flag} names a split of --dataset_name; give both or neither")
+        if self.label_column is not None and not self.label_column.strip():
+            raise UsageError("--label_column is empty; name a column or leave it out")
         texts = self.texts or ()
         if not (all(texts) and len(set(texts)) == len(texts)):
             raise UsageError(

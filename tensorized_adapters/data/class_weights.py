@@ -39,8 +39,8 @@ def class_weights(text: str, names: Optional[tuple[str, ...]], labels: Sequence[
     if text in _BY_FREQUENCY:
         counts = Counter(labels)
         if lacking := [name for i, name in enumerate(names) if not counts[i]]:
-            flaw = f"no training example is of the class {quoted(lacking[0])}"
-            raise UsageError(f"--class_weights {text} counts them, and {flaw}; give each class a weight as NAME=W")
+            flaw = f"no training example is of the class {quoted(lacking[0])}; give each class a weight as NAME=W"
+            raise UsageError(f"--class_weights {text} counts the examples of each class, and {flaw}")
         balanced = [len(labels) / (len(names) * counts[i]) for i in range(len(names))]
         return tuple(map(math.sqrt, balanced)) if text == "sqrt" else tuple(balanced)
     ids, found = {name: i for i, name in enumerate(names)}, {}

@@ -87,7 +87,7 @@ def _guessed_texts(examples: Dataset, label: str, source: str) -> tuple[str, ...
     names = [name for name in names if _holds_words(examples, name)] or names
     if not names:
         others = listed(tuple(examples.column_names))
-        hint = separator_hint(examples.column_names, examples.info.description)
+        hint = lone_column_hint(examples.column_names, examples.info.description)
         raise UsageError(f"{source} has no text column beside {others}; --text_columns names them{hint}")
     return tuple(names[:2])
 
@@ -149,9 +149,14 @@ def _feature(name: str, examples: Dataset, columns: Columns, source: str) -> Any
         needs = f"--task_name needs {', '.join(columns.texts)} and {columns.label}"
         flag = f"{needs}; rename the columns, or give --text_columns and --label_column without --task_name"
     has = listed(tuple(map(str, examples.column_names)))
-    hint = separator_hint(examples.column_names, examples.info.description)
+    hint = lone_column_hint(examples.column_names, examples.info.description)
     shown = shown_beside(name, examples.column_names)
     raise UsageError(f"{source} has no column {shown}; it has {has}; {flag}{hint}")
+
+
+def lone_column_hint(names: Collection[str], file_format: str) -> str:
+    """Return :func:`separator_hint` for a table with a single column, where others were expected."""
+    return separator_hint(names, file_format) if len(names) == 1 else ""
 
 
 def _with_text(name: str, examples: Dataset, columns: Columns, source: str) -> Dataset:

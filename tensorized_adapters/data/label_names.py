@@ -15,7 +15,7 @@ _STYLED = re.compile(
     r"(?:\s*[%$£¥€])?",
     re.IGNORECASE,
 )
-COMMA, OTHER_SIGNS = "a comma", "signs other than digits, a point, + and -"
+COMMA = "a comma"
 # Full-width and Arabic punctuation, mapped to the usual characters.
 _SIGNS = str.maketrans("％﹪٪，٫．٬＋－＄￡￥", "%%%,,.'+-$£¥")
 # A hyphen that looks like the usual one, and letters of other scripts that look like Latin ones.
@@ -52,8 +52,8 @@ def find_name(name: str, ids: dict[str, int]) -> Optional[int]:
 
 
 def styled_number(value: Any) -> str:
-    """Return what keeps Python from reading a number, COMMA or OTHER_SIGNS; empty for other values. A comma decides
-    whether the label may be a decimal."""
+    """Return what keeps Python from reading a number, COMMA or its first unusual sign; empty for other values. A comma
+    decides whether the label may be a decimal."""
     if not isinstance(value, str):
         return ""
     try:
@@ -63,7 +63,8 @@ def styled_number(value: Any) -> str:
         text = value.strip().translate(_SIGNS)
     if not _STYLED.fullmatch(text):
         return ""
-    return COMMA if "," in text else OTHER_SIGNS
+    sign = next((c for c in value.strip() if not (c.isdecimal() or c in ".+-eE")), None)
+    return COMMA if "," in text else "several points" if sign is None else f"the sign {quoted(sign)}"
 
 
 def shown_beside(value: Any, names: Iterable[str]) -> str:

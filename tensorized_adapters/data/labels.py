@@ -139,7 +139,7 @@ def check_variety(train: Dataset, task: Task, source: str) -> None:
     labels = train["label"][:]
     if len(set(map(tuple, labels) if task.multi_label else labels)) != 1:
         return
-    what = "labels" if task.multi_label else "score" if task.labels is None else "class"
+    what = "labels" if task.multi_label else f"score ({labels[0]})" if task.labels is None else "class"
     only = f" ({listed((task.labels[labels[0]],))})" if what == "class" else ""
     raise UsageError(f"{source} has the same {what}{only} in every row; training needs a difference")
 

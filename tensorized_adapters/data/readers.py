@@ -27,7 +27,7 @@ _LONGEST_HEADER = 2**13  # characters, so that a quote which is never closed doe
 # The first line by which Excel gives the separator.
 SEP_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\s*', re.IGNORECASE)
 _HALF = re.compile("[\ud800-\udfff]")
-_ONE_OBJECT = "write one JSON object a line"
+_ONE_A_LINE, _LIST = "write one JSON object a line", "write a list of JSON objects"
 
 
 def format_of(path: str) -> Optional[str]:
@@ -48,7 +48,8 @@ def rows_of(path: str, source: str, task: str = "", delimiter: Optional[str] = N
     csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a text may be long
     file_format = format_of(path)
     if file_format == "jsonl" and text.lstrip().startswith("["):
-        numbered = ((i, _object(row, source, f"row {i}")) for i, row in enumerate(_parsed(text, source), 1))
+        parsed = enumerate(_parsed(text, source, advice=_LIST), 1)
+        numbered = ((i, _object(row, source, f"row {i} of the list", _LIST)) for i, row in parsed)
     elif file_format == "jsonl":
         numbered = json_rows(lines, source)
     elif file_format == "tsv" and delimiter is None:
@@ -215,13 +216,13 @@ def json_rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, dict[str
     _note_skipped(skipped, source)
 
 
-def _parsed(text: str, source: str, line: int = 1) -> Any:
+def _parsed(text: str, source: str, line: int = 1, advice: str = _ONE_A_LINE) -> Any:
     """Return the value of a JSON text that begins on ``line``."""
     try:
         return json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError) as error:
         line, flaw = line + getattr(error, "lineno", 1) - 1, getattr(error, "msg", error)
-        raise UsageError(f"{source}: line {line} cannot be parsed: {flaw}; {_ONE_OBJECT}") from None
+        raise UsageError(f"{source}: line {line} cannot be parsed: {flaw}; {advice}") from None
 
 
 class _Object(dict):
@@ -233,10 +234,10 @@ class _Object(dict):
         self.twice = next((name for name, count in counts.items() if count > 1), None)
 
 
-def _object(row: Any, source: str, where: str) -> dict[str, Any]:
+def _object(row: Any, source: str, where: str, advice: str = _ONE_A_LINE) -> dict[str, Any]:
     """Return the row; refuse one that is no object, or has a key twice. Objects within it cannot be used."""
     if not isinstance(row, _Object):
-        raise UsageError(f"{source}: {where} is no object; {_ONE_OBJECT}")
+        raise UsageError(f"{source}: {where} is no object; {advice}")
     if row.twice is not None:
         raise UsageError(f"{source}: {where} has the key {quoted(row.twice)} twice; leave one out")
     return row

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
 from ..data.arguments import DataTrainingArguments
-from ..data.columns import Columns, columns_of_adapter, other_forms
+from ..data.columns import Columns, columns_of_adapter, lone_column_hint, other_forms
 from ..data.label_names import shown_beside
 from ..data.readers import (
     BY_ENDING,
@@ -23,7 +23,6 @@ from ..data.readers import (
     json_rows,
     lines_of,
     open_input,
-    separator_hint,
     tsv_rows,
     without_blank_end,
     without_quoted,
@@ -70,7 +69,11 @@ def text_rows(
             break
     if not head:
         raise UsageError(f"{source} is empty")
+    first = head[-1].strip()
     file_format = file_format or _format_of(path, head[-1], columns, source)
+    if file_format == "jsonl" and (first.startswith("[") or first == "{"):
+        layout = "object over several lines" if first == "{" else "list"
+        raise UsageError(f"{source} is a JSON {layout}; write one JSON object a line")
     csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
     readers = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows, "text": partial(_plain_rows, columns=columns)}
     numbered = readers[file_format](itertools.chain(head, lines), source)
@@ -168,7 +171,7 @@ def _texts(
         if absent and not (may_lack and len(absent) < len(columns)):
             has = listed(tuple(map(str, row)))
             lacking = shown_beside(absent[0], map(str, row))
-            hint = separator_hint(row, file_format)
+            hint = lone_column_hint(row, file_format)
             raise UsageError(f"{line} has no column {lacking}; it has {has}; --text_columns names others{hint}")
         values = [row.get(name) for name in columns]
         if not noted and any(isinstance(value, (int, float)) for value in values):

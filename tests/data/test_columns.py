@@ -71,7 +71,7 @@ def test_columns_that_are_reported(capsys, tmp_path):
         ({"text_columns": "a,a"}, "--text_columns must be columns of different names"),
         ({"text_columns": ""}, "--text_columns is empty"),
         ({"text_column_names": "a,"}, "--text_columns must be columns of different names"),
-        ({"label_column": " "}, "has no column ' '; it has sentence1, sentence2, label, idx; --label_column names"),
+        ({"label_column": " "}, "--label_column is empty; name a column or leave it out"),
         ({"text_columns": "a,label"}, "--text_columns a,label holds the label's column"),
         ({"text_columns": "a,b", "label_column": "b"}, "--text_columns a,b holds the label's column"),
         ({"text_columns": "sentence1", "task_name": "mrpc"}, "--text_columns excludes --task_name, whose columns are"),

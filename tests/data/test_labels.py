@@ -137,35 +137,33 @@ def labelled(tmp_path, train, dev=None, saved=None, name="train.csv", **argument
     return data.task.labels, *[examples["label"][:] for examples in sets]
 
 
-OTHER = "signs other than digits, a point, + and -"
-
-
 @pytest.mark.parametrize(
     "labels, row, shown, style",
     [
         (["0,0", "0,5", "1,0"], 1, "'0,0'", "a comma"),
         (["0", "0,5", "1"], 2, "'0,5'", "a comma"),
         (["0.25", "0,5", "1"], 2, "'0,5'", "a comma"),
-        (["0%", "10%", "20 %"], 1, "'0%'", OTHER),
+        (["0%", "10%", "20 %"], 1, "'0%'", "the sign '%'"),
         (["1,000", "1,250"], 1, "'1,000'", "a comma"),
         (["1.000,5", "2"], 1, "'1.000,5'", "a comma"),
-        (["500", "1 250"], 2, "'1 250'", OTHER),
-        (["500", "1\u2009250"], 2, r"'1\u2009250'", OTHER),
-        (["500", "1\u3000250"], 2, r"'1\u3000250'", OTHER),
-        (["500", "1\u1680250"], 2, r"'1\u1680250'", OTHER),
-        (["500", "1.250.000"], 2, "'1.250.000'", OTHER),
-        (["0.5", "\u22120.5"], 2, "'\u22120.5'", OTHER),
+        (["500", "1 250"], 2, "'1 250'", "the sign ' '"),
+        (["500", "1\u00a0250"], 2, r"'1\xa0250'", r"the sign '\xa0'"),
+        (["500", "1\u2009250"], 2, r"'1\u2009250'", r"the sign '\u2009'"),
+        (["500", "1\u3000250"], 2, r"'1\u3000250'", r"the sign '\u3000'"),
+        (["500", "1\u1680250"], 2, r"'1\u1680250'", r"the sign '\u1680'"),
+        (["500", "1.250.000"], 2, "'1.250.000'", "several points"),
+        (["0.5", "\u22120.5"], 2, "'\u22120.5'", "the sign '\u2212'"),
         (["0,5", "NA", "1,5"], 1, "'0,5'", "a comma"),
         (["n/a", "0,5", "-", "other", "other"], 2, "'0,5'", "a comma"),
         (["1,5", "1,5e3"], 1, "'1,5'", "a comma"),
         (["1500", "1,5e3"], 2, "'1,5e3'", "a comma"),
         (["0,5 %", "NA"], 1, "'0,5 %'", "a comma"),
-        (["6\uff05", "5 \uff05"], 1, "'6\uff05'", OTHER),
+        (["6\uff05", "5 \uff05"], 1, "'6\uff05'", "the sign '\uff05'"),
         (["0\uff0c5", "1"], 1, "'0\uff0c5'", "a comma"),
         (["1\u066b5", "2"], 1, "'1\u066b5'", "a comma"),
-        (["1\uff0e5", "2"], 1, "'1\uff0e5'", OTHER),
+        (["1\uff0e5", "2"], 1, "'1\uff0e5'", "the sign '\uff0e'"),
         (["0,5\u20ac", "1"], 1, "'0,5\u20ac'", "a comma"),
-        (["$ 5", "$10"], 1, "'$ 5'", OTHER),
+        (["$ 5", "$10"], 1, "'$ 5'", "the sign '$'"),
     ],
 )
 def test_numbers_in_another_style_are_no_classes(tmp_path, labels, row, shown, style):
@@ -175,7 +173,7 @@ def test_numbers_in_another_style_are_no_classes(tmp_path, labels, row, shown, s
 
 def test_names_beside_which_a_per_cent_stands_are_names(capsys, tmp_path):
     assert labelled(tmp_path, ["10%", "unknown", "20%"] * 6)[0] == ("10%", "20%", "unknown")
-    note = f"row 1 has the label '10%', a number with {OTHER}; all are taken for names of classes"
+    note = "row 1 has the label '10%', a number with the sign '%'; all are taken for names of classes"
     assert note in capsys.readouterr().out
 
 
@@ -264,3 +262,8 @@ def test_a_label_is_no_text_of_an_adapter(tmp_path, notes, given, column):
     if column == "gold":  # no label is read
         data = load_data(DataTrainingArguments(test_file=path, **given), {"prediction"}, saved)
         assert data.prediction["predictions"]["gold"][:2] == ["no", "yes"]
+
+
+def test_the_only_score_of_a_training_set_is_shown(tmp_path):
+    with pytest.raises(UsageError, match=r"has the same score \(2\.5\) in every row; training needs a difference"):
+        labelled(tmp_path, [2.5] * 3)

@@ -202,7 +202,10 @@ def test_less_is_better_by_itself(flags, tmp_path):
             "f1 does not suit 3 classes; take one of accuracy, f1_macro",
         ),
         ({"metric_for_best_model": "r2"}, "--metric_for_best_model r2 does not suit 2 classes; take one of"),
-        ({"metric_name": "f1,mae", "task_name": None}, "--metric_name mean_absolute_error does not suit 2 classes"),
+        (
+            {"metric_name": "f1,mae", "task_name": None},
+            "--metric_name: f1 is for classes and mean_absolute_error for scores; leave one of",
+        ),
         ({"metric_for_best_model": "f1_macro", "do_eval": None}, "--metric_for_best_model needs evaluations while"),
         ({"metric_for_best_model": "f1_macro", "eval_strategy": "no"}, "--metric_for_best_model needs evaluations"),
         (

@@ -109,7 +109,14 @@ def test_predictions_have_a_line_for_each_row(flags, tmp_path):
         ("a.jsonl", '{"text": {"a": "b"}}', "'text' holds values of type list or object, no text"),
         ("a.jsonl", '{"text": "\\ud83d"}', r"row 1 has an unpaired surrogate \(half of a character\) in 'text'"),
         ("a.jsonl", '{"text": "a"}\n\n{"text": "b", "text": "c"}\n', "line 3 has the key 'text' twice; leave one out"),
-        ("a.json", '[{"text": "a"},\n\n{"text": "b", "label": 1, "label": 1}]', "row 2 has the key 'label' twice"),
+        (
+            "a.json",
+            '[{"text": "a"},\n\n{"text": "b", "label": 1, "label": 1}]',
+            "row 2 of the list has the key 'label' ",
+        ),
+        ("a.json", '[{"text": "a"},\n3]', "row 2 of the list is no object; write a list of JSON objects$"),
+        ("a.json", '[{"text": "a"},\n{"text"}]', "line 2 cannot be parsed: .*; write a list of JSON objects$"),
+        ("a.json", '{"text": "a"}\n3', "line 2 is no object; write one JSON object a line$"),
     ],
 )
 def test_what_is_not_plain(tmp_path, name, text, message):
@@ -209,6 +216,15 @@ def test_the_format_and_no_name_decides_whether_a_mark_may_separate_columns(monk
         (tmp_path / "folder" / "train.csv").write_text(text)
         with pytest.raises(UsageError, match=f"{end}$"):
             load_data(arguments, {"train"})
+
+
+def test_a_mark_in_one_of_several_names_is_no_separator(tmp_path):
+    path, text = tmp_path / "a.csv", "label,label|more\nx,y\n"
+    for columns, end in (("text", "others"), (None, "them")):  # the latter for want of a column to guess
+        with pytest.raises(UsageError, match=f"--text_columns names {end}$"):
+            texts_of(path, text, columns)
+    with pytest.raises(UsageError, match="--text_columns names others$"):
+        list(text_rows(path, None, ("text",)))
 
 
 @pytest.mark.parametrize("name, text", [("a.jsonl", '{"te, xt": "a"}\n'), ("a.csv", '"te, xt"\na\n')])

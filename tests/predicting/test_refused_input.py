@@ -37,7 +37,7 @@ from tensorized_adapters.predicting import batches
             '{"sentence1": "a", "sentence2": "\\ud83d"}\n',
             "line 1 has an unpaired surrogate (half of a character) in 'sentence2'",
         ),
-        ("a.json", '[{"sentence1": "a", "sentence2": "b"}]\n', "line 1 is no object; write one JSON object a line"),
+        ("a.json", '[{"sentence1": "a", "sentence2": "b"}]\n', "is a JSON list; write one JSON object a line"),
         ("a.txt", "a\tb\na\n", "line 2 has 1 columns between tabs, the adapter takes 2 (sentence1, sentence2)"),
         ("a.dat", "a\tb\n", "has none of the endings .jsonl, .json, .csv, .tsv, .txt; --format says what it is"),
         ("missing.csv", None, "cannot be read: No such file or directory"),

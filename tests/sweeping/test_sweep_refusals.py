@@ -164,6 +164,22 @@ def test_flags_about_the_labels_of_local_data_are_checked_before_the_first_trial
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "flags"),
+    [
+        ("--metric_name r2,f1", "--metric_name"),
+        ("--metric_name f1 --metric_for_best_model eval_r2", "--metric_name and --metric_for_best_model"),
+    ],
+)
+@pytest.mark.parametrize("dry", ["", "--dry_run"])
+def test_metrics_that_contradict_each_other_are_refused_before_data_is_loaded(
+    capsys, base, tmp_path, words, flags, dry
+):
+    own = ["--model_name_or_path", str(base), "--dataset_name", "no/such_data"]
+    words = f"--projection_types cp --ranks 2 --output_dir {tmp_path}/s {words} {dry}"
+    assert f"{flags}: f1 is for classes and r2 for scores" in refused(capsys, words, own)
+
+
 def test_a_model_that_is_not_there_is_refused(capsys, tmp_path):
     message = refused(capsys, f"--projection_types cp --model_name_or_path {tmp_path}/no --output_dir {tmp_path}/s")
     assert "--model_name_or_path" in message

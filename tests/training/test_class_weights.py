@@ -56,7 +56,12 @@ def test_weights_by_name():
         ('"q, z=2,y=1', ("q, z", "y"), "cannot be read; a name with a comma or a quote is quoted"),
         ("q, z=2,y=1", ("q, z", "y"), "got 'q'; a name with a comma or a quote is quoted together with its weight"),
         ("a=1,a=2,b=1,c=1", NAMES, "names the class 'a' twice"),
-        ("balanced", NAMES, "no training example is of the class 'c'"),
+        (
+            "balanced",
+            NAMES,
+            "--class_weights balanced counts the examples of each class, and no training example is of the class 'c'; "
+            "give each class a weight as NAME=W",
+        ),
         ("balanced", None, "is for classes, and these labels are scores"),
     ],
 )
