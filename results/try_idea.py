@@ -6,7 +6,7 @@ of relu(h D) over all tokens of the batch is subtracted, so that the update has 
 or that part of it, so that no update can drown the layer's own output, as it does in a collapse. ``orthogonal``: every
 factor that does not start at zero has orthogonal columns or rows of one norm (CaRA, AdaLoRA). ``frozen_middle``: only
 the first and the last factor of each weight are trained, as in TRAC (ICLR 2026), which also shares the last one
-between layers.
+between layers. ``head_dropout``: the head keeps its dropout in a model whose configuration has none.
 
 Four optimizers show which part of Adafactor prevents collapses: ``unclipped`` is Adafactor whose updates are not
 clipped. ``stable_adamw`` is AdamW with Adafactor's clipping (Wortsman et al., 2023), ``stable_without_momentum`` is
@@ -35,7 +35,8 @@ from tensorized_adapters.runs.folder import RECORD_FILE
 from tensorized_adapters.runtime.files import write_atomically
 from tensorized_adapters.tensors.factorized_weight import FactorizedWeight, project
 from tensorized_adapters.tensors.initialization import calibrated_start_
-from tensorized_adapters.training import settings
+from tensorized_adapters.training import dropout, settings
+from tensorized_adapters.training.dropout import use_cheap_dropout
 
 # What an idea replaces: a module and a name in it.
 _BOTTLENECK, _START = (tensorized, "bottleneck"), (tensorized, "calibrated_start_")
@@ -92,6 +93,14 @@ def start_with_frozen_middle_(weight: FactorizedWeight, std: float, last_factor:
         factor.register_hook(torch.zeros_like)
 
 
+def head_dropout(model: torch.nn.Module) -> None:
+    """Draw dropout as usual, and with a probability of 0.1 in the head of a model whose configuration has none."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout) and not name.startswith(f"{model.base_model_prefix}."):
+            module.p = 0.1
+    use_cheap_dropout(model)
+
+
 class StableAdamW(torch.optim.Optimizer):
     """Adam with debiased averages, whose steps are clipped as Adafactor's are.
 
@@ -136,6 +145,7 @@ IDEAS = {
     "clipped_half": (_BOTTLENECK, clipped_to(0.5)),
     "clipped_.2": (_BOTTLENECK, clipped_to(0.2)),
     "clipped_.1": (_BOTTLENECK, clipped_to(0.1)),
+    "head_dropout": ((dropout, "use_cheap_dropout"), head_dropout),
     "orthogonal": (_START, orthogonal_start_),
     "frozen_middle": (_START, start_with_frozen_middle_),
 }
