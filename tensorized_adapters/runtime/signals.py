@@ -30,6 +30,8 @@ def begin() -> None:
     Until :func:`raise_on_signals` a signal ends the process at once. Nothing has to be closed yet, and a library's
     import could swallow an exception or turn it into another one.
     """
+    global ending, came_while_ending
+    ending = came_while_ending = False  # a forked process may have its parent's values, and would ignore a signal
     for number in _NUMBERS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores a signal
             signal.signal(number, _exit_at_once)

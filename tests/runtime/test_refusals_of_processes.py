@@ -12,7 +12,7 @@ from helpers import argv
 from processes import in_two_processes
 
 from tensorized_adapters.errors import UsageError
-from tensorized_adapters.runtime import distributed, exits
+from tensorized_adapters.runtime import distributed, exits, signals
 from tensorized_adapters.saving import save
 
 
@@ -26,6 +26,16 @@ def test_a_refusal_is_printed_once(flags, tmp_path):
     codes, out, error = in_two_processes(tmp_path, [*argv(flags), "--num_train_epoch", "1"])
     assert codes[0] == 2 and codes[1] in (2, 143) and out == ""  # the launcher may end rank 1 before it refuses
     assert error.count("\n") == 1 and error.startswith("error: unknown argument --num_train_epoch")
+
+
+def test_a_forked_process_takes_signals_though_its_parent_has_ended_a_command(monkeypatch):
+    monkeypatch.setattr(signals, "ending", True)
+    if not (child := os.fork()):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signals.begin()
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGTERM
 
 
 def test_a_signal_that_comes_before_it_is_waited_for_ends_a_process_in_silence(flags, tmp_path):
