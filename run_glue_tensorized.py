@@ -152,10 +152,13 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
         # Trainer
         run.step = "preparing the Trainer"
         notes = push_to_hub.notes_for_card(arguments, data)
-        constant_loss, patience = None, run_args.early_stopping_patience
+        constant_loss, callbacks = None, []
         if training_args.do_train:
             classes, smoothing = task.labels and len(task.labels), training_args.label_smoothing_factor
             constant_loss = loss_of_best_constant(data.train["label"][:], classes, smoothing, weights)
+        if run_args.early_stopping_patience is not None:
+            threshold = run_args.early_stopping_threshold or 0.0
+            callbacks.append(EarlyStopping(run_args.early_stopping_patience, threshold))
         with trainer_checks.refused_by_the_trainer():
             trainer = trainer_class(adapter_config)(
                 model=model,
@@ -170,7 +173,7 @@ def run_glue(arguments: Arguments, run: Run, argv: list[str]) -> None:
                 arguments=run.resolved,
                 constant_loss=constant_loss,
                 class_weights=weights,
-                callbacks=[EarlyStopping(patience, run_args.early_stopping_threshold or 0.0)] if patience else [],
+                callbacks=callbacks,
             )
             if training_args.do_train:
                 trainer.check_optimizer_and_schedule()

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 
 import tokenizers
@@ -15,7 +16,7 @@ from tiny_models import MODELS, build
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
 from run_glue_tensorized import main
-from tensorized_adapters import add_adapters
+from tensorized_adapters import UsageError, add_adapters
 from tensorized_adapters.adapters.tensorized import views_of
 from tensorized_adapters.config import AdapterConfig
 from tensorized_adapters.data.tasks import TASKS
@@ -207,6 +208,23 @@ def pairs(count: int, seed: int):
 def argv(flags: dict, **changes) -> list[str]:
     """Flags as words; a value of None leaves a flag out."""
     return [str(w) for k, v in (flags | changes).items() if v is not None for w in (f"--{k}", v)]
+
+
+def in_a_thread(action) -> str | None:
+    """Do something in another thread, and return the line with which it was refused, or None."""
+    errors = []
+
+    def run():
+        try:
+            action()
+            errors.append(None)
+        except UsageError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return errors.pop()
 
 
 def kill_9_after_checkpoint(words: list[str], number: int) -> None:

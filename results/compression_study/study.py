@@ -15,7 +15,8 @@ from compression_study.record import KIND, MEASURED, RECORD_FILE, point_of, read
 
 from tensorized_adapters import PROGRAM, __version__
 from tensorized_adapters.adapters.insertion import adapters_of
-from tensorized_adapters.compressing.decompose import check_dense, compress_adapter, compressed_config
+from tensorized_adapters.compressing.decompose import compress_adapter, compressed_config
+from tensorized_adapters.compressing.source import check_dense
 from tensorized_adapters.errors import UsageError, one_line
 from tensorized_adapters.predicting.pipeline import load_pipeline
 from tensorized_adapters.runtime.files import locked_folder, write_json

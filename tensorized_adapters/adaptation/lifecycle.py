@@ -56,8 +56,8 @@ def merge_adapters(model: PreTrainedModel) -> None:
             weights is tied to another module's, or another thread computes with the model.
     """
     model = unwrapped(model)
-    adaptation = adaptation_of(model)
     with alone(model), without_autocast(model):
+        adaptation = adaptation_of(model)
         if adaptation.merged_or_off:
             raise UsageError("the adapters are merged already, or off; undo that first")
         # The sum is in this precision too, so that it is rounded only once, when it is stored in the weight.

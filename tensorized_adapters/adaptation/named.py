@@ -80,14 +80,15 @@ def set_adapter(model: PreTrainedModel, name: Optional[str]) -> None:
     """
     if model is not unwrapped(model):
         raise UsageError("a compiled model keeps its adapter; set_adapter on the model itself, and compile it anew")
-    kept, adaptation = _kept(model), getattr(model, "adaptation", None)
+    kept = _kept(model)
     if name is not None and name not in adapter_names(model):  # a list, so an unhashable name is unknown
         raise UsageError(f"no adapter {quoted(name)} on the model; there are {quoted(adapter_names(model))}")
     if kept is None:
-        if adaptation is not None:
+        if getattr(model, "adaptation", None) is not None:
             raise UsageError("the model's adapter has no name to come back by; adapters_off(model) leaves it out")
         return
     with alone(model):
+        adaptation = getattr(model, "adaptation", None)
         if adaptation is not None and adaptation.merged_or_off:
             raise UsageError("the adapters are merged or off; undo that before another one is set")
         if name != kept.active:

@@ -139,8 +139,8 @@ def _training_defaults(given: dict[str, Any], adapter: AdapterConfig) -> dict[st
 
 
 def _as_trained(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return flags of a saved adapter's training that are not given or the default. A new head has a length of its
-    own."""
+    """Return the flags of a saved adapter's training that are neither given nor the defaults. With ``--new_head`` the
+    length is left out, since another task has its own."""
     values = {"tokenizer_name": kept_note(saved, "tokenizer", str)}
     if not given.get("new_head"):
         length = kept_note(saved, "max_seq_length", int)

@@ -116,7 +116,7 @@ ALWAYS_ON = {
 
 
 def flaws_of_variables(given: dict[str, Any]) -> Iterator[str]:
-    """Yield a message for each variable of accelerate launch that would act for a flag, and not be in the record."""
+    """Yield a message for each variable of accelerate launch that acts like a flag and is not in the record."""
     for way in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):  # to divide a model among processes
         name = f"ACCELERATE_USE_{way}"
         if (value := os.environ.get(name, "")).lower() in _TRUE:
@@ -155,9 +155,10 @@ def flaws_of_values(given: dict[str, Any]) -> Iterator[str]:
     for half in ("fp16", "fp16_full_eval"):
         if given.get(half) and (given.get("use_cpu") or not torch.accelerator.is_available()):
             yield f"--{half} needs a GPU; on CPU --{half.replace('fp', 'bf')} computes in bfloat16, or leave it out"
-    for one, other, *reason in EXCLUSIVE:
+    for one, other, *reasons in EXCLUSIVE:
         if given.get(one) and given.get(other):
-            yield f"--{': '.join([f'{one} and --{other} exclude each other', *reason])}; leave one of them out"
+            because = "".join(f": {reason}" for reason in reasons)
+            yield f"--{one} and --{other} exclude each other{because}; leave one of them out"
     yield from _flaws_of_optim_args(given.get("optim_args"), given.get("optim", _ADAMW[0]))
     for name in (*OF_ADAM, "optim_args") if given.get("optim") == "adafactor" else ():
         default = getattr(TrainingArguments, name)

@@ -22,15 +22,14 @@ def main(argv: list[str]) -> int:
     size.add_argument("--target_error", type=number, help=error)
     parser.add_argument("--model_name_or_path", help="where the base model is now (default: where it was)")
     arguments = parser.parse_args(argv)
-    from tensorized_adapters.saving.manifest import read_config
+    from tensorized_adapters.compressing.source import check_dense
 
     with new_folder(arguments.output_dir) as folder:
-        read_config(arguments.adapter_path)  # before Transformers' models are imported, which takes seconds
-        from tensorized_adapters.compressing.decompose import check_dense, compress_adapter
+        check_dense(arguments.adapter_path)  # before Transformers' models are imported, which takes seconds
+        from tensorized_adapters.compressing.decompose import compress_adapter
         from tensorized_adapters.predicting.pipeline import load_pipeline
         from tensorized_adapters.saving.save import save_adapter
 
-        check_dense(arguments.adapter_path)
         model = load_pipeline(arguments.adapter_path, arguments.model_name_or_path, device="cpu").model
         settings = (arguments.adapter_projection_type, arguments.rank, arguments.target_error)
         sites = compress_adapter(model, *settings)

@@ -106,7 +106,8 @@ def comma_separated(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]
 
 
 def names_among(choices: Iterable[str], or_none: bool = False) -> Callable[[str], tuple[str, ...]]:
-    """Return an argparse type for comma-separated names in ``choices``, in any case; for "none" too if ``or_none``."""
+    """Return an argparse type for comma-separated names in ``choices``, in any case. With ``or_none``, "none" means no
+    name."""
 
     def parse(text: str) -> tuple[str, ...]:
         if or_none and text.lower() == "none":

@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
 
 def predict(arguments: argparse.Namespace) -> None:
     """Check everything that needs no model, then load the model and predict the input. Predictions before a refused
-    line stay on standard output, whose reader may end: BrokenPipeError."""
+    line stay on standard output. Raise BrokenPipeError if its reader has ended."""
     path = None if str(arguments.input) == "-" else arguments.input
     if arguments.output:
         from tensorized_adapters.predicting.output import check_destination

@@ -4,8 +4,7 @@ import bisect
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 from transformers import PreTrainedModel
@@ -20,7 +19,6 @@ from ..backbone.parts import base_prefix
 from ..config import AdapterConfig
 from ..errors import UsageError, quoted
 from ..methods.tensorized import Tensorized
-from ..saving.manifest import read_config
 from ..saving.pretrained import add_adapters
 from ..tensors.decompositions import decompose_
 from ..tensors.ranks import largest_rank
@@ -43,14 +41,6 @@ class CompressedSite:
 
 _Found = list[tuple[BottleneckAdapter, CompressedSite]]
 _Dense = list[tuple[str, DenseAdapter]]
-
-
-def check_dense(path: Path) -> dict[str, Any]:
-    """Return the config record of a dense adapter's folder; raise UsageError for any other folder."""
-    record = read_config(path)
-    if (method := record["adapter"]["method"]) != "dense":
-        raise UsageError(f"--adapter_path {path} is of --method {method}; only dense is compressed")
-    return record
 
 
 def compress_adapter(

@@ -139,9 +139,13 @@ def check_variety(train: Dataset, task: Task, source: str) -> None:
     labels = train["label"][:]
     if len(set(map(tuple, labels) if task.multi_label else labels)) != 1:
         return
-    what = "labels" if task.multi_label else f"score ({labels[0]})" if task.labels is None else "class"
-    only = f" ({listed((task.labels[labels[0]],))})" if what == "class" else ""
-    raise UsageError(f"{source} has the same {what}{only} in every row; training needs a difference")
+    if task.multi_label:
+        what = "labels"
+    elif task.labels is None:
+        what = f"score ({labels[0]})"
+    else:
+        what = f"class ({listed((task.labels[labels[0]],))})"
+    raise UsageError(f"{source} has the same {what} in every row; training needs a difference")
 
 
 def label_sets(examples: Dataset, task: Task) -> list[set[int]]:

@@ -1,4 +1,4 @@
-"""Reads several labels a text from lists or by a separator, as 0 and 1 for each label, and measures them by F1."""
+"""Reads texts with several labels, from lists or by a separator, encodes each label as 0 or 1, and measures F1."""
 
 from typing import Any, Optional
 

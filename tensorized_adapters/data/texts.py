@@ -33,7 +33,8 @@ def text_of(value: Any) -> str:
 
 
 def texts_of(values: list, dtype: str) -> list[str]:
-    """Return the texts of values of a column of type ``dtype``, which `datasets` has widened to Python's."""
+    """Return the text of each value of a column of type ``dtype``. `datasets` gives Python's wider numbers, which are
+    narrowed again first."""
     narrow = {"float32": np.float32, "float16": np.float16}.get(dtype, lambda value: value)
     return [text_of(None if value is None else narrow(value)) for value in values]
 

@@ -115,7 +115,7 @@ def _loss_label(window: int) -> str:
 
 def _curves(runs: list[dict[str, Any]], metric: str, window: int) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Return tables of runs by steps: the mean loss of the last ``window`` steps, and the development set's metric.
-    A step that a run lacks is NaN, and runs without values are left out. A note in brackets names both."""
+    A step that a run lacks is NaN, and runs without values are left out. A note in brackets counts both."""
     losses = pd.DataFrame([run["step_losses"] for run in runs if run.get("step_losses")])
     losses.columns += 1  # steps count from 1
     losses = losses.T.rolling(window).mean().dropna(how="all").T

@@ -100,8 +100,8 @@ def highest(means: pd.Series) -> pd.Series:
 
 
 def by_task(results: Results, value: str, of_metric: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return means and deviations over seeds of a value as text, and the means alone, by method and task. If the value
-    is one ``of_metric``, the headings name the task's."""
+    """Return means and deviations over seeds of a value as text, and the means alone, by method and task. The headings
+    name the task's metric if the value is one ``of_metric``."""
     headings = {task: heading(task, metric) if of_metric else task for task, metric in results.metrics.items()}
     cells = results.cells.set_index(["method", "task"])
     parts = cells[[f"{value}_{name}" for name in ("mean", "std", "count")]].assign(runs=cells["seeds"].map(len))

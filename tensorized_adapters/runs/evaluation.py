@@ -71,7 +71,8 @@ def evaluate(
 
     Returns:
         The ``eval_*`` metrics, and the record's fields about classes: ``classes``, the scores of each class, and
-        ``one_class``, the class that all examples were predicted as, if there is one. Lines name it, and the worst.
+        ``one_class``, the class that all examples were predicted as, if there is one. Printed lines name that class
+        and the classes with the lowest scores.
     """
     metrics: dict[str, Any] = {}
     scores: dict[str, dict[str, Any]] = {}
@@ -120,7 +121,8 @@ def _output(trainer: AdapterTrainer, examples: Dataset) -> EvalLoopOutput:
 
 
 def _only_class(logits: np.ndarray, task: Task) -> Optional[str]:
-    """Return the class (or the set of labels) that all of several examples were predicted as, with a note, or None."""
+    """Return the class, or set of labels, that all examples were predicted as, and print a note. Return None if they
+    differ, or if there is one example."""
     predictions = predictions_of(logits, task)
     if len(predictions) < 2 or (predictions != predictions[0]).any():
         return None

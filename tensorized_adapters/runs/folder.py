@@ -52,7 +52,7 @@ class Start:
 def inspect_folder(
     folder: Path, arguments: dict[str, Any], *, overwrite: bool = False, explicit_resume: bool = False
 ) -> Start:
-    """Return how a run starts in ``folder`` (table above); raise UsageError if it must not. Nothing is written."""
+    """Return how a run starts in ``folder`` (table above); raise UsageError if it cannot. Nothing is written."""
     names = {entry.name for entry in entries_of(folder) if not is_temporary(entry, _FILES)}
     if RECORD_FILE not in names:
         if overwrite:

@@ -16,7 +16,7 @@ from ..training.checkpoints import ADAPTER_FOLDER
 
 
 def notes_for_card(arguments: Arguments, data: Data) -> dict[str, Any]:
-    """Return the notes that the adapter's files keep about its training, texts too (see data/trained_texts.py)."""
+    """Return the notes that an adapter's files keep about its training. data/trained_texts.py adds its texts."""
     given = arguments.data
     notes = {"task": given.task_name or given.dataset_name or given.train_file or "files", **data.notes}
     notes |= {"seed": arguments.training.seed, "max_seq_length": given.max_seq_length}

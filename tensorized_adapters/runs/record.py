@@ -78,7 +78,8 @@ def _best_epoch(history: list[dict[str, Any]], trainer: AdapterTrainer, primary:
 
 
 def measured_examples(metrics: dict[str, Any], seed: int) -> dict[str, Optional[int]]:
-    """Return how many training examples were measured, of how many, and the seed that drew them, None for all."""
+    """Return the number of training examples that were measured, the number of all, and the seed that drew the former.
+    The seed is None if all were measured."""
     count, total = metrics["train_metric_samples"], metrics["train_samples"]
     return {"count": count, "of": total, "drawn_by_seed": seed if count < total else None}
 

@@ -72,7 +72,6 @@ class ForkServer:
     def __init__(self, job: Job, preloads: bool):
         self._connection, remote = multiprocessing.Pipe()  # not standard output, because imported libraries may print
         self._job: Optional[int] = None  # the process id of the job, until it has ended
-        self.has_ended = False
         arguments = [str(os.getpid()), job.command[0], str(remote.fileno()), *(["preload"] if preloads else [])]
         with remote:
             self._server = subprocess.Popen(
@@ -89,6 +88,11 @@ class ForkServer:
         except BaseException:
             self.end()
             raise
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether the server has ended, which closed the connection."""
+        return self._connection.closed
 
     def fork(self, job: Job) -> None:
         """Start the job; raise OSError if the server has ended."""
@@ -129,7 +133,6 @@ class ForkServer:
 
     def end(self) -> None:
         """Kill the server and its job."""
-        self.has_ended = True
         self._server.kill()
         self._server.wait()
         self._connection.close()

@@ -97,8 +97,8 @@ def _run_once(job: Job, number: int) -> Optional[int]:
 
 @contextlib.contextmanager
 def _cancelled_afterwards() -> Iterator[None]:
-    """Raise KeyboardInterrupt for a cancellation only at the end of the block, in which a job starts whose process is
-    not known yet, so that it could not be stopped."""
+    """Raise KeyboardInterrupt for a cancellation only at the end of the block. A job starts within it, which could not
+    be stopped while its process is not known."""
     cancelled = []
     signal.signal(signal.SIGINT, lambda *_: cancelled.append(True))
     try:

@@ -203,7 +203,8 @@ class PrefixedExamples(torch.utils.data.Dataset):
 
 
 def with_prefix(collate: Collate) -> Collate:
-    """Return a collator that also pads hidden states, if examples have them, with zeros, which attention masks out."""
+    """Return a collator that also pads the hidden states of examples, if there are any. The attention mask hides the
+    zeros with which it pads."""
 
     def collate_both(features: list[dict[str, Any]]) -> dict[str, Tensor]:
         states = [feature[PREFIX_KEY] for feature in features if PREFIX_KEY in feature]

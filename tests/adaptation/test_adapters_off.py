@@ -1,11 +1,10 @@
 """Tests of adapters_off and updates_off: gradients across them, other threads, and refusals."""
 
 import functools
-import threading
 
 import pytest
 import torch
-from helpers import logits, tiny_model, tokens, trained_a_little
+from helpers import in_a_thread, logits, tiny_model, tokens, trained_a_little
 from tiny_models import CONFIGS
 
 from tensorized_adapters import (
@@ -54,20 +53,6 @@ def test_gradients_are_right_however_forward_and_backward_lie_about_adapters_off
 @pytest.mark.parametrize("context", [adapters_off, updates_off])
 def test_another_thread_is_refused_while_adapters_are_off(context):
     model = add_adapters(tiny_model(), CONFIGS["tensorized"])
-    errors = []
-
-    def in_a_thread(action):
-        def run():
-            try:
-                action()
-                errors.append(None)
-            except UsageError as error:
-                errors.append(str(error))
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join()
-        return errors.pop()
 
     def switch_off():
         with context(model):
@@ -101,21 +86,12 @@ def test_another_thread_is_refused_while_another_adapter_is_set_for_a_while(tmp_
         with adapters_off(model):
             pass
 
-    def in_another_thread():
-        actions = (lambda: logits(model), lambda: set_adapter(model, "b"), lambda: delete_adapter(model, "a"))
-        for action in (*actions, switch_off):
-            try:
-                action()
-                errors.append("nothing")
-            except UsageError as error:
-                errors.append(str(error))
+    actions = (lambda: logits(model), lambda: set_adapter(model, "b"), lambda: delete_adapter(model, "a"), switch_off)
 
     def put_into(self, *args):
         put(self, *args)
         if active_adapter(model) is None and not errors:  # b is being set
-            thread = threading.Thread(target=in_another_thread)
-            thread.start()
-            thread.join()
+            errors.extend(in_a_thread(action) or "nothing" for action in actions)
 
     put = NamedAdapter.put_into
     monkeypatch.setattr(NamedAdapter, "put_into", put_into)
@@ -154,13 +130,7 @@ def test_what_changes_the_model_is_refused_while_another_thread_computes(tmp_pat
 
     def during_a_pass(action):
         def between_layers(*_):
-            thread = threading.Thread(target=in_another_thread)
-            thread.start()
-            thread.join()
-
-        def in_another_thread():
-            with pytest.raises(UsageError, match="another thread computes with the model"):
-                action(model)
+            assert "another thread computes with the model" in in_a_thread(lambda: action(model))
             found.append(action)
 
         before = logits(model)
@@ -188,16 +158,8 @@ def test_a_pass_while_adapters_are_merged_is_refused(monkeypatch, key):
     """It would add the updates twice."""
     model, errors = trained_a_little(add_adapters(tiny_model(), CONFIGS[key])), []
 
-    def in_another_thread():
-        try:
-            logits(model)
-        except UsageError as error:
-            errors.append(str(error))
-
     def switch(self, *args, **kwargs):
-        thread = threading.Thread(target=in_another_thread)
-        thread.start()
-        thread.join()
+        errors.append(in_a_thread(lambda: logits(model)) or "nothing")
         switched(self, *args, **kwargs)
 
     kind = type(model.adaptation.method)

@@ -1,14 +1,13 @@
 """A thread that changes a model's adapters has the model alone meanwhile."""
 
-import threading
+from functools import partial
 
 import pytest
 import torch
-from helpers import logits, tiny_model, trained_a_little
+from helpers import in_a_thread, logits, tiny_model, trained_a_little
 from tiny_models import CONFIGS
 
 from tensorized_adapters import (
-    UsageError,
     adapters_off,
     add_adapters,
     load_adapter,
@@ -35,19 +34,9 @@ def refusals(model, monkeypatch, owner, name):
     """Let another thread do each of ACTIONS whenever ``owner.name`` is called, and return its errors."""
     errors, original = [], getattr(owner, name)
 
-    def in_another_thread():
-        for action in ACTIONS:
-            try:
-                action(model)
-                errors.append(f"{action.__name__} was permitted")
-            except UsageError as error:
-                errors.append(str(error))
-
     def during(*args, **kwargs):
         result = original(*args, **kwargs)
-        thread = threading.Thread(target=in_another_thread)
-        thread.start()
-        thread.join()
+        errors.extend(in_a_thread(partial(action, model)) or f"{action.__name__} was permitted" for action in ACTIONS)
         return result
 
     monkeypatch.setattr(owner, name, during)
