@@ -55,8 +55,10 @@ def predict(arguments: argparse.Namespace) -> None:
     from tensorized_adapters.saving.manifest import read_config
 
     adapter = resolved_revision(arguments.adapter_path)
-    columns = text_columns(read_config(adapter), arguments.text_columns, adapter)
-    rows = text_rows(path, arguments.format, columns.texts, columns.delimiter)
+    config = read_config(adapter)
+    columns = text_columns(config, arguments.text_columns, adapter)
+    task = str(config.get("notes", {}).get("task"))
+    rows = text_rows(path, arguments.format, columns.texts, columns.delimiter, task)
 
     from tqdm import tqdm
 

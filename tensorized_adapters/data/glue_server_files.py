@@ -1,6 +1,6 @@
 """Reads the TSV files of GLUE's own server, and gives their columns the names that they have on the hub."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from datasets import Dataset
 
@@ -30,9 +30,18 @@ def with_header(lines: Iterable[str], task: str, source: str) -> Iterator[str]:
 
 def with_usual_names(examples: Dataset, task: str, source: str) -> Dataset:
     """Give the columns of GLUE's own files the hub's names, unless the file already has one of these."""
+    names = usual_names(examples.column_names, task)
+    if names:
+        print(f"note: {renamed(names, source)}")
+    return examples.rename_columns(names)
+
+
+def usual_names(present: Collection[str], task: str) -> dict[str, str]:
+    """Return the hub's name of each column that has GLUE's own name; none if a column already has a hub's name."""
     given = _COLUMNS.get(task, {})
-    present = {old: new for old, new in given.items() if old in examples.column_names}
-    if not present or set(given.values()) & set(examples.column_names):
-        return examples
-    print(f"note: {source} is read in GLUE's own layout: {', '.join(f'{b} from {a!r}' for a, b in present.items())}")
-    return examples.rename_columns(present)
+    return {} if set(given.values()) & set(present) else {old: new for old, new in given.items() if old in present}
+
+
+def renamed(names: dict[str, str], source: str) -> str:
+    """Return the note about columns that have GLUE's own names."""
+    return f"{source} is read in GLUE's own layout: {', '.join(f'{new} from {old!r}' for old, new in names.items())}"

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Optional
 
 from ..data.arguments import DataTrainingArguments
 from ..data.columns import Columns, columns_of_adapter, lone_column_hint, other_forms
+from ..data.glue_server_files import renamed, usual_names
 from ..data.label_names import shown_beside
 from ..data.readers import (
     BY_ENDING,
@@ -45,7 +46,11 @@ _LONGEST = 2**24  # characters of a line or field, so that an open quote or a bi
 
 
 def text_rows(
-    path: Optional[Path], file_format: Optional[str], columns: tuple[str, ...], delimiter: Optional[str] = None
+    path: Optional[Path],
+    file_format: Optional[str],
+    columns: tuple[str, ...],
+    delimiter: Optional[str] = None,
+    task: str = "",
 ) -> Iterator[Texts]:
     """Yield the texts of each row, in order. The first row is read before this returns, so that the header is checked.
 
@@ -56,6 +61,7 @@ def text_rows(
             plain text. A note names the format. A line with an open quote is refused, since a header may go on below.
         columns: the names of the text columns; plain text has them in this order.
         delimiter: joins the columns of a row to one text.
+        task: the GLUE task that the adapter was trained on, whose columns may have the names of GLUE's own files.
 
     Raises:
         UsageError: naming the line of what is refused. It may come while rows are read.
@@ -77,7 +83,7 @@ def text_rows(
     csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
     readers = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows, "text": partial(_plain_rows, columns=columns)}
     numbered = readers[file_format](itertools.chain(head, lines), source)
-    rows = _texts(numbered, columns, delimiter, source, file_format)
+    rows = _texts(_with_usual_names(numbered, columns, task, source), columns, delimiter, source, file_format)
     first_row = next(rows, None)
     if first_row is None:
         raise UsageError(f"{source} has no rows")
@@ -149,6 +155,21 @@ def _plain_rows(lines: Iterable[str], source: str, columns: tuple[str, ...]) -> 
             flaw = f"{len(texts)} columns between tabs, the adapter takes {len(columns)} ({listed(columns)})"
             raise UsageError(f"{source}: line {number} has {flaw}; --format csv reads a table with a header")
         yield number, dict(zip(columns, texts))
+
+
+def _with_usual_names(
+    rows: Iterable[tuple[int, dict[str, Any]]], columns: tuple[str, ...], task: str, source: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows. If the columns have the hub's names, a file of GLUE's own server gets these too, with a note."""
+    noted = False
+    for number, row in rows:
+        names = usual_names(row, task)
+        if names and set(columns) <= set(names.values()):
+            row |= {new: row[old] for old, new in names.items()}
+            if not noted:
+                print(f"note: {renamed(names, source)}", file=sys.stderr)
+            noted = True
+        yield number, row
 
 
 def _texts(

@@ -1,6 +1,7 @@
 """Saves and loads all named adapters of a model. The folder has one adapter folder for each name, and
 ``adapters.json`` with the names in their order and the active one."""
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -30,9 +31,9 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> None:
         folder: made if missing. Adapters of the same names in it are replaced.
 
     Raises:
-        UsageError: if the model has no named adapters, a name cannot be a folder's name, the folder holds adapters of
-            other names or another program's ``adapters.json``, or ``save_adapter`` would refuse one of the adapters.
-            Nothing is written then.
+        UsageError: if the model has no named adapters, a name cannot be a folder's name, two names differ in case
+            alone, the folder holds adapters of other names or another program's ``adapters.json``, or
+            ``save_adapter`` would refuse one of the adapters. Nothing is written then.
         RunFailed, OSError: as ``save_adapter``.
     """
     model, folder = unwrapped(model), Path(folder)
@@ -44,6 +45,10 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> None:
             f"the adapter {unusable[0]} cannot give a folder its name; save it alone with save_adapter(model, folder, "
             f"name={unusable[0]})"
         )
+    for name, other in itertools.combinations(names, 2):
+        if name.casefold() == other.casefold():
+            alike = f"the adapters {quoted(name)} and {quoted(other)} would share a folder where case does not count"
+            raise UsageError(f"{alike}; save one of them alone with save_adapter(model, folder, name={quoted(other)})")
     if others := {path.parent.name for path in folder.glob(f"*/{CONFIG_FILE}")} - set(names):
         raise UsageError(f"{folder} holds adapters of other names, {quoted(sorted(others))}; name another folder")
     if os.path.lexists(index):

@@ -7,6 +7,7 @@ from tensorized_adapters.data.arguments import DataTrainingArguments
 from tensorized_adapters.data.loading import load_data
 from tensorized_adapters.data.sources import used_files
 from tensorized_adapters.data.tasks import TASKS
+from tensorized_adapters.predicting.rows import text_rows
 
 # The headers of training and test sets; ONE and TWO mark the texts, and LABEL the label.
 LAYOUTS = {
@@ -69,6 +70,18 @@ def test_the_official_layout_of_every_task(tmp_path, task):
     for examples, expected in zip(sets, (texts, texts, test_texts), strict=True):
         assert [tuple(row[name] for name in TASKS[task].texts) for row in examples] == expected
     assert data.train["label"][:] == pytest.approx(labels)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_predict_reads_the_test_file_of_glues_server(capsys, tmp_path, task):
+    path, columns = tmp_path / "test.tsv", TASKS[task].texts
+    texts, _ = written(path, task, LAYOUTS[task][1])
+    assert list(text_rows(path, None, columns, task=task)) == texts
+    output, renamed = capsys.readouterr(), task in ("mnli", "mrpc")
+    assert output.out == "" and output.err.count("is read in GLUE's own layout") == renamed
+    if renamed:
+        with pytest.raises(UsageError, match=f"has no column '{columns[0]}'"):
+            text_rows(path, None, columns, task="rte")
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -122,6 +122,10 @@ def test_nothing_is_written_if_one_cannot_be_saved(tmp_path, model, monkeypatch)
     with pytest.raises(UsageError, match=r"'a/b' cannot give a folder its name.*name='a/b'"):
         save_adapters(model, tmp_path)
     delete_adapter(model, "a/b")
+    add_adapters(model, CONFIGS["tensorized"], name="BITS")
+    with pytest.raises(UsageError, match="'bits' and 'BITS' would share a folder where case does not count"):
+        save_adapters(model, tmp_path)
+    delete_adapter(model, "BITS")
     add_adapters(model, CONFIGS["tensorized"], name="last")
     with torch.no_grad():
         model.classifier.bias[0] = float("nan")
