@@ -32,6 +32,7 @@ def test_the_factor_is_one_up_to_minilm_and_a_half_at_base_size():
     ("words", "expected"),
     [
         ("--adapter_projection_type cp", {"adapters": 2.5e-3, "layer_norm": 1.25e-3, "head": 1.25e-3}),
+        ("--adapter_projection_type tt", {"adapters": 2e-3, "layer_norm": 1.25e-3, "head": 1.25e-3}),
         ("--method layer_norm", {"adapters": 1e-3, "layer_norm": 1.25e-3, "head": 1.25e-3}),
         ("--method dense", {"adapters": 1e-3, "layer_norm": 3.125e-4, "head": 1.25e-3}),
         ("--adapter_projection_type cp --learning_rate 5e-3", {"adapters": 5e-3, "layer_norm": 2.5e-3}),
