@@ -20,8 +20,8 @@ def low_rate(given: dict[str, Any], config: AdapterConfig) -> Optional[str]:
     if not rate or not config.calibrated or config.method != "tensorized" or rate > default / 10 * (1 + 1e-9):
         return None
     return (
-        f"--learning_rate {rate:g} is low for the calibrated start, whose default is {default:g}; the published "
-        f"{PUBLISHED_LEARNING_RATE:g} belongs to --adapter_init published"
+        f"--learning_rate {rate:g} is low for the calibrated start, whose default is at least {default:g}; the "
+        f"published {PUBLISHED_LEARNING_RATE:g} belongs to --adapter_init published"
     )
 
 
