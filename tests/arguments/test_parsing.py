@@ -165,7 +165,8 @@ def test_names_of_methods_and_formats_may_be_in_capitals(flags):
 )
 def test_a_published_rate_under_the_calibrated_start_is_noted_once(flags, changes, count):
     notes = parse_arguments(argv(flags, **changes)).notes
-    assert len(notes) == count and all("whose default is at least 0.002; the published 0.0002" in note for note in notes)
+    expected = "whose default is at least 0.002; the published 0.0002"
+    assert len(notes) == count and all(expected in note for note in notes)
 
 
 def test_help_shows_what_a_user_decides_upon_first_and_nothing_that_is_refused(capsys):
