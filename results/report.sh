@@ -5,8 +5,8 @@ source "$(dirname "$0")/../scripts/setup.sh"
 use_python
 output=$(cd "$caller" && realpath -m "${1:-$repository/runs/evidence}")
 for stage in results/*/; do
+  compgen -G "$stage*/run.json" > /dev/null || continue  # other folders hold programs, or no runs
   stage=$(basename "$stage")
-  [ "$stage" != compression ] || continue
   echo "== $stage"
   "$python" -m tensorized_adapters report "results/$stage" --output_dir "$output/$stage"
 done
