@@ -32,7 +32,7 @@ TABLE: dict[str, MethodEntry] = {
         "{adapter_projection_type}-{tensorized_layer_rank}",
         ("adapter_projection_type", "tensorized_layer_rank", "adapter_size", "if_adapter_like", "tensor_split")
         + ("tensor_scope", "adapter_placement", "adapter_scale", "lora_targets", "adapter_init", *_SITES),
-        rate_powers=(-math.log2(1.25), 2, 2),  # 2.5e-3 at BERT-base's size; docs/experiments.md has the runs
+        rate_powers=(-math.log2(1.25), 2, 2),  # 2.5e-3 at BERT-base's size, but for TT; docs/experiments.md
         optimizer_of_large="adafactor",  # with AdamW, MPNet collapses on CoLA at twice these rates
     ),
     "dense": MethodEntry(

@@ -211,7 +211,7 @@ def argv(flags: dict, **changes) -> list[str]:
 
 
 def in_a_thread(action) -> str | None:
-    """Do something in another thread, and return the line with which it was refused, or None."""
+    """Call ``action`` in another thread. Return the message with which it was refused, or None."""
     errors = []
 
     def run():

@@ -45,7 +45,7 @@ def default_rates(
         rate = PUBLISHED_LEARNING_RATE if learning_rate is None else learning_rate
         return rate, dict.fromkeys(_BESIDE_ADAPTERS, 1.0)
     factor, (of_adapters, *others) = rate_factor(config), entry.rate_powers
-    if adapter.adapter_projection_type == "tt":
+    if adapter.adapter_projection_type == "tt":  # the only format that collapses at twice the larger rate
         of_adapters = 0
     # Nothing larger than BERT-base was measured, so a rate grows no further than to its size.
     adapters = (factor if of_adapters > 0 else max(factor, 0.5)) ** of_adapters

@@ -37,7 +37,8 @@ def with_usual_names(examples: Dataset, task: str, source: str) -> Dataset:
 
 
 def usual_names(present: Collection[str], task: str) -> dict[str, str]:
-    """Return the hub's name of each column that has GLUE's own name; none if a column already has a hub's name."""
+    """Return the hub's names of the columns, by their names in GLUE's own files. Return none if a column already has
+    a name of the hub."""
     given = _COLUMNS.get(task, {})
     return {} if set(given.values()) & set(present) else {old: new for old, new in given.items() if old in present}
 

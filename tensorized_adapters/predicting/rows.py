@@ -83,7 +83,7 @@ def text_rows(
     csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
     readers = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows, "text": partial(_plain_rows, columns=columns)}
     numbered = readers[file_format](itertools.chain(head, lines), source)
-    rows = _texts(_with_usual_names(numbered, columns, task, source), columns, delimiter, source, file_format)
+    rows = _texts(numbered, columns, delimiter, source, file_format, task)
     first_row = next(rows, None)
     if first_row is None:
         raise UsageError(f"{source} has no rows")
@@ -157,37 +157,30 @@ def _plain_rows(lines: Iterable[str], source: str, columns: tuple[str, ...]) -> 
         yield number, dict(zip(columns, texts))
 
 
-def _with_usual_names(
-    rows: Iterable[tuple[int, dict[str, Any]]], columns: tuple[str, ...], task: str, source: str
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the rows. If the columns have the hub's names, a file of GLUE's own server gets these too, with a note."""
-    noted = False
-    for number, row in rows:
-        names = usual_names(row, task)
-        if names and set(columns) <= set(names.values()):
-            row |= {new: row[old] for old, new in names.items()}
-            if not noted:
-                print(f"note: {renamed(names, source)}", file=sys.stderr)
-            noted = True
-        yield number, row
-
-
 def _texts(
     rows: Iterable[tuple[int, dict[str, Any]]],
     columns: tuple[str, ...],
     delimiter: Optional[str],
     source: str,
     file_format: str,
+    task: str,
 ) -> Iterator[Texts]:
-    """Yield the checked texts of each row for the tokenizer. A note names the first line with a number.
+    """Yield the checked texts of each row for the tokenizer. A note names the first line with a number, and another
+    one the columns of a file of GLUE's own server.
 
     A part of a joined text may be empty, as in training, and JSON lines may leave it out.
     """
-    noted, may_lack = False, file_format == "jsonl" and delimiter is not None
+    noted, noted_names, may_lack = False, False, file_format == "jsonl" and delimiter is not None
     for number, row in rows:
         line = f"{source}: line {number}"
         if not row.keys() >= set(columns):
-            row |= {name: row[form] for form, name in other_forms(row, columns).items()}
+            names = usual_names(row, task)
+            if not set(columns) <= set(names.values()):
+                names = other_forms(row, columns)
+            elif not noted_names:
+                print(f"note: {renamed(names, source)}", file=sys.stderr)
+                noted_names = True
+            row |= {name: row[form] for form, name in names.items()}
         absent = [name for name in columns if name not in row]
         if absent and not (may_lack and len(absent) < len(columns)):
             has = listed(tuple(map(str, row)))

@@ -91,7 +91,7 @@ class ForkServer:
 
     @property
     def has_ended(self) -> bool:
-        """Return whether the server has ended, which closed the connection."""
+        """Return whether the server has ended. Its connection is closed then."""
         return self._connection.closed
 
     def fork(self, job: Job) -> None:
