@@ -10,6 +10,7 @@ import io
 import os
 import signal
 import sys
+import threading
 
 from ..errors import Terminated
 from .distributed import is_main_process
@@ -22,6 +23,8 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 ending = False
 # Whether a signal has come while ``ending`` was True.
 came_while_ending = False
+# What :func:`raise_on_signals` found as ``sys.unraisablehook``.
+_earlier_hook = sys.__unraisablehook__
 
 
 def begin() -> None:
@@ -51,7 +54,10 @@ def raise_on_signals() -> None:
 
     Only the handlers that :func:`begin` has set are changed. A program that calls us as a library keeps its own.
     """
+    global _earlier_hook
     _replace_ours(_raise)
+    if sys.unraisablehook is not _repeat_dropped and any(signal.getsignal(number) is _raise for number in _NUMBERS):
+        _earlier_hook, sys.unraisablehook = sys.unraisablehook, _repeat_dropped
 
 
 def ignore_signals() -> None:
@@ -101,6 +107,15 @@ def _exit_at_once(number: int, _) -> None:
 def _raise(number: int, _) -> None:
     if not _noted_while_ending():
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+
+def _repeat_dropped(unraisable) -> None:
+    """Send a signal again if its exception came in a destructor or another callback, where Python drops it."""
+    number = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}.get(unraisable.exc_type)
+    if number is None:
+        _earlier_hook(unraisable)
+    else:  # later, because Python would handle it within the same callback
+        threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
 
 
 def _noted_while_ending() -> bool:

@@ -53,6 +53,31 @@ def test_interrupts_during_the_imports(command, number, line):
     assert (done.returncode, done.stderr) == (128 + number, f"{line}: before anything was started\n")
 
 
+# Gets a signal in a destructor, and then waits for it as a run waits for a batch.
+IN_A_DESTRUCTOR = """
+import signal, sys, time
+from tensorized_adapters.runtime import exits, signals
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Closing:
+    def __del__(self):
+        signal.raise_signal({number})
+def work(_):
+    Closing()
+    print("goes on", flush=True)
+    time.sleep(60)
+exits.run_program(work)
+"""
+
+
+@pytest.mark.parametrize(
+    "number, line", [(signal.SIGINT, "interrupted: by Ctrl-C"), (signal.SIGTERM, "terminated: by SIGTERM")]
+)
+def test_a_signal_during_a_destructor_is_not_lost(number, line):
+    words = [sys.executable, "-c", IN_A_DESTRUCTOR.format(number=int(number))]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=SCRIPT.parent, timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "goes on\n", f"{line}\n")
+
+
 def close_both():
     os.close(1)
     os.close(2)
