@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Optional
 
 from ..data.arguments import DataTrainingArguments
 from ..data.columns import Columns, columns_of_adapter, lone_column_hint, other_forms
-from ..data.glue_server_files import renamed, usual_names
+from ..data.glue_server_files import renamed, usual_names, with_header
 from ..data.label_names import shown_beside
 from ..data.readers import (
     BY_ENDING,
@@ -82,7 +82,10 @@ def text_rows(
         raise UsageError(f"{source} is a JSON {layout}; write one JSON object a line")
     csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
     readers = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows, "text": partial(_plain_rows, columns=columns)}
-    numbered = readers[file_format](itertools.chain(head, lines), source)
+    lines = itertools.chain(head, lines)
+    if file_format == "tsv":
+        lines = with_header(lines, task, source)
+    numbered = readers[file_format](lines, source)
     rows = _texts(numbered, columns, delimiter, source, file_format, task)
     first_row = next(rows, None)
     if first_row is None:
