@@ -8,11 +8,12 @@ from typing import Any, Optional
 from ..errors import quoted
 from .texts import text_of
 
-# A comma as the decimal point, separators of thousands, per cents, amounts of money, and the typographic minus.
+# A comma as the decimal point, separators of thousands, the typographic minus, per cent, per mille, and amounts of
+# money. The block from U+20A0 has the other currency signs.
 _STYLED = re.compile(
-    r"[+\-\u2212]?(?:[$£¥€]\s*)?"
+    r"[+\-\u2212]?(?:[$£¥\u20a0-\u20cf]\s*)?"
     r"(?:\d{1,3}(?:[.,'\u2019\s]\d{3})+(?:[.,]\d+)?|\d*,\d+|\d+(?:\.\d+)?|\.\d+)(?:e[+\-]?\d+)?"
-    r"(?:\s*[%$£¥€])?",
+    r"(?:\s*[%\u2030$£¥\u20a0-\u20cf])?",
     re.IGNORECASE,
 )
 COMMA = "a comma"

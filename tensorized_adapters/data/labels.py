@@ -1,6 +1,8 @@
 """Decides whether labels are names of classes or scores, encodes them as class ids or scores, and refuses others."""
 
 import math
+import re
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Optional
 
@@ -19,6 +21,8 @@ from .texts import text_of
 _SCORES_LIKELY_ABOVE = 20
 # If at most this share of the labels is not numeric, these values are taken for gaps, not for a class.
 _GAPS_AT_MOST = 0.05
+# A number whose point may separate thousands.
+_LIKE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _AS_NUMBERS = "write numbers with a decimal point and nothing else, for example 0.5 or 1250"
 
 
@@ -116,6 +120,8 @@ def encode_labels(examples: Dataset, task: Task, source: str, numbered: bool) ->
                 flaw, expected = f"{flaw}, a number with {style}", f"{expected}; {_AS_NUMBERS}"
             raise UsageError(f"{source}: row {row} {flaw}; expected {expected}")
         encoded.append(code)
+    if names is None:
+        _note_thousands(examples["label"], source)
     dtype = Value("float64") if names is None else Value("int64")
     return examples.remove_columns("label").add_column("label", encoded, feature=dtype)
 
@@ -174,6 +180,18 @@ def _encode(value: Any, feature: Any, ids: dict[str, int]) -> Optional[float]:
     if code is None and isinstance(value, bool):
         code = ids.get(str(int(value)))  # older adapters, and GLUE's numbers, have 0 and 1 for false and true
     return code
+
+
+def _note_thousands(values: Iterable[Any], source: str) -> None:
+    """Print how scores are read whose points may separate thousands, such as 1.250 where another score is 900."""
+    scores = [value.strip() for value in values if isinstance(value, str)]
+    pointed = next((score for score in scores if "." in score), None)
+    whole = [score.lstrip("+-") for score in scores if "." not in score]
+    if pointed is None or max(map(len, whole), default=0) != 3:
+        return
+    if all("." not in score or _LIKE_THOUSANDS.fullmatch(score) for score in scores):
+        read, meant = f"{quoted(pointed)} is read as {float(pointed):g}", pointed.replace(".", "")
+        print(f"note: {source}: the score {read}; if its point separates thousands, write {meant}")
 
 
 def number_of(value: Any) -> Optional[float]:

@@ -164,11 +164,23 @@ def labelled(tmp_path, train, dev=None, saved=None, name="train.csv", **argument
         (["1\uff0e5", "2"], 1, "'1\uff0e5'", "the sign '\uff0e'"),
         (["0,5\u20ac", "1"], 1, "'0,5\u20ac'", "a comma"),
         (["$ 5", "$10"], 1, "'$ 5'", "the sign '$'"),
+        (["10\u2030", "5 \u2030"], 1, "'10\u2030'", "the sign '\u2030'"),
+        (["\u20b9 5", "\u20b910"], 1, "'\u20b9 5'", "the sign '\u20b9'"),
     ],
 )
 def test_numbers_in_another_style_are_no_classes(tmp_path, labels, row, shown, style):
     with pytest.raises(UsageError, match=re.escape(f"row {row} has the label {shown}, a number with {style}; write")):
         labelled(tmp_path, labels * 6, name="train.tsv")
+
+
+@pytest.mark.parametrize(
+    "labels, noted", [(["900", "1.250"], True), (["90", "1.250"], False), (["900", "1.25"], False), (["1.250"], False)]
+)
+def test_points_that_may_separate_thousands_are_noted(capsys, tmp_path, labels, noted):
+    names, scores = labelled(tmp_path, [*labels, "2.000"] * 4, name="train.csv")
+    assert names is None and set(scores) == {*map(float, labels), 2.0}
+    note = "the score '1.250' is read as 1.25; if its point separates thousands, write 1250"
+    assert (note in capsys.readouterr().out) == noted
 
 
 def test_names_beside_which_a_per_cent_stands_are_names(capsys, tmp_path):
