@@ -11,3 +11,9 @@ source "$(dirname "$0")/common.sh"
 short=(--seeds 11 --projection_types cp,tucker,tt,tr --num_train_epochs 3 --max_train_metric_samples 200)
 sweep twice "${short[@]}" --ranks 1,2,4,8,16 --learning_rates 4e-3
 sweep once "${short[@]}" --ranks 1,4,8,16 --learning_rates 2e-3
+
+# One epoch of each task, in float32, at twice the default rates; records of a part of it are in collapse_tasks.
+tasks=(--seeds 11 --tasks cola,mrpc,stsb,rte --max_train_samples 4000 --shuffle_train_dataset True --num_train_epochs 1
+  --max_seq_length 64 --max_train_metric_samples 200 --bf16 False)
+sweep tasks_twice "${tasks[@]}" --projection_types cp,tucker,tt,tr --ranks 4 --methods layer_norm,bitfit,lora --learning_rates 4e-3
+sweep tasks_twice_dense "${tasks[@]}" --methods dense --learning_rates 2e-3
