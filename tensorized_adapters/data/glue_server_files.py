@@ -1,6 +1,7 @@
 """Reads the TSV files of GLUE's own server, and gives their columns the names that they have on the hub."""
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import Optional, TextIO
 
 from datasets import Dataset
 
@@ -16,13 +17,14 @@ _COLUMNS = {
 _COLA = ("source", "label", "judgement", "sentence")
 
 
-def with_header(lines: Iterable[str], task: str, source: str) -> Iterator[str]:
-    """Yield the lines of a TSV file. CoLA's training and development sets lack a header, which is added."""
+def with_header(lines: Iterable[str], task: str, source: str, notes: Optional[TextIO] = None) -> Iterator[str]:
+    """Yield the lines of a TSV file. CoLA's training and development sets lack a header, which is added, with a note
+    on the stream ``notes`` (standard output if None)."""
     lines = iter(lines)
     first = next(lines, "")
     fields = first.rstrip("\r\n").split("\t")
     if task == "cola" and len(fields) == len(_COLA) and fields[1].strip() in ("0", "1"):
-        print(f"note: {source} is read in GLUE's own layout, without a header: {', '.join(_COLA)}")
+        print(f"note: {source} is read in GLUE's own layout, without a header: {', '.join(_COLA)}", file=notes)
         yield "\t".join(_COLA) + "\n"
     yield first
     yield from lines

@@ -8,8 +8,8 @@ from typing import Any, Optional
 from ..errors import quoted
 from .texts import text_of
 
-# A comma as the decimal point, separators of thousands, the typographic minus, per cent, per mille, and amounts of
-# money. The block from U+20A0 has the other currency signs.
+# This matches numbers, also with a decimal comma, separators of thousands, a typographic minus, or a sign of per cent,
+# per mille or money. The characters from U+20A0 to U+20CF are signs of currencies.
 _STYLED = re.compile(
     r"[+\-\u2212]?(?:[$£¥\u20a0-\u20cf]\s*)?"
     r"(?:\d{1,3}(?:[.,'\u2019\s]\d{3})+(?:[.,]\d+)?|\d*,\d+|\d+(?:\.\d+)?|\.\d+)(?:e[+\-]?\d+)?"

@@ -21,7 +21,7 @@ from .texts import text_of
 _SCORES_LIKELY_ABOVE = 20
 # If at most this share of the labels is not numeric, these values are taken for gaps, not for a class.
 _GAPS_AT_MOST = 0.05
-# A number whose point may separate thousands.
+# This matches numbers whose point may separate thousands.
 _LIKE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _AS_NUMBERS = "write numbers with a decimal point and nothing else, for example 0.5 or 1250"
 
@@ -183,7 +183,8 @@ def _encode(value: Any, feature: Any, ids: dict[str, int]) -> Optional[float]:
 
 
 def _note_thousands(values: Iterable[Any], source: str) -> None:
-    """Print how scores are read whose points may separate thousands, such as 1.250 where another score is 900."""
+    """Print a note if the points in the scores may separate thousands, as in 1.250 beside 900. They are read as
+    decimal points."""
     scores = [value.strip() for value in values if isinstance(value, str)]
     pointed = next((score for score in scores if "." in score), None)
     whole = [score.lstrip("+-") for score in scores if "." not in score]

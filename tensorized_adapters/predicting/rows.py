@@ -84,7 +84,7 @@ def text_rows(
     readers = {"jsonl": json_rows, "csv": csv_rows, "tsv": tsv_rows, "text": partial(_plain_rows, columns=columns)}
     lines = itertools.chain(head, lines)
     if file_format == "tsv":
-        lines = with_header(lines, task, source)
+        lines = with_header(lines, task, source, notes=sys.stderr)
     numbered = readers[file_format](lines, source)
     rows = _texts(numbered, columns, delimiter, source, file_format, task)
     first_row = next(rows, None)

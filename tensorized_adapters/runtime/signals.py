@@ -23,7 +23,7 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 ending = False
 # Whether a signal has come while ``ending`` was True.
 came_while_ending = False
-# What :func:`raise_on_signals` found as ``sys.unraisablehook``.
+# The hook that ours has replaced. It still reports the other exceptions that Python drops.
 _earlier_hook = sys.__unraisablehook__
 
 
@@ -109,8 +109,8 @@ def _raise(number: int, _) -> None:
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
 
-def _repeat_dropped(unraisable) -> None:
-    """Send a signal again if its exception came in a destructor or another callback, where Python drops it."""
+def _repeat_dropped(unraisable: sys.UnraisableHookArgs) -> None:
+    """Send a signal again if Python has dropped its exception, as it does in destructors and other callbacks."""
     number = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}.get(unraisable.exc_type)
     if number is None:
         _earlier_hook(unraisable)

@@ -53,7 +53,7 @@ def test_interrupts_during_the_imports(command, number, line):
     assert (done.returncode, done.stderr) == (128 + number, f"{line}: before anything was started\n")
 
 
-# Gets a signal in a destructor, and then waits for it as a run waits for a batch.
+# This program gets a signal in a destructor. Then it sleeps, as a run waits for a batch.
 IN_A_DESTRUCTOR = """
 import signal, sys, time
 from tensorized_adapters.runtime import exits, signals
